@@ -1,0 +1,99 @@
+package collectors
+
+// AgeSource says how an age bound was proven.
+type AgeSource string
+
+// The sources of an age, as conditions see them in age_source.
+const (
+	AgeNone     AgeSource = "none"     // nothing proves a lower bound
+	AgeTCPInfo  AgeSource = "tcp_info" // time stamps and timeouts of struct tcp_info
+	AgeTimer    AgeSource = "timer"    // what is left of a timer of known length
+	AgeObserved AgeSource = "observed" // seen in this state before, by us
+)
+
+// Age bounds the time that a socket has been in its state, in seconds: at
+// least Min, and, if Bounded, at most Max. Source says what proved Min.
+type Age struct {
+	Min, Max float64
+	Bounded  bool
+	Source   AgeSource
+}
+
+// NoAge is the age about which nothing is known.
+func NoAge() Age { return Age{Source: AgeNone} }
+
+// Owner is a process that holds a socket.
+type Owner struct {
+	Known     FieldSet
+	PID       int
+	FD        int     // one descriptor by which it holds the socket
+	StartTime uint64  // field 22 of /proc/PID/stat, clock ticks since boot
+	Age       float64 // seconds since the process started
+	UID       uint32
+	FDs       int
+	FDLimit   uint64 // soft RLIMIT_NOFILE; math.MaxUint64 for unlimited
+	Comm      string // as the kernel has it: at most 15 bytes
+	Name      string // the full process name
+	Exe       string
+	Cmdline   string // arguments joined by spaces
+	User      string
+	Cgroup    string
+	Unit      string // systemd unit, "" for none
+	Container string // container id of 64 hex digits, "" for none
+}
+
+// Namespace is a network namespace in which sockets were looked at.
+type Namespace struct {
+	ID         uint64 // as in Socket.NetNS
+	Inode      uint64 // of the nsfs file
+	Name       string // "host", the name under /run/netns, or net:[inode]
+	Interfaces map[uint32]string
+	// PortLow and PortHigh are the ephemeral range of the namespace
+	// (net.ipv4.ip_local_port_range); both are 0 if it could not be read.
+	PortLow, PortHigh uint16
+}
+
+// Facts is what was found out about one socket beyond its record.
+type Facts struct {
+	Known     FieldSet
+	Age       Age
+	Owners    []Owner
+	Direction string
+	// ListenerProcess is the name of the process that listens where the
+	// socket was accepted, ListenerOwner that process.
+	ListenerProcess string
+	ListenerOwner   *Owner
+}
+
+// Record is what a condition reads: a socket, its namespace, the facts about
+// it, and the owner for which it is evaluated. Namespace, Facts and Owner may
+// be nil.
+type Record struct {
+	Known     FieldSet // union of the known fields of the parts
+	Socket    *Socket
+	Namespace *Namespace
+	Facts     *Facts
+	Owner     *Owner
+	Host      string // name of this machine
+}
+
+// NewRecord joins the parts; any but s may be nil.
+func NewRecord(s *Socket, ns *Namespace, f *Facts, o *Owner, host string) Record {
+	r := Record{Known: s.Known, Socket: s, Namespace: ns, Facts: f, Owner: o, Host: host}
+	if ns != nil {
+		r.Known |= FieldSet(1) << FieldNetNS
+		if _, ok := ns.Interfaces[s.IfIndex]; ok || s.IfIndex == 0 {
+			r.Known |= FieldSet(1) << FieldInterface
+		}
+	}
+	if host != "" {
+		r.Known |= FieldSet(1) << FieldHost
+	}
+	if f != nil {
+		r.Known |= f.Known
+	}
+	if o != nil {
+		r.Known |= o.Known
+	}
+	return r
+}

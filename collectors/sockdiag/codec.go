@@ -1,0 +1,182 @@
+package sockdiag
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"sockwarden/collectors"
+)
+
+// msgLen is sizeof(struct inet_diag_msg).
+const msgLen = 72
+
+// Attributes of a record (include/uapi/linux/inet_diag.h).
+const (
+	attrInfo     = 2
+	attrULPInfo  = 19
+	attrCgroupID = 21
+
+	ulpInfoMPTCP = 3 // INET_ULP_INFO_MPTCP
+
+	attrTypeMask = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+)
+
+var errShort = errors.New("short inet_diag_msg")
+
+// The fields that every record of inet_diag has, those that are known to be
+// none when no process has the socket, and those that tcp_info adds.
+var (
+	baseKnown = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamily, collectors.FieldState,
+		collectors.FieldLocalAddr, collectors.FieldPort, collectors.FieldRemoteAddr, collectors.FieldRemotePort,
+		collectors.FieldCookie, collectors.FieldInode, collectors.FieldRecvQueue, collectors.FieldSendQueue,
+		collectors.FieldEOFRead, collectors.FieldTimer, collectors.FieldTimerExpires, collectors.FieldRetransmits,
+		collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted)
+	ownerlessKnown = collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess,
+		collectors.FieldExe, collectors.FieldCmdline)
+	segmentKnown = collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost)
+	stampKnown   = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle)
+)
+
+// decode fills s from one inet_diag_msg with its attributes. It trusts no
+// length in b; attributes that it does not know are skipped.
+func decode(b []byte, p collectors.Protocol, s *collectors.Socket) error {
+	if len(b) < msgLen {
+		return fmt.Errorf("%w: %d bytes", errShort, len(b))
+	}
+	*s = collectors.Socket{
+		Known:        baseKnown,
+		Protocol:     p,
+		Family:       collectors.Family(b[0]),
+		State:        collectors.State(b[1]),
+		Timer:        collectors.Timer(b[2]),
+		Retransmits:  b[3],
+		LocalPort:    binary.BigEndian.Uint16(b[4:]),
+		RemotePort:   binary.BigEndian.Uint16(b[6:]),
+		IfIndex:      ne.Uint32(b[40:]),
+		Cookie:       uint64(ne.Uint32(b[44:])) | uint64(ne.Uint32(b[48:]))<<32,
+		TimerExpires: ne.Uint32(b[52:]),
+		RecvQueue:    ne.Uint32(b[56:]),
+		SendQueue:    ne.Uint32(b[60:]),
+		UID:          ne.Uint32(b[64:]),
+		Inode:        ne.Uint32(b[68:]),
+	}
+	switch s.Family {
+	case collectors.IPv4:
+		s.Local, s.Remote = mapped(b[8:12]), mapped(b[24:28])
+	case collectors.IPv6:
+		s.Local, s.Remote = collectors.Addr(b[8:24]), collectors.Addr(b[24:40])
+	default:
+		return fmt.Errorf("address family %d in an inet_diag_msg", b[0])
+	}
+	if s.State == collectors.BoundInactive {
+		s.State = collectors.Close
+	}
+	if s.Inode == 0 {
+		s.Known |= ownerlessKnown
+	}
+	// The kernel shows uid 0 for mini-sockets and orphans, whoever had them.
+	if s.Inode != 0 || collectors.Unaccepted(s) {
+		s.Known |= collectors.Fields(collectors.FieldUID)
+	}
+	return decodeAttrs(b[msgLen:], s)
+}
+
+func mapped(b []byte) collectors.Addr {
+	a := collectors.Addr{10: 0xff, 11: 0xff}
+	copy(a[12:], b)
+	return a
+}
+
+func decodeAttrs(b []byte, s *collectors.Socket) error {
+	for typ, value := range attrs(b) {
+		switch typ {
+		case attrInfo:
+			decodeInfo(value, s)
+		case attrCgroupID:
+			if len(value) >= 8 {
+				s.CgroupID = ne.Uint64(value)
+			}
+		case attrULPInfo:
+			for nested := range attrs(value) {
+				s.Subflow = s.Subflow || nested == ulpInfoMPTCP
+			}
+		case attrBroken:
+			return fmt.Errorf("attribute of inet_diag_msg exceeds the message (%d bytes left)", len(value))
+		}
+	}
+	return nil
+}
+
+// attrBroken stands for an attribute whose length is impossible.
+const attrBroken = attrTypeMask + 1
+
+// attrs yields type and value of each netlink attribute in b.
+func attrs(b []byte) func(yield func(uint16, []byte) bool) {
+	return func(yield func(uint16, []byte) bool) {
+		for len(b) >= 4 {
+			n := int(ne.Uint16(b))
+			if n < 4 || n > len(b) {
+				yield(attrBroken, b)
+				return
+			}
+			if !yield(ne.Uint16(b[2:])&attrTypeMask, b[4:n]) {
+				return
+			}
+			b = b[min((n+3)&^3, len(b)):]
+		}
+	}
+}
+
+// Offsets in struct tcp_info (include/uapi/linux/tcp.h). The structure only
+// ever grew at its end.
+const (
+	infoRetransmits   = 2
+	infoBackoff       = 4
+	infoRTO           = 8
+	infoUnacked       = 24
+	infoLost          = 32
+	infoLastDataSent  = 44
+	infoLastDataRecv  = 52
+	infoLastAckRecv   = 56
+	infoRTT           = 68
+	infoCore          = 72 // everything above
+	infoBytesReceived = 128
+	infoBusyTime      = 168
+	infoBytesSent     = 200
+)
+
+// decodeInfo reads a struct tcp_info of any length. States in which the kernel
+// leaves members at zero or at garbage make nothing known.
+func decodeInfo(b []byte, s *collectors.Socket) {
+	if len(b) < infoCore || s.State == collectors.Listen || s.State == collectors.Close {
+		return
+	}
+	i := &s.Info
+	i.Len = uint16(min(len(b), 1<<16-1)) //nolint:gosec // bounded
+	i.Retransmits = b[infoRetransmits]
+	i.Backoff = b[infoBackoff]
+	i.RTO = ne.Uint32(b[infoRTO:])
+	i.Unacked = ne.Uint32(b[infoUnacked:])
+	i.Lost = ne.Uint32(b[infoLost:])
+	s.Known |= segmentKnown
+	if s.State == collectors.SynSent {
+		return // the stamps count from boot, there is no round trip yet
+	}
+	i.LastDataSent = ne.Uint32(b[infoLastDataSent:])
+	i.LastDataRecv = ne.Uint32(b[infoLastDataRecv:])
+	i.LastAckRecv = ne.Uint32(b[infoLastAckRecv:])
+	i.RTT = ne.Uint32(b[infoRTT:])
+	s.Known |= stampKnown | collectors.Fields(collectors.FieldRTT)
+	if len(b) >= infoBytesReceived+8 {
+		i.BytesReceived = ne.Uint64(b[infoBytesReceived:])
+		s.Known |= collectors.Fields(collectors.FieldBytesReceived)
+	}
+	if len(b) >= infoBusyTime+8 {
+		i.BusyTime = ne.Uint64(b[infoBusyTime:])
+	}
+	if len(b) >= infoBytesSent+8 {
+		i.BytesSent = ne.Uint64(b[infoBytesSent:])
+		s.Known |= collectors.Fields(collectors.FieldBytesSent)
+	}
+}

@@ -1,0 +1,180 @@
+package sockdiag
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+)
+
+// Conn is one sock_diag socket in one network namespace. It is not safe for
+// concurrent use, and it keeps its namespace alive: close it soon.
+type Conn struct {
+	nl *netlink.Conn
+	id uint64
+}
+
+// Dial opens a connection in the namespace that the open nsfs or pid
+// descriptor stands for; a negative one is the caller's own. Entering another
+// namespace needs CAP_SYS_ADMIN: without it the error is ErrNotPermitted.
+func Dial(netns int) (*Conn, error) {
+	var config netlink.Config
+	if netns >= 0 {
+		config.NetNS = netns
+	}
+	nl, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, &config)
+	if err != nil {
+		return nil, fmt.Errorf("open sock_diag: %w", classify(err))
+	}
+	c := &Conn{nl: nl}
+	if c.id, err = c.netnsID(); err != nil {
+		_ = nl.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close closes the netlink socket.
+func (c *Conn) Close() error {
+	if err := c.nl.Close(); err != nil {
+		return fmt.Errorf("close sock_diag: %w", err)
+	}
+	return nil
+}
+
+// NetNS returns the identity of the namespace: its cookie (SO_NETNS_COOKIE,
+// Linux 5.14), which no later namespace gets; 0 on older kernels.
+func (c *Conn) NetNS() uint64 { return c.id }
+
+func (c *Conn) netnsID() (uint64, error) {
+	raw, err := c.nl.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("sock_diag: %w", err)
+	}
+	var id uint64
+	var opErr error
+	err = raw.Control(func(fd uintptr) {
+		id, opErr = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("sock_diag: %w", err)
+	}
+	if errors.Is(opErr, unix.ENOPROTOOPT) {
+		return 0, nil
+	}
+	if opErr != nil {
+		return 0, fmt.Errorf("SO_NETNS_COOKIE: %w", opErr)
+	}
+	return id, nil
+}
+
+// Get looks s up by tuple, interface and cookie and returns it as it is now.
+// ErrGone says that no socket has this cookie any more.
+//
+// For members of an SO_REUSEPORT group the kernel looks only at one of them,
+// so listeners and UDP sockets that it does not find are searched in a dump.
+func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket, error) {
+	req := exactRequest(s)
+	if s.Protocol == collectors.UDP {
+		swapEnds(req)
+	}
+	msgs, err := c.execute(ctx, typeByFamily, 0, req)
+	if err != nil {
+		if errors.Is(err, collectors.ErrGone) && (s.Protocol == collectors.UDP || s.State == collectors.Listen) {
+			return c.search(ctx, s)
+		}
+		return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+	}
+	var now collectors.Socket
+	for _, m := range msgs {
+		if m.Header.Type != typeByFamily {
+			continue
+		}
+		if err := decode(m.Data, s.Protocol, &now); err != nil {
+			return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+		}
+		now.NetNS = c.id
+		return now, nil
+	}
+	return collectors.Socket{}, fmt.Errorf("look up socket %x: the kernel sent no record", s.Cookie)
+}
+
+func (c *Conn) search(ctx context.Context, s *collectors.Socket) (collectors.Socket, error) {
+	for now, err := range c.dump(ctx, s.Family, s.Protocol, collectors.AllStates, true) {
+		if err != nil {
+			return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+		}
+		if now.Cookie == s.Cookie {
+			return *now, nil
+		}
+	}
+	return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, collectors.ErrGone)
+}
+
+// Destroy closes s in the kernel (SOCK_DESTROY, Linux 4.5 with
+// CONFIG_INET_DIAG_DESTROY), named by tuple, interface and cookie, never
+// without a cookie. The process keeps its descriptor. The kernel does not
+// compare the state: Get it just before.
+//
+// Errors: ErrGone, ErrNotPermitted (needs CAP_NET_ADMIN in the user namespace
+// that owns the network namespace), ErrNotSupported.
+func (c *Conn) Destroy(ctx context.Context, s *collectors.Socket) error {
+	if s.Cookie == 0 || s.Cookie == ^uint64(0) {
+		return fmt.Errorf("destroy socket: it has no cookie, refusing")
+	}
+	if _, err := c.execute(ctx, typeDestroy, netlink.Acknowledge, exactRequest(s)); err != nil {
+		return fmt.Errorf("destroy socket %x: %w", s.Cookie, err)
+	}
+	return nil
+}
+
+// Supported asks the kernel whether it can destroy sockets at all, by way of
+// a socket that cannot exist. It is ErrNotSupported if not, otherwise nil. It
+// says nothing about permission: the kernel looks a socket up first.
+func (c *Conn) Supported(ctx context.Context) error {
+	nobody := collectors.Socket{Family: collectors.IPv4, Protocol: collectors.TCP, Cookie: 1}
+	err := c.Destroy(ctx, &nobody)
+	if err == nil || errors.Is(err, collectors.ErrGone) || errors.Is(err, collectors.ErrNotPermitted) {
+		return nil
+	}
+	return err
+}
+
+func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlink.HeaderFlags, data []byte) ([]netlink.Message, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err //nolint:wrapcheck // the context's own error
+	}
+	msgs, err := c.nl.Execute(netlink.Message{
+		Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
+		Data:   data,
+	})
+	if err != nil {
+		return nil, classify(err)
+	}
+	return msgs, nil
+}
+
+// interruptReads makes a blocked read return when ctx ends; the connection is
+// of no use afterwards. The returned function ends the watch.
+func (c *Conn) interruptReads(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = c.nl.SetReadDeadline(time.Unix(1, 0)) })
+}
+
+// classify adds the sentinel of package collectors that an errno stands for.
+func classify(err error) error {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w (%w)", collectors.ErrGone, err)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w (%w)", collectors.ErrNotPermitted, err)
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT):
+		return fmt.Errorf("%w (%w)", collectors.ErrNotSupported, err)
+	}
+	return err
+}

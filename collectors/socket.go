@@ -1,0 +1,157 @@
+package collectors
+
+import (
+	"net/netip"
+)
+
+// Protocol is the transport protocol, an IPPROTO_ number.
+type Protocol uint8
+
+// The protocols that collectors can return.
+const (
+	TCP Protocol = 6
+	UDP Protocol = 17
+)
+
+// String returns "tcp" or "udp".
+func (p Protocol) String() string {
+	if p == UDP {
+		return "udp"
+	}
+	return "tcp"
+}
+
+// Family is the address family of the socket itself, an AF_ number. A socket
+// of family IPv6 can carry IPv4 traffic by mapped addresses.
+type Family uint8
+
+// The address families (AF_INET, AF_INET6).
+const (
+	IPv4 Family = 2
+	IPv6 Family = 10
+)
+
+// Timer says which timer of the socket runs (idiag_timer).
+type Timer uint8
+
+// The timers in the kernel's numbering (include/uapi/linux/inet_diag.h and
+// net/ipv4/inet_diag.c). TimerRetransmit is also shown while a tail loss probe
+// is pending, so it does not prove a retransmission.
+const (
+	TimerNone       Timer = 0
+	TimerRetransmit Timer = 1
+	TimerKeepalive  Timer = 2
+	TimerTimeWait   Timer = 3
+	TimerProbe      Timer = 4
+)
+
+// String returns none, retransmit, keepalive, timewait or probe.
+func (t Timer) String() string {
+	switch t {
+	case TimerRetransmit:
+		return "retransmit"
+	case TimerKeepalive:
+		return "keepalive"
+	case TimerTimeWait:
+		return "timewait"
+	case TimerProbe:
+		return "probe"
+	}
+	return "none"
+}
+
+// Addr is an IP address as 16 bytes; an IPv4 address is kept in its mapped
+// form, ::ffff:a.b.c.d, so that one comparison serves both families.
+type Addr [16]byte
+
+// AddrFrom returns the 16-byte form of a, without its zone.
+func AddrFrom(a netip.Addr) Addr { return Addr(a.As16()) }
+
+// Netip returns the address for printing and matching: mapped addresses come
+// out as IPv4.
+func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
+
+// IsZero reports whether a is the unspecified address of either family.
+func (a Addr) IsZero() bool {
+	n := a.Netip()
+	return n.IsUnspecified()
+}
+
+// TCPInfo holds the members of struct tcp_info that sockwarden reads
+// (include/uapi/linux/tcp.h). Len is how many bytes the kernel sent: members
+// beyond it are zero and their fields are not known.
+type TCPInfo struct {
+	Len           uint16
+	Backoff       uint8  // tcpi_backoff: exponent of the retransmission timeout
+	Retransmits   uint8  // tcpi_retransmits: timeouts since the last progress
+	RTO           uint32 // tcpi_rto, microseconds
+	RTT           uint32 // tcpi_rtt, microseconds, smoothed
+	Unacked       uint32 // tcpi_unacked, segments
+	Lost          uint32 // tcpi_lost, segments
+	LastDataSent  uint32 // tcpi_last_data_sent, milliseconds ago
+	LastDataRecv  uint32 // tcpi_last_data_recv, milliseconds ago
+	LastAckRecv   uint32 // tcpi_last_ack_recv, milliseconds ago
+	BytesSent     uint64 // tcpi_bytes_sent, payload with retransmissions (Linux 4.19)
+	BytesReceived uint64 // tcpi_bytes_received, payload (Linux 4.1)
+	BusyTime      uint64 // tcpi_busy_time, microseconds with unacknowledged data (Linux 4.10)
+}
+
+// Socket is one socket as the kernel showed it in one dump. It is a plain
+// value: whoever keeps one copies it. What the kernel did not show is not in
+// Known, whatever the member holds.
+type Socket struct {
+	Known        FieldSet
+	Cookie       uint64 // idiag_cookie: identity until reboot; 0 from sources that have none
+	NetNS        uint64 // cookie of the network namespace (SO_NETNS_COOKIE), or its inode on old kernels
+	CgroupID     uint64 // INET_DIAG_CGROUP_ID: inode of the cgroup v2 directory at creation
+	Local        Addr
+	Remote       Addr
+	Inode        uint32 // sockfs inode, 0 when no process has the socket
+	UID          uint32 // means something only when FieldUID is known
+	IfIndex      uint32 // idiag_if: bound interface, 0 for none; echoed when destroying
+	TimerExpires uint32 // idiag_expires, milliseconds
+	RecvQueue    uint32 // idiag_rqueue, bytes (LISTEN: connections in the accept queue)
+	SendQueue    uint32 // idiag_wqueue, bytes (LISTEN: limit of the accept queue)
+	LocalPort    uint16
+	RemotePort   uint16
+	Protocol     Protocol
+	Family       Family
+	State        State
+	Timer        Timer
+	Retransmits  uint8 // idiag_retrans
+	Subflow      bool  // has INET_DIAG_ULP_INFO of MPTCP: destroying it is not noticed by the program
+	Info         TCPInfo
+}
+
+// Orphaned reports whether s was closed by its process and only the kernel is
+// still busy with it.
+func Orphaned(s *Socket) bool {
+	switch s.State {
+	case FinWait1, FinWait2, Closing, LastAck:
+		return s.Inode == 0
+	}
+	return false
+}
+
+// Unaccepted reports whether s waits in the accept queue of a listener.
+func Unaccepted(s *Socket) bool {
+	return s.Protocol == TCP && s.Inode == 0 && (s.State == Established || s.State == CloseWait)
+}
+
+// Key identifies a socket in one state: a cookie alone survives a return to
+// the same state, the tuple tells the two apart.
+type Key struct {
+	Cookie     uint64
+	NetNS      uint64
+	Local      Addr
+	Remote     Addr
+	LocalPort  uint16
+	RemotePort uint16
+	Protocol   Protocol
+	State      State
+}
+
+// KeyOf returns the key of s.
+func KeyOf(s *Socket) Key {
+	return Key{s.Cookie, s.NetNS, s.Local, s.Remote, s.LocalPort, s.RemotePort, s.Protocol, s.State}
+}
