@@ -44,7 +44,6 @@ type Owner struct {
 
 // Namespace is a network namespace in which sockets were looked at.
 type Namespace struct {
-	ID         uint64 // as in Socket.NetNS
 	Inode      uint64 // of the nsfs file
 	Name       string // "host", the name under /run/netns, or net:[inode]
 	Interfaces map[uint32]string

@@ -102,7 +102,7 @@ type TCPInfo struct {
 type Socket struct {
 	Known        FieldSet
 	Cookie       uint64 // idiag_cookie: identity until reboot; 0 from sources that have none
-	NetNS        uint64 // cookie of the network namespace (SO_NETNS_COOKIE), or its inode on old kernels
+	NetNS        uint64 // cookie of the network namespace (SO_NETNS_COOKIE), or its nsfs inode where there is none
 	CgroupID     uint64 // INET_DIAG_CGROUP_ID: inode of the cgroup v2 directory at creation
 	Local        Addr
 	Remote       Addr

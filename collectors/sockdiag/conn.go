@@ -173,7 +173,7 @@ func classify(err error) error {
 		return fmt.Errorf("%w (%w)", collectors.ErrGone, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (%w)", collectors.ErrNotPermitted, err)
-	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT):
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
 		return fmt.Errorf("%w (%w)", collectors.ErrNotSupported, err)
 	}
 	return err

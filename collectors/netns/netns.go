@@ -1,0 +1,151 @@
+// Package netns finds the network namespaces of this host, names them, and
+// runs a function inside one.
+//
+// Comes in: /proc and /run/netns. Goes out: handles that can be opened. An open
+// handle pins its namespace, so nothing here keeps one open.
+package netns
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// HostName is the name of the namespace that this process runs in.
+const HostName = "host"
+
+// Handle is a network namespace that was found.
+type Handle struct {
+	Name  string
+	Inode uint64 // of the nsfs file; reused after the namespace is gone
+	path  string
+}
+
+// Open opens the nsfs file of the namespace.
+func (h Handle) Open() (*os.File, error) {
+	f, err := os.Open(h.path)
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace %s: %w", h.Name, err)
+	}
+	return f, nil
+}
+
+// Host returns the namespace of this process.
+func Host() (Handle, error) {
+	h := Handle{Name: HostName, path: "/proc/thread-self/ns/net"}
+	var st unix.Stat_t
+	if err := unix.Stat(h.path, &st); err != nil {
+		return Handle{}, fmt.Errorf("stat %s: %w", h.path, err)
+	}
+	h.Inode = st.Ino
+	return h, nil
+}
+
+// List returns the namespace of this process and all others that have a name
+// or a process, sorted by name behind the host's. A namespace that only an open
+// file or socket keeps alive cannot be found. Those of processes that cannot be
+// examined are left out.
+func List() ([]Handle, error) {
+	host, err := Host()
+	if err != nil {
+		return nil, err
+	}
+	seen := map[uint64]bool{host.Inode: true}
+	var found []Handle
+	add := func(name, path string) {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) != nil || seen[st.Ino] || !isNSFS(path) {
+			return
+		}
+		seen[st.Ino] = true
+		if name == "" {
+			name = fmt.Sprintf("net:[%d]", st.Ino)
+		}
+		found = append(found, Handle{name, st.Ino, path})
+	}
+	for _, dir := range []string{"/run/netns", "/run/docker/netns"} {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			add(e.Name(), filepath.Join(dir, e.Name()))
+		}
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	for _, e := range entries {
+		if _, err := strconv.Atoi(e.Name()); err == nil {
+			add("", filepath.Join("/proc", e.Name(), "ns/net"))
+		}
+	}
+	slices.SortFunc(found, func(a, b Handle) int { return strings.Compare(a.Name, b.Name) })
+	return append([]Handle{host}, found...), nil
+}
+
+// nsfsMagic is NSFS_MAGIC (include/uapi/linux/magic.h). A file under /run/netns
+// is an empty regular file until a namespace is mounted on it.
+const nsfsMagic = 0x6e736673
+
+func isNSFS(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == nsfsMagic
+}
+
+// Select returns the namespaces that a specification names: "host" (also for
+// ""), "all", or names separated by commas.
+func Select(spec string) ([]Handle, error) {
+	if spec == "" || spec == HostName {
+		h, err := Host()
+		return []Handle{h}, err
+	}
+	all, err := List()
+	if err != nil || spec == "all" {
+		return all, err
+	}
+	var selected []Handle
+	for name := range strings.SplitSeq(spec, ",") {
+		i := slices.IndexFunc(all, func(h Handle) bool { return h.Name == name })
+		if i < 0 {
+			var names []string
+			for _, h := range all {
+				names = append(names, h.Name)
+			}
+			return nil, fmt.Errorf("no network namespace %q: %w (known: %s)", name, fs.ErrNotExist, strings.Join(names, ", "))
+		}
+		selected = append(selected, all[i])
+	}
+	return selected, nil
+}
+
+// Do runs f on a thread that is in the namespace of the open nsfs file. A thread
+// that cannot come back is not used again.
+func Do(ns *os.File, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			done <- fmt.Errorf("open own network namespace: %w", err)
+			return
+		}
+		defer func() { _ = home.Close() }()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("enter network namespace: %w", err)
+			return
+		}
+		err = f()
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
+	}()
+	return <-done
+}

@@ -1,0 +1,257 @@
+package procfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+)
+
+// FS reads a tree such as /proc. It is not safe for concurrent use.
+type FS struct {
+	root  string
+	users map[uint32]string
+}
+
+// New returns an FS for the tree at root, "" for /proc.
+func New(root string) *FS {
+	if root == "" {
+		root = "/proc"
+	}
+	return &FS{root: root}
+}
+
+func (f *FS) path(parts ...string) string {
+	return filepath.Join(append([]string{f.root}, parts...)...)
+}
+
+// Holders says who holds the sockets that were asked for.
+type Holders struct {
+	// ByInode lists the owners of each socket that was found, ordered by PID.
+	ByInode map[uint32][]collectors.Owner
+	// Unreadable counts the processes whose descriptors could not be seen. If
+	// it is 0 and a socket is still not found, no process has it in its table:
+	// it is in flight between processes, or the kernel's own.
+	Unreadable int
+}
+
+// Holders searches all processes for the sockets with the given inodes. Seeing
+// other users' processes takes CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE.
+func (f *FS) Holders(ctx context.Context, inodes map[uint32]bool) (Holders, error) {
+	h := Holders{ByInode: make(map[uint32][]collectors.Owner, len(inodes))}
+	if len(inodes) == 0 {
+		return h, nil
+	}
+	pids, err := f.pids()
+	if err != nil {
+		return h, err
+	}
+	var threaded []int
+	for _, pid := range pids {
+		if err := ctx.Err(); err != nil {
+			return h, err //nolint:wrapcheck // the context's own error
+		}
+		threads := f.searchProcess(pid, "fd", inodes, &h)
+		if threads > 1 {
+			threaded = append(threaded, pid)
+		}
+	}
+	if len(h.ByInode) < len(inodes) {
+		f.searchThreads(ctx, threaded, inodes, &h)
+	}
+	return h, nil
+}
+
+func (f *FS) pids() ([]int, error) {
+	dir, err := os.Open(f.root)
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	defer func() { _ = dir.Close() }()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	var pids []int
+	for _, n := range names {
+		if pid, err := strconv.Atoi(n); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids, nil
+}
+
+// searchProcess looks through one descriptor table, described once for all
+// sockets in it, and returns how many threads the process has.
+func (f *FS) searchProcess(pid int, table string, inodes map[uint32]bool, h *Holders) (threads int) {
+	p, err := f.open(pid)
+	if err != nil {
+		return 0
+	}
+	defer p.close()
+	held, total, err := p.sockets(table, inodes)
+	switch {
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		h.Unreadable++
+		return 0
+	case err != nil:
+		return 0
+	}
+	if len(held) > 0 {
+		var o collectors.Owner
+		if f.describe(p, &o) != nil {
+			return 0
+		}
+		o.FDs = total
+		o.Known |= collectors.Fields(collectors.FieldFDs)
+		for _, s := range held {
+			owners := h.ByInode[s.inode]
+			if n := len(owners); n > 0 && owners[n-1].PID == pid {
+				continue // a second descriptor of the same process
+			}
+			o.FD = s.fd
+			h.ByInode[s.inode] = append(owners, o)
+		}
+	}
+	if st, err := p.stat(); err == nil {
+		return st.threads
+	}
+	return 0
+}
+
+// searchThreads looks for sockets that no process has in its common table:
+// threads can have one of their own (CLONE_FILES unshared).
+func (f *FS) searchThreads(ctx context.Context, pids []int, inodes map[uint32]bool, h *Holders) {
+	missing := make(map[uint32]bool)
+	for i := range inodes {
+		if _, ok := h.ByInode[i]; !ok {
+			missing[i] = true
+		}
+	}
+	for _, pid := range pids {
+		tids, err := os.ReadDir(f.path(strconv.Itoa(pid), "task"))
+		if err != nil {
+			continue
+		}
+		for _, tid := range tids {
+			if ctx.Err() != nil {
+				return
+			}
+			if tid.Name() != strconv.Itoa(pid) {
+				f.searchProcess(pid, filepath.Join("task", tid.Name(), "fd"), missing, h)
+			}
+		}
+	}
+}
+
+type descriptor struct {
+	fd    int
+	inode uint32
+}
+
+// sockets returns which of the wanted sockets a descriptor table holds, and how
+// many descriptors it has in all.
+func (p process) sockets(table string, inodes map[uint32]bool) (held []descriptor, total int, err error) {
+	fd, err := unix.Openat(int(p.dir.Fd()), table, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, 0, fmt.Errorf("open %s of process %d: %w", table, p.pid, err)
+	}
+	dir := os.NewFile(uintptr(fd), table)
+	defer func() { _ = dir.Close() }()
+	var link [64]byte
+	for {
+		names, err := dir.Readdirnames(1024)
+		for _, name := range names {
+			total++
+			n, err := unix.Readlinkat(fd, name, link[:])
+			if err != nil {
+				if errors.Is(err, unix.EACCES) {
+					return nil, 0, fmt.Errorf("read %s of process %d: %w", table, p.pid, err)
+				}
+				continue // closed meanwhile
+			}
+			inode, ok := socketInode(link[:n])
+			if !ok || !inodes[inode] {
+				continue
+			}
+			num, err := strconv.Atoi(name)
+			if err == nil {
+				held = append(held, descriptor{num, inode})
+			}
+		}
+		if err != nil {
+			return held, total, nil //nolint:nilerr // io.EOF, or the process is gone
+		}
+	}
+}
+
+// socketInode reads a link such as socket:[12345].
+func socketInode(link []byte) (uint32, bool) {
+	s, ok := strings.CutPrefix(string(link), "socket:[")
+	if !ok || !strings.HasSuffix(s, "]") {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
+	return uint32(n), err == nil && n != 0
+}
+
+// Holds reports whether the process pid that started at startTime still has the
+// socket in its descriptor table. It is ErrGone if that process is no more.
+func (f *FS) Holds(pid int, startTime uint64, inode uint32) (bool, error) {
+	p, err := f.open(pid)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", collectors.ErrGone, err)
+	}
+	defer p.close()
+	st, err := p.stat()
+	if err != nil || st.startTime != startTime {
+		return false, fmt.Errorf("process %d of start time %d: %w", pid, startTime, collectors.ErrGone)
+	}
+	held, _, err := p.sockets("fd", map[uint32]bool{inode: true})
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		return false, fmt.Errorf("%w: %w", collectors.ErrNotPermitted, err)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", collectors.ErrGone, err)
+	}
+	return len(held) > 0, nil
+}
+
+// Describe returns what is known about one process; its descriptors are counted
+// if they can be listed. The error is ErrGone if there is no such process.
+func (f *FS) Describe(pid int) (collectors.Owner, error) {
+	p, err := f.open(pid)
+	if err != nil {
+		return collectors.Owner{}, fmt.Errorf("%w: %w", collectors.ErrGone, err)
+	}
+	defer p.close()
+	var o collectors.Owner
+	if err := f.describe(p, &o); err != nil {
+		return collectors.Owner{}, fmt.Errorf("%w: %w", collectors.ErrGone, err)
+	}
+	if _, total, err := p.sockets("fd", nil); err == nil {
+		o.FDs = total
+		o.Known |= collectors.Fields(collectors.FieldFDs)
+	}
+	return o, nil
+}
+
+// IsKernelThread reports whether pid is a thread of the kernel.
+func (f *FS) IsKernelThread(pid int) bool {
+	p, err := f.open(pid)
+	if err != nil {
+		return false
+	}
+	defer p.close()
+	st, err := p.stat()
+	return err == nil && st.kernel
+}

@@ -1,0 +1,269 @@
+package procfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/user"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+)
+
+// clockTicks is USER_HZ, the unit of start times in /proc: 100 on every Linux
+// that Go runs on.
+const clockTicks = 100
+
+// maxFile bounds what is read of one file of /proc, in bytes; command lines can
+// be megabytes.
+const maxFile = 64 << 10
+
+// stat is what sockwarden reads of /proc/PID/stat.
+type stat struct {
+	comm      string
+	threads   int
+	startTime uint64 // clock ticks since boot
+	kernel    bool   // a kernel thread
+}
+
+const pfKthread = 0x00200000 // PF_KTHREAD (include/linux/sched.h)
+
+// parseStat reads the text of /proc/PID/stat. The name stands in parentheses
+// and can itself hold parentheses, spaces and newlines: the last ")" ends it.
+func parseStat(b []byte) (stat, error) {
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return stat{}, errors.New("stat: no process name in parentheses")
+	}
+	f := strings.Fields(string(b[end+1:]))
+	// f[0] is field 3 (state); see proc_pid_stat(5).
+	if len(f) < 20 {
+		return stat{}, fmt.Errorf("stat: %d fields behind the name, want at least 20", len(f))
+	}
+	flags, err1 := strconv.ParseUint(f[6], 10, 64)
+	threads, err2 := strconv.Atoi(f[17])
+	start, err3 := strconv.ParseUint(f[19], 10, 64)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return stat{}, fmt.Errorf("stat: %w", err)
+	}
+	return stat{comm: string(b[open+1 : end]), threads: threads, startTime: start, kernel: flags&pfKthread != 0}, nil
+}
+
+// fullName undoes the cut of a name at 15 bytes, from the program's arguments
+// or its executable.
+func fullName(comm string, cmdline []byte, exe string) string {
+	if len(comm) < 15 {
+		return comm
+	}
+	arg0, _, _ := bytes.Cut(cmdline, []byte{0})
+	for _, candidate := range []string{path.Base(string(arg0)), path.Base(exe)} {
+		if strings.HasPrefix(candidate, comm) {
+			return candidate
+		}
+	}
+	return comm
+}
+
+// parseLimit returns the soft limit of open files in the text of
+// /proc/PID/limits; false if it is unlimited or not there.
+func parseLimit(b []byte) (uint64, bool) {
+	for line := range bytes.Lines(b) {
+		rest, ok := bytes.CutPrefix(line, []byte("Max open files"))
+		if !ok {
+			continue
+		}
+		f := bytes.Fields(rest)
+		if len(f) == 0 {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(string(f[0]), 10, 64)
+		return n, err == nil && n < math.MaxInt64
+	}
+	return 0, false
+}
+
+// parseCgroup returns the cgroup path of the text of /proc/PID/cgroup: of the
+// unified hierarchy, or of systemd's own where that one is not used.
+func parseCgroup(b []byte) string {
+	unified, systemd := "", ""
+	for line := range strings.Lines(string(b)) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		switch {
+		case parts[0] == "0" && parts[1] == "":
+			unified = parts[2]
+		case parts[1] == "name=systemd":
+			systemd = parts[2]
+		}
+	}
+	if (unified == "" || unified == "/") && systemd != "" {
+		return systemd
+	}
+	return unified
+}
+
+// unitOf returns the innermost part of a cgroup path that is a systemd unit.
+func unitOf(cgroup string) string {
+	parts := strings.Split(cgroup, "/")
+	for i := len(parts) - 1; i >= 0; i-- {
+		if strings.HasSuffix(parts[i], ".service") || strings.HasSuffix(parts[i], ".scope") {
+			return parts[i]
+		}
+	}
+	return ""
+}
+
+// containerOf returns the container id in a cgroup path: the last run of
+// exactly 64 hex digits, as docker, containerd, CRI-O and podman name theirs.
+func containerOf(cgroup string) string {
+	end := len(cgroup)
+	for i := len(cgroup) - 1; i >= -1; i-- {
+		if i >= 0 && isHex(cgroup[i]) {
+			continue
+		}
+		if end-(i+1) == 64 {
+			return cgroup[i+1 : end]
+		}
+		end = i
+	}
+	return ""
+}
+
+func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' }
+
+// process is an open directory of /proc: everything read through it belongs to
+// the process that had the PID when it was opened, or fails.
+type process struct {
+	pid int
+	dir *os.File
+}
+
+func (f *FS) open(pid int) (process, error) {
+	dir, err := os.OpenFile(f.path(strconv.Itoa(pid)), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return process{}, fmt.Errorf("process %d: %w", pid, err)
+	}
+	return process{pid, dir}, nil
+}
+
+func (p process) close() { _ = p.dir.Close() }
+
+func (p process) read(name string) ([]byte, error) {
+	fd, err := unix.Openat(int(p.dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s of process %d: %w", name, p.pid, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	buf := make([]byte, 0, 4096)
+	for len(buf) < maxFile {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s of process %d: %w", name, p.pid, err)
+		}
+		if n == 0 {
+			break
+		}
+		buf = buf[:len(buf)+n]
+	}
+	return buf, nil
+}
+
+func (p process) stat() (stat, error) {
+	b, err := p.read("stat")
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(b)
+}
+
+func (p process) readlink(name string) (string, error) {
+	buf := make([]byte, 4096)
+	n, err := unix.Readlinkat(int(p.dir.Fd()), name, buf)
+	if err != nil {
+		return "", fmt.Errorf("readlink %s of process %d: %w", name, p.pid, err)
+	}
+	return string(buf[:n]), nil
+}
+
+// describe fills in everything about the process; what cannot be read stays
+// unknown. It fails only if the process is gone.
+func (f *FS) describe(p process, o *collectors.Owner) error {
+	st, err := p.stat()
+	if err != nil {
+		return err
+	}
+	o.PID, o.Comm, o.StartTime = p.pid, st.comm, st.startTime
+	o.Age = max(0, f.uptime()-float64(st.startTime)/clockTicks)
+	o.Known |= collectors.Fields(collectors.FieldPID, collectors.FieldProcess, collectors.FieldProcessAge)
+	if exe, err := p.readlink("exe"); err == nil {
+		o.Exe = strings.TrimSuffix(exe, " (deleted)")
+		o.Known |= collectors.Fields(collectors.FieldExe)
+	}
+	cmdline, err := p.read("cmdline")
+	if err == nil {
+		o.Cmdline = strings.TrimRight(string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})), " ")
+		o.Known |= collectors.Fields(collectors.FieldCmdline)
+	}
+	o.Name = fullName(st.comm, cmdline, o.Exe)
+	var ids unix.Stat_t
+	if unix.Fstat(int(p.dir.Fd()), &ids) == nil {
+		o.UID = ids.Uid
+		if u, err := f.user(ids.Uid); err == nil {
+			o.User = u
+			o.Known |= collectors.Fields(collectors.FieldUser)
+		}
+	}
+	if b, err := p.read("limits"); err == nil {
+		if n, ok := parseLimit(b); ok {
+			o.FDLimit = n
+			o.Known |= collectors.Fields(collectors.FieldFDLimit)
+		}
+	}
+	if b, err := p.read("cgroup"); err == nil {
+		o.Cgroup = parseCgroup(b)
+		o.Unit, o.Container = unitOf(o.Cgroup), containerOf(o.Cgroup)
+		o.Known |= collectors.Fields(collectors.FieldCgroup, collectors.FieldUnit, collectors.FieldContainerID)
+		if o.Container == "" {
+			o.Known |= collectors.Fields(collectors.FieldContainer)
+		}
+	}
+	return nil
+}
+
+func (f *FS) user(uid uint32) (string, error) {
+	if name, ok := f.users[uid]; ok {
+		return name, nil
+	}
+	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
+	if err != nil {
+		return "", fmt.Errorf("user %d: %w", uid, err)
+	}
+	if f.users == nil {
+		f.users = map[uint32]string{}
+	}
+	f.users[uid] = u.Username
+	return u.Username, nil
+}
+
+// uptime returns the seconds since boot, on the clock that start times use.
+func (*FS) uptime() float64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return float64(ts.Sec) + float64(ts.Nsec)/1e9
+}

@@ -1,0 +1,190 @@
+package procfs
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/netns"
+)
+
+// Plugin returns the registration of /proc/net as a source of records.
+func Plugin() collectors.Plugin {
+	return collectors.Plugin{
+		Name:    "procnet",
+		Summary: "TCP and UDP sockets from /proc/net, for listing where netlink is refused",
+		Doc:     "Reads /proc/net/{tcp,tcp6,udp,udp6}. It shows neither cookie nor tcp_info nor interface, so ages stay unknown and nothing that it finds is ever acted on.",
+		Needs:   "nothing",
+		New:     func(netns int) collectors.Collector { return netFiles{netns: netns, root: "/proc"} },
+	}
+}
+
+type netFiles struct {
+	netns int
+	root  string
+}
+
+var netKnown = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamily, collectors.FieldState,
+	collectors.FieldLocalAddr, collectors.FieldPort, collectors.FieldRemoteAddr, collectors.FieldRemotePort,
+	collectors.FieldInode, collectors.FieldRecvQueue, collectors.FieldSendQueue, collectors.FieldEOFRead,
+	collectors.FieldTimer, collectors.FieldTimerExpires, collectors.FieldRetransmits,
+	collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted)
+
+var netOwnerless = collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess,
+	collectors.FieldExe, collectors.FieldCmdline)
+
+// Collect reads the files that the query needs, one after the other.
+func (n netFiles) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
+	return func(yield func(*collectors.Socket, error) bool) {
+		for _, p := range q.Protocols {
+			for _, f := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
+				name := p.String()
+				if f == collectors.IPv6 {
+					name += "6"
+				}
+				file, err := n.open(name)
+				if errors.Is(err, fs.ErrNotExist) && f == collectors.IPv6 {
+					continue
+				}
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+				more := readNet(ctx, file, p, f, q.States, yield)
+				_ = file.Close()
+				if !more {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (n netFiles) open(name string) (*os.File, error) {
+	var file *os.File
+	open := func() (err error) {
+		file, err = os.Open(n.root + "/thread-self/net/" + name)
+		return err //nolint:wrapcheck // os names the path
+	}
+	if n.netns < 0 {
+		return file, open()
+	}
+	// The descriptor belongs to the caller: Do needs it only as a number.
+	ns := os.NewFile(uintptr(dup(n.netns)), "netns")
+	if ns == nil {
+		return nil, fmt.Errorf("network namespace descriptor %d: %w", n.netns, fs.ErrInvalid)
+	}
+	defer func() { _ = ns.Close() }()
+	err := netns.Do(ns, open)
+	return file, err
+}
+
+func readNet(ctx context.Context, r io.Reader, p collectors.Protocol, f collectors.Family, states collectors.StateMask, yield func(*collectors.Socket, error) bool) bool {
+	s := new(collectors.Socket)
+	lines := bufio.NewScanner(r)
+	for first := true; lines.Scan(); first = false {
+		if first {
+			continue // the heading
+		}
+		if err := ctx.Err(); err != nil {
+			yield(nil, err)
+			return false
+		}
+		if err := parseNet(lines.Text(), p, f, s); err != nil {
+			yield(nil, fmt.Errorf("/proc/net/%s: %w", p, err))
+			return false
+		}
+		if states.Has(s.State) && !yield(s, nil) {
+			return false
+		}
+	}
+	if err := lines.Err(); err != nil {
+		yield(nil, fmt.Errorf("/proc/net/%s: %w", p, err))
+		return false
+	}
+	return true
+}
+
+// parseNet reads one line of /proc/net/tcp and its like (proc_net_tcp.txt in
+// the kernel's documentation).
+func parseNet(line string, p collectors.Protocol, fam collectors.Family, s *collectors.Socket) error {
+	f := strings.Fields(line)
+	if len(f) < 10 {
+		return fmt.Errorf("%d fields, want at least 10", len(f))
+	}
+	*s = collectors.Socket{Known: netKnown, Protocol: p, Family: fam}
+	hexes := func(text, sep string, bits int) (a, b uint64, err error) {
+		left, right, ok := strings.Cut(text, sep)
+		if !ok {
+			return 0, 0, fmt.Errorf("no %q in %q", sep, text)
+		}
+		a, err1 := strconv.ParseUint(left, 16, bits)
+		b, err2 := strconv.ParseUint(right, 16, bits)
+		return a, b, errors.Join(err1, err2)
+	}
+	var errs [8]error
+	s.Local, s.LocalPort, errs[0] = parseEnd(f[1])
+	s.Remote, s.RemotePort, errs[1] = parseEnd(f[2])
+	state, err := strconv.ParseUint(f[3], 16, 8)
+	s.State, errs[2] = collectors.State(state), err
+	if s.State == 12 { // TCP_NEW_SYN_RECV
+		s.State = collectors.SynRecv
+	}
+	send, recv, err := hexes(f[4], ":", 32)
+	s.SendQueue, s.RecvQueue, errs[3] = uint32(send), uint32(recv), err
+	timer, expires, err := hexes(f[5], ":", 64)
+	s.Timer, errs[4] = collectors.Timer(min(timer, 255)), err //nolint:gosec // bounded
+	s.TimerExpires = uint32(min(expires*1000/clockTicks, 1<<32-1))
+	retransmits, err := strconv.ParseUint(f[6], 16, 32)
+	s.Retransmits, errs[5] = uint8(min(retransmits, 255)), err //nolint:gosec // bounded
+	uid, err := strconv.ParseUint(f[7], 10, 32)
+	s.UID, errs[6] = uint32(uid), err
+	inode, err := strconv.ParseUint(f[9], 10, 32)
+	s.Inode, errs[7] = uint32(inode), err
+	if s.Inode == 0 {
+		s.Known |= netOwnerless
+	} else {
+		s.Known |= collectors.Fields(collectors.FieldUID)
+	}
+	return errors.Join(errs[:]...)
+}
+
+// parseEnd reads an address and port such as 0100007F:53A4: the address is a
+// series of 32-bit words in the byte order of the machine.
+func parseEnd(text string) (collectors.Addr, uint16, error) {
+	addr, port, ok := strings.Cut(text, ":")
+	b, err := hex.DecodeString(addr)
+	if !ok || err != nil || (len(b) != 4 && len(b) != 16) {
+		return collectors.Addr{}, 0, fmt.Errorf("address %q", text)
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	a := collectors.Addr{10: 0xff, 11: 0xff}
+	copy(a[16-len(b):], b)
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return collectors.Addr{}, 0, fmt.Errorf("port %q", text)
+	}
+	return a, uint16(n), nil
+}
+
+func dup(fd int) int {
+	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return n
+}

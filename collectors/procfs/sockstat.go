@@ -1,0 +1,67 @@
+package procfs
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Counts is how many sockets a namespace has, by /proc/net/sockstat{,6}.
+type Counts struct {
+	TCP int // with orphans, listeners and TIME_WAIT
+	UDP int
+}
+
+// Sockstat counts the sockets of the namespace that the calling thread is in.
+// It costs no walk through the sockets.
+func (f *FS) Sockstat() (Counts, error) {
+	return f.sockstat("thread-self")
+}
+
+// SockstatOf counts the sockets of the namespace of a process.
+func (f *FS) SockstatOf(pid int) (Counts, error) { return f.sockstat(strconv.Itoa(pid)) }
+
+func (f *FS) sockstat(who string) (Counts, error) {
+	b, err := os.ReadFile(f.path(who, "net", "sockstat"))
+	if err != nil {
+		return Counts{}, fmt.Errorf("count sockets: %w", err)
+	}
+	// Without IPv6 there is no second file.
+	b6, _ := os.ReadFile(f.path(who, "net", "sockstat6"))
+	return parseSockstat(string(b) + string(b6)), nil
+}
+
+func parseSockstat(text string) Counts {
+	var c Counts
+	for line := range strings.Lines(text) {
+		name, rest, _ := strings.Cut(line, ":")
+		values := map[string]int{}
+		f := strings.Fields(rest)
+		for i := 0; i+1 < len(f); i += 2 {
+			if n, err := strconv.Atoi(f[i+1]); err == nil && n >= 0 {
+				values[f[i]] = n
+			}
+		}
+		switch name {
+		case "TCP", "TCP6":
+			c.TCP += values["inuse"] + values["tw"]
+		case "UDP", "UDP6":
+			c.UDP += values["inuse"]
+		}
+	}
+	return c
+}
+
+// EphemeralPorts returns the range from which the namespace of the calling
+// thread takes local ports (net.ipv4.ip_local_port_range).
+func (f *FS) EphemeralPorts() (low, high uint16, err error) {
+	b, err := os.ReadFile(f.path("sys/net/ipv4/ip_local_port_range"))
+	if err != nil {
+		return 0, 0, fmt.Errorf("ephemeral ports: %w", err)
+	}
+	if _, err := fmt.Sscan(string(b), &low, &high); err != nil {
+		return 0, 0, fmt.Errorf("ephemeral ports: %w", err)
+	}
+	return low, high, nil
+}
