@@ -74,6 +74,7 @@ type Record struct {
 	Facts     *Facts
 	Owner     *Owner
 	Host      string // name of this machine
+	Result    string // outcome of the rung before, where a ladder asks for it
 }
 
 // NewRecord joins the parts; any but s may be nil.

@@ -255,3 +255,24 @@ func (f *FS) IsKernelThread(pid int) bool {
 	st, err := p.stat()
 	return err == nil && st.kernel
 }
+
+// Running reports whether the process pid that started at startTime is still
+// running; one that only waits for its parent (a zombie) is not.
+func (f *FS) Running(pid int, startTime uint64) (bool, error) {
+	p, err := f.open(pid)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer p.close()
+	st, err := p.stat()
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return st.startTime == startTime && st.state != 'Z' && st.state != 'X', nil
+}

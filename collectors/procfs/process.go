@@ -27,6 +27,7 @@ const maxFile = 64 << 10
 // stat is what sockwarden reads of /proc/PID/stat.
 type stat struct {
 	comm      string
+	state     byte // R, S, D, Z, ...
 	threads   int
 	startTime uint64 // clock ticks since boot
 	kernel    bool   // a kernel thread
@@ -52,7 +53,7 @@ func parseStat(b []byte) (stat, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return stat{}, fmt.Errorf("stat: %w", err)
 	}
-	return stat{comm: string(b[open+1 : end]), threads: threads, startTime: start, kernel: flags&pfKthread != 0}, nil
+	return stat{comm: string(b[open+1 : end]), state: f[0][0], threads: threads, startTime: start, kernel: flags&pfKthread != 0}, nil
 }
 
 // fullName undoes the cut of a name at 15 bytes, from the program's arguments

@@ -18,7 +18,12 @@ import (
 type Conn struct {
 	nl *netlink.Conn
 	id uint64
+	// busy is set while a dump is not read to its end: what the kernel still
+	// sends would pass for the answer to the next request.
+	busy bool
 }
+
+var errBusy = errors.New("a dump over this connection was not read to its end")
 
 // Dial opens a connection in the namespace that the open nsfs or pid
 // descriptor stands for; a negative one is the caller's own. Entering another
@@ -78,7 +83,8 @@ func (c *Conn) netnsID() (uint64, error) {
 // ErrGone says that no socket has this cookie any more.
 //
 // For members of an SO_REUSEPORT group the kernel looks only at one of them,
-// so listeners and UDP sockets that it does not find are searched in a dump.
+// and bound TCP sockets it does not look up at all, so listeners, bound and UDP
+// sockets that it does not find are searched in a dump.
 func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket, error) {
 	req := exactRequest(s)
 	if s.Protocol == collectors.UDP {
@@ -86,7 +92,7 @@ func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket
 	}
 	msgs, err := c.execute(ctx, typeByFamily, 0, req)
 	if err != nil {
-		if errors.Is(err, collectors.ErrGone) && (s.Protocol == collectors.UDP || s.State == collectors.Listen) {
+		if errors.Is(err, collectors.ErrGone) && (s.Protocol == collectors.UDP || s.State == collectors.Listen || s.State == collectors.Close) {
 			return c.search(ctx, s)
 		}
 		return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
@@ -105,16 +111,21 @@ func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket
 	return collectors.Socket{}, fmt.Errorf("look up socket %x: the kernel sent no record", s.Cookie)
 }
 
+// search reads the dump to its end, so that the connection stays usable.
 func (c *Conn) search(ctx context.Context, s *collectors.Socket) (collectors.Socket, error) {
+	var found collectors.Socket
 	for now, err := range c.dump(ctx, s.Family, s.Protocol, collectors.AllStates, true) {
 		if err != nil {
 			return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
 		}
 		if now.Cookie == s.Cookie {
-			return *now, nil
+			found = *now
 		}
 	}
-	return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, collectors.ErrGone)
+	if found.Cookie == 0 {
+		return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, collectors.ErrGone)
+	}
+	return found, nil
 }
 
 // Destroy closes s in the kernel (SOCK_DESTROY, Linux 4.5 with
@@ -150,6 +161,9 @@ func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlin
 	if err := ctx.Err(); err != nil {
 		return nil, err //nolint:wrapcheck // the context's own error
 	}
+	if c.busy {
+		return nil, errBusy
+	}
 	msgs, err := c.nl.Execute(netlink.Message{
 		Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
 		Data:   data,
@@ -169,7 +183,8 @@ func (c *Conn) interruptReads(ctx context.Context) (stop func() bool) {
 // classify adds the sentinel of package collectors that an errno stands for.
 func classify(err error) error {
 	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, unix.ENOENT), errors.Is(err, fs.ErrNotExist),
+		errors.Is(err, unix.ESTALE): // a UDP socket with another cookie (sock_diag_check_cookie)
 		return fmt.Errorf("%w (%w)", collectors.ErrGone, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (%w)", collectors.ErrNotPermitted, err)

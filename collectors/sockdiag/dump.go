@@ -51,7 +51,8 @@ func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*coll
 
 // Dump streams the answer to q over one reused record and one reused buffer,
 // protocol by protocol, IPv4 before IPv6. A family that the kernel lacks has no
-// sockets. An abandoned or failed dump leaves the connection unusable.
+// sockets. An abandoned or failed dump leaves the connection unusable: it then
+// refuses everything but Close.
 //
 // A dump is no snapshot: while sockets come and go, listeners and UDP sockets
 // that share a port can be missed or shown twice.
@@ -80,6 +81,15 @@ func (c *Conn) dump(ctx context.Context, f collectors.Family, p collectors.Proto
 			}
 			yield(nil, fmt.Errorf("dump %s (family %d): %w", p, f, err))
 		}
+		if err := ctx.Err(); err != nil {
+			fail(err)
+			return
+		}
+		if c.busy {
+			fail(errBusy)
+			return
+		}
+		c.busy = true
 		sent, err := c.nl.Send(netlink.Message{
 			Header: netlink.Header{Type: typeByFamily, Flags: netlink.Request | netlink.Dump},
 			Data:   dumpRequest(f, p, states, info),
@@ -96,7 +106,7 @@ func (c *Conn) dump(ctx context.Context, f collectors.Family, p collectors.Proto
 		}
 		s := new(collectors.Socket)
 		for !d.done {
-			if err := d.next(); err != nil {
+			if err := cmp.Or(ctx.Err(), d.next()); err != nil {
 				fail(err)
 				return
 			}

@@ -1,0 +1,161 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"sockwarden/collectors"
+)
+
+// Result is the outcome of an action, as JSON and conditions name it.
+type Result string
+
+// The results. They are open: later versions can add more.
+const (
+	Would        Result = "would"         // dry run: it would have been done
+	Gone         Result = "gone"          // the socket is gone from the kernel
+	FDStillHeld  Result = "fd_still_held" // gone from the kernel, but the process keeps the descriptor
+	Ended        Result = "ended"         // the process has ended
+	StillRunning Result = "still_running" // the process has not ended
+	Done         Result = "done"          // done, there is nothing to verify
+	Changed      Result = "changed"       // the target was no longer what was decided on; nothing was done
+	Refused      Result = "refused"       // the kernel took the request, the target is still there
+	Unsupported  Result = "unsupported"   // this kernel cannot do it
+	NotPermitted Result = "not_permitted" // this process may not do it
+	Failed       Result = "failed"        // anything else
+)
+
+// Succeeded reports whether the result is what the action was for.
+func (r Result) Succeeded() bool {
+	return slices.Contains([]Result{Gone, FDStillHeld, Ended, Done}, r)
+}
+
+// Climbs reports whether the next rung of a ladder may be looked at: the target
+// is still there and the host is able.
+func (r Result) Climbs() bool { return r == Refused || r == Failed || r == StillRunning }
+
+// EndsAll reports whether the host refuses actions of this kind altogether, so
+// that no ladder may go on.
+func (r Result) EndsAll() bool { return r == Unsupported || r == NotPermitted }
+
+// Outcome is a result with its reason.
+type Outcome struct {
+	Result Result
+	Detail string // for people, "" for none
+	Err    error  // what failed, nil if nothing did
+}
+
+// OutcomeOf turns the error of an attempt into an outcome; ErrGone is Changed.
+func OutcomeOf(err error) Outcome {
+	switch {
+	case errors.Is(err, collectors.ErrGone):
+		return Outcome{Result: Changed, Detail: "closed before we acted"}
+	case errors.Is(err, collectors.ErrNotPermitted):
+		return Outcome{Result: NotPermitted, Err: err}
+	case errors.Is(err, collectors.ErrNotSupported):
+		return Outcome{Result: Unsupported, Err: err}
+	}
+	return Outcome{Result: Failed, Err: err}
+}
+
+// Sealed is one socket that was decided on, as it was then.
+type Sealed struct {
+	Socket    collectors.Socket
+	Namespace collectors.Namespace
+	Facts     collectors.Facts
+	// Open opens the socket's namespace; nil for the one of this process.
+	Open func() (*os.File, error)
+}
+
+// Target is what an action is for: one or more sockets and, for actions on
+// processes, the process that holds them all.
+type Target struct {
+	Rule    string
+	Labels  map[string]string
+	Sockets []Sealed
+	Process *collectors.Owner // nil for none
+	Host    string
+}
+
+// Action does one thing to targets. It is configured once and used for many
+// targets, from one goroutine.
+type Action interface {
+	// Prepare looks the target up again and returns what would be done. An error
+	// that is ErrGone says that the target is no longer what was decided on. It
+	// changes nothing on the host.
+	Prepare(ctx context.Context, t Target) (Effect, error)
+}
+
+// Effect is one thing about to be done to one target.
+type Effect interface {
+	// String says what Apply does, in the imperative: "destroy".
+	String() string
+	// Apply does it and returns at once. Its result is final unless it
+	// succeeded: then Verify has the last word.
+	Apply(ctx context.Context) Outcome
+	// Verify looks at the target and says how far it got. It can be called
+	// repeatedly.
+	Verify(ctx context.Context) Outcome
+}
+
+// Param is a parameter of an action, in rules files.
+type Param struct {
+	Name string
+	Type string // string, bool, number (float64) or duration (time.Duration)
+	Doc  string
+}
+
+// Plugin is an action that rules can name.
+type Plugin struct {
+	Name    string
+	Summary string // one line
+	Doc     string // what it does to the connection and the program, and what it does not do
+	Needs   string // privileges and kernel options
+	Params  []Param
+	// Main is the parameter that stands directly behind the name, "" for none.
+	Main string
+	// OnProcess says that the target is a process: one effect for each process
+	// and cycle, never for a socket without an owner.
+	OnProcess bool
+	// Harmless actions change nothing on sockets and processes: guards,
+	// cool-downs and the breaker are not for them.
+	Harmless bool
+	// New returns the action for the given parameters, all of them declared in
+	// Params and of their types, or says what is wrong with them. It does no I/O.
+	New func(params map[string]any) (Action, error)
+}
+
+// Registry holds the actions that the program was built with.
+type Registry struct{ plugins []Plugin }
+
+// NewRegistry refuses plugins without a name and two of the same name.
+func NewRegistry(plugins ...Plugin) (*Registry, error) {
+	for i, p := range plugins {
+		if p.Name == "" || p.New == nil {
+			return nil, fmt.Errorf("action %d: no name or no New", i)
+		}
+		if slices.ContainsFunc(plugins[:i], func(q Plugin) bool { return q.Name == p.Name }) {
+			return nil, fmt.Errorf("action %q: registered twice", p.Name)
+		}
+	}
+	return &Registry{plugins: slices.Clone(plugins)}, nil
+}
+
+// All returns the plugins in the order of registration.
+func (r *Registry) All() []Plugin { return slices.Clone(r.plugins) }
+
+// Get returns the plugin with that name; the error lists the known ones.
+func (r *Registry) Get(name string) (Plugin, error) {
+	var names []string
+	for _, p := range r.plugins {
+		if p.Name == name {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return Plugin{}, fmt.Errorf("unknown action %q (known: %s)", name, strings.Join(names, ", "))
+}

@@ -1,0 +1,30 @@
+package actions
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+)
+
+// Attrs describes a socket for a log line.
+func Attrs(s *Sealed) []slog.Attr {
+	k := &s.Socket
+	attrs := []slog.Attr{
+		slog.String("state", k.State.String()),
+		slog.Int("port", int(k.LocalPort)),
+		slog.String("peer", netip.AddrPortFrom(k.Remote.Netip(), k.RemotePort).String()),
+	}
+	if len(s.Facts.Owners) > 0 {
+		o := &s.Facts.Owners[0]
+		attrs = append(attrs, slog.String("process", o.Name), slog.Int("pid", o.PID))
+	} else if s.Facts.ListenerOwner != nil {
+		attrs = append(attrs, slog.String("listener_process", s.Facts.ListenerProcess))
+	}
+	if s.Namespace.Name != "host" {
+		attrs = append(attrs, slog.String("netns", s.Namespace.Name))
+	}
+	if a := s.Facts.Age; a.Min > 0 {
+		attrs = append(attrs, slog.String("age", fmt.Sprintf("%.1fs", a.Min)), slog.String("age_source", string(a.Source)))
+	}
+	return attrs
+}

@@ -1,0 +1,117 @@
+// Package destroy closes sockets in the kernel by SOCK_DESTROY.
+//
+// Comes in: one socket with its cookie. Goes out: whether it is gone from the
+// kernel, and whether its process still keeps the descriptor. It never goes by
+// address alone.
+package destroy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/sockdiag"
+)
+
+// Plugin returns the registration of the action.
+func Plugin() actions.Plugin {
+	return actions.Plugin{
+		Name:    "destroy",
+		Summary: "closes the socket in the kernel (SOCK_DESTROY)",
+		Doc: "The program gets ECONNABORTED or EOF and wakes up; the peer gets a RST in ESTABLISHED, CLOSE_WAIT, FIN_WAIT1 and " +
+			"FIN_WAIT2. The descriptor stays open in the program until it closes it: a leak of descriptors stays a leak, and the result is then fd_still_held.",
+		Needs: "CAP_NET_ADMIN; Linux 4.5 with CONFIG_INET_DIAG_DESTROY; CAP_SYS_ADMIN for other namespaces",
+		Params: []actions.Param{
+			{Name: "listen", Type: "bool", Doc: "also destroy listeners: the service is dead afterwards while its process lives"},
+			{Name: "udp", Type: "bool", Doc: "also destroy UDP sockets: a server goes deaf"},
+		},
+		New: func(map[string]any) (actions.Action, error) { return action{procfs.New("")}, nil },
+	}
+}
+
+type action struct{ proc *procfs.FS }
+
+// Prepare looks the socket up by its cookie.
+func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
+	if len(t.Sockets) != 1 {
+		return nil, fmt.Errorf("destroy is for one socket, not %d", len(t.Sockets))
+	}
+	e := &effect{proc: a.proc, sealed: t.Sockets[0]}
+	now, err := e.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	decided := &e.sealed.Socket
+	if collectors.KeyOf(&now) != collectors.KeyOf(decided) {
+		return nil, fmt.Errorf("socket %x is now %s: %w", decided.Cookie, now.State, collectors.ErrGone)
+	}
+	return e, nil
+}
+
+type effect struct {
+	proc   *procfs.FS
+	sealed actions.Sealed
+}
+
+func (e *effect) String() string { return "destroy" }
+
+// Apply destroys exactly the socket with the cookie.
+func (e *effect) Apply(ctx context.Context) actions.Outcome {
+	err := e.with(func(c *sockdiag.Conn) error { return c.Destroy(ctx, &e.sealed.Socket) })
+	if err != nil {
+		return actions.OutcomeOf(err)
+	}
+	return actions.Outcome{Result: actions.Gone}
+}
+
+// Verify looks whether the socket is gone from the kernel, and whether a process
+// that had it still does.
+func (e *effect) Verify(ctx context.Context) actions.Outcome {
+	now, err := e.look(ctx)
+	switch {
+	case err == nil:
+		return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s after the kernel took the request", now.State)}
+	case !errors.Is(err, collectors.ErrGone):
+		return actions.OutcomeOf(err)
+	}
+	for i := range e.sealed.Facts.Owners {
+		o := &e.sealed.Facts.Owners[i]
+		if held, err := e.proc.Holds(o.PID, o.StartTime, e.sealed.Socket.Inode); err == nil && held {
+			return actions.Outcome{Result: actions.FDStillHeld, Detail: fmt.Sprintf("%s[%d] still has the descriptor", o.Name, o.PID)}
+		}
+	}
+	return actions.Outcome{Result: actions.Gone}
+}
+
+func (e *effect) look(ctx context.Context) (now collectors.Socket, err error) {
+	err = e.with(func(c *sockdiag.Conn) error {
+		now, err = c.Get(ctx, &e.sealed.Socket)
+		if now.NetNS == 0 {
+			now.NetNS = e.sealed.Socket.NetNS
+		}
+		return err //nolint:wrapcheck // ours
+	})
+	return now, err
+}
+
+// with runs f on a connection in the namespace of the socket.
+func (e *effect) with(f func(*sockdiag.Conn) error) error {
+	fd := -1
+	if e.sealed.Open != nil {
+		ns, err := e.sealed.Open()
+		if err != nil {
+			return fmt.Errorf("%w: %w", collectors.ErrGone, err)
+		}
+		defer func() { _ = ns.Close() }()
+		fd = int(ns.Fd())
+	}
+	c, err := sockdiag.Dial(fd)
+	if err != nil {
+		return err //nolint:wrapcheck // ours
+	}
+	defer func() { _ = c.Close() }()
+	return f(c)
+}

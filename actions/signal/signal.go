@@ -1,0 +1,157 @@
+// Package signal sends a signal to the process that holds a socket.
+//
+// Comes in: a process by PID and start time, and the sockets for which it is
+// signalled. Goes out: whether it has ended. It proves through a pidfd that the
+// signalled process is the one that was decided on and that it still holds one
+// of the sockets; a PID that was used again is never signalled.
+package signal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+)
+
+// Plugin returns the registration of the action.
+func Plugin() actions.Plugin {
+	return actions.Plugin{
+		Name:    "signal",
+		Summary: "sends a signal to the process that holds the socket",
+		Doc: "Through a pidfd, after proving that the process has the start time that was seen and still holds the socket. One " +
+			"signal for each process and cycle. TERM, KILL, INT, QUIT and ABRT are to end it: the result is ended or still_running; others are done when sent.",
+		Needs: "Linux 5.3; CAP_KILL for other users' processes, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH to see what they hold",
+		Params: []actions.Param{
+			{Name: "signal", Type: "string", Doc: "name of the signal, such as TERM or SIGTERM"},
+			{Name: "owners", Type: "string", Doc: "all: also if several processes hold the socket, and then each of them"},
+		},
+		Main:      "signal",
+		OnProcess: true,
+		New:       newAction,
+	}
+}
+
+// ending are the signals that are sent to end a process.
+var ending = []unix.Signal{unix.SIGTERM, unix.SIGKILL, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT}
+
+func newAction(params map[string]any) (actions.Action, error) {
+	name, _ := params["signal"].(string)
+	if name == "" {
+		return nil, errors.New("which signal? write {signal: TERM}")
+	}
+	full := strings.ToUpper(name)
+	if !strings.HasPrefix(full, "SIG") {
+		full = "SIG" + full
+	}
+	num := unix.SignalNum(full)
+	if num == 0 {
+		return nil, fmt.Errorf("unknown signal %q: write a name such as TERM, KILL or HUP", name)
+	}
+	if num == unix.SIGSTOP || num == unix.SIGTSTP {
+		return nil, fmt.Errorf("%s would stop the process and its sockets would hang all the more", full)
+	}
+	if owners, given := params["owners"].(string); given && owners != "all" {
+		return nil, fmt.Errorf("owners is all, not %q", owners)
+	}
+	return action{num: num, name: strings.TrimPrefix(full, "SIG"), proc: procfs.New("")}, nil
+}
+
+type action struct {
+	num  unix.Signal
+	name string
+	proc *procfs.FS
+}
+
+// Prepare checks that the process is still there and holds one of the sockets.
+func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
+	if t.Process == nil || t.Process.PID <= 1 {
+		return nil, errors.New("signal needs a process that holds the socket")
+	}
+	e := &effect{action: a, process: *t.Process}
+	for i := range t.Sockets {
+		if inode := t.Sockets[i].Socket.Inode; inode != 0 {
+			e.inodes = append(e.inodes, inode)
+		}
+	}
+	if err := e.proves(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+type effect struct {
+	action
+	process collectors.Owner
+	inodes  []uint32
+}
+
+func (e *effect) String() string { return "signal " + e.name }
+
+// proves checks that the process of that start time holds one of the sockets.
+func (e *effect) proves() error {
+	for _, inode := range e.inodes {
+		held, err := e.proc.Holds(e.process.PID, e.process.StartTime, inode)
+		if err != nil {
+			return err //nolint:wrapcheck // ours
+		}
+		if held {
+			return nil
+		}
+	}
+	return fmt.Errorf("process %d holds none of the sockets any more: %w", e.process.PID, collectors.ErrGone)
+}
+
+// Apply opens a pidfd, proves through /proc that its process is the right one,
+// and signals it by the pidfd: had the PID been given to another process in
+// between, the pidfd would be dead.
+func (e *effect) Apply(context.Context) actions.Outcome {
+	fd, err := unix.PidfdOpen(e.process.PID, 0)
+	if err != nil {
+		return actions.OutcomeOf(classify("open pidfd", err))
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if err := e.proves(); err != nil {
+		return actions.OutcomeOf(err)
+	}
+	if err := unix.PidfdSendSignal(fd, e.num, nil, 0); err != nil {
+		return actions.OutcomeOf(classify("signal process", err))
+	}
+	if !slices.Contains(ending, e.num) {
+		return actions.Outcome{Result: actions.Done}
+	}
+	return actions.Outcome{Result: actions.Ended}
+}
+
+// Verify looks whether the process is still there; a zombie has ended.
+func (e *effect) Verify(context.Context) actions.Outcome {
+	if !slices.Contains(ending, e.num) {
+		return actions.Outcome{Result: actions.Done}
+	}
+	running, err := e.proc.Running(e.process.PID, e.process.StartTime)
+	switch {
+	case err != nil:
+		return actions.Outcome{Result: actions.Failed, Err: err}
+	case running:
+		return actions.Outcome{Result: actions.StillRunning}
+	}
+	return actions.Outcome{Result: actions.Ended}
+}
+
+func classify(what string, err error) error {
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return fmt.Errorf("%s: %w (%w)", what, collectors.ErrGone, err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s: %w (%w)", what, collectors.ErrNotPermitted, err)
+	case errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("%s: %w (%w)", what, collectors.ErrNotSupported, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

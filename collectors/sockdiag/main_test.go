@@ -1,0 +1,72 @@
+package sockdiag
+
+import (
+	"net/netip"
+	"testing"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/socklab"
+)
+
+func TestMain(m *testing.M) { socklab.Main(m) }
+
+// everything is the query for all that there is.
+var everything = collectors.Query{
+	Protocols: []collectors.Protocol{collectors.TCP, collectors.UDP},
+	States:    collectors.AllStates,
+	Info:      true,
+}
+
+// dialTest opens a connection in the namespace of an open descriptor, or in
+// that of the tests for -1, until the end of the test.
+func dialTest(t testing.TB, netns int) *Conn {
+	t.Helper()
+	socklab.Need(t)
+	c, err := Dial(netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// dumpTest returns the complete answer to a query.
+func dumpTest(t testing.TB, c *Conn, q collectors.Query) []collectors.Socket {
+	t.Helper()
+	var all []collectors.Socket
+	for s, err := range c.Dump(t.Context(), q) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, *s)
+	}
+	return all
+}
+
+func ends(s *collectors.Socket) (local, remote netip.AddrPort) {
+	return netip.AddrPortFrom(s.Local.Netip(), s.LocalPort), netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort)
+}
+
+// find dumps and returns the one record with the ends of the connection.
+func find(t testing.TB, c *Conn, want *socklab.Conn) collectors.Socket {
+	t.Helper()
+	return findEnds(t, c, want.Kind.Protocol(), want.Local, want.Remote)
+}
+
+func findEnds(t testing.TB, c *Conn, p collectors.Protocol, local, remote netip.AddrPort) collectors.Socket {
+	t.Helper()
+	var found []collectors.Socket
+	for _, s := range dumpTest(t, c, everything) {
+		if l, r := ends(&s); s.Protocol == p && l == local && r == remote {
+			found = append(found, s)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("the dump shows %s %s %s %d times, not once", p, local, remote, len(found))
+	}
+	return found[0]
+}

@@ -1,0 +1,102 @@
+package socklab
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	envHolder  = "SOCKLAB_HOLDER"
+	orderClose = 'c'
+)
+
+// holderOrders go to the child in its environment. Comm is bytes: in JSON a
+// string must be UTF-8.
+type holderOrders struct {
+	Sockets    int
+	Comm       []byte
+	UID        int
+	IgnoreTerm bool
+	NoFile     uint64
+}
+
+// runHolder is the life of a holder. It returns if this process is none.
+func runHolder() {
+	orders, is := os.LookupEnv(envHolder)
+	if !is {
+		return
+	}
+	if err := hold(orders); err != nil {
+		fmt.Fprintln(os.Stderr, "socklab: holder:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func hold(orders string) error {
+	var o holderOrders
+	if err := json.Unmarshal([]byte(orders), &o); err != nil {
+		return fmt.Errorf("orders: %w", err)
+	}
+	if err := o.disguise(); err != nil {
+		return err
+	}
+	fmt.Println("READY")
+	order := make([]byte, 1)
+	for {
+		if n, err := os.Stdin.Read(order); err != nil || n == 0 {
+			return nil //nolint:nilerr // the test is over
+		}
+		if order[0] == orderClose {
+			for fd := 3; fd < 3+o.Sockets; fd++ {
+				_ = unix.Close(fd)
+			}
+			fmt.Println("CLOSED")
+		}
+	}
+}
+
+// disguise makes the process look as ordered. The user comes last, because
+// afterwards nothing else is allowed.
+func (o *holderOrders) disguise() error {
+	if o.IgnoreTerm {
+		signal.Ignore(unix.SIGTERM)
+	}
+	if len(o.Comm) > 0 {
+		if err := os.WriteFile("/proc/self/comm", o.Comm, 0); err != nil {
+			return err //nolint:wrapcheck // says what and where
+		}
+	}
+	if o.NoFile > 0 {
+		// Through package syscall, or a later exec would undo it.
+		if err := syscall.Setrlimit(unix.RLIMIT_NOFILE, &syscall.Rlimit{Cur: o.NoFile, Max: o.NoFile}); err != nil {
+			return fmt.Errorf("RLIMIT_NOFILE: %w", err)
+		}
+	}
+	if o.UID == 0 {
+		return nil
+	}
+	if err := syscall.Setgroups(nil); err != nil {
+		return fmt.Errorf("setgroups: %w", err)
+	}
+	if err := syscall.Setgid(o.UID); err != nil {
+		return fmt.Errorf("setgid: %w", err)
+	}
+	if err := syscall.Setuid(o.UID); err != nil {
+		return fmt.Errorf("setuid: %w", err)
+	}
+	return nil
+}
+
+// hasUsers reports whether there are users besides root to become: not in a
+// user namespace of an unprivileged user.
+func hasUsers() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && len(strings.Split(strings.TrimSpace(string(b)), "\n")) == 1 && strings.HasSuffix(strings.TrimSpace(string(b)), "4294967295")
+}

@@ -1,0 +1,172 @@
+package socklab
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	netnsDir = "/run/netns" // private to the lab
+	peerName = "peer"
+)
+
+// home is the namespace of the tests, peer the one of the other ends; peerErr
+// is why they are not linked.
+var (
+	home, peer *Namespace
+	peerErr    error
+)
+
+// Namespace is a network namespace. It is kept alive by an open descriptor.
+type Namespace struct {
+	Name string // as under /run/netns; "home" for that of the tests
+	file *os.File
+}
+
+// Home is the network namespace that the tests run in.
+func Home(t testing.TB) *Namespace {
+	t.Helper()
+	Need(t)
+	return home
+}
+
+// Peer is the namespace of the other ends. It is called "peer" under
+// /run/netns and linked with the tests' namespace by a veth pair, lab0 here and
+// peer0 there: 10.9.0.1/24, fd00:9::1/64 and fe80::9:1/64 here, the same with 2
+// at the end there.
+func Peer(t testing.TB) *Namespace {
+	t.Helper()
+	Need(t)
+	if peerErr != nil {
+		skip(t, peerErr)
+	}
+	return peer
+}
+
+// NewNamespace makes a network namespace with its loopback up, under that name
+// in /run/netns, until the end of the test.
+func NewNamespace(t testing.TB, name string) *Namespace {
+	t.Helper()
+	Need(t)
+	n, err := addNamespace(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = n.file.Close()
+		path := filepath.Join(netnsDir, name)
+		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", path, err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// FD is an open nsfs descriptor of the namespace; it belongs to n.
+func (n *Namespace) FD() int { return int(n.file.Fd()) }
+
+// Do runs f on a thread that is in the namespace. What f opens there stays in
+// the namespace. f must not end the goroutine, as t.Fatal does.
+func (n *Namespace) Do(f func() error) error {
+	return onThread(func() error {
+		if err := unix.Setns(n.FD(), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter namespace %s: %w", n.Name, err)
+		}
+		return f()
+	})
+}
+
+// Socket is socket(2) in the namespace, close-on-exec and non-blocking.
+func (n *Namespace) Socket(domain, typ, proto int) (int, error) {
+	fd := -1
+	err := n.Do(func() (err error) {
+		fd, err = unix.Socket(domain, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
+		return err //nolint:wrapcheck // a bare errno is what callers want
+	})
+	return fd, err
+}
+
+// Sysctl sets a sysctl of the namespace, such as net/ipv4/tcp_fin_timeout,
+// until the end of the test.
+func (n *Namespace) Sysctl(t testing.TB, name, value string) {
+	t.Helper()
+	path := filepath.Join("/proc/sys", name)
+	var old []byte
+	err := n.Do(func() (err error) {
+		if old, err = os.ReadFile(path); err != nil {
+			return err //nolint:wrapcheck // says what and where
+		}
+		return os.WriteFile(path, []byte(value), 0)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Do(func() error { return os.WriteFile(path, old, 0) }); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// onThread runs f on a thread of its own and brings the thread back home. A
+// thread that cannot come back dies with its goroutine.
+func onThread(f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		err := f()
+		if back := unix.Setns(home.FD(), unix.CLONE_NEWNET); back != nil {
+			result <- fmt.Errorf("return from a namespace: %w", back)
+			return
+		}
+		runtime.UnlockOSThread()
+		result <- err
+	}()
+	return <-result
+}
+
+// addNamespace makes a namespace and binds it to a name, as ip netns add does.
+func addNamespace(name string) (*Namespace, error) {
+	path := filepath.Join(netnsDir, name)
+	if err := os.WriteFile(path, nil, 0o444); err != nil {
+		return nil, err //nolint:wrapcheck // says what and where
+	}
+	err := onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("new network namespace: %w", err)
+		}
+		if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind %s: %w", path, err)
+		}
+		return linkUp("lo")
+	})
+	if err != nil {
+		return nil, err
+	}
+	return openNamespace(name, path)
+}
+
+func openNamespace(name, path string) (*Namespace, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what and where
+	}
+	return &Namespace{Name: name, file: f}, nil
+}
+
+// openNamespaces finds the namespaces that an ancestor has set up.
+func openNamespaces() (err error) {
+	if home, err = openNamespace("home", "/proc/thread-self/ns/net"); err != nil {
+		return err
+	}
+	peer, err = openNamespace(peerName, filepath.Join(netnsDir, peerName))
+	return err
+}

@@ -1,0 +1,192 @@
+package rules
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"sockwarden/collectors"
+)
+
+// compileAll compiles the files into one program. The problems say whether it
+// is of use.
+func (l *loader) compileAll() *Program {
+	p := &Program{Breaker: defaultBreaker, Sets: map[string]*Set{}}
+	names, protected := map[string]string{}, map[string]string{}
+	for i, f := range l.files {
+		sc := f.scope()
+		for _, r := range f.protect {
+			if first, dup := protected[r.name]; dup {
+				f.errorf(r.at, "protect %q is already at %s", r.name, first)
+			}
+			protected[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
+			if cond := f.cond(r.when, sc); cond != nil {
+				p.Protect = append(p.Protect, &Protect{Name: r.name, File: f.src.name, When: cond})
+			}
+		}
+		for _, r := range f.rules {
+			if first, dup := names[r.name]; dup && r.name != "" {
+				f.errorf(r.nameAt, "rule %q is already at %s", r.name, first)
+			}
+			names[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
+			if rule := f.rule(&r, sc, p); rule != nil {
+				rule.netns = l.netnsOf(f)
+				p.Rules = append(p.Rules, rule)
+			}
+		}
+		for name, s := range f.sets {
+			p.Sets[name] = s
+		}
+		p.Breaker = tighter(p.Breaker, f.breaker, i == 0)
+		p.Files = append(p.Files, FileInfo{Path: f.src.name, Rules: len(f.rules)})
+	}
+	for _, r := range p.Rules {
+		for _, n := range r.netns {
+			if !slices.Contains(p.NetNS, n) {
+				p.NetNS = append(p.NetNS, n)
+			}
+		}
+	}
+	return p
+}
+
+// tighter keeps the stricter breaker: files cannot loosen each other's.
+func tighter(a, b Breaker, first bool) Breaker {
+	if first {
+		return b
+	}
+	a.Count = min(a.Count, b.Count)
+	a.Share = min(a.Share, b.Share)
+	return a
+}
+
+func (l *loader) netnsOf(f *rulesFile) []string {
+	if l.opts.NetNS != "" {
+		return strings.Split(l.opts.NetNS, ",")
+	}
+	if len(f.netns) == 0 {
+		return []string{"host"}
+	}
+	return f.netns
+}
+
+// scope checks the macros, each at its own place, and leaves out the bad ones.
+func (f *rulesFile) scope() *scope {
+	sc := &scope{vars: f.vars, sets: f.sets, macros: map[string]string{}, broken: map[string]bool{}}
+	for name, n := range f.macros {
+		sc.macros[name] = n.Value
+	}
+	for _, name := range sortedKeys(f.macros) {
+		c := &compiler{sc: sc, uses: map[string]string{}, macros: []string{name}}
+		node, ok := c.parse(f.macros[name].Value)
+		if ok {
+			c.compile(node)
+		}
+		if len(c.errs) > 0 {
+			f.exprProblems(f.macros[name], c.errs)
+			sc.broken[name] = true
+		}
+	}
+	return sc
+}
+
+// cond compiles the condition of a scalar; nil if it has problems.
+func (f *rulesFile) cond(n *yaml.Node, sc *scope) *Cond {
+	if f.refused[n] {
+		return nil
+	}
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		f.errorf(n, "a condition is an expression, not %s", nodeKind(n))
+		return nil
+	}
+	c, errs := compileCond(n.Value, sc)
+	f.exprProblems(n, errs)
+	return c
+}
+
+func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
+	rule := &Rule{
+		Name: r.name, Description: r.description, File: f.src.name, Line: r.at.Line,
+		For: r.hold, Mode: r.mode, Limits: r.limits, Labels: r.labels,
+	}
+	if r.when == nil {
+		return nil
+	}
+	ok := true
+	if rule.When = f.cond(r.when, sc); rule.When == nil {
+		ok = false
+	}
+	if r.unless != nil {
+		if rule.Unless = f.cond(r.unless, sc); rule.Unless == nil {
+			ok = false
+		}
+	}
+	withResult := *sc
+	for i, raw := range r.then {
+		rung := Rung{Action: raw.action, Params: raw.params, Wait: raw.wait}
+		if raw.cond != nil {
+			withResult.result = i > 0
+			if rung.If = f.cond(raw.cond, &withResult); rung.If == nil {
+				ok = false
+			}
+		}
+		rule.Then = append(rule.Then, rung)
+	}
+	if !ok {
+		return nil
+	}
+	rule.Fingerprint = rule.print(f)
+	f.lint(r, rule, p)
+	return rule
+}
+
+// print digests everything that decides what the rule does.
+func (r *Rule) print(f *rulesFile) string {
+	h := sha256.New()
+	cond := func(c *Cond) {
+		if c == nil {
+			return
+		}
+		fmt.Fprintf(h, "%q", c.Text)
+		for _, k := range sortedKeys(c.uses) {
+			fmt.Fprintf(h, " %s=%q", k, c.uses[k])
+		}
+		fmt.Fprintln(h)
+	}
+	cond(r.When)
+	fmt.Fprintln(h, "unless")
+	cond(r.Unless)
+	fmt.Fprintln(h, r.For, r.Mode, r.Limits, sortedKeys(r.Labels), r.Labels, f.netns)
+	for _, rung := range r.Then {
+		fmt.Fprintln(h, rung.Action, rung.Params, rung.Wait)
+		cond(rung.If)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)[:8])
+}
+
+// timeWaitLength is how long Linux keeps TIME_WAIT (TCP_TIMEWAIT_LEN), seconds.
+const timeWaitLength = 60
+
+// lint warns about rules that are valid and yet cannot do what they say.
+func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
+	warn := func(n *yaml.Node, from int, format string, args ...any) {
+		line, column := f.src.locate(n, from)
+		p.Warnings = append(p.Warnings, f.src.problem(line, column, fmt.Sprintf(format, args...)))
+	}
+	yes := rule.When.may.yes
+	if yes.states == 0 {
+		warn(r.when, 0, "rule %q never matches: no socket is in these states", rule.Name)
+		return
+	}
+	if yes.states != collectors.Mask(collectors.TimeWait) || (f.src.name == Builtin && len(f.overridden) == 0) {
+		return
+	}
+	for _, a := range rule.When.agesOver {
+		if a.seconds >= timeWaitLength {
+			warn(r.when, a.from, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and it waits for more than %v", rule.Name, timeWaitLength, a.seconds)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ParamType is the type of a parameter of an action.
+type ParamType string
+
+// The types of parameters, as YAML scalars.
+const (
+	ParamString   ParamType = "string"
+	ParamBool     ParamType = "bool"
+	ParamNumber   ParamType = "number"   // float64
+	ParamDuration ParamType = "duration" // time.Duration
+)
+
+// Param is a parameter of an action.
+type Param struct {
+	Name string
+	Type ParamType
+	Doc  string
+}
+
+// ActionSpec is what a rules file needs to know of an action.
+type ActionSpec struct {
+	Name   string
+	Params []Param
+	// Main is the parameter that stands directly behind the name, as TERM in
+	// {signal: TERM}; "" for none.
+	Main string
+	// Check says what is wrong with the values of the parameters.
+	Check func(params map[string]any) error
+}
+
+// Catalog lists the actions that rules can use.
+type Catalog []ActionSpec
+
+func (c Catalog) find(name string) (ActionSpec, bool) {
+	i := slices.IndexFunc(c, func(a ActionSpec) bool { return a.Name == name })
+	if i < 0 {
+		return ActionSpec{}, false
+	}
+	return c[i], true
+}
+
+func (c Catalog) names() []string {
+	names := make([]string, len(c))
+	for i := range c {
+		names[i] = c[i].Name
+	}
+	return names
+}
+
+func (c Catalog) unknown(name string) string {
+	return fmt.Sprintf("unknown action %q%s: there are %s", name, Suggest(name, c.names()), strings.Join(c.names(), ", "))
+}
+
+func (a *ActionSpec) param(name string) (Param, bool) {
+	i := slices.IndexFunc(a.Params, func(p Param) bool { return p.Name == name })
+	if i < 0 {
+		return Param{}, false
+	}
+	return a.Params[i], true
+}
+
+func (a *ActionSpec) paramNames() []string {
+	names := make([]string, len(a.Params))
+	for i := range a.Params {
+		names[i] = a.Params[i].Name
+	}
+	return names
+}

@@ -1,0 +1,269 @@
+package rules
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Builtin is the name by which the embedded rules are loaded.
+const Builtin = "builtin"
+
+// DefaultDir is where rules are looked for when none are named.
+const DefaultDir = "/etc/sockwarden"
+
+// maxFile bounds a rules file or the file of a set, in bytes.
+const maxFile = 1 << 20
+
+//go:embed default.yaml
+var builtinText string
+
+// BuiltinText returns the text of the built-in rules.
+func BuiltinText() string { return builtinText }
+
+// Options says what to load.
+type Options struct {
+	// Paths are files, directories (*.yaml in lexical order) or "builtin". If
+	// there are none, Dir is searched, and the built-in rules are taken only if
+	// Dir does not exist.
+	Paths []string
+	Dir   string // "" for DefaultDir
+	Vars  []Override
+	Only  []string // names of the only rules to keep; empty for all
+	NetNS string   // overrides netns of the files, "" for not
+	// Trust makes files that others can write an error, as a live run must.
+	Trust   bool
+	Catalog Catalog
+}
+
+// UsageError is a mistake in Options, not in a file.
+type UsageError struct{ Message string }
+
+// Error returns the message.
+func (e *UsageError) Error() string { return e.Message }
+
+// loader reads the files of one generation.
+type loader struct {
+	opts     Options
+	problems Problems
+	files    []*rulesFile
+	watched  []string
+	hash     []string
+}
+
+// Load reads and compiles a generation of rules. The error is Problems or a
+// *UsageError. One problem in one file rejects all of them. The list of
+// watched places is returned in any case: a change there can cure it.
+func Load(opts Options) (*Program, []string, error) {
+	l := &loader{opts: opts}
+	if l.opts.Dir == "" {
+		l.opts.Dir = DefaultDir
+	}
+	l.readAll()
+	// What comes from the command line is wrong only if all files are read.
+	if err := l.applyVars(); err != nil && len(l.problems) == 0 {
+		return nil, l.watched, err
+	}
+	p := l.compileAll()
+	if len(l.problems) > 0 {
+		return nil, l.watched, l.problems.sorted()
+	}
+	if err := l.keepOnly(p); err != nil {
+		return nil, l.watched, err
+	}
+	p.Watched = l.watched
+	p.Generation = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(strings.Join(l.hash, "\x00"))))
+	p.seal()
+	return p, l.watched, nil
+}
+
+func (l *loader) fail(path, format string, args ...any) {
+	l.problems = append(l.problems, Problem{File: path, Message: fmt.Sprintf(format, args...)})
+}
+
+func (l *loader) readAll() {
+	paths := l.opts.Paths
+	if len(paths) == 0 {
+		paths = l.defaultPaths()
+	}
+	for _, p := range paths {
+		if p == Builtin {
+			l.add(Builtin, builtinText)
+			continue
+		}
+		info, err := os.Stat(p)
+		if err == nil && info.IsDir() {
+			l.readDir(p, true)
+			continue
+		}
+		l.readFile(p)
+	}
+	l.hash = append(l.hash, fmt.Sprint(l.opts.Vars, l.opts.Only, l.opts.NetNS))
+}
+
+// defaultPaths is rules.yaml and rules.d of the directory, or the built-in
+// rules if it does not exist.
+func (l *loader) defaultPaths() []string {
+	dir := l.opts.Dir
+	l.watched = append(l.watched, dir)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return []string{Builtin}
+	}
+	var paths []string
+	main := filepath.Join(dir, "rules.yaml")
+	if _, err := os.Lstat(main); err == nil {
+		paths = append(paths, main)
+	}
+	sub := filepath.Join(dir, "rules.d")
+	l.watched = append(l.watched, sub)
+	if info, err := os.Stat(sub); err == nil && info.IsDir() {
+		paths = append(paths, yamlFiles(sub)...)
+	}
+	if len(paths) == 0 {
+		l.fail(dir, "the directory exists but has no rules.yaml and no rules.d/*.yaml; add rules, or name the built-in ones: --rules builtin")
+	}
+	return paths
+}
+
+func yamlFiles(dir string) []string {
+	var files []string
+	for _, pattern := range []string{"*.yaml", "*.yml"} {
+		found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
+		files = append(files, found...)
+	}
+	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasPrefix(filepath.Base(f), ".") })
+	slices.Sort(files)
+	return files
+}
+
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+func (l *loader) readDir(dir string, mustHave bool) {
+	l.watched = append(l.watched, dir)
+	files := yamlFiles(dir)
+	if len(files) == 0 && mustHave {
+		l.fail(dir, "no rules in this directory: files must end in .yaml")
+	}
+	for _, f := range files {
+		l.readFile(f)
+	}
+}
+
+func (l *loader) readFile(path string) {
+	l.watched = append(l.watched, path)
+	text, err := l.read(path)
+	if err != nil {
+		l.problems = append(l.problems, Problem{File: path, Message: err.Error()})
+		return
+	}
+	l.add(path, text)
+}
+
+// read returns the text of a file, after it was found to be trustworthy.
+func (l *loader) read(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		var pe *fs.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return "", fmt.Errorf("cannot be read: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("cannot be read: %w", err)
+	case !info.Mode().IsRegular():
+		return "", errors.New("is no regular file")
+	case l.opts.Trust:
+		if err := checkTrust(path, f); err != nil {
+			return "", err
+		}
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("cannot be read: %w", err)
+	case len(b) > maxFile:
+		return "", fmt.Errorf("is larger than %d bytes", maxFile)
+	case !utf8.Valid(b):
+		return "", errors.New("is not UTF-8 text")
+	}
+	return string(b), nil
+}
+
+func (l *loader) add(path, text string) {
+	l.hash = append(l.hash, path, text)
+	f := &rulesFile{reader: reader{src: newSource(path, text), problems: &l.problems}, dir: filepath.Dir(path), netns: nil}
+	f.readSet = func(p string) (string, error) {
+		text, err := l.read(p)
+		l.watched = append(l.watched, p)
+		l.hash = append(l.hash, p, text)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", p, err)
+		}
+		return text, err
+	}
+	f.parse(l.opts.Catalog)
+	l.files = append(l.files, f)
+}
+
+// applyVars sets variables from the command line in every file that has them.
+func (l *loader) applyVars() error {
+	for _, o := range l.opts.Vars {
+		found, known := false, map[string]bool{}
+		for _, f := range l.files {
+			for name := range f.vars {
+				known[name] = true
+			}
+			v, ok := f.vars[o.Name]
+			if !ok {
+				continue
+			}
+			found = true
+			changed, err := v.override(o)
+			if err != nil {
+				return &UsageError{"--var: " + err.Error()}
+			}
+			f.vars[o.Name] = changed
+			f.overridden = append(f.overridden, o.Name)
+		}
+		if !found {
+			names := sortedKeys(known)
+			hint := Suggest(o.Name, names)
+			if hint == "" && len(names) > 0 {
+				hint = " (known: " + strings.Join(names, ", ") + ")"
+			}
+			return &UsageError{fmt.Sprintf("--var: no rules file has a variable %q%s", o.Name, hint)}
+		}
+	}
+	return nil
+}
+
+func (l *loader) keepOnly(p *Program) error {
+	if len(l.opts.Only) == 0 {
+		return nil
+	}
+	var names []string
+	for _, r := range p.Rules {
+		names = append(names, r.Name)
+	}
+	for _, o := range l.opts.Only {
+		if !slices.Contains(names, o) {
+			return &UsageError{fmt.Sprintf("--rule: no rule %q%s; there are %s", o, Suggest(o, names), strings.Join(names, ", "))}
+		}
+	}
+	p.Rules = slices.DeleteFunc(p.Rules, func(r *Rule) bool { return !slices.Contains(l.opts.Only, r.Name) })
+	return nil
+}

@@ -1,0 +1,193 @@
+package rules
+
+import (
+	"sockwarden/collectors"
+)
+
+// kind is the type of an expression.
+type kind uint8
+
+const (
+	kBool kind = iota
+	kNumber
+	kSeconds // a number that also compares with a duration in quotes
+	kPort
+	kAge // compares as the interval [age, age_max]
+	kString
+	kAddress
+	kList
+	kMap
+)
+
+func (k kind) String() string {
+	return [...]string{"a condition", "a number", "a time in seconds", "a port", "an age", "a string", "an address", "a list", "a map"}[k]
+}
+
+func (k kind) numeric() bool { return k == kNumber || k == kSeconds || k == kPort }
+
+// operand is a checked and compiled expression. Of the functions only the one
+// of its kind is set; constants have their value besides.
+type operand struct {
+	kind     kind
+	from, to int // runes of the text that it came from
+	constant bool
+	field    *collectors.FieldDoc // the field, if it is nothing but one
+
+	numVal  float64
+	strVal  string
+	boolVal bool
+	set     *Set
+	table   map[string]Scalar
+
+	num  func(*collectors.Record) (float64, bool)
+	str  func(*collectors.Record) (string, bool)
+	addr func(*collectors.Record) (collectors.Addr, bool)
+	tri  func(*collectors.Record) Tri
+
+	reads collectors.FieldSet
+	may   bounds // of conditions
+}
+
+// box is a set of sockets, by what every record shows.
+type box struct {
+	states    collectors.StateMask
+	protocols uint32 // bit 1<<protocol
+}
+
+const anyProtocol = 1<<collectors.TCP | 1<<collectors.UDP
+
+var (
+	everything = box{collectors.AllStates, anyProtocol}
+	nothing    = box{}
+)
+
+func (b box) meet(o box) box {
+	return box{b.states & o.states, b.protocols & o.protocols}.norm()
+}
+
+func (b box) join(o box) box {
+	return box{b.states | o.states, b.protocols | o.protocols}
+}
+
+func (b box) norm() box {
+	if b.states == 0 || b.protocols == 0 {
+		return nothing
+	}
+	return b
+}
+
+// bounds says where a condition may be true and where it may be false; both
+// are too wide rather than too narrow.
+type bounds struct{ yes, no box }
+
+var unbounded = bounds{everything, everything}
+
+func (b bounds) not() bounds         { return bounds{b.no, b.yes} }
+func (b bounds) and(o bounds) bounds { return bounds{b.yes.meet(o.yes), b.no.join(o.no)} }
+func (b bounds) or(o bounds) bounds  { return bounds{b.yes.join(o.yes), b.no.meet(o.no)} }
+
+func statesBounds(m collectors.StateMask) bounds {
+	return bounds{box{m, anyProtocol}.norm(), box{collectors.AllStates &^ m, anyProtocol}.norm()}
+}
+
+func protocolBounds(p uint32) bounds {
+	return bounds{box{collectors.AllStates, p}.norm(), box{collectors.AllStates, anyProtocol &^ p}.norm()}
+}
+
+func boolConstant(v bool, from, to int) operand {
+	o := operand{kind: kBool, constant: true, boolVal: v, from: from, to: to}
+	t := triOf(v)
+	o.tri = func(*collectors.Record) Tri { return t }
+	o.may = bounds{everything, nothing}
+	if !v {
+		o.may = o.may.not()
+	}
+	return o
+}
+
+func numConstant(v float64, k kind, from, to int) operand {
+	return operand{kind: k, constant: true, numVal: v, from: from, to: to,
+		num: func(*collectors.Record) (float64, bool) { return v, true }}
+}
+
+func strConstant(v string, from, to int) operand {
+	return operand{kind: kString, constant: true, strVal: v, from: from, to: to,
+		str: func(*collectors.Record) (string, bool) { return v, true }}
+}
+
+// fieldOperand reads a field; unknown when the record does not know it.
+func fieldOperand(f collectors.Field, from, to int) operand {
+	d := f.Doc()
+	o := operand{from: from, to: to, field: d, reads: collectors.Fields(f), may: unbounded}
+	bit := collectors.Fields(f)
+	switch d.Type {
+	case collectors.TypeBool:
+		o.kind = kBool
+		o.tri = func(r *collectors.Record) Tri {
+			if r.Known&bit == 0 {
+				return Unknown
+			}
+			return triOf(d.Bool(r))
+		}
+	case collectors.TypeNumber, collectors.TypeSeconds, collectors.TypePort:
+		o.kind = map[collectors.Type]kind{collectors.TypeNumber: kNumber, collectors.TypeSeconds: kSeconds, collectors.TypePort: kPort}[d.Type]
+		if f == collectors.FieldAge {
+			o.kind = kAge
+		}
+		o.num = func(r *collectors.Record) (float64, bool) {
+			if r.Known&bit == 0 {
+				return 0, false
+			}
+			return d.Num(r), true
+		}
+	case collectors.TypeString:
+		o.kind = kString
+		o.str = func(r *collectors.Record) (string, bool) {
+			if r.Known&bit == 0 {
+				return "", false
+			}
+			return d.Str(r), true
+		}
+	case collectors.TypeAddr:
+		o.kind = kAddress
+		o.addr = func(r *collectors.Record) (collectors.Addr, bool) {
+			if r.Known&bit == 0 {
+				return collectors.Addr{}, false
+			}
+			return d.Addr(r), true
+		}
+	}
+	return o
+}
+
+func andTri(a, b func(*collectors.Record) Tri) func(*collectors.Record) Tri {
+	return func(r *collectors.Record) Tri {
+		x := a(r)
+		if x == False {
+			return False
+		}
+		switch y := b(r); {
+		case y == False:
+			return False
+		case x == True && y == True:
+			return True
+		}
+		return Unknown
+	}
+}
+
+func orTri(a, b func(*collectors.Record) Tri) func(*collectors.Record) Tri {
+	return func(r *collectors.Record) Tri {
+		x := a(r)
+		if x == True {
+			return True
+		}
+		switch y := b(r); {
+		case y == True:
+			return True
+		case x == False && y == False:
+			return False
+		}
+		return Unknown
+	}
+}

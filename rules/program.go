@@ -1,0 +1,261 @@
+package rules
+
+import (
+	"time"
+
+	"sockwarden/collectors"
+)
+
+// Mode says how far a rule goes.
+type Mode string
+
+// The modes of a rule. Enforcing rules act only in a live run.
+const (
+	ModeDisabled Mode = "disabled"
+	ModeObserve  Mode = "observe"
+	ModeEnforce  Mode = "enforce"
+)
+
+// Limits bounds what one rule does.
+type Limits struct {
+	PerCycle int           // actions in one cycle
+	Cooldown time.Duration // between two actions on the same socket or process
+}
+
+// Breaker bounds what all rules together do in one cycle: more than Count
+// sockets, or more than Share of all where that is more than ShareMin, and
+// nothing is done.
+type Breaker struct {
+	Count    int
+	Share    float64
+	ShareMin int
+}
+
+// Rung is one step of a ladder.
+type Rung struct {
+	Action string
+	Params map[string]any
+	// Wait is how long the action may take to succeed before the next rung is
+	// looked at.
+	Wait time.Duration
+	If   *Cond // nil for none
+}
+
+// Rule is a compiled rule.
+type Rule struct {
+	Name        string
+	Description string
+	File        string
+	Line        int
+	When        *Cond
+	Unless      *Cond // nil for none
+	For         time.Duration
+	Mode        Mode
+	Then        []Rung
+	Limits      Limits
+	Labels      map[string]string
+	// Fingerprint changes when anything that the rule depends on does.
+	Fingerprint string
+
+	netns []string
+	may   box
+}
+
+// InNetNS reports whether the rule is about the namespace of that name.
+func (r *Rule) InNetNS(name string) bool {
+	for _, n := range r.netns {
+		if n == "all" || n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Protect is a condition that spares a socket from every rule of every file.
+type Protect struct {
+	Name string
+	File string
+	When *Cond
+}
+
+// FileInfo is a file that a program was made of.
+type FileInfo struct {
+	Path  string
+	Rules int
+}
+
+// Program is one generation of rules. It is immutable.
+type Program struct {
+	Rules      []*Rule
+	Protect    []*Protect
+	Breaker    Breaker
+	Files      []FileInfo
+	Sets       map[string]*Set // of all files, for completion
+	Generation string          // sha256:... of everything that went into it
+	NetNS      []string        // namespaces that some rule is about
+	// Query asks for every socket that some rule can match.
+	Query collectors.Query
+	// Reads holds every field that some condition reads.
+	Reads collectors.FieldSet
+	// Warnings are lints: the program is valid, but maybe not what was meant.
+	Warnings Problems
+	// Watched lists the files and directories that can change the program.
+	Watched []string
+
+	byState [16][]int
+}
+
+// Short is the generation as reports show it.
+func (p *Program) Short() string { return p.Generation[len("sha256:") : len("sha256:")+7] }
+
+// seal computes what follows from the rules.
+func (p *Program) seal() {
+	var want box
+	for i, r := range p.Rules {
+		if r.Mode == ModeDisabled {
+			continue
+		}
+		r.may = r.When.may.yes
+		if !r.When.Reads.Has(collectors.FieldProtocol) {
+			r.may = r.may.meet(box{collectors.AllStates, 1 << collectors.TCP})
+		}
+		want = want.join(r.may)
+		p.Reads |= r.reads()
+		for s := range p.byState {
+			if r.may.states.Has(collectors.State(s)) { //nolint:gosec // below 16
+				p.byState[s] = append(p.byState[s], i)
+			}
+		}
+	}
+	for _, pr := range p.Protect {
+		p.Reads |= pr.When.Reads
+	}
+	p.Query.States = want.states
+	for _, proto := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
+		if want.protocols&(1<<proto) != 0 {
+			p.Query.Protocols = append(p.Query.Protocols, proto)
+		}
+	}
+	p.Query.Info = p.Reads&collectors.InfoFields() != 0
+}
+
+func (r *Rule) reads() collectors.FieldSet {
+	reads := r.When.Reads
+	if r.Unless != nil {
+		reads |= r.Unless.Reads
+	}
+	for i := range r.Then {
+		if r.Then[i].If != nil {
+			reads |= r.Then[i].If.Reads
+		}
+	}
+	return reads
+}
+
+// ReadsAge reports whether the age of a socket decides about the rule.
+func (r *Rule) ReadsAge() bool { return r.reads()&collectors.AgeFields() != 0 }
+
+// ReadsResult reports whether the condition of the rung asks for the outcome of
+// the rung before.
+func (r *Rung) ReadsResult() bool { return r.If != nil && r.If.readsResult }
+
+// Evaluator finds the rules that hold for a record. Each goroutine has its own.
+type Evaluator struct {
+	program *Program
+	hits    []int
+}
+
+// NewEvaluator returns an evaluator of the program.
+func (p *Program) NewEvaluator() *Evaluator { return &Evaluator{program: p} }
+
+// Match returns the indexes of the rules whose condition holds for r, or may
+// hold once more is known about it. The slice is valid until the next call.
+// Nothing is allocated for a record that no rule can match.
+func (e *Evaluator) Match(r *collectors.Record) []int {
+	e.hits = e.hits[:0]
+	bit := uint32(1) << r.Socket.Protocol
+	for _, i := range e.program.byState[r.Socket.State&15] {
+		rule := e.program.Rules[i]
+		if rule.may.protocols&bit == 0 || (r.Namespace != nil && !rule.InNetNS(r.Namespace.Name)) {
+			continue
+		}
+		if rule.When.eval(r) != False {
+			e.hits = append(e.hits, i)
+		}
+	}
+	return e.hits
+}
+
+// Changes names the rules that differ between two generations.
+type Changes struct{ Added, Changed, Removed, ProtectRemoved []string }
+
+// Diff compares p with the generation before it, by the rules' names.
+func (p *Program) Diff(before *Program) Changes {
+	var c Changes
+	old := map[string]string{}
+	for _, r := range before.Rules {
+		old[r.Name] = r.Fingerprint
+	}
+	now := map[string]bool{}
+	for _, r := range p.Rules {
+		now[r.Name] = true
+		switch print, had := old[r.Name]; {
+		case !had:
+			c.Added = append(c.Added, r.Name)
+		case print != r.Fingerprint:
+			c.Changed = append(c.Changed, r.Name)
+		}
+	}
+	for _, r := range before.Rules {
+		if !now[r.Name] {
+			c.Removed = append(c.Removed, r.Name)
+		}
+	}
+	kept := map[string]bool{}
+	for _, pr := range p.Protect {
+		kept[pr.Name] = true
+	}
+	for _, pr := range before.Protect {
+		if !kept[pr.Name] {
+			c.ProtectRemoved = append(c.ProtectRemoved, pr.Name)
+		}
+	}
+	return c
+}
+
+// Rule returns the rule of that name, nil if there is none.
+func (p *Program) Rule(name string) *Rule {
+	for _, r := range p.Rules {
+		if r.Name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// CompileExpr compiles a condition that stands alone, such as the argument of
+// list, with the built-in sets. The error is Problems.
+func CompileExpr(text string) (*Cond, error) {
+	src := newSource("expression", text)
+	c, errs := compileCond(text, &scope{sets: BuiltinSets()})
+	if len(errs) == 0 {
+		return c, nil
+	}
+	var problems Problems
+	for _, e := range errs {
+		line, column := src.position(min(e.from, len(src.runes)))
+		problems = append(problems, src.problem(line, column, e.message))
+	}
+	return nil, problems.sorted()
+}
+
+// Bounds returns the states and protocols outside of which the condition is
+// never true. A condition that does not read protocol is about both.
+func (c *Cond) Bounds() (states collectors.StateMask, protocols []collectors.Protocol) {
+	for _, p := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
+		if c.may.yes.protocols&(1<<p) != 0 {
+			protocols = append(protocols, p)
+		}
+	}
+	return c.may.yes.states, protocols
+}

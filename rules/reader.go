@@ -1,0 +1,204 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// reader walks the YAML of one file and collects everything that is wrong.
+type reader struct {
+	src      *source
+	problems *Problems
+	// refused are the nodes that were reported for their form.
+	refused map[*yaml.Node]bool
+}
+
+// parseYAML returns the root of the one document in the file.
+func (r *reader) parseYAML() (*yaml.Node, bool) {
+	var doc yaml.Node
+	if err := yaml.Load([]byte(r.src.text), &doc); err != nil {
+		r.yamlError(err)
+		return nil, false
+	}
+	if len(doc.Content) != 1 {
+		r.fileProblem("the file is empty: it needs at least \"version: 1\"")
+		return nil, false
+	}
+	r.refused = map[*yaml.Node]bool{}
+	r.checkTags(doc.Content[0])
+	return doc.Content[0], true
+}
+
+func (r *reader) yamlError(err error) {
+	var le *yaml.LoadError
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "no documents in stream"):
+		r.fileProblem("the file is empty: it needs at least \"version: 1\"")
+	case strings.Contains(text, "expected single document"):
+		line := 0
+		for i, l := range r.src.lines {
+			if strings.HasPrefix(l, "---") && i > 0 {
+				line = i + 1
+			}
+		}
+		*r.problems = append(*r.problems, r.src.problem(line, 1, "a rules file is one document: put the second one into a file of its own"))
+	case errors.As(err, &le) && le.Mark.Line > 0:
+		*r.problems = append(*r.problems, r.src.problem(le.Mark.Line, le.Mark.Column, "YAML: "+le.Message))
+	default:
+		r.fileProblem("YAML: " + strings.TrimPrefix(text, "yaml: "))
+	}
+}
+
+func (r *reader) fileProblem(message string) {
+	*r.problems = append(*r.problems, Problem{File: r.src.name, Message: message})
+}
+
+func (r *reader) errorf(n *yaml.Node, format string, args ...any) {
+	*r.problems = append(*r.problems, r.src.problem(n.Line, n.Column, fmt.Sprintf(format, args...)))
+}
+
+// checkTags refuses what YAML would silently make of a condition or copy about.
+func (r *reader) checkTags(n *yaml.Node) {
+	before := len(*r.problems)
+	defer func() { r.refused[n] = len(*r.problems) > before }()
+	switch {
+	case n.Kind == yaml.AliasNode:
+		r.errorf(n, "aliases are not supported: use vars, sets or macros")
+		return
+	case n.Anchor != "":
+		r.errorf(n, "anchors are not supported: use vars, sets or macros")
+	case n.Tag != "" && !strings.HasPrefix(n.Tag, "!!"), n.Style&yaml.TaggedStyle != 0:
+		hint := ""
+		if strings.HasPrefix(n.Tag, "!(") || n.Tag == "!" {
+			hint = ": put a condition that begins with ! into quotes, or write not (...)"
+		}
+		r.errorf(n, "YAML reads %s as a tag%s", n.Tag, hint)
+	}
+	for _, k := range n.Content {
+		r.checkTags(k)
+	}
+}
+
+// entry is one key of a mapping.
+type entry struct{ key, value *yaml.Node }
+
+// entries returns the entries of a mapping in their order, without duplicates.
+func (r *reader) entries(n *yaml.Node, what string) ([]entry, bool) {
+	if n.Kind != yaml.MappingNode {
+		r.errorf(n, "%s is a mapping of names to values, not %s", what, nodeKind(n))
+		return nil, false
+	}
+	var out []entry
+	seen := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if k.Kind != yaml.ScalarNode {
+			r.errorf(k, "a key of %s is a name", what)
+			continue
+		}
+		if line, dup := seen[k.Value]; dup {
+			r.errorf(k, "duplicate key %q, first on line %d", k.Value, line)
+			continue
+		}
+		seen[k.Value] = k.Line
+		out = append(out, entry{k, v})
+	}
+	return out, true
+}
+
+// later names the keys of the design that this version does not have.
+var later = map[string]bool{
+	"group": true, "having": true, "notify": true, "soak": true, "canary": true, "during": true, "timezone": true,
+	"actions": true, "per_minute": true, "share": true, "max_collateral": true,
+}
+
+// fields calls set for each known key and reports the others.
+func (r *reader) fields(n *yaml.Node, what string, set map[string]func(*yaml.Node)) {
+	entries, ok := r.entries(n, what)
+	if !ok {
+		return
+	}
+	for _, e := range entries {
+		f, known := set[e.key.Value]
+		switch {
+		case known:
+			f(e.value)
+		case later[e.key.Value]:
+			r.errorf(e.key, "%s is not supported by this version of sockwarden", e.key.Value)
+		default:
+			r.errorf(e.key, "unknown key %q in %s%s", e.key.Value, what, Suggest(e.key.Value, sortedKeys(set)))
+		}
+	}
+}
+
+func nodeKind(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case n.Tag == "!!null":
+		return "nothing"
+	}
+	return strconv.Quote(n.Value)
+}
+
+func (r *reader) text(n *yaml.Node, what string) (string, bool) {
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		r.errorf(n, "%s is a string, not %s", what, nodeKind(n))
+		return "", false
+	}
+	return n.Value, true
+}
+
+func (r *reader) duration(n *yaml.Node, what string) time.Duration {
+	text, ok := r.text(n, what)
+	if !ok {
+		return 0
+	}
+	d, err := ParseDuration(text)
+	if err != nil {
+		r.errorf(n, "%s: %v", what, err)
+	}
+	return d
+}
+
+func (r *reader) count(n *yaml.Node, what string) int {
+	v, err := strconv.Atoi(n.Value)
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!int" || err != nil || v < 1 {
+		r.errorf(n, "%s is a whole number of at least 1, not %s", what, nodeKind(n))
+		return 0
+	}
+	return v
+}
+
+func (r *reader) oneOf(n *yaml.Node, what string, values ...string) string {
+	text, ok := r.text(n, what)
+	if ok && !slices.Contains(values, text) {
+		r.errorf(n, "%s is %s, not %q%s", what, choices(values), text, Suggest(text, values))
+	}
+	return text
+}
+
+func (r *reader) items(n *yaml.Node, what string) []*yaml.Node {
+	if n.Kind != yaml.SequenceNode {
+		r.errorf(n, "%s is a list, not %s", what, nodeKind(n))
+		return nil
+	}
+	return n.Content
+}
+
+// exprProblems reports errors of an expression at their places in the scalar.
+func (r *reader) exprProblems(n *yaml.Node, errs []exprError) {
+	for _, e := range errs {
+		line, column := r.src.locate(n, e.from)
+		*r.problems = append(*r.problems, r.src.problem(line, column, e.message))
+	}
+}

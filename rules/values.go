@@ -1,0 +1,298 @@
+package rules
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"sockwarden/collectors"
+)
+
+// reserved are the words that the language itself uses.
+var reserved = []string{
+	"and", "or", "not", "in", "matches", "contains", "startsWith", "endsWith", "let", "if", "else",
+	"true", "false", "nil", "known", "lookup", "result",
+}
+
+// checkName reports a name that an expression could not use.
+func (f *rulesFile) checkName(n *yaml.Node, what string) bool {
+	name := n.Value
+	for i, c := range name {
+		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (i == 0 || c < '0' || c > '9') {
+			f.errorf(n, "the name of a %s is made of letters, digits and _, not %q", what, name)
+			return false
+		}
+	}
+	if name == "" || slices.Contains(reserved, name) {
+		f.errorf(n, "%q is a word of the language and cannot name a %s", name, what)
+		return false
+	}
+	if _, ok := collectors.FieldByName(name); ok {
+		f.errorf(n, "%q is a field and cannot name a %s", name, what)
+		return false
+	}
+	return true
+}
+
+// checkNames reports a name that stands for two things.
+func (f *rulesFile) checkNames() {
+	for name, n := range f.macros {
+		if _, ok := f.vars[name]; ok {
+			f.errorf(n, "%q is already a variable", name)
+		}
+		if _, ok := f.sets[name]; ok {
+			f.errorf(n, "%q is already a set", name)
+		}
+	}
+	for name := range f.vars {
+		if _, ok := f.sets[name]; ok {
+			f.fileProblem(fmt.Sprintf("%q is both a variable and a set", name))
+		}
+	}
+}
+
+func (f *rulesFile) parseMacros(n *yaml.Node) {
+	entries, _ := f.entries(n, "macros")
+	for _, e := range entries {
+		if !f.checkName(e.key, "macro") {
+			continue
+		}
+		if _, ok := f.text(e.value, "a macro"); ok {
+			f.macros[e.key.Value] = e.value
+		}
+	}
+}
+
+func (f *rulesFile) parseVars(n *yaml.Node) {
+	entries, _ := f.entries(n, "vars")
+	for _, e := range entries {
+		if !f.checkName(e.key, "variable") {
+			continue
+		}
+		if v := f.parseVar(e.value); v != nil {
+			f.vars[e.key.Value] = v
+		}
+	}
+}
+
+// parseVar reads a variable: a value, or {value: .., type: .., one_of: [..]}.
+func (f *rulesFile) parseVar(n *yaml.Node) *Var {
+	var value, typ, oneOf *yaml.Node
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			switch n.Content[i].Value {
+			case "value":
+				value = n.Content[i+1]
+			case "type":
+				typ = n.Content[i+1]
+			case "one_of":
+				oneOf = n.Content[i+1]
+			}
+		}
+	}
+	if value == nil || (typ == nil && oneOf == nil) {
+		return f.parseValue(n)
+	}
+	f.fields(n, "a variable", map[string]func(*yaml.Node){
+		"value": func(*yaml.Node) {}, "type": func(*yaml.Node) {}, "one_of": func(*yaml.Node) {},
+	})
+	v := f.parseValue(value)
+	if v == nil {
+		return nil
+	}
+	if typ != nil {
+		f.declareType(typ, v)
+	}
+	if oneOf != nil {
+		for _, k := range f.items(oneOf, "one_of") {
+			if text, ok := f.text(k, "a value of one_of"); ok {
+				v.OneOf = append(v.OneOf, text)
+			}
+		}
+		if v.Type != VarString || !slices.Contains(v.OneOf, v.Text) {
+			f.errorf(value, "the value is %s, not %s", choices(v.OneOf), nodeKind(value))
+		}
+	}
+	return v
+}
+
+// declareType gives an empty list its type, and checks that of a full one.
+func (f *rulesFile) declareType(n *yaml.Node, v *Var) {
+	kinds := map[string]setKind{"ports": kindNumber, "numbers": kindNumber, "addresses": kindAddr, "strings": kindName}
+	k, ok := kinds[n.Value]
+	switch {
+	case !ok:
+		f.oneOf(n, "type", sortedKeys(kinds)...)
+	case v.Type != VarList:
+		f.errorf(n, "type is for lists; this is a %s", v.Type)
+	case v.List.kind() != kindEmpty && v.List.kind() != k:
+		f.errorf(n, "type is %s, but the list holds %s", n.Value, v.List.kind())
+	default:
+		v.asNames = k == kindName
+		v.declared = k
+	}
+}
+
+func (f *rulesFile) parseValue(n *yaml.Node) *Var {
+	switch n.Kind {
+	case yaml.SequenceNode:
+		set := f.parseElements(n)
+		if set == nil {
+			return nil
+		}
+		return &Var{Type: VarList, List: set, asNames: set.kind() == kindName}
+	case yaml.MappingNode:
+		return f.parseMap(n)
+	case yaml.ScalarNode:
+		s, ok := scalarOf(n)
+		switch {
+		case n.Tag == "!!bool":
+			return &Var{Type: VarBool, Bool: n.Value == "true"}
+		case !ok:
+			f.errorf(n, "a variable needs a value")
+			return nil
+		case s.IsNumber:
+			return &Var{Type: VarNumber, Number: s.Number}
+		}
+		return &Var{Type: VarString, Text: s.Text}
+	}
+	f.errorf(n, "a variable is a number, a string, true or false, a list or a map")
+	return nil
+}
+
+func (f *rulesFile) parseMap(n *yaml.Node) *Var {
+	entries, _ := f.entries(n, "a map")
+	v := &Var{Type: VarMap, Map: map[string]Scalar{}}
+	for _, e := range entries {
+		s, ok := scalarOf(e.value)
+		if e.value.Kind != yaml.ScalarNode || !ok {
+			f.errorf(e.value, "a value of a map is a number, a duration or a string")
+			continue
+		}
+		if !s.IsNumber {
+			if d, err := ParseDuration(s.Text); err == nil {
+				s = Scalar{IsNumber: true, Number: d.Seconds()}
+			}
+		}
+		v.Map[e.key.Value] = s
+	}
+	return v
+}
+
+// scalarOf reads a number or a string. YAML 1.2 has no octal numbers that begin
+// with a plain 0: they are decimal.
+func scalarOf(n *yaml.Node) (Scalar, bool) {
+	switch n.Tag {
+	case "!!null":
+		return Scalar{}, false
+	case "!!int", "!!float":
+		if v, err := strconv.ParseFloat(strings.ReplaceAll(n.Value, "_", ""), 64); err == nil && v-v == 0 {
+			return Scalar{IsNumber: true, Number: v}, true
+		}
+	}
+	return Scalar{Text: n.Value}, true
+}
+
+func (f *rulesFile) parseSets(n *yaml.Node) {
+	entries, _ := f.entries(n, "sets")
+	for _, e := range entries {
+		if !f.checkName(e.key, "set") {
+			continue
+		}
+		var s *Set
+		if e.value.Kind == yaml.MappingNode {
+			s = f.parseSetFile(e.value)
+		} else {
+			s = f.parseElements(e.value)
+		}
+		if s != nil {
+			f.sets[e.key.Value] = s
+		}
+	}
+}
+
+func (f *rulesFile) parseElements(n *yaml.Node) *Set {
+	var b setBuilder
+	before := len(*f.problems)
+	for _, k := range f.items(n, "a list of ports, addresses or names") {
+		text, ok := f.text(k, "an element")
+		if !ok {
+			continue
+		}
+		if k.Tag == "!!int" {
+			if s, ok := scalarOf(k); ok && s.IsNumber {
+				text = strconv.FormatFloat(s.Number, 'f', -1, 64)
+			}
+		}
+		if err := b.add(text, false); err != nil {
+			f.errorf(k, "%v", err)
+		}
+	}
+	if len(*f.problems) > before {
+		return nil
+	}
+	return b.set()
+}
+
+// maxSetEntries bounds the file of a set.
+const maxSetEntries = 100_000
+
+// parseSetFile reads {file: path}: one entry a line, # begins a comment.
+func (f *rulesFile) parseSetFile(n *yaml.Node) *Set {
+	path := ""
+	f.fields(n, "a set", map[string]func(*yaml.Node){
+		"file": func(n *yaml.Node) { path, _ = f.text(n, "file") },
+	})
+	if path == "" {
+		f.errorf(n, "a set is a list, or {file: path}")
+		return nil
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(f.dir, path)
+	}
+	text, err := f.readSet(path)
+	if err != nil {
+		f.errorf(n, "%v", err)
+		return nil
+	}
+	var b setBuilder
+	src, before, entries := newSource(path, text), len(*f.problems), 0
+	for i, line := range src.lines {
+		entry, _, _ := strings.Cut(line, "#")
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		if entries++; entries > maxSetEntries {
+			*f.problems = append(*f.problems, src.problem(i+1, 1, fmt.Sprintf("a set has at most %d entries", maxSetEntries)))
+			break
+		}
+		if err := b.add(entry, false); err != nil {
+			*f.problems = append(*f.problems, src.problem(i+1, 1, err.Error()))
+		}
+	}
+	if len(*f.problems) > before {
+		return nil
+	}
+	return b.set()
+}
+
+// parseShare reads a part such as 30% or 0.3.
+func parseShare(text string) (float64, error) {
+	digits, percent := strings.CutSuffix(text, "%")
+	v, err := strconv.ParseFloat(digits, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no share", text)
+	}
+	if percent {
+		v /= 100
+	}
+	if !(v > 0 && v <= 1) {
+		return 0, fmt.Errorf("%q is not between 0%% and 100%%", text)
+	}
+	return v, nil
+}
