@@ -58,6 +58,9 @@ type Facts struct {
 	Age       Age
 	Owners    []Owner
 	Direction string
+	// Complete says that everything was found out that can be: what is not known
+	// now is known by nobody.
+	Complete bool
 	// ListenerProcess is the name of the process that listens where the
 	// socket was accepted, ListenerOwner that process.
 	ListenerProcess string

@@ -1,6 +1,7 @@
 package collectors
 
 import (
+	"fmt"
 	"net/netip"
 )
 
@@ -154,4 +155,21 @@ type Key struct {
 // KeyOf returns the key of s.
 func KeyOf(s *Socket) Key {
 	return Key{s.Cookie, s.NetNS, s.Local, s.Remote, s.LocalPort, s.RemotePort, s.Protocol, s.State}
+}
+
+// MarshalText writes the address as people do.
+func (a Addr) MarshalText() ([]byte, error) {
+	return a.Netip().MarshalText() //nolint:wrapcheck // never fails
+}
+
+// UnmarshalText reads what MarshalText wrote.
+func (a *Addr) UnmarshalText(b []byte) error {
+	var ip netip.Addr
+	if err := ip.UnmarshalText(b); err != nil {
+		return fmt.Errorf("address: %w", err)
+	}
+	if ip.IsValid() {
+		*a = AddrFrom(ip)
+	}
+	return nil
 }

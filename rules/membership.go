@@ -258,12 +258,12 @@ func (c *compiler) known(n *ast.CallNode, from, to int) (operand, bool) {
 }
 
 // knownTri answers known(). While the costly fields have not been fetched yet
-// the record has no facts, and nothing can be said about them.
+// nothing can be said about them.
 func knownTri(r *collectors.Record, bit collectors.FieldSet) Tri {
 	switch {
 	case r.Known&bit != 0:
 		return True
-	case r.Facts == nil:
+	case r.Facts == nil || !r.Facts.Complete:
 		return Unknown
 	}
 	return False

@@ -25,6 +25,7 @@ const HostName = "host"
 type Handle struct {
 	Name  string
 	Inode uint64 // of the nsfs file; reused after the namespace is gone
+	PID   int    // a process in it, 0 if none was looked for
 	path  string
 }
 
@@ -59,21 +60,27 @@ func List() ([]Handle, error) {
 	}
 	seen := map[uint64]bool{host.Inode: true}
 	var found []Handle
-	add := func(name, path string) {
+	add := func(name, path string, pid int) {
 		var st unix.Stat_t
-		if unix.Stat(path, &st) != nil || seen[st.Ino] || !isNSFS(path) {
+		if unix.Stat(path, &st) != nil || !isNSFS(path) {
+			return
+		}
+		if seen[st.Ino] {
+			if i := slices.IndexFunc(found, func(h Handle) bool { return h.Inode == st.Ino }); i >= 0 && found[i].PID == 0 {
+				found[i].PID = pid
+			}
 			return
 		}
 		seen[st.Ino] = true
 		if name == "" {
 			name = fmt.Sprintf("net:[%d]", st.Ino)
 		}
-		found = append(found, Handle{name, st.Ino, path})
+		found = append(found, Handle{name, st.Ino, pid, path})
 	}
 	for _, dir := range []string{"/run/netns", "/run/docker/netns"} {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
-			add(e.Name(), filepath.Join(dir, e.Name()))
+			add(e.Name(), filepath.Join(dir, e.Name()), 0)
 		}
 	}
 	entries, err := os.ReadDir("/proc")
@@ -81,8 +88,8 @@ func List() ([]Handle, error) {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
 	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err == nil {
-			add("", filepath.Join("/proc", e.Name(), "ns/net"))
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			add("", filepath.Join("/proc", e.Name(), "ns/net"), pid)
 		}
 	}
 	slices.SortFunc(found, func(a, b Handle) int { return strings.Compare(a.Name, b.Name) })

@@ -276,3 +276,14 @@ func (f *FS) Running(pid int, startTime uint64) (bool, error) {
 	}
 	return st.startTime == startTime && st.state != 'Z' && st.state != 'X', nil
 }
+
+// Parent returns the PID of the parent of a process.
+func (f *FS) Parent(pid int) (int, error) {
+	p, err := f.open(pid)
+	if err != nil {
+		return 0, err
+	}
+	defer p.close()
+	st, err := p.stat()
+	return st.parent, err
+}

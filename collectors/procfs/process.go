@@ -28,6 +28,7 @@ const maxFile = 64 << 10
 type stat struct {
 	comm      string
 	state     byte // R, S, D, Z, ...
+	parent    int
 	threads   int
 	startTime uint64 // clock ticks since boot
 	kernel    bool   // a kernel thread
@@ -47,13 +48,14 @@ func parseStat(b []byte) (stat, error) {
 	if len(f) < 20 {
 		return stat{}, fmt.Errorf("stat: %d fields behind the name, want at least 20", len(f))
 	}
+	parent, err0 := strconv.Atoi(f[1])
 	flags, err1 := strconv.ParseUint(f[6], 10, 64)
 	threads, err2 := strconv.Atoi(f[17])
 	start, err3 := strconv.ParseUint(f[19], 10, 64)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	if err := errors.Join(err0, err1, err2, err3); err != nil {
 		return stat{}, fmt.Errorf("stat: %w", err)
 	}
-	return stat{comm: string(b[open+1 : end]), state: f[0][0], threads: threads, startTime: start, kernel: flags&pfKthread != 0}, nil
+	return stat{comm: string(b[open+1 : end]), state: f[0][0], parent: parent, threads: threads, startTime: start, kernel: flags&pfKthread != 0}, nil
 }
 
 // fullName undoes the cut of a name at 15 bytes, from the program's arguments

@@ -146,6 +146,9 @@ const (
 	infoBytesSent     = 200
 )
 
+// peerFinished are the states with a tcp_info in which the peer's FIN has come.
+const peerFinished = collectors.StateMask(1<<collectors.CloseWait | 1<<collectors.LastAck | 1<<collectors.Closing)
+
 // decodeInfo reads a struct tcp_info of any length. States in which the kernel
 // leaves members at zero or at garbage make nothing known.
 func decodeInfo(b []byte, s *collectors.Socket) {
@@ -153,7 +156,7 @@ func decodeInfo(b []byte, s *collectors.Socket) {
 		return
 	}
 	i := &s.Info
-	i.Len = uint16(min(len(b), 1<<16-1)) //nolint:gosec // bounded
+	i.Len = uint16(min(len(b), 1<<16-1))
 	i.Retransmits = b[infoRetransmits]
 	i.Backoff = b[infoBackoff]
 	i.RTO = ne.Uint32(b[infoRTO:])
@@ -170,6 +173,9 @@ func decodeInfo(b []byte, s *collectors.Socket) {
 	s.Known |= stampKnown | collectors.Fields(collectors.FieldRTT)
 	if len(b) >= infoBytesReceived+8 {
 		i.BytesReceived = ne.Uint64(b[infoBytesReceived:])
+		if peerFinished.Has(s.State) {
+			i.BytesReceived -= min(i.BytesReceived, 1) // the kernel counts the FIN as a byte
+		}
 		s.Known |= collectors.Fields(collectors.FieldBytesReceived)
 	}
 	if len(b) >= infoBusyTime+8 {

@@ -100,13 +100,14 @@ func (c *Conn) dump(ctx context.Context, f collectors.Family, p collectors.Proto
 		}
 		defer c.interruptReads(ctx)()
 		d := datagrams{seq: sent.Header.Sequence, pid: c.nl.PID(), buf: make([]byte, bufLen)}
+		defer func() { c.busy = !d.done }()
 		if d.raw, err = c.nl.SyscallConn(); err != nil {
 			fail(err)
 			return
 		}
 		s := new(collectors.Socket)
 		for !d.done {
-			if err := cmp.Or(ctx.Err(), d.next()); err != nil {
+			if err := d.next(ctx); err != nil {
 				fail(err)
 				return
 			}
@@ -132,32 +133,41 @@ type datagrams struct {
 	raw interface {
 		Read(f func(fd uintptr) bool) error
 	}
+	fill func(fd uintptr) bool // d.read, bound once: binding it allocates
 	buf  []byte
 	n    int
+	err  error // of the last read(2)
 	seq  uint32
 	pid  uint32
 	done bool
 }
 
-func (d *datagrams) next() error {
-	var n int
-	var opErr error
-	err := d.raw.Read(func(fd uintptr) bool {
-		for {
-			n, opErr = unix.Read(int(fd), d.buf)
-			if opErr != unix.EINTR { //nolint:errorlint // a bare errno
-				return opErr != unix.EAGAIN //nolint:errorlint // a bare errno
-			}
-		}
-	})
+func (d *datagrams) next(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err //nolint:wrapcheck // the context's own error
+	}
+	if d.fill == nil {
+		d.fill = d.read
+	}
+	err := d.raw.Read(d.fill)
 	if err == nil {
-		err = opErr
+		err = d.err
 	}
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	d.n = n
 	return nil
+}
+
+// read reports whether there was something to read.
+func (d *datagrams) read(fd uintptr) bool {
+	for {
+		n, err := unix.Read(int(fd), d.buf)
+		if err != unix.EINTR { //nolint:errorlint // a bare errno
+			d.n, d.err = max(n, 0), err
+			return err != unix.EAGAIN //nolint:errorlint // a bare errno
+		}
+	}
 }
 
 // messages yields the bodies of the records in the datagram and notes the end

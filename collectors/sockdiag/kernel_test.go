@@ -36,11 +36,11 @@ func must(t testing.TB, what string, err error) {
 // A destroyed listener that chose its port stays bound to it.
 func TestDestroyedListenerStaysBound(t *testing.T) {
 	c := dialTest(t, -1)
-	any := socklab.Make(t, socklab.Listen, socklab.IPv4)
-	port := any.Local.Port()
-	any.CloseFD()
+	auto := socklab.Make(t, socklab.Listen, socklab.IPv4)
+	port := auto.Local.Port()
+	auto.CloseFD()
 	l := socklab.NewListener(t, socklab.IPv4, port)
-	s := findEnds(t, c, collectors.TCP, l.Addr, any.Remote)
+	s := findEnds(t, c, collectors.TCP, l.Addr, auto.Remote)
 	must(t, "destroy", c.Destroy(t.Context(), &s))
 	now, err := c.Get(t.Context(), &s)
 	if err != nil || now.State != collectors.Close || now.Cookie != s.Cookie {
@@ -51,6 +51,7 @@ func TestDestroyedListenerStaysBound(t *testing.T) {
 // The kernel looks only at one member of an SO_REUSEPORT group; Get finds them
 // all, one after the other over the same connection.
 func TestReuseport(t *testing.T) {
+	socklab.Need(t)
 	for name, typ := range map[string]int{"tcp": unix.SOCK_STREAM, "udp": unix.SOCK_DGRAM} {
 		t.Run(name, func(t *testing.T) {
 			c := dialTest(t, -1)
@@ -138,27 +139,27 @@ func TestLinkLocal(t *testing.T) {
 	var peer0 *net.Interface
 	must(t, "peer0", peer.Do(func() (err error) {
 		peer0, err = net.InterfaceByName("peer0")
-		return err
+		return err //nolint:wrapcheck // fatal anyway
 	}))
 	there := netip.MustParseAddr("fe80::9:2")
 	server := open(t, peer, unix.AF_INET6, unix.SOCK_STREAM, 0)
-	must(t, "bind", unix.Bind(server, &unix.SockaddrInet6{Addr: there.As16(), ZoneId: uint32(peer0.Index)}))
+	must(t, "bind", unix.Bind(server, &unix.SockaddrInet6{Addr: there.As16(), ZoneId: uint32(peer0.Index)})) //nolint:gosec // an interface
 	must(t, "listen", unix.Listen(server, 1))
 	sa, err := unix.Getsockname(server)
 	must(t, "getsockname", err)
 	port := sa.(*unix.SockaddrInet6).Port
 
 	client := open(t, socklab.Home(t), unix.AF_INET6, unix.SOCK_STREAM, 0)
-	err = unix.Connect(client, &unix.SockaddrInet6{Addr: there.As16(), Port: port, ZoneId: uint32(lab0.Index)})
+	err = unix.Connect(client, &unix.SockaddrInet6{Addr: there.As16(), Port: port, ZoneId: uint32(lab0.Index)}) //nolint:gosec // an interface
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		t.Fatal(err)
 	}
 	sa, err = unix.Getsockname(client)
 	must(t, "getsockname", err)
 	own := sa.(*unix.SockaddrInet6)
-	local := netip.AddrPortFrom(netip.AddrFrom16(own.Addr), uint16(own.Port))
-	s := findEnds(t, c, collectors.TCP, local, netip.AddrPortFrom(there, uint16(port)))
-	if s.IfIndex != uint32(lab0.Index) {
+	local := netip.AddrPortFrom(netip.AddrFrom16(own.Addr), uint16(own.Port))           //nolint:gosec // a port
+	s := findEnds(t, c, collectors.TCP, local, netip.AddrPortFrom(there, uint16(port))) //nolint:gosec // a port
+	if int(s.IfIndex) != lab0.Index {
 		t.Errorf("interface %d, not %d", s.IfIndex, lab0.Index)
 	}
 	if _, err := c.Get(t.Context(), &s); err != nil {
@@ -325,7 +326,7 @@ func TestMPTCPSubflow(t *testing.T) {
 	if err := unix.Connect(client, sa); err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		t.Fatal(err)
 	}
-	port := uint16(sa.(*unix.SockaddrInet4).Port)
+	port := uint16(sa.(*unix.SockaddrInet4).Port) //nolint:gosec // a port
 	var s collectors.Socket
 	socklab.WaitFor(t, "a subflow", func() bool {
 		for _, s = range dumpTest(t, c, everything) {

@@ -117,7 +117,7 @@ func startHolder(dir string, o *HolderOptions) (*Holder, error) {
 // passOn duplicates a socket for a child and gives it to the child's user, as
 // though that user had made it.
 func passOn(fd, uid int) (*os.File, error) {
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3) //nolint:gosec // a descriptor
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return nil, fmt.Errorf("duplicate descriptor %d: %w", fd, err)
 	}
@@ -127,7 +127,7 @@ func passOn(fd, uid int) (*os.File, error) {
 			return nil, fmt.Errorf("give a socket to user %d: %w", uid, err)
 		}
 	}
-	return os.NewFile(uintptr(dup), "socket"), nil //nolint:gosec // a descriptor
+	return os.NewFile(uintptr(dup), "socket"), nil
 }
 
 // copyProgram gives the test binary another name, by a link where that works.

@@ -101,7 +101,7 @@ var recipes = [kindCount]recipe{
 func Kinds() []Kind {
 	all := make([]Kind, kindCount)
 	for k := range all {
-		all[k] = Kind(k) //nolint:gosec // below kindCount
+		all[k] = Kind(k)
 	}
 	return all
 }
@@ -123,6 +123,14 @@ func (k Kind) Unaccepted() bool { return recipes[k].unaccepted }
 // Owned reports whether this process has the socket open.
 func (k Kind) Owned() bool {
 	return !k.Orphan() && !k.Unaccepted() && k != TimeWait && k != SynRecv
+}
+
+// incoming reports whether the socket can only come in by a listener.
+func (k Kind) incoming() bool { return k.Unaccepted() || k == SynRecv }
+
+// alone reports whether the socket is made without a connection.
+func (k Kind) alone() bool {
+	return k == Listen || k == Bound || k.Protocol() == collectors.UDP
 }
 
 // Protocol is the protocol of sockets of the kind.

@@ -51,6 +51,9 @@ func (l *Listener) Make(t testing.TB, k Kind) *Conn {
 
 // makeFrom connects from the peer namespace to a listener here.
 func (c *Conn) makeFrom(l *Listener) error {
+	if c.Kind.alone() || c.Kind == SynSent {
+		return errors.New("such a socket does not come in by a listener")
+	}
 	c.StartedBefore = time.Now()
 	o := c.Family.other()
 	fd, err := peer.Socket(o.domain(), unix.SOCK_STREAM, 0)
@@ -58,10 +61,7 @@ func (c *Conn) makeFrom(l *Listener) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	c.Peer, c.Local = fd, l.Addr
-	switch c.Kind {
-	case SynSent, Listen, Bound, UDPBound, UDPConnected:
-		return errors.New("such a socket does not come in by a listener")
-	case SynRecv:
+	if c.Kind == SynRecv {
 		if err := mute(fd); err != nil {
 			return err
 		}

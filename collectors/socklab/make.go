@@ -34,8 +34,7 @@ type Conn struct {
 func Make(t testing.TB, k Kind, f Family) *Conn {
 	t.Helper()
 	Peer(t)
-	switch k {
-	case EstablishedUnaccepted, CloseWaitUnaccepted, SynRecv:
+	if k.incoming() {
 		return NewListener(t, f, 0).Make(t, k)
 	}
 	c := newConn(t, k, f)
@@ -53,8 +52,7 @@ func newConn(t testing.TB, k Kind, f Family) *Conn {
 
 func (c *Conn) make() error {
 	c.StartedBefore = time.Now()
-	switch c.Kind {
-	case Listen, Bound, UDPBound, UDPConnected:
+	if c.Kind.alone() {
 		return c.makeAlone()
 	}
 	l, err := listen(peer, c.Family.other(), netip.AddrPortFrom(c.Family.Remote(), 0), 1)

@@ -3,6 +3,7 @@ package socklab
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -15,9 +16,7 @@ import (
 func Many(t testing.TB, k Kind, f Family, n int) []*Conn {
 	t.Helper()
 	Peer(t)
-	switch k {
-	case Established, CloseWait, CloseWaitFIN, CloseWaitUnread, FinWait2:
-	default:
+	if !slices.Contains([]Kind{Established, CloseWait, CloseWaitFIN, CloseWaitUnread, FinWait2}, k) {
 		t.Fatalf("socklab: many %s: the other end is needed", k)
 	}
 	o := f.other()

@@ -101,7 +101,7 @@ func (n *Namespace) Sysctl(t testing.TB, name, value string) {
 	path := filepath.Join("/proc/sys", name)
 	var old []byte
 	err := n.Do(func() (err error) {
-		if old, err = os.ReadFile(path); err != nil {
+		if old, err = os.ReadFile(path); err != nil { //nolint:gosec // of a sysctl
 			return err //nolint:wrapcheck // says what and where
 		}
 		return os.WriteFile(path, []byte(value), 0)
@@ -136,7 +136,7 @@ func onThread(f func() error) error {
 // addNamespace makes a namespace and binds it to a name, as ip netns add does.
 func addNamespace(name string) (*Namespace, error) {
 	path := filepath.Join(netnsDir, name)
-	if err := os.WriteFile(path, nil, 0o444); err != nil {
+	if err := os.WriteFile(path, nil, 0o444); err != nil { //nolint:gosec // as ip netns has it
 		return nil, err //nolint:wrapcheck // says what and where
 	}
 	err := onThread(func() error {
@@ -155,7 +155,7 @@ func addNamespace(name string) (*Namespace, error) {
 }
 
 func openNamespace(name, path string) (*Namespace, error) {
-	f, err := os.Open(path)
+	f, err := os.Open(path) //nolint:gosec // of a namespace
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what and where
 	}

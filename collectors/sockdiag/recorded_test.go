@@ -1,0 +1,140 @@
+package sockdiag
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/socklab"
+)
+
+var update = flag.Bool("update", false, "record testdata from this kernel, and rewrite what is expected of it")
+
+// A recording is the datagrams of one dump, one behind the other, as this
+// kernel sent them: linux-RELEASE-PROTOCOL-FAMILY.bin. Next to it is what they
+// mean, one object for each record.
+
+// TestRecorded decodes what kernels have sent.
+func TestRecorded(t *testing.T) {
+	if *update {
+		record(t)
+	}
+	files, err := filepath.Glob("testdata/*.bin")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no recordings (%v)", err)
+	}
+	for _, name := range files {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			golden := strings.TrimSuffix(name, ".bin") + ".json"
+			got := decodeRecording(t, name)
+			if *update {
+				must(t, "write", os.WriteFile(golden, got, 0o644)) //nolint:gosec // not secret
+			}
+			want, err := os.ReadFile(golden) //nolint:gosec // of a recording
+			must(t, "read", err)
+			if d := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); d != "" {
+				t.Errorf("decoded otherwise than %s (-want +got):\n%s", golden, d)
+			}
+		})
+	}
+}
+
+// decodeRecording returns JSON with all known fields of each record, and what
+// of it only the collector knows.
+func decodeRecording(t testing.TB, name string) []byte {
+	t.Helper()
+	var all []map[string]any
+	for s, err := range decodeAll(readRecording(t, name), protocolOf(name)) {
+		must(t, name, err)
+		r := collectors.NewRecord(s, nil, nil, nil, "")
+		m := collectors.Map(&r)
+		m["_cgroup_id"], m["_subflow"], m["_interface"], m["_info_len"] = s.CgroupID, s.Subflow, s.IfIndex, s.Info.Len
+		m["_retransmits"], m["_busy_time_us"] = s.Info.Retransmits, s.Info.BusyTime
+		all = append(all, m)
+	}
+	b, err := json.MarshalIndent(all, "", "  ")
+	must(t, name, err)
+	return append(b, '\n')
+}
+
+func readRecording(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name) //nolint:gosec // a recording
+	must(t, "read", err)
+	return b
+}
+
+func protocolOf(name string) collectors.Protocol {
+	if strings.Contains(name, "-udp-") {
+		return collectors.UDP
+	}
+	return collectors.TCP
+}
+
+// decodeAll goes through datagrams as a dump does. The first message says
+// whom they are for.
+func decodeAll(b []byte, p collectors.Protocol) func(yield func(*collectors.Socket, error) bool) {
+	return func(yield func(*collectors.Socket, error) bool) {
+		d := datagrams{buf: b, n: len(b)}
+		if len(b) >= nlHeaderLen {
+			d.seq, d.pid = ne.Uint32(b[8:]), ne.Uint32(b[12:])
+		}
+		s := new(collectors.Socket)
+		for body, err := range d.messages {
+			if err == nil {
+				err = decode(body, p, s)
+			}
+			if !yield(s, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// record makes a socket of every kind and writes down what the kernel says.
+func record(t *testing.T) {
+	for _, k := range socklab.Kinds() {
+		for _, f := range socklab.Families() {
+			socklab.Make(t, k, f)
+		}
+	}
+	var u unix.Utsname
+	must(t, "uname", unix.Uname(&u))
+	release := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
+	for _, p := range everything.Protocols {
+		for _, f := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
+			name := fmt.Sprintf("testdata/linux-%s.%s-%s-%s.bin", release[0], release[1], p, map[collectors.Family]string{collectors.IPv4: "v4", collectors.IPv6: "v6"}[f])
+			must(t, "write", os.WriteFile(name, recordDump(t, f, p), 0o644)) //nolint:gosec // not secret
+		}
+	}
+}
+
+func recordDump(t *testing.T, f collectors.Family, p collectors.Protocol) []byte {
+	c := dialTest(t, -1)
+	sent, err := c.nl.Send(netlink.Message{
+		Header: netlink.Header{Type: typeByFamily, Flags: netlink.Request | netlink.Dump},
+		Data:   dumpRequest(f, p, collectors.AllStates, p == collectors.TCP),
+	})
+	must(t, "send", err)
+	d := datagrams{seq: sent.Header.Sequence, pid: c.nl.PID(), buf: make([]byte, bufLen)}
+	d.raw, err = c.nl.SyscallConn()
+	must(t, "raw", err)
+	var all []byte
+	for !d.done {
+		must(t, "read", d.next(t.Context()))
+		all = append(all, d.buf[:d.n]...)
+		for _, err := range d.messages {
+			must(t, "message", err)
+		}
+	}
+	return all
+}

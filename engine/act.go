@@ -1,0 +1,397 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// settle is how long programs are given to react before an outcome is verified:
+// a descriptor is closed within milliseconds by a program that notices.
+const settle = 250 * time.Millisecond
+
+// ladder is a rule's actions on one target, on its way.
+type ladder struct {
+	program *rules.Program
+	rule    *rules.Rule
+	rung    int
+	// findings are those that share the target: one for a socket, all of one
+	// process for an action on it.
+	findings []*Finding
+	slots    []int             // where each finding has the result of this rung, -1 for nowhere yet
+	process  *collectors.Owner // nil for actions on sockets
+	effect   actions.Effect
+	deadline time.Time // of the rung's wait
+	done     bool
+}
+
+func newLadder(p *rules.Program, f *Finding, process *collectors.Owner) *ladder {
+	return &ladder{program: p, rule: f.Rule, findings: []*Finding{f}, slots: []int{-1}, process: process}
+}
+
+// act starts the ladders of everything that was decided on, and takes each of
+// them as far as it goes without waiting for longer than it takes to settle.
+func (e *Engine) act(ctx context.Context, c *cycle) {
+	ladders := e.ladderPerTarget(c)
+	if e.opts.Live {
+		e.startCooldowns(ladders, c.report)
+	}
+	e.start(ctx, ladders)
+	e.settle(ctx, ladders)
+	for _, l := range ladders {
+		if !l.done {
+			e.ladders = append(e.ladders, l)
+		}
+	}
+	c.report.HostError = e.hostError
+}
+
+func (e *Engine) ladderPerTarget(c *cycle) []*ladder {
+	var ladders []*ladder
+	byProcess := map[string]*ladder{}
+	for _, f := range c.report.Findings {
+		if f.Decision != DecideAct {
+			continue
+		}
+		plugin, err := e.opts.Actions.Get(f.Rule.Then[0].Action)
+		if err != nil || !plugin.OnProcess {
+			ladders = append(ladders, newLadder(c.program, f, nil))
+			continue
+		}
+		for i := range f.Facts.Owners {
+			o := &f.Facts.Owners[i]
+			// One effect for each process, also if two rules want it: the first has it.
+			if l, ok := byProcess[processKey(o)]; ok {
+				l.findings, l.slots = append(l.findings, f), append(l.slots, -1)
+				continue
+			}
+			l := newLadder(c.program, f, o)
+			byProcess[processKey(o)] = l
+			ladders = append(ladders, l)
+		}
+	}
+	return ladders
+}
+
+// startCooldowns notes and keeps, before anything is done, that it will be: a
+// crash in between must not lead to doing it twice.
+func (e *Engine) startCooldowns(ladders []*ladder, r *Report) {
+	now, any := monotonic(), false
+	for _, l := range ladders {
+		plugin, err := e.opts.Actions.Get(l.rule.Then[l.rung].Action)
+		if err != nil || plugin.Harmless {
+			continue
+		}
+		for _, f := range l.findings {
+			for _, k := range coolKeys(f, plugin.OnProcess) {
+				e.memory.cooldowns[k] = now
+				any = true
+			}
+		}
+	}
+	if !any {
+		return
+	}
+	if err := e.state.write(e.memory); err != nil {
+		e.hostError = fmt.Errorf("cool-downs cannot be kept, so nothing is done: %w", err)
+		r.Errors = append(r.Errors, e.hostError)
+	}
+}
+
+// start prepares and applies the current rung of each ladder.
+func (e *Engine) start(ctx context.Context, ladders []*ladder) {
+	for _, l := range ladders {
+		if ctx.Err() != nil {
+			// Asked to stop: what has not begun is left alone.
+			l.finish(actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)}, l.action())
+			continue
+		}
+		e.startRung(ctx, l)
+	}
+}
+
+func (l *ladder) action() string { return l.rule.Then[l.rung].Action }
+
+func (e *Engine) startRung(ctx context.Context, l *ladder) {
+	rung := &l.rule.Then[l.rung]
+	if e.hostError != nil {
+		l.finish(hostOutcome(e.hostError), rung.Action)
+		return
+	}
+	effect, err := e.prepare(ctx, l, rung)
+	if err != nil {
+		l.finish(actions.OutcomeOf(err), rung.Action)
+		return
+	}
+	l.effect = effect
+	if !e.opts.Live {
+		l.finish(actions.Outcome{Result: actions.Would}, effect.String())
+		return
+	}
+	out := e.apply(ctx, l)
+	l.deadline = time.Now().Add(max(rung.Wait, settle))
+	if out.Result.Succeeded() {
+		l.note(out, effect.String())
+		return // verified later
+	}
+	e.conclude(ctx, l, out)
+}
+
+func hostOutcome(err error) actions.Outcome {
+	out := actions.OutcomeOf(err)
+	if !out.Result.EndsAll() {
+		out.Result = actions.Failed
+	}
+	return out
+}
+
+func (e *Engine) prepare(ctx context.Context, l *ladder, rung *rules.Rung) (actions.Effect, error) {
+	plugin, err := e.opts.Actions.Get(rung.Action)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says it all
+	}
+	action, err := plugin.New(rung.Params)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", rung.Action, err)
+	}
+	t := actions.Target{Rule: l.rule.Name, Labels: l.rule.Labels, Process: l.process, Host: e.host}
+	for _, f := range l.findings {
+		t.Sockets = append(t.Sockets, f.seal())
+	}
+	return action.Prepare(ctx, t) //nolint:wrapcheck // says what it did
+}
+
+// apply is the one place where anything is done to the host. A dry run cannot
+// get here, and does nothing if it does.
+func (e *Engine) apply(ctx context.Context, l *ladder) actions.Outcome {
+	if !e.opts.Live {
+		return actions.Outcome{Result: actions.Would}
+	}
+	return l.effect.Apply(ctx)
+}
+
+// settle gives the programs time to react, once for all ladders, and verifies.
+func (e *Engine) settle(ctx context.Context, ladders []*ladder) {
+	waiting := false
+	for _, l := range ladders {
+		waiting = waiting || !l.done
+	}
+	if !waiting {
+		return
+	}
+	sleep(ctx, settle)
+	for _, l := range ladders {
+		e.step(ctx, l)
+	}
+}
+
+// step verifies a ladder that has been applied, and goes on to the next rung
+// when the time of this one is over.
+func (e *Engine) step(ctx context.Context, l *ladder) {
+	if l.done {
+		return
+	}
+	// Looking changes nothing: it is done also when asked to stop, so that the
+	// report is true.
+	out := l.effect.Verify(context.WithoutCancel(ctx))
+	if out.Result == actions.StillRunning && time.Now().Before(l.deadline) {
+		l.note(out, l.effect.String())
+		return
+	}
+	e.conclude(ctx, l, out)
+}
+
+// conclude takes the final outcome of a rung: the ladder ends or climbs.
+func (e *Engine) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
+	what := l.action()
+	if l.effect != nil {
+		what = l.effect.String()
+	}
+	l.note(out, what)
+	e.logOutcome(ctx, l, what, out)
+	if out.Result.EndsAll() {
+		e.hostError = out.Err
+	}
+	for e.hostError == nil && ctx.Err() == nil && out.Result != actions.Changed && l.nextRung() {
+		start, err := e.climbs(ctx, l, out.Result)
+		if err != nil {
+			l.note(actions.OutcomeOf(err), l.action())
+			break
+		}
+		if start {
+			e.startCooldowns([]*ladder{l}, &Report{})
+			e.startRung(ctx, l)
+			return
+		}
+	}
+	l.done = true
+}
+
+// nextRung moves on to the next rung; false if there is none.
+func (l *ladder) nextRung() bool {
+	if l.rung+1 >= len(l.rule.Then) {
+		return false
+	}
+	l.rung++
+	l.effect = nil
+	for i := range l.slots {
+		l.slots[i] = -1
+	}
+	return true
+}
+
+// climbs reports whether the current rung is to be started after the result of
+// the one before. A rung that asks for the result decides by it; any other is
+// only for a target that is still there and still matches, freshly looked up.
+func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (bool, error) {
+	rung := &l.rule.Then[l.rung]
+	f := l.findings[0]
+	plugin, err := e.opts.Actions.Get(rung.Action)
+	if err != nil {
+		return false, err //nolint:wrapcheck // says it all
+	}
+	if !rung.ReadsResult() {
+		if !before.Climbs() {
+			return false, nil
+		}
+		fresh, err := e.fresh(ctx, l.program, f.Candidate)
+		if errors.Is(err, collectors.ErrGone) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if !e.stillMatches(l.program, l.rule, fresh) {
+			return false, nil
+		}
+		f.Candidate = fresh
+	}
+	if rung.If != nil {
+		r := f.Record()
+		r.Result = string(before)
+		if rung.If.Eval(&r) != rules.True {
+			return false, nil
+		}
+	}
+	if plugin.OnProcess && l.process == nil {
+		if len(f.Facts.Owners) != 1 {
+			return false, fmt.Errorf("%s: %s", rung.Action, guardProcess(f.Candidate, rung)) //nolint:err113 // for people
+		}
+		l.process = &f.Facts.Owners[0]
+	}
+	if why := e.guard(f.Candidate, rung); why != "" {
+		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
+	}
+	if plugin.OnProcess && l.rung > 0 && l.rule.Then[l.rung-1].Action != rung.Action {
+		if left := e.memory.coolingDown(processKey(l.process), l.rule.Limits.Cooldown, monotonic()); left > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// stillMatches decides about a fresh look as a cycle would, without its limits.
+func (e *Engine) stillMatches(p *rules.Program, rule *rules.Rule, c *Candidate) bool {
+	if c.eval(rule.When) != rules.True {
+		return false
+	}
+	if rule.Unless != nil {
+		if spared, _ := c.spares(rule.Unless); spared {
+			return false
+		}
+	}
+	for _, pr := range p.Protect {
+		if spared, _ := c.spares(pr.When); spared {
+			return false
+		}
+	}
+	return true
+}
+
+// finish ends a ladder with an outcome of its current rung.
+func (l *ladder) finish(out actions.Outcome, what string) {
+	l.note(out, what)
+	l.done = true
+}
+
+// note sets the result of the current rung in all findings of the target.
+func (l *ladder) note(out actions.Outcome, what string) {
+	for i, f := range l.findings {
+		if l.slots[i] < 0 {
+			l.slots[i] = len(f.Actions)
+			f.Actions = append(f.Actions, ActionResult{})
+		}
+		f.Actions[l.slots[i]] = resultOf(out, what)
+	}
+}
+
+func resultOf(out actions.Outcome, what string) ActionResult {
+	r := ActionResult{Action: what, Result: out.Result, Detail: out.Detail}
+	if out.Err != nil {
+		r.Error = out.Err.Error()
+	}
+	return r
+}
+
+// Pending reports whether ladders wait, and until when the next of them does.
+func (e *Engine) Pending() (until time.Time, ok bool) {
+	for _, l := range e.ladders {
+		if !ok || l.deadline.Before(until) {
+			until, ok = l.deadline, true
+		}
+	}
+	return until, ok
+}
+
+// Step looks at the ladders that wait, and takes those further whose time has
+// come.
+func (e *Engine) Step(ctx context.Context) {
+	var waiting []*ladder
+	for _, l := range e.ladders {
+		e.step(ctx, l)
+		if !l.done {
+			waiting = append(waiting, l)
+		}
+	}
+	e.ladders = waiting
+}
+
+// Finish waits for the ladders that wait, and completes the report.
+func (e *Engine) Finish(ctx context.Context, r *Report) {
+	for len(e.ladders) > 0 && ctx.Err() == nil {
+		sleep(ctx, 50*time.Millisecond)
+		e.Step(ctx)
+	}
+	if ctx.Err() != nil {
+		e.ladders = nil
+	}
+	r.HostError = e.hostError
+	r.count()
+}
+
+// cancelLadders ends the ladders of rules that are no more, or changed.
+func (e *Engine) cancelLadders(p *rules.Program) {
+	var kept []*ladder
+	for _, l := range e.ladders {
+		if now := p.Rule(l.rule.Name); now != nil && now.Fingerprint == l.rule.Fingerprint {
+			kept = append(kept, l)
+			continue
+		}
+		e.log.Info("ladder cancelled, its rule changed", "rule", l.rule.Name, "action", l.action())
+	}
+	e.ladders = kept
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"os"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// namespace is one network namespace during one cycle.
+type namespace struct {
+	collectors.Namespace
+	open      func() (*os.File, error) // nil for our own
+	listeners []collectors.Socket
+	hasNames  bool // Interfaces was filled
+}
+
+// Candidate is a socket that some rule matches or may match, and what was found
+// out about it.
+type Candidate struct {
+	Socket collectors.Socket
+	Facts  collectors.Facts
+
+	ns   *namespace
+	host string
+	hits []int // rules of the program, by index
+}
+
+// Record returns what a condition reads, for the first owner.
+func (c *Candidate) Record() collectors.Record {
+	var o *collectors.Owner
+	if len(c.Facts.Owners) > 0 {
+		o = &c.Facts.Owners[0]
+	}
+	return c.record(o)
+}
+
+// Namespace returns the name of the socket's namespace.
+func (c *Candidate) Namespace() string { return c.ns.Name }
+
+func (c *Candidate) record(o *collectors.Owner) collectors.Record {
+	return collectors.NewRecord(&c.Socket, &c.ns.Namespace, &c.Facts, o, c.host)
+}
+
+// eval returns the value of a condition for a socket with several owners: true
+// if it is for each of them, false if it is for any.
+func (c *Candidate) eval(cond *rules.Cond) rules.Tri {
+	if len(c.Facts.Owners) < 2 {
+		r := c.Record()
+		return cond.Eval(&r)
+	}
+	all := rules.True
+	for i := range c.Facts.Owners {
+		r := c.record(&c.Facts.Owners[i])
+		switch cond.Eval(&r) {
+		case rules.False:
+			return rules.False
+		case rules.Unknown:
+			all = rules.Unknown
+		case rules.True:
+		}
+	}
+	return all
+}
+
+// spares reports whether a condition that exempts spares the socket: unless it
+// is false for every owner, it does.
+func (c *Candidate) spares(cond *rules.Cond) (spared bool, value rules.Tri) {
+	if len(c.Facts.Owners) < 2 {
+		r := c.Record()
+		v := cond.Eval(&r)
+		return v != rules.False, v
+	}
+	for i := range c.Facts.Owners {
+		r := c.record(&c.Facts.Owners[i])
+		if v := cond.Eval(&r); v != rules.False {
+			return true, v
+		}
+	}
+	return false, rules.False
+}
+
+// OwnerHidden reports whether a process has the socket but could not be seen.
+func (c *Candidate) OwnerHidden() bool { return c.Socket.Inode != 0 && len(c.Facts.Owners) == 0 }
+
+// seal copies the candidate for an action.
+func (c *Candidate) seal() actions.Sealed {
+	return actions.Sealed{Socket: c.Socket, Namespace: c.ns.Namespace, Facts: c.Facts, Open: c.ns.open}
+}
+
+// clone copies the candidate so that it can be looked at again.
+func (c *Candidate) clone() *Candidate {
+	d := *c
+	return &d
+}

@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// decide turns candidates into findings: rules are tried in their order, and
+// the first enforcing one that holds owns the socket, whatever spares it then.
+func (e *Engine) decide(c *cycle) {
+	quota := map[*rules.Rule]int{}
+	processes := map[*rules.Rule]map[int]bool{}
+	for _, cand := range c.candidates {
+		var owner *rules.Rule
+		unproven := false
+		for _, i := range cand.hits {
+			rule := c.program.Rules[i]
+			f := e.consider(c, cand, rule, &owner)
+			if f == nil {
+				unproven = unproven || unprovenAge(cand, rule)
+				continue
+			}
+			if f.Decision == DecideAct {
+				e.limit(f, c, quota, processes)
+			}
+			c.report.Findings = append(c.report.Findings, f)
+		}
+		if unproven && owner == nil {
+			c.report.AgeUnproven++
+		}
+		if cand.OwnerHidden() {
+			c.report.OwnersHidden++
+		}
+	}
+	e.breaker(c)
+}
+
+// consider returns one rule's decision about one socket, nil if it does not
+// match. A rule that acts becomes the owner.
+func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, owner **rules.Rule) *Finding {
+	if cand.eval(rule.When) != rules.True {
+		return nil
+	}
+	f := &Finding{Rule: rule, Candidate: cand}
+	set := func(d Decision, format string, args ...any) *Finding {
+		f.Decision, f.Reason = d, fmt.Sprintf(format, args...)
+		return f
+	}
+	if rule.Unless != nil {
+		if spared, v := cand.spares(rule.Unless); spared {
+			return set(DecideUnless, "unless of %s%s", rule.Name, notKnown(v))
+		}
+	}
+	if rule.For > 0 {
+		since := e.memory.hold(holdKey{rule.Name, rule.Fingerprint, collectors.KeyOf(&cand.Socket)}, c.now)
+		if held := c.now - since; held < rule.For.Seconds() {
+			return set(DecidePending, "%s for %s, so far %s", rule.Name, rule.For, time.Duration(held*float64(time.Second)).Round(time.Second))
+		}
+	}
+	if rule.Mode == rules.ModeObserve {
+		return set(DecideObserve, "mode observe")
+	}
+	if *owner != nil {
+		return set(DecideShadowed, "rule %s comes first", (*owner).Name)
+	}
+	*owner = rule
+	for _, p := range c.program.Protect {
+		if spared, v := cand.spares(p.When); spared {
+			return set(DecideProtect, "protect %s%s", p.Name, notKnown(v))
+		}
+	}
+	if why := e.guard(cand, &rule.Then[0]); why != "" {
+		return set(DecideGuarded, "%s", why)
+	}
+	return set(DecideAct, "")
+}
+
+func notKnown(v rules.Tri) string {
+	if v == rules.Unknown {
+		return " (cannot be told)"
+	}
+	return ""
+}
+
+// unprovenAge reports whether the rule would match if the socket were old.
+func unprovenAge(cand *Candidate, rule *rules.Rule) bool {
+	if !rule.ReadsAge() || cand.eval(rule.When) != rules.Unknown {
+		return false
+	}
+	old := cand.clone()
+	old.Facts.Age = collectors.Age{Min: math.MaxFloat64, Source: collectors.AgeNone}
+	return old.eval(rule.When) == rules.True
+}
+
+// limit spares what is cooling down, and what is beyond the rule's limit for
+// one cycle. For actions on processes the process counts, not its sockets.
+func (e *Engine) limit(f *Finding, c *cycle, quota map[*rules.Rule]int, processes map[*rules.Rule]map[int]bool) {
+	plugin, err := e.opts.Actions.Get(f.Rule.Then[0].Action)
+	if err != nil || plugin.Harmless {
+		return
+	}
+	limits := f.Rule.Limits
+	for _, key := range coolKeys(f, plugin.OnProcess) {
+		if left := e.memory.coolingDown(key, limits.Cooldown, c.now); left > 0 {
+			f.Decision, f.Reason = DecideCooldown, fmt.Sprintf("cool-down %s, %s left", limits.Cooldown, left.Round(time.Second))
+			return
+		}
+	}
+	if plugin.OnProcess {
+		if processes[f.Rule] == nil {
+			processes[f.Rule] = map[int]bool{}
+		}
+		pid := f.Facts.Owners[0].PID
+		if processes[f.Rule][pid] {
+			return
+		}
+		processes[f.Rule][pid] = true
+	}
+	if limits.PerCycle > 0 && quota[f.Rule] >= limits.PerCycle {
+		delete(processes[f.Rule], firstPID(f))
+		f.Decision, f.Reason = DecideLimited, fmt.Sprintf("per_cycle %d reached", limits.PerCycle)
+		return
+	}
+	quota[f.Rule]++
+}
+
+func firstPID(f *Finding) int {
+	if len(f.Facts.Owners) == 0 {
+		return 0
+	}
+	return f.Facts.Owners[0].PID
+}
+
+// coolKeys name what cools down after an action: the socket, or each process.
+func coolKeys(f *Finding, onProcess bool) []string {
+	if !onProcess {
+		return []string{fmt.Sprintf("socket %x", f.Socket.Cookie)}
+	}
+	var keys []string
+	for i := range f.Facts.Owners {
+		keys = append(keys, processKey(&f.Facts.Owners[i]))
+	}
+	return keys
+}
+
+func processKey(o *collectors.Owner) string {
+	return fmt.Sprintf("process %d since %d", o.PID, o.StartTime)
+}
+
+// breaker spares everything if the rules together would act on too much.
+func (e *Engine) breaker(c *cycle) {
+	if e.opts.NoBreaker {
+		return
+	}
+	n := 0
+	for _, f := range c.report.Findings {
+		if f.Decision == DecideAct && !e.harmless(f.Rule) {
+			n++
+		}
+	}
+	b, total := c.program.Breaker, c.report.Summary.SocketsTotal
+	share := float64(n) > b.Share*float64(total) && n > b.ShareMin
+	if n <= b.Count && !share {
+		return
+	}
+	reason := fmt.Sprintf("breaker: would act on %d of %d sockets (limit %d or %.0f%%)", n, total, b.Count, b.Share*100)
+	c.report.Errors = append(c.report.Errors, fmt.Errorf("%s; acted on none", reason)) //nolint:err113 // for people
+	for _, f := range c.report.Findings {
+		if f.Decision == DecideAct && !e.harmless(f.Rule) {
+			f.Decision, f.Reason = DecideBreaker, reason
+		}
+	}
+}
+
+func (e *Engine) harmless(r *rules.Rule) bool {
+	p, err := e.opts.Actions.Get(r.Then[0].Action)
+	return err == nil && p.Harmless
+}

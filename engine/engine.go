@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+	"sockwarden/rules"
+)
+
+// Options configures an Engine.
+type Options struct {
+	// Sources are the collectors in the order in which they are tried: the next
+	// one is asked only where the one before is refused altogether.
+	Sources []collectors.Plugin
+	Actions *actions.Registry
+	Logger  *slog.Logger
+	// Live allows effects to be applied; without it nothing can act.
+	Live bool
+	// AllowUnknownOwner lets a live run act on sockets whose owner cannot be read.
+	AllowUnknownOwner bool
+	// NoBreaker is for commands in which a person has seen the list.
+	NoBreaker bool
+	// StateFile keeps memory between runs, "" for none.
+	StateFile string
+}
+
+// Engine runs cycles. It is used from one goroutine.
+type Engine struct {
+	opts   Options
+	log    *slog.Logger
+	proc   *procfs.FS
+	state  *stateFile
+	memory *memory
+	self   self
+	kernel kernelVersion
+	host   string
+
+	ladders   []*ladder
+	hostError error // the host refuses to act: nothing is tried any more
+}
+
+// New reads the state file and finds out about the invoking session. A live
+// engine holds the lock of the state file until Close.
+func New(opts Options) (*Engine, error) {
+	e := &Engine{opts: opts, log: opts.Logger, proc: procfs.New("")}
+	var err error
+	if e.host, err = os.Hostname(); err != nil {
+		return nil, fmt.Errorf("name of this machine: %w", err)
+	}
+	if e.kernel, err = kernel(); err != nil {
+		return nil, err
+	}
+	e.self = findSelf(e.proc)
+	e.state, e.memory, err = openState(opts.StateFile, opts.Live)
+	return e, err
+}
+
+// Close gives up the lock of the state file.
+func (e *Engine) Close() { e.state.close() }
+
+// Cycle collects, decides, acts if the engine is live, and verifies. The report
+// is complete but for ladders that still wait (see Pending). An error says that
+// nothing could be looked at.
+func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*Report, error) {
+	e.cancelLadders(p)
+	c, err := e.look(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	e.decide(c)
+	e.record(c)
+	e.act(ctx, c)
+	c.finish()
+	return c.report, nil
+}
+
+// Look is the first half of Cycle: it collects and decides, and prepares every
+// action without doing it.
+func (e *Engine) Look(ctx context.Context, p *rules.Program) (*Report, error) {
+	live := e.opts.Live
+	e.opts.Live = false
+	defer func() { e.opts.Live = live }()
+	return e.Cycle(ctx, p)
+}
+
+// Act does what the findings of an earlier Look decided, to exactly those
+// sockets, and reports what came of it.
+func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Report {
+	r := *looked
+	r.Mode, r.Started = "live", time.Now()
+	c := &cycle{program: p, report: &r, began: time.Now(), now: monotonic()}
+	for _, f := range r.Findings {
+		f.Actions = nil
+	}
+	e.act(ctx, c)
+	c.finish()
+	return &r
+}
+
+// cycle is the work of one cycle.
+type cycle struct {
+	program    *rules.Program
+	report     *Report
+	candidates []*Candidate
+	namespaces []*namespace
+	began      time.Time
+	now        float64 // CLOCK_MONOTONIC at the end of the dump, seconds
+	incomplete bool
+}
+
+func (c *cycle) finish() {
+	c.report.Duration = time.Since(c.began)
+	c.report.count()
+}
+
+// fail notes an error that makes the picture incomplete.
+func (c *cycle) fail(err error) {
+	c.incomplete = true
+	c.report.Errors = append(c.report.Errors, err)
+}
+
+// errNothingSeen says that no namespace could be looked at.
+var errNothingSeen = errors.New("no sockets could be looked at")
+
+// record keeps observations for the next run.
+func (e *Engine) record(c *cycle) {
+	if c.incomplete {
+		return
+	}
+	longest := time.Duration(0)
+	for _, r := range c.program.Rules {
+		longest = max(longest, r.Limits.Cooldown)
+	}
+	e.memory.breakHolds(c.now)
+	e.memory.prune(&c.program.Query, c.now, longest)
+	if err := e.state.write(e.memory); err != nil {
+		c.report.Errors = append(c.report.Errors, err)
+	}
+}

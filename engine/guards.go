@@ -1,0 +1,118 @@
+package engine
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// protectedProcesses are never touched, by comm or by the base name of the
+// executable; * at the end stands for anything. They carry the way in to the
+// host, or other programs' connections.
+var protectedProcesses = []string{
+	"sshd*", "dropbear", "systemd", "init", "kernel", "kthreadd", "tailscaled",
+	"containerd", "containerd-shim*", "dockerd", "docker-proxy", "kubelet", "k3s*", "crio", "podman", "conmon",
+}
+
+// isProtected reports whether a process is protected by its name. The kernel
+// cuts comm at 15 bytes, so a longer pattern is also compared up to there.
+func isProtected(o *collectors.Owner) bool {
+	for _, name := range []string{o.Comm, path.Base(o.Exe)} {
+		for _, pattern := range protectedProcesses {
+			prefix, open := strings.CutSuffix(pattern, "*")
+			switch {
+			case name == "":
+			case open && (strings.HasPrefix(name, prefix) || len(name) == 15 && strings.HasPrefix(prefix, name)):
+				return true
+			case name == pattern:
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// guard returns why no rule may act on the candidate by this rung, "" if it may.
+// Nothing in a rules file can switch a guard off, except where it names the
+// opt-in of the rung.
+func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
+	s := &c.Socket
+	plugin, err := e.opts.Actions.Get(rung.Action)
+	switch {
+	case err != nil:
+		return err.Error()
+	case plugin.Harmless:
+		return ""
+	case s.Cookie == 0:
+		return "found in /proc/net, without a cookie: it cannot be told from another"
+	case s.Protocol == collectors.UDP && rung.Params["udp"] != true:
+		return "UDP, and the rung does not say {" + rung.Action + ": {udp: true}}"
+	case s.State == collectors.Listen && rung.Params["listen"] != true:
+		return "listener, and the rung does not say {" + rung.Action + ": {listen: true}}"
+	case e.self.isSession(s):
+		return "your own session"
+	case c.OwnerHidden() && !e.opts.AllowUnknownOwner:
+		return "owner not visible"
+	}
+	if why := e.guardOwners(c); why != "" {
+		return why
+	}
+	if plugin.OnProcess {
+		return guardProcess(c, rung)
+	}
+	return e.quirk(s)
+}
+
+func (e *Engine) guardOwners(c *Candidate) string {
+	for i := range c.Facts.Owners {
+		o := &c.Facts.Owners[i]
+		switch {
+		case o.PID == e.self.pid:
+			return "sockwarden's own"
+		case e.self.ancestors[o.PID]:
+			return "your own session"
+		case o.PID == 1:
+			return "held by PID 1"
+		case isProtected(o):
+			return "protected process " + o.Name
+		case e.proc.IsKernelThread(o.PID):
+			return "held by the kernel"
+		}
+	}
+	if l := c.Facts.ListenerOwner; l != nil && collectors.Unaccepted(&c.Socket) && isProtected(l) {
+		return "waits to be accepted by protected process " + l.Name
+	}
+	return ""
+}
+
+// guardProcess is for actions on the process of a socket.
+func guardProcess(c *Candidate, rung *rules.Rung) string {
+	switch {
+	case collectors.Unaccepted(&c.Socket):
+		return "waits to be accepted: no process has it yet"
+	case len(c.Facts.Owners) == 0:
+		return "no process has it"
+	case len(c.Facts.Owners) > 1 && rung.Params["owners"] != "all":
+		return fmt.Sprintf("%d processes hold it, and the rung does not say owners: all", len(c.Facts.Owners))
+	}
+	return ""
+}
+
+// quirk returns why this kernel would do harm or nothing if told to destroy the
+// socket.
+func (e *Engine) quirk(s *collectors.Socket) string {
+	switch {
+	case s.Subflow:
+		return "MPTCP subflow: the program would not notice"
+	case s.Protocol == collectors.TCP && s.State == collectors.Close:
+		return "bound, not connected: the kernel cannot destroy it"
+	case s.State == collectors.FinWait1 && collectors.Orphaned(s) && e.kernel.before(6, 11):
+		return "FIN_WAIT1 orphan: before Linux 6.11 destroying it makes it permanent"
+	case s.State == collectors.TimeWait && e.kernel.before(6, 0):
+		return "TIME_WAIT: Linux before 6.0 cannot destroy it"
+	}
+	return ""
+}

@@ -1,0 +1,411 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/netns"
+	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/sockdiag"
+	"sockwarden/rules"
+)
+
+// look collects the candidates of a program and finds out what its conditions
+// read: ages, owners, listeners.
+func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
+	mode := "dry-run"
+	if e.opts.Live {
+		mode = "live"
+	}
+	c := &cycle{program: p, began: time.Now(), report: &Report{
+		Mode: mode, Files: p.Files, Generation: p.Generation, Started: time.Now(), ByState: map[collectors.State]int{},
+	}}
+	if err := e.findNamespaces(c); err != nil {
+		return nil, err
+	}
+	for _, ns := range c.namespaces {
+		if err := e.collect(ctx, c, ns); err != nil {
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("look at sockets: %w", context.Cause(ctx))
+			}
+			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
+		}
+	}
+	if len(c.report.Errors) == len(c.namespaces) && c.report.Summary.Scanned == 0 && len(c.namespaces) > 0 {
+		return nil, fmt.Errorf("%w: %w", errNothingSeen, errors.Join(c.report.Errors...))
+	}
+	c.now = monotonic()
+	e.findAges(c)
+	e.findListeners(ctx, c)
+	if err := e.findOwners(ctx, c); err != nil {
+		c.fail(err)
+	}
+	slices.SortFunc(c.candidates, func(a, b *Candidate) int {
+		return cmp.Or(-cmp.Compare(a.Facts.Age.Min, b.Facts.Age.Min), cmp.Compare(a.Socket.Cookie, b.Socket.Cookie),
+			cmp.Compare(a.Socket.LocalPort, b.Socket.LocalPort), cmp.Compare(a.Socket.RemotePort, b.Socket.RemotePort))
+	})
+	return c, nil
+}
+
+// findNamespaces resolves which namespaces the rules are about, and counts the
+// sockets of the others.
+func (e *Engine) findNamespaces(c *cycle) error {
+	wanted := c.program.NetNS
+	if len(wanted) == 0 {
+		wanted = []string{netns.HostName}
+	}
+	spec := strings.Join(wanted, ",")
+	if slices.Contains(wanted, "all") {
+		spec = "all"
+	}
+	handles, err := netns.Select(spec)
+	if err != nil {
+		return err //nolint:wrapcheck // says it all
+	}
+	for i, h := range handles {
+		ns := &namespace{Namespace: collectors.Namespace{Inode: h.Inode, Name: h.Name, Interfaces: map[uint32]string{}}}
+		if h.Name != netns.HostName {
+			ns.open = handles[i].Open
+		}
+		c.namespaces = append(c.namespaces, ns)
+	}
+	c.report.Namespaces = len(handles)
+	e.countOthers(c)
+	return nil
+}
+
+// countOthers counts the sockets in namespaces that no rule is about, so that
+// the report can say that they were not looked at.
+func (e *Engine) countOthers(c *cycle) {
+	all, err := netns.List()
+	if err != nil {
+		return
+	}
+	for _, h := range all {
+		if slices.ContainsFunc(c.namespaces, func(n *namespace) bool { return n.Inode == h.Inode }) {
+			continue
+		}
+		if h.PID == 0 {
+			continue
+		}
+		if n, err := e.proc.SockstatOf(h.PID); err == nil && n.TCP+n.UDP > 0 {
+			c.report.Unseen += n.TCP + n.UDP
+			c.report.UnseenNamespaces++
+		}
+	}
+}
+
+// collect streams one namespace. Only what a rule may match is kept.
+func (e *Engine) collect(ctx context.Context, c *cycle, ns *namespace) error {
+	fd, closeNS, err := openNS(ns)
+	if err != nil {
+		return err
+	}
+	defer closeNS()
+	if counts, err := countSockets(ns); err == nil {
+		c.report.Summary.SocketsTotal += counts.TCP + counts.UDP
+	}
+	if c.program.Reads.Has(collectors.FieldInterface) {
+		e.nameInterfaces(ns)
+	}
+	var refused error
+	for i, source := range e.opts.Sources {
+		err := e.stream(ctx, c, ns, source.New(fd))
+		if err == nil && i > 0 {
+			c.report.Errors = append(c.report.Errors, fmt.Errorf("%w; reading /proc/net instead: ages are unknown and nothing can be acted on", refused))
+		}
+		if err == nil || (!errors.Is(err, collectors.ErrNotPermitted) && !errors.Is(err, collectors.ErrNotSupported)) {
+			return err
+		}
+		refused = errors.Join(refused, err)
+	}
+	return refused
+}
+
+func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source collectors.Collector) error {
+	evaluator := c.program.NewEvaluator()
+	seen := map[uint64]bool{}
+	record := collectors.NewRecord(&collectors.Socket{}, &ns.Namespace, nil, nil, e.host)
+	base := record.Known
+	for s, err := range source.Collect(ctx, c.program.Query) {
+		if err != nil {
+			return err //nolint:wrapcheck // says what it did
+		}
+		if s.NetNS == 0 {
+			s.NetNS = ns.Inode
+		}
+		c.report.Summary.Scanned++
+		c.report.ByState[s.State]++
+		record.Socket, record.Known = s, base|s.Known
+		if s.IfIndex != 0 && ns.Interfaces[s.IfIndex] == "" {
+			record.Known &^= collectors.Fields(collectors.FieldInterface)
+		}
+		hits := evaluator.Match(&record)
+		if len(hits) == 0 || (s.Cookie != 0 && seen[s.Cookie]) {
+			continue
+		}
+		seen[s.Cookie] = true
+		c.candidates = append(c.candidates, &Candidate{Socket: *s, ns: ns, host: e.host, hits: slices.Clone(hits), Facts: collectors.Facts{Age: collectors.NoAge()}})
+	}
+	return nil
+}
+
+func openNS(ns *namespace) (fd int, closeNS func(), err error) {
+	if ns.open == nil {
+		return -1, func() {}, nil
+	}
+	f, err := ns.open()
+	if err != nil {
+		return -1, nil, err
+	}
+	return int(f.Fd()), func() { _ = f.Close() }, nil
+}
+
+// inside runs f in the namespace.
+func inside(ns *namespace, f func() error) error {
+	if ns.open == nil {
+		return f()
+	}
+	file, err := ns.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	return netns.Do(file, f) //nolint:wrapcheck // f's own error
+}
+
+func countSockets(ns *namespace) (counts procfs.Counts, err error) {
+	err = inside(ns, func() (err error) {
+		counts, err = procfs.New("").Sockstat()
+		return err //nolint:wrapcheck // says what it did
+	})
+	return counts, err
+}
+
+// nameInterfaces looks the names of interfaces up; one that is unknown leaves
+// the field unknown.
+func (e *Engine) nameInterfaces(ns *namespace) {
+	if ns.hasNames {
+		return
+	}
+	ns.hasNames = true
+	err := inside(ns, func() error {
+		all, err := net.Interfaces()
+		for _, i := range all {
+			ns.Interfaces[uint32(i.Index)] = i.Name //nolint:gosec // an index
+		}
+		return err //nolint:wrapcheck // only logged
+	})
+	if err != nil {
+		e.log.Debug("interfaces unknown", "netns", ns.Name, "error", err)
+	}
+}
+
+// findAges proves what it can about the candidates' ages, drops those that no
+// rule can match any more, and remembers those whose age decides.
+func (e *Engine) findAges(c *cycle) {
+	ageKnown := collectors.Fields(collectors.FieldAgeSource)
+	kept := c.candidates[:0]
+	for _, cand := range c.candidates {
+		shown := evidence(&cand.Socket)
+		key := collectors.KeyOf(&cand.Socket)
+		if c.ageDecides(cand) {
+			cand.Facts.Age = e.memory.observe(key, shown, c.now)
+		} else {
+			cand.Facts.Age = e.memory.recall(key, shown, c.now)
+		}
+		cand.Facts.Known |= ageKnown
+		if cand.Facts.Age.Source != collectors.AgeNone {
+			cand.Facts.Known |= collectors.Fields(collectors.FieldAge)
+		}
+		if cand.Facts.Age.Bounded {
+			cand.Facts.Known |= collectors.Fields(collectors.FieldAgeMax)
+		}
+		cand.hits = slices.DeleteFunc(cand.hits, func(i int) bool { return c.falseByAge(cand, i) })
+		if len(cand.hits) > 0 {
+			kept = append(kept, cand)
+		}
+	}
+	c.candidates = kept
+}
+
+func (c *cycle) ageDecides(cand *Candidate) bool {
+	return slices.ContainsFunc(cand.hits, func(i int) bool { return c.program.Rules[i].ReadsAge() })
+}
+
+// falseByAge reports whether the rule's condition is false now that the age is
+// known but the costly fields are not.
+func (c *cycle) falseByAge(cand *Candidate, rule int) bool {
+	facts := cand.Facts
+	r := collectors.NewRecord(&cand.Socket, &cand.ns.Namespace, &facts, nil, cand.host)
+	return c.program.Rules[rule].When.Eval(&r) == rules.False
+}
+
+// findListeners fills in direction and listener_process where they are read,
+// and the listeners of sockets that wait to be accepted.
+func (e *Engine) findListeners(ctx context.Context, c *cycle) {
+	reads := c.program.Reads&collectors.ListenerFields() != 0
+	for _, cand := range c.candidates {
+		if !reads && !collectors.Unaccepted(&cand.Socket) {
+			continue
+		}
+		e.loadListeners(ctx, c, cand.ns)
+		setDirection(cand)
+	}
+}
+
+func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
+	if ns.listeners != nil {
+		return
+	}
+	ns.listeners = []collectors.Socket{}
+	err := inside(ns, func() (err error) {
+		ns.PortLow, ns.PortHigh, err = e.proc.EphemeralPorts()
+		return err //nolint:wrapcheck // says what it did
+	})
+	if err != nil {
+		e.log.Debug("ephemeral ports unknown", "netns", ns.Name, "error", err)
+	}
+	fd, closeNS, err := openNS(ns)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	defer closeNS()
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Listen)}
+	for _, source := range e.opts.Sources {
+		for s, err := range source.New(fd).Collect(ctx, q) {
+			if err != nil {
+				c.fail(fmt.Errorf("listeners: %w", err))
+				break
+			}
+			ns.listeners = append(ns.listeners, *s)
+		}
+		if len(ns.listeners) > 0 {
+			return
+		}
+	}
+}
+
+// listenerOf returns the listener that a connection came in by, the one with
+// its address before the one for all.
+func listenerOf(cand *Candidate) *collectors.Socket {
+	s := &cand.Socket
+	var any *collectors.Socket
+	for i := range cand.ns.listeners {
+		l := &cand.ns.listeners[i]
+		if l.LocalPort != s.LocalPort || l.Family != s.Family {
+			continue
+		}
+		switch {
+		case l.Local == s.Local:
+			return l
+		case l.Local.IsZero():
+			any = l
+		}
+	}
+	return any
+}
+
+func setDirection(cand *Candidate) {
+	s := &cand.Socket
+	if s.Protocol != collectors.TCP || s.State == collectors.Listen || s.RemotePort == 0 {
+		return
+	}
+	switch l := listenerOf(cand); {
+	case l != nil:
+		cand.Facts.Direction = "inbound"
+	case cand.ns.PortHigh > 0 && s.LocalPort >= cand.ns.PortLow && s.LocalPort <= cand.ns.PortHigh:
+		cand.Facts.Direction = "outbound"
+	default:
+		return
+	}
+	cand.Facts.Known |= collectors.Fields(collectors.FieldDirection)
+}
+
+// findOwners looks up who holds the candidates that are left, and the
+// listeners that they belong to, in one walk through /proc.
+func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
+	inodes := map[uint32]bool{}
+	for _, cand := range c.candidates {
+		if cand.Socket.Inode != 0 {
+			inodes[cand.Socket.Inode] = true
+		}
+		if l := e.listenerWanted(c, cand); l != nil {
+			inodes[l.Inode] = true
+		}
+	}
+	holders, err := e.proc.Holders(ctx, inodes)
+	if err != nil {
+		return fmt.Errorf("owners of sockets: %w", err)
+	}
+	readsListener := c.program.Reads.Has(collectors.FieldListenerProcess)
+	for _, cand := range c.candidates {
+		cand.Facts.Complete = true
+		if owners := holders.ByInode[cand.Socket.Inode]; cand.Socket.Inode != 0 && len(owners) > 0 {
+			cand.Facts.Owners = owners
+			cand.Facts.Known |= collectors.Fields(collectors.FieldOwners)
+		}
+		if l := e.listenerWanted(c, cand); l != nil {
+			if owners := holders.ByInode[l.Inode]; len(owners) > 0 {
+				cand.Facts.ListenerOwner, cand.Facts.ListenerProcess = &owners[0], owners[0].Name
+				cand.Facts.Known |= collectors.Fields(collectors.FieldListenerProcess)
+			}
+		} else if readsListener {
+			cand.Facts.Known |= collectors.Fields(collectors.FieldListenerProcess) // "": nobody listens
+		}
+	}
+	return nil
+}
+
+func (e *Engine) listenerWanted(c *cycle, cand *Candidate) *collectors.Socket {
+	if !c.program.Reads.Has(collectors.FieldListenerProcess) && !collectors.Unaccepted(&cand.Socket) {
+		return nil
+	}
+	return listenerOf(cand)
+}
+
+// fresh returns the candidate as it is now: looked up by its cookie, with new
+// evidence and owners. The error is ErrGone if it is no more.
+func (e *Engine) fresh(ctx context.Context, p *rules.Program, cand *Candidate) (*Candidate, error) {
+	c := &cycle{program: p, report: &Report{}, now: monotonic()}
+	now := cand.clone()
+	now.Facts = collectors.Facts{Age: collectors.NoAge()}
+	fd, closeNS, err := openNS(cand.ns)
+	if err != nil {
+		return nil, err
+	}
+	defer closeNS()
+	if now.Socket, err = lookUp(ctx, fd, &cand.Socket); err != nil {
+		return nil, err
+	}
+	if now.Socket.NetNS == 0 {
+		now.Socket.NetNS = cand.ns.Inode
+	}
+	if collectors.KeyOf(&now.Socket) != collectors.KeyOf(&cand.Socket) {
+		return nil, fmt.Errorf("socket %x is now %s: %w", now.Socket.Cookie, now.Socket.State, collectors.ErrGone)
+	}
+	c.candidates = []*Candidate{now}
+	e.findAges(c)
+	e.findListeners(ctx, c)
+	if err := e.findOwners(ctx, c); err != nil {
+		return nil, err
+	}
+	return now, nil
+}
+
+func lookUp(ctx context.Context, netnsFD int, s *collectors.Socket) (collectors.Socket, error) {
+	conn, err := sockdiag.Dial(netnsFD)
+	if err != nil {
+		return collectors.Socket{}, err //nolint:wrapcheck // says what it did
+	}
+	defer func() { _ = conn.Close() }()
+	return conn.Get(ctx, s) //nolint:wrapcheck // says what it did
+}

@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"time"
+
+	"sockwarden/collectors"
+)
+
+// maxRemembered bounds the observations, and so the state file.
+const maxRemembered = 200_000
+
+// memory is what the engine knows from one cycle to the next. Times are
+// seconds on CLOCK_MONOTONIC; all of it is about one boot.
+type memory struct {
+	// seen says since when a socket has been seen in its state.
+	seen map[collectors.Key]*sighting
+	// holds says since when a rule has matched a socket without a break.
+	holds map[holdKey]*sighting
+	// cooldowns says when something was last done to a socket or process.
+	cooldowns map[string]float64
+}
+
+type sighting struct {
+	since  float64
+	last   float64
+	missed int // complete dumps that should have shown it and did not
+}
+
+// holdKey names a rule by its fingerprint too: a changed rule starts again.
+type holdKey struct {
+	rule, fingerprint string
+	socket            collectors.Key
+}
+
+func newMemory() *memory {
+	return &memory{seen: map[collectors.Key]*sighting{}, holds: map[holdKey]*sighting{}, cooldowns: map[string]float64{}}
+}
+
+// observe notes that a socket was seen in its state, and returns the larger of
+// the proven lower bounds. An observation that the record's own evidence
+// contradicts is of an earlier stay in the same state: it is forgotten.
+func (m *memory) observe(key collectors.Key, shown collectors.Age, now float64) collectors.Age {
+	s, ok := m.seen[key]
+	if !ok {
+		if len(m.seen) >= maxRemembered || key.Cookie == 0 {
+			return shown
+		}
+		m.seen[key] = &sighting{since: now, last: now}
+		return shown
+	}
+	s.last, s.missed = now, 0
+	observed := now - s.since
+	if shown.Bounded && observed > shown.Max {
+		s.since = now
+		return shown
+	}
+	if observed > shown.Min {
+		shown.Min, shown.Source = observed, collectors.AgeObserved
+	}
+	return shown
+}
+
+// recall returns the age like observe, but remembers nothing new.
+func (m *memory) recall(key collectors.Key, shown collectors.Age, now float64) collectors.Age {
+	if _, ok := m.seen[key]; ok {
+		return m.observe(key, shown, now)
+	}
+	return shown
+}
+
+// hold notes that a rule matches a socket and returns since when it has.
+func (m *memory) hold(k holdKey, now float64) (since float64) {
+	h, ok := m.holds[k]
+	if !ok {
+		if len(m.holds) >= maxRemembered {
+			return now
+		}
+		h = &sighting{since: now}
+		m.holds[k] = h
+	}
+	h.last, h.missed = now, 0
+	return h.since
+}
+
+// breakHolds forgets the holds that were not renewed in this cycle: the rule
+// matched with a break.
+func (m *memory) breakHolds(now float64) {
+	for k, h := range m.holds {
+		if h.last < now {
+			delete(m.holds, k)
+		}
+	}
+}
+
+// prune forgets sockets that two complete dumps in a row did not show although
+// the query covered them, and cool-downs that are over for every rule.
+func (m *memory) prune(q *collectors.Query, now float64, longest time.Duration) {
+	for k, s := range m.seen {
+		if s.last == now || !q.Covers(k.Protocol, k.State) {
+			continue
+		}
+		if s.missed++; s.missed >= 2 {
+			delete(m.seen, k)
+		}
+	}
+	for k, at := range m.cooldowns {
+		if now-at > longest.Seconds() {
+			delete(m.cooldowns, k)
+		}
+	}
+}
+
+// coolingDown returns how long the target of that key must still be left alone.
+func (m *memory) coolingDown(key string, length time.Duration, now float64) time.Duration {
+	at, ok := m.cooldowns[key]
+	if !ok {
+		return 0
+	}
+	return max(0, length-time.Duration((now-at)*float64(time.Second)))
+}

@@ -1,0 +1,168 @@
+package engine
+
+import (
+	"encoding/json"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// Decision says what is to become of a socket that a rule matches.
+type Decision string
+
+// The decisions of this version; the set is open.
+const (
+	DecideAct      Decision = "act"
+	DecideObserve  Decision = "observe"
+	DecidePending  Decision = "pending"
+	DecideUnless   Decision = "unless"
+	DecideProtect  Decision = "protect"
+	DecideGuarded  Decision = "guarded"
+	DecideLimited  Decision = "limited"
+	DecideBreaker  Decision = "breaker"
+	DecideCooldown Decision = "cooldown"
+	DecideShadowed Decision = "shadowed"
+)
+
+// ActionResult is what one rung of a ladder came to.
+type ActionResult struct {
+	Action string         `json:"action"`
+	Result actions.Result `json:"result"`
+	Error  string         `json:"error"`
+	Detail string         `json:"detail,omitempty"`
+}
+
+// Finding is one rule's decision about one socket.
+type Finding struct {
+	Rule     *rules.Rule
+	Decision Decision
+	Reason   string // why, for everything but act
+	Actions  []ActionResult
+	*Candidate
+}
+
+// MarshalJSON writes the documented shape.
+func (f *Finding) MarshalJSON() ([]byte, error) {
+	labels := f.Rule.Labels
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	results := f.Actions
+	if results == nil {
+		results = []ActionResult{}
+	}
+	r := f.Record()
+	//nolint:wrapcheck // encoding/json wraps it
+	return json.Marshal(map[string]any{
+		"rule": f.Rule.Name, "labels": labels, "decision": f.Decision, "reason": f.Reason,
+		"actions": results, "socket": collectors.Map(&r),
+	})
+}
+
+// Last returns the result of the last rung that was tried, "" for none.
+func (f *Finding) Last() ActionResult {
+	if len(f.Actions) == 0 {
+		return ActionResult{}
+	}
+	return f.Actions[len(f.Actions)-1]
+}
+
+// Summary counts a cycle. Matched is the sum of the others from WouldAct to
+// Failed.
+type Summary struct {
+	SocketsTotal int `json:"sockets_total"` // by /proc/net/sockstat
+	Scanned      int `json:"scanned"`       // records that reached the rules
+	Matched      int `json:"matched"`
+	WouldAct     int `json:"would_act"`
+	Acted        int `json:"acted"`
+	Observed     int `json:"observed"`
+	Protected    int `json:"protected"`
+	Skipped      int `json:"skipped"`
+	Failed       int `json:"failed"`
+	FDStillHeld  int `json:"fd_still_held"`
+}
+
+// Report is the outcome of one cycle.
+type Report struct {
+	Mode       string // dry-run or live
+	Files      []rules.FileInfo
+	Generation string
+	Started    time.Time
+	Duration   time.Duration
+	Errors     []error
+	Summary    Summary
+	Findings   []*Finding
+
+	// Namespaces is how many were looked at.
+	Namespaces int
+	// Unseen counts sockets of namespaces that were not looked at; they are not
+	// counted by an unprivileged run.
+	Unseen, UnseenNamespaces int
+	// ByState counts the scanned records.
+	ByState map[collectors.State]int
+	// OwnersHidden counts matching sockets whose owner could not be read.
+	OwnersHidden int
+	// AgeUnproven counts sockets that a rule would take but for their age, which
+	// one look could not prove.
+	AgeUnproven int
+	// HostError is set if the host refuses to act at all.
+	HostError error
+}
+
+// MarshalJSON writes the documented shape.
+func (r *Report) MarshalJSON() ([]byte, error) {
+	files := make([]string, len(r.Files))
+	for i, f := range r.Files {
+		files[i] = f.Path
+	}
+	errs := make([]string, len(r.Errors))
+	for i, err := range r.Errors {
+		errs[i] = err.Error()
+	}
+	findings := r.Findings
+	if findings == nil {
+		findings = []*Finding{}
+	}
+	//nolint:wrapcheck // encoding/json wraps it
+	return json.Marshal(struct {
+		Mode       string     `json:"mode"`
+		Rules      []string   `json:"rules"`
+		Generation string     `json:"generation"`
+		Started    string     `json:"started"`
+		Duration   float64    `json:"duration_seconds"`
+		Errors     []string   `json:"errors"`
+		Summary    Summary    `json:"summary"`
+		Findings   []*Finding `json:"findings"`
+	}{r.Mode, files, r.Generation, r.Started.Format(time.RFC3339), r.Duration.Seconds(), errs, r.Summary, findings})
+}
+
+// count fills in the summary from the findings.
+func (r *Report) count() {
+	s := &r.Summary
+	*s = Summary{SocketsTotal: s.SocketsTotal, Scanned: s.Scanned, Matched: len(r.Findings)}
+	for _, f := range r.Findings {
+		last := f.Last().Result
+		switch {
+		case f.Decision == DecideObserve:
+			s.Observed++
+		case f.Decision == DecideProtect:
+			s.Protected++
+		case f.Decision != DecideAct, last == actions.Changed, last == "":
+			s.Skipped++
+		case last == actions.Would:
+			s.WouldAct++
+		case last.Succeeded():
+			s.Acted++
+			if last == actions.FDStillHeld {
+				s.FDStillHeld++
+			}
+		default:
+			s.Failed++
+		}
+	}
+}
+
+// Failed reports whether an action failed.
+func (r *Report) Failed() bool { return r.Summary.Failed > 0 }

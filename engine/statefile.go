@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+)
+
+// maxStateFile bounds what is read of a state file, in bytes: more than the
+// largest that is ever written.
+const maxStateFile = 128 << 20
+
+// ErrLocked says that another live run uses the state file.
+var ErrLocked = errors.New("another live run is active")
+
+// stateFile keeps memory between runs. A live run holds its lock as long as it
+// lasts; a dry one writes only if no live run does.
+type stateFile struct {
+	path   string
+	bootID string
+	lock   *os.File // nil if this run may not write
+}
+
+// stateDoc is the file: JSON, of one boot. Times are CLOCK_MONOTONIC seconds.
+type stateDoc struct {
+	Format    string             `json:"format"` // stateFormat
+	BootID    string             `json:"boot_id"`
+	Seen      []seenDoc          `json:"seen"`
+	Holds     []holdDoc          `json:"holds"`
+	Cooldowns map[string]float64 `json:"cooldowns"`
+}
+
+type seenDoc struct {
+	Key    collectors.Key `json:"key"`
+	Since  float64        `json:"since"`
+	Last   float64        `json:"last"`
+	Missed int            `json:"missed,omitempty"`
+}
+
+type holdDoc struct {
+	Rule        string         `json:"rule"`
+	Fingerprint string         `json:"fingerprint"`
+	Key         collectors.Key `json:"key"`
+	Since       float64        `json:"since"`
+	Last        float64        `json:"last"`
+}
+
+const stateFormat = "sockwarden-state-1"
+
+// openState reads the state file into a memory. An empty path keeps nothing.
+func openState(path string, live bool) (*stateFile, *memory, error) {
+	m := newMemory()
+	if path == "" {
+		return &stateFile{}, m, nil
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, nil, fmt.Errorf("boot id: %w", err)
+	}
+	s := &stateFile{path: path, bootID: strings.TrimSpace(string(boot))}
+	if err := s.takeLock(live); err != nil {
+		return nil, nil, err
+	}
+	if err := s.read(m); err != nil {
+		s.close()
+		return nil, nil, fmt.Errorf("state file %s: %w; remove it to start afresh, or name another: --state-file", path, err)
+	}
+	return s, m, nil
+}
+
+// takeLock makes the directory and locks a file beside the state file, which is
+// itself replaced at every write.
+func (s *stateFile) takeLock(live bool) error {
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
+		return s.unwritable(live, err)
+	}
+	f, err := os.OpenFile(s.path+".lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return s.unwritable(live, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer func() { _ = f.Close() }()
+		if !live {
+			return nil // the live run keeps the memory
+		}
+		b, _ := io.ReadAll(io.LimitReader(f, 32))
+		return fmt.Errorf("%w: process %s holds %s.lock; stop it, or give this run a state file of its own", ErrLocked, strings.TrimSpace(string(b)), s.path)
+	}
+	if live {
+		if err := f.Truncate(0); err == nil {
+			_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		}
+	}
+	s.lock = f
+	return nil
+}
+
+// unwritable fails a live run, whose cool-downs must last; a dry one only does
+// without observations.
+func (s *stateFile) unwritable(live bool, err error) error {
+	if !live {
+		return nil
+	}
+	return fmt.Errorf("state file: %w; name another: --state-file", err)
+}
+
+func (s *stateFile) read(m *memory) error {
+	f, err := os.OpenFile(s.path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err //nolint:wrapcheck // wrapped by the caller
+	}
+	defer func() { _ = f.Close() }()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fmt.Errorf("examine: %w", err)
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return errors.New("is no regular file")
+	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("belongs to uid %d", st.Uid)
+	case st.Size > maxStateFile:
+		return fmt.Errorf("has %d bytes, more than any that sockwarden writes", st.Size)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxStateFile))
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	return s.decode(b, m)
+}
+
+// decode fills m from the bytes of a state file. One of another boot is of no
+// use, as times and cookies start anew.
+func (s *stateFile) decode(b []byte, m *memory) error {
+	var doc stateDoc
+	if err := json.Unmarshal(b, &doc); err != nil {
+		return fmt.Errorf("is broken: %w", err)
+	}
+	if doc.Format != stateFormat {
+		return fmt.Errorf("is not of this program (format %q)", doc.Format)
+	}
+	if doc.BootID != s.bootID {
+		return nil
+	}
+	now := monotonic()
+	for _, d := range doc.Seen {
+		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.seen) < maxRemembered {
+			m.seen[d.Key] = &sighting{since: d.Since, last: d.Last, missed: d.Missed}
+		}
+	}
+	for _, d := range doc.Holds {
+		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.holds) < maxRemembered {
+			m.holds[holdKey{d.Rule, d.Fingerprint, d.Key}] = &sighting{since: d.Since, last: d.Last}
+		}
+	}
+	for k, at := range doc.Cooldowns {
+		if at >= 0 && at <= now {
+			m.cooldowns[k] = at
+		}
+	}
+	return nil
+}
+
+// write replaces the file by one with the memory; readers see either the old
+// or the new one, whole.
+func (s *stateFile) write(m *memory) error {
+	if s.lock == nil {
+		return nil
+	}
+	doc := stateDoc{Format: stateFormat, BootID: s.bootID, Cooldowns: m.cooldowns}
+	for k, v := range m.seen {
+		doc.Seen = append(doc.Seen, seenDoc{k, v.since, v.last, v.missed})
+	}
+	for k, v := range m.holds {
+		doc.Holds = append(doc.Holds, holdDoc{k.rule, k.fingerprint, k.socket, v.since, v.last})
+	}
+	b, err := json.Marshal(&doc)
+	if err != nil {
+		return fmt.Errorf("state file: %w", err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".*")
+	if err != nil {
+		return fmt.Errorf("state file: %w", err)
+	}
+	_, err = tmp.Write(b)
+	if cerr := tmp.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), s.path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name())
+		return fmt.Errorf("state file: %w", err)
+	}
+	return nil
+}
+
+func (s *stateFile) close() {
+	if s.lock != nil {
+		_ = s.lock.Close()
+		s.lock = nil
+	}
+}
+
+// DefaultStateFile is where memory is kept unless told otherwise: under /run
+// for root, else in the user's runtime directory; "" if there is none.
+func DefaultStateFile() string {
+	if os.Geteuid() == 0 {
+		return "/run/sockwarden/state.json"
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "sockwarden/state.json")
+	}
+	return ""
+}
+
+// monotonic returns CLOCK_MONOTONIC in seconds: it stands still while the
+// machine is suspended, as the kernel's timers do.
+func monotonic() float64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic(err) // not on any Linux
+	}
+	return float64(ts.Sec) + float64(ts.Nsec)/1e9
+}

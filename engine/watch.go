@@ -1,0 +1,260 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+const (
+	// debounce is how long a file must be quiet before it is read again: an
+	// editor's save is a dozen events.
+	debounce = 150 * time.Millisecond
+	// poll is how often files are read without any event: the safety net for
+	// file systems and mounts that tell nothing.
+	poll = 5 * time.Second
+	// heartbeat is how often an idle watcher says that it lives.
+	heartbeat = time.Hour
+	// ladderPoll is how often waiting ladders are looked at.
+	ladderPoll = 200 * time.Millisecond
+	// maxLines bounds the findings that one cycle logs one by one.
+	maxLines = 25
+)
+
+// WatchOptions configures Watch.
+type WatchOptions struct {
+	Interval time.Duration
+	// Load reads the rules as they are now, and which places can change them.
+	Load func() (*rules.Program, []string, error)
+	// Reload forces a reload (SIGHUP); nil for never.
+	Reload <-chan os.Signal
+	// OnFinding gets each finding that is new or whose decision changed.
+	OnFinding func(*Finding)
+}
+
+// watcher is the state of one Watch.
+type watcher struct {
+	*Engine
+	opts     WatchOptions
+	program  *rules.Program
+	files    *rules.Watcher
+	rejected string // the last error of the rules that was reported
+	shown    map[findingKey]Decision
+	lastLine time.Time
+}
+
+type findingKey struct {
+	rule   string
+	socket collectors.Key
+}
+
+// Watch runs a cycle every interval, and at once after the rules have changed,
+// until ctx ends. A generation that cannot be loaded is reported once, and the
+// last good one goes on. It returns an error only if the host refuses to act.
+func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
+	w := &watcher{Engine: e, opts: opts, shown: map[findingKey]Decision{}}
+	program, watched, err := opts.Load()
+	if err != nil {
+		return err
+	}
+	w.program = program
+	if w.files, err = rules.NewWatcher(); err != nil {
+		return err //nolint:wrapcheck // says what it did
+	}
+	defer func() { _ = w.files.Close() }()
+	w.watchFiles(watched)
+	// A change between the first load and the watch would go unseen.
+	w.reload(false)
+	mode := "dry"
+	if e.opts.Live {
+		mode = "live"
+	}
+	b := w.program.Breaker
+	e.log.Info("watching "+mode, "rules", len(w.program.Rules), "generation", w.program.Short(), "interval", opts.Interval,
+		"breaker", fmt.Sprintf("%d/%.0f%%", b.Count, b.Share*100))
+	w.lastLine = time.Now()
+	return w.run(ctx)
+}
+
+func (w *watcher) run(ctx context.Context) error {
+	next := time.NewTimer(0)
+	defer next.Stop()
+	quiet := time.NewTimer(time.Hour)
+	defer quiet.Stop()
+	quiet.Stop()
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	var due time.Time // of the next cycle
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.files.Events():
+			quiet.Reset(debounce)
+			continue
+		case err := <-w.files.Errors():
+			w.log.Warn("watching rules", "error", err)
+			quiet.Reset(debounce)
+			continue
+		case <-quiet.C:
+			if w.reload(false) {
+				due = time.Time{}
+			}
+		case <-ticker.C:
+			if w.reload(false) {
+				due = time.Time{}
+			}
+		case <-w.opts.Reload:
+			w.reload(true)
+			due = time.Time{}
+		case <-next.C:
+		}
+		w.Step(ctx)
+		if !time.Now().Before(due) {
+			due = time.Now().Add(w.opts.Interval)
+			w.cycle(ctx)
+		}
+		if w.hostError != nil {
+			return w.hostError
+		}
+		wait := time.Until(due)
+		if _, pending := w.Pending(); pending {
+			wait = min(wait, ladderPoll)
+		}
+		next.Reset(max(0, wait))
+	}
+}
+
+func (w *watcher) watchFiles(paths []string) {
+	if err := w.files.Set(paths); err != nil {
+		w.log.Debug("some rules are only polled", "error", err)
+	}
+}
+
+// reload loads the rules and takes them over if they are good and new.
+func (w *watcher) reload(forced bool) bool {
+	p, watched, err := w.opts.Load()
+	w.watchFiles(watched)
+	if err != nil {
+		if text := err.Error(); text != w.rejected || forced {
+			w.rejected = text
+			w.reject(err)
+		}
+		return false
+	}
+	wasRejected := w.rejected != ""
+	w.rejected = ""
+	if p.Generation == w.program.Generation {
+		if wasRejected || forced {
+			w.log.Info("rules unchanged", "generation", p.Short())
+		}
+		return false
+	}
+	was := w.program
+	w.program = p
+	c := p.Diff(was)
+	w.log.Info("rules reloaded", "generation", p.Short(), "was", was.Short(), "changed", c.Changed, "added", c.Added, "removed", c.Removed)
+	if len(c.ProtectRemoved) > 0 {
+		w.log.Warn("protection removed", "generation", p.Short(), "protect_removed", c.ProtectRemoved, "files_gone", gone(was, p))
+	}
+	for _, warning := range p.Warnings {
+		w.log.Warn("rules", "warning", warning.String())
+	}
+	return true
+}
+
+func (w *watcher) reject(err error) {
+	var problems rules.Problems
+	if !errors.As(err, &problems) {
+		w.log.Error("rules rejected, still on "+w.program.Short(), "error", err)
+		return
+	}
+	for _, p := range problems {
+		w.log.Error("rules rejected, still on "+w.program.Short(), "error", p.String())
+	}
+}
+
+func gone(was, now *rules.Program) []string {
+	var names []string
+	for _, f := range was.Files {
+		found := false
+		for _, g := range now.Files {
+			found = found || g.Path == f.Path
+		}
+		if !found {
+			names = append(names, f.Path)
+		}
+	}
+	return names
+}
+
+// cycle runs one cycle and tells what is new.
+func (w *watcher) cycle(ctx context.Context) {
+	r, err := w.Cycle(ctx, w.program)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.log.Error("cycle", "error", err)
+		}
+		return
+	}
+	for _, err := range r.Errors {
+		w.log.Warn("cycle", "error", err)
+	}
+	shown := map[findingKey]Decision{}
+	lines := 0
+	for _, f := range r.Findings {
+		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
+		shown[key] = f.Decision
+		if w.shown[key] == f.Decision {
+			continue
+		}
+		if w.opts.OnFinding != nil {
+			w.opts.OnFinding(f)
+		}
+		if lines++; lines <= maxLines {
+			w.logFinding(ctx, f)
+		}
+	}
+	if lines > maxLines {
+		w.log.Info("more findings", "count", lines-maxLines)
+	}
+	w.shown = shown
+	s := r.Summary
+	attrs := []any{"scanned", s.Scanned, "matched", s.Matched, "acted", s.Acted, "failed", s.Failed, "generation", w.program.Short(), "took", r.Duration.Round(time.Millisecond)}
+	if lines > 0 {
+		w.lastLine = time.Now()
+	}
+	if time.Since(w.lastLine) >= heartbeat {
+		w.lastLine = time.Now()
+		w.log.Info("still watching", attrs...)
+	} else {
+		w.log.Debug("cycle", attrs...)
+	}
+}
+
+// logFinding writes a line for a finding, unless it was acted on: the outcome
+// then has a line of its own.
+func (w *watcher) logFinding(ctx context.Context, f *Finding) {
+	last := f.Last()
+	if f.Decision == DecideAct && last.Result != actions.Would && last.Result != actions.Changed {
+		return
+	}
+	sealed := f.seal()
+	attrs := append([]slog.Attr{slog.String("rule", f.Rule.Name), slog.String("decision", string(f.Decision))}, actions.Attrs(&sealed)...)
+	message := "finding"
+	if last.Result == actions.Would {
+		message = "would act"
+		attrs = append(attrs, slog.String("action", last.Action))
+	}
+	if f.Reason != "" {
+		attrs = append(attrs, slog.String("reason", f.Reason))
+	}
+	w.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
+}
