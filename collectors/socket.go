@@ -120,7 +120,7 @@ type Socket struct {
 	State        State
 	Timer        Timer
 	Retransmits  uint8 // idiag_retrans
-	Subflow      bool  // has INET_DIAG_ULP_INFO of MPTCP: destroying it is not noticed by the program
+	Subflow      bool  // has INET_DIAG_ULP_INFO of MPTCP: destroying it is not noticed by the program; shown only along with tcp_info
 	Info         TCPInfo
 }
 

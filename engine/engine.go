@@ -27,8 +27,9 @@ type Options struct {
 	AllowUnknownOwner bool
 	// NoBreaker is for commands in which a person has seen the list.
 	NoBreaker bool
-	// StateFile keeps memory between runs, "" for none.
+	// StateFile keeps memory between runs, "" for none. With ReadOnly it is only read.
 	StateFile string
+	ReadOnly  bool
 }
 
 // Engine runs cycles. It is used from one goroutine.
@@ -59,6 +60,9 @@ func New(opts Options) (*Engine, error) {
 	}
 	e.self = findSelf(e.proc)
 	e.state, e.memory, err = openState(opts.StateFile, opts.Live)
+	if err == nil && opts.ReadOnly {
+		e.state.close()
+	}
 	return e, err
 }
 

@@ -232,30 +232,3 @@ func (p *Program) Rule(name string) *Rule {
 	}
 	return nil
 }
-
-// CompileExpr compiles a condition that stands alone, such as the argument of
-// list, with the built-in sets. The error is Problems.
-func CompileExpr(text string) (*Cond, error) {
-	src := newSource("expression", text)
-	c, errs := compileCond(text, &scope{sets: BuiltinSets()})
-	if len(errs) == 0 {
-		return c, nil
-	}
-	var problems Problems
-	for _, e := range errs {
-		line, column := src.position(min(e.from, len(src.runes)))
-		problems = append(problems, src.problem(line, column, e.message))
-	}
-	return nil, problems.sorted()
-}
-
-// Bounds returns the states and protocols outside of which the condition is
-// never true. A condition that does not read protocol is about both.
-func (c *Cond) Bounds() (states collectors.StateMask, protocols []collectors.Protocol) {
-	for _, p := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
-		if c.may.yes.protocols&(1<<p) != 0 {
-			protocols = append(protocols, p)
-		}
-	}
-	return c.may.yes.states, protocols
-}

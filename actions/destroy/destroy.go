@@ -61,6 +61,12 @@ func (e *effect) String() string { return "destroy" }
 // Apply destroys exactly the socket with the cookie.
 func (e *effect) Apply(ctx context.Context) actions.Outcome {
 	err := e.with(func(c *sockdiag.Conn) error { return c.Destroy(ctx, &e.sealed.Socket) })
+	if errors.Is(err, collectors.ErrGone) {
+		// Of an SO_REUSEPORT group the kernel finds only one member.
+		if now, lookErr := e.look(ctx); lookErr == nil {
+			return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s: the kernel does not find it by its address", now.State)}
+		}
+	}
 	if err != nil {
 		return actions.OutcomeOf(err)
 	}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/engine"
+	"sockwarden/rules"
+)
+
+// app is one invocation: its streams, its flags, its log.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	flags   commonFlags
+	log     *slog.Logger
+	logFile *logFile
+	actions *actions.Registry
+	sources *collectors.Registry
+}
+
+// commonFlags are flags that several commands have.
+type commonFlags struct {
+	rules     []string
+	only      []string
+	vars      []string
+	netns     string
+	output    string
+	verbose   bool
+	quiet     bool
+	logFile   string
+	logFormat string
+	noColor   bool
+	stateFile string
+}
+
+func (a *app) close() {
+	if a.logFile != nil {
+		a.logFile.close()
+	}
+}
+
+// root builds the tree of commands.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sockwarden",
+		Short: "Find hung and unwanted sockets by rules, and cure them",
+		Long: `sockwarden decides by rules which sockets of this host are hung or unwanted,
+and cures them: it destroys the socket, signals its process, or, in a dry run,
+only says what it would do. Nothing acts without --live (run, watch) or a
+confirmation (kill).`,
+		Example: `  sockwarden audit                       # what the built-in rules would do here
+  sockwarden list 'state == "CLOSE_WAIT" && age > "5m"'
+  sudo sockwarden run --live -q          # from cron
+  sudo sockwarden watch --live           # with hot reload of the rules`,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.setup() },
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	a.logFlags(root.PersistentFlags())
+	root.AddCommand(a.listCommand(), a.killCommand(), a.auditCommand(), a.runCommand(), a.watchCommand(),
+		a.rulesCommand(), a.pluginsCommand(), a.versionCommand(), completionCommand())
+	for _, c := range root.Commands() {
+		c.DisableFlagsInUseLine = true
+	}
+	return root
+}
+
+func (a *app) logFlags(f *pflag.FlagSet) {
+	f.BoolVarP(&a.flags.verbose, "verbose", "v", false, "log more (debug level)")
+	f.StringVar(&a.flags.logFile, "log-file", "", "write logs to this `FILE` instead of stderr; reopened on SIGHUP")
+	f.StringVar(&a.flags.logFormat, "log-format", "text", "`FORMAT` of logs: text or json")
+	f.BoolVar(&a.flags.noColor, "no-color", false, "no colours (also: NO_COLOR in the environment)")
+}
+
+func (a *app) rulesFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&a.flags.rules, "rules", nil, "rules `FILE`, directory, or builtin; repeatable (default: "+rules.DefaultDir+", or builtin if that does not exist)")
+	f.StringArrayVar(&a.flags.only, "rule", nil, "only the rule of this `NAME`; repeatable")
+	f.StringArrayVar(&a.flags.vars, "var", nil, "set a variable of the rules: `NAME=VALUE`, or NAME+=VALUE to add to a list; repeatable")
+	a.netnsFlag(cmd)
+	complete(cmd, "rules", completeRulesFiles)
+	complete(cmd, "rule", a.completeRules)
+	complete(cmd, "var", a.completeVars)
+}
+
+func (a *app) netnsFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.flags.netns, "netns", "", "network `NAMESPACES` to look at: host, all, or names separated by commas")
+	complete(cmd, "netns", completeNetNS)
+}
+
+func (a *app) outputFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&a.flags.output, "output", "o", "table", "`FORMAT` of the result: table, json or jsonl")
+	complete(cmd, "output", fixed("table", "json", "jsonl"))
+}
+
+func (a *app) stateFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.flags.stateFile, "state-file", engine.DefaultStateFile(), "`FILE` that keeps ages and cool-downs between runs")
+}
+
+// setup opens the log and builds the registries, before any command runs.
+func (a *app) setup() error {
+	if err := oneOf("--output", a.flags.output, "", "table", "json", "jsonl"); err != nil {
+		return err
+	}
+	if err := oneOf("--log-format", a.flags.logFormat, "text", "json"); err != nil {
+		return err
+	}
+	if a.flags.quiet && a.flags.verbose {
+		return usagef("-q and -v exclude each other")
+	}
+	if err := a.openLog(); err != nil {
+		return err
+	}
+	var err error
+	if a.actions, err = builtinActions(a.log); err != nil {
+		return err
+	}
+	a.sources, err = builtinCollectors()
+	return err
+}
+
+func oneOf(flag, value string, allowed ...string) error {
+	for _, v := range allowed {
+		if v == value {
+			return nil
+		}
+	}
+	return usagef("%s: unknown value %q%s: it is %s", flag, value, rules.Suggest(value, allowed), strings.Trim(strings.Join(allowed, ", "), ", "))
+}
+
+// loadOptions turns the flags into options for rules.Load.
+func (a *app) loadOptions(trust bool) (rules.Options, error) {
+	o := rules.Options{Paths: a.flags.rules, Only: a.flags.only, NetNS: a.flags.netns, Trust: trust, Catalog: catalog(a.actions)}
+	for _, p := range a.flags.rules {
+		if p == "" {
+			return o, usagef("--rules: empty value; name a file, a directory or builtin")
+		}
+	}
+	for _, text := range a.flags.vars {
+		v, err := rules.ParseOverride(text)
+		if err != nil {
+			return o, usagef("--var: %v", err)
+		}
+		o.Vars = append(o.Vars, v)
+	}
+	return o, nil
+}
+
+// load reads the rules and logs their warnings.
+func (a *app) load(trust bool) (*rules.Program, error) {
+	o, err := a.loadOptions(trust)
+	if err != nil {
+		return nil, err
+	}
+	p, _, err := rules.Load(o)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // places and messages of its own
+	}
+	for _, w := range p.Warnings {
+		a.log.Warn("rules", "warning", w.String())
+	}
+	return p, nil
+}
+
+// engine makes an engine with the flags.
+func (a *app) engine(o engine.Options) (*engine.Engine, error) {
+	o.Sources, o.Actions, o.Logger = a.sources.All(), a.actions, a.log
+	e, err := engine.New(o)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says it all
+	}
+	return e, nil
+}
+
+// preflight ends a live command before it acts if it could not.
+func preflight(ctx context.Context, p *rules.Program) error {
+	err := engine.Preflight(ctx, p)
+	if err == nil {
+		return nil
+	}
+	hint := "run as root, for example with sudo"
+	if errors.Is(err, collectors.ErrNotSupported) {
+		hint = "use a kernel with CONFIG_INET_DIAG_DESTROY, or rules without destroy; audit works without it"
+	}
+	return &exitError{code: code(err), err: fmt.Errorf("cannot act: %w; nothing was done", err), hint: hint}
+}
+
+// duration is a flag that takes times as rules files do.
+type duration struct{ value *time.Duration }
+
+func (d duration) String() string {
+	if d.value == nil || *d.value == 0 {
+		return ""
+	}
+	return d.value.String()
+}
+
+func (d duration) Set(text string) error {
+	v, err := rules.ParseDuration(text)
+	*d.value = v
+	return err //nolint:wrapcheck // says it all
+}
+
+func (duration) Type() string { return "duration" }

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// The exit codes, a contract with scripts.
+const (
+	exitOK        = 0
+	exitFailed    = 1  // an action failed, or the run itself did
+	exitUsage     = 2  // the command line is wrong
+	exitRules     = 3  // the rules are invalid
+	exitForbidden = 4  // not permitted or not supported here
+	exitFindings  = 10 // findings exist (audit --exit-code)
+)
+
+// exitError carries an exit code, a message and what to do next.
+type exitError struct {
+	code int
+	err  error // nil to say nothing
+	hint string
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)} //nolint:err113 // for people
+}
+
+// code says with what code an error ends the program.
+func code(err error) int {
+	var exit *exitError
+	var problems rules.Problems
+	var usage *rules.UsageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &problems):
+		return exitRules
+	case errors.Is(err, collectors.ErrNotPermitted), errors.Is(err, collectors.ErrNotSupported):
+		return exitForbidden
+	}
+	return exitFailed
+}
+
+// explain prints an error to w as people should see it.
+func explain(w io.Writer, err error) {
+	var exit *exitError
+	var problems rules.Problems
+	hint := ""
+	switch {
+	case errors.As(err, &exit):
+		if exit.err == nil {
+			return
+		}
+		hint = exit.hint
+	case errors.Is(err, collectors.ErrNotPermitted):
+		hint = "run as root, or give the process the capability"
+	case errors.Is(err, context.Canceled):
+		err = errors.New("interrupted")
+	}
+	text := err.Error()
+	if errors.As(err, &problems) {
+		text = problems.Detail()
+		if n := len(problems); n > 1 {
+			text = fmt.Sprintf("%d problems\n%s", n, text)
+		}
+	}
+	fmt.Fprintf(w, "error: %s\n", strings.TrimSuffix(text, "\n"))
+	if hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", hint)
+	}
+}

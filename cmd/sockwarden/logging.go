@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// openLog sets a.log up: to stderr or a file, coloured on a terminal, with
+// priorities for the journal, or as JSON.
+func (a *app) openLog() error {
+	level := slog.LevelInfo
+	if a.flags.verbose {
+		level = slog.LevelDebug
+	}
+	if a.flags.quiet {
+		level = slog.LevelWarn
+	}
+	w := a.stderr
+	if a.flags.logFile != "" {
+		f, err := openLogFile(a.flags.logFile)
+		if err != nil {
+			return &exitError{code: exitUsage, err: fmt.Errorf("--log-file: %w", err)}
+		}
+		a.logFile, w = f, f
+	}
+	switch {
+	case a.flags.logFormat == "json":
+		a.log = slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: durationsAsText}))
+	case isJournal(w):
+		a.log = slog.New(newJournalHandler(w, level))
+	default:
+		a.log = slog.New(tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !a.colors(w)}))
+	}
+	return nil
+}
+
+func (a *app) colors(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && !a.flags.noColor && os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(f.Fd()))
+}
+
+// durationsAsText keeps slog from writing durations as nanoseconds.
+func durationsAsText(_ []string, attr slog.Attr) slog.Attr {
+	if attr.Value.Kind() == slog.KindDuration {
+		attr.Value = slog.StringValue(attr.Value.Duration().String())
+	}
+	return attr
+}
+
+// logFile is a log that can be moved away and is opened anew on SIGHUP.
+type logFile struct {
+	mu   sync.Mutex
+	path string
+	f    *os.File
+	hup  chan os.Signal
+}
+
+func openLogFile(path string) (*logFile, error) {
+	l := &logFile{path: path, hup: make(chan os.Signal, 1)}
+	if err := l.reopen(); err != nil {
+		return nil, err
+	}
+	signal.Notify(l.hup, syscall.SIGHUP)
+	go func() {
+		for range l.hup {
+			if err := l.reopen(); err != nil {
+				fmt.Fprintf(os.Stderr, "error: --log-file: %v; still writing to the old one\n", err)
+			}
+		}
+	}()
+	return l, nil
+}
+
+func (l *logFile) reopen() error {
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	if err != nil {
+		return err //nolint:wrapcheck // os names the path
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.f != nil {
+		_ = l.f.Close()
+	}
+	l.f = f
+	return nil
+}
+
+func (l *logFile) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.f.Write(b) //nolint:wrapcheck // an io.Writer
+}
+
+func (l *logFile) close() {
+	signal.Stop(l.hup)
+	close(l.hup)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.f.Close()
+}
+
+// isJournal reports whether w is the journal, by the device and inode that
+// systemd gives in JOURNAL_STREAM.
+func isJournal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	want := os.Getenv("JOURNAL_STREAM")
+	if !ok || want == "" {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &st) == nil && want == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+}
+
+// journalHandler writes the priority that sd-daemon(3) defines before each line,
+// and neither time nor level, which the journal has itself.
+type journalHandler struct{ byPriority map[string]slog.Handler }
+
+func newJournalHandler(w io.Writer, level slog.Level) slog.Handler {
+	h := journalHandler{map[string]slog.Handler{}}
+	for _, p := range []string{"<7>", "<6>", "<4>", "<3>"} {
+		h.byPriority[p] = tint.NewHandler(prefixWriter{w, p}, &tint.Options{NoColor: true, Level: level, ReplaceAttr: func(groups []string, attr slog.Attr) slog.Attr {
+			if len(groups) == 0 && (attr.Key == slog.TimeKey || attr.Key == slog.LevelKey) {
+				return slog.Attr{}
+			}
+			return attr
+		}})
+	}
+	return h
+}
+
+func priority(l slog.Level) string {
+	switch {
+	case l < slog.LevelInfo:
+		return "<7>"
+	case l < slog.LevelWarn:
+		return "<6>"
+	case l < slog.LevelError:
+		return "<4>"
+	}
+	return "<3>"
+}
+
+type prefixWriter struct {
+	w      io.Writer
+	prefix string
+}
+
+func (p prefixWriter) Write(b []byte) (int, error) {
+	_, err := p.w.Write(append([]byte(p.prefix), b...))
+	return len(b), err //nolint:wrapcheck // an io.Writer
+}
+
+// Enabled implements slog.Handler.
+func (h journalHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return h.byPriority[priority(l)].Enabled(ctx, l)
+}
+
+// Handle implements slog.Handler.
+func (h journalHandler) Handle(ctx context.Context, r slog.Record) error {
+	return h.byPriority[priority(r.Level)].Handle(ctx, r) //nolint:wrapcheck // slog's own
+}
+
+// WithAttrs implements slog.Handler.
+func (h journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return h.each(func(k slog.Handler) slog.Handler { return k.WithAttrs(attrs) })
+}
+
+// WithGroup implements slog.Handler.
+func (h journalHandler) WithGroup(name string) slog.Handler {
+	return h.each(func(k slog.Handler) slog.Handler { return k.WithGroup(name) })
+}
+
+func (h journalHandler) each(f func(slog.Handler) slog.Handler) slog.Handler {
+	out := journalHandler{map[string]slog.Handler{}}
+	for p, k := range h.byPriority {
+		out.byPriority[p] = f(k)
+	}
+	return out
+}

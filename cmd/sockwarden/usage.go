@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"sockwarden/rules"
+)
+
+// oldFlags says what the flags of the scripts that sockwarden replaces have
+// become.
+var oldFlags = map[string]string{
+	"--close-wait-timeout": "--var close_wait_timeout=SECONDS",
+	"--fin-wait-timeout":   "--var fin_wait_timeout=SECONDS",
+	"--time-wait-timeout":  "--var time_wait_timeout=SECONDS",
+	"--exclude-ports":      "--var exclude_ports=22,3306 (or exclude_ports+=3306 to add)",
+	"--include-ports":      "--var include_ports=80,443",
+	"--exclude-processes":  "--var exclude_processes=nginx",
+	"--mode":               "-s established, or no -s for every state: sockwarden kill -s established -p rustdesk -y",
+	"-m":                   "-s established, or no -s for every state: sockwarden kill -s established -p rustdesk -y",
+	"--list":               "the list command: sockwarden list -s established -p rustdesk",
+	"-l":                   "--live (hung_connection_killer: sockwarden run --live), or the list command (RustDesk script)",
+	"--live":               "the run command: sockwarden run --live",
+	"--dry-run":            "the audit command: sockwarden audit",
+	"-n":                   "the audit command: sockwarden audit",
+}
+
+// later are commands of the design that this version does not have.
+var later = []string{"pause", "resume", "doctor", "record", "notify", "test", "explain", "diff"}
+
+// flagError says what is wrong with a flag, and what to write instead.
+func flagError(cmd *cobra.Command, err error) error {
+	text := err.Error()
+	name := ""
+	var missing *pflag.NotExistError
+	if errors.As(err, &missing) {
+		name = "--" + missing.GetSpecifiedName()
+		if len(missing.GetSpecifiedShortnames()) > 0 {
+			name = "-" + missing.GetSpecifiedName()
+		}
+		text = "unknown flag " + name
+		if now, ok := oldFlags[name]; ok {
+			text += ": it is now " + now
+		} else {
+			var known []string
+			cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, "--"+f.Name) })
+			text += rules.Suggest(name, known)
+		}
+	}
+	return &exitError{code: exitUsage, err: errors.New(text), hint: fmt.Sprintf("%s --help", cmd.CommandPath())}
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	text := fmt.Sprintf("unknown command %q%s", name, rules.Suggest(name, names))
+	if slices.Contains(later, name) {
+		text = fmt.Sprintf("%s is not part of this version of sockwarden", name)
+	}
+	return &exitError{code: exitUsage, err: errors.New(text), hint: fmt.Sprintf("%s --help; there are %s", cmd.CommandPath(), strings.Join(names, ", "))}
+}
+
+// noArgs refuses arguments that a command does not have.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no argument, not %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// oneExpr allows one expression; more is a forgotten pair of quotes.
+func oneExpr(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usagef("the expression is one argument, there are %d: put it in quotes, %s '%s'", len(args), cmd.CommandPath(), strings.Join(args, " "))
+	}
+	return nil
+}
+
+// refine makes usage errors of what cobra reports as text.
+func refine(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, prefix := range []string{"flag needs an argument", "invalid argument", "required flag", "accepts ", "unknown shorthand", "unknown flag"} {
+		if strings.HasPrefix(err.Error(), prefix) {
+			var exit *exitError
+			if !errors.As(err, &exit) {
+				return &exitError{code: exitUsage, err: err}
+			}
+		}
+	}
+	return err
+}
