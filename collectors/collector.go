@@ -33,16 +33,19 @@ func (q *Query) Covers(p Protocol, s State) bool {
 }
 
 // Split divides q into at most n queries that can be answered in parallel and
-// together are q: one for each protocol.
+// together are q, by their protocols.
 func Split(q Query, n int) []Query {
-	if n < 2 || len(q.Protocols) < 2 {
+	n = min(n, len(q.Protocols))
+	if n < 2 {
 		return []Query{q}
 	}
-	parts := make([]Query, 0, len(q.Protocols))
-	for _, p := range q.Protocols {
-		part := q
-		part.Protocols = []Protocol{p}
-		parts = append(parts, part)
+	parts := make([]Query, n)
+	for i := range parts {
+		parts[i] = q
+		parts[i].Protocols = nil
+	}
+	for i, p := range q.Protocols {
+		parts[i%n].Protocols = append(parts[i%n].Protocols, p)
 	}
 	return parts
 }

@@ -187,10 +187,10 @@ var fieldDocs = [fieldCount]FieldDoc{
 			if r.Socket.IfIndex == 0 {
 				return ""
 			}
-			return r.Namespace.Interfaces[r.Socket.IfIndex]
+			return namespaceOf(r).Interfaces[r.Socket.IfIndex]
 		}},
 	{Field: FieldNetNS, Name: "netns", Type: TypeString, Source: "nsfs", Meaning: "network namespace: host, its name under /run/netns, or net:[inode]", Unknown: never,
-		Str: func(r *Record) string { return r.Namespace.Name }},
+		Str: func(r *Record) string { return namespaceOf(r).Name }},
 	{Field: FieldHost, Name: "host", Type: TypeString, Source: "uname(2)", Meaning: "name of this machine", Unknown: never,
 		Str: func(r *Record) string { return r.Host }},
 	{Field: FieldCookie, Name: "cookie", Type: TypeString, Source: diag, Meaning: "identity of the socket until reboot, hexadecimal", Unknown: "/proc/net",
@@ -198,11 +198,11 @@ var fieldDocs = [fieldCount]FieldDoc{
 	{Field: FieldInode, Name: "inode", Type: TypeNumber, Source: diag, Meaning: "sockfs inode, 0 when no process has the socket", Unknown: never,
 		Num: func(r *Record) float64 { return float64(r.Socket.Inode) }},
 	{Field: FieldAge, Name: "age", Type: TypeSeconds, Unit: "s", Source: "tcp_info, timers, observation", Meaning: "proven time in this state; compares as the interval [age, age_max]", Unknown: "nothing proves a bound: a comparison is then unknown",
-		Num: func(r *Record) float64 { return r.Facts.Age.Min }},
+		Num: func(r *Record) float64 { return factsOf(r).Age.Min }},
 	{Field: FieldAgeMax, Name: "age_max", Type: TypeSeconds, Unit: "s", Source: "tcp_info, timers", Meaning: "longest time in this state that the evidence allows", Unknown: "nothing bounds it",
-		Num: func(r *Record) float64 { return r.Facts.Age.Max }},
+		Num: func(r *Record) float64 { return factsOf(r).Age.Max }},
 	{Field: FieldAgeSource, Name: "age_source", Type: TypeString, Source: "sockwarden", Meaning: "what proved age", Unknown: never,
-		Values: []string{"event", "observed", "tcp_info", "timer", "none"}, Str: func(r *Record) string { return string(r.Facts.Age.Source) }},
+		Values: []string{"event", "observed", "tcp_info", "timer", "none"}, Str: func(r *Record) string { return string(factsOf(r).Age.Source) }},
 	{Field: FieldIdle, Name: "idle", Type: TypeSeconds, Unit: "s", Source: tcpInfo, Meaning: "time since data went either way", Unknown: noInfo,
 		Num: func(r *Record) float64 { return seconds(min(r.Socket.Info.LastDataRecv, r.Socket.Info.LastDataSent)) }},
 	{Field: FieldIdleRecv, Name: "idle_recv", Type: TypeSeconds, Unit: "s", Source: tcpInfo, Meaning: "time since data was received", Unknown: noInfo,
@@ -213,7 +213,7 @@ var fieldDocs = [fieldCount]FieldDoc{
 		Num: func(r *Record) float64 { return seconds(r.Socket.Info.LastAckRecv) }},
 	{Field: FieldRecvQueue, Name: "recv_queue", Type: TypeNumber, Unit: "bytes", Source: diag, Meaning: "unread bytes, plus 1 for an unread FIN; LISTEN: connections waiting for accept", Unknown: never,
 		Num: func(r *Record) float64 { return float64(r.Socket.RecvQueue) }},
-	{Field: FieldSendQueue, Name: "send_queue", Type: TypeNumber, Unit: "bytes", Source: diag, Meaning: "unacknowledged and unsent bytes, plus 1 for a SYN or FIN; LISTEN: limit of the accept queue", Unknown: never,
+	{Field: FieldSendQueue, Name: "send_queue", Type: TypeNumber, Unit: "bytes", Source: diag, Meaning: "unacknowledged and unsent bytes, plus 1 for a SYN or FIN; LISTEN: limit of the accept queue", Unknown: "LISTEN in /proc/net",
 		Num: func(r *Record) float64 { return float64(r.Socket.SendQueue) }},
 	{Field: FieldEOFRead, Name: "eof_read", Type: TypeBool, Source: diag, Meaning: "CLOSE_WAIT whose owner has read EOF and still holds it: a leak or a half-close", Unknown: never,
 		Bool: func(r *Record) bool {
@@ -246,12 +246,7 @@ var fieldDocs = [fieldCount]FieldDoc{
 	{Field: FieldUnaccepted, Name: "unaccepted", Type: TypeBool, Source: diag, Meaning: "waits in the accept queue of a listener", Unknown: never,
 		Bool: func(r *Record) bool { return Unaccepted(r.Socket) }},
 	{Field: FieldOwners, Name: "owners", Type: TypeNumber, Source: proc, Meaning: "number of processes that hold the socket", Unknown: noOwner,
-		Num: func(r *Record) float64 {
-			if r.Facts == nil {
-				return 0
-			}
-			return float64(len(r.Facts.Owners))
-		}},
+		Num: func(r *Record) float64 { return float64(len(factsOf(r).Owners)) }},
 	{Field: FieldPID, Name: "pid", Type: TypeNumber, Source: proc, Meaning: "process that holds the socket, 0 for none; a condition must hold for each of several", Unknown: noOwner,
 		Num: func(r *Record) float64 { return float64(ownerOf(r).PID) }},
 	{Field: FieldProcess, Name: "process", Type: TypeString, Source: proc, Meaning: "full name of that process, \"\" for none", Unknown: noOwner,
@@ -271,7 +266,7 @@ var fieldDocs = [fieldCount]FieldDoc{
 	{Field: FieldFDLimit, Name: "fd_limit", Type: TypeNumber, Source: proc + "/limits", Meaning: "descriptors that the process may open (soft limit)", Unknown: ownerless + ", unlimited",
 		Num: func(r *Record) float64 { return float64(ownerOf(r).FDLimit) }},
 	{Field: FieldListenerProcess, Name: "listener_process", Type: TypeString, Source: "sock_diag, /proc", Meaning: "process that listens where this connection came in, \"\" where nobody listens", Unknown: "the listener's process cannot be read",
-		Str: func(r *Record) string { return r.Facts.ListenerProcess }},
+		Str: func(r *Record) string { return factsOf(r).ListenerProcess }},
 	{Field: FieldCgroup, Name: "cgroup", Type: TypeString, Source: proc + "/cgroup", Meaning: "cgroup path of the process", Unknown: ownerless,
 		Str: func(r *Record) string { return ownerOf(r).Cgroup }},
 	{Field: FieldUnit, Name: "unit", Type: TypeString, Source: proc + "/cgroup", Meaning: "systemd unit of the process, \"\" for none", Unknown: ownerless,
@@ -281,10 +276,29 @@ var fieldDocs = [fieldCount]FieldDoc{
 	{Field: FieldContainerID, Name: "container_id", Type: TypeString, Source: proc + "/cgroup", Meaning: "id of the container (64 hex digits), \"\" outside of containers", Unknown: ownerless,
 		Str: func(r *Record) string { return ownerOf(r).Container }},
 	{Field: FieldDirection, Name: "direction", Type: TypeString, Source: diag, Meaning: "inbound: a listener of the namespace matches port, family and address; outbound: none does and the port is ephemeral", Unknown: "neither, or UDP",
-		Values: []string{"inbound", "outbound"}, Str: func(r *Record) string { return r.Facts.Direction }},
+		Values: []string{"inbound", "outbound"}, Str: func(r *Record) string { return factsOf(r).Direction }},
 }
 
-var noProcess Owner
+// What a record is without: none is never written to.
+var (
+	noProcess   Owner
+	noNamespace Namespace
+	noFacts     = Facts{Age: NoAge()}
+)
+
+func namespaceOf(r *Record) *Namespace {
+	if r.Namespace == nil {
+		return &noNamespace
+	}
+	return r.Namespace
+}
+
+func factsOf(r *Record) *Facts {
+	if r.Facts == nil {
+		return &noFacts
+	}
+	return r.Facts
+}
 
 func ownerOf(r *Record) *Owner {
 	if r.Owner == nil {
@@ -332,7 +346,7 @@ func FieldByName(name string) (Field, bool) {
 // Value returns the value of f for printing: bool, float64, string or
 // netip.Addr; false if it is unknown.
 func Value(f Field, r *Record) (any, bool) {
-	if !r.Known.Has(f) {
+	if f >= fieldCount || !r.Known.Has(f) {
 		return nil, false
 	}
 	d := &fieldDocs[f]

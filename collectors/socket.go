@@ -97,6 +97,10 @@ type TCPInfo struct {
 	BusyTime      uint64 // tcpi_busy_time, microseconds with unacknowledged data (Linux 4.10)
 }
 
+// UnknownIfIndex stands for the bound interface in records of sources that do
+// not show it. No interface has this index.
+const UnknownIfIndex = ^uint32(0)
+
 // Socket is one socket as the kernel showed it in one dump. It is a plain
 // value: whoever keeps one copies it. What the kernel did not show is not in
 // Known, whatever the member holds.
@@ -109,7 +113,7 @@ type Socket struct {
 	Remote       Addr
 	Inode        uint32 // sockfs inode, 0 when no process has the socket
 	UID          uint32 // means something only when FieldUID is known
-	IfIndex      uint32 // idiag_if: bound interface, 0 for none; echoed when destroying
+	IfIndex      uint32 // idiag_if: bound interface, 0 for none, UnknownIfIndex; echoed when destroying
 	TimerExpires uint32 // idiag_expires, milliseconds
 	RecvQueue    uint32 // idiag_rqueue, bytes (LISTEN: connections in the accept queue)
 	SendQueue    uint32 // idiag_wqueue, bytes (LISTEN: limit of the accept queue)
@@ -142,14 +146,14 @@ func Unaccepted(s *Socket) bool {
 // Key identifies a socket in one state: a cookie alone survives a return to
 // the same state, the tuple tells the two apart.
 type Key struct {
-	Cookie     uint64
-	NetNS      uint64
-	Local      Addr
-	Remote     Addr
-	LocalPort  uint16
-	RemotePort uint16
-	Protocol   Protocol
-	State      State
+	Cookie     uint64   `json:"cookie"`
+	NetNS      uint64   `json:"netns"`
+	Local      Addr     `json:"local_addr"`
+	Remote     Addr     `json:"remote_addr"`
+	LocalPort  uint16   `json:"port"`
+	RemotePort uint16   `json:"remote_port"`
+	Protocol   Protocol `json:"protocol"`
+	State      State    `json:"state"`
 }
 
 // KeyOf returns the key of s.

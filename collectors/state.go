@@ -78,6 +78,7 @@ var stateAliases = map[string]State{
 	"FIN_WAIT_1": FinWait1, "FIN_WAIT_2": FinWait2,
 	"SYN_RCVD": SynRecv, "SYN_RECEIVED": SynRecv,
 	"LISTENING": Listen, "CLOSED": Close, "UNCONN": Close, "UNCONNECTED": Close,
+	"BOUND_INACTIVE": Close,
 }
 
 // ParseState returns the state with that name in the spelling of the kernel,
@@ -94,9 +95,9 @@ func ParseState(name string) (State, bool) {
 }
 
 // ParseStates returns the mask for a state name or one of the groups of ss:
-// all (every state but LISTEN and CLOSE is what ss calls connected; here, as
-// in kill_hbbs_hbbr_connections.sh, all means every state but LISTEN),
-// connected, synchronized, bucket and big.
+// connected (neither LISTEN nor CLOSE), synchronized (connected, without
+// SYN_SENT), bucket (SYN_RECV and TIME_WAIT) and big (all but those two); and
+// all, which is every state but LISTEN, as in kill_hbbs_hbbr_connections.sh.
 func ParseStates(name string) (StateMask, bool) {
 	switch normalState(name) {
 	case "ALL":
@@ -110,8 +111,10 @@ func ParseStates(name string) (StateMask, bool) {
 	case "BIG":
 		return AllStates &^ Mask(SynRecv, TimeWait), true
 	}
-	s, ok := ParseState(name)
-	return Mask(s), ok
+	if s, ok := ParseState(name); ok {
+		return Mask(s), true
+	}
+	return 0, false
 }
 
 func normalState(name string) string {

@@ -91,6 +91,9 @@ func unprovenAge(cand *Candidate, rule *rules.Rule) bool {
 	if !rule.ReadsAge() || cand.eval(rule.When) != rules.Unknown {
 		return false
 	}
+	if cand.Socket.State == collectors.FinWait2 && cand.Socket.Timer == collectors.TimerTimeWait {
+		return false // the kernel ends it within a minute
+	}
 	old := cand.clone()
 	old.Facts.Age = collectors.Age{Min: math.MaxFloat64, Source: collectors.AgeNone}
 	return old.eval(rule.When) == rules.True

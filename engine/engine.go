@@ -27,6 +27,9 @@ type Options struct {
 	AllowUnknownOwner bool
 	// NoBreaker is for commands in which a person has seen the list.
 	NoBreaker bool
+	// OptIn says how listeners and UDP sockets are allowed, for the reason why one
+	// was spared; "" for the parameters of the rung.
+	OptIn func(param string) string
 	// StateFile keeps memory between runs, "" for none. With ReadOnly it is only read.
 	StateFile string
 	ReadOnly  bool

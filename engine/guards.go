@@ -49,9 +49,9 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 	case s.Cookie == 0:
 		return "found in /proc/net, without a cookie: it cannot be told from another"
 	case s.Protocol == collectors.UDP && rung.Params["udp"] != true:
-		return "UDP, and the rung does not say {" + rung.Action + ": {udp: true}}"
+		return "UDP socket: needs " + e.optIn(rung, "udp")
 	case s.State == collectors.Listen && rung.Params["listen"] != true:
-		return "listener, and the rung does not say {" + rung.Action + ": {listen: true}}"
+		return "listener: needs " + e.optIn(rung, "listen")
 	case e.self.isSession(s):
 		return "your own session"
 	case c.OwnerHidden() && !e.opts.AllowUnknownOwner:
@@ -64,6 +64,13 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 		return guardProcess(c, rung)
 	}
 	return e.quirk(s)
+}
+
+func (e *Engine) optIn(rung *rules.Rung, param string) string {
+	if e.opts.OptIn != nil {
+		return e.opts.OptIn(param)
+	}
+	return fmt.Sprintf("{%s: {%s: true}}", rung.Action, param)
 }
 
 func (e *Engine) guardOwners(c *Candidate) string {

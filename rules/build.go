@@ -14,7 +14,7 @@ import (
 // compileAll compiles the files into one program. The problems say whether it
 // is of use.
 func (l *loader) compileAll() *Program {
-	p := &Program{Breaker: defaultBreaker, Sets: map[string]*Set{}}
+	p := &Program{Breaker: defaultBreaker, Sets: map[string]*Set{}, Vars: map[string]string{}}
 	names, protected := map[string]string{}, map[string]string{}
 	for i, f := range l.files {
 		sc := f.scope()
@@ -36,6 +36,9 @@ func (l *loader) compileAll() *Program {
 				rule.netns = l.netnsOf(f)
 				p.Rules = append(p.Rules, rule)
 			}
+		}
+		for name, v := range f.vars {
+			p.Vars[name] = v.String()
 		}
 		for name, s := range f.sets {
 			p.Sets[name] = s
@@ -181,7 +184,7 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 		warn(r.when, 0, "rule %q never matches: no socket is in these states", rule.Name)
 		return
 	}
-	if yes.states != collectors.Mask(collectors.TimeWait) || (f.src.name == Builtin && len(f.overridden) == 0) {
+	if yes.states != collectors.Mask(collectors.TimeWait) || (f.src.name == Builtin && !f.overrides(rule.When)) {
 		return
 	}
 	for _, a := range rule.When.agesOver {
@@ -189,4 +192,10 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 			warn(r.when, a.from, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and it waits for more than %v", rule.Name, timeWaitLength, a.seconds)
 		}
 	}
+}
+
+// overrides reports whether the command line set a variable that the condition
+// uses.
+func (f *rulesFile) overrides(c *Cond) bool {
+	return slices.ContainsFunc(f.overridden, func(name string) bool { _, used := c.uses[name]; return used })
 }

@@ -57,6 +57,7 @@ type loader struct {
 	files    []*rulesFile
 	watched  []string
 	hash     []string
+	noDir    bool
 }
 
 // Load reads and compiles a generation of rules. The error is Problems or a
@@ -79,7 +80,7 @@ func Load(opts Options) (*Program, []string, error) {
 	if err := l.keepOnly(p); err != nil {
 		return nil, l.watched, err
 	}
-	p.Watched = l.watched
+	p.Watched, p.NoDefaultDir = l.watched, l.noDir
 	p.Generation = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(strings.Join(l.hash, "\x00"))))
 	p.seal()
 	return p, l.watched, nil
@@ -115,6 +116,7 @@ func (l *loader) defaultPaths() []string {
 	dir := l.opts.Dir
 	l.watched = append(l.watched, dir)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		l.noDir = true
 		return []string{Builtin}
 	}
 	var paths []string

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"time"
 
 	"sockwarden/collectors"
@@ -39,6 +40,23 @@ type Rung struct {
 	// looked at.
 	Wait time.Duration
 	If   *Cond // nil for none
+}
+
+// String writes the rung as a rules file does, without its condition.
+func (r *Rung) String() string {
+	text := r.Action
+	for _, k := range sortedKeys(r.Params) {
+		if r.Params[k] != false {
+			text += fmt.Sprintf(" %s=%v", k, r.Params[k])
+		}
+	}
+	if r.Wait > 0 {
+		text += fmt.Sprintf(" wait=%s", r.Wait)
+	}
+	if r.If != nil {
+		text += " if " + r.If.Text
+	}
+	return text
 }
 
 // Rule is a compiled rule.
@@ -86,13 +104,17 @@ type FileInfo struct {
 
 // Program is one generation of rules. It is immutable.
 type Program struct {
-	Rules      []*Rule
-	Protect    []*Protect
-	Breaker    Breaker
-	Files      []FileInfo
-	Sets       map[string]*Set // of all files, for completion
-	Generation string          // sha256:... of everything that went into it
-	NetNS      []string        // namespaces that some rule is about
+	Rules   []*Rule
+	Protect []*Protect
+	Breaker Breaker
+	Files   []FileInfo
+	Sets    map[string]*Set   // of all files
+	Vars    map[string]string // of all files, as they are written
+	// NoDefaultDir says that the built-in rules stand in for a directory that
+	// does not exist.
+	NoDefaultDir bool
+	Generation   string   // sha256:... of everything that went into it
+	NetNS        []string // namespaces that some rule is about
 	// Query asks for every socket that some rule can match.
 	Query collectors.Query
 	// Reads holds every field that some condition reads.

@@ -280,3 +280,6 @@ func (s *Set) HasPort(port uint16) bool { return s.hasNumber(float64(port)) }
 func BuiltinSets() map[string]*Set {
 	return map[string]*Set{"rustdesk": newSet([]Range{{21115, 21119}}, nil, nil)}
 }
+
+// IsPorts reports whether the set can stand for ports.
+func (s *Set) IsPorts() bool { return s.ports != nil }

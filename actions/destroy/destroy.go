@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
@@ -78,6 +79,9 @@ func (e *effect) Apply(ctx context.Context) actions.Outcome {
 func (e *effect) Verify(ctx context.Context) actions.Outcome {
 	now, err := e.look(ctx)
 	switch {
+	case err == nil && now.State == collectors.Close && e.sealed.Socket.State != collectors.Close:
+		// A listener, or a connected UDP socket, that chose its port stays bound to
+		// it, and the kernel shows that: what was destroyed is gone all the same.
 	case err == nil:
 		return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s after the kernel took the request", now.State)}
 	case !errors.Is(err, collectors.ErrGone):
@@ -108,8 +112,13 @@ func (e *effect) with(f func(*sockdiag.Conn) error) error {
 	fd := -1
 	if e.sealed.Open != nil {
 		ns, err := e.sealed.Open()
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // and all its sockets with it
 			return fmt.Errorf("%w: %w", collectors.ErrGone, err)
+		case errors.Is(err, fs.ErrPermission):
+			return fmt.Errorf("%w: %w", collectors.ErrNotPermitted, err)
+		case err != nil:
+			return err
 		}
 		defer func() { _ = ns.Close() }()
 		fd = int(ns.Fd())

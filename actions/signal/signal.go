@@ -41,6 +41,9 @@ func Plugin() actions.Plugin {
 // ending are the signals that are sent to end a process.
 var ending = []unix.Signal{unix.SIGTERM, unix.SIGKILL, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT}
 
+// stopping are the signals that stop a process if it does not prevent it.
+var stopping = []unix.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
+
 func newAction(params map[string]any) (actions.Action, error) {
 	name, _ := params["signal"].(string)
 	if name == "" {
@@ -54,7 +57,7 @@ func newAction(params map[string]any) (actions.Action, error) {
 	if num == 0 {
 		return nil, fmt.Errorf("unknown signal %q: write a name such as TERM, KILL or HUP", name)
 	}
-	if num == unix.SIGSTOP || num == unix.SIGTSTP {
+	if slices.Contains(stopping, num) {
 		return nil, fmt.Errorf("%s would stop the process and its sockets would hang all the more", full)
 	}
 	if owners, given := params["owners"].(string); given && owners != "all" {

@@ -6,6 +6,7 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -21,6 +22,9 @@ import (
 // HostName is the name of the namespace that this process runs in.
 const HostName = "host"
 
+// dirs are where ip-netns(8) and docker name namespaces, by mounts.
+var dirs = [...]string{"/run/netns", "/run/docker/netns"}
+
 // Handle is a network namespace that was found.
 type Handle struct {
 	Name  string
@@ -29,11 +33,35 @@ type Handle struct {
 	path  string
 }
 
-// Open opens the nsfs file of the namespace.
+// Open opens the nsfs file of the namespace. The process by which it was found
+// may be gone since, or be another one: then it is searched again, by its
+// inode. The error is fs.ErrNotExist if it is not found.
 func (h Handle) Open() (*os.File, error) {
+	f, err := h.open()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	all, listErr := List()
+	if listErr != nil {
+		return nil, listErr
+	}
+	i := slices.IndexFunc(all, func(other Handle) bool { return other.Inode == h.Inode })
+	if i < 0 {
+		return nil, err
+	}
+	h.path = all[i].path
+	return h.open()
+}
+
+func (h Handle) open() (*os.File, error) {
 	f, err := os.Open(h.path)
 	if err != nil {
 		return nil, fmt.Errorf("open network namespace %s: %w", h.Name, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != h.Inode {
+		_ = f.Close()
+		return nil, fmt.Errorf("open network namespace %s: %s is another one now: %w", h.Name, h.path, errors.Join(fs.ErrNotExist, err))
 	}
 	return f, nil
 }
@@ -77,7 +105,7 @@ func List() ([]Handle, error) {
 		}
 		found = append(found, Handle{name, st.Ino, pid, path})
 	}
-	for _, dir := range []string{"/run/netns", "/run/docker/netns"} {
+	for _, dir := range dirs {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
 			add(e.Name(), filepath.Join(dir, e.Name()), 0)
@@ -118,7 +146,11 @@ func Select(spec string) ([]Handle, error) {
 	}
 	var selected []Handle
 	for name := range strings.SplitSeq(spec, ",") {
+		name = strings.TrimSpace(name)
 		i := slices.IndexFunc(all, func(h Handle) bool { return h.Name == name })
+		if i < 0 {
+			i = byOtherName(all, name)
+		}
 		if i < 0 {
 			var names []string
 			for _, h := range all {
@@ -126,9 +158,25 @@ func Select(spec string) ([]Handle, error) {
 			}
 			return nil, fmt.Errorf("no network namespace %q: %w (known: %s)", name, fs.ErrNotExist, strings.Join(names, ", "))
 		}
-		selected = append(selected, all[i])
+		if !slices.ContainsFunc(selected, func(h Handle) bool { return h.Inode == all[i].Inode }) {
+			selected = append(selected, all[i])
+		}
 	}
 	return selected, nil
+}
+
+// byOtherName finds a namespace that has a second name, which List does not
+// show; -1 for none.
+func byOtherName(all []Handle, name string) int {
+	for _, dir := range dirs {
+		var st unix.Stat_t
+		path := filepath.Join(dir, name)
+		if filepath.Dir(path) != dir || unix.Stat(path, &st) != nil || !isNSFS(path) {
+			continue
+		}
+		return slices.IndexFunc(all, func(h Handle) bool { return h.Inode == st.Ino })
+	}
+	return -1
 }
 
 // Do runs f on a thread that is in the namespace of the open nsfs file. A thread

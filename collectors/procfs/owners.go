@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,19 +139,42 @@ func (f *FS) searchThreads(ctx context.Context, pids []int, inodes map[uint32]bo
 		}
 	}
 	for _, pid := range pids {
-		tids, err := os.ReadDir(f.path(strconv.Itoa(pid), "task"))
-		if err != nil {
-			continue
-		}
-		for _, tid := range tids {
+		for _, table := range f.threadTables(pid) {
 			if ctx.Err() != nil {
 				return
 			}
-			if tid.Name() != strconv.Itoa(pid) {
-				f.searchProcess(pid, filepath.Join("task", tid.Name(), "fd"), missing, h)
-			}
+			f.searchProcess(pid, table, missing, h)
 		}
 	}
+}
+
+// threadTables returns the descriptor tables of threads that do not share the
+// common one, relative to the directory of the process.
+func (f *FS) threadTables(pid int) []string {
+	tids, err := os.ReadDir(f.path(strconv.Itoa(pid), "task"))
+	if err != nil {
+		return nil
+	}
+	self, err := os.Readlink(f.path("self"))
+	ours := err == nil && self == strconv.Itoa(os.Getpid())
+	var tables []string
+	for _, e := range tids {
+		tid, err := strconv.Atoi(e.Name())
+		if err != nil || tid == pid || (ours && sameTable(pid, tid)) {
+			continue
+		}
+		tables = append(tables, filepath.Join("task", e.Name(), "fd"))
+	}
+	return tables
+}
+
+const kcmpFiles = 2 // KCMP_FILES (include/uapi/linux/kcmp.h)
+
+// sameTable reports whether two threads certainly share their descriptors, so
+// that only one of them needs a look. Kernels without kcmp(2) leave it open.
+func sameTable(a, b int) bool {
+	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), kcmpFiles, 0, 0, 0)
+	return errno == 0 && order == 0
 }
 
 type descriptor struct {
@@ -205,25 +229,47 @@ func socketInode(link []byte) (uint32, bool) {
 }
 
 // Holds reports whether the process pid that started at startTime still has the
-// socket in its descriptor table. It is ErrGone if that process is no more.
+// socket in a descriptor table. It is ErrGone if that process is no more, and
+// ErrNotPermitted if its tables cannot be read.
 func (f *FS) Holds(pid int, startTime uint64, inode uint32) (bool, error) {
 	p, err := f.open(pid)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", collectors.ErrGone, err)
+		return false, classify(err)
 	}
 	defer p.close()
 	st, err := p.stat()
-	if err != nil || st.startTime != startTime {
+	if err != nil {
+		return false, classify(err)
+	}
+	if st.startTime != startTime {
 		return false, fmt.Errorf("process %d of start time %d: %w", pid, startTime, collectors.ErrGone)
 	}
-	held, _, err := p.sockets("fd", map[uint32]bool{inode: true})
-	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-		return false, fmt.Errorf("%w: %w", collectors.ErrNotPermitted, err)
-	}
+	wanted := map[uint32]bool{inode: true}
+	held, _, err := p.sockets("fd", wanted)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", collectors.ErrGone, err)
+		return false, classify(err)
 	}
-	return len(held) > 0, nil
+	if len(held) > 0 || st.threads < 2 {
+		return len(held) > 0, nil
+	}
+	for _, table := range f.threadTables(pid) {
+		if held, _, err := p.sockets(table, wanted); err == nil && len(held) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// classify adds the sentinel of package collectors that an error stands for.
+// Anything else, such as too many open files, says nothing about the process.
+func classify(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ESRCH):
+		return fmt.Errorf("%w: %w", collectors.ErrGone, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w", collectors.ErrNotPermitted, err)
+	}
+	return err
 }
 
 // Describe returns what is known about one process; its descriptors are counted
@@ -231,12 +277,12 @@ func (f *FS) Holds(pid int, startTime uint64, inode uint32) (bool, error) {
 func (f *FS) Describe(pid int) (collectors.Owner, error) {
 	p, err := f.open(pid)
 	if err != nil {
-		return collectors.Owner{}, fmt.Errorf("%w: %w", collectors.ErrGone, err)
+		return collectors.Owner{}, classify(err)
 	}
 	defer p.close()
 	var o collectors.Owner
 	if err := f.describe(p, &o); err != nil {
-		return collectors.Owner{}, fmt.Errorf("%w: %w", collectors.ErrGone, err)
+		return collectors.Owner{}, classify(err)
 	}
 	if _, total, err := p.sockets("fd", nil); err == nil {
 		o.FDs = total
@@ -274,7 +320,9 @@ func (f *FS) Running(pid int, startTime uint64) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return st.startTime == startTime && st.state != 'Z' && st.state != 'X', nil
+	// A process whose first thread has ended shows as a zombie while others run.
+	ended := st.state == 'X' || (st.state == 'Z' && st.threads < 2)
+	return st.startTime == startTime && !ended, nil
 }
 
 // Parent returns the PID of the parent of a process.

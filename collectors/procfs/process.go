@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,10 +92,14 @@ func parseLimit(b []byte) (uint64, bool) {
 	return 0, false
 }
 
-// parseCgroup returns the cgroup path of the text of /proc/PID/cgroup: of the
-// unified hierarchy, or of systemd's own where that one is not used.
+// parseCgroup returns the cgroup path of the text of /proc/PID/cgroup. On hosts
+// with several hierarchies it is the one that says most: the first that names a
+// container (on hybrid hosts container engines move processes only in the v1
+// ones, and leave them in the engine's own unit in the unified one), else the
+// first that is not the root, with the unified hierarchy before systemd's own
+// and that before those of controllers.
 func parseCgroup(b []byte) string {
-	unified, systemd := "", ""
+	var unified, systemd, others []string
 	for line := range strings.Lines(string(b)) {
 		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		if len(parts) != 3 {
@@ -102,15 +107,24 @@ func parseCgroup(b []byte) string {
 		}
 		switch {
 		case parts[0] == "0" && parts[1] == "":
-			unified = parts[2]
+			unified = append(unified, parts[2])
 		case parts[1] == "name=systemd":
-			systemd = parts[2]
+			systemd = append(systemd, parts[2])
+		default:
+			others = append(others, parts[2])
 		}
 	}
-	if (unified == "" || unified == "/") && systemd != "" {
-		return systemd
+	paths := slices.Concat(unified, systemd, others)
+	best := ""
+	for _, path := range paths {
+		if containerOf(path) != "" {
+			return path
+		}
+		if len(best) < 2 && path != "" { // nothing yet, or the root
+			best = path
+		}
 	}
-	return unified
+	return best
 }
 
 // unitOf returns the innermost part of a cgroup path that is a systemd unit.
@@ -126,13 +140,14 @@ func unitOf(cgroup string) string {
 
 // containerOf returns the container id in a cgroup path: the last run of
 // exactly 64 hex digits, as docker, containerd, CRI-O and podman name theirs.
+// conmon watches a container from outside, in a cgroup of its own.
 func containerOf(cgroup string) string {
 	end := len(cgroup)
 	for i := len(cgroup) - 1; i >= -1; i-- {
 		if i >= 0 && isHex(cgroup[i]) {
 			continue
 		}
-		if end-(i+1) == 64 {
+		if end-(i+1) == 64 && !strings.HasSuffix(cgroup[:i+1], "conmon-") {
 			return cgroup[i+1 : end]
 		}
 		end = i
@@ -249,14 +264,19 @@ func (f *FS) describe(p process, o *collectors.Owner) error {
 
 func (f *FS) user(uid uint32) (string, error) {
 	if name, ok := f.users[uid]; ok {
+		if name == "" {
+			return "", fmt.Errorf("user %d: %w", uid, user.UnknownUserIdError(uid))
+		}
 		return name, nil
 	}
 	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
-	if err != nil {
-		return "", fmt.Errorf("user %d: %w", uid, err)
-	}
 	if f.users == nil {
 		f.users = map[uint32]string{}
+	}
+	if err != nil {
+		// Also that is kept: containers are full of users whom the host has not.
+		f.users[uid] = ""
+		return "", fmt.Errorf("user %d: %w", uid, err)
 	}
 	f.users[uid] = u.Username
 	return u.Username, nil

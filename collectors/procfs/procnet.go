@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -45,16 +46,26 @@ var netKnown = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamil
 var netOwnerless = collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess,
 	collectors.FieldExe, collectors.FieldCmdline)
 
+// table is one file of /proc/net.
+type table struct {
+	protocol collectors.Protocol
+	family   collectors.Family
+}
+
+func (t table) name() string {
+	if t.family == collectors.IPv6 {
+		return t.protocol.String() + "6"
+	}
+	return t.protocol.String()
+}
+
 // Collect reads the files that the query needs, one after the other.
 func (n netFiles) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
 		for _, p := range q.Protocols {
 			for _, f := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
-				name := p.String()
-				if f == collectors.IPv6 {
-					name += "6"
-				}
-				file, err := n.open(name)
+				t := table{p, f}
+				file, err := n.open(t.name())
 				if errors.Is(err, fs.ErrNotExist) && f == collectors.IPv6 {
 					continue
 				}
@@ -62,7 +73,7 @@ func (n netFiles) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*co
 					yield(nil, err)
 					return
 				}
-				more := readNet(ctx, file, p, f, q.States, yield)
+				more := readNet(ctx, file, t, q.States, yield)
 				_ = file.Close()
 				if !more {
 					return
@@ -88,10 +99,13 @@ func (n netFiles) open(name string) (*os.File, error) {
 	}
 	defer func() { _ = ns.Close() }()
 	err := netns.Do(ns, open)
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w: %w", collectors.ErrNotPermitted, err)
+	}
 	return file, err
 }
 
-func readNet(ctx context.Context, r io.Reader, p collectors.Protocol, f collectors.Family, states collectors.StateMask, yield func(*collectors.Socket, error) bool) bool {
+func readNet(ctx context.Context, r io.Reader, t table, states collectors.StateMask, yield func(*collectors.Socket, error) bool) bool {
 	s := new(collectors.Socket)
 	lines := bufio.NewScanner(r)
 	for first := true; lines.Scan(); first = false {
@@ -102,8 +116,8 @@ func readNet(ctx context.Context, r io.Reader, p collectors.Protocol, f collecto
 			yield(nil, err)
 			return false
 		}
-		if err := parseNet(lines.Text(), p, f, s); err != nil {
-			yield(nil, fmt.Errorf("/proc/net/%s: %w", p, err))
+		if err := parseNet(lines.Text(), t, s); err != nil {
+			yield(nil, fmt.Errorf("/proc/net/%s: %w", t.name(), err))
 			return false
 		}
 		if states.Has(s.State) && !yield(s, nil) {
@@ -111,7 +125,7 @@ func readNet(ctx context.Context, r io.Reader, p collectors.Protocol, f collecto
 		}
 	}
 	if err := lines.Err(); err != nil {
-		yield(nil, fmt.Errorf("/proc/net/%s: %w", p, err))
+		yield(nil, fmt.Errorf("/proc/net/%s: %w", t.name(), err))
 		return false
 	}
 	return true
@@ -119,12 +133,12 @@ func readNet(ctx context.Context, r io.Reader, p collectors.Protocol, f collecto
 
 // parseNet reads one line of /proc/net/tcp and its like (proc_net_tcp.txt in
 // the kernel's documentation).
-func parseNet(line string, p collectors.Protocol, fam collectors.Family, s *collectors.Socket) error {
+func parseNet(line string, t table, s *collectors.Socket) error {
 	f := strings.Fields(line)
 	if len(f) < 10 {
 		return fmt.Errorf("%d fields, want at least 10", len(f))
 	}
-	*s = collectors.Socket{Known: netKnown, Protocol: p, Family: fam}
+	*s = collectors.Socket{Known: netKnown, Protocol: t.protocol, Family: t.family, IfIndex: collectors.UnknownIfIndex}
 	hexes := func(text, sep string, bits int) (a, b uint64, err error) {
 		left, right, ok := strings.Cut(text, sep)
 		if !ok {
@@ -145,14 +159,22 @@ func parseNet(line string, p collectors.Protocol, fam collectors.Family, s *coll
 	send, recv, err := hexes(f[4], ":", 32)
 	s.SendQueue, s.RecvQueue, errs[3] = uint32(send), uint32(recv), err
 	timer, expires, err := hexes(f[5], ":", 64)
-	s.Timer, errs[4] = collectors.Timer(min(timer, 255)), err //nolint:gosec // bounded
-	s.TimerExpires = uint32(min(expires*1000/clockTicks, 1<<32-1))
+	s.Timer, errs[4] = collectors.Timer(min(timer, 255)), err                                 //nolint:gosec // bounded
+	s.TimerExpires = uint32(min(expires, math.MaxUint32*clockTicks/1000) * 1000 / clockTicks) //nolint:gosec // bounded
 	retransmits, err := strconv.ParseUint(f[6], 16, 32)
+	// As sock_diag has it: what the running timer counts, and that is probes for
+	// these two (icsk_probes_out, under the heading "timeout").
+	if s.Timer == collectors.TimerKeepalive || s.Timer == collectors.TimerProbe {
+		retransmits, err = strconv.ParseUint(f[8], 10, 32)
+	}
 	s.Retransmits, errs[5] = uint8(min(retransmits, 255)), err //nolint:gosec // bounded
 	uid, err := strconv.ParseUint(f[7], 10, 32)
 	s.UID, errs[6] = uint32(uid), err
 	inode, err := strconv.ParseUint(f[9], 10, 32)
 	s.Inode, errs[7] = uint32(inode), err
+	if s.State == collectors.Listen {
+		s.Known &^= collectors.Fields(collectors.FieldSendQueue) // not the limit of the accept queue
+	}
 	if s.Inode == 0 {
 		s.Known |= netOwnerless
 	} else {

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"sockwarden/actions"
+	"sockwarden/engine"
+	"sockwarden/rules"
+)
+
+type killFlags struct {
+	sel                              selectors
+	yes, dry                         bool
+	max                              int
+	allowListen, allowUDP, allowUnkn bool
+}
+
+func (a *app) killCommand() *cobra.Command {
+	var k killFlags
+	cmd := &cobra.Command{
+		Use:   "kill [EXPR] [flags]",
+		Short: "Destroy the sockets that match, after showing them and asking",
+		Long: `Destroys the sockets that match EXPR and all selectors, and nothing else: it
+shows them, asks, and then destroys exactly those that it showed. Processes keep
+running and are never signalled. All guards and the protect entries of the rules
+apply. Listeners and UDP sockets are left alone unless they are allowed.`,
+		Example: `  sudo sockwarden kill -s established -p rustdesk        # shows, then asks
+  sudo sockwarden kill -s established -p 21117 -y        # from a script
+  sudo sockwarden kill --peer 203.0.113.9 --max 10
+  sudo sockwarden kill 'state == "CLOSE_WAIT" && age > "1h"' --dry-run`,
+		Args: oneExpr,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.kill(cmd, args, &k) },
+	}
+	k.sel.register(a, cmd)
+	f := cmd.Flags()
+	f.BoolVarP(&k.yes, "yes", "y", false, "do not ask")
+	f.BoolVarP(&k.dry, "dry-run", "n", false, "only show what would be destroyed")
+	f.IntVar(&k.max, "max", 0, "refuse if more than `N` sockets would be destroyed")
+	f.BoolVar(&k.allowListen, "allow-listen", false, "also destroy listeners: their services are dead afterwards")
+	f.BoolVar(&k.allowUDP, "allow-udp", false, "also destroy UDP sockets: their servers go deaf")
+	allowUnknownFlag(cmd, &k.allowUnkn)
+	f.StringArrayVar(&a.flags.rules, "rules", nil, "rules `FILE` whose protect entries and sets apply; repeatable (default as for audit)")
+	a.netnsFlag(cmd)
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
+	if len(args) == 0 && !k.sel.given() {
+		return usagef("what? give an expression or a selector, such as -s established -p 21117; without one it would be every connection")
+	}
+	if k.max < 0 {
+		return usagef("--max: %d is negative", k.max)
+	}
+	p, err := a.killProgram(args, k)
+	if err != nil {
+		return err
+	}
+	if !k.dry {
+		if err := preflight(cmd.Context(), p); err != nil {
+			return err
+		}
+		if !k.yes && !a.isTerminal() {
+			return usagef("not a terminal: add -y to act or --dry-run to look")
+		}
+	}
+	e, err := a.engine(engine.Options{Live: !k.dry, NoBreaker: true, AllowUnknownOwner: k.allowUnkn,
+		OptIn: func(param string) string { return "--allow-" + param }})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	looked, err := e.Look(cmd.Context(), p)
+	if err != nil {
+		return err //nolint:wrapcheck // says it all
+	}
+	a.reportErrors(looked)
+	targets := killTargets(looked)
+	if k.max > 0 && len(targets) > k.max {
+		a.showKill(looked, targets)
+		return usagef("%d sockets match, more than --max %d: nothing was done", len(targets), k.max)
+	}
+	if a.flags.output == "table" {
+		a.showKill(looked, targets)
+	}
+	if k.dry || len(targets) == 0 {
+		return a.killJSON(looked)
+	}
+	if !k.yes && !a.confirm(cmd.Context(), len(targets)) {
+		fmt.Fprintln(a.stdout, "nothing was done")
+		return nil
+	}
+	r := e.Act(cmd.Context(), p, looked)
+	e.Finish(cmd.Context(), r)
+	if a.flags.output == "table" {
+		a.showKilled(r)
+	} else if err := a.killJSON(r); err != nil {
+		return err
+	}
+	return outcome(cmd.Context(), r)
+}
+
+// killProgram makes a program of the selection. It is about TCP unless UDP is
+// allowed or named, and bound by the protect entries of the rules.
+func (a *app) killProgram(args []string, k *killFlags) (*rules.Program, error) {
+	loaded, err := a.load(!k.dry)
+	if err != nil {
+		return nil, err
+	}
+	sets := loaded.Sets
+	parts, err := k.sel.condition(sets)
+	if err != nil {
+		return nil, err
+	}
+	if len(k.sel.protos) == 0 && !k.allowUDP {
+		parts = append(parts, `protocol == "tcp"`)
+	}
+	text, err := join(args, parts, sets)
+	if err != nil {
+		return nil, err
+	}
+	return rules.NewSelection(rules.Selection{ //nolint:wrapcheck // places of its own
+		Name: "kill", Text: text, Sets: sets, Mode: rules.ModeEnforce, NetNS: a.flags.netns, Protect: loaded.Protect,
+		Then:  []rules.Rung{{Action: "destroy", Params: map[string]any{"listen": k.allowListen, "udp": k.allowUDP}}},
+		Reads: listReads,
+	})
+}
+
+func killTargets(r *engine.Report) []*engine.Finding {
+	var targets []*engine.Finding
+	for _, f := range r.Findings {
+		if f.Decision == engine.DecideAct && f.Last().Result == actions.Would {
+			targets = append(targets, f)
+		}
+	}
+	return targets
+}
+
+func (a *app) isTerminal() bool {
+	f, ok := a.stdin.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (a *app) confirm(ctx context.Context, n int) bool {
+	fmt.Fprintf(a.stdout, "Reset %d connection%s? [y/N] ", n, plural(n))
+	line := make(chan string, 1)
+	go func() {
+		text, err := bufio.NewReader(a.stdin).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			text = ""
+		}
+		line <- text
+	}()
+	select {
+	case text := <-line:
+		return slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(text)))
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// showKill prints what would be destroyed, and what is spared.
+func (a *app) showKill(r *engine.Report, targets []*engine.Finding) {
+	if len(targets) == 0 {
+		fmt.Fprintln(a.stdout, "no socket matches that may be destroyed")
+	} else {
+		fmt.Fprintf(a.stdout, "%d TCP connection%s would be reset (the processes keep running):\n", len(targets), plural(len(targets)))
+		if slices.ContainsFunc(targets, func(f *engine.Finding) bool { return f.Socket.Protocol != 6 || f.Socket.State == 10 }) {
+			fmt.Fprintln(a.stdout, "warning: listeners or UDP sockets are among them: their services will not answer any more")
+		}
+		t := newTable("COUNT", "STATE", "PORT", "PROCESS", "WHERE", "PEERS", "OLDEST")
+		for _, g := range groupFindings(targets, func(*engine.Finding) string { return "" }) {
+			t.row(fmt.Sprint(len(g.findings)), g.state(), g.port(), g.process(), g.where(), g.peers(), g.oldest())
+		}
+		t.write(a.stdout)
+	}
+	if spared := sparedReasons(r); spared != "" {
+		fmt.Fprintln(a.stdout, spared)
+	}
+}
+
+func (a *app) showKilled(r *engine.Report) {
+	counts := map[actions.Result]int{}
+	for _, f := range r.Findings {
+		if f.Decision == engine.DecideAct {
+			counts[f.Last().Result]++
+		}
+	}
+	parts := []string{fmt.Sprintf("gone %d", counts[actions.Gone]+counts[actions.FDStillHeld])}
+	if n := counts[actions.FDStillHeld]; n > 0 {
+		parts[0] += fmt.Sprintf(" (%d still held as a descriptor by their process)", n)
+	}
+	if n := counts[actions.Changed]; n > 0 {
+		parts = append(parts, fmt.Sprintf("changed %d (closed by itself)", n))
+	}
+	failed := r.Summary.Failed
+	parts = append(parts, fmt.Sprintf("failed %d", failed))
+	fmt.Fprintln(a.stdout, strings.Join(parts, ", "))
+	for _, text := range slices.Sorted(maps.Keys(errorTexts(r))) {
+		fmt.Fprintln(a.stdout, "  "+text)
+	}
+}
+
+func errorTexts(r *engine.Report) map[string]bool {
+	texts := map[string]bool{}
+	for _, f := range r.Findings {
+		if last := f.Last(); last.Error != "" {
+			texts[fmt.Sprintf("%s: %s", last.Result, last.Error)] = true
+		} else if last.Result == actions.Refused {
+			texts[fmt.Sprintf("%s: %s", last.Result, last.Detail)] = true
+		}
+	}
+	return texts
+}
+
+func (a *app) killJSON(r *engine.Report) error {
+	if a.flags.output == "table" {
+		return nil
+	}
+	return a.reportJSON(r)
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sockwarden/collectors"
+	"sockwarden/engine"
+	"sockwarden/rules"
+)
+
+// listFlags choose how sockets are listed.
+type listFlags struct {
+	sel     selectors
+	by      string
+	columns string
+	sort    string
+	top     int
+}
+
+func (a *app) listCommand() *cobra.Command {
+	var l listFlags
+	cmd := &cobra.Command{
+		Use:   "list [EXPR] [flags]",
+		Short: "List sockets, like ss, filtered by an expression and selectors",
+		Long: `Lists the sockets that match EXPR and all selectors: every state of TCP and UDP,
+listeners included, unless something is selected. EXPR is a condition as in a
+rules file ("sockwarden rules fields" lists what it can read). It never acts.
+
+Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
+		Example: `  sudo sockwarden list -s established -p rustdesk
+  sudo sockwarden list 'state == "CLOSE_WAIT" && age > "5m"' --sort -age
+  sudo sockwarden list -p 21118 --by state,process
+  sockwarden list --columns state,port,remote_addr,recv_queue -o jsonl
+  sockwarden list 'remote_addr in ["203.0.113.0/24"]' --top 20 --sort -send_queue`,
+		Args: oneExpr,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.list(cmd, args, &l) },
+	}
+	l.sel.register(a, cmd)
+	f := cmd.Flags()
+	f.StringVar(&l.by, "by", "", "group by these `FIELDS` and count")
+	f.StringVar(&l.columns, "columns", "", "show these `FIELDS`")
+	f.StringVar(&l.sort, "sort", "", "sort by this `FIELD`, descending with a minus before it")
+	f.IntVar(&l.top, "top", 0, "only the first `N`")
+	complete(cmd, "by", completeFields)
+	complete(cmd, "columns", completeFields)
+	complete(cmd, "sort", completeFields)
+	a.netnsFlag(cmd)
+	a.outputFlag(cmd)
+	a.stateFlag(cmd)
+	return cmd
+}
+
+func (a *app) list(cmd *cobra.Command, args []string, l *listFlags) error {
+	if l.by != "" && l.columns != "" {
+		return usagef("--by and --columns exclude each other")
+	}
+	if l.top < 0 {
+		return usagef("--top: %d is negative", l.top)
+	}
+	by, err := parseFields("--by", l.by)
+	if err != nil {
+		return err
+	}
+	columns, err := parseFields("--columns", l.columns)
+	if err != nil {
+		return err
+	}
+	sortField, descending := strings.CutPrefix(l.sort, "-")
+	sortBy, err := parseFields("--sort", sortField)
+	if err != nil {
+		return err
+	}
+	if len(sortBy) > 1 {
+		return usagef("--sort takes one field")
+	}
+	reads := collectors.Fields(append(slices.Concat(by, columns, sortBy), collectors.FieldAge, collectors.FieldProcess)...)
+	if a.flags.output != "table" {
+		reads |= collectors.ListenerFields() | collectors.Fields(collectors.FieldInterface)
+	}
+	sockets, r, err := a.sockets(cmd, args, &l.sel, reads)
+	if err != nil {
+		return err
+	}
+	if len(sortBy) == 1 {
+		slices.SortStableFunc(sockets, func(x, y *engine.Candidate) int {
+			c := compareValues(value(x, sortBy[0]), value(y, sortBy[0]))
+			if descending {
+				c = -c
+			}
+			return c
+		})
+	}
+	total := len(sockets)
+	if l.top > 0 && len(by) == 0 {
+		sockets = sockets[:min(l.top, len(sockets))]
+	}
+	a.reportErrors(r)
+	switch {
+	case a.flags.output != "table":
+		return a.listJSON(sockets, by, columns, l.top)
+	case len(by) > 0:
+		return a.listBy(sockets, by, l.top)
+	}
+	return a.listTable(sockets, columns, total, r)
+}
+
+// sockets collects what an expression and selectors select.
+func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads collectors.FieldSet) ([]*engine.Candidate, *engine.Report, error) {
+	sets, err := a.setsFor(sel)
+	if err != nil {
+		return nil, nil, err
+	}
+	parts, err := sel.condition(sets)
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := join(args, parts, sets)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := rules.NewSelection(rules.Selection{Name: "list", Text: text, Sets: sets, Mode: rules.ModeObserve, NetNS: a.flags.netns, Reads: reads})
+	if err != nil {
+		return nil, nil, &exitError{code: exitUsage, err: err}
+	}
+	e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, ReadOnly: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer e.Close()
+	r, err := e.Look(cmd.Context(), p)
+	if err != nil {
+		return nil, nil, err //nolint:wrapcheck // says it all
+	}
+	sockets := make([]*engine.Candidate, len(r.Findings))
+	for i, f := range r.Findings {
+		sockets[i] = f.Candidate
+	}
+	slices.SortStableFunc(sockets, func(x, y *engine.Candidate) int {
+		return cmp.Or(cmp.Compare(x.Socket.Protocol, y.Socket.Protocol), cmp.Compare(x.Socket.State, y.Socket.State),
+			cmp.Compare(x.Socket.LocalPort, y.Socket.LocalPort), cmp.Compare(x.Socket.RemotePort, y.Socket.RemotePort))
+	})
+	return sockets, r, nil
+}
+
+// setsFor returns the sets that selectors can name: the built-in ones, and
+// those of the rules if a name is not among them.
+func (a *app) setsFor(sel *selectors) (map[string]*rules.Set, error) {
+	sets := rules.BuiltinSets()
+	for _, list := range sel.ports {
+		for name := range strings.SplitSeq(list, ",") {
+			if _, err := rules.ParsePorts(strings.TrimSpace(name), sets); err == nil {
+				continue
+			}
+			o, err := a.loadOptions(false)
+			if err != nil {
+				return nil, err
+			}
+			p, _, err := rules.Load(o)
+			if err != nil {
+				return sets, nil //nolint:nilerr // the selector's own error says more
+			}
+			return p.Sets, nil
+		}
+	}
+	return sets, nil
+}
+
+func parseFields(flag, list string) ([]collectors.Field, error) {
+	var fields []collectors.Field
+	if list == "" {
+		return nil, nil
+	}
+	for name := range strings.SplitSeq(list, ",") {
+		f, ok := collectors.FieldByName(strings.TrimSpace(name))
+		if !ok {
+			return nil, usagef("%s: unknown field %q%s", flag, name, rules.Suggest(name, fieldNames()))
+		}
+		fields = append(fields, f)
+	}
+	return fields, nil
+}
+
+func fieldNames() []string {
+	var names []string
+	for _, d := range collectors.AllFields() {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
+func value(c *engine.Candidate, f collectors.Field) any {
+	r := c.Record()
+	v, _ := collectors.Value(f, &r)
+	return v
+}
+
+// compareValues orders values of one field; unknown ones come first.
+func compareValues(a, b any) int {
+	switch x := a.(type) {
+	case nil:
+		if b == nil {
+			return 0
+		}
+		return -1
+	case float64:
+		if y, ok := b.(float64); ok {
+			return cmp.Compare(x, y)
+		}
+	case bool:
+		if y, ok := b.(bool); ok {
+			return strings.Compare(fmt.Sprint(x), fmt.Sprint(y))
+		}
+	default:
+		if b != nil {
+			return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+		}
+	}
+	return 1
+}
+
+func (a *app) listJSON(sockets []*engine.Candidate, by, columns []collectors.Field, top int) error {
+	rows := make([]map[string]any, 0, len(sockets))
+	if len(by) > 0 {
+		groups := groupBy(sockets, by)
+		if top > 0 {
+			groups = groups[:min(top, len(groups))]
+		}
+		for _, g := range groups {
+			row := map[string]any{"count": len(g.sockets)}
+			all := jsonOf(g.sockets[0])
+			for _, f := range by {
+				if v, ok := all[f.String()]; ok {
+					row[f.String()] = v
+				}
+			}
+			rows = append(rows, row)
+		}
+	} else {
+		for _, s := range sockets {
+			row := jsonOf(s)
+			if len(columns) > 0 {
+				for k := range row {
+					if !slices.ContainsFunc(columns, func(f collectors.Field) bool { return f.String() == k }) {
+						delete(row, k)
+					}
+				}
+			}
+			rows = append(rows, row)
+		}
+	}
+	enc := json.NewEncoder(a.stdout)
+	if a.flags.output == "json" {
+		enc.SetIndent("", "  ")
+		return quietPipe(enc.Encode(rows))
+	}
+	for _, row := range rows {
+		if err := enc.Encode(row); err != nil {
+			return quietPipe(err)
+		}
+	}
+	return nil
+}
+
+func jsonOf(c *engine.Candidate) map[string]any {
+	r := c.Record()
+	return collectors.Map(&r)
+}
+
+// reportErrors logs what kept a listing from being complete.
+func (a *app) reportErrors(r *engine.Report) {
+	for _, err := range r.Errors {
+		a.log.Warn("incomplete", "error", err)
+	}
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// selectors are the flags with which list and kill select sockets. They become
+// a condition, joined with the expression by and.
+type selectors struct {
+	ports, states, processes, peers, protos []string
+	pids                                    []string
+}
+
+func (s *selectors) register(a *app, cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVarP(&s.ports, "port", "p", nil, "local `PORT`, range (21115-21119) or set of ports; repeatable")
+	f.StringArrayVarP(&s.states, "state", "s", nil, "`STATE` or group of ss; all is every state but LISTEN; repeatable")
+	f.StringArrayVar(&s.processes, "process", nil, "`NAME` of the process; repeatable")
+	f.StringArrayVar(&s.pids, "pid", nil, "process `ID`; repeatable")
+	f.StringArrayVar(&s.peers, "peer", nil, "peer's `ADDRESS` or CIDR; repeatable")
+	f.StringArrayVar(&s.protos, "proto", nil, "protocol `NAME`: tcp or udp; repeatable")
+	complete(cmd, "port", a.completeSets)
+	complete(cmd, "state", completeStates)
+	complete(cmd, "proto", fixed("tcp", "udp"))
+}
+
+// given reports whether any selector is there.
+func (s *selectors) given() bool {
+	return len(s.ports)+len(s.states)+len(s.processes)+len(s.peers)+len(s.protos)+len(s.pids) > 0
+}
+
+// condition turns the selectors into parts of a condition.
+func (s *selectors) condition(sets map[string]*rules.Set) ([]string, error) {
+	for flag, values := range map[string][]string{"--port": s.ports, "--state": s.states, "--process": s.processes, "--pid": s.pids, "--peer": s.peers, "--proto": s.protos} {
+		if slices.ContainsFunc(values, func(v string) bool { return strings.TrimSpace(v) == "" }) {
+			return nil, usagef("%s: empty value; refusing to select everything", flag)
+		}
+	}
+	var parts []string
+	add := func(part string, err error) error {
+		if err == nil && part != "" {
+			parts = append(parts, part)
+		}
+		return err
+	}
+	for _, err := range []error{
+		add(s.portPart(sets)), add(s.statePart()), add(anyOf("process", quoted(s.processes)), nil),
+		add(s.pidPart()), add(s.peerPart()), add(s.protoPart()),
+	} {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return parts, nil
+}
+
+func anyOf(field string, values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s in [%s]", field, strings.Join(values, ", "))
+}
+
+func quoted(values []string) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = strconv.Quote(v)
+	}
+	return out
+}
+
+func (s *selectors) portPart(sets map[string]*rules.Set) (string, error) {
+	var parts []string
+	for _, list := range s.ports {
+		for text := range strings.SplitSeq(list, ",") {
+			set, err := rules.ParsePorts(strings.TrimSpace(text), sets)
+			if err != nil {
+				return "", usagef("--port: %v", err)
+			}
+			parts = append(parts, "port in "+set.String())
+		}
+	}
+	return either(parts), nil
+}
+
+func either(parts []string) string {
+	if len(parts) == 0 {
+		return ""
+	}
+	return "(" + strings.Join(parts, " or ") + ")"
+}
+
+func (s *selectors) statePart() (string, error) {
+	var mask collectors.StateMask
+	for _, list := range s.states {
+		for name := range strings.SplitSeq(list, ",") {
+			m, ok := collectors.ParseStates(name)
+			if !ok {
+				known := append(collectors.StateNames(), "all", "connected", "synchronized", "bucket", "big")
+				return "", usagef("--state: unknown state %q%s; there are %s", name, rules.Suggest(name, known), strings.Join(known, ", "))
+			}
+			mask |= m
+		}
+	}
+	var names []string
+	for _, n := range collectors.StateNames() {
+		if st, _ := collectors.ParseState(n); mask.Has(st) {
+			names = append(names, strconv.Quote(n))
+		}
+	}
+	return anyOf("state", names), nil
+}
+
+func (s *selectors) pidPart() (string, error) {
+	for _, p := range s.pids {
+		if n, err := strconv.Atoi(p); err != nil || n < 1 {
+			return "", usagef("--pid: %q is no process id", p)
+		}
+	}
+	return anyOf("pid", s.pids), nil
+}
+
+func (s *selectors) peerPart() (string, error) {
+	for _, p := range s.peers {
+		_, err1 := netip.ParseAddr(p)
+		_, err2 := netip.ParsePrefix(p)
+		if err1 != nil && err2 != nil {
+			return "", usagef("--peer: %q is no address or CIDR prefix", p)
+		}
+	}
+	return anyOf("remote_addr", quoted(s.peers)), nil
+}
+
+func (s *selectors) protoPart() (string, error) {
+	for _, p := range s.protos {
+		if p != "tcp" && p != "udp" {
+			return "", usagef("--proto: %q is neither tcp nor udp", p)
+		}
+	}
+	return anyOf("protocol", quoted(s.protos)), nil
+}
+
+// join makes one condition of the expression and the selectors. The expression
+// is checked alone, so that its errors have its own places.
+func join(expr []string, parts []string, sets map[string]*rules.Set) (string, error) {
+	if len(expr) > 0 {
+		if strings.TrimSpace(expr[0]) == "" {
+			return "", usagef("empty expression; refusing to select everything")
+		}
+		if err := rules.CheckExpr(expr[0], sets); err != nil {
+			return "", &exitError{code: exitUsage, err: err}
+		}
+		parts = append(parts, "("+expr[0]+"\n)")
+	}
+	if len(parts) == 0 {
+		return "true", nil
+	}
+	return strings.Join(parts, " and "), nil
+}

@@ -1,0 +1,43 @@
+package rules
+import ("testing";"fmt";"strings";"os";"path/filepath")
+func TestScratch(t *testing.T) {
+	try := func(name, text string, vars ...Override) {
+		dir := t.TempDir(); p := filepath.Join(dir, "rules.yaml"); os.WriteFile(p, []byte(text), 0o644)
+		pr, _, err := Load(Options{Paths: []string{p}, Catalog: testCatalog(), Vars: vars})
+		fmt.Printf("== %s\n", name)
+		if err != nil { fmt.Println(strings.ReplaceAll(err.Error(), dir+"/", "")) ; return}
+		fmt.Println("ok", len(pr.Rules), pr.Vars, pr.Query, pr.Warnings)
+	}
+	rl := "rules:\n  - {name: r, then: [destroy], when: %s}\n"
+	try("lint or", "version: 1\n"+fmt.Sprintf(rl, `state == "TIME_WAIT" and (age > 120 or port == 80)`))
+	try("lint not", "version: 1\n"+fmt.Sprintf(rl, `state == "TIME_WAIT" and not (age > 120)`))
+	try("lint macro", "version: 1\nmacros: {m: '        age > 120'}\n"+fmt.Sprintf(rl, `state == "TIME_WAIT" and m`))
+	try("macro", "version: 1\nmacros: {a: b and owned, b: nonsense == 1}\n"+fmt.Sprintf(rl, `a`))
+	try("bool", "version: 1\nvars: {a: True, b: TRUE, c: yes, d: on, e: null, f: ~, g: 0x50, h: 0o14, i: 1_000, j: .inf, k: 010, l: 1e3, m: 2024-01-01, n: '5', o: -5, p: 5m}\n")
+	try("bom", "\ufeff{version: 1, rulez: 1}\n")
+	try("bom2", "\ufeffversion: 1\nrulez: 1\n")
+	try("esc", "version: 1\n"+fmt.Sprintf(rl, `"port\t== 80\n and \x70rot == nonsense"`))
+	try("u2028", "version: 1 # \u2028 x\n"+fmt.Sprintf(rl, `nonsense`))
+	try("cr", "version: 1\rrulez: 1\rvars: 5\r")
+	try("udp", "version: 1\nvars: {allow: true}\n"+fmt.Sprintf(rl, `allow or protocol == "tcp"`))
+	try("dur", "version: 1\nrules:\n  - {name: r, then: [destroy], when: owned, for: 9223372036.854775807}\n  - {name: s, then: [destroy], when: owned, for: 65535d2562047h}\n")
+	try("tag", "version: 1\nrules:\n  - {name: r, then: [destroy], when: !(state == \"X\") }\n  - name: x\n    then: [destroy]\n    when: !foo 'x'\n  - name: y\n    when: !!str owned\n    then: [destroy]\n  - name: z\n    when: ! 'owned'\n    then: [destroy]\n  - name: q\n    when: !(state == \"X\") \n    then: [destroy]")
+	try("alias", "version: 1\nvars: &v {a: 1}\nmacros: {m: *v}\nrules:\n  - &r {name: r, when: owned, then: [destroy]}\n  - <<: *r\n    name: x\n  - *r\n")
+	try("bomb", "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n")
+	try("2doc", "version: 1\n---\nversion: 1\n")
+	try("2docb", "---\nversion: 1\n---\nversion: 1\n...\n")
+	try("enddoc", "version: 1\n...\n")
+	try("3doc", "---\nversion: 1\n---\nx: 1\n---\ny: 1\n")
+	try("empty", ""); try("comment", "# hi\n"); try("ws", "  \n\n"); try("null", "null\n"); try("dash", "---\n"); try("scalar", "hello"); try("list", "[1]")
+	try("parens", strings.Repeat("(", 1000000)); try("deep", "a: "+strings.Repeat("[", 100000)); try("deep2", strings.Repeat("[", 1000000)); try("deepmap", strings.Repeat("{a: ", 20000))
+	try("nul", "version: 1\x00\n"); try("ctrl", "version: \x01\n"); try("tab", "version: 1\nrules:\n\t- name: x\n"); try("colon", "version: 1\nrules:\n  - name: x\n    when: a: b\n"); try("unclosed", "version: 1\nrules: [\n")
+	try("dup", "version: 1\nversion: 1\nvars: {a: 1, a: 2}\n")
+	try("then", "version: 1\nrules:\n  - {name: a, when: nonsense, then: [destroy]}\n  - {name: b, when: owned, then: []}\n  - {name: c, whne: x}\n")
+	try("varset", "version: 1\nvars: {a: 1, b: 2, c: 3, rustdesk: 5}\nsets: {a: [1], b: [2], c: [3]}\nmacros: {a: owned}\n")
+	try("comment", "version: 1\nrules:\n  - name: a\n    then: [destroy]\n    when: state == \"CLOSE_WAIT\" // leaks\n      and port == 80\n")
+	try("ports", "version: 1\nvars: {p: {value: [22], type: ports}}\n"+fmt.Sprintf(rl, `port in p`), Override{"p","abc",false})
+	try("ports2", "version: 1\nvars: {p: {value: [22], type: ports}}\n"+fmt.Sprintf(rl, `port in p`), Override{"p","70000",false})
+	try("merge", "version: 1\nrules:\n  - {<<: {name: x}, when: owned, then: [destroy]}\n")
+	try("nullkeys", "version: 1\nrules:\n  - {name: x, when: , then: [destroy]}\n  - {name: y, when: owned, unless: , then: }\n  - \n")
+	try("many", "version: 2\nnetns: {a: 1}\ndefaults: {limits: {per_cycle: 0, cooldown: x}, breaker: {count: 1.5, share: 300%}}\nprotect: [{nam: x}, {when: owned}, {name: x}]\n")
+}
