@@ -27,6 +27,7 @@ type ladder struct {
 	process  *collectors.Owner // nil for actions on sockets
 	effect   actions.Effect
 	deadline time.Time // of the rung's wait
+	signals  bool      // an earlier rung was for the process: its cool-down is this ladder's own
 	done     bool
 }
 
@@ -129,6 +130,7 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 		return
 	}
 	l.effect = effect
+	l.signals = l.signals || l.process != nil
 	if !e.opts.Live {
 		l.finish(actions.Outcome{Result: actions.Would}, effect.String())
 		return
@@ -287,7 +289,7 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	if why := e.guard(f.Candidate, rung); why != "" {
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
-	if plugin.OnProcess && l.rung > 0 && l.rule.Then[l.rung-1].Action != rung.Action {
+	if plugin.OnProcess && !l.signals {
 		if left := e.memory.coolingDown(processKey(l.process), l.rule.Limits.Cooldown, monotonic()); left > 0 {
 			return false, nil
 		}

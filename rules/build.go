@@ -46,13 +46,6 @@ func (l *loader) compileAll() *Program {
 		p.Breaker = tighter(p.Breaker, f.breaker, i == 0)
 		p.Files = append(p.Files, FileInfo{Path: f.src.name, Rules: len(f.rules)})
 	}
-	for _, r := range p.Rules {
-		for _, n := range r.netns {
-			if !slices.Contains(p.NetNS, n) {
-				p.NetNS = append(p.NetNS, n)
-			}
-		}
-	}
 	return p
 }
 
@@ -82,18 +75,37 @@ func (f *rulesFile) scope() *scope {
 	for name, n := range f.macros {
 		sc.macros[name] = n.Value
 	}
+	seen := map[string]bool{}
 	for _, name := range sortedKeys(f.macros) {
-		c := &compiler{sc: sc, uses: map[string]string{}, macros: []string{name}}
-		node, ok := c.parse(f.macros[name].Value)
-		if ok {
-			c.compile(node)
-		}
-		if len(c.errs) > 0 {
-			f.exprProblems(f.macros[name], c.errs)
-			sc.broken[name] = true
-		}
+		f.checkMacro(name, sc, seen)
 	}
 	return sc
+}
+
+// checkMacro reports what is wrong with a macro, after those that it uses: what
+// is wrong in them is reported there alone.
+func (f *rulesFile) checkMacro(name string, sc *scope, seen map[string]bool) {
+	if seen[name] {
+		return
+	}
+	seen[name] = true
+	if f.refused[f.macros[name]] {
+		sc.broken[name] = true
+		return
+	}
+	c := &compiler{sc: sc, uses: map[string]string{}, macros: []string{name}}
+	if node, ok := c.parse(f.macros[name].Value); ok {
+		for _, used := range namesIn(node) {
+			if _, isMacro := f.macros[used]; isMacro {
+				f.checkMacro(used, sc, seen)
+			}
+		}
+		c.compile(node)
+	}
+	if len(c.errs) > 0 {
+		f.exprProblems(f.macros[name], c.errs)
+		sc.broken[name] = true
+	}
 }
 
 // cond compiles the condition of a scalar; nil if it has problems.

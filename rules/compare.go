@@ -14,6 +14,7 @@ var mirrored = map[string]string{"==": "==", "!=": "!=", "<": ">", "<=": ">=", "
 // compare compiles ==, !=, <, <=, > and >=. A constant comes to the right, so
 // that "60 < age" is "age > 60".
 func (c *compiler) compare(op string, l, r operand, from, to int) (operand, bool) {
+	written := op
 	if l.constant && !r.constant {
 		l, r, op = r, l, mirrored[op]
 	}
@@ -30,7 +31,7 @@ func (c *compiler) compare(op string, l, r operand, from, to int) (operand, bool
 	case l.kind.numeric():
 		return c.compareNumbers(op, l, r, out)
 	case !equality:
-		c.errorf(from, "%s compares numbers; %s compares with == and !=", op, l.kind)
+		c.errorf(from, "%s compares numbers; %s compares with == and !=", written, l.kind)
 		return operand{}, false
 	case l.kind == kString && r.kind == kString:
 		return c.compareStrings(op, l, r, out)
@@ -103,7 +104,7 @@ func (c *compiler) compareAge(op string, l, r operand, out operand) (operand, bo
 		return operand{}, false
 	}
 	if r.constant && (op == ">" || op == ">=") {
-		c.ages = append(c.ages, ageBound{r.numVal, l.from})
+		out.ages = []ageBound{{r.numVal, l.from}}
 	}
 	limit := r.num
 	// Each decides by the proven bounds: true, false, or not known.

@@ -11,6 +11,7 @@ import (
 	"github.com/expr-lang/expr/conf"
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/parser/lexer"
 
 	"sockwarden/collectors"
 )
@@ -67,7 +68,7 @@ type Cond struct {
 	// uses lists what the text refers to, with the values, so that a change of
 	// a variable counts as a change of the rule.
 	uses map[string]string
-	// agesOver lists the constants that age must exceed.
+	// agesOver lists the constants that age must exceed for it to hold.
 	agesOver []ageBound
 	// readsResult says that it asks for the outcome of the rung before.
 	readsResult bool
@@ -89,7 +90,6 @@ type compiler struct {
 	sc     *scope
 	errs   []exprError
 	uses   map[string]string
-	ages   []ageBound
 	nodes  int
 	macros []string // that are being expanded
 	at     *[2]int  // place of the outermost macro, for everything within it
@@ -110,7 +110,7 @@ func compileCond(text string, sc *scope) (*Cond, []exprError) {
 	if len(c.errs) > 0 || !ok {
 		return nil, c.errs
 	}
-	return &Cond{Text: text, Reads: o.reads, eval: o.tri, may: o.may, uses: c.uses, agesOver: c.ages,
+	return &Cond{Text: text, Reads: o.reads, eval: o.tri, may: o.may, uses: c.uses, agesOver: o.ages,
 		readsResult: c.result, constant: o.constant}, nil
 }
 
@@ -136,24 +136,61 @@ func (c *compiler) parse(text string) (ast.Node, bool) {
 	if err != nil {
 		var fe *file.Error
 		if errors.As(err, &fe) {
-			c.errorf(fe.From, "%s", syntaxHint(fe.Message, text, fe.From))
+			c.errorf(fe.From, "%s", syntaxHint(fe.Message))
 		} else {
 			c.errorf(0, "%v", err)
 		}
 		return nil, false
 	}
+	if at := lineComment(text); at >= 0 {
+		c.errorf(at, "// is not available, it would hide what YAML joins to the line: write /* ... */")
+		return nil, false
+	}
 	return tree.Node, true
 }
 
+// lineComment returns the place of a comment that goes to the end of the line,
+// -1 if there is none. The text is one that the parser took.
+func lineComment(text string) int {
+	if !strings.Contains(text, "//") {
+		return -1
+	}
+	runes, end := []rune(text), 0
+	tokens, _ := lexer.Lex(file.NewSource(text))
+	for _, t := range tokens {
+		next := t.From
+		if t.Is(lexer.EOF) {
+			next = len(runes)
+		}
+		between := string(runes[min(end, next):next])
+		end = t.To
+		for {
+			before, rest, open := strings.Cut(between, "/*")
+			if i := strings.Index(before, "//"); i >= 0 {
+				return next - len([]rune(between[i:]))
+			}
+			if !open {
+				break
+			}
+			_, between, _ = strings.Cut(rest, "*/")
+		}
+	}
+	return -1
+}
+
+const noCoalesce = "?? is not available: ask known(field), or give lookup() a default"
+
 // syntaxHint adds to an error of the parser what to write instead.
-func syntaxHint(message, text string, from int) string {
+func syntaxHint(message string) string {
 	switch {
 	case strings.HasPrefix(message, "bad number syntax"):
 		return message + `: write a duration in quotes, such as age > "5m"`
 	case strings.Contains(message, `Operator("=")`):
 		return message + `: write == to compare`
-	case strings.Contains(message, "unclosed"), strings.Contains(message, "unexpected token EOF") && from >= len([]rune(text)):
+	case strings.Contains(message, "unclosed"), strings.Contains(message, "unexpected token EOF"):
 		return message + ": the expression ends too early"
+	case strings.Contains(message, "(??)"):
+		return noCoalesce
 	}
 	return message
 }
@@ -176,8 +213,26 @@ func span(n ast.Node) (from, to int) {
 		for _, a := range n.Arguments {
 			widen(a)
 		}
+	case *ast.ConditionalNode:
+		widen(n.Cond)
 	}
 	return from, to
+}
+
+// namesIn returns the names that a parsed expression uses.
+func namesIn(n ast.Node) []string {
+	var found names
+	ast.Walk(&n, &found)
+	return found
+}
+
+type names []string
+
+// Visit keeps the names of the nodes that are one.
+func (found *names) Visit(n *ast.Node) {
+	if id, ok := (*n).(*ast.IdentifierNode); ok {
+		*found = append(*found, id.Value)
+	}
 }
 
 func (c *compiler) compile(n ast.Node) (operand, bool) {
@@ -311,6 +366,9 @@ func (c *compiler) expand(name, text string, from, to int) (operand, bool) {
 	c.macros = c.macros[:len(c.macros)-1]
 	c.at = outer
 	o.from, o.to = from, to
+	for i := range o.ages {
+		o.ages[i].from = from
+	}
 	return o, ok
 }
 
@@ -326,14 +384,20 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 			return operand{}, false
 		}
 		if o.constant {
-			return boolConstant(!o.boolVal, from, to), true
+			folded := boolConstant(!o.boolVal, from, to)
+			folded.reads = o.reads
+			return folded, true
 		}
 		inner := o.tri
 		return operand{kind: kBool, from: from, to: to, reads: o.reads, may: o.may.not(),
 			tri: func(r *collectors.Record) Tri { return inner(r).not() }}, true
 	case "-", "+":
-		if !o.constant || !o.kind.numeric() {
-			c.errorf(from, "sign before %s: write 0 - ...", o.kind)
+		switch {
+		case o.kind == kAge:
+			c.errorf(o.from, noAgeArithmetic)
+			return operand{}, false
+		case !o.constant || !o.kind.numeric():
+			c.errorf(from, "a sign stands before a number, this is %s: write 0 %s ...", describe(o), n.Operator)
 			return operand{}, false
 		}
 		if n.Operator == "-" {
@@ -370,12 +434,14 @@ func (c *compiler) binary(n *ast.BinaryNode, from, to int) (operand, bool) {
 	case "/", "%", "**", "^":
 		c.errorf(n.Location().From, "%s is not available, it can fail at run time: multiply the other side instead", op)
 	case "??":
-		c.errorf(n.Location().From, "?? is not available: ask known(field), or give lookup() a default")
+		c.errorf(n.Location().From, noCoalesce)
 	default:
 		c.errorf(n.Location().From, "operator %s is not available", op)
 	}
 	return operand{}, false
 }
+
+var protocolField = collectors.Fields(collectors.FieldProtocol)
 
 func (c *compiler) logic(op string, l, r operand, from, to int) (operand, bool) {
 	for _, o := range []operand{l, r} {
@@ -389,25 +455,31 @@ func (c *compiler) logic(op string, l, r operand, from, to int) (operand, bool) 
 		l, r = r, l
 	}
 	if l.constant {
+		// Only what was asked of the protocol stays asked: a rule that mentions
+		// it is not about TCP alone, whatever a variable decides.
+		asked := (l.reads | r.reads) & protocolField
 		if l.boolVal != and {
-			return boolConstant(l.boolVal, from, to), true // decides alone
+			r = boolConstant(l.boolVal, from, to) // decides alone
 		}
-		r.from, r.to = from, to
+		r.from, r.to, r.field, r.reads = from, to, nil, r.reads|asked
 		return r, true
 	}
 	out := operand{kind: kBool, from: from, to: to, reads: l.reads | r.reads}
 	if and {
 		out.tri, out.may = andTri(l.tri, r.tri), l.may.and(r.may)
+		out.ages = slices.Concat(l.ages, r.ages)
 	} else {
 		out.tri, out.may = orTri(l.tri, r.tri), l.may.or(r.may)
 	}
 	return out, true
 }
 
+const noAgeArithmetic = "age is an interval and cannot be calculated with: compare it alone, age > 60"
+
 func (c *compiler) arithmetic(op string, l, r operand, from, to int) (operand, bool) {
 	for _, o := range []*operand{&l, &r} {
 		if o.kind == kAge {
-			c.errorf(o.from, "age is an interval and cannot be calculated with: compare it alone, age > 60")
+			c.errorf(o.from, noAgeArithmetic)
 			return operand{}, false
 		}
 		if !o.kind.numeric() {

@@ -13,7 +13,7 @@ import (
 func ParseDuration(text string) (time.Duration, error) {
 	t := strings.TrimSpace(text)
 	if n, err := strconv.ParseFloat(t, 64); err == nil {
-		if n < 0 || n > math.MaxInt64/1e9 || math.IsNaN(n) {
+		if n < 0 || n >= math.MaxInt64/1e9 || math.IsNaN(n) {
 			return 0, fmt.Errorf("%q is out of range for a time", text)
 		}
 		return time.Duration(n * float64(time.Second)), nil
@@ -30,7 +30,7 @@ func ParseDuration(text string) (time.Duration, error) {
 		}
 	}
 	d, err := time.ParseDuration(t)
-	if err != nil || d < 0 {
+	if err != nil || d < 0 || days+d < 0 {
 		return 0, badDuration(text)
 	}
 	return days + d, nil

@@ -13,6 +13,7 @@ type rulesFile struct {
 	dir     string // for relative names of sets' files
 	netns   []string
 	vars    map[string]*Var
+	varsAt  map[string]*yaml.Node
 	sets    map[string]*Set
 	macros  map[string]*yaml.Node
 	limits  Limits
@@ -61,7 +62,8 @@ var (
 // parseFile reads the structure of a file. What is wrong goes to the problems;
 // the rest is there nevertheless, so that everything is reported at once.
 func (f *rulesFile) parse(catalog Catalog) {
-	f.vars, f.sets, f.macros = map[string]*Var{}, BuiltinSets(), map[string]*yaml.Node{}
+	f.vars, f.varsAt = map[string]*Var{}, map[string]*yaml.Node{}
+	f.sets, f.macros = BuiltinSets(), map[string]*yaml.Node{}
 	f.limits, f.breaker = defaultLimits, defaultBreaker
 	root, ok := f.parseYAML()
 	if !ok {
@@ -163,6 +165,7 @@ func (f *rulesFile) parseProtect(n *yaml.Node) {
 
 func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 	r := rawRule{at: n, nameAt: n, mode: ModeEnforce, limits: f.limits}
+	before := len(*f.problems)
 	f.fields(n, "a rule", map[string]func(*yaml.Node){
 		"name":        func(n *yaml.Node) { r.name, _ = f.text(n, "name"); r.nameAt = n },
 		"description": func(n *yaml.Node) { r.description, _ = f.text(n, "description") },
@@ -196,7 +199,7 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 	if !r.hasThen && r.mode == ModeEnforce {
 		f.errorf(n, "rule %q needs an action: then: [destroy], or mode: observe", r.name)
 	}
-	if r.hasThen && len(r.then) == 0 && r.mode == ModeEnforce && len(*f.problems) == 0 {
+	if r.hasThen && len(r.then) == 0 && r.mode == ModeEnforce && len(*f.problems) == before {
 		f.errorf(n, "rule %q has no action: then: [destroy], or mode: observe", r.name)
 	}
 	f.rules = append(f.rules, r)

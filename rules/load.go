@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 // Builtin is the name by which the embedded rules are loaded.
@@ -126,34 +128,47 @@ func (l *loader) defaultPaths() []string {
 	}
 	sub := filepath.Join(dir, "rules.d")
 	l.watched = append(l.watched, sub)
+	listed := true
 	if info, err := os.Stat(sub); err == nil && info.IsDir() {
-		paths = append(paths, yamlFiles(sub)...)
+		var files []string
+		files, listed = l.yamlFiles(sub)
+		paths = append(paths, files...)
 	}
-	if len(paths) == 0 {
+	if len(paths) == 0 && listed {
 		l.fail(dir, "the directory exists but has no rules.yaml and no rules.d/*.yaml; add rules, or name the built-in ones: --rules builtin")
 	}
 	return paths
 }
 
-func yamlFiles(dir string) []string {
-	var files []string
-	for _, pattern := range []string{"*.yaml", "*.yml"} {
-		found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
-		files = append(files, found...)
+// yamlFiles lists the rules files of a directory in lexical order.
+func (l *loader) yamlFiles(dir string) (files []string, ok bool) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		l.fail(dir, "%v", unreadable(err))
+		return nil, false
 	}
-	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasPrefix(filepath.Base(f), ".") })
-	slices.Sort(files)
-	return files
+	for _, e := range entries {
+		name := e.Name()
+		if ext := filepath.Ext(name); (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(name, ".") {
+			files = append(files, filepath.Join(dir, name))
+		}
+	}
+	return files, true
 }
 
-func escapeGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+// unreadable drops the path from the error of a system call.
+func unreadable(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return fmt.Errorf("cannot be read: %w", err)
 }
 
 func (l *loader) readDir(dir string, mustHave bool) {
 	l.watched = append(l.watched, dir)
-	files := yamlFiles(dir)
-	if len(files) == 0 && mustHave {
+	files, ok := l.yamlFiles(dir)
+	if len(files) == 0 && mustHave && ok {
 		l.fail(dir, "no rules in this directory: files must end in .yaml")
 	}
 	for _, f := range files {
@@ -173,13 +188,10 @@ func (l *loader) readFile(path string) {
 
 // read returns the text of a file, after it was found to be trustworthy.
 func (l *loader) read(path string) (string, error) {
-	f, err := os.Open(path)
+	// Without waiting: a pipe would keep it until somebody writes to it.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		var pe *fs.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return "", fmt.Errorf("cannot be read: %w", err)
+		return "", unreadable(err)
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
@@ -202,7 +214,7 @@ func (l *loader) read(path string) (string, error) {
 	case !utf8.Valid(b):
 		return "", errors.New("is not UTF-8 text")
 	}
-	return string(b), nil
+	return strings.TrimPrefix(string(b), "\ufeff"), nil
 }
 
 func (l *loader) add(path, text string) {

@@ -33,7 +33,9 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 	out := operand{kind: kBool, from: from, to: to, reads: l.reads, may: unbounded}
 	set := r.set
 	if set.kind() == kindEmpty {
-		return boolConstant(false, from, to), true
+		never := boolConstant(false, from, to)
+		never.reads = l.reads & protocolField
+		return never, true
 	}
 	wrong := func() (operand, bool) {
 		c.errorf(r.from, "%s is never in a list of %s", describe(l), set.kind())
@@ -306,8 +308,8 @@ func (c *compiler) lookup(n *ast.CallNode, from, to int) (operand, bool) {
 			def = numConstant(d.Seconds(), kSeconds, def.from, def.to)
 		}
 	}
-	for name, v := range m.table {
-		if v.IsNumber != def.kind.numeric() {
+	for _, name := range sortedKeys(m.table) {
+		if m.table[name].IsNumber != def.kind.numeric() {
 			c.errorf(m.from, "the value of %q in the map and the default of lookup() are of different types", name)
 			return operand{}, false
 		}

@@ -45,7 +45,8 @@ type operand struct {
 	tri  func(*collectors.Record) Tri
 
 	reads collectors.FieldSet
-	may   bounds // of conditions
+	may   bounds     // of conditions
+	ages  []ageBound // that a condition cannot hold below
 }
 
 // box is a set of sockets, by what every record shows.

@@ -32,13 +32,27 @@ func (p Problem) Detail() string {
 	if p.Line == 0 || p.Source == "" {
 		return p.String()
 	}
+	line, column := window(p.Source, p.Column)
 	pad := strings.Map(func(r rune) rune {
 		if r == '\t' {
 			return r
 		}
 		return ' '
-	}, firstRunes(p.Source, p.Column-1))
-	return fmt.Sprintf("%s\n%5d | %s\n      | %s^", p.String(), p.Line, p.Source, pad)
+	}, firstRunes(line, column-1))
+	return fmt.Sprintf("%s\n%5d | %s\n      | %s^", p.String(), p.Line, line, pad)
+}
+
+// maxSource bounds the part of a line that is shown, in runes.
+const maxSource = 200
+
+// window cuts what is far from the column out of a very long line.
+func window(line string, column int) (part string, at int) {
+	runes := []rune(line)
+	if len(runes) <= maxSource {
+		return line, column
+	}
+	from := max(0, min(column-maxSource/2, len(runes)-maxSource))
+	return string(runes[from : from+maxSource]), column - from
 }
 
 func firstRunes(s string, n int) string {

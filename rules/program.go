@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"sockwarden/collectors"
@@ -136,6 +137,11 @@ func (p *Program) seal() {
 	for i, r := range p.Rules {
 		if r.Mode == ModeDisabled {
 			continue
+		}
+		for _, n := range r.netns {
+			if !slices.Contains(p.NetNS, n) {
+				p.NetNS = append(p.NetNS, n)
+			}
 		}
 		r.may = r.When.may.yes
 		if !r.When.Reads.Has(collectors.FieldProtocol) {

@@ -42,18 +42,30 @@ func (r *reader) yamlError(err error) {
 	case strings.Contains(text, "no documents in stream"):
 		r.fileProblem("the file is empty: it needs at least \"version: 1\"")
 	case strings.Contains(text, "expected single document"):
-		line := 0
-		for i, l := range r.src.lines {
-			if strings.HasPrefix(l, "---") && i > 0 {
-				line = i + 1
-			}
-		}
-		*r.problems = append(*r.problems, r.src.problem(line, 1, "a rules file is one document: put the second one into a file of its own"))
+		*r.problems = append(*r.problems, r.src.problem(r.secondDocument(), 1, "a rules file is one document: put the second one into a file of its own"))
 	case errors.As(err, &le) && le.Mark.Line > 0:
 		*r.problems = append(*r.problems, r.src.problem(le.Mark.Line, le.Mark.Column, "YAML: "+le.Message))
+	case le != nil:
+		r.fileProblem("YAML: " + le.Message)
 	default:
 		r.fileProblem("YAML: " + strings.TrimPrefix(text, "yaml: "))
 	}
+}
+
+// secondDocument returns the line on which another document begins.
+func (r *reader) secondDocument() int {
+	content := false
+	for i, l := range r.src.lines {
+		switch {
+		case strings.HasPrefix(l, "---") && content:
+			return i + 1
+		case strings.HasPrefix(l, "---"), strings.HasPrefix(l, "..."):
+			content = true
+		case strings.TrimSpace(l) != "" && !strings.HasPrefix(l, "#") && !strings.HasPrefix(l, "%"):
+			content = true
+		}
+	}
+	return 0
 }
 
 func (r *reader) fileProblem(message string) {
@@ -138,14 +150,21 @@ func (r *reader) fields(n *yaml.Node, what string, set map[string]func(*yaml.Nod
 	}
 }
 
+// maxQuoted bounds what an error repeats of the text that it is about, in runes.
+const maxQuoted = 60
+
 func nodeKind(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:
 		return "a mapping"
 	case n.Kind == yaml.SequenceNode:
 		return "a list"
+	case n.Kind == yaml.AliasNode:
+		return "an alias"
 	case n.Tag == "!!null":
 		return "nothing"
+	case len(n.Value) > maxQuoted:
+		return strconv.Quote(firstRunes(n.Value, maxQuoted)) + "..."
 	}
 	return strconv.Quote(n.Value)
 }

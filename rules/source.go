@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -18,14 +19,24 @@ type source struct {
 
 func newSource(name, text string) *source {
 	s := &source{name: name, text: text, runes: []rune(text)}
-	s.lines = strings.Split(text, "\n")
-	at := 0
-	for i, l := range s.lines {
-		s.starts = append(s.starts, at)
-		at += len([]rune(l)) + 1
-		s.lines[i] = strings.TrimSuffix(l, "\r")
+	start := 0
+	for i, r := range s.runes {
+		if !strings.ContainsRune(lineEnds, r) || (r == '\r' && i+1 < len(s.runes) && s.runes[i+1] == '\n') {
+			continue
+		}
+		s.addLine(start, i)
+		start = i + 1
 	}
+	s.addLine(start, len(s.runes))
 	return s
+}
+
+// lineEnds are the runes at which the YAML scanner counts a line.
+const lineEnds = "\n\r\u0085\u2028\u2029"
+
+func (s *source) addLine(from, to int) {
+	s.starts = append(s.starts, from)
+	s.lines = append(s.lines, strings.TrimSuffix(string(s.runes[from:to]), "\r"))
 }
 
 func (s *source) problem(line, column int, message string) Problem {
@@ -39,12 +50,10 @@ func (s *source) problem(line, column int, message string) Problem {
 // locate returns the line and column of a rune of a scalar's value. The runes
 // that are no white space stand in the same order in the file and in the value,
 // whatever the style of the scalar; quotes, escapes and folding only add to
-// them. An escape that names its rune by number cannot be followed: then it is
-// the place of the scalar itself.
+// them. Where the two disagree it is the place of the scalar itself.
 func (s *source) locate(n *yaml.Node, offset int) (line, column int) {
-	line, column = n.Line, n.Column
 	if n.Line < 1 || n.Line > len(s.starts) {
-		return line, column
+		return n.Line, n.Column
 	}
 	at := s.starts[n.Line-1] + n.Column - 1
 	double, single := n.Style&yaml.DoubleQuotedStyle != 0, n.Style&yaml.SingleQuotedStyle != 0
@@ -61,30 +70,22 @@ func (s *source) locate(n *yaml.Node, offset int) (line, column int) {
 		for k < len(value) && k < offset && unicode.IsSpace(value[k]) {
 			k++
 		}
-		for at < len(s.runes) && unicode.IsSpace(s.runes[at]) {
-			at++
-		}
-		if double && at+1 < len(s.runes) && s.runes[at] == '\\' && s.runes[at+1] == '\n' {
-			at++ // an escaped line end
-			k--
-			continue
-		}
+		at = s.skipSpace(at, double)
 		if k >= offset || k >= len(value) {
 			break
 		}
-		if at >= len(s.runes) {
-			return line, column
+		width := 1
+		switch {
+		case at >= len(s.runes):
+			return n.Line, n.Column
+		case double && s.runes[at] == '\\':
+			_, width = s.escape(at)
+		case s.runes[at] != value[k]:
+			return n.Line, n.Column
+		case single && value[k] == '\'':
+			width = 2
 		}
-		if double && s.runes[at] == '\\' && at+1 < len(s.runes) && strings.ContainsRune(`"\/`, s.runes[at+1]) {
-			at++
-		}
-		if single && s.runes[at] == '\'' && value[k] == '\'' {
-			at++
-		}
-		if s.runes[at] != value[k] {
-			return line, column
-		}
-		at++
+		at += width
 	}
 	if offset >= len(value) {
 		for at > 0 && (at >= len(s.runes) || unicode.IsSpace(s.runes[at-1])) {
@@ -92,6 +93,40 @@ func (s *source) locate(n *yaml.Node, offset int) (line, column int) {
 		}
 	}
 	return s.position(at)
+}
+
+// skipSpace returns the next place that is no white space, nor, in double
+// quotes, an escape that stands for it.
+func (s *source) skipSpace(at int, double bool) int {
+	for at < len(s.runes) {
+		r, width := s.runes[at], 1
+		if double && r == '\\' {
+			r, width = s.escape(at)
+		}
+		if !unicode.IsSpace(r) {
+			return at
+		}
+		at += width
+	}
+	return at
+}
+
+// escape returns what the escape sequence stands for, as far as it is white
+// space or given by its number, and how many runes it takes.
+func (s *source) escape(at int) (r rune, width int) {
+	if at+1 >= len(s.runes) {
+		return 0, 1
+	}
+	c := s.runes[at+1]
+	digits := map[rune]int{'x': 2, 'u': 4, 'U': 8}[c]
+	if end := at + 2 + digits; digits > 0 && end <= len(s.runes) {
+		n, _ := strconv.ParseUint(string(s.runes[at+2:end]), 16, 32)
+		return rune(n), 2 + digits //nolint:gosec // YAML has checked it
+	}
+	if strings.ContainsRune(" \t\r\ntnvfrN_LP", c) {
+		return ' ', 2
+	}
+	return 0, 2
 }
 
 func (s *source) position(at int) (line, column int) {

@@ -24,7 +24,8 @@ func checkTrust(path string, f *os.File) error {
 	if err := trusted(path, &st, false); err != nil {
 		return err
 	}
-	// Both the directory of the name and that of what a link leads to.
+	// The directory of the name, those of all links on the way, and that of what
+	// they lead to.
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return fmt.Errorf("cannot be examined: %w", err)
@@ -33,8 +34,8 @@ func checkTrust(path string, f *os.File) error {
 	if err != nil {
 		return fmt.Errorf("cannot be examined: %w", err)
 	}
-	for _, p := range []string{abs, target} {
-		if err := trustedDirs(filepath.Dir(p)); err != nil {
+	for _, dir := range append(linkDirs(abs), filepath.Dir(abs), filepath.Dir(target)) {
+		if err := trustedDirs(dir); err != nil {
 			return err
 		}
 	}

@@ -50,7 +50,7 @@ func (f *rulesFile) checkNames() {
 	}
 	for name := range f.vars {
 		if _, ok := f.sets[name]; ok {
-			f.fileProblem(fmt.Sprintf("%q is both a variable and a set", name))
+			f.errorf(f.varsAt[name], "%q is already a set", name)
 		}
 	}
 }
@@ -74,7 +74,7 @@ func (f *rulesFile) parseVars(n *yaml.Node) {
 			continue
 		}
 		if v := f.parseVar(e.value); v != nil {
-			f.vars[e.key.Value] = v
+			f.vars[e.key.Value], f.varsAt[e.key.Value] = v, e.key
 		}
 	}
 }
@@ -151,7 +151,7 @@ func (f *rulesFile) parseValue(n *yaml.Node) *Var {
 		s, ok := scalarOf(n)
 		switch {
 		case n.Tag == "!!bool":
-			return &Var{Type: VarBool, Bool: n.Value == "true"}
+			return &Var{Type: VarBool, Bool: strings.EqualFold(n.Value, "true")}
 		case !ok:
 			f.errorf(n, "a variable needs a value")
 			return nil

@@ -158,6 +158,9 @@ func (v *Var) overrideList(o Override) (*Set, error) {
 		if e == "" {
 			continue
 		}
+		if _, _, k, err := parseElement(e); err == nil && !asNames && b.kind != "" && k != b.kind {
+			return nil, fmt.Errorf("%s is a list of %s, not %q", o.Name, b.kind, e)
+		}
 		if err := b.add(e, asNames); err != nil {
 			return nil, fmt.Errorf("%s: %w", o.Name, err)
 		}

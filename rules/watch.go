@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -49,20 +51,44 @@ func (w *Watcher) Errors() <-chan error { return w.fs.Errors }
 // that was removed and made again has lost its watch, and a missing one is
 // awaited in the nearest directory above it that exists.
 func (w *Watcher) Set(paths []string) error {
-	want := map[string]bool{}
+	want, err := dirsOf(paths)
+	// What was made or moved between the look and the watch would go unseen.
+	for range 10 {
+		if err == nil {
+			err = w.watch(want)
+		}
+		now, lookErr := dirsOf(paths)
+		if lookErr != nil || maps.Equal(now, want) {
+			break
+		}
+		want, err = now, nil
+	}
+	return err
+}
+
+// dirsOf returns the directories in which something can happen to the paths.
+func dirsOf(paths []string) (map[string]bool, error) {
+	dirs := map[string]bool{}
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)
 		if err != nil {
-			return fmt.Errorf("watch rules: %w", err)
+			return nil, fmt.Errorf("watch rules: %w", err)
 		}
-		want[existingDir(filepath.Dir(abs))] = true
+		dirs[existingDir(filepath.Dir(abs))] = true
+		for _, dir := range linkDirs(abs) {
+			dirs[dir] = true
+		}
 		if target, err := filepath.EvalSymlinks(abs); err == nil {
-			want[filepath.Dir(target)] = true
+			dirs[filepath.Dir(target)] = true
 			if info, err := os.Stat(target); err == nil && info.IsDir() {
-				want[target] = true
+				dirs[target] = true
 			}
 		}
 	}
+	return dirs, nil
+}
+
+func (w *Watcher) watch(want map[string]bool) error {
 	alive := map[string]bool{}
 	for _, dir := range w.fs.WatchList() {
 		alive[dir] = true
@@ -81,6 +107,33 @@ func (w *Watcher) Set(paths []string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// maxLinks bounds the symbolic links that are followed for one path, as the
+// kernel does (MAXSYMLINKS in include/linux/namei.h).
+const maxLinks = 40
+
+// linkDirs returns the directories that hold the symbolic links by which an
+// absolute path is reached: whoever changes one of them changes what the path is.
+func linkDirs(abs string) []string {
+	var dirs []string
+	done, todo := "/", strings.Split(abs, "/")
+	for len(todo) > 0 && len(dirs) < maxLinks {
+		name := todo[0]
+		todo = todo[1:]
+		next := filepath.Join(done, name)
+		target, err := os.Readlink(next)
+		if err != nil {
+			done = next
+			continue
+		}
+		dirs = append(dirs, done)
+		if filepath.IsAbs(target) {
+			done = "/"
+		}
+		todo = append(strings.Split(target, "/"), todo...)
+	}
+	return dirs
 }
 
 func existingDir(dir string) string {

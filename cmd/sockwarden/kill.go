@@ -75,8 +75,10 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 			return usagef("not a terminal: add -y to act or --dry-run to look")
 		}
 	}
-	e, err := a.engine(engine.Options{Live: !k.dry, NoBreaker: true, AllowUnknownOwner: k.allowUnkn,
-		OptIn: func(param string) string { return "--allow-" + param }})
+	e, err := a.engine(engine.Options{
+		Live: !k.dry, NoBreaker: true, AllowUnknownOwner: k.allowUnkn,
+		OptIn: func(param string) string { return "--allow-" + param },
+	})
 	if err != nil {
 		return err
 	}

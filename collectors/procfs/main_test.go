@@ -1,0 +1,201 @@
+package procfs
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/socklab"
+)
+
+func TestMain(m *testing.M) {
+	runChild()
+	socklab.Main(m)
+}
+
+func must(t testing.TB, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// inodeOf is the inode of an open descriptor of this process.
+func inodeOf(t testing.TB, fd int) uint32 {
+	t.Helper()
+	var st unix.Stat_t
+	must(t, "fstat", unix.Fstat(fd, &st))
+	return uint32(st.Ino) //nolint:gosec // of sockfs, which counts in 32 bits
+}
+
+// newSocket opens a socket until the end of the test.
+func newSocket(t testing.TB) (fd int, inode uint32) {
+	t.Helper()
+	socklab.Need(t)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	must(t, "socket", err)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd, inodeOf(t, fd)
+}
+
+// startOf is the start time of a process, read without the code under test.
+func startOf(t testing.TB, pid int) uint64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) //nolint:gosec // of a process
+	must(t, "stat", err)
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	start, err := strconv.ParseUint(f[19], 10, 64)
+	must(t, "start time", err)
+	return start
+}
+
+// cat starts cat(1), which ends with its standard input. It holds the sockets
+// as descriptors 3, 4, ... Unlike a holder of socklab it runs another program,
+// so that it is an ordinary process of its user. wait reaps it; a test that
+// does not call it leaves that to the cleanup.
+func cat(t testing.TB, attr *syscall.SysProcAttr, sockets ...int) (pid int, wait func()) {
+	t.Helper()
+	socklab.Need(t)
+	path, err := exec.LookPath("cat")
+	must(t, "cat", err)
+	r, w, err := os.Pipe()
+	must(t, "pipe", err)
+	defer r.Close() //nolint:errcheck // nothing was written
+	files := []uintptr{r.Fd(), 2, 2}
+	for _, fd := range sockets {
+		files = append(files, uintptr(fd)) //nolint:gosec // a descriptor
+	}
+	pid, err = syscall.ForkExec(path, []string{"cat"}, &syscall.ProcAttr{Files: files, Sys: attr})
+	if err != nil {
+		_ = w.Close()
+		t.Fatalf("start cat: %v", err)
+	}
+	reaped := false
+	wait = func() {
+		if reaped {
+			return
+		}
+		reaped = true
+		_ = w.Close()
+		for {
+			if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR { //nolint:errorlint // a bare errno
+				return
+			}
+		}
+	}
+	t.Cleanup(wait)
+	// The descriptors of this process are there until the exec.
+	socklab.WaitFor(t, "the exec of cat", func() bool {
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) //nolint:gosec // of a process
+		return string(comm) == "cat\n"
+	})
+	return pid, wait
+}
+
+const envChild = "PROCFS_TEST_CHILD"
+
+func init() {
+	if os.Getenv(envChild) == "headless" {
+		runtime.LockOSThread() // only so is the first thread that of TestMain
+	}
+}
+
+// runChild is the life of a child process that these tests start from their own
+// binary; it returns in any other process.
+func runChild() {
+	role, n, _ := strings.Cut(os.Getenv(envChild), " ")
+	count, _ := strconv.Atoi(n)
+	switch role {
+	case "":
+		return
+	case "sockets": // opens many
+		for range count {
+			if _, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+		}
+	case "headless": // goes on in other threads after the first one has ended
+		ended := make(chan struct{})
+		go func() { <-ended; speakAndWait() }()
+		close(ended)
+		_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0) // does not return
+	}
+	speakAndWait()
+}
+
+func speakAndWait() {
+	fmt.Println("READY")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
+}
+
+// child runs this binary in a role until the end of the test.
+func child(t testing.TB, role string) (pid int) {
+	t.Helper()
+	socklab.Need(t)
+	exe, err := os.Executable()
+	must(t, "own executable", err)
+	cmd := exec.Command(exe) //nolint:gosec // this binary
+	cmd.Env = append(os.Environ(), envChild+"="+role)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	must(t, "pipe", err)
+	stdout, err := cmd.StdoutPipe()
+	must(t, "pipe", err)
+	must(t, "start", cmd.Start())
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "READY\n" {
+		t.Fatalf("the child says %q (%v)", line, err)
+	}
+	return cmd.Process.Pid
+}
+
+// descriptors counts what a process has open, without the code under test.
+func descriptors(t testing.TB, pid int) int {
+	t.Helper()
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	must(t, "list descriptors", err)
+	return len(links)
+}
+
+// holders searches and fails the test if that cannot be done.
+func holders(t testing.TB, inodes ...uint32) Holders {
+	t.Helper()
+	wanted := make(map[uint32]bool)
+	for _, i := range inodes {
+		wanted[i] = true
+	}
+	h, err := New("").Holders(t.Context(), wanted)
+	must(t, "holders", err)
+	for i := range h.ByInode {
+		if !wanted[i] {
+			t.Errorf("inode %d was not asked for", i)
+		}
+	}
+	return h
+}
+
+// pidsOf lists the PIDs of owners as they come.
+func pidsOf(owners []collectors.Owner) []int {
+	pids := make([]int, len(owners))
+	for i := range owners {
+		pids[i] = owners[i].PID
+	}
+	return pids
+}
