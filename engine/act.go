@@ -27,6 +27,7 @@ type ladder struct {
 	process  *collectors.Owner // nil for actions on sockets
 	effect   actions.Effect
 	deadline time.Time // of the rung's wait
+	held     bool      // the socket is destroyed, and its process keeps the descriptor
 	signals  bool      // an earlier rung was for the process: its cool-down is this ladder's own
 	done     bool
 }
@@ -216,6 +217,7 @@ func (e *Engine) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 	}
 	l.note(out, what)
 	e.logOutcome(ctx, l, what, out)
+	l.held = l.held || out.Result == actions.FDStillHeld
 	if out.Result.EndsAll() {
 		e.hostError = out.Err
 	}
@@ -249,7 +251,9 @@ func (l *ladder) nextRung() bool {
 
 // climbs reports whether the current rung is to be started after the result of
 // the one before. A rung that asks for the result decides by it; any other is
-// only for a target that is still there and still matches, freshly looked up.
+// only for a target that is still there and still matches, freshly looked up. Of
+// a socket that is destroyed only the descriptor is left: that its process still
+// has it is for the action to prove.
 func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (bool, error) {
 	rung := &l.rule.Then[l.rung]
 	f := l.findings[0]
@@ -261,6 +265,8 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 		if !before.Climbs() {
 			return false, nil
 		}
+	}
+	if !rung.ReadsResult() && !l.held {
 		fresh, err := e.fresh(ctx, l.program, f.Candidate)
 		if errors.Is(err, collectors.ErrGone) {
 			return false, nil

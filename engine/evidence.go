@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math"
+
 	"sockwarden/collectors"
 )
 
@@ -88,13 +90,13 @@ func atLeast(seconds float64, source collectors.AgeSource) collectors.Age {
 	if seconds -= jiffy; seconds <= 0 {
 		return collectors.NoAge()
 	}
-	return collectors.Age{Min: seconds, Source: source}
+	return collectors.Age{Min: math.Floor(seconds*1000) / 1000, Source: source}
 }
 
 // atMost adds an upper bound, the tighter of two, if it is known.
 func atMost(a collectors.Age, known bool, seconds float64) collectors.Age {
 	if seconds += jiffy; known && (!a.Bounded || seconds < a.Max) {
-		a.Max, a.Bounded = max(seconds, a.Min), true
+		a.Max, a.Bounded = max(math.Ceil(seconds*1000)/1000, a.Min), true
 	}
 	return a
 }

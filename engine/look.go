@@ -42,6 +42,11 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 		return nil, fmt.Errorf("%w: %w", errNothingSeen, errors.Join(c.report.Errors...))
 	}
 	c.now = monotonic()
+	for _, cand := range c.candidates {
+		if cand.Socket.IfIndex != 0 {
+			e.nameInterfaces(cand.ns)
+		}
+	}
 	e.findAges(c)
 	e.findListeners(ctx, c)
 	if err := e.findOwners(ctx, c); err != nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"time"
 
 	"sockwarden/collectors"
@@ -54,8 +55,9 @@ func (m *memory) observe(key collectors.Key, shown collectors.Age, now float64) 
 		s.since = now
 		return shown
 	}
-	if observed > shown.Min {
-		shown.Min, shown.Source = observed, collectors.AgeObserved
+	// Within a jiffy the evidence of the record itself is as good.
+	if observed > shown.Min+jiffy {
+		shown.Min, shown.Source = math.Floor(observed*1000)/1000, collectors.AgeObserved
 	}
 	return shown
 }

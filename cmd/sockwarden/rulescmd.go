@@ -17,7 +17,10 @@ func (a *app) rulesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules check|fields|show",
 		Short: "Check rules files, and show what they can read and what they say",
-		Args:  cobra.ArbitraryArgs,
+		Example: `  sockwarden rules check rules.yaml
+  sockwarden rules fields age
+  sockwarden rules show --var close_wait_timeout=30`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"sockwarden/collectors/socklab"
+)
+
+// root is the top of the project.
+const root = "../.."
+
+var (
+	buildOnce sync.Once
+	binary    string
+	buildErr  error
+)
+
+// build makes the program once; it is run inside the namespaces of the tests.
+func build(t *testing.T) string {
+	t.Helper()
+	buildOnce.Do(func() {
+		dir, err := os.MkdirTemp("", "sockwarden-test")
+		if err != nil {
+			buildErr = err
+			return
+		}
+		binary = filepath.Join(dir, "sockwarden")
+		out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
+		if err != nil {
+			t.Logf("%s", out)
+			buildErr = err
+		}
+	})
+	if buildErr != nil {
+		t.Fatal(buildErr)
+	}
+	return binary
+}
+
+// run runs sockwarden and returns its exit code and output.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := exec.Command(build(t), args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+func documents(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "actions/*/README.md"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	return files
+}
+
+// TestRuleBlocks loads and runs every block of rules in the documents.
+func TestRuleBlocks(t *testing.T) {
+	socklab.Need(t)
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	blocks := 0
+	for _, doc := range documents(t) {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range block.FindAllSubmatch(text, -1) {
+			blocks++
+			file := filepath.Join(t.TempDir(), "rules.yaml")
+			if err := os.WriteFile(file, m[1], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			runRules(t, doc, file)
+		}
+	}
+	if blocks < 5 {
+		t.Errorf("%d blocks of rules in the documents, expected at least 5", blocks)
+	}
+}
+
+// TestExamples loads and runs every example.
+func TestExamples(t *testing.T) {
+	socklab.Need(t)
+	files, err := filepath.Glob(filepath.Join(root, "examples/*.yaml"))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d examples, %v", len(files), err)
+	}
+	for _, f := range files {
+		runRules(t, f, f)
+	}
+}
+
+func runRules(t *testing.T, name, file string) {
+	t.Helper()
+	code, out, errs := run(t, "rules", "check", file)
+	if code != 0 || strings.Contains(out, "warning") {
+		t.Errorf("%s: rules check exits %d\n%s%s", name, code, out, errs)
+	}
+	code, out, errs = run(t, "audit", "--rules", file, "--state-file", filepath.Join(t.TempDir(), "state"), "-o", "json")
+	if code != 0 || !json.Valid([]byte(out)) {
+		t.Errorf("%s: audit exits %d\n%s%s", name, code, out, errs)
+	}
+}
+
+// TestMigration runs each command of docs/migrating.md, live ones included: in
+// the namespaces of the tests they have nothing to act on.
+func TestMigration(t *testing.T) {
+	socklab.Need(t)
+	commands := commandsIn(t, filepath.Join(root, "docs/migrating.md"), regexp.MustCompile("`(sockwarden [^`]*)`"))
+	if len(commands) < 15 {
+		t.Errorf("%d commands, expected at least 15", len(commands))
+	}
+	state := filepath.Join(t.TempDir(), "state")
+	logFile := filepath.Join(t.TempDir(), "log")
+	for _, c := range commands {
+		c = strings.ReplaceAll(c, "/var/log/sockwarden.log", logFile)
+		args := strings.Fields(c)[1:]
+		if args[0] == "audit" || args[0] == "run" {
+			args = append(args, "--state-file", state)
+		}
+		if code, out, errs := run(t, args...); code != 0 {
+			t.Errorf("%s: exits %d\n%s%s", c, code, out, errs)
+		}
+	}
+}
+
+func commandsIn(t *testing.T, file string, re *regexp.Regexp) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commands []string
+	for _, m := range re.FindAllSubmatch(text, -1) {
+		commands = append(commands, strings.ReplaceAll(string(m[1]), "\\|", "|"))
+	}
+	return commands
+}
+
+// TestReadmeCommands runs the commands of README.md that are not for a terminal
+// or for ever.
+func TestReadmeCommands(t *testing.T) {
+	socklab.Need(t)
+	dir := t.TempDir()
+	rules := "version: 1\nrules:\n  - {name: a, when: port == 1, then: [destroy]}\n"
+	if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	re := regexp.MustCompile(`(?m)^    (?:sudo )?(?:\./)?(sockwarden [^#\n]*)`)
+	ran := 0
+	for _, c := range commandsIn(t, filepath.Join(root, "README.md"), re) {
+		if strings.Contains(c, "watch") {
+			continue // TestSystemdUnits runs it
+		}
+		c = strings.TrimSpace(c)
+		if strings.Contains(c, "kill") {
+			c += " --dry-run"
+		}
+		cmd := exec.Command("sh", "-c", filepath.Dir(build(t))+"/"+c)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", c, err, out)
+		}
+		ran++
+	}
+	if ran < 6 {
+		t.Errorf("ran %d commands of README.md, expected at least 6", ran)
+	}
+}
+
+// TestHelpExamples parses the examples in the help of every command: each names
+// flags that exist.
+func TestHelpExamples(t *testing.T) {
+	top := (&app{}).root()
+	flag := regexp.MustCompile(`(?:^| )-{1,2}([a-z][a-z-]*)`)
+	quoted := regexp.MustCompile(`'[^']*'|--sort -\S+`)
+	comment := regexp.MustCompile(`[|#>].*`)
+	for _, cmd := range top.Commands() {
+		if cmd.Example == "" {
+			t.Errorf("%s has no examples in its help", cmd.Name())
+		}
+		for line := range strings.Lines(cmd.Example) {
+			_, args, found := strings.Cut(comment.ReplaceAllString(line, ""), "sockwarden ")
+			if !found {
+				continue
+			}
+			target, _, err := top.Find(strings.Fields(args))
+			if err != nil || target == top {
+				t.Errorf("%s: example of no command: %s", cmd.Name(), line)
+				continue
+			}
+			_ = target.InheritedFlags() // merges them into Flags
+			for _, m := range flag.FindAllStringSubmatch(quoted.ReplaceAllString(args, ""), -1) {
+				if target.Flags().Lookup(m[1]) == nil && (len(m[1]) > 1 || target.Flags().ShorthandLookup(m[1]) == nil) {
+					t.Errorf("%s: example uses -%s, which does not exist: %s", cmd.Name(), m[1], line)
+				}
+			}
+		}
+	}
+}
+
+// TestSystemdUnits starts what the units start, and ends it as systemd does.
+func TestSystemdUnits(t *testing.T) {
+	socklab.Need(t)
+	start := regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/sockwarden (.*)$`)
+	for _, unit := range []string{"sockwarden.service", "live.conf", "sockwarden-run.service"} {
+		commands := commandsIn(t, filepath.Join(root, "examples/systemd", unit), start)
+		if len(commands) != 1 {
+			t.Fatalf("%s: %d commands", unit, len(commands))
+		}
+		args := append(strings.Fields(commands[0]), "--state-file", filepath.Join(t.TempDir(), "state"))
+		if slices.Contains(args, "watch") {
+			watchUntilTerm(t, unit, args)
+		} else if code, out, errs := run(t, args...); code != 0 {
+			t.Errorf("%s: exits %d\n%s%s", unit, code, out, errs)
+		}
+	}
+	for _, unit := range []string{"sockwarden.service", "sockwarden-run.service"} {
+		text, err := os.ReadFile(filepath.Join(root, "examples/systemd", unit))
+		if err != nil || !bytes.Contains(text, []byte("RuntimeDirectoryPreserve=yes")) {
+			t.Errorf("%s: the state file does not outlive a restart (%v)", unit, err)
+		}
+	}
+}
+
+func watchUntilTerm(t *testing.T, unit string, args []string) {
+	t.Helper()
+	cmd := exec.Command(build(t), args...)
+	errs, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	line, err := bufio.NewReader(errs).ReadString('\n')
+	if err != nil || !strings.Contains(line, "watching") {
+		t.Errorf("%s: first line %q, %v", unit, line, err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%s: after SIGTERM: %v", unit, err)
+	}
+}
+
+// TestArrows holds the imports between the rooms.
+func TestArrows(t *testing.T) {
+	forbidden := map[string][]string{
+		"collectors": {"rules", "engine", "actions", "cmd"},
+		"rules":      {"engine", "actions", "cmd"},
+		"actions":    {"rules", "engine", "cmd"},
+		"engine":     {"cmd"},
+	}
+	for room, others := range forbidden {
+		out, err := exec.Command("go", "list", "-deps", "sockwarden/"+room+"/...").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for dep := range strings.Lines(string(out)) {
+			for _, other := range others {
+				if strings.HasPrefix(strings.TrimSpace(dep), "sockwarden/"+other) {
+					t.Errorf("%s imports %s", room, strings.TrimSpace(dep))
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"sockwarden/collectors/socklab"
+)
+
+// update makes golden rewrite its files: UPDATE_GOLDEN=1 go test ./cmd/sockwarden.
+var update = os.Getenv("UPDATE_GOLDEN") == "1"
+
+func TestMain(m *testing.M) {
+	commands := map[string]func(){
+		"sockwarden":  func() { os.Exit(realMain()) },
+		"holdsockets": holdSockets,
+	}
+	if _, isCommand := commands[filepath.Base(os.Args[0])]; !isCommand {
+		socklab.Enter()
+	}
+	testscript.Main(m, commands)
+}
+
+// TestScripts runs testdata/script/*.txt, each in a network namespace of its
+// own and with a private state file. Besides the commands of testscript there are
+//
+//	sw [-exit N] ARGS...       sockwarden, which must exit with N (0)
+//	server NAME ARGS...        a background process with sockets, see holdSockets
+//	unprivileged ARGS...       sw as nobody, without capabilities
+//	golden NAME                compares stdout, made repeatable, with testdata/golden
+//	alive NAME, ! alive NAME   whether that process still runs; stop NAME ends it
+func TestScripts(t *testing.T) {
+	socklab.Need(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup:               setupScript,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"sw":           func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, nil, args) },
+			"unprivileged": func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, nobody, args) },
+			"server":       server,
+			"golden":       golden,
+			"stop":         stopServer,
+			"alive":        alive,
+		},
+	})
+}
+
+// nobody runs a command as uid 65534 without any capability.
+var nobody = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"}
+
+type netnsKey struct{}
+
+type serversKey struct{}
+
+func setupScript(env *testscript.Env) error {
+	name := "s" + strconv.Itoa(os.Getpid()) + "-" + strings.TrimSuffix(filepath.Base(env.WorkDir), ".txt")
+	name = regexp.MustCompile(`[^a-z0-9-]`).ReplaceAllString(name, "-")
+	if len(name) > 60 {
+		name = name[:60]
+	}
+	for _, args := range [][]string{{"netns", "add", name}, {"-n", name, "link", "set", "lo", "up"}} {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %v: %w: %s", args, err, out)
+		}
+	}
+	servers := map[string]*exec.Cmd{}
+	env.Values[netnsKey{}] = name
+	env.Values[serversKey{}] = servers
+	env.Defer(func() {
+		for _, cmd := range servers {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+		_ = exec.Command("ip", "netns", "del", name).Run()
+	})
+	env.Setenv(socklab.EnvInside, os.Getenv(socklab.EnvInside))
+	env.Setenv("NO_COLOR", "1")
+	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("STATE", filepath.Join(env.WorkDir, "state.json"))
+	// Scripts run at once: the unprivileged must reach the program and the files.
+	return errors.Join(os.Chmod(filepath.Dir(env.WorkDir), 0o755), os.Chmod(env.WorkDir, 0o755))
+}
+
+// sw runs sockwarden in the script's namespace.
+func sw(ts *testscript.TestScript, prefix, args []string) {
+	want := 0
+	if len(args) > 1 && args[0] == "-exit" {
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		want, args = n, args[2:]
+	}
+	name, _ := ts.Value(netnsKey{}).(string)
+	full := append([]string{"netns", "exec", name}, prefix...)
+	full = append(append(full, "sockwarden"), args...)
+	err := ts.Exec("ip", full...)
+	got := 0
+	var exit *exec.ExitError
+	if err != nil {
+		if e, ok := err.(*exec.ExitError); ok { //nolint:errorlint // as testscript returns it
+			exit = e
+			got = exit.ExitCode()
+		} else {
+			ts.Fatalf("sockwarden: %v", err)
+		}
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// server starts a background process with sockets and waits until they are there.
+func server(ts *testscript.TestScript, _ bool, args []string) {
+	name, _ := ts.Value(netnsKey{}).(string)
+	servers, _ := ts.Value(serversKey{}).(map[string]*exec.Cmd)
+	cmd := exec.Command("ip", append([]string{"netns", "exec", name, "holdsockets"}, args[1:]...)...)
+	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	path, err := exec.LookPath("ip")
+	ts.Check(err)
+	cmd.Path = path
+	ts.Check(cmd.Start())
+	servers[args[0]] = cmd
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != "READY\n" {
+		ts.Fatalf("server %v: %q %v", args, line, err)
+	}
+	ts.Setenv("PID_"+args[0], strconv.Itoa(cmd.Process.Pid))
+}
+
+func stopServer(ts *testscript.TestScript, _ bool, args []string) {
+	servers, _ := ts.Value(serversKey{}).(map[string]*exec.Cmd)
+	ts.Check(servers[args[0]].Process.Kill())
+	_ = servers[args[0]].Wait()
+	delete(servers, args[0])
+}
+
+// alive checks whether a server still runs.
+func alive(ts *testscript.TestScript, neg bool, args []string) {
+	servers, _ := ts.Value(serversKey{}).(map[string]*exec.Cmd)
+	cmd := servers[args[0]]
+	if neg {
+		_ = cmd.Wait() // it has ended, or the test hangs and says so
+		delete(servers, args[0])
+		return
+	}
+	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
+		ts.Fatalf("server %s: %v", args[0], err)
+	}
+}
+
+// repeatable replaces what differs from run to run.
+var repeatable = []struct {
+	re   *regexp.Regexp
+	with string
+}{
+	{regexp.MustCompile(`\[\d+\]`), "[PID]"},
+	{regexp.MustCompile(`generation [0-9a-f]{7}`), "generation GENERATI"},
+	{regexp.MustCompile(`\(\d+\.\d\ds\)`), "(TIME)"},
+	{regexp.MustCompile(`127\.0\.0\.1:[345]\d{4}`), "127.0.0.1:EPHEMERAL"},
+	{regexp.MustCompile(`timewait \d+s`), "timewait Ns"},
+	{regexp.MustCompile(`note: \d+ sockets in \d+ other network namespaces? were not looked at; --netns all shows them\n`), ""},
+	{regexp.MustCompile(` +((>=)?\d+s|\?) `), " AGE "},
+	{regexp.MustCompile(`(?m) +((>=)?\d+s|\?)$`), " AGE"},
+	{regexp.MustCompile(`go1\.\S+ \S+`), "GOVERSION PLATFORM"},
+	{regexp.MustCompile(`devel\S*`), "VERSION"},
+	{regexp.MustCompile(`\d+/\d+ `), "FDS/LIMIT "},
+	{regexp.MustCompile(` {2,}`), "  "},
+}
+
+func golden(ts *testscript.TestScript, _ bool, args []string) {
+	got := ts.ReadFile("stdout")
+	work := ts.Getenv("WORK")
+	got = strings.ReplaceAll(got, work, "$WORK")
+	for _, r := range repeatable {
+		got = r.re.ReplaceAllString(got, r.with)
+	}
+	dir, _ := os.Getwd()
+	path := filepath.Join(dir, "testdata/golden", args[0])
+	if update {
+		ts.Check(os.WriteFile(path, []byte(got), 0o644))
+		return
+	}
+	want, err := os.ReadFile(path)
+	ts.Check(err)
+	if got != string(want) {
+		ts.Fatalf("stdout differs from %s; UPDATE_GOLDEN=1 rewrites it\n--- want\n%s\n--- got\n%s", args[0], want, got)
+	}
+}
+
+// holdSockets is a process with sockets on loopback. Its arguments are words:
+//
+//	port=N         listen here (0: anywhere), for what follows
+//	close_wait=N   so many connections whose clients have closed
+//	established=N  so many open connections, their clients in this process
+//	udp=N          a UDP socket on this port
+//	ignore_term    outlive SIGTERM
+//	name=COMM      call itself that
+func holdSockets() {
+	var listener net.Listener
+	var kept []any
+	port := 0
+	for _, arg := range os.Args[1:] {
+		key, value, _ := strings.Cut(arg, "=")
+		n, _ := strconv.Atoi(value)
+		switch key {
+		case "port":
+			port = n
+			listener = mustListen(port)
+			kept = append(kept, listener)
+		case "close_wait", "established":
+			for range n {
+				client, err := (&net.Dialer{KeepAlive: -1}).Dial("tcp", listener.Addr().String())
+				must(err)
+				conn, err := listener.Accept()
+				must(err)
+				kept = append(kept, conn, client)
+				if key == "close_wait" {
+					must(client.Close())
+				}
+			}
+		case "udp":
+			c, err := net.ListenPacket("udp", "127.0.0.1:"+value)
+			must(err)
+			kept = append(kept, c)
+		case "ignore_term":
+			signal.Ignore(syscall.SIGTERM)
+		case "name":
+			must(os.WriteFile("/proc/self/comm", []byte(value), 0o644))
+		default:
+			must(fmt.Errorf("unknown word %q", arg))
+		}
+	}
+	fmt.Println("READY")
+	select {}
+}
+
+func mustListen(port int) net.Listener {
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(false)
+	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
+	must(err)
+	return l
+}
+
+func must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(1)
+	}
+}

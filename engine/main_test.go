@@ -1,0 +1,313 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"sockwarden/actions"
+	"sockwarden/actions/destroy"
+	actionlog "sockwarden/actions/log"
+	"sockwarden/actions/signal"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/sockdiag"
+	"sockwarden/collectors/socklab"
+	"sockwarden/rules"
+)
+
+func TestMain(m *testing.M) {
+	socklab.Enter()
+	runChild()
+	os.Exit(m.Run())
+}
+
+// journal keeps the lines that an engine logs; it is written and read from
+// different goroutines.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+// lines returns the lines that hold all of the words.
+func (j *journal) lines(words ...string) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var found []string
+	for line := range strings.Lines(j.text.String()) {
+		all := true
+		for _, w := range words {
+			all = all && strings.Contains(line, w)
+		}
+		if all {
+			found = append(found, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return found
+}
+
+func (j *journal) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// lab is an engine with the real plugins and what a test wants besides.
+type lab struct {
+	*Engine
+	actions *actions.Registry
+	journal *journal
+}
+
+// realActions are the actions that the program is built with.
+func realActions(log *slog.Logger) []actions.Plugin {
+	return []actions.Plugin{destroy.Plugin(), signal.Plugin(), actionlog.Plugin(log)}
+}
+
+func registry(t testing.TB, plugins ...actions.Plugin) *actions.Registry {
+	t.Helper()
+	r, err := actions.NewRegistry(plugins...)
+	must(t, "registry", err)
+	return r
+}
+
+// newLab makes an engine until the end of the test. Sources, Actions and Logger
+// are filled in; scripted actions are added to the real ones.
+func newLab(t testing.TB, o Options, scripted ...*script) *lab {
+	t.Helper()
+	l, err := openLab(t, o, scripted...)
+	must(t, "new engine", err)
+	t.Cleanup(l.Close)
+	return l
+}
+
+func openLab(t testing.TB, o Options, scripted ...*script) (*lab, error) {
+	t.Helper()
+	socklab.Need(t)
+	l := &lab{journal: &journal{}}
+	o.Logger = l.journal.logger()
+	if o.Sources == nil {
+		o.Sources = []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()}
+	}
+	plugins := realActions(o.Logger)
+	for _, s := range scripted {
+		plugins = append(plugins, s.plugin())
+	}
+	l.actions = registry(t, plugins...)
+	o.Actions = l.actions
+	var err error
+	l.Engine, err = New(o)
+	return l, err
+}
+
+// stranger makes the engine believe that it runs in another process. Otherwise
+// all that the tests themselves hold is its own.
+func (l *lab) stranger() *lab {
+	l.self.pid = -1
+	return l
+}
+
+// catalog tells the rules what actions there are.
+func catalog(r *actions.Registry) rules.Catalog {
+	var c rules.Catalog
+	for _, p := range r.All() {
+		spec := rules.ActionSpec{Name: p.Name, Main: p.Main, Check: func(params map[string]any) error {
+			_, err := p.New(params)
+			return err
+		}}
+		for _, q := range p.Params {
+			spec.Params = append(spec.Params, rules.Param{Name: q.Name, Type: rules.ParamType(q.Type), Doc: q.Doc})
+		}
+		c = append(c, spec)
+	}
+	return c
+}
+
+// rules loads the text of one file.
+func (l *lab) rules(t testing.TB, text string) *rules.Program {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	must(t, "write rules", os.WriteFile(path, []byte(text), 0o600))
+	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog(l.actions)})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return p
+}
+
+// ruleFile is a file with one rule, named r, that matches and does what is
+// given; more are further keys of the rule.
+func ruleFile(when, then string, more ...string) string {
+	text := "version: 1\nrules:\n  - name: r\n    when: " + when + "\n    then: [" + then + "]\n"
+	for _, m := range more {
+		text += "    " + m + "\n"
+	}
+	return text
+}
+
+func (l *lab) cycle(t testing.TB, p *rules.Program) *Report {
+	t.Helper()
+	r, err := l.Cycle(t.Context(), p)
+	must(t, "cycle", err)
+	return r
+}
+
+// run is a cycle with the ladders to their end.
+func (l *lab) run(t testing.TB, p *rules.Program) *Report {
+	t.Helper()
+	r := l.cycle(t, p)
+	l.Finish(t.Context(), r)
+	return r
+}
+
+func must(t testing.TB, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+func noErrors(t testing.TB, r *Report) {
+	t.Helper()
+	for _, err := range r.Errors {
+		t.Errorf("report: %v", err)
+	}
+}
+
+func ends(s *collectors.Socket) (local, remote netip.AddrPort) {
+	return netip.AddrPortFrom(s.Local.Netip(), s.LocalPort), netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort)
+}
+
+// findingsOf are the findings about a socket of the lab, in the order of the
+// rules.
+func findingsOf(r *Report, c *socklab.Conn) []*Finding {
+	var found []*Finding
+	for _, f := range r.Findings {
+		if l, rem := ends(&f.Socket); f.Socket.Protocol == c.Kind.Protocol() && l == c.Local && rem == c.Remote {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// findingOf is the only one.
+func findingOf(t testing.TB, r *Report, c *socklab.Conn) *Finding {
+	t.Helper()
+	found := findingsOf(r, c)
+	if len(found) != 1 {
+		t.Fatalf("%s %s %s: %d findings, not one\n%s", c.Kind, c.Local, c.Remote, len(found), describe(r))
+	}
+	return found[0]
+}
+
+// expect checks decision, reason (a part of it) and results of one finding.
+func expect(t testing.TB, f *Finding, d Decision, reason string, results ...actions.Result) {
+	t.Helper()
+	ok := f.Decision == d && strings.Contains(f.Reason, reason) && len(results) == len(f.Actions)
+	for i := 0; ok && i < len(results); i++ {
+		ok = results[i] == f.Actions[i].Result
+	}
+	if !ok {
+		t.Errorf("got %s, want %s %q %v", line(f), d, reason, results)
+	}
+}
+
+func line(f *Finding) string {
+	local, remote := ends(&f.Socket)
+	text := fmt.Sprintf("%s %s %s %s: %s %q", f.Rule.Name, f.Socket.State, local, remote, f.Decision, f.Reason)
+	for _, a := range f.Actions {
+		text += fmt.Sprintf(" [%s %s %s %s]", a.Action, a.Result, a.Error, a.Detail)
+	}
+	return text
+}
+
+func describe(r *Report) string {
+	var lines []string
+	for _, f := range r.Findings {
+		lines = append(lines, line(f))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// sockets is what the namespace of the tests has now, by cookie.
+func sockets(t testing.TB) map[uint64]collectors.Socket {
+	t.Helper()
+	all := map[uint64]collectors.Socket{}
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP, collectors.UDP}, States: collectors.AllStates, Info: true}
+	for s, err := range sockdiag.Plugin().New(-1).Collect(t.Context(), q) {
+		must(t, "dump", err)
+		all[s.Cookie] = *s
+	}
+	return all
+}
+
+// alive reports whether the very socket is still as it was made.
+func alive(c *socklab.Conn) bool {
+	s, ok := c.Now()
+	return (ok || c.Kind == socklab.Bound) && (s == c.Kind.State() || c.Kind == socklab.Bound)
+}
+
+// script is an action that does what a test says, and takes down what it was
+// asked to do.
+type script struct {
+	name      string
+	onProcess bool
+	harmless  bool
+	prepare   func(actions.Target) error
+	apply     func(actions.Target) actions.Outcome
+	verify    func(actions.Target) actions.Outcome
+
+	prepared, applied []actions.Target
+}
+
+// outcomes is an action whose Apply has these results one after the other, the
+// last one for ever, and whose Verify confirms them.
+func outcomes(name string, results ...actions.Outcome) *script {
+	s := &script{name: name}
+	s.apply = func(actions.Target) actions.Outcome { return results[min(len(s.applied), len(results))-1] }
+	s.verify = s.apply
+	return s
+}
+
+func (s *script) plugin() actions.Plugin {
+	return actions.Plugin{
+		Name: s.name, Summary: "for tests", OnProcess: s.onProcess, Harmless: s.harmless,
+		Params: []actions.Param{{Name: "listen", Type: "bool"}, {Name: "udp", Type: "bool"}, {Name: "owners", Type: "string"}},
+		New:    func(map[string]any) (actions.Action, error) { return s, nil },
+	}
+}
+
+func (s *script) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
+	s.prepared = append(s.prepared, t)
+	if s.prepare != nil {
+		if err := s.prepare(t); err != nil {
+			return nil, err
+		}
+	}
+	return &scripted{s, t}, nil
+}
+
+type scripted struct {
+	*script
+	target actions.Target
+}
+
+func (e *scripted) String() string { return e.name }
+
+func (e *scripted) Apply(context.Context) actions.Outcome {
+	e.applied = append(e.applied, e.target)
+	return e.apply(e.target)
+}
+
+func (e *scripted) Verify(context.Context) actions.Outcome { return e.verify(e.target) }
