@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 	commands := map[string]func(){
 		"sockwarden":  func() { os.Exit(realMain()) },
 		"holdsockets": holdSockets,
+		"nonetlink":   noNetlink,
 	}
 	if _, isCommand := commands[filepath.Base(os.Args[0])]; !isCommand {
 		socklab.Enter()
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) {
 // own and with a private state file. Besides the commands of testscript there are
 //
 //	sw [-exit N] ARGS...       sockwarden, which must exit with N (0)
+//	refused ARGS  ...          sw where the kernel refuses netlink sockets
 //	server NAME ARGS...        a background process with sockets, see holdSockets
 //	unprivileged ARGS...       sw as nobody, without capabilities
 //	golden NAME                compares stdout, made repeatable, with testdata/golden
@@ -52,6 +54,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"sw":           func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, nil, args) },
 			"unprivileged": func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, nobody, args) },
+			"refused":      func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, []string{"nonetlink"}, args) },
 			"server":       server,
 			"golden":       golden,
 			"stop":         stopServer,
