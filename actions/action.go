@@ -22,16 +22,19 @@ const (
 	Ended        Result = "ended"         // the process has ended
 	StillRunning Result = "still_running" // the process has not ended
 	Done         Result = "done"          // done, there is nothing to verify
+	Repaired     Result = "repaired"      // options were set on the socket
+	Unchanged    Result = "unchanged"     // all was set already
 	Changed      Result = "changed"       // the target was no longer what was decided on; nothing was done
 	Refused      Result = "refused"       // the kernel took the request, the target is still there
 	Unsupported  Result = "unsupported"   // this kernel cannot do it
 	NotPermitted Result = "not_permitted" // this process may not do it
+	Timeout      Result = "timeout"       // it did not end in its time
 	Failed       Result = "failed"        // anything else
 )
 
 // Succeeded reports whether the result is what the action was for.
 func (r Result) Succeeded() bool {
-	return slices.Contains([]Result{Gone, FDStillHeld, Ended, Done}, r)
+	return slices.Contains([]Result{Gone, FDStillHeld, Ended, Done, Repaired, Unchanged}, r)
 }
 
 // Climbs reports whether the next rung of a ladder may be looked at: the target
@@ -47,6 +50,9 @@ type Outcome struct {
 	Result Result
 	Detail string // for people, "" for none
 	Err    error  // what failed, nil if nothing did
+	// Pending says that it is under way and to be asked again, however long the
+	// rung waits: the effect itself ends it in time.
+	Pending bool
 }
 
 // OutcomeOf turns the error of an attempt into an outcome; ErrGone is Changed.
@@ -121,6 +127,14 @@ type Plugin struct {
 	// OnProcess says that the target is a process: one effect for each process
 	// and cycle, never for a socket without an owner.
 	OnProcess bool
+	// OnUnit says that the target is the systemd unit of the process: one effect
+	// for each unit and cycle.
+	OnUnit bool
+	// OnOwner says that it works on the socket of its owner, and so never on a
+	// socket without one.
+	OnOwner bool
+	// NeedsCooldown refuses a rule that uses it without a cool-down.
+	NeedsCooldown bool
 	// Harmless actions change nothing on sockets and processes: guards,
 	// cool-downs and the breaker are not for them.
 	Harmless bool

@@ -57,8 +57,9 @@ func (t Timer) String() string {
 		return "timewait"
 	case TimerProbe:
 		return "probe"
+	default:
+		return "none"
 	}
-	return "none"
 }
 
 // Addr is an IP address as 16 bytes; an IPv4 address is kept in its mapped
@@ -131,11 +132,7 @@ type Socket struct {
 // Orphaned reports whether s was closed by its process and only the kernel is
 // still busy with it.
 func Orphaned(s *Socket) bool {
-	switch s.State {
-	case FinWait1, FinWait2, Closing, LastAck:
-		return s.Inode == 0
-	}
-	return false
+	return s.Inode == 0 && Mask(FinWait1, FinWait2, Closing, LastAck).Has(s.State)
 }
 
 // Unaccepted reports whether s waits in the accept queue of a listener.

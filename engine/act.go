@@ -39,6 +39,7 @@ func newLadder(p *rules.Program, f *Finding, process *collectors.Owner) *ladder 
 // act starts the ladders of everything that was decided on, and takes each of
 // them as far as it goes without waiting for longer than it takes to settle.
 func (e *Engine) act(ctx context.Context, c *cycle) {
+	e.signalled = map[string]bool{}
 	ladders := e.ladderPerTarget(c)
 	if e.opts.Live {
 		e.startCooldowns(ladders, c.report)
@@ -99,7 +100,7 @@ func (e *Engine) startCooldowns(ladders []*ladder, r *Report) {
 	if !any {
 		return
 	}
-	if err := e.state.write(e.memory); err != nil {
+	if err := e.save(); err != nil {
 		e.hostError = fmt.Errorf("cool-downs cannot be kept, so nothing is done: %w", err)
 		r.Errors = append(r.Errors, e.hostError)
 	}
@@ -127,14 +128,22 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 	}
 	effect, err := e.prepare(ctx, l, rung)
 	if err != nil {
-		l.finish(actions.OutcomeOf(err), rung.Action)
+		out := actions.OutcomeOf(err)
+		l.finish(out, rung.Action)
+		if e.opts.Live && out.Result != actions.Changed {
+			e.logOutcome(ctx, l, rung.Action, out)
+			e.heedHost(out)
+		}
 		return
 	}
 	l.effect = effect
-	l.signals = l.signals || l.process != nil
 	if !e.opts.Live {
 		l.finish(actions.Outcome{Result: actions.Would}, effect.String())
 		return
+	}
+	if l.process != nil {
+		l.signals = true
+		e.signalled[processKey(l.process)] = true
 	}
 	out := e.apply(ctx, l)
 	l.deadline = time.Now().Add(max(rung.Wait, settle))
@@ -218,13 +227,13 @@ func (e *Engine) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 	l.note(out, what)
 	e.logOutcome(ctx, l, what, out)
 	l.held = l.held || out.Result == actions.FDStillHeld
-	if out.Result.EndsAll() {
-		e.hostError = out.Err
-	}
+	e.heedHost(out)
 	for e.hostError == nil && ctx.Err() == nil && out.Result != actions.Changed && l.nextRung() {
 		start, err := e.climbs(ctx, l, out.Result)
 		if err != nil {
-			l.note(actions.OutcomeOf(err), l.action())
+			out := actions.OutcomeOf(err)
+			l.note(out, l.action())
+			e.logOutcome(ctx, l, l.action(), out)
 			break
 		}
 		if start {
@@ -234,6 +243,20 @@ func (e *Engine) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 		}
 	}
 	l.done = true
+}
+
+// heedHost takes an outcome that says something about the host, not the target:
+// nothing is tried any more.
+func (e *Engine) heedHost(out actions.Outcome) {
+	switch {
+	case !out.Result.EndsAll():
+	case out.Err != nil:
+		e.hostError = out.Err
+	case out.Result == actions.NotPermitted:
+		e.hostError = collectors.ErrNotPermitted
+	default:
+		e.hostError = collectors.ErrNotSupported
+	}
 }
 
 // nextRung moves on to the next rung; false if there is none.
@@ -250,75 +273,69 @@ func (l *ladder) nextRung() bool {
 }
 
 // climbs reports whether the current rung is to be started after the result of
-// the one before. A rung that asks for the result decides by it; any other is
-// only for a target that is still there and still matches, freshly looked up. Of
-// a socket that is destroyed only the descriptor is left: that its process still
-// has it is for the action to prove.
+// the one before. After a success only a rung that asks for the result is.
 func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (bool, error) {
 	rung := &l.rule.Then[l.rung]
-	f := l.findings[0]
 	plugin, err := e.opts.Actions.Get(rung.Action)
 	if err != nil {
 		return false, err //nolint:wrapcheck // says it all
 	}
-	if !rung.ReadsResult() {
-		if !before.Climbs() {
-			return false, nil
-		}
+	if !before.Climbs() && !rung.ReadsResult() {
+		return false, nil
 	}
-	if !rung.ReadsResult() && !l.held {
-		fresh, err := e.fresh(ctx, l.program, f.Candidate)
-		if errors.Is(err, collectors.ErrGone) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if !e.stillMatches(l.program, l.rule, fresh) {
-			return false, nil
-		}
-		f.Candidate = fresh
+	f, err := e.leftOf(ctx, l, before)
+	if f == nil || err != nil {
+		return false, err
 	}
-	if rung.If != nil {
-		r := f.Record()
-		r.Result = string(before)
-		if rung.If.Eval(&r) != rules.True {
-			return false, nil
-		}
+	if rung.If != nil && f.evalAfter(rung.If, before) != rules.True {
+		return false, nil
 	}
 	if plugin.OnProcess && l.process == nil {
-		if len(f.Facts.Owners) != 1 {
-			return false, fmt.Errorf("%s: %s", rung.Action, guardProcess(f.Candidate, rung)) //nolint:err113 // for people
+		switch len(f.Facts.Owners) {
+		case 1:
+			l.process = &f.Facts.Owners[0]
+		case 0:
+			return false, fmt.Errorf("%s: no process has it", rung.Action) //nolint:err113 // for people
+		default:
+			return false, fmt.Errorf("%s: %d processes hold it: only the first action of a rule can be for several", rung.Action, len(f.Facts.Owners)) //nolint:err113 // for people
 		}
-		l.process = &f.Facts.Owners[0]
 	}
 	if why := e.guard(f.Candidate, rung); why != "" {
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
 	if plugin.OnProcess && !l.signals {
-		if left := e.memory.coolingDown(processKey(l.process), l.rule.Limits.Cooldown, monotonic()); left > 0 {
+		key := processKey(l.process)
+		if e.signalled[key] || e.memory.coolingDown(key, l.rule.Limits.Cooldown, monotonic()) > 0 {
 			return false, nil
 		}
 	}
 	return true, nil
 }
 
-// stillMatches decides about a fresh look as a cycle would, without its limits.
-func (e *Engine) stillMatches(p *rules.Program, rule *rules.Rule, c *Candidate) bool {
-	if c.eval(rule.When) != rules.True {
-		return false
-	}
-	if rule.Unless != nil {
-		if spared, _ := c.spares(rule.Unless); spared {
-			return false
+// leftOf returns the first finding of a ladder that the next rung may be for,
+// nil for none: freshly looked up it still matches and nothing spares it. Of a
+// socket that is destroyed only the descriptor is left: that its process still
+// has it is for the action to prove.
+func (e *Engine) leftOf(ctx context.Context, l *ladder, before actions.Result) (*Finding, error) {
+	for _, f := range l.findings {
+		if before.Climbs() && !l.held {
+			fresh, err := e.fresh(ctx, l.program, f.Candidate)
+			if errors.Is(err, collectors.ErrGone) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if fresh.eval(l.rule.When) != rules.True {
+				continue
+			}
+			f.Candidate = fresh
+		}
+		if !f.exempt(l.program, l.rule) {
+			return f, nil
 		}
 	}
-	for _, pr := range p.Protect {
-		if spared, _ := c.spares(pr.When); spared {
-			return false
-		}
-	}
-	return true
+	return nil, nil
 }
 
 // finish ends a ladder with an outcome of its current rung.
@@ -382,11 +399,13 @@ func (e *Engine) Finish(ctx context.Context, r *Report) {
 	r.count()
 }
 
-// cancelLadders ends the ladders of rules that are no more, or changed.
+// cancelLadders ends the ladders of rules that are no more, or changed. The
+// others go on under the new generation, which may protect more.
 func (e *Engine) cancelLadders(p *rules.Program) {
 	var kept []*ladder
 	for _, l := range e.ladders {
 		if now := p.Rule(l.rule.Name); now != nil && now.Fingerprint == l.rule.Fingerprint {
+			l.program, l.rule = p, now
 			kept = append(kept, l)
 			continue
 		}

@@ -12,8 +12,10 @@ import (
 type namespace struct {
 	collectors.Namespace
 	open      func() (*os.File, error) // nil for our own
-	listeners []collectors.Socket
-	hasNames  bool // Interfaces was filled
+	asked     bool                     // for listeners
+	listening bool                     // listeners are known
+	listeners []collectors.Socket      // all of them
+	hasNames  bool                     // Interfaces was filled
 }
 
 // Candidate is a socket that some rule matches or may match, and what was found
@@ -45,14 +47,20 @@ func (c *Candidate) record(o *collectors.Owner) collectors.Record {
 
 // eval returns the value of a condition for a socket with several owners: true
 // if it is for each of them, false if it is for any.
-func (c *Candidate) eval(cond *rules.Cond) rules.Tri {
+func (c *Candidate) eval(cond *rules.Cond) rules.Tri { return c.evalAfter(cond, "") }
+
+// evalAfter is eval for a condition that can ask for the result of the rung
+// before.
+func (c *Candidate) evalAfter(cond *rules.Cond, result actions.Result) rules.Tri {
 	if len(c.Facts.Owners) < 2 {
 		r := c.Record()
+		r.Result = string(result)
 		return cond.Eval(&r)
 	}
 	all := rules.True
 	for i := range c.Facts.Owners {
 		r := c.record(&c.Facts.Owners[i])
+		r.Result = string(result)
 		switch cond.Eval(&r) {
 		case rules.False:
 			return rules.False
@@ -79,6 +87,22 @@ func (c *Candidate) spares(cond *rules.Cond) (spared bool, value rules.Tri) {
 		}
 	}
 	return false, rules.False
+}
+
+// exempt reports whether the rule's own exception or a protect entry spares the
+// socket.
+func (c *Candidate) exempt(p *rules.Program, rule *rules.Rule) bool {
+	if rule.Unless != nil {
+		if spared, _ := c.spares(rule.Unless); spared {
+			return true
+		}
+	}
+	for _, pr := range p.Protect {
+		if spared, _ := c.spares(pr.When); spared {
+			return true
+		}
+	}
+	return false
 }
 
 // OwnerHidden reports whether a process has the socket but could not be seen.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/rules"
 )
@@ -73,8 +74,15 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, owner **r
 			return set(DecideProtect, "protect %s%s", p.Name, notKnown(v))
 		}
 	}
-	if why := e.guard(cand, &rule.Then[0]); why != "" {
-		return set(DecideGuarded, "%s", why)
+	if rung, _ := e.effective(rule); rung != nil {
+		if why := e.guard(cand, rung); why != "" {
+			return set(DecideGuarded, "%s", why)
+		}
+	}
+	if cond := rule.Then[0].If; cond != nil {
+		if v := cand.eval(cond); v != rules.True {
+			return set(DecideUnless, "if of %s%s", rule.Name, notKnown(v))
+		}
 	}
 	return set(DecideAct, "")
 }
@@ -102,8 +110,8 @@ func unprovenAge(cand *Candidate, rule *rules.Rule) bool {
 // limit spares what is cooling down, and what is beyond the rule's limit for
 // one cycle. For actions on processes the process counts, not its sockets.
 func (e *Engine) limit(f *Finding, c *cycle, quota map[*rules.Rule]int, processes map[*rules.Rule]map[int]bool) {
-	plugin, err := e.opts.Actions.Get(f.Rule.Then[0].Action)
-	if err != nil || plugin.Harmless {
+	rung, plugin := e.effective(f.Rule)
+	if rung == nil {
 		return
 	}
 	limits := f.Rule.Limits
@@ -113,29 +121,26 @@ func (e *Engine) limit(f *Finding, c *cycle, quota map[*rules.Rule]int, processe
 			return
 		}
 	}
+	more := []int{0}
 	if plugin.OnProcess {
-		if processes[f.Rule] == nil {
-			processes[f.Rule] = map[int]bool{}
+		more = nil
+		for i := range f.Facts.Owners {
+			if pid := f.Facts.Owners[i].PID; !processes[f.Rule][pid] {
+				more = append(more, pid)
+			}
 		}
-		pid := f.Facts.Owners[0].PID
-		if processes[f.Rule][pid] {
-			return
-		}
-		processes[f.Rule][pid] = true
 	}
-	if limits.PerCycle > 0 && quota[f.Rule] >= limits.PerCycle {
-		delete(processes[f.Rule], firstPID(f))
+	if limits.PerCycle > 0 && len(more) > 0 && quota[f.Rule]+len(more) > limits.PerCycle {
 		f.Decision, f.Reason = DecideLimited, fmt.Sprintf("per_cycle %d reached", limits.PerCycle)
 		return
 	}
-	quota[f.Rule]++
-}
-
-func firstPID(f *Finding) int {
-	if len(f.Facts.Owners) == 0 {
-		return 0
+	quota[f.Rule] += len(more)
+	if processes[f.Rule] == nil {
+		processes[f.Rule] = map[int]bool{}
 	}
-	return f.Facts.Owners[0].PID
+	for _, pid := range more {
+		processes[f.Rule][pid] = true
+	}
 }
 
 // coolKeys name what cools down after an action: the socket, or each process.
@@ -180,6 +185,18 @@ func (e *Engine) breaker(c *cycle) {
 }
 
 func (e *Engine) harmless(r *rules.Rule) bool {
-	p, err := e.opts.Actions.Get(r.Then[0].Action)
-	return err == nil && p.Harmless
+	rung, _ := e.effective(r)
+	return rung == nil
+}
+
+// effective returns the first rung that changes something on the host, by which
+// the rule is guarded and limited; nil if none does.
+func (e *Engine) effective(r *rules.Rule) (*rules.Rung, actions.Plugin) {
+	for i := range r.Then {
+		p, err := e.opts.Actions.Get(r.Then[i].Action)
+		if err != nil || !p.Harmless {
+			return &r.Then[i], p
+		}
+	}
+	return nil, actions.Plugin{}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"sockwarden/actions"
@@ -46,8 +47,12 @@ type Engine struct {
 	kernel kernelVersion
 	host   string
 
+	saved     float64       // when the state file was written last
+	saveEvery time.Duration // observations are kept at least this often
+
 	ladders   []*ladder
-	hostError error // the host refuses to act: nothing is tried any more
+	signalled map[string]bool // processes that the cycle has signalled
+	hostError error           // the host refuses to act: nothing is tried any more
 }
 
 // New reads the state file and finds out about the invoking session. A live
@@ -63,8 +68,8 @@ func New(opts Options) (*Engine, error) {
 	}
 	e.self = findSelf(e.proc)
 	e.state, e.memory, err = openState(opts.StateFile, opts.Live)
-	if err == nil && opts.ReadOnly {
-		e.state.close()
+	if err == nil {
+		e.state.readOnly = opts.ReadOnly
 	}
 	return e, err
 }
@@ -118,7 +123,8 @@ type cycle struct {
 	candidates []*Candidate
 	namespaces []*namespace
 	began      time.Time
-	now        float64 // CLOCK_MONOTONIC at the end of the dump, seconds
+	looked     float64 // CLOCK_MONOTONIC at the beginning of the dump, seconds
+	now        float64 // and at its end
 	incomplete bool
 }
 
@@ -133,21 +139,37 @@ func (c *cycle) fail(err error) {
 	c.report.Errors = append(c.report.Errors, err)
 }
 
+// warn notes, once, what is worth saying though the picture is complete.
+func (c *cycle) warn(err error) {
+	if !slices.ContainsFunc(c.report.Errors, func(e error) bool { return e.Error() == err.Error() }) {
+		c.report.Errors = append(c.report.Errors, err)
+	}
+}
+
 // errNothingSeen says that no namespace could be looked at.
 var errNothingSeen = errors.New("no sockets could be looked at")
 
 // record keeps observations for the next run.
 func (e *Engine) record(c *cycle) {
-	if c.incomplete {
-		return
-	}
 	longest := time.Duration(0)
 	for _, r := range c.program.Rules {
 		longest = max(longest, r.Limits.Cooldown)
 	}
+	// What was not seen may have stopped to match, also if not everything was seen.
 	e.memory.breakHolds(c.now)
-	e.memory.prune(&c.program.Query, c.now, longest)
-	if err := e.state.write(e.memory); err != nil {
+	if !c.incomplete {
+		e.memory.prune(&c.program.Query, c.now, longest)
+	}
+	if e.saved > 0 && c.now-e.saved < e.saveEvery.Seconds() {
+		return
+	}
+	if err := e.save(); err != nil {
 		c.report.Errors = append(c.report.Errors, err)
 	}
+}
+
+// save writes the state file.
+func (e *Engine) save() error {
+	e.saved = monotonic()
+	return e.state.write(e.memory)
 }

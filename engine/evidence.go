@@ -13,6 +13,9 @@ const (
 	// timeWait is how long TIME_WAIT lasts (TCP_TIMEWAIT_LEN), in seconds,
 	// whatever tcp_fin_timeout says.
 	timeWait = 60.0
+	// resourceProbe is when a segment that could not be sent for want of local
+	// resources is tried again (TCP_RESOURCE_PROBE_INTERVAL), in seconds.
+	resourceProbe = 0.5
 )
 
 // evidence bounds the time that s has been in its state by what one record
@@ -65,12 +68,13 @@ func evidence(s *collectors.Socket) collectors.Age {
 // retransmitting adds up the timeouts of a SYN or FIN that went unanswered.
 //
 // Sound only if nothing else was ever waited for: one byte is unacknowledged
-// (the SYN or FIN itself), and so all n timeouts since the last progress were
-// its own. Each timeout was at least half of the one after it, so that n of
-// them took at least rto - rto/2^n. What the running timer has used up does not
-// count: TCP_USER_TIMEOUT and loss probes shorten it without showing. SYNs
-// are first repeated at the initial timeout a few times (tcp_syn_linear_timeouts,
-// Linux 6.5), which adds to it.
+// (the SYN or FIN itself), and so all timeouts since the last progress were its
+// own. Each of the n that doubled the timeout took at least half of what it is
+// after it, so that they took at least rto - rto/2^n. What the running timer has
+// used up does not count: TCP_USER_TIMEOUT and loss probes shorten it without
+// showing. Others do not double it: SYNs are first repeated at the initial
+// timeout (tcp_syn_linear_timeouts, Linux 6.5), and what this host could not
+// even send is tried again sooner.
 func retransmitting(s *collectors.Socket) collectors.Age {
 	i := &s.Info
 	n := min(i.Retransmits, i.Backoff)
@@ -80,8 +84,11 @@ func retransmitting(s *collectors.Socket) collectors.Age {
 	rto := float64(i.RTO) / 1e6
 	first := rto / float64(uint32(1)<<n)
 	age := rto - first
-	if s.State == collectors.SynSent {
-		age += float64(i.Retransmits-n) * first
+	if more := float64(i.Retransmits - n); s.State == collectors.SynSent && more > 0 {
+		again := min(first, resourceProbe)
+		if age += more * again; n == 0 {
+			age += first - again // the timer began with it
+		}
 	}
 	return atLeast(age, collectors.AgeTimer)
 }

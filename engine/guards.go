@@ -63,6 +63,9 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 	if plugin.OnProcess {
 		return guardProcess(c, rung)
 	}
+	if plugin.OnOwner && len(c.Facts.Owners) == 0 {
+		return "no process has it"
+	}
 	return e.quirk(s)
 }
 
@@ -75,24 +78,52 @@ func (e *Engine) optIn(rung *rules.Rung, param string) string {
 
 func (e *Engine) guardOwners(c *Candidate) string {
 	for i := range c.Facts.Owners {
-		o := &c.Facts.Owners[i]
-		switch {
-		case o.PID == e.self.pid:
-			return "sockwarden's own"
-		case e.self.ancestors[o.PID]:
-			return "your own session"
-		case o.PID == 1:
-			return "held by PID 1"
-		case isProtected(o):
-			return "protected process " + o.Name
-		case e.proc.IsKernelThread(o.PID):
-			return "held by the kernel"
+		if why := e.guardOwner(&c.Facts.Owners[i]); why != "" {
+			return why
 		}
 	}
-	if l := c.Facts.ListenerOwner; l != nil && collectors.Unaccepted(&c.Socket) && isProtected(l) {
-		return "waits to be accepted by protected process " + l.Name
+	if !collectors.Unaccepted(&c.Socket) {
+		return ""
+	}
+	l := c.Facts.ListenerOwner
+	if l == nil {
+		if e.opts.AllowUnknownOwner {
+			return ""
+		}
+		return "waits to be accepted: owner of its listener not visible"
+	}
+	if why := e.guardOwner(l); why != "" {
+		return "waits to be accepted: " + why
 	}
 	return ""
+}
+
+// guardOwner returns why nothing may be done to a process and what it has.
+func (e *Engine) guardOwner(o *collectors.Owner) string {
+	switch {
+	case o.PID == e.self.pid:
+		return "sockwarden's own"
+	case e.self.ancestors[o.PID]:
+		return "your own session"
+	case o.PID == 1:
+		return "held by PID 1"
+	case isProtected(o):
+		return "protected process " + o.Name
+	case e.proc.IsKernelThread(o.PID):
+		return "held by the kernel"
+	}
+	return ""
+}
+
+// speaker returns which of the owners of a listener stands for them all: one
+// that is guarded, if there is any.
+func (e *Engine) speaker(owners []collectors.Owner) *collectors.Owner {
+	for i := range owners {
+		if e.guardOwner(&owners[i]) != "" {
+			return &owners[i]
+		}
+	}
+	return &owners[0]
 }
 
 // guardProcess is for actions on the process of a socket.

@@ -7,16 +7,23 @@ import (
 	"sockwarden/actions"
 )
 
-// logOutcome writes one line for each effect on the host.
+// logOutcome writes one line for each effect on the host: for one on a process
+// the first of its sockets stands for all.
 func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out actions.Outcome) {
 	level := slog.LevelInfo
 	if !out.Result.Succeeded() || out.Result == actions.FDStillHeld {
 		level = slog.LevelWarn
 	}
-	for _, f := range l.findings {
+	for i, f := range l.findings {
+		if l.process != nil && i > 0 {
+			return
+		}
 		sealed := f.seal()
 		attrs := []slog.Attr{slog.String("rule", l.rule.Name), slog.String("action", what), slog.String("result", string(out.Result))}
 		attrs = append(attrs, actions.Attrs(&sealed)...)
+		if l.process != nil {
+			attrs = append(attrs, slog.Int("sockets", len(l.findings)))
+		}
 		if out.Err != nil {
 			attrs = append(attrs, slog.String("error", out.Err.Error()))
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
 	"sockwarden/collectors"
@@ -30,15 +29,18 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 	if err := e.findNamespaces(c); err != nil {
 		return nil, err
 	}
+	failed := 0
+	c.looked = monotonic()
 	for _, ns := range c.namespaces {
 		if err := e.collect(ctx, c, ns); err != nil {
 			if ctx.Err() != nil {
 				return nil, fmt.Errorf("look at sockets: %w", context.Cause(ctx))
 			}
+			failed++
 			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
 		}
 	}
-	if len(c.report.Errors) == len(c.namespaces) && c.report.Summary.Scanned == 0 && len(c.namespaces) > 0 {
+	if failed == len(c.namespaces) && c.report.Summary.Scanned == 0 {
 		return nil, fmt.Errorf("%w: %w", errNothingSeen, errors.Join(c.report.Errors...))
 	}
 	c.now = monotonic()
@@ -66,22 +68,33 @@ func (e *Engine) findNamespaces(c *cycle) error {
 	if len(wanted) == 0 {
 		wanted = []string{netns.HostName}
 	}
-	spec := strings.Join(wanted, ",")
 	if slices.Contains(wanted, "all") {
-		spec = "all"
+		wanted = []string{"all"}
 	}
-	handles, err := netns.Select(spec)
-	if err != nil {
-		return err //nolint:wrapcheck // says it all
-	}
-	for i, h := range handles {
-		ns := &namespace{Namespace: collectors.Namespace{Inode: h.Inode, Name: h.Name, Interfaces: map[uint32]string{}}}
-		if h.Name != netns.HostName {
-			ns.open = handles[i].Open
+	var missing []error
+	for _, name := range wanted {
+		handles, err := netns.Select(name)
+		if err != nil {
+			missing = append(missing, err)
+			continue
 		}
-		c.namespaces = append(c.namespaces, ns)
+		for _, h := range handles {
+			if slices.ContainsFunc(c.namespaces, func(n *namespace) bool { return n.Inode == h.Inode }) {
+				continue
+			}
+			ns := &namespace{Namespace: collectors.Namespace{Inode: h.Inode, Name: h.Name, Interfaces: map[uint32]string{}}}
+			if h.Name != netns.HostName {
+				ns.open = h.Open
+			}
+			c.namespaces = append(c.namespaces, ns)
+		}
 	}
-	c.report.Namespaces = len(handles)
+	if len(c.namespaces) == 0 {
+		return errors.Join(missing...)
+	}
+	// One that does not exist has no sockets: that keeps nobody from seeing the others.
+	c.report.Errors = append(c.report.Errors, missing...)
+	c.report.Namespaces = len(c.namespaces)
 	e.countOthers(c)
 	return nil
 }
@@ -120,11 +133,36 @@ func (e *Engine) collect(ctx context.Context, c *cycle, ns *namespace) error {
 	if c.program.Reads.Has(collectors.FieldInterface) {
 		e.nameInterfaces(ns)
 	}
+	q := c.program.Query
+	// The kernel shows MPTCP subflows, which must not be destroyed, only along with tcp_info.
+	q.Info = q.Info || e.destroys(c.program)
+	var errs error
+	for _, part := range collectors.Split(q, len(q.Protocols)) {
+		errs = errors.Join(errs, e.collectPart(ctx, c, ns, part, fd))
+	}
+	return errs
+}
+
+// destroys reports whether a rule does something to sockets themselves.
+func (e *Engine) destroys(p *rules.Program) bool {
+	for _, r := range p.Rules {
+		for i := range r.Then {
+			plugin, err := e.opts.Actions.Get(r.Then[i].Action)
+			if err != nil || !plugin.Harmless && !plugin.OnProcess {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// collectPart asks one source after the other about one protocol.
+func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q collectors.Query, fd int) error {
 	var refused error
 	for i, source := range e.opts.Sources {
-		err := e.stream(ctx, c, ns, source.New(fd))
+		err := e.stream(ctx, c, ns, source.New(fd), q)
 		if err == nil && i > 0 {
-			c.report.Errors = append(c.report.Errors, fmt.Errorf("%w; reading /proc/net instead: ages are unknown and nothing can be acted on", refused))
+			c.warn(fmt.Errorf("%w; reading /proc/net instead: ages are unknown and nothing can be acted on", refused))
 		}
 		if err == nil || (!errors.Is(err, collectors.ErrNotPermitted) && !errors.Is(err, collectors.ErrNotSupported)) {
 			return err
@@ -134,12 +172,12 @@ func (e *Engine) collect(ctx context.Context, c *cycle, ns *namespace) error {
 	return refused
 }
 
-func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source collectors.Collector) error {
+func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source collectors.Collector, q collectors.Query) error {
 	evaluator := c.program.NewEvaluator()
 	seen := map[uint64]bool{}
 	record := collectors.NewRecord(&collectors.Socket{}, &ns.Namespace, nil, nil, e.host)
 	base := record.Known
-	for s, err := range source.Collect(ctx, c.program.Query) {
+	for s, err := range source.Collect(ctx, q) {
 		if err != nil {
 			return err //nolint:wrapcheck // says what it did
 		}
@@ -222,9 +260,9 @@ func (e *Engine) findAges(c *cycle) {
 		shown := evidence(&cand.Socket)
 		key := collectors.KeyOf(&cand.Socket)
 		if c.ageDecides(cand) {
-			cand.Facts.Age = e.memory.observe(key, shown, c.now)
+			cand.Facts.Age = e.memory.observe(key, shown, c.looked, c.now)
 		} else {
-			cand.Facts.Age = e.memory.recall(key, shown, c.now)
+			cand.Facts.Age = e.memory.recall(key, shown, c.looked, c.now)
 		}
 		cand.Facts.Known |= ageKnown
 		if cand.Facts.Age.Source != collectors.AgeNone {
@@ -267,10 +305,10 @@ func (e *Engine) findListeners(ctx context.Context, c *cycle) {
 }
 
 func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
-	if ns.listeners != nil {
+	if ns.asked {
 		return
 	}
-	ns.listeners = []collectors.Socket{}
+	ns.asked = true
 	err := inside(ns, func() (err error) {
 		ns.PortLow, ns.PortHigh, err = e.proc.EphemeralPorts()
 		return err //nolint:wrapcheck // says what it did
@@ -284,19 +322,25 @@ func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
 		return
 	}
 	defer closeNS()
-	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Listen)}
 	for _, source := range e.opts.Sources {
-		for s, err := range source.New(fd).Collect(ctx, q) {
-			if err != nil {
-				c.fail(fmt.Errorf("listeners: %w", err))
-				break
-			}
-			ns.listeners = append(ns.listeners, *s)
-		}
-		if len(ns.listeners) > 0 {
+		var found []collectors.Socket
+		if found, err = listeners(ctx, source.New(fd)); err == nil {
+			ns.listeners, ns.listening = found, true
 			return
 		}
 	}
+	c.fail(fmt.Errorf("listeners of namespace %s: %w", ns.Name, err))
+}
+
+func listeners(ctx context.Context, source collectors.Collector) (all []collectors.Socket, err error) {
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Listen)}
+	for s, err := range source.Collect(ctx, q) {
+		if err != nil {
+			return nil, err //nolint:wrapcheck // says what it did
+		}
+		all = append(all, *s)
+	}
+	return all, nil
 }
 
 // listenerOf returns the listener that a connection came in by, the one with
@@ -321,7 +365,7 @@ func listenerOf(cand *Candidate) *collectors.Socket {
 
 func setDirection(cand *Candidate) {
 	s := &cand.Socket
-	if s.Protocol != collectors.TCP || s.State == collectors.Listen || s.RemotePort == 0 {
+	if s.Protocol != collectors.TCP || s.State == collectors.Listen || s.RemotePort == 0 || !cand.ns.listening {
 		return
 	}
 	switch l := listenerOf(cand); {
@@ -360,10 +404,11 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 		}
 		if l := e.listenerWanted(c, cand); l != nil {
 			if owners := holders.ByInode[l.Inode]; len(owners) > 0 {
-				cand.Facts.ListenerOwner, cand.Facts.ListenerProcess = &owners[0], owners[0].Name
+				cand.Facts.ListenerOwner = e.speaker(owners)
+				cand.Facts.ListenerProcess = cand.Facts.ListenerOwner.Name
 				cand.Facts.Known |= collectors.Fields(collectors.FieldListenerProcess)
 			}
-		} else if readsListener {
+		} else if readsListener && cand.ns.listening {
 			cand.Facts.Known |= collectors.Fields(collectors.FieldListenerProcess) // "": nobody listens
 		}
 	}
@@ -380,7 +425,7 @@ func (e *Engine) listenerWanted(c *cycle, cand *Candidate) *collectors.Socket {
 // fresh returns the candidate as it is now: looked up by its cookie, with new
 // evidence and owners. The error is ErrGone if it is no more.
 func (e *Engine) fresh(ctx context.Context, p *rules.Program, cand *Candidate) (*Candidate, error) {
-	c := &cycle{program: p, report: &Report{}, now: monotonic()}
+	c := &cycle{program: p, report: &Report{}, looked: monotonic()}
 	now := cand.clone()
 	now.Facts = collectors.Facts{Age: collectors.NoAge()}
 	fd, closeNS, err := openNS(cand.ns)
@@ -391,6 +436,7 @@ func (e *Engine) fresh(ctx context.Context, p *rules.Program, cand *Candidate) (
 	if now.Socket, err = lookUp(ctx, fd, &cand.Socket); err != nil {
 		return nil, err
 	}
+	c.now = monotonic()
 	if now.Socket.NetNS == 0 {
 		now.Socket.NetNS = cand.ns.Inode
 	}

@@ -37,10 +37,11 @@ func newMemory() *memory {
 	return &memory{seen: map[collectors.Key]*sighting{}, holds: map[holdKey]*sighting{}, cooldowns: map[string]float64{}}
 }
 
-// observe notes that a socket was seen in its state, and returns the larger of
-// the proven lower bounds. An observation that the record's own evidence
-// contradicts is of an earlier stay in the same state: it is forgotten.
-func (m *memory) observe(key collectors.Key, shown collectors.Age, now float64) collectors.Age {
+// observe notes that a socket was seen in its state, by a look that lasted from
+// began to now, and returns the larger of the proven lower bounds. An observation
+// that the record's own evidence contradicts is of an earlier stay in the same
+// state: it is forgotten.
+func (m *memory) observe(key collectors.Key, shown collectors.Age, began, now float64) collectors.Age {
 	s, ok := m.seen[key]
 	if !ok {
 		if len(m.seen) >= maxRemembered || key.Cookie == 0 {
@@ -50,7 +51,8 @@ func (m *memory) observe(key collectors.Key, shown collectors.Age, now float64) 
 		return shown
 	}
 	s.last, s.missed = now, 0
-	observed := now - s.since
+	// From the end of one look to the beginning of the other: both saw it there.
+	observed := began - s.since
 	if shown.Bounded && observed > shown.Max {
 		s.since = now
 		return shown
@@ -63,9 +65,9 @@ func (m *memory) observe(key collectors.Key, shown collectors.Age, now float64) 
 }
 
 // recall returns the age like observe, but remembers nothing new.
-func (m *memory) recall(key collectors.Key, shown collectors.Age, now float64) collectors.Age {
+func (m *memory) recall(key collectors.Key, shown collectors.Age, began, now float64) collectors.Age {
 	if _, ok := m.seen[key]; ok {
-		return m.observe(key, shown, now)
+		return m.observe(key, shown, began, now)
 	}
 	return shown
 }
@@ -108,6 +110,22 @@ func (m *memory) prune(q *collectors.Query, now float64, longest time.Duration) 
 	for k, at := range m.cooldowns {
 		if now-at > longest.Seconds() {
 			delete(m.cooldowns, k)
+		}
+	}
+}
+
+// adopt takes over what another run has kept meanwhile: its cool-downs, and
+// what it has seen later than this one.
+func (m *memory) adopt(theirs *memory) {
+	m.cooldowns = theirs.cooldowns
+	for k, s := range theirs.seen {
+		if ours, ok := m.seen[k]; !ok || ours.last < s.last {
+			m.seen[k] = s
+		}
+	}
+	for k, h := range theirs.holds {
+		if ours, ok := m.holds[k]; !ok || ours.last < h.last {
+			m.holds[k] = h
 		}
 	}
 }

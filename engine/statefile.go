@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,11 +25,13 @@ const maxStateFile = 128 << 20
 var ErrLocked = errors.New("another live run is active")
 
 // stateFile keeps memory between runs. A live run holds its lock as long as it
-// lasts; a dry one writes only if no live run does.
+// lasts. A dry one takes it only to write, and does without if a live run has it.
 type stateFile struct {
-	path   string
-	bootID string
-	lock   *os.File // nil if this run may not write
+	path     string // "" to keep nothing
+	bootID   string
+	readOnly bool
+	lock     *os.File    // of a live run
+	known    fs.FileInfo // of the file that was read or written last, nil for none
 }
 
 // stateDoc is the file: JSON, of one boot. Times are CLOCK_MONOTONIC seconds.
@@ -68,59 +71,80 @@ func openState(path string, live bool) (*stateFile, *memory, error) {
 		return nil, nil, fmt.Errorf("boot id: %w", err)
 	}
 	s := &stateFile{path: path, bootID: strings.TrimSpace(string(boot))}
-	if err := s.takeLock(live); err != nil {
-		return nil, nil, err
+	if live {
+		if s.lock, err = s.waitForLock(); err != nil {
+			return nil, nil, err
+		}
 	}
 	if err := s.read(m); err != nil {
 		s.close()
-		return nil, nil, fmt.Errorf("state file %s: %w; remove it to start afresh, or name another: --state-file", path, err)
+		return nil, nil, err
 	}
 	return s, m, nil
 }
 
+// lockWait is how long a live run waits for a dry one to write.
+const lockWait = 500 * time.Millisecond
+
+// waitForLock takes the lock for as long as the run lasts, and leaves its PID in
+// it. A live run fails without: its cool-downs must last.
+func (s *stateFile) waitForLock() (*os.File, error) {
+	f, err := s.takeLock()
+	for until := time.Now().Add(lockWait); errors.Is(err, ErrLocked) && time.Now().Before(until); {
+		time.Sleep(lockWait / 20) //nolint:forbidigo // flock(2) cannot wait for some time only
+		f, err = s.takeLock()
+	}
+	if errors.Is(err, ErrLocked) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state file: %w; name another: --state-file", err)
+	}
+	if err := f.Truncate(0); err == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	return f, nil
+}
+
 // takeLock makes the directory and locks a file beside the state file, which is
 // itself replaced at every write.
-func (s *stateFile) takeLock(live bool) error {
+func (s *stateFile) takeLock() (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
-		return s.unwritable(live, err)
+		return nil, err //nolint:wrapcheck // says what and where
 	}
 	f, err := os.OpenFile(s.path+".lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return s.unwritable(live, err)
+		return nil, err //nolint:wrapcheck // says what and where
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer func() { _ = f.Close() }()
-		if !live {
-			return nil // the live run keeps the memory
-		}
-		b, _ := io.ReadAll(io.LimitReader(f, 32))
-		return fmt.Errorf("%w: process %s holds %s.lock; stop it, or give this run a state file of its own", ErrLocked, strings.TrimSpace(string(b)), s.path)
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return f, nil
 	}
-	if live {
-		if err := f.Truncate(0); err == nil {
-			_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-		}
+	defer func() { _ = f.Close() }()
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("lock %s.lock: %w", s.path, err)
 	}
-	s.lock = f
+	b, _ := io.ReadAll(io.LimitReader(f, 32))
+	return nil, fmt.Errorf("%w: process %s holds %s.lock; stop it, or give this run a state file of its own: --state-file", ErrLocked, strings.TrimSpace(string(b)), s.path)
+}
+
+// read fills m from the file, if there is one.
+func (s *stateFile) read(m *memory) error {
+	if err := s.readFile(m); err != nil {
+		return fmt.Errorf("state file %s: %w; remove it to start afresh, or name another: --state-file", s.path, err)
+	}
 	return nil
 }
 
-// unwritable fails a live run, whose cool-downs must last; a dry one only does
-// without observations.
-func (s *stateFile) unwritable(live bool, err error) error {
-	if !live {
-		return nil
-	}
-	return fmt.Errorf("state file: %w; name another: --state-file", err)
-}
-
-func (s *stateFile) read(m *memory) error {
+func (s *stateFile) readFile(m *memory) error {
 	f, err := os.OpenFile(s.path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
-		return err //nolint:wrapcheck // wrapped by the caller
+	case errors.Is(err, unix.ELOOP):
+		return errors.New("is a symbolic link")
+	case err != nil:
+		return unnamed(err)
 	}
 	defer func() { _ = f.Close() }()
 	var st unix.Stat_t
@@ -137,9 +161,21 @@ func (s *stateFile) read(m *memory) error {
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxStateFile))
 	if err != nil {
-		return fmt.Errorf("read: %w", err)
+		return unnamed(err)
+	}
+	if s.known, err = f.Stat(); err != nil {
+		return unnamed(err)
 	}
 	return s.decode(b, m)
+}
+
+// unnamed drops the path from the error of a system call: the caller names it.
+func unnamed(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return fmt.Errorf("%s: %w", pe.Op, pe.Err)
+	}
+	return err
 }
 
 // decode fills m from the bytes of a state file. One of another boot is of no
@@ -174,12 +210,32 @@ func (s *stateFile) decode(b []byte, m *memory) error {
 	return nil
 }
 
-// write replaces the file by one with the memory; readers see either the old
-// or the new one, whole.
+// write keeps the memory. A dry run, which has no lock of its own, first takes
+// over what others have written since it read the file.
 func (s *stateFile) write(m *memory) error {
-	if s.lock == nil {
+	if s.path == "" || s.readOnly {
 		return nil
 	}
+	if s.lock != nil {
+		return s.replace(m)
+	}
+	lock, err := s.takeLock()
+	if err != nil {
+		return nil //nolint:nilerr // a live run keeps the memory, or the place is not for us: do without
+	}
+	defer func() { _ = lock.Close() }()
+	if now, err := os.Lstat(s.path); err == nil && (s.known == nil || !os.SameFile(now, s.known) || !now.ModTime().Equal(s.known.ModTime())) {
+		theirs := newMemory()
+		if err := s.read(theirs); err != nil {
+			return err
+		}
+		m.adopt(theirs)
+	}
+	return s.replace(m)
+}
+
+// replace puts a new file in place of the old one; readers see either, whole.
+func (s *stateFile) replace(m *memory) error {
 	doc := stateDoc{Format: stateFormat, BootID: s.bootID, Cooldowns: m.cooldowns}
 	for k, v := range m.seen {
 		doc.Seen = append(doc.Seen, seenDoc{k, v.since, v.last, v.missed})
@@ -191,19 +247,10 @@ func (s *stateFile) write(m *memory) error {
 	if err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".*")
-	if err != nil {
+	if err := replaceFile(s.path, b); err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
-	_, err = tmp.Write(b)
-	if cerr := tmp.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), s.path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
+	if s.known, err = os.Lstat(s.path); err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
 	return nil

@@ -24,6 +24,9 @@ const (
 	heartbeat = time.Hour
 	// ladderPoll is how often waiting ladders are looked at.
 	ladderPoll = 200 * time.Millisecond
+	// saveEvery is how often a watcher keeps its observations; cool-downs are
+	// kept before each effect.
+	saveEvery = time.Minute
 	// maxLines bounds the findings that one cycle logs one by one.
 	maxLines = 25
 )
@@ -80,7 +83,8 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	e.log.Info("watching "+mode, "rules", len(w.program.Rules), "generation", w.program.Short(), "interval", opts.Interval,
 		"breaker", fmt.Sprintf("%d/%.0f%%", b.Count, b.Share*100))
 	w.lastLine = time.Now()
-	return w.run(ctx)
+	w.saveEvery = saveEvery
+	return errors.Join(w.run(ctx), w.save())
 }
 
 func (w *watcher) run(ctx context.Context) error {
@@ -159,6 +163,7 @@ func (w *watcher) reload(forced bool) bool {
 	}
 	was := w.program
 	w.program = p
+	w.cancelLadders(p) // before any of them takes its next step
 	c := p.Diff(was)
 	w.log.Info("rules reloaded", "generation", p.Short(), "was", was.Short(), "changed", c.Changed, "added", c.Added, "removed", c.Removed)
 	if len(c.ProtectRemoved) > 0 {

@@ -21,8 +21,9 @@ func (l *loader) compileAll() *Program {
 		for _, r := range f.protect {
 			if first, dup := protected[r.name]; dup {
 				f.errorf(r.at, "protect %q is already at %s", r.name, first)
+			} else {
+				protected[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
 			}
-			protected[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
 			if cond := f.cond(r.when, sc); cond != nil {
 				p.Protect = append(p.Protect, &Protect{Name: r.name, File: f.src.name, When: cond})
 			}
@@ -30,8 +31,9 @@ func (l *loader) compileAll() *Program {
 		for _, r := range f.rules {
 			if first, dup := names[r.name]; dup && r.name != "" {
 				f.errorf(r.nameAt, "rule %q is already at %s", r.name, first)
+			} else {
+				names[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
 			}
-			names[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
 			if rule := f.rule(&r, sc, p); rule != nil {
 				rule.netns = l.netnsOf(f)
 				p.Rules = append(p.Rules, rule)
@@ -71,7 +73,7 @@ func (l *loader) netnsOf(f *rulesFile) []string {
 
 // scope checks the macros, each at its own place, and leaves out the bad ones.
 func (f *rulesFile) scope() *scope {
-	sc := &scope{vars: f.vars, sets: f.sets, macros: map[string]string{}, broken: map[string]bool{}}
+	sc := &scope{vars: f.vars, sets: f.sets, macros: map[string]string{}, broken: f.broken}
 	for name, n := range f.macros {
 		sc.macros[name] = n.Value
 	}
@@ -94,18 +96,17 @@ func (f *rulesFile) checkMacro(name string, sc *scope, seen map[string]bool) {
 		return
 	}
 	c := &compiler{sc: sc, uses: map[string]string{}, macros: []string{name}}
-	if node, ok := c.parse(f.macros[name].Value); ok {
+	node, ok := c.parse(f.macros[name].Value)
+	if ok {
 		for _, used := range namesIn(node) {
 			if _, isMacro := f.macros[used]; isMacro {
 				f.checkMacro(used, sc, seen)
 			}
 		}
-		c.compile(node)
+		_, ok = c.compile(node)
 	}
-	if len(c.errs) > 0 {
-		f.exprProblems(f.macros[name], c.errs)
-		sc.broken[name] = true
-	}
+	f.exprProblems(f.macros[name], c.errs)
+	sc.broken[name] = !ok || len(c.errs) > 0
 }
 
 // cond compiles the condition of a scalar; nil if it has problems.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sockwarden/collectors"
@@ -190,7 +191,7 @@ func (c *compiler) compareNumbers(op string, l, r operand, out operand) (operand
 
 func (c *compiler) isPort(n float64, from int) bool {
 	if n < 0 || n > 65535 || n != float64(int(n)) {
-		c.errorf(from, "port %v is out of range (0..65535)", n)
+		c.errorf(from, "port %s is out of range (0..65535)", strconv.FormatFloat(n, 'f', -1, 64))
 		return false
 	}
 	return true

@@ -36,7 +36,7 @@ type scope struct {
 	vars   map[string]*Var
 	sets   map[string]*Set
 	macros map[string]string
-	broken map[string]bool // macros with problems of their own
+	broken map[string]bool // names with problems of their own
 	// result is set where the outcome of the rung before can be read.
 	result bool
 }
@@ -136,7 +136,11 @@ func (c *compiler) parse(text string) (ast.Node, bool) {
 	if err != nil {
 		var fe *file.Error
 		if errors.As(err, &fe) {
-			c.errorf(fe.From, "%s", syntaxHint(fe.Message))
+			from := fe.From
+			if strings.HasSuffix(fe.Message, "token EOF") {
+				from = len([]rune(text)) // not at a white space before it
+			}
+			c.errorf(from, "%s", syntaxHint(fe.Message))
 		} else {
 			c.errorf(0, "%v", err)
 		}
@@ -182,15 +186,24 @@ const noCoalesce = "?? is not available: ask known(field), or give lookup() a de
 
 // syntaxHint adds to an error of the parser what to write instead.
 func syntaxHint(message string) string {
+	token, unexpected := strings.CutPrefix(message, "unexpected token ")
 	switch {
 	case strings.HasPrefix(message, "bad number syntax"):
 		return message + `: write a duration in quotes, such as age > "5m"`
-	case strings.Contains(message, `Operator("=")`):
-		return message + `: write == to compare`
-	case strings.Contains(message, "unclosed"), strings.Contains(message, "unexpected token EOF"):
+	case token == "EOF":
+		return "the expression ends too early"
+	case strings.Contains(message, "unclosed"):
 		return message + ": the expression ends too early"
 	case strings.Contains(message, "(??)"):
 		return noCoalesce
+	case strings.HasSuffix(message, "value out of range"):
+		return "number out of range"
+	case token == `Operator("=")`:
+		return `unexpected "=": write == to compare`
+	case unexpected:
+		// Operator(")") and the like: what kind of token it is says nothing.
+		_, quoted, _ := strings.Cut(token, "(")
+		return "unexpected " + strings.TrimSuffix(quoted, ")")
 	}
 	return message
 }
@@ -281,6 +294,11 @@ func refused(n ast.Node) string {
 		if id, ok := n.Node.(*ast.IdentifierNode); ok && id.Value == "$env" {
 			return "$env is not available: write the field's name"
 		}
+		if id, ok := n.Node.(*ast.IdentifierNode); ok {
+			if _, isField := collectors.FieldByName(id.Value); !isField {
+				return fmt.Sprintf("a bare index is not available: write lookup(%s, key, default)", id.Value)
+			}
+		}
 		if _, ok := n.Property.(*ast.StringNode); ok {
 			return "fields have no members or methods"
 		}
@@ -306,6 +324,9 @@ func refused(n ast.Node) string {
 }
 
 func (c *compiler) identifier(name string, from, to int) (operand, bool) {
+	if c.sc.broken[name] {
+		return operand{}, false
+	}
 	if text, ok := c.sc.macros[name]; ok {
 		return c.expand(name, text, from, to)
 	}
@@ -347,9 +368,6 @@ func (c *compiler) expand(name, text string, from, to int) (operand, bool) {
 	}
 	if len(c.macros) >= maxMacroDepth {
 		c.errorf(from, "macros are nested more than %d deep", maxMacroDepth)
-		return operand{}, false
-	}
-	if c.sc.broken[name] {
 		return operand{}, false
 	}
 	outer := c.at

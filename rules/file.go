@@ -14,6 +14,7 @@ type rulesFile struct {
 	netns   []string
 	vars    map[string]*Var
 	varsAt  map[string]*yaml.Node
+	broken  map[string]bool // names whose value is wrong
 	sets    map[string]*Set
 	macros  map[string]*yaml.Node
 	limits  Limits
@@ -62,7 +63,7 @@ var (
 // parseFile reads the structure of a file. What is wrong goes to the problems;
 // the rest is there nevertheless, so that everything is reported at once.
 func (f *rulesFile) parse(catalog Catalog) {
-	f.vars, f.varsAt = map[string]*Var{}, map[string]*yaml.Node{}
+	f.vars, f.varsAt, f.broken = map[string]*Var{}, map[string]*yaml.Node{}, map[string]bool{}
 	f.sets, f.macros = BuiltinSets(), map[string]*yaml.Node{}
 	f.limits, f.breaker = defaultLimits, defaultBreaker
 	root, ok := f.parseYAML()

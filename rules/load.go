@@ -117,9 +117,16 @@ func (l *loader) readAll() {
 func (l *loader) defaultPaths() []string {
 	dir := l.opts.Dir
 	l.watched = append(l.watched, dir)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
 		l.noDir = true
 		return []string{Builtin}
+	case err != nil:
+		l.fail(dir, "%v", unreadable(err))
+		return nil
+	case !info.IsDir():
+		l.fail(dir, "is no directory")
+		return nil
 	}
 	var paths []string
 	main := filepath.Join(dir, "rules.yaml")
@@ -128,13 +135,14 @@ func (l *loader) defaultPaths() []string {
 	}
 	sub := filepath.Join(dir, "rules.d")
 	l.watched = append(l.watched, sub)
-	listed := true
-	if info, err := os.Stat(sub); err == nil && info.IsDir() {
-		var files []string
-		files, listed = l.yamlFiles(sub)
+	if _, err := os.Lstat(sub); err == nil {
+		files, ok := l.yamlFiles(sub)
+		if !ok {
+			return paths
+		}
 		paths = append(paths, files...)
 	}
-	if len(paths) == 0 && listed {
+	if len(paths) == 0 {
 		l.fail(dir, "the directory exists but has no rules.yaml and no rules.d/*.yaml; add rules, or name the built-in ones: --rules builtin")
 	}
 	return paths

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -113,4 +114,15 @@ func checkLines(t testing.TB, got []string, want ...string) {
 // rule returns a file with one rule of the given condition.
 func ruleWith(when string) string {
 	return "version: 1\nrules:\n  - name: r\n    then: [destroy]\n    when: |\n      " + strings.ReplaceAll(when, "\n", "\n      ") + "\n"
+}
+
+// shell runs a command line in a directory.
+func shell(t *testing.T, dir, script string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-ec", script)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOME="+dir, "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
 }

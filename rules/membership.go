@@ -32,7 +32,14 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 	}
 	out := operand{kind: kBool, from: from, to: to, reads: l.reads, may: unbounded}
 	set := r.set
-	if set.kind() == kindEmpty {
+	switch {
+	case l.kind == kAge:
+		c.errorf(l.from, "age is an interval: compare it with >, >=, < or <=")
+		return operand{}, false
+	case l.kind == kSeconds && l.field != nil:
+		c.errorf(l.from, "a list holds whole numbers, %s is a time: compare it with >, >=, < or <=", l.field.Name)
+		return operand{}, false
+	case set.kind() == kindEmpty:
 		never := boolConstant(false, from, to)
 		never.reads = l.reads & protocolField
 		return never, true
@@ -42,9 +49,6 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 		return operand{}, false
 	}
 	switch {
-	case l.kind == kAge:
-		c.errorf(l.from, "age is an interval: compare it with >, >=, < or <=")
-		return operand{}, false
 	case l.kind.numeric():
 		if set.kind() != kindNumber {
 			return wrong()

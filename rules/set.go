@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -134,6 +135,9 @@ func (s *Set) hasNumber(n float64) bool {
 	if s.ports != nil {
 		p := uint32(n)
 		return n >= 0 && n <= 65535 && n == float64(p) && s.ports[p>>6]&(1<<(p&63)) != 0
+	}
+	if n != math.Trunc(n) {
+		return false
 	}
 	i, _ := slices.BinarySearchFunc(s.Ranges, n, func(r Range, n float64) int { return cmp.Compare(r.High, n) })
 	return i < len(s.Ranges) && s.Ranges[i].Low <= n

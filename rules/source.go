@@ -39,7 +39,13 @@ func (s *source) addLine(from, to int) {
 	s.lines = append(s.lines, strings.TrimSuffix(string(s.runes[from:to]), "\r"))
 }
 
+// maxMessage bounds the text of a problem, in runes.
+const maxMessage = 400
+
 func (s *source) problem(line, column int, message string) Problem {
+	if short := firstRunes(message, maxMessage); short != message {
+		message = short + "..." // it repeats a very long name or pattern
+	}
 	p := Problem{File: s.name, Line: line, Column: column, Message: message}
 	if line > 0 && line <= len(s.lines) {
 		p.Source = s.lines[line-1]

@@ -63,6 +63,8 @@ func (f *rulesFile) parseMacros(n *yaml.Node) {
 		}
 		if _, ok := f.text(e.value, "a macro"); ok {
 			f.macros[e.key.Value] = e.value
+		} else {
+			f.broken[e.key.Value] = true
 		}
 	}
 }
@@ -75,6 +77,8 @@ func (f *rulesFile) parseVars(n *yaml.Node) {
 		}
 		if v := f.parseVar(e.value); v != nil {
 			f.vars[e.key.Value], f.varsAt[e.key.Value] = v, e.key
+		} else {
+			f.broken[e.key.Value] = true
 		}
 	}
 }
@@ -95,12 +99,12 @@ func (f *rulesFile) parseVar(n *yaml.Node) *Var {
 		}
 	}
 	if value == nil || (typ == nil && oneOf == nil) {
-		return f.parseValue(n)
+		return f.parseValue(n, false)
 	}
 	f.fields(n, "a variable", map[string]func(*yaml.Node){
 		"value": func(*yaml.Node) {}, "type": func(*yaml.Node) {}, "one_of": func(*yaml.Node) {},
 	})
-	v := f.parseValue(value)
+	v := f.parseValue(value, typ != nil && typ.Value == "strings")
 	if v == nil {
 		return nil
 	}
@@ -137,10 +141,10 @@ func (f *rulesFile) declareType(n *yaml.Node, v *Var) {
 	}
 }
 
-func (f *rulesFile) parseValue(n *yaml.Node) *Var {
+func (f *rulesFile) parseValue(n *yaml.Node, asNames bool) *Var {
 	switch n.Kind {
 	case yaml.SequenceNode:
-		set := f.parseElements(n)
+		set := f.parseElements(n, asNames)
 		if set == nil {
 			return nil
 		}
@@ -207,15 +211,17 @@ func (f *rulesFile) parseSets(n *yaml.Node) {
 		if e.value.Kind == yaml.MappingNode {
 			s = f.parseSetFile(e.value)
 		} else {
-			s = f.parseElements(e.value)
+			s = f.parseElements(e.value, false)
 		}
 		if s != nil {
 			f.sets[e.key.Value] = s
+		} else {
+			f.broken[e.key.Value] = true
 		}
 	}
 }
 
-func (f *rulesFile) parseElements(n *yaml.Node) *Set {
+func (f *rulesFile) parseElements(n *yaml.Node, asNames bool) *Set {
 	var b setBuilder
 	before := len(*f.problems)
 	for _, k := range f.items(n, "a list of ports, addresses or names") {
@@ -223,12 +229,12 @@ func (f *rulesFile) parseElements(n *yaml.Node) *Set {
 		if !ok {
 			continue
 		}
-		if k.Tag == "!!int" {
+		if k.Tag == "!!int" && !asNames {
 			if s, ok := scalarOf(k); ok && s.IsNumber {
 				text = strconv.FormatFloat(s.Number, 'f', -1, 64)
 			}
 		}
-		if err := b.add(text, false); err != nil {
+		if err := b.add(text, asNames); err != nil {
 			f.errorf(k, "%v", err)
 		}
 	}

@@ -102,7 +102,7 @@ func (e *effect) look(ctx context.Context) (now collectors.Socket, err error) {
 		if now.NetNS == 0 {
 			now.NetNS = e.sealed.Socket.NetNS
 		}
-		return err //nolint:wrapcheck // ours
+		return err
 	})
 	return now, err
 }
@@ -125,7 +125,7 @@ func (e *effect) with(f func(*sockdiag.Conn) error) error {
 	}
 	c, err := sockdiag.Dial(fd)
 	if err != nil {
-		return err //nolint:wrapcheck // ours
+		return err
 	}
 	defer func() { _ = c.Close() }()
 	return f(c)

@@ -102,7 +102,7 @@ func (e *effect) proves() error {
 	for _, inode := range e.inodes {
 		held, err := e.proc.Holds(e.process.PID, e.process.StartTime, inode)
 		if err != nil {
-			return err //nolint:wrapcheck // ours
+			return err
 		}
 		if held {
 			return nil

@@ -168,10 +168,13 @@ func Select(spec string) ([]Handle, error) {
 // byOtherName finds a namespace that has a second name, which List does not
 // show; -1 for none.
 func byOtherName(all []Handle, name string) int {
+	if name != filepath.Base(name) {
+		return -1
+	}
 	for _, dir := range dirs {
 		var st unix.Stat_t
 		path := filepath.Join(dir, name)
-		if filepath.Dir(path) != dir || unix.Stat(path, &st) != nil || !isNSFS(path) {
+		if unix.Stat(path, &st) != nil || !isNSFS(path) {
 			continue
 		}
 		return slices.IndexFunc(all, func(h Handle) bool { return h.Inode == st.Ino })

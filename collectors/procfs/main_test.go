@@ -36,7 +36,7 @@ func inodeOf(t testing.TB, fd int) uint32 {
 	t.Helper()
 	var st unix.Stat_t
 	must(t, "fstat", unix.Fstat(fd, &st))
-	return uint32(st.Ino) //nolint:gosec // of sockfs, which counts in 32 bits
+	return uint32(st.Ino)
 }
 
 // newSocket opens a socket until the end of the test.
@@ -52,7 +52,7 @@ func newSocket(t testing.TB) (fd int, inode uint32) {
 // startOf is the start time of a process, read without the code under test.
 func startOf(t testing.TB, pid int) uint64 {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) //nolint:gosec // of a process
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	must(t, "stat", err)
 	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 	start, err := strconv.ParseUint(f[19], 10, 64)
@@ -69,38 +69,42 @@ func cat(t testing.TB, attr *syscall.SysProcAttr, sockets ...int) (pid int, wait
 	socklab.Need(t)
 	path, err := exec.LookPath("cat")
 	must(t, "cat", err)
-	r, w, err := os.Pipe()
-	must(t, "pipe", err)
-	defer r.Close() //nolint:errcheck // nothing was written
-	files := []uintptr{r.Fd(), 2, 2}
+	in, out := pipe(t), pipe(t)
+	files := []uintptr{in[0].Fd(), out[1].Fd(), 2}
 	for _, fd := range sockets {
-		files = append(files, uintptr(fd)) //nolint:gosec // a descriptor
+		files = append(files, uintptr(fd))
 	}
 	pid, err = syscall.ForkExec(path, []string{"cat"}, &syscall.ProcAttr{Files: files, Sys: attr})
-	if err != nil {
-		_ = w.Close()
-		t.Fatalf("start cat: %v", err)
-	}
+	must(t, "start cat", err)
 	reaped := false
 	wait = func() {
 		if reaped {
 			return
 		}
 		reaped = true
-		_ = w.Close()
+		_ = in[1].Close()
 		for {
-			if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR { //nolint:errorlint // a bare errno
+			if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
 				return
 			}
 		}
 	}
 	t.Cleanup(wait)
-	// The descriptors of this process are there until the exec.
-	socklab.WaitFor(t, "the exec of cat", func() bool {
-		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) //nolint:gosec // of a process
-		return string(comm) == "cat\n"
-	})
+	_ = in[0].Close() // or it would not end with ours
+	// When it answers it has no more files of its loader open.
+	_, err = in[1].WriteString("x")
+	must(t, "ask cat", err)
+	_, err = out[0].Read(make([]byte, 1))
+	must(t, "hear cat", err)
 	return pid, wait
+}
+
+func pipe(t testing.TB) [2]*os.File {
+	t.Helper()
+	r, w, err := os.Pipe()
+	must(t, "pipe", err)
+	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+	return [2]*os.File{r, w}
 }
 
 const envChild = "PROCFS_TEST_CHILD"
@@ -147,7 +151,7 @@ func child(t testing.TB, role string) (pid int) {
 	socklab.Need(t)
 	exe, err := os.Executable()
 	must(t, "own executable", err)
-	cmd := exec.Command(exe) //nolint:gosec // this binary
+	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), envChild+"="+role)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()

@@ -44,6 +44,15 @@ type Holders struct {
 	Unreadable int
 }
 
+// add notes an owner in its place, once for each process.
+func (h *Holders) add(inode uint32, o collectors.Owner) {
+	owners := h.ByInode[inode]
+	i, found := slices.BinarySearchFunc(owners, o.PID, func(o collectors.Owner, pid int) int { return o.PID - pid })
+	if !found {
+		h.ByInode[inode] = slices.Insert(owners, i, o)
+	}
+}
+
 // Holders searches all processes for the sockets with the given inodes. Seeing
 // other users' processes takes CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE.
 func (f *FS) Holders(ctx context.Context, inodes map[uint32]bool) (Holders, error) {
@@ -58,17 +67,15 @@ func (f *FS) Holders(ctx context.Context, inodes map[uint32]bool) (Holders, erro
 	var threaded []int
 	for _, pid := range pids {
 		if err := ctx.Err(); err != nil {
-			return h, err //nolint:wrapcheck // the context's own error
+			return h, err
 		}
 		threads := f.searchProcess(pid, "fd", inodes, &h)
 		if threads > 1 {
 			threaded = append(threaded, pid)
 		}
 	}
-	if len(h.ByInode) < len(inodes) {
-		f.searchThreads(ctx, threaded, inodes, &h)
-	}
-	return h, nil
+	f.searchThreads(ctx, threaded, inodes, &h)
+	return h, ctx.Err()
 }
 
 func (f *FS) pids() ([]int, error) {
@@ -101,8 +108,10 @@ func (f *FS) searchProcess(pid int, table string, inodes map[uint32]bool, h *Hol
 	defer p.close()
 	held, total, err := p.sockets(table, inodes)
 	switch {
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		h.Unreadable++
+	case errors.Is(err, fs.ErrPermission):
+		if st, err := p.stat(); err != nil || !st.holdsNothing() {
+			h.Unreadable++
+		}
 		return 0
 	case err != nil:
 		return 0
@@ -115,12 +124,8 @@ func (f *FS) searchProcess(pid int, table string, inodes map[uint32]bool, h *Hol
 		o.FDs = total
 		o.Known |= collectors.Fields(collectors.FieldFDs)
 		for _, s := range held {
-			owners := h.ByInode[s.inode]
-			if n := len(owners); n > 0 && owners[n-1].PID == pid {
-				continue // a second descriptor of the same process
-			}
 			o.FD = s.fd
-			h.ByInode[s.inode] = append(owners, o)
+			h.add(s.inode, o)
 		}
 	}
 	if st, err := p.stat(); err == nil {
@@ -129,13 +134,19 @@ func (f *FS) searchProcess(pid int, table string, inodes map[uint32]bool, h *Hol
 	return 0
 }
 
-// searchThreads looks for sockets that no process has in its common table:
-// threads can have one of their own (CLONE_FILES unshared).
+// searchThreads looks into the tables that threads have of their own
+// (CLONE_FILES unshared): there are hardly any. Where that cannot be told, it
+// looks into those of all threads, but only for sockets that nobody has so far.
 func (f *FS) searchThreads(ctx context.Context, pids []int, inodes map[uint32]bool, h *Holders) {
-	missing := make(map[uint32]bool)
-	for i := range inodes {
-		if _, ok := h.ByInode[i]; !ok {
-			missing[i] = true
+	if !f.canCompare() {
+		missing := make(map[uint32]bool)
+		for i := range inodes {
+			if _, ok := h.ByInode[i]; !ok {
+				missing[i] = true
+			}
+		}
+		if inodes = missing; len(inodes) == 0 {
+			return
 		}
 	}
 	for _, pid := range pids {
@@ -143,24 +154,23 @@ func (f *FS) searchThreads(ctx context.Context, pids []int, inodes map[uint32]bo
 			if ctx.Err() != nil {
 				return
 			}
-			f.searchProcess(pid, table, missing, h)
+			f.searchProcess(pid, table, inodes, h)
 		}
 	}
 }
 
-// threadTables returns the descriptor tables of threads that do not share the
-// common one, relative to the directory of the process.
+// threadTables returns the descriptor tables of threads that do not certainly
+// share the common one, relative to the directory of the process.
 func (f *FS) threadTables(pid int) []string {
 	tids, err := os.ReadDir(f.path(strconv.Itoa(pid), "task"))
 	if err != nil {
 		return nil
 	}
-	self, err := os.Readlink(f.path("self"))
-	ours := err == nil && self == strconv.Itoa(os.Getpid())
+	compare := f.canCompare()
 	var tables []string
 	for _, e := range tids {
 		tid, err := strconv.Atoi(e.Name())
-		if err != nil || tid == pid || (ours && sameTable(pid, tid)) {
+		if err != nil || tid == pid || (compare && sameTable(pid, tid)) {
 			continue
 		}
 		tables = append(tables, filepath.Join("task", e.Name(), "fd"))
@@ -168,10 +178,16 @@ func (f *FS) threadTables(pid int) []string {
 	return tables
 }
 
+// canCompare reports whether the numbers in the tree are those that system calls
+// of this process take, and the kernel has kcmp(2).
+func (f *FS) canCompare() bool {
+	self, err := os.Readlink(f.path("self"))
+	return err == nil && self == strconv.Itoa(os.Getpid()) && sameTable(os.Getpid(), os.Getpid())
+}
+
 const kcmpFiles = 2 // KCMP_FILES (include/uapi/linux/kcmp.h)
 
-// sameTable reports whether two threads certainly share their descriptors, so
-// that only one of them needs a look. Kernels without kcmp(2) leave it open.
+// sameTable reports whether two threads certainly share their descriptors.
 func sameTable(a, b int) bool {
 	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), kcmpFiles, 0, 0, 0)
 	return errno == 0 && order == 0
@@ -213,7 +229,7 @@ func (p process) sockets(table string, inodes map[uint32]bool) (held []descripto
 			}
 		}
 		if err != nil {
-			return held, total, nil //nolint:nilerr // io.EOF, or the process is gone
+			return held, total, nil
 		}
 	}
 }
@@ -243,6 +259,9 @@ func (f *FS) Holds(pid int, startTime uint64, inode uint32) (bool, error) {
 	}
 	if st.startTime != startTime {
 		return false, fmt.Errorf("process %d of start time %d: %w", pid, startTime, collectors.ErrGone)
+	}
+	if st.holdsNothing() {
+		return false, nil
 	}
 	wanted := map[uint32]bool{inode: true}
 	held, _, err := p.sockets("fd", wanted)
@@ -320,9 +339,7 @@ func (f *FS) Running(pid int, startTime uint64) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	// A process whose first thread has ended shows as a zombie while others run.
-	ended := st.state == 'X' || (st.state == 'Z' && st.threads < 2)
-	return st.startTime == startTime && !ended, nil
+	return st.startTime == startTime && !st.ended(), nil
 }
 
 // Parent returns the PID of the parent of a process.

@@ -59,6 +59,14 @@ func parseStat(b []byte) (stat, error) {
 	return stat{comm: string(b[open+1 : end]), state: f[0][0], parent: parent, threads: threads, startTime: start, kernel: flags&pfKthread != 0}, nil
 }
 
+// ended reports whether the process only waits for its parent. One whose first
+// thread has ended shows as a zombie while others run.
+func (s *stat) ended() bool { return s.state == 'X' || (s.state == 'Z' && s.threads < 2) }
+
+// holdsNothing reports whether the process cannot have a descriptor, so that it
+// does not matter who may look: what has ended belongs to root for the kernel.
+func (s *stat) holdsNothing() bool { return s.ended() || s.kernel }
+
 // fullName undoes the cut of a name at 15 bytes, from the program's arguments
 // or its executable.
 func fullName(comm string, cmdline []byte, exe string) string {
@@ -130,9 +138,9 @@ func parseCgroup(b []byte) string {
 // unitOf returns the innermost part of a cgroup path that is a systemd unit.
 func unitOf(cgroup string) string {
 	parts := strings.Split(cgroup, "/")
-	for i := len(parts) - 1; i >= 0; i-- {
-		if strings.HasSuffix(parts[i], ".service") || strings.HasSuffix(parts[i], ".scope") {
-			return parts[i]
+	for _, part := range slices.Backward(parts) {
+		if strings.HasSuffix(part, ".service") || strings.HasSuffix(part, ".scope") {
+			return part
 		}
 	}
 	return ""

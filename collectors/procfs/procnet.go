@@ -159,15 +159,15 @@ func parseNet(line string, t table, s *collectors.Socket) error {
 	send, recv, err := hexes(f[4], ":", 32)
 	s.SendQueue, s.RecvQueue, errs[3] = uint32(send), uint32(recv), err
 	timer, expires, err := hexes(f[5], ":", 64)
-	s.Timer, errs[4] = collectors.Timer(min(timer, 255)), err                                 //nolint:gosec // bounded
-	s.TimerExpires = uint32(min(expires, math.MaxUint32*clockTicks/1000) * 1000 / clockTicks) //nolint:gosec // bounded
+	s.Timer, errs[4] = collectors.Timer(min(timer, 255)), err
+	s.TimerExpires = uint32(min(expires, math.MaxUint32*clockTicks/1000) * 1000 / clockTicks)
 	retransmits, err := strconv.ParseUint(f[6], 16, 32)
 	// As sock_diag has it: what the running timer counts, and that is probes for
 	// these two (icsk_probes_out, under the heading "timeout").
 	if s.Timer == collectors.TimerKeepalive || s.Timer == collectors.TimerProbe {
 		retransmits, err = strconv.ParseUint(f[8], 10, 32)
 	}
-	s.Retransmits, errs[5] = uint8(min(retransmits, 255)), err //nolint:gosec // bounded
+	s.Retransmits, errs[5] = uint8(min(retransmits, 255)), err
 	uid, err := strconv.ParseUint(f[7], 10, 32)
 	s.UID, errs[6] = uint32(uid), err
 	inode, err := strconv.ParseUint(f[9], 10, 32)

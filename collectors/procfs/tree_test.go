@@ -18,12 +18,12 @@ func tree(t *testing.T, files map[string]string) string {
 	root := t.TempDir()
 	for name, text := range files {
 		path := filepath.Join(root, name)
-		must(t, "mkdir", os.MkdirAll(filepath.Dir(path), 0o755)) //nolint:gosec // as /proc has it
+		must(t, "mkdir", os.MkdirAll(filepath.Dir(path), 0o755))
 		if len(text) > 3 && text[:3] == "-> " {
 			must(t, "symlink", os.Symlink(text[3:], path))
 			continue
 		}
-		must(t, "write", os.WriteFile(path, []byte(text), 0o644)) //nolint:gosec // as /proc has it
+		must(t, "write", os.WriteFile(path, []byte(text), 0o644))
 	}
 	return root
 }

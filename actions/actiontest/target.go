@@ -1,0 +1,130 @@
+package actiontest
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/sockdiag"
+	"sockwarden/collectors/socklab"
+)
+
+// Sealed returns a socket of this namespace as the engine hands it to an action:
+// with its cookie and the processes that hold it.
+func Sealed(t testing.TB, c *socklab.Conn) actions.Sealed {
+	t.Helper()
+	return Seal(t, c.Kind.Protocol(), c.Local, c.Remote, nil)
+}
+
+// Seal is the same for any socket, in the namespace that open opens; nil is our
+// own.
+func Seal(t testing.TB, p collectors.Protocol, local, remote netip.AddrPort, open func() (*os.File, error)) actions.Sealed {
+	t.Helper()
+	for _, s := range SealAll(t, p, open) {
+		k := &s.Socket
+		if netip.AddrPortFrom(k.Local.Netip(), k.LocalPort) == local && netip.AddrPortFrom(k.Remote.Netip(), k.RemotePort) == remote {
+			return s
+		}
+	}
+	t.Fatalf("no %s socket %s %s", p, local, remote)
+	return actions.Sealed{}
+}
+
+// SealAll returns all sockets of a protocol in a namespace.
+func SealAll(t testing.TB, p collectors.Protocol, open func() (*os.File, error)) []actions.Sealed {
+	t.Helper()
+	socklab.Need(t)
+	fd, name := -1, "host"
+	if open != nil {
+		f, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close() //nolint:errcheck // nothing was written
+		fd, name = int(f.Fd()), "other"
+	}
+	q := collectors.Query{Protocols: []collectors.Protocol{p}, States: collectors.AllStates, Info: true}
+	var all []actions.Sealed
+	inodes := map[uint32]bool{}
+	for s, err := range sockdiag.Plugin().New(fd).Collect(t.Context(), q) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		inodes[s.Inode] = s.Inode != 0
+		all = append(all, actions.Sealed{
+			Socket: *s, Namespace: collectors.Namespace{Name: name}, Facts: collectors.Facts{Age: collectors.NoAge()}, Open: open,
+		})
+	}
+	h, err := procfs.New("").Holders(t.Context(), inodes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range all {
+		all[i].Facts.Owners = h.ByInode[all[i].Socket.Inode]
+	}
+	return all
+}
+
+// Held makes a connection in CLOSE_WAIT that a process of its own holds, as a
+// target for actions on sockets.
+func Held(t testing.TB, o socklab.HolderOptions) *HeldSubject {
+	t.Helper()
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	o.Conns = []*socklab.Conn{c}
+	s := &HeldSubject{Conn: c, Holder: socklab.StartHolder(t, o)}
+	sealed := Sealed(t, c)
+	s.Target = actions.Target{Rule: "test", Sockets: []actions.Sealed{sealed}, Host: "here"}
+	s.State, s.Vanish = s.state, s.vanish
+	return s
+}
+
+// HeldOnProcess is the same as a target for actions on processes.
+func HeldOnProcess(t testing.TB, o socklab.HolderOptions) *HeldSubject {
+	t.Helper()
+	s := Held(t, o)
+	owners := s.Target.Sockets[0].Facts.Owners
+	if len(owners) != 1 || owners[0].PID != s.Holder.PID {
+		t.Fatalf("process %d is not the only owner: %+v", s.Holder.PID, owners)
+	}
+	s.Target.Process = &owners[0]
+	return s
+}
+
+// HeldSubject is a connection and the process that holds it.
+type HeldSubject struct {
+	Subject
+	Conn   *socklab.Conn
+	Holder *socklab.Holder
+}
+
+func (s *HeldSubject) state(testing.TB) string {
+	var b strings.Builder
+	state, there := s.Conn.Now()
+	fmt.Fprintf(&b, "socket: %t, %s; its process runs: %t", there, state, s.Holder.Running())
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.Holder.PID))
+	for _, l := range links {
+		target, _ := os.Readlink(l)
+		fmt.Fprintf(&b, "; %s %s", filepath.Base(l), target)
+	}
+	return b.String()
+}
+
+func (s *HeldSubject) vanish(t testing.TB) {
+	t.Helper()
+	if err := unix.Kill(s.Holder.PID, unix.SIGKILL); err != nil {
+		t.Fatalf("kill: %v", err)
+	}
+	s.Holder.Wait(t)
+	socklab.WaitFor(t, "the end of the socket", func() bool {
+		_, there := s.Conn.Now()
+		return !there
+	})
+}

@@ -1,0 +1,183 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors/socklab"
+)
+
+func TestHost(t *testing.T) {
+	socklab.LeakCheck(t)
+	socklab.Need(t)
+	h, err := Host()
+	if err != nil || h.Name != "host" || h.Inode != own() || h.Inode == 0 {
+		t.Errorf("%+v, %v; ours is %d", h, err, own())
+	}
+	f, err := h.Open()
+	must(t, "open", err)
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != own() {
+		t.Errorf("opened %d, ours is %d (%v)", st.Ino, own(), err)
+	}
+	must(t, "close", f.Close())
+}
+
+// Named namespaces and those of processes are found, once each, with ours first
+// and the others by name.
+func TestList(t *testing.T) {
+	socklab.LeakCheck(t)
+	named := socklab.NewNamespace(t, "named")
+	must(t, "empty file", os.WriteFile("/run/netns/empty", nil, 0o644))
+	defer os.Remove("/run/netns/empty")
+	p, neighbour := startIn(t, here, unix.CLONE_NEWNET), startIn(t, here, 0)
+	private := inodeOf(t, p.ns())
+
+	all := list(t)
+	if all[0].Name != HostName || all[0].Inode != own() {
+		t.Errorf("first is %+v", all[0])
+	}
+	if !slices.IsSortedFunc(all[1:], func(a, b Handle) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Errorf("order %s", names(all))
+	}
+	if h, ok := byInode(t, all, inodeOf(t, "/run/netns/named")); !ok || h.Name != "named" || h.PID != 0 {
+		t.Errorf("named: %+v, %t", h, ok)
+	}
+	if h, ok := byInode(t, all, private); !ok || h.Name != fmt.Sprintf("net:[%d]", private) || h.PID != p.pid() {
+		t.Errorf("of process %d: %+v, %t", p.pid(), h, ok)
+	}
+	for _, h := range all {
+		if h.Name == "empty" || h.PID == neighbour.pid() {
+			t.Errorf("%+v is no other namespace", h)
+		}
+	}
+	if len(all) != 4 { // ours, the peer's, named, private
+		t.Errorf("%s", names(all))
+	}
+
+	// A process in a named namespace is known with it.
+	inside := startIn(t, named.Do, 0)
+	if h, ok := byInode(t, list(t), inodeOf(t, "/run/netns/named")); !ok || h.Name != "named" || h.PID != inside.pid() {
+		t.Errorf("named, with process %d: %+v, %t", inside.pid(), h, ok)
+	}
+}
+
+// What only an open file keeps alive is not found.
+func TestListLosesUnnamed(t *testing.T) {
+	p := startIn(t, here, unix.CLONE_NEWNET)
+	inode := inodeOf(t, p.ns())
+	f, err := os.Open(p.ns())
+	must(t, "open", err)
+	defer f.Close()
+	h, ok := byInode(t, list(t), inode)
+	if !ok {
+		t.Fatal("it is not found")
+	}
+	p.kill()
+	p.reap()
+	if _, ok := byInode(t, list(t), inode); ok {
+		t.Error("it is found without a process")
+	}
+	if f, err := h.Open(); f != nil || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("open: %v, %v", f, err)
+	}
+}
+
+// The process by which a namespace was found has ended, and another is there.
+func TestOpenByAnotherProcess(t *testing.T) {
+	socklab.LeakCheck(t)
+	socklab.Need(t)
+	first := startIn(t, here, unix.CLONE_NEWNET)
+	inode := inodeOf(t, first.ns())
+	f, err := os.Open(first.ns())
+	must(t, "open", err)
+	defer f.Close()
+	h, ok := byInode(t, list(t), inode)
+	if !ok || h.PID != first.pid() {
+		t.Fatalf("%+v, %t", h, ok)
+	}
+	startIn(t, func(start func() error) error { return Do(f, start) }, 0)
+	check := func(what string) {
+		t.Helper()
+		f, err := h.Open()
+		must(t, what, err)
+		defer f.Close()
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != inode {
+			t.Errorf("%s: opened %d, not %d (%v)", what, st.Ino, inode, err)
+		}
+	}
+	check("both")
+	first.kill()
+	check("the first is a zombie")
+	first.reap()
+	check("the first is gone")
+}
+
+// A name that stands for another namespace now is not opened.
+func TestOpenRenamed(t *testing.T) {
+	socklab.LeakCheck(t)
+	var old Handle
+	t.Run("old", func(t *testing.T) {
+		socklab.NewNamespace(t, "renewed")
+		old, _ = byInode(t, list(t), inodeOf(t, "/run/netns/renewed"))
+	})
+	keep := socklab.NewNamespace(t, "renewed")
+	if inodeOf(t, "/run/netns/renewed") == old.Inode {
+		t.Skip("the kernel gave the inode to the new namespace at once") // then they cannot be told apart
+	}
+	if f, err := old.Open(); f != nil || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("open: %v, %v", f, err)
+	}
+	if all, err := Select(keep.Name); err != nil || len(all) != 1 || all[0].Inode == old.Inode {
+		t.Errorf("select: %+v, %v", all, err)
+	}
+}
+
+func TestSelect(t *testing.T) {
+	socklab.LeakCheck(t)
+	socklab.NewNamespace(t, "blue")
+	socklab.NewNamespace(t, "green")
+	private := fmt.Sprintf("net:[%d]", inodeOf(t, startIn(t, here, unix.CLONE_NEWNET).ns()))
+	second := "/run/netns/azure"
+	must(t, "file", os.WriteFile(second, nil, 0o644))
+	must(t, "bind", unix.Mount("/run/netns/green", second, "", unix.MS_BIND, ""))
+	defer func() { _, _ = unix.Unmount(second, unix.MNT_DETACH), os.Remove(second) }()
+
+	for spec, want := range map[string]string{
+		"":                        "host",
+		"host":                    "host",
+		"all":                     "host azure blue " + private + " peer",
+		"blue":                    "blue",
+		"peer,blue":               "peer blue",
+		"blue,host,blue":          "blue host",
+		" blue , host":            "blue host",
+		private:                   private,
+		"green":                   "azure", // one namespace of two names
+		"green,azure,green,green": "azure",
+	} {
+		all, err := Select(spec)
+		if err != nil || names(all) != want {
+			t.Errorf("%q: %s, not %s (%v)", spec, names(all), want, err)
+		}
+	}
+	must(t, "empty file", os.WriteFile("/run/netns/empty", nil, 0o644))
+	defer os.Remove("/run/netns/empty")
+	for _, spec := range []string{"red", "blue,red", "empty", "blue,", ",", "BLUE", "all,blue", "../netns/green", "/run/netns/green"} {
+		all, err := Select(spec)
+		if all != nil || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: %s, %v", spec, names(all), err)
+			continue
+		}
+		if want := "(known: host, azure, blue, " + private + ", peer)"; !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v; it does not say %s", spec, err, want)
+		}
+	}
+}

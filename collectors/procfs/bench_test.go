@@ -1,0 +1,93 @@
+package procfs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// perChild stays below the hard limit of open files that the build machines have.
+const perChild = 15_000
+
+// BenchmarkHolders searches for n sockets in the descriptors of processes that
+// hold only them; 60,000 are spread over four.
+func BenchmarkHolders(b *testing.B) {
+	for _, n := range []int{100, 10_000, 60_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			inodes := manySockets(b, n)
+			f := New("")
+			b.ReportAllocs()
+			for b.Loop() {
+				h, err := f.Holders(b.Context(), inodes)
+				if err != nil || len(h.ByInode) != n {
+					b.Fatalf("%d of %d sockets, %v", len(h.ByInode), n, err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/socket")
+		})
+	}
+}
+
+// BenchmarkHoldersOne searches for one socket among n: what a look before an
+// action costs.
+func BenchmarkHoldersOne(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			manySockets(b, n)
+			_, inode := newSocket(b)
+			one, f := map[uint32]bool{inode: true}, New("")
+			b.ReportAllocs()
+			for b.Loop() {
+				if h, err := f.Holders(b.Context(), one); err != nil || len(h.ByInode) != 1 {
+					b.Fatalf("%+v, %v", h, err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkParseNet(b *testing.B) {
+	kind := table{family: 2, protocol: 6}
+	n := len(readTestdata(b, "tcp-6.18", kind))
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(readTestdata(b, "tcp-6.18", kind)) != n {
+			b.Fatal("records are missing")
+		}
+	}
+}
+
+// manySockets has n sockets held by child processes and returns their inodes.
+func manySockets(b *testing.B, n int) map[uint32]bool {
+	b.Helper()
+	inodes := make(map[uint32]bool, n)
+	for left := n; left > 0; left -= perChild {
+		raiseLimit(b)
+		pid := child(b, fmt.Sprintf("sockets %d", min(left, perChild)))
+		links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		must(b, "list descriptors", err)
+		for _, l := range links {
+			target, err := os.Readlink(l)
+			must(b, "readlink", err)
+			if i, ok := socketInode([]byte(target)); ok {
+				inodes[i] = true
+			}
+		}
+	}
+	if len(inodes) != n {
+		b.Fatalf("%d sockets, not %d", len(inodes), n)
+	}
+	return inodes
+}
+
+// raiseLimit raises the soft limit of open files, which children inherit.
+func raiseLimit(b *testing.B) {
+	b.Helper()
+	var limit unix.Rlimit
+	must(b, "getrlimit", unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	limit.Cur = limit.Max
+	must(b, "setrlimit", unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+}

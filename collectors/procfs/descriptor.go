@@ -1,0 +1,30 @@
+package procfs
+
+import (
+	"fmt"
+
+	"sockwarden/collectors"
+)
+
+// Descriptor returns a descriptor by which the process pid that started at
+// startTime holds the socket. It is ErrGone if that process is no more or does
+// not hold it any more.
+func (f *FS) Descriptor(pid int, startTime uint64, inode uint32) (int, error) {
+	p, err := f.open(pid)
+	if err != nil {
+		return -1, classify(err)
+	}
+	defer p.close()
+	st, err := p.stat()
+	if err != nil {
+		return -1, classify(err)
+	}
+	held, _, err := p.sockets("fd", map[uint32]bool{inode: true})
+	switch {
+	case err != nil:
+		return -1, classify(err)
+	case st.startTime != startTime, len(held) == 0:
+		return -1, fmt.Errorf("process %d does not hold the socket any more: %w", pid, collectors.ErrGone)
+	}
+	return held[0].fd, nil
+}

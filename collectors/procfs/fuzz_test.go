@@ -1,0 +1,93 @@
+package procfs
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sockwarden/collectors"
+)
+
+func FuzzParseStat(f *testing.F) {
+	f.Add([]byte("42 (a) R (b\nx)" + statFields))
+	f.Add([]byte("1 (systemd)"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		st, err := parseStat(b)
+		if err != nil {
+			if st != (stat{}) {
+				t.Errorf("%+v, %v", st, err)
+			}
+			return
+		}
+		if !bytes.Contains(b, []byte("("+st.comm+")")) {
+			t.Errorf("%+v", st)
+		}
+		if name := fullName(st.comm, b, string(b)); !strings.HasPrefix(name, st.comm) {
+			t.Errorf("%q becomes %q", st.comm, name)
+		}
+	})
+}
+
+// FuzzProcessFiles feeds the text of the other files of a process.
+func FuzzProcessFiles(f *testing.F) {
+	f.Add([]byte("Max open files            1024                 4096                 files     \n"))
+	f.Add([]byte("1:name=systemd:/docker/" + idA + "\n0::/system.slice/docker-" + idB + ".scope\n"))
+	f.Add([]byte("socket:[4294967295]"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if n, known := parseLimit(b); !known && n != 0 && n < 1<<62 {
+			t.Errorf("limit %d is not known", n)
+		}
+		path := parseCgroup(b)
+		if !bytes.Contains(b, []byte(path)) || strings.Contains(path, "\n") {
+			t.Errorf("cgroup %q", path)
+		}
+		if unit := unitOf(path); unit != "" && (strings.Contains(unit, "/") || !strings.Contains(path, unit)) {
+			t.Errorf("unit %q of %q", unit, path)
+		}
+		if id := containerOf(path); id != "" && (len(id) != 64 || !strings.Contains(path, id)) {
+			t.Errorf("container %q of %q", id, path)
+		}
+		if inode, ok := socketInode(b); ok && inode == 0 {
+			t.Error("inode 0")
+		}
+	})
+}
+
+func FuzzParseNet(f *testing.F) {
+	files, err := filepath.Glob("testdata/*-6.18")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no testdata (%v)", err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		must(f, "read", err)
+		for line := range strings.Lines(string(b)) {
+			f.Add(line)
+		}
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		for _, p := range everything.Protocols {
+			for _, fam := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
+				var s collectors.Socket
+				if parseNet(line, table{p, fam}, &s) != nil {
+					continue
+				}
+				checkNet(t, &s)
+				if s.Protocol != p || s.Family != fam {
+					t.Errorf("%s, family %d", s.Protocol, s.Family)
+				}
+			}
+		}
+	})
+}
+
+func FuzzParseSockstat(f *testing.F) {
+	f.Add("TCP: inuse 31 orphan 2 tw 7 alloc 40 mem 3\nUDP: inuse 5 mem 2\nTCP6: inuse 4\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if c := parseSockstat(text); c.TCP < 0 || c.UDP < 0 {
+			t.Errorf("%+v", c)
+		}
+	})
+}

@@ -1,0 +1,190 @@
+package collectors
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestAddrText(t *testing.T) {
+	for text, mapped := range map[string]string{
+		"10.9.0.1":         "10.9.0.1",
+		"0.0.0.0":          "0.0.0.0",
+		"255.255.255.255":  "255.255.255.255",
+		"::":               "::",
+		"::1":              "::1",
+		"fd00:9::1":        "fd00:9::1",
+		"::ffff:10.9.0.1":  "10.9.0.1", // counts as IPv4
+		"::10.9.0.1":       "::a09:1",
+		"fe80::9:1%lab0":   "fe80::9:1", // the interface is a field of its own
+		"64:ff9b::1.2.3.4": "64:ff9b::102:304",
+	} {
+		var a, again Addr
+		if err := a.UnmarshalText([]byte(text)); err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		b, err := json.Marshal(a)
+		if err != nil || string(b) != `"`+mapped+`"` {
+			t.Errorf("%s is written %s (%v)", text, b, err)
+		}
+		if err := json.Unmarshal(b, &again); err != nil || again != a {
+			t.Errorf("%s: %v, then %v (%v)", text, a, again, err)
+		}
+		ip := netip.MustParseAddr(text)
+		if AddrFrom(ip) != a || a.Netip() != ip.Unmap().WithZone("") || a.IsZero() != ip.IsUnspecified() {
+			t.Errorf("%s: %v, zero: %t", text, a.Netip(), a.IsZero())
+		}
+	}
+	for _, text := range []string{"x", "10.9.0", "10.9.0.256", "10.9.0.1:80", "[::1]", "10.0.0.0/8"} {
+		a := AddrFrom(netip.MustParseAddr("10.9.0.1"))
+		before := a
+		if err := a.UnmarshalText([]byte(text)); err == nil || a != before {
+			t.Errorf("%q: %v, %v", text, a.Netip(), err)
+		}
+	}
+}
+
+func FuzzAddrText(f *testing.F) {
+	f.Add([]byte("10.9.0.1"))
+	f.Add([]byte("::ffff:10.9.0.1"))
+	f.Add([]byte("fe80::1%eth0"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var a, again Addr
+		if a.UnmarshalText(b) != nil {
+			return
+		}
+		text, err := a.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := again.UnmarshalText(text); err != nil || again != a {
+			t.Errorf("%q: %v, written %s, read %v (%v)", b, a, text, again, err)
+		}
+	})
+}
+
+// Orphans and unaccepted sockets are nobody's, each in its states.
+func TestOwnerless(t *testing.T) {
+	orphans, waiting := Mask(FinWait1, FinWait2, Closing, LastAck), Mask(Established, CloseWait)
+	for s := range State(14) {
+		for _, inode := range []uint32{0, 1} {
+			for _, p := range []Protocol{TCP, UDP} {
+				k := Socket{State: s, Inode: inode, Protocol: p}
+				if got := Orphaned(&k); got != (inode == 0 && orphans.Has(s)) {
+					t.Errorf("%s %s, inode %d: orphaned: %t", p, s, inode, got)
+				}
+				if got := Unaccepted(&k); got != (inode == 0 && p == TCP && waiting.Has(s)) {
+					t.Errorf("%s %s, inode %d: unaccepted: %t", p, s, inode, got)
+				}
+			}
+		}
+	}
+}
+
+// The key tells apart what is another socket, or the same in another state, and
+// nothing else.
+func TestKeyOf(t *testing.T) {
+	s := Socket{Cookie: 1, NetNS: 2, Local: Addr{3}, Remote: Addr{4}, LocalPort: 5, RemotePort: 6, Protocol: TCP, State: CloseWait}
+	for name, change := range map[string]func(*Socket){
+		"cookie": func(s *Socket) { s.Cookie++ }, "netns": func(s *Socket) { s.NetNS++ }, "state": func(s *Socket) { s.State = LastAck },
+		"local": func(s *Socket) { s.Local[0]++ }, "remote": func(s *Socket) { s.Remote[0]++ }, "protocol": func(s *Socket) { s.Protocol = UDP },
+		"port": func(s *Socket) { s.LocalPort++ }, "remote port": func(s *Socket) { s.RemotePort++ },
+	} {
+		other := s
+		change(&other)
+		if KeyOf(&other) == KeyOf(&s) {
+			t.Errorf("another %s has the same key", name)
+		}
+	}
+	same := s
+	same.RecvQueue, same.Timer, same.Known, same.Info.RTT, same.Inode, same.IfIndex = 9, TimerProbe, 9, 9, 9, 9
+	if KeyOf(&same) != KeyOf(&s) {
+		t.Error("the key depends on what changes by itself")
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for i, want := range []string{"none", "retransmit", "keepalive", "timewait", "probe", "none"} {
+		if got := Timer(i).String(); got != want {
+			t.Errorf("timer %d is %s", i, got)
+		}
+	}
+	if TCP.String() != "tcp" || UDP.String() != "udp" {
+		t.Errorf("%s, %s", TCP, UDP)
+	}
+}
+
+// The parts of a query are together the query, and none has what another has.
+func TestSplit(t *testing.T) {
+	both := []Protocol{TCP, UDP}
+	for _, c := range []struct {
+		protocols []Protocol
+		n, parts  int
+	}{
+		{both, 2, 2}, {both, 8, 2}, {both, 1, 1}, {both, 0, 1}, {both, -1, 1}, {[]Protocol{UDP}, 4, 1}, {nil, 4, 1}, {[]Protocol{TCP, UDP, 33}, 2, 2},
+	} {
+		q := Query{Protocols: c.protocols, States: Mask(CloseWait, Close), Info: true}
+		parts := Split(q, c.n)
+		if len(parts) != c.parts {
+			t.Errorf("%v in %d: %+v", c.protocols, c.n, parts)
+		}
+		var all []Protocol
+		for _, p := range parts {
+			all = append(all, p.Protocols...)
+			if p.States != q.States || p.Info != q.Info {
+				t.Errorf("%v in %d: part %+v", c.protocols, c.n, p)
+			}
+		}
+		slices.Sort(all)
+		if !slices.Equal(all, c.protocols) || !slices.Equal(q.Protocols, c.protocols) {
+			t.Errorf("%v in %d: together %v", c.protocols, c.n, all)
+		}
+	}
+}
+
+func TestCovers(t *testing.T) {
+	q := Query{Protocols: []Protocol{TCP}, States: Mask(CloseWait, FinWait2)}
+	for p, states := range map[Protocol]StateMask{TCP: q.States, UDP: 0} {
+		for s := range State(40) {
+			if got := q.Covers(p, s); got != states.Has(s) {
+				t.Errorf("%s %s: %t", p, s, got)
+			}
+		}
+	}
+}
+
+type nothing struct{}
+
+func (nothing) Collect(context.Context, Query) iter.Seq2[*Socket, error] {
+	return func(func(*Socket, error) bool) {}
+}
+
+func TestRegistry(t *testing.T) {
+	make := func(int) Collector { return nothing{} }
+	a, b := Plugin{Name: "a", New: make}, Plugin{Name: "b", New: make}
+	for name, plugins := range map[string][]Plugin{"no name": {a, {New: make}}, "no New": {{Name: "c"}}, "twice": {a, b, a}} {
+		if r, err := NewRegistry(plugins...); err == nil || r != nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	r, err := NewRegistry(b, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := r.Get("a"); err != nil || p.Name != "a" {
+		t.Errorf("a: %+v, %v", p, err)
+	}
+	if _, err := r.Get("c"); err == nil || !strings.Contains(err.Error(), `"c" (known: b, a)`) {
+		t.Errorf("c: %v", err)
+	}
+	all := r.All()
+	all[0].Name = "changed"
+	if all := r.All(); len(all) != 2 || all[0].Name != "b" || all[1].Name != "a" {
+		t.Errorf("all: %+v", all)
+	}
+}

@@ -1,0 +1,228 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/sockdiag"
+	"sockwarden/collectors/socklab"
+	"sockwarden/rules"
+)
+
+// envChild makes the test binary live one of the lives below.
+const envChild = "ENGINE_CHILD"
+
+// orders are what a child is told, in its environment.
+type orders struct {
+	Life  string
+	Rules string // a file
+	State string
+}
+
+// lives of children, in processes of their own. Each says READY first, and
+// ends when its standard input does.
+var lives = map[string]func(orders) error{
+	"engine": engineLife, "ancestor": ancestorLife, "counter": counterLife, "locker": lockerLife, "writer": writerLife,
+}
+
+// runChild returns if this process is no child.
+func runChild() {
+	text, is := os.LookupEnv(envChild)
+	if !is {
+		return
+	}
+	var o orders
+	err := json.Unmarshal([]byte(text), &o)
+	if err == nil {
+		err = lives[o.Life](o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "child:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func childCommand(o orders, conns ...*socklab.Conn) (*exec.Cmd, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), envChild+"="+string(text))
+	cmd.Stderr = os.Stderr
+	for _, c := range conns {
+		fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			return nil, err
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, os.NewFile(uintptr(fd), "socket"))
+	}
+	return cmd, nil
+}
+
+// child is a running one.
+type child struct {
+	*exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+// startChild starts a child and hands the sockets over to it.
+func startChild(t testing.TB, o orders, conns ...*socklab.Conn) *child {
+	t.Helper()
+	cmd, err := childCommand(o, conns...)
+	must(t, "child", err)
+	c := &child{Cmd: cmd}
+	c.in, err = cmd.StdinPipe()
+	must(t, "stdin", err)
+	out, err := cmd.StdoutPipe()
+	must(t, "stdout", err)
+	c.out = bufio.NewReader(out)
+	must(t, "start", cmd.Start())
+	t.Cleanup(func() {
+		_ = c.in.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for _, f := range cmd.ExtraFiles {
+		must(t, "hand over", f.Close())
+	}
+	for _, conn := range conns {
+		conn.CloseFD()
+	}
+	if got := c.line(t); got != "READY" {
+		t.Fatalf("child says %q", got)
+	}
+	return c
+}
+
+func (c *child) line(t testing.TB) string {
+	t.Helper()
+	text, err := c.out.ReadString('\n')
+	must(t, "child's line", err)
+	return strings.TrimSuffix(text, "\n")
+}
+
+// rest ends the child and returns what it says.
+func (c *child) rest(t testing.TB) string {
+	t.Helper()
+	must(t, "close stdin", c.in.Close())
+	b, err := io.ReadAll(c.out)
+	must(t, "child's lines", err)
+	return string(b)
+}
+
+func waitForEOF() error {
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func childEngine(o orders) (*Engine, *rules.Program, error) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	all, err := actions.NewRegistry(realActions(log)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, _, err := rules.Load(rules.Options{Paths: []string{o.Rules}, Catalog: catalog(all)})
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := New(Options{
+		Sources: []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()},
+		Actions: all, Logger: log, Live: true, StateFile: o.State,
+	})
+	return e, p, err
+}
+
+// engineLife runs one live cycle and prints what came of it.
+func engineLife(o orders) error {
+	fmt.Println("READY")
+	e, p, err := childEngine(o)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	r, err := e.Cycle(context.Background(), p)
+	if err != nil {
+		return err
+	}
+	e.Finish(context.Background(), r)
+	fmt.Println(describe(r))
+	return errors.Join(r.Errors...)
+}
+
+// ancestorLife runs an engine as a grandchild.
+func ancestorLife(o orders) error {
+	o.Life = "engine"
+	cmd, err := childCommand(o)
+	if err != nil {
+		return err
+	}
+	cmd.Stdout = os.Stdout
+	if err := cmd.Run(); err != nil {
+		return err
+	}
+	return waitForEOF()
+}
+
+// counterLife counts SIGUSR1 and prints how many there were.
+func counterLife(orders) error {
+	got := make(chan os.Signal, 1000)
+	signal.Notify(got, unix.SIGUSR1)
+	fmt.Println("READY")
+	err := waitForEOF()
+	fmt.Println(len(got))
+	return err
+}
+
+// lockerLife is a live run on the state file.
+func lockerLife(o orders) error {
+	e, _, err := childEngine(o)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	fmt.Println("READY")
+	return waitForEOF()
+}
+
+// writerLife replaces the state file again and again.
+func writerLife(o orders) error {
+	s, m, err := openState(o.State, true)
+	if err != nil {
+		return err
+	}
+	for i := range 20_000 {
+		m.cooldowns["socket "+strconv.Itoa(i)] = 1
+	}
+	if err := s.write(m); err != nil {
+		return err
+	}
+	fmt.Println("READY")
+	for {
+		if err := s.write(m); err != nil {
+			return err
+		}
+	}
+}

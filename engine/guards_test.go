@@ -1,0 +1,454 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/socklab"
+	"sockwarden/rules"
+)
+
+const (
+	destroyAll = `{destroy: {listen: true, udp: true}}`
+	killAll    = `{signal: {signal: KILL, owners: all}}`
+	anySocket  = `protocol == "tcp" || protocol == "udp"`
+)
+
+// mustSpare runs a live cycle of a rule with every opt-in, by destroy, by signal
+// and by a later rung of a ladder, and checks that each spares the socket for
+// the reason. The rule is as wide as the language allows.
+func mustSpare(t *testing.T, l *lab, c *socklab.Conn, reason string) {
+	t.Helper()
+	before := sockets(t)
+	for _, then := range []string{destroyAll, killAll} {
+		r := l.run(t, l.rules(t, ruleFile(anySocket, then, "limits: {per_cycle: 10000, cooldown: 0}")))
+		expect(t, findingOf(t, r, c), DecideGuarded, reason)
+		noErrors(t, r)
+	}
+	after := sockets(t)
+	for cookie, s := range before {
+		if now, ok := after[cookie]; l0(&s) == c.Local && (!ok || now.State != s.State) {
+			t.Errorf("%s %s is gone or %s", s.State, c.Local, now.State)
+		}
+	}
+	if !alive(c) {
+		t.Errorf("%s %s did not survive", c.Kind, c.Local)
+	}
+}
+
+func l0(s *collectors.Socket) netip.AddrPort {
+	local, _ := ends(s)
+	return local
+}
+
+// A rule without opt-in takes neither listeners nor UDP, and a rung that opts in
+// for one does not for the other.
+func TestGuardOptIn(t *testing.T) {
+	for _, test := range []struct {
+		kind         socklab.Kind
+		then, reason string
+	}{
+		{socklab.Listen, "destroy", "listener: needs {destroy: {listen: true}}"},
+		{socklab.Listen, "{destroy: {udp: true}}", "listener: needs {destroy: {listen: true}}"},
+		{socklab.Listen, "{signal: KILL}", "listener: needs {signal: {listen: true}}"},
+		{socklab.UDPBound, "destroy", "UDP socket: needs {destroy: {udp: true}}"},
+		{socklab.UDPConnected, "{destroy: {listen: true}}", "UDP socket: needs {destroy: {udp: true}}"},
+		{socklab.UDPBound, "{signal: KILL}", "UDP socket: needs {signal: {udp: true}}"},
+	} {
+		t.Run(test.kind.String()+test.then, func(t *testing.T) {
+			l := newLab(t, Options{Live: true})
+			c := socklab.Make(t, test.kind, socklab.IPv4)
+			h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
+			r := l.run(t, l.rules(t, ruleFile(anySocket, test.then)))
+			expect(t, findingOf(t, r, c), DecideGuarded, test.reason)
+			if !alive(c) || !h.Running() {
+				t.Error("it did not survive")
+			}
+		})
+	}
+}
+
+// With the opt-in they are destroyed: what the guard says is the cure.
+func TestOptIn(t *testing.T) {
+	for _, k := range []socklab.Kind{socklab.Listen, socklab.UDPBound, socklab.UDPConnected} {
+		t.Run(k.String(), func(t *testing.T) {
+			l := newLab(t, Options{Live: true})
+			c := socklab.Make(t, k, socklab.IPv6)
+			socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
+			f := findingOf(t, l.run(t, l.rules(t, ruleFile(anySocket, destroyAll))), c)
+			expect(t, f, DecideAct, "", actions.FDStillHeld)
+		})
+	}
+}
+
+func TestGuardOwnProcess(t *testing.T) {
+	l := newLab(t, Options{Live: true})
+	mustSpare(t, l, socklab.Make(t, socklab.CloseWait, socklab.IPv4), "sockwarden's own")
+}
+
+func TestGuardPID1(t *testing.T) {
+	l := newLab(t, Options{Live: true}).stranger()
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	if os.Getpid() != 1 {
+		t.Fatalf("the tests do not run as PID 1 but %d", os.Getpid())
+	}
+	mustSpare(t, l, c, "held by PID 1")
+}
+
+// What a process in between holds counts as PID 1's also if the other holder is
+// nobody special.
+func TestGuardAnyOwner(t *testing.T) {
+	l := newLab(t, Options{Live: true}).stranger()
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true})
+	mustSpare(t, l, c, "held by PID 1")
+	if !h.Running() {
+		t.Error("the other owner did not survive")
+	}
+}
+
+// An engine that is not PID 1 spares itself, its parent and grandparents.
+func TestGuardAncestors(t *testing.T) {
+	socklab.Need(t)
+	l := newLab(t, Options{})
+	for life, reason := range map[string]string{"engine": "sockwarden's own", "ancestor": "your own session"} {
+		for _, then := range []string{destroyAll, killAll} {
+			t.Run(life+then, func(t *testing.T) {
+				c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+				path := filepath.Join(t.TempDir(), "rules.yaml")
+				text := ruleFile(fmt.Sprintf("port == %d", c.Local.Port()), then)
+				l.rules(t, text)
+				must(t, "write", os.WriteFile(path, []byte(text), 0o600))
+				got := startChild(t, orders{Life: life, Rules: path}, c).rest(t)
+				if !strings.Contains(got, `guarded "`+reason) || strings.Count(got, "guarded") != 1 {
+					t.Errorf("the child says %q, not guarded: %s", got, reason)
+				}
+			})
+		}
+	}
+}
+
+// The connection that SSH_CONNECTION names is spared at both of its ends,
+// whoever holds it, and no other.
+func TestGuardSSHConnection(t *testing.T) {
+	for _, f := range socklab.Families() {
+		t.Run(string(f), func(t *testing.T) {
+			conns := []*socklab.Conn{socklab.Make(t, socklab.Established, f), socklab.Make(t, socklab.Established, f), socklab.Make(t, socklab.Established, f)}
+			socklab.StartHolder(t, socklab.HolderOptions{Conns: conns})
+			t.Setenv("SSH_CONNECTION", fmt.Sprintf("%s %d %s %d", conns[0].Remote.Addr(), conns[0].Remote.Port(), conns[0].Local.Addr(), conns[0].Local.Port()))
+			t.Setenv("SSH_CLIENT", fmt.Sprintf("::ffff:%s %d 22", conns[1].Local.Addr(), conns[1].Local.Port()))
+			if f == socklab.IPv6 {
+				t.Setenv("SSH_CLIENT", fmt.Sprintf("%s%%lab0 %d 22", conns[1].Local.Addr(), conns[1].Local.Port()))
+			}
+			l := newLab(t, Options{Live: true})
+			mustSpare(t, l, conns[0], "your own session")
+			mustSpare(t, l, conns[1], "your own session")
+			if alive(conns[2]) {
+				t.Error("a connection of somebody else was spared")
+			}
+		})
+	}
+}
+
+// Names are protected by comm and by the executable, also where comm is cut at
+// 15 bytes. Names that only resemble them are not.
+func TestGuardProtectedProcess(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		holder    socklab.HolderOptions
+		protected string // "" for not
+	}{
+		{"sshd by exe", socklab.HolderOptions{Program: "sshd", Comm: "innocent"}, "innocent"},
+		{"sshd by comm", socklab.HolderOptions{Comm: "sshd"}, "sshd"},
+		{"sshd-session", socklab.HolderOptions{Program: "sshd-session"}, "sshd-session"},
+		{"shim, comm cut", socklab.HolderOptions{Program: "containerd-shim-runc-v2"}, "containerd-shim-runc-v2"},
+		{"shim by comm only", socklab.HolderOptions{Comm: "containerd-shim"}, "containerd-shim"},
+		{"dockerd", socklab.HolderOptions{Program: "dockerd"}, "dockerd"},
+		{"k3s", socklab.HolderOptions{Program: "k3s-server"}, "k3s-server"},
+		{"systemd", socklab.HolderOptions{Program: "systemd"}, "systemd"},
+		{"tailscaled", socklab.HolderOptions{Program: "tailscaled"}, "tailscaled"},
+		{"systemd-resolved", socklab.HolderOptions{Program: "systemd-resolved"}, ""},
+		{"not an init", socklab.HolderOptions{Program: "initial"}, ""},
+		{"my-sshd", socklab.HolderOptions{Program: "my-sshd"}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := newLab(t, Options{Live: true})
+			c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+			test.holder.Conns = []*socklab.Conn{c}
+			h := socklab.StartHolder(t, test.holder)
+			if test.protected == "" {
+				expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile("true", destroyAll))), c), DecideAct, "", actions.FDStillHeld)
+				return
+			}
+			mustSpare(t, l, c, "protected process "+test.protected)
+			if !h.Running() {
+				t.Error("the process did not survive")
+			}
+		})
+	}
+}
+
+// What waits to be accepted counts as the listener's: spared with it, and
+// never a reason to signal anybody.
+func TestGuardUnaccepted(t *testing.T) {
+	for _, k := range []socklab.Kind{socklab.EstablishedUnaccepted, socklab.CloseWaitUnaccepted} {
+		for _, program := range []string{"sshd", "hbbs"} {
+			t.Run(k.String()+" "+program, func(t *testing.T) {
+				l := newLab(t, Options{Live: true})
+				listener := socklab.NewListener(t, socklab.IPv4, 0)
+				c := listener.Make(t, k)
+				h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{{FD: listener.FD}}, Program: program})
+				when := `state != "LISTEN"`
+				if program == "sshd" {
+					for _, then := range []string{destroyAll, killAll} {
+						expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, then))), c), DecideGuarded, "waits to be accepted: protected process sshd")
+					}
+					if !alive(c) {
+						t.Error("it did not survive")
+					}
+					return
+				}
+				expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, killAll))), c), DecideGuarded, "waits to be accepted: no process has it yet")
+				if !h.Running() || !alive(c) {
+					t.Error("it did not survive")
+				}
+				f := findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c)
+				expect(t, f, DecideAct, "", actions.Gone)
+				if f.Facts.ListenerProcess != "hbbs" {
+					t.Errorf("listener is %q", f.Facts.ListenerProcess)
+				}
+			})
+		}
+	}
+}
+
+// A listener that this process or PID 1 has, and one whose process cannot be
+// seen, protect what waits there as what they hold itself.
+func TestGuardUnacceptedOwner(t *testing.T) {
+	when := `state != "LISTEN"`
+	t.Run("own", func(t *testing.T) {
+		l := newLab(t, Options{Live: true})
+		c := socklab.Make(t, socklab.EstablishedUnaccepted, socklab.IPv4)
+		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), DecideGuarded, "sockwarden's own")
+	})
+	t.Run("PID 1", func(t *testing.T) {
+		l := newLab(t, Options{Live: true}).stranger()
+		c := socklab.Make(t, socklab.EstablishedUnaccepted, socklab.IPv4)
+		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), DecideGuarded, "held by PID 1")
+	})
+	t.Run("second owner protected", func(t *testing.T) {
+		l := newLab(t, Options{Live: true})
+		listener := socklab.NewListener(t, socklab.IPv4, 0)
+		c := listener.Make(t, socklab.EstablishedUnaccepted)
+		both := []*socklab.Conn{{FD: listener.FD}}
+		socklab.StartHolder(t, socklab.HolderOptions{Conns: both, Keep: true, Program: "hbbs"})
+		socklab.StartHolder(t, socklab.HolderOptions{Conns: both, Program: "dockerd"})
+		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), DecideGuarded, "protected process dockerd")
+	})
+	t.Run("not visible", func(t *testing.T) {
+		listener := socklab.NewListener(t, socklab.IPv4, 0)
+		c := listener.Make(t, socklab.EstablishedUnaccepted)
+		socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{{FD: listener.FD}}})
+		for _, allow := range []bool{false, true} {
+			l := newLab(t, Options{Live: true, AllowUnknownOwner: allow})
+			p := l.rules(t, ruleFile(when, destroyAll))
+			var r *Report
+			must(t, "without capabilities", socklab.WithoutCapability(t, func() (err error) {
+				r, err = l.Cycle(t.Context(), p)
+				return err
+			}, blind...))
+			if !allow {
+				expect(t, findingOf(t, r, c), DecideGuarded, "owner of its listener not visible")
+				continue
+			}
+			expect(t, findingOf(t, r, c), DecideAct, "", actions.Gone)
+		}
+	})
+}
+
+// Sockets that no process has are never a reason for a signal.
+func TestGuardOwnerless(t *testing.T) {
+	l := newLab(t, Options{Live: true, AllowUnknownOwner: true})
+	for _, k := range []socklab.Kind{
+		socklab.FinWait1Orphan, socklab.FinWait2Orphan, socklab.ClosingOrphan, socklab.LastAckOrphan, socklab.TimeWait, socklab.SynRecv,
+	} {
+		t.Run(k.String(), func(t *testing.T) {
+			c := socklab.Make(t, k, socklab.IPv6)
+			r := l.run(t, l.rules(t, ruleFile(fmt.Sprintf("port == %d && state != 'LISTEN'", c.Local.Port()), killAll)))
+			expect(t, findingOf(t, r, c), DecideGuarded, "no process has it")
+			if !alive(c) {
+				t.Error("it did not survive")
+			}
+		})
+	}
+}
+
+// What only /proc/net shows has no cookie and is never acted on.
+func TestGuardNoCookie(t *testing.T) {
+	l := newLab(t, Options{Live: true, AllowUnknownOwner: true, Sources: []collectors.Plugin{procfs.Plugin()}})
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
+	mustSpare(t, l, c, "without a cookie")
+	if !h.Running() {
+		t.Error("the process did not survive")
+	}
+}
+
+// A subflow of MPTCP is recognised whatever the rule reads.
+func TestGuardSubflow(t *testing.T) {
+	l := newLab(t, Options{Live: true})
+	client, server := mptcp(t)
+	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{client, server}})
+	for _, when := range []string{"true", "port > 0", `age >= 0`, "bytes_sent >= 0"} {
+		r := l.run(t, l.rules(t, ruleFile(when, "destroy")))
+		for _, c := range []*socklab.Conn{client, server} {
+			expect(t, findingOf(t, r, c), DecideGuarded, "MPTCP subflow")
+		}
+	}
+}
+
+// mptcp makes an MPTCP connection over the loopback.
+func mptcp(t *testing.T) (client, server *socklab.Conn) {
+	t.Helper()
+	open := func() *socklab.Conn {
+		fd, err := socklab.Home(t).Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
+		if err != nil {
+			t.Skipf("MPTCP: %v", err)
+		}
+		c := &socklab.Conn{Kind: socklab.Established, FD: fd}
+		t.Cleanup(c.CloseFD)
+		return c
+	}
+	listener, client := open(), open()
+	must(t, "bind", unix.Bind(listener.FD, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	must(t, "listen", unix.Listen(listener.FD, 1))
+	if err := unix.Connect(client.FD, name(t, listener.FD)); err != nil && err != unix.EINPROGRESS { //nolint:errorlint // a bare errno
+		t.Fatal(err)
+	}
+	server = &socklab.Conn{Kind: socklab.Established, FD: -1}
+	t.Cleanup(server.CloseFD)
+	socklab.WaitFor(t, "the MPTCP connection", func() bool {
+		fd, _, err := unix.Accept4(listener.FD, unix.SOCK_CLOEXEC)
+		server.FD = fd
+		return err == nil
+	})
+	client.Local, client.Remote = addrPort(name(t, client.FD)), addrPort(name(t, listener.FD))
+	server.Local, server.Remote = client.Remote, client.Local
+	return client, server
+}
+
+// name is the local end of a socket.
+func name(t testing.TB, fd int) unix.Sockaddr {
+	t.Helper()
+	sa, err := unix.Getsockname(fd)
+	must(t, "getsockname", err)
+	return sa
+}
+
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func TestGuardBound(t *testing.T) {
+	l := newLab(t, Options{Live: true})
+	c := socklab.Make(t, socklab.Bound, socklab.IPv4)
+	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
+	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile("true", destroyAll))), c), DecideGuarded, "bound, not connected")
+}
+
+// What older kernels get wrong is not asked of them.
+func TestQuirks(t *testing.T) {
+	l := newLab(t, Options{Live: true})
+	orphan, owned, timeWait := socklab.Make(t, socklab.FinWait1Orphan, socklab.IPv4), socklab.Make(t, socklab.FinWait1, socklab.IPv4), socklab.Make(t, socklab.TimeWait, socklab.IPv4)
+	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{owned}})
+	dry := newLab(t, Options{})
+	for _, test := range []struct {
+		release          string
+		orphan, timeWait string // why it is spared
+	}{
+		{"6.18.44-fc", "", ""},
+		{"6.11.0", "", ""},
+		{"6.10.14-generic", "before Linux 6.11", ""},
+		{"6.0", "before Linux 6.11", ""},
+		{"5.19.17", "before Linux 6.11", "before 6.0"},
+		{"garbage", "before Linux 6.11", "before 6.0"},
+		{"", "before Linux 6.11", "before 6.0"},
+	} {
+		dry.kernel, l.kernel = parseKernel(test.release), parseKernel(test.release)
+		for _, of := range []struct {
+			c   *socklab.Conn
+			why string
+		}{{orphan, test.orphan}, {timeWait, test.timeWait}, {owned, ""}} {
+			e := dry
+			if of.why != "" {
+				e = l // to be sure
+			}
+			p := e.rules(t, ruleFile(fmt.Sprintf("port == %d", of.c.Local.Port()), "destroy"))
+			f := findingOf(t, e.run(t, p), of.c)
+			if of.why == "" {
+				expect(t, f, DecideAct, "", actions.Would)
+			} else {
+				expect(t, f, DecideGuarded, of.why)
+			}
+		}
+	}
+	if !alive(orphan) || !alive(timeWait) {
+		t.Error("they did not survive")
+	}
+}
+
+// A later rung is guarded as the first one is, by what the socket is then.
+func TestGuardLaterRung(t *testing.T) {
+	first := outcomes("first", actions.Outcome{Result: actions.Refused})
+	for _, then := range []string{"destroy", "{signal: KILL}", `{signal: KILL, if: result == "refused"}`, `{destroy: {}, if: result == "refused"}`} {
+		t.Run(then, func(t *testing.T) {
+			l := newLab(t, Options{Live: true}, first)
+			c := socklab.Make(t, socklab.Listen, socklab.IPv4)
+			h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
+			p := l.rules(t, ruleFile("true", "{first: {listen: true}}, "+strings.ReplaceAll(then, "{}", "{udp: true}")))
+			f := findingOf(t, l.run(t, p), c)
+			expect(t, f, DecideAct, "", actions.Refused, actions.Failed)
+			if !strings.Contains(f.Last().Error, "guarded: listener") {
+				t.Errorf("error is %q", f.Last().Error)
+			}
+			if !alive(c) || !h.Running() {
+				t.Error("it did not survive")
+			}
+		})
+	}
+}
+
+// Guards hold for what a person picked, too.
+func TestGuardsOfSelection(t *testing.T) {
+	c := socklab.Make(t, socklab.Listen, socklab.IPv4)
+	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
+	l := newLab(t, Options{Live: true, NoBreaker: true, OptIn: func(p string) string { return "--allow-" + p }})
+	p, err := rules.NewSelection(rules.Selection{Name: "kill", Text: "true", Mode: rules.ModeEnforce, Then: []rules.Rung{{Action: "destroy"}}})
+	must(t, "selection", err)
+	looked, err := l.Look(t.Context(), p)
+	must(t, "look", err)
+	expect(t, findingOf(t, looked, c), DecideGuarded, "listener: needs --allow-listen")
+	r := l.Act(t.Context(), p, looked)
+	expect(t, findingOf(t, r, c), DecideGuarded, "listener")
+	if !alive(c) {
+		t.Error("it did not survive")
+	}
+}
+
+// blind are the capabilities to see what other processes hold.
+var blind = []int{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE}

@@ -1,0 +1,394 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/socklab"
+)
+
+// A second engine goes on with the holds and the cool-downs of the first.
+func TestStateSurvives(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "directory", "state.json")
+	keep := outcomes("keep", actions.Outcome{Result: actions.Refused})
+	conns := []*socklab.Conn{socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv6)}
+	holder(t, conns...)
+	text := ruleFile(port(conns[0]), "keep") + "  - {name: hold, when: " + port(conns[1]) + ", then: [destroy], for: 300ms}\n"
+	first := newLab(t, Options{StateFile: path, Live: true}, keep)
+	r := first.run(t, first.rules(t, text))
+	expect(t, findingOf(t, r, conns[0]), DecideAct, "", actions.Refused)
+	expect(t, findingOf(t, r, conns[1]), DecidePending, "")
+	since := maps.Clone(first.memory.holds)
+	first.Close()
+	info, err := os.Stat(path)
+	must(t, "state", err)
+	if info.Mode() != 0o600 {
+		t.Errorf("mode %s", info.Mode())
+	}
+
+	for _, o := range []Options{{StateFile: path}, {StateFile: path, Live: true}} {
+		second := newLab(t, o, keep)
+		for k, h := range second.memory.holds {
+			if since[k] == nil || since[k].since != h.since {
+				t.Errorf("hold %+v: %+v, was %+v", k, h, since[k])
+			}
+		}
+		r = second.cycle(t, second.rules(t, text))
+		expect(t, findingOf(t, r, conns[0]), DecideCooldown, "cool-down 5m0s")
+		socklab.WaitFor(t, "the hold to be long enough", func() bool {
+			f := findingOf(t, second.cycle(t, second.rules(t, text)), conns[1])
+			return f.Decision == DecideAct || f.Decision == DecideCooldown
+		})
+		second.Close()
+	}
+}
+
+// What is not a state file of this program and user is refused, named with the
+// cure, and left as it is.
+func TestStateRefused(t *testing.T) {
+	dir := t.TempDir()
+	good := newMemory()
+	s := &stateFile{path: filepath.Join(dir, "good"), bootID: bootID(t)}
+	must(t, "write", s.write(good))
+	text, err := os.ReadFile(s.path)
+	must(t, "read", err)
+	write := func(content string) func(string) error {
+		return func(path string) error { return os.WriteFile(path, []byte(content), 0o600) }
+	}
+	for name, test := range map[string]struct {
+		make func(path string) error
+		want string
+	}{
+		"empty":     {write(""), "is broken"},
+		"cut":       {write(string(text[:len(text)-1])), "is broken"},
+		"garbage":   {write("\x00\xff"), "is broken"},
+		"list":      {write("[]"), "is broken"},
+		"foreign":   {write(`{"scripts":{}}`), `is not of this program (format "")`},
+		"later":     {write(`{"format":"sockwarden-state-2"}`), "is not of this program"},
+		"bad key":   {write(strings.Replace(string(text), `"seen":null`, `"seen":[{"key":{"local_addr":"x"}}]`, 1)), "is broken"},
+		"directory": {func(path string) error { return os.Mkdir(path, 0o755) }, "is no regular file"},
+		"pipe":      {func(path string) error { return unix.Mkfifo(path, 0o600) }, "is no regular file"},
+		"symlink":   {func(path string) error { return os.Symlink(s.path, path) }, "is a symbolic link"},
+		"dangling":  {func(path string) error { return os.Symlink("/nowhere", path) }, "is a symbolic link"},
+		"other uid": {func(path string) error {
+			return errors.Join(os.WriteFile(path, text, 0o644), os.Chown(path, 65534, 65534))
+		}, "belongs to uid 65534"},
+		"huge": {func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxStateFile+1))
+		}, "bytes, more than any that sockwarden writes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(dir, name)
+			must(t, "make", test.make(path))
+			before := snapshot(t, path)
+			for _, o := range []Options{{Live: true}, {}, {ReadOnly: true}} {
+				o.StateFile = path
+				l, err := openLab(t, o)
+				if err == nil {
+					l.Close()
+					t.Errorf("live %t: no error", o.Live)
+					continue
+				}
+				for _, part := range []string{"state file " + path + ": ", test.want, "; remove it to start afresh, or name another: --state-file"} {
+					if !strings.Contains(err.Error(), part) {
+						t.Errorf("error %q has no %q", err, part)
+					}
+				}
+				if strings.Count(err.Error(), path) != 1 {
+					t.Errorf("error %q names the file more than once", err)
+				}
+			}
+			if after := snapshot(t, path); after != before {
+				t.Errorf("it is %s, was %s", after, before)
+			}
+			// The lock is free: nothing holds it after a failure.
+			free := newLab(t, Options{StateFile: s.path, Live: true})
+			free.Close()
+		})
+	}
+}
+
+func bootID(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	must(t, "boot id", err)
+	return strings.TrimSpace(string(b))
+}
+
+func snapshot(t testing.TB, path string) string {
+	t.Helper()
+	info, err := os.Lstat(path)
+	must(t, "stat", err)
+	text := fmt.Sprint(info.Mode(), info.Size(), info.ModTime())
+	if info.Mode().IsRegular() && info.Size() < 1<<20 {
+		b, err := os.ReadFile(path)
+		must(t, "read", err)
+		text += string(b)
+	}
+	return text
+}
+
+// The lock must not be somebody's way to have a file overwritten.
+func TestLockIsNoSymlink(t *testing.T) {
+	dir := t.TempDir()
+	victim := filepath.Join(dir, "victim")
+	must(t, "write", os.WriteFile(victim, []byte("precious"), 0o600))
+	must(t, "symlink", os.Symlink(victim, filepath.Join(dir, "state.json.lock")))
+	if l, err := openLab(t, Options{StateFile: filepath.Join(dir, "state.json"), Live: true}); err == nil {
+		l.Close()
+		t.Error("it was followed")
+	}
+	if b, _ := os.ReadFile(victim); string(b) != "precious" {
+		t.Errorf("the file holds %q", b)
+	}
+}
+
+// What another boot has left means nothing now, and is replaced.
+func TestStateOfAnotherBoot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	doc := stateDoc{
+		Format: stateFormat, BootID: "5bb2a4a1-0000-0000-0000-000000000000", Cooldowns: map[string]float64{"socket 1": 1},
+		Seen: []seenDoc{{Key: collectors.Key{Cookie: 1}}}, Holds: []holdDoc{{Rule: "r", Key: collectors.Key{Cookie: 1}}},
+	}
+	b, err := json.Marshal(doc)
+	must(t, "encode", err)
+	must(t, "write", os.WriteFile(path, b, 0o600))
+	l := newLab(t, Options{StateFile: path, Live: true})
+	if m := l.memory; len(m.seen)+len(m.holds)+len(m.cooldowns) != 0 {
+		t.Errorf("remembered: %+v", m)
+	}
+	l.cycle(t, l.rules(t, ruleFile("true", "log")))
+	if b, err = os.ReadFile(path); err != nil || !strings.Contains(string(b), bootID(t)) {
+		t.Errorf("the file holds %s (%v)", b, err)
+	}
+}
+
+// Times of the future and other nonsense are dropped.
+func TestStateNonsense(t *testing.T) {
+	s := &stateFile{bootID: bootID(t)}
+	now := monotonic()
+	doc := stateDoc{Format: stateFormat, BootID: s.bootID, Cooldowns: map[string]float64{"past": now - 1, "future": now + 100, "negative": -1}}
+	for i, d := range []seenDoc{
+		{Since: now - 2, Last: now - 1}, {Since: now + 50, Last: now + 100}, {Since: now - 1, Last: now - 2},
+		{Since: -5, Last: now}, {Since: now - 2, Last: now + 100}, {Since: now - 2, Last: now - 1, Missed: -100},
+	} {
+		d.Key.Cookie = uint64(i + 1)
+		doc.Seen = append(doc.Seen, d)
+		doc.Holds = append(doc.Holds, holdDoc{Key: d.Key, Since: d.Since, Last: d.Last})
+	}
+	b, err := json.Marshal(doc)
+	must(t, "encode", err)
+	m := newMemory()
+	must(t, "decode", s.decode(b, m))
+	if len(m.cooldowns) != 1 || len(m.seen) != 2 || len(m.holds) != 2 {
+		t.Errorf("kept: %v, %d, %d", m.cooldowns, len(m.seen), len(m.holds))
+	}
+	for k, v := range m.seen {
+		if v.missed < 0 {
+			t.Errorf("%d would be missed %d times before it is forgotten", k.Cookie, 2-v.missed)
+		}
+	}
+}
+
+// The largest file that is ever written can be read.
+func TestStateLimit(t *testing.T) {
+	longest := collectors.Key{Cookie: math.MaxUint64, NetNS: math.MaxUint64, LocalPort: 65535, RemotePort: 65535, Protocol: collectors.UDP, State: collectors.Closing}
+	for i := range longest.Local {
+		longest.Local[i], longest.Remote[i] = 0xfe, 0xfe
+	}
+	const when = 12345678.123456789
+	seen, err := json.Marshal(seenDoc{longest, when, when, 1})
+	must(t, "encode", err)
+	hold, err := json.Marshal(holdDoc{strings.Repeat("r", 100), strings.Repeat("f", 16), longest, when, when})
+	must(t, "encode", err)
+	if size := maxRemembered * (len(seen) + len(hold) + 2); size > maxStateFile*9/10 {
+		t.Errorf("%d bytes, of which %d can be read: no room for cool-downs", size, maxStateFile)
+	}
+}
+
+// Two live runs exclude each other; the second one names the first.
+func TestTwoLiveRuns(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	rulesPath := filepath.Join(t.TempDir(), "rules.yaml")
+	must(t, "write", os.WriteFile(rulesPath, []byte(ruleFile("true", "log")), 0o600))
+	first := startChild(t, orders{Life: "locker", Rules: rulesPath, State: path})
+	l, err := openLab(t, Options{StateFile: path, Live: true})
+	if err == nil {
+		l.Close()
+	}
+	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "process "+strconv.Itoa(first.Process.Pid)+" holds "+path+".lock") {
+		t.Errorf("error %v", err)
+	}
+	// Another file is free.
+	other := newLab(t, Options{StateFile: path + "2", Live: true})
+	other.Close()
+	// And so is this one when the first is gone, however it went.
+	must(t, "kill", first.Process.Kill())
+	_ = first.Wait()
+	l = newLab(t, Options{StateFile: path, Live: true})
+	if b, err := os.ReadFile(path + ".lock"); err != nil || strings.TrimSpace(string(b)) != strconv.Itoa(os.Getpid()) {
+		t.Errorf("the lock names %q (%v)", b, err)
+	}
+	l.Close()
+}
+
+// A dry run beside a live one reads what that has kept and writes nothing.
+func TestDryBesideLive(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	c := socklab.Make(t, socklab.Established, socklab.IPv4)
+	keep := outcomes("keep", actions.Outcome{Result: actions.Refused})
+	holder(t, c)
+	live := newLab(t, Options{StateFile: path, Live: true}, keep)
+	live.run(t, live.rules(t, ruleFile(port(c), "keep")))
+	before := snapshot(t, path)
+	for _, o := range []Options{{}, {ReadOnly: true}} {
+		o.StateFile = path
+		dry := newLab(t, o, keep)
+		r := dry.cycle(t, dry.rules(t, ruleFile(tcpEstablished, "keep")+"  - {name: s, when: "+port(c)+", then: [keep]}\n"))
+		noErrors(t, r)
+		if len(findingsOf(r, c)) != 1 || findingOf(t, r, c).Decision != DecideCooldown || len(dry.memory.seen) == 0 {
+			t.Errorf("%d remembered\n%s", len(dry.memory.seen), describe(r))
+		}
+		dry.Close()
+		if after := snapshot(t, path); after != before {
+			t.Errorf("it wrote: %s, was %s", after, before)
+		}
+	}
+}
+
+// A dry run keeps nobody from acting, and does not undo what a live run has
+// kept in the meantime.
+func TestLiveBesideDry(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	conns := []*socklab.Conn{socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv6)}
+	keep := outcomes("keep", actions.Outcome{Result: actions.Refused})
+	holder(t, conns...)
+	dry := newLab(t, Options{StateFile: path}, keep)
+	observe := dry.rules(t, ruleFile(port(conns[0])+" && age > 3600", "keep"))
+	dry.cycle(t, observe)
+	live := newLab(t, Options{StateFile: path, Live: true}, keep)
+	if len(live.memory.seen) != 1 {
+		t.Errorf("%d remembered", len(live.memory.seen))
+	}
+	live.run(t, live.rules(t, ruleFile(port(conns[1])+" && (age > 3600 || age < 3600 || port > 0)", "keep")))
+	if len(live.memory.cooldowns) != 1 {
+		t.Errorf("cool-downs %v", live.memory.cooldowns)
+	}
+	live.Close()
+	r := dry.cycle(t, observe)
+	noErrors(t, r)
+	next := newLab(t, Options{StateFile: path})
+	if !maps.Equal(next.memory.cooldowns, live.memory.cooldowns) {
+		t.Errorf("cool-downs %v, were %v", next.memory.cooldowns, live.memory.cooldowns)
+	}
+	var cookies []uint64
+	for k := range next.memory.seen {
+		cookies = append(cookies, k.Cookie)
+	}
+	if len(cookies) != 2 {
+		t.Errorf("seen: %v", cookies)
+	}
+}
+
+// A dry run that may not write where the state is does without.
+func TestDryCannotWrite(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, "write", os.WriteFile(file, nil, 0o600))
+	for _, path := range []string{filepath.Join(file, "state.json"), "/proc/nowhere/state.json"} {
+		l, err := openLab(t, Options{StateFile: path, Live: true})
+		if err == nil {
+			l.Close()
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), "state file: ") || !strings.HasSuffix(err.Error(), "; name another: --state-file") {
+			t.Errorf("live: error %v", err)
+		}
+	}
+	dry := newLab(t, Options{StateFile: "/proc/nowhere/state.json"})
+	noErrors(t, dry.cycle(t, dry.rules(t, ruleFile("true", "log"))))
+}
+
+// A reader never sees half a file, also if the writer is killed.
+func TestAtomicWrite(t *testing.T) {
+	dir := t.TempDir()
+	for range 5 {
+		path := filepath.Join(dir, "state.json")
+		writer := startChild(t, orders{Life: "writer", State: path})
+		s := &stateFile{path: path, bootID: bootID(t), readOnly: true}
+		written := map[string]bool{}
+		check := func() {
+			m := newMemory()
+			must(t, "read", s.read(m))
+			if len(m.cooldowns) != 20_000 {
+				t.Fatalf("%d cool-downs", len(m.cooldowns))
+			}
+			written[fmt.Sprint(s.known.ModTime())] = true
+		}
+		socklab.WaitFor(t, "some writes", func() bool { check(); return len(written) > 3 })
+		must(t, "kill", writer.Process.Kill())
+		_ = writer.Wait()
+		check()
+	}
+	// What a killed writer leaves behind is beside the state file, not in it.
+	entries, err := os.ReadDir(dir)
+	must(t, "list", err)
+	for _, e := range entries {
+		if !slices.Contains([]string{"state.json", "state.json.lock"}, e.Name()) && !strings.HasPrefix(e.Name(), "state.json.") {
+			t.Errorf("left: %s", e.Name())
+		}
+	}
+}
+
+func TestDefaultStateFile(t *testing.T) {
+	if got := DefaultStateFile(); os.Geteuid() == 0 && got != "/run/sockwarden/state.json" {
+		t.Error(got)
+	}
+}
+
+// FuzzState reads any bytes as a state file: it ends, without more in memory
+// than there is room for, and what was kept can be written and read again.
+func FuzzState(f *testing.F) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	must(f, "boot id", err)
+	boot := strings.TrimSpace(string(b))
+	good, err := json.Marshal(stateDoc{
+		Format: stateFormat, BootID: "BOOT", Cooldowns: map[string]float64{"socket 1": 1},
+		Seen:  []seenDoc{{Key: collectors.Key{Cookie: 1, State: collectors.CloseWait}, Since: 1, Last: 2}},
+		Holds: []holdDoc{{Rule: "r", Fingerprint: "f", Key: collectors.Key{Cookie: 1}, Since: 1, Last: 2}},
+	})
+	must(f, "encode", err)
+	for _, seed := range []string{string(good), "", "{}", "[]", `{"format":"sockwarden-state-1"}`, `{"seen":[{"key":{"local_addr":""}}]}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := &stateFile{path: filepath.Join(t.TempDir(), "state.json"), bootID: boot}
+		m := newMemory()
+		if err := s.decode([]byte(strings.ReplaceAll(string(b), "BOOT", boot)), m); err != nil {
+			return
+		}
+		now := monotonic()
+		for _, v := range m.seen {
+			if !(v.since >= 0 && v.since <= v.last && v.last <= now) {
+				t.Errorf("%+v at %v", v, now)
+			}
+		}
+		must(t, "write", s.write(m))
+		again := newMemory()
+		must(t, "read", s.read(again))
+		if len(again.seen) != len(m.seen) || len(again.holds) != len(m.holds) || len(again.cooldowns) != len(m.cooldowns) {
+			t.Errorf("%d, %d, %d; were %d, %d, %d", len(again.seen), len(again.holds), len(again.cooldowns), len(m.seen), len(m.holds), len(m.cooldowns))
+		}
+	})
+}

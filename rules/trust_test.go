@@ -1,0 +1,175 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// trustTree is a directory with rules, and a set, that only we can write.
+func trustTree(t *testing.T) string {
+	t.Helper()
+	dir := writeFiles(t, map[string]string{
+		"etc/rules.yaml":   "version: 1\nsets:\n  s: {file: ../lists/set.txt}\nrules:\n  - {name: r, when: remote_addr in s, then: [destroy]}\n",
+		"lists/set.txt":    "10.0.0.1\n",
+		"store/rules.yaml": oneRule,
+	})
+	for _, p := range []string{"", "etc", "lists", "store"} {
+		chmod(t, filepath.Join(dir, p), 0o755)
+	}
+	return dir
+}
+
+func chmod(t *testing.T, path string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func symlink(t *testing.T, target, path string) {
+	t.Helper()
+	if err := os.Symlink(target, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTrust(t *testing.T) {
+	me := fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())
+	writable := func(path, mode string) string {
+		return fmt.Sprintf("a live run does not trust it: others can write to DIR/%[1]s (mode %[2]s); cure: chown %[3]s DIR/%[1]s && chmod go-w DIR/%[1]s", path, mode, me)
+	}
+	link := func(t *testing.T, dir, target string) {
+		t.Helper()
+		if err := os.Remove(filepath.Join(dir, "etc/rules.yaml")); err != nil {
+			t.Fatal(err)
+		}
+		symlink(t, target, filepath.Join(dir, "etc/rules.yaml"))
+	}
+	tests := []struct {
+		name   string
+		change func(t *testing.T, dir string)
+		want   string // "" for trusted
+	}{
+		{"as it is", func(*testing.T, string) {}, ""},
+		{"file for the group", func(t *testing.T, dir string) { chmod(t, dir+"/etc/rules.yaml", 0o664) }, "etc/rules.yaml: " + writable("etc/rules.yaml", "0664")},
+		{"file for all", func(t *testing.T, dir string) { chmod(t, dir+"/etc/rules.yaml", 0o646) }, "etc/rules.yaml: " + writable("etc/rules.yaml", "0646")},
+		{"file read by all", func(t *testing.T, dir string) { chmod(t, dir+"/etc/rules.yaml", 0o444) }, ""},
+		{"directory for the group", func(t *testing.T, dir string) { chmod(t, dir+"/etc", 0o775) }, "etc/rules.yaml: " + writable("etc", "0775")},
+		{"directory for all", func(t *testing.T, dir string) { chmod(t, dir+"/etc", 0o777) }, "etc/rules.yaml: " + writable("etc", "0777")},
+		{"sticky directory for all", func(t *testing.T, dir string) { chmod(t, dir+"/etc", 0o777|os.ModeSticky) }, "etc/rules.yaml: " + writable("etc", "01777")},
+		{"directory above", func(t *testing.T, dir string) { chmod(t, dir, 0o777) }, "etc/rules.yaml: others can write to DIR "},
+		{"sticky directory above", func(t *testing.T, dir string) { chmod(t, dir, 0o777|os.ModeSticky) }, ""},
+		{"set", func(t *testing.T, dir string) { chmod(t, dir+"/lists/set.txt", 0o666) }, "etc/rules.yaml:3:6: DIR/lists/set.txt: " + writable("lists/set.txt", "0666")},
+		{"directory of the set", func(t *testing.T, dir string) { chmod(t, dir+"/lists", 0o777) }, "etc/rules.yaml:3:6: DIR/lists/set.txt: " + writable("lists", "0777")},
+		{"link", func(t *testing.T, dir string) { link(t, dir, "../store/rules.yaml") }, ""},
+		{"target of a link", func(t *testing.T, dir string) {
+			link(t, dir, "../store/rules.yaml")
+			chmod(t, dir+"/store/rules.yaml", 0o666)
+		}, "etc/rules.yaml: " + writable("etc/rules.yaml", "0666")},
+		{"directory of the target", func(t *testing.T, dir string) {
+			link(t, dir, "../store/rules.yaml")
+			chmod(t, dir+"/store", 0o777)
+		}, "etc/rules.yaml: " + writable("store", "0777")},
+		{"directory of a link on the way", func(t *testing.T, dir string) {
+			link(t, dir, "../lists/rules.yaml")
+			symlink(t, "../store/rules.yaml", filepath.Join(dir, "lists/rules.yaml"))
+			chmod(t, dir+"/lists", 0o777)
+		}, "etc/rules.yaml: " + writable("lists", "0777")},
+		{"directory of a linked directory", func(t *testing.T, dir string) {
+			symlink(t, "../store", filepath.Join(dir, "lists/current"))
+			link(t, dir, dir+"/lists/current/rules.yaml")
+			chmod(t, dir+"/lists", 0o777)
+		}, "etc/rules.yaml: " + writable("lists", "0777")},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := trustTree(t)
+			tt.change(t, dir)
+			opts := Options{Paths: []string{filepath.Join(dir, "etc/rules.yaml")}, Catalog: testCatalog(), Trust: true}
+			_, _, err := Load(opts)
+			switch {
+			case tt.want == "" && err != nil:
+				t.Errorf("not trusted: %v", err)
+			case tt.want != "":
+				checkTrustProblem(t, err, dir, tt.want)
+			}
+			opts.Trust = false
+			if _, _, err := Load(opts); err != nil {
+				t.Errorf("a dry run: %v", err)
+			}
+		})
+	}
+}
+
+// checkTrustProblem: err is the one problem want, where DIR stands for dir.
+func checkTrustProblem(t *testing.T, err error, dir, want string) {
+	t.Helper()
+	var list Problems
+	if !errors.As(err, &list) || len(list) != 1 {
+		t.Fatalf("got %v", err)
+	}
+	got := strings.TrimPrefix(list[0].String(), dir+"/")
+	got = strings.ReplaceAll(got, dir+"/", "DIR/")
+	got = strings.ReplaceAll(got, dir+" ", "DIR ")
+	file, message, _ := strings.Cut(want, ": ")
+	if !strings.HasPrefix(got, file+": ") || !strings.Contains(got, message) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestTrustOwner: what belongs to somebody else is not trusted, even if only he
+// can write to it.
+func TestTrustOwner(t *testing.T) {
+	const somebody = 54321
+	for _, what := range []string{"etc/rules.yaml", "etc", "lists/set.txt"} {
+		t.Run(what, func(t *testing.T) {
+			dir := trustTree(t)
+			path := filepath.Join(dir, what)
+			if err := os.Chown(path, somebody, somebody); errors.Is(err, unix.EPERM) {
+				t.Skipf("files cannot be given away: %v", err)
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := Load(Options{Paths: []string{filepath.Join(dir, "etc/rules.yaml")}, Catalog: testCatalog(), Trust: true})
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("a live run does not trust it: %s belongs to uid %d, who could change the rules; cure: chown %d:%d %s",
+				path, somebody, os.Geteuid(), os.Getegid(), path)) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestTrustCure: what the message tells to do cures it.
+func TestTrustCure(t *testing.T) {
+	dir := trustTree(t)
+	for _, p := range []string{"etc", "etc/rules.yaml", "lists", "lists/set.txt"} {
+		chmod(t, filepath.Join(dir, p), 0o777)
+	}
+	for range 10 {
+		_, _, err := Load(Options{Paths: []string{filepath.Join(dir, "etc/rules.yaml")}, Catalog: testCatalog(), Trust: true})
+		if err == nil {
+			return
+		}
+		_, cure, _ := strings.Cut(err.Error(), "cure: ")
+		shell(t, dir, cure)
+	}
+	t.Error("still not trusted")
+}
+
+// TestTrustDirectory: each file of a directory is checked.
+func TestTrustDirectory(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"a.yaml": oneRule, "b.yaml": twoRule})
+	chmod(t, dir, 0o755)
+	chmod(t, filepath.Join(dir, "b.yaml"), 0o666)
+	for _, opts := range []Options{{Paths: []string{dir}}, {Paths: []string{filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml")}}} {
+		opts.Trust, opts.Catalog = true, testCatalog()
+		_, _, err := Load(opts)
+		checkTrustProblem(t, err, dir, "b.yaml: a live run does not trust it: others can write to DIR/b.yaml (mode 0666)")
+	}
+}
