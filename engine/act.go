@@ -69,12 +69,13 @@ func (e *Engine) ladderPerTarget(c *cycle) []*ladder {
 		for i := range f.Facts.Owners {
 			o := &f.Facts.Owners[i]
 			// One effect for each process, also if two rules want it: the first has it.
-			if l, ok := byProcess[processKey(o)]; ok {
+			key := targetKey(o, &plugin)
+			if l, ok := byProcess[key]; ok {
 				l.findings, l.slots = append(l.findings, f), append(l.slots, -1)
 				continue
 			}
 			l := newLadder(c.program, f, o)
-			byProcess[processKey(o)] = l
+			byProcess[key] = l
 			ladders = append(ladders, l)
 		}
 	}
@@ -91,7 +92,7 @@ func (e *Engine) startCooldowns(ladders []*ladder, r *Report) {
 			continue
 		}
 		for _, f := range l.findings {
-			for _, k := range coolKeys(f, plugin.OnProcess) {
+			for _, k := range coolKeys(f, &plugin) {
 				e.memory.cooldowns[k] = now
 				any = true
 			}
@@ -130,7 +131,11 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 	if err != nil {
 		out := actions.OutcomeOf(err)
 		l.finish(out, rung.Action)
-		if e.opts.Live && out.Result != actions.Changed {
+		switch {
+		case !e.opts.Live:
+		case out.Result == actions.Changed:
+			e.auditOutcome(l, rung.Action, out)
+		default:
 			e.logOutcome(ctx, l, rung.Action, out)
 			e.heedHost(out)
 		}
@@ -141,9 +146,13 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 		l.finish(actions.Outcome{Result: actions.Would}, effect.String())
 		return
 	}
+	if e.pausedNow(l) {
+		return
+	}
 	if l.process != nil {
 		l.signals = true
-		e.signalled[processKey(l.process)] = true
+		plugin, _ := e.opts.Actions.Get(rung.Action)
+		e.signalled[targetKey(l.process, &plugin)] = true
 	}
 	out := e.apply(ctx, l)
 	l.deadline = time.Now().Add(max(rung.Wait, settle))
@@ -211,7 +220,10 @@ func (e *Engine) step(ctx context.Context, l *ladder) {
 	// Looking changes nothing: it is done also when asked to stop, so that the
 	// report is true.
 	out := l.effect.Verify(context.WithoutCancel(ctx))
-	if out.Result == actions.StillRunning && time.Now().Before(l.deadline) {
+	if out.Pending && ctx.Err() != nil {
+		out = l.effect.Verify(ctx) // asked to stop: it ends what is under way
+	}
+	if out.Pending || out.Result == actions.StillRunning && time.Now().Before(l.deadline) {
 		l.note(out, l.effect.String())
 		return
 	}
@@ -304,7 +316,7 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
 	if plugin.OnProcess && !l.signals {
-		key := processKey(l.process)
+		key := targetKey(l.process, &plugin)
 		if e.signalled[key] || e.memory.coolingDown(key, l.rule.Limits.Cooldown, monotonic()) > 0 {
 			return false, nil
 		}

@@ -38,6 +38,7 @@ func (e *Engine) decide(c *cycle) {
 		}
 	}
 	e.breaker(c)
+	e.pauseAll(c)
 }
 
 // consider returns one rule's decision about one socket, nil if it does not
@@ -115,7 +116,7 @@ func (e *Engine) limit(f *Finding, c *cycle, quota map[*rules.Rule]int, processe
 		return
 	}
 	limits := f.Rule.Limits
-	for _, key := range coolKeys(f, plugin.OnProcess) {
+	for _, key := range coolKeys(f, &plugin) {
 		if left := e.memory.coolingDown(key, limits.Cooldown, c.now); left > 0 {
 			f.Decision, f.Reason = DecideCooldown, fmt.Sprintf("cool-down %s, %s left", limits.Cooldown, left.Round(time.Second))
 			return
@@ -143,16 +144,25 @@ func (e *Engine) limit(f *Finding, c *cycle, quota map[*rules.Rule]int, processe
 	}
 }
 
-// coolKeys name what cools down after an action: the socket, or each process.
-func coolKeys(f *Finding, onProcess bool) []string {
-	if !onProcess {
+// coolKeys name what cools down after an action: the socket, or each process or
+// unit.
+func coolKeys(f *Finding, plugin *actions.Plugin) []string {
+	if !plugin.OnProcess {
 		return []string{fmt.Sprintf("socket %x", f.Socket.Cookie)}
 	}
 	var keys []string
 	for i := range f.Facts.Owners {
-		keys = append(keys, processKey(&f.Facts.Owners[i]))
+		keys = append(keys, targetKey(&f.Facts.Owners[i], plugin))
 	}
 	return keys
+}
+
+// targetKey names what one effect on a process is for: the process, or its unit.
+func targetKey(o *collectors.Owner, plugin *actions.Plugin) string {
+	if plugin.OnUnit && o.Unit != "" {
+		return "unit " + o.Unit
+	}
+	return processKey(o)
 }
 
 func processKey(o *collectors.Owner) string {

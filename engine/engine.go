@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -34,6 +35,12 @@ type Options struct {
 	// StateFile keeps memory between runs, "" for none. With ReadOnly it is only read.
 	StateFile string
 	ReadOnly  bool
+	// PauseFile is the switch that is looked at before each effect, "" for none.
+	PauseFile string
+	// AuditLog gets a JSON line for each decision and outcome, nil for none; By
+	// says in it who runs this.
+	AuditLog io.Writer
+	By       string
 }
 
 // Engine runs cycles. It is used from one goroutine.
@@ -47,6 +54,9 @@ type Engine struct {
 	kernel kernelVersion
 	host   string
 
+	audit   auditLog
+	audited map[findingKey]Decision // decisions that are in the audit log
+
 	saved     float64       // when the state file was written last
 	saveEvery time.Duration // observations are kept at least this often
 
@@ -59,6 +69,7 @@ type Engine struct {
 // engine holds the lock of the state file until Close.
 func New(opts Options) (*Engine, error) {
 	e := &Engine{opts: opts, log: opts.Logger, proc: procfs.New("")}
+	e.audit = auditLog{w: opts.AuditLog, log: opts.Logger, by: opts.By}
 	var err error
 	if e.host, err = os.Hostname(); err != nil {
 		return nil, fmt.Errorf("name of this machine: %w", err)
@@ -87,6 +98,7 @@ func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*Report, error) {
 		return nil, err
 	}
 	e.decide(c)
+	e.auditDecisions(c.report)
 	e.record(c)
 	e.act(ctx, c)
 	c.finish()

@@ -61,6 +61,7 @@ func evidence(s *collectors.Socket) collectors.Age {
 		}
 	case collectors.SynSent:
 		return retransmitting(s)
+	case collectors.SynRecv, collectors.Close, collectors.Listen, collectors.BoundInactive:
 	}
 	return collectors.NoAge()
 }

@@ -10,6 +10,7 @@ import (
 // logOutcome writes one line for each effect on the host: for one on a process
 // the first of its sockets stands for all.
 func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out actions.Outcome) {
+	e.auditOutcome(l, what, out)
 	level := slog.LevelInfo
 	if !out.Result.Succeeded() || out.Result == actions.FDStillHeld {
 		level = slog.LevelWarn
@@ -32,5 +33,12 @@ func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out act
 			attrs = append(attrs, slog.Int("fds", o.FDs), slog.Uint64("fd_limit", o.FDLimit))
 		}
 		e.log.LogAttrs(ctx, level, "acted", attrs...)
+	}
+}
+
+// auditOutcome writes an outcome down for each finding of the target.
+func (e *Engine) auditOutcome(l *ladder, what string, out actions.Outcome) {
+	for _, f := range l.findings {
+		e.audit.outcome(l.program.Generation, f, what, out)
 	}
 }

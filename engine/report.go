@@ -24,6 +24,7 @@ const (
 	DecideBreaker  Decision = "breaker"
 	DecideCooldown Decision = "cooldown"
 	DecideShadowed Decision = "shadowed"
+	DecidePaused   Decision = "paused"
 )
 
 // ActionResult is what one rung of a ladder came to.

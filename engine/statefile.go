@@ -19,7 +19,7 @@ import (
 
 // maxStateFile bounds what is read of a state file, in bytes: more than the
 // largest that is ever written.
-const maxStateFile = 128 << 20
+const maxStateFile = 256 << 20
 
 // ErrLocked says that another live run uses the state file.
 var ErrLocked = errors.New("another live run is active")
@@ -194,7 +194,7 @@ func (s *stateFile) decode(b []byte, m *memory) error {
 	now := monotonic()
 	for _, d := range doc.Seen {
 		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.seen) < maxRemembered {
-			m.seen[d.Key] = &sighting{since: d.Since, last: d.Last, missed: d.Missed}
+			m.seen[d.Key] = &sighting{since: d.Since, last: d.Last, missed: max(0, d.Missed)}
 		}
 	}
 	for _, d := range doc.Holds {

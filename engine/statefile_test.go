@@ -26,7 +26,7 @@ func TestStateSurvives(t *testing.T) {
 	keep := outcomes("keep", actions.Outcome{Result: actions.Refused})
 	conns := []*socklab.Conn{socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv6)}
 	holder(t, conns...)
-	text := ruleFile(port(conns[0]), "keep") + "  - {name: hold, when: " + port(conns[1]) + ", then: [destroy], for: 300ms}\n"
+	text := ruleFile(port(conns[0]), "keep") + "  - {name: hold, when: " + port(conns[1]) + ", then: [keep], for: 300ms}\n"
 	first := newLab(t, Options{StateFile: path, Live: true}, keep)
 	r := first.run(t, first.rules(t, text))
 	expect(t, findingOf(t, r, conns[0]), DecideAct, "", actions.Refused)

@@ -51,6 +51,7 @@ type watcher struct {
 	rejected string // the last error of the rules that was reported
 	shown    map[findingKey]Decision
 	lastLine time.Time
+	paused   string // what was said of the pause last
 }
 
 type findingKey struct {
@@ -212,6 +213,7 @@ func (w *watcher) cycle(ctx context.Context) {
 	for _, err := range r.Errors {
 		w.log.Warn("cycle", "error", err)
 	}
+	w.tellPause()
 	shown := map[findingKey]Decision{}
 	lines := 0
 	for _, f := range r.Findings {
@@ -262,4 +264,22 @@ func (w *watcher) logFinding(ctx context.Context, f *Finding) {
 		attrs = append(attrs, slog.String("reason", f.Reason))
 	}
 	w.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
+}
+
+// tellPause says once that a pause began, and that it ended.
+func (w *watcher) tellPause() {
+	now := ""
+	p := ReadPause(w.Engine.opts.PauseFile, time.Now())
+	if p != nil {
+		now = p.String()
+	}
+	if now == w.paused {
+		return
+	}
+	w.paused = now
+	if p == nil {
+		w.log.Info("resumed")
+		return
+	}
+	w.log.Warn("paused, observing only", "until", p.Until, "by", p.By)
 }

@@ -31,6 +31,8 @@ type ActionSpec struct {
 	// Main is the parameter that stands directly behind the name, as TERM in
 	// {signal: TERM}; "" for none.
 	Main string
+	// NeedsCooldown says that a rule that uses it must have a cool-down.
+	NeedsCooldown bool
 	// Check says what is wrong with the values of the parameters.
 	Check func(params map[string]any) error
 }

@@ -110,8 +110,10 @@ func compileCond(text string, sc *scope) (*Cond, []exprError) {
 	if len(c.errs) > 0 || !ok {
 		return nil, c.errs
 	}
-	return &Cond{Text: text, Reads: o.reads, eval: o.tri, may: o.may, uses: c.uses, agesOver: o.ages,
-		readsResult: c.result, constant: o.constant}, nil
+	return &Cond{
+		Text: text, Reads: o.reads, eval: o.tri, may: o.may, uses: c.uses, agesOver: o.ages,
+		readsResult: c.result, constant: o.constant,
+	}, nil
 }
 
 func (c *compiler) errorf(from int, format string, args ...any) {
@@ -186,11 +188,11 @@ const noCoalesce = "?? is not available: ask known(field), or give lookup() a de
 
 // syntaxHint adds to an error of the parser what to write instead.
 func syntaxHint(message string) string {
-	token, unexpected := strings.CutPrefix(message, "unexpected token ")
+	found, unexpected := strings.CutPrefix(message, "unexpected token ")
 	switch {
 	case strings.HasPrefix(message, "bad number syntax"):
 		return message + `: write a duration in quotes, such as age > "5m"`
-	case token == "EOF":
+	case found == "EOF":
 		return "the expression ends too early"
 	case strings.Contains(message, "unclosed"):
 		return message + ": the expression ends too early"
@@ -198,11 +200,11 @@ func syntaxHint(message string) string {
 		return noCoalesce
 	case strings.HasSuffix(message, "value out of range"):
 		return "number out of range"
-	case token == `Operator("=")`:
+	case found == `Operator("=")`:
 		return `unexpected "=": write == to compare`
 	case unexpected:
 		// Operator(")") and the like: what kind of token it is says nothing.
-		_, quoted, _ := strings.Cut(token, "(")
+		_, quoted, _ := strings.Cut(found, "(")
 		return "unexpected " + strings.TrimSuffix(quoted, ")")
 	}
 	return message
@@ -407,8 +409,10 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 			return folded, true
 		}
 		inner := o.tri
-		return operand{kind: kBool, from: from, to: to, reads: o.reads, may: o.may.not(),
-			tri: func(r *collectors.Record) Tri { return inner(r).not() }}, true
+		return operand{
+			kind: kBool, from: from, to: to, reads: o.reads, may: o.may.not(),
+			tri: func(r *collectors.Record) Tri { return inner(r).not() },
+		}, true
 	case "-", "+":
 		switch {
 		case o.kind == kAge:

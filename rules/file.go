@@ -203,6 +203,11 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 	if r.hasThen && len(r.then) == 0 && r.mode == ModeEnforce && len(*f.problems) == before {
 		f.errorf(n, "rule %q has no action: then: [destroy], or mode: observe", r.name)
 	}
+	for _, rung := range r.then {
+		if spec, _ := catalog.find(rung.action); spec.NeedsCooldown && r.limits.Cooldown <= 0 {
+			f.errorf(rung.at, "%s needs a cool-down: limits: {cooldown: 10m}", spec.Name)
+		}
+	}
 	f.rules = append(f.rules, r)
 }
 

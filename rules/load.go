@@ -166,8 +166,7 @@ func (l *loader) yamlFiles(dir string) (files []string, ok bool) {
 
 // unreadable drops the path from the error of a system call.
 func unreadable(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	return fmt.Errorf("cannot be read: %w", err)

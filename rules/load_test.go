@@ -182,14 +182,14 @@ func TestDefaultDirectory(t *testing.T) {
 // TestUnreadableDirectory: what cannot be listed is not taken for empty.
 func TestUnreadableDirectory(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"rules.yaml": oneRule, "rules.d/a.yaml": twoRule})
-	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // a directory
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	sub := filepath.Join(dir, "rules.d")
 	if err := os.Chmod(sub, 0o000); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.Chmod(sub, 0o755) }) //nolint:gosec // a directory
+	t.Cleanup(func() { _ = os.Chmod(sub, 0o755) })
 	err := unprivileged(t, func() error {
 		_, _, err := Load(Options{Dir: dir, Catalog: testCatalog()})
 		return err
@@ -225,7 +225,7 @@ func TestBuiltin(t *testing.T) {
 	if len(p.Warnings) > 0 {
 		t.Errorf("warnings: %v", p.Warnings)
 	}
-	if got := fmt.Sprint(statesIn(p.Query.States), p.Query.Protocols, p.Query.Info); got != "[FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE_WAIT LAST_ACK CLOSING] [tcp] true" {
+	if got := fmt.Sprintf("%v %v %v", statesIn(p.Query.States), p.Query.Protocols, p.Query.Info); got != "[FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE_WAIT LAST_ACK CLOSING] [tcp] true" {
 		t.Errorf("query %s", got)
 	}
 	if hits := p.NewEvaluator().Match(leak()); len(hits) != 1 || p.Rules[hits[0]].Name != "close-wait" {

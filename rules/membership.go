@@ -30,8 +30,6 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 		c.errorf(r.from, "in asks a list, this is %s: %s", describe(r), hint)
 		return operand{}, false
 	}
-	out := operand{kind: kBool, from: from, to: to, reads: l.reads, may: unbounded}
-	set := r.set
 	switch {
 	case l.kind == kAge:
 		c.errorf(l.from, "age is an interval: compare it with >, >=, < or <=")
@@ -39,11 +37,17 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 	case l.kind == kSeconds && l.field != nil:
 		c.errorf(l.from, "a list holds whole numbers, %s is a time: compare it with >, >=, < or <=", l.field.Name)
 		return operand{}, false
-	case set.kind() == kindEmpty:
+	case r.set.kind() == kindEmpty:
 		never := boolConstant(false, from, to)
 		never.reads = l.reads & protocolField
 		return never, true
 	}
+	return c.memberOf(l, r, operand{kind: kBool, from: from, to: to, reads: l.reads, may: unbounded})
+}
+
+// memberOf asks a set that is not empty; of out all is set but how.
+func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
+	set := r.set
 	wrong := func() (operand, bool) {
 		c.errorf(r.from, "%s is never in a list of %s", describe(l), set.kind())
 		return operand{}, false
@@ -252,8 +256,10 @@ func (c *compiler) known(n *ast.CallNode, from, to int) (operand, bool) {
 		if id, ok := n.Arguments[0].(*ast.IdentifierNode); ok {
 			if f, ok := collectors.FieldByName(id.Value); ok {
 				bit := collectors.Fields(f)
-				return operand{kind: kBool, from: from, to: to, reads: bit, may: unbounded,
-					tri: func(r *collectors.Record) Tri { return knownTri(r, bit) }}, true
+				return operand{
+					kind: kBool, from: from, to: to, reads: bit, may: unbounded,
+					tri: func(r *collectors.Record) Tri { return knownTri(r, bit) },
+				}, true
 			}
 			c.errorf(from, "unknown field %q%s", id.Value, Suggest(id.Value, fieldNames()))
 			return operand{}, false

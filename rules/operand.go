@@ -107,13 +107,17 @@ func boolConstant(v bool, from, to int) operand {
 }
 
 func numConstant(v float64, k kind, from, to int) operand {
-	return operand{kind: k, constant: true, numVal: v, from: from, to: to,
-		num: func(*collectors.Record) (float64, bool) { return v, true }}
+	return operand{
+		kind: k, constant: true, numVal: v, from: from, to: to,
+		num: func(*collectors.Record) (float64, bool) { return v, true },
+	}
 }
 
 func strConstant(v string, from, to int) operand {
-	return operand{kind: kString, constant: true, strVal: v, from: from, to: to,
-		str: func(*collectors.Record) (string, bool) { return v, true }}
+	return operand{
+		kind: kString, constant: true, strVal: v, from: from, to: to,
+		str: func(*collectors.Record) (string, bool) { return v, true },
+	}
 }
 
 // fieldOperand reads a field; unknown when the record does not know it.

@@ -127,7 +127,7 @@ func (s *source) escape(at int) (r rune, width int) {
 	digits := map[rune]int{'x': 2, 'u': 4, 'U': 8}[c]
 	if end := at + 2 + digits; digits > 0 && end <= len(s.runes) {
 		n, _ := strconv.ParseUint(string(s.runes[at+2:end]), 16, 32)
-		return rune(n), 2 + digits //nolint:gosec // YAML has checked it
+		return rune(n), 2 + digits
 	}
 	if strings.ContainsRune(" \t\r\ntnvfrN_LP", c) {
 		return ' ', 2

@@ -27,6 +27,7 @@ func (t Tri) not() Tri {
 		return False
 	case False:
 		return True
+	case Unknown:
 	}
 	return Unknown
 }

@@ -154,7 +154,7 @@ func typeOf(v any) string {
 // new checks that New decides by the parameters alone: it does the same on a
 // thread without files, network and capabilities.
 func (s suite) new(t *testing.T) {
-	socklab.LeakCheck(t)
+	LeakCheck(t)
 	check := func() (problems []string) {
 		for _, params := range s.cases.Good {
 			if a, err := s.plugin.New(params); err != nil || a == nil {
@@ -182,7 +182,7 @@ func (s suite) new(t *testing.T) {
 
 // prepareChangesNothing: so does saying what would be done, twice.
 func (s suite) prepareChangesNothing(t *testing.T) {
-	socklab.LeakCheck(t)
+	LeakCheck(t)
 	subject := s.cases.Make(t)
 	before := subject.State(t)
 	for range 2 {
@@ -204,7 +204,7 @@ func (s suite) prepareWithoutTarget(t *testing.T) {
 }
 
 func (s suite) prepareVanished(t *testing.T) {
-	socklab.LeakCheck(t)
+	LeakCheck(t)
 	subject := s.cases.Make(t)
 	subject.Vanish(t)
 	e, err := s.action(t).Prepare(t.Context(), subject.Target)
@@ -222,7 +222,7 @@ func (s suite) prepareVanished(t *testing.T) {
 
 // applyVanished: what is gone is not acted on, and nothing in its place.
 func (s suite) applyVanished(t *testing.T) {
-	socklab.LeakCheck(t)
+	LeakCheck(t)
 	subject, bystander := s.cases.Make(t), s.cases.Make(t)
 	e := s.prepare(t, subject.Target)
 	subject.Vanish(t)
@@ -241,7 +241,7 @@ func (s suite) applyVanished(t *testing.T) {
 
 // apply: it succeeds in the end, says so again and again, and harms nobody else.
 func (s suite) apply(t *testing.T) {
-	socklab.LeakCheck(t)
+	LeakCheck(t)
 	subject, bystander := s.cases.Make(t), s.cases.Make(t)
 	before, others := subject.State(t), bystander.State(t)
 	e := s.prepare(t, subject.Target)
@@ -271,7 +271,7 @@ func (s suite) apply(t *testing.T) {
 }
 
 func (s suite) applyNeverWaits(t *testing.T) {
-	socklab.LeakCheck(t)
+	LeakCheck(t)
 	make := s.cases.Stubborn
 	if make == nil {
 		make = s.cases.Make

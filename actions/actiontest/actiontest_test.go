@@ -55,7 +55,14 @@ func (k kill) Prepare(_ context.Context, t actions.Target) (actions.Effect, erro
 	case err != nil:
 		return nil, err
 	case k.breaks == "PrepareChangesNothing":
-		_ = unix.Kill(t.Process.PID, unix.SIGKILL)
+		if err := unix.Kill(t.Process.PID, unix.SIGKILL); err != nil {
+			return nil, err
+		}
+		for { // a signal takes its time
+			if running, err := procfs.New("").Running(t.Process.PID, t.Process.StartTime); err != nil || !running {
+				return k, err
+			}
+		}
 	case k.breaks == "PrepareChangesNothing by a leak":
 		_, _ = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	}

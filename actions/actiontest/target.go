@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -16,6 +17,15 @@ import (
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 )
+
+// LeakCheck is socklab.LeakCheck without the garbage collector, which would
+// close what was forgotten before it is seen.
+func LeakCheck(t testing.TB) {
+	t.Helper()
+	percent := debug.SetGCPercent(-1)
+	t.Cleanup(func() { debug.SetGCPercent(percent) })
+	socklab.LeakCheck(t)
+}
 
 // Sealed returns a socket of this namespace as the engine hands it to an action:
 // with its cookie and the processes that hold it.

@@ -56,7 +56,7 @@ func TestEveryKind(t *testing.T) {
 	socklab.Need(t)
 	for _, k := range socklab.Kinds() {
 		t.Run(k.String(), func(t *testing.T) {
-			socklab.LeakCheck(t)
+			actiontest.LeakCheck(t)
 			c := socklab.Make(t, k, socklab.Mapped)
 			e := prepared(t, actiontest.Sealed(t, c))
 			out := e.Apply(t.Context())
@@ -88,7 +88,7 @@ func TestEveryKind(t *testing.T) {
 
 // A process that keeps the descriptor is named, until it closes it.
 func TestDescriptorStillHeld(t *testing.T) {
-	socklab.LeakCheck(t)
+	actiontest.LeakCheck(t)
 	s := actiontest.Held(t, socklab.HolderOptions{Comm: "leaky"})
 	e := prepared(t, s.Target.Sockets[0])
 	if out := e.Apply(t.Context()); out.Result != actions.Gone {
@@ -181,7 +181,7 @@ func TestOneSocketOnly(t *testing.T) {
 // The others are not destroyed, and that is not taken for success or for their
 // end.
 func TestReuseportListeners(t *testing.T) {
-	socklab.LeakCheck(t)
+	actiontest.LeakCheck(t)
 	sealed, fds := reuseportGroup(t)
 	refused := 0
 	// The kernel picks by a hash of the addresses, and puts the last member in the
@@ -241,7 +241,7 @@ func reuseportGroup(t *testing.T) (sealed []actions.Sealed, fds []int) {
 // A listener and a connected UDP socket that chose their port stay bound to it.
 // What was decided on is gone all the same.
 func TestStaysBound(t *testing.T) {
-	socklab.LeakCheck(t)
+	actiontest.LeakCheck(t)
 	auto := socklab.Make(t, socklab.Listen, socklab.IPv4)
 	auto.CloseFD()
 	l := socklab.NewListener(t, socklab.IPv4, auto.Local.Port())
@@ -298,7 +298,7 @@ func TestBoundUDP(t *testing.T) {
 
 // The socket's namespace is entered for each look.
 func TestOtherNamespace(t *testing.T) {
-	socklab.LeakCheck(t)
+	actiontest.LeakCheck(t)
 	n := socklab.NewNamespace(t, "other")
 	fd, err := n.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	must(t, "socket", err)
@@ -343,7 +343,7 @@ func TestOtherNamespace(t *testing.T) {
 
 // Without CAP_NET_ADMIN it is not permitted, which is not the target's fault.
 func TestNotPermitted(t *testing.T) {
-	socklab.LeakCheck(t)
+	actiontest.LeakCheck(t)
 	s := actiontest.Held(t, socklab.HolderOptions{})
 	before := s.State(t)
 	e := prepared(t, s.Target.Sockets[0])

@@ -93,7 +93,7 @@ func verify(t *testing.T, e actions.Effect, want actions.Result) {
 }
 
 func TestTermEnds(t *testing.T) {
-	socklab.LeakCheck(t)
+	actiontest.LeakCheck(t)
 	s := actiontest.HeldOnProcess(t, socklab.HolderOptions{})
 	e := prepared(t, "term", s.Target)
 	if e.String() != "signal TERM" {
@@ -116,7 +116,7 @@ func TestTermEnds(t *testing.T) {
 
 // A ladder: TERM is ignored, KILL is not.
 func TestTermIgnored(t *testing.T) {
-	socklab.LeakCheck(t)
+	actiontest.LeakCheck(t)
 	s := actiontest.HeldOnProcess(t, socklab.HolderOptions{IgnoreTerm: true})
 	term := prepared(t, "TERM", s.Target)
 	if out := term.Apply(t.Context()); out.Result != actions.Ended {
@@ -155,7 +155,7 @@ func TestOtherSignals(t *testing.T) {
 
 // A process that has closed the socket is left alone, before and after Prepare.
 func TestSocketClosed(t *testing.T) {
-	socklab.LeakCheck(t)
+	actiontest.LeakCheck(t)
 	s := actiontest.HeldOnProcess(t, socklab.HolderOptions{})
 	e := prepared(t, "KILL", s.Target)
 	s.Holder.CloseSockets(t)
@@ -265,7 +265,7 @@ func onProcess(t *testing.T, c *socklab.Conn, pid int) actions.Target {
 
 // A process that only waits for its parent has ended.
 func TestZombie(t *testing.T) {
-	socklab.LeakCheck(t)
+	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	pid, wait := cat(t, c.FD)
 	e := prepared(t, "KILL", onProcess(t, c, pid))
@@ -320,7 +320,7 @@ func TestReusedPID(t *testing.T) {
 
 // Without the capabilities it is not permitted, which is not the target's fault.
 func TestNotPermitted(t *testing.T) {
-	socklab.LeakCheck(t)
+	actiontest.LeakCheck(t)
 	s := actiontest.HeldOnProcess(t, socklab.HolderOptions{UID: 65534})
 	e := prepared(t, "KILL", s.Target)
 	for name, drop := range map[string]int{"CAP_KILL": unix.CAP_KILL, "CAP_SYS_PTRACE": unix.CAP_SYS_PTRACE} {

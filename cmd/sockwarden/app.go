@@ -26,8 +26,10 @@ type app struct {
 	flags   commonFlags
 	log     *slog.Logger
 	logFile *logFile
-	actions *actions.Registry
-	sources *collectors.Registry
+	// auditLog is set while an engine writes one.
+	auditLog *logFile
+	actions  *actions.Registry
+	sources  *collectors.Registry
 }
 
 // commonFlags are flags that several commands have.
@@ -43,11 +45,14 @@ type commonFlags struct {
 	logFormat string
 	noColor   bool
 	stateFile string
+	auditLog  string
 }
 
 func (a *app) close() {
-	if a.logFile != nil {
-		a.logFile.close()
+	for _, f := range []*logFile{a.logFile, a.auditLog} {
+		if f != nil {
+			f.close()
+		}
 	}
 }
 
@@ -79,7 +84,7 @@ confirmation (kill).`,
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
 	a.logFlags(root.PersistentFlags())
 	root.AddCommand(a.listCommand(), a.killCommand(), a.auditCommand(), a.runCommand(), a.watchCommand(),
-		a.rulesCommand(), a.pluginsCommand(), a.versionCommand(), completionCommand())
+		a.pauseCommand(), a.resumeCommand(), a.rulesCommand(), a.pluginsCommand(), a.doctorCommand(), a.versionCommand(), completionCommand())
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = true
 	}
@@ -116,6 +121,10 @@ func (a *app) outputFlag(cmd *cobra.Command) {
 
 func (a *app) stateFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.flags.stateFile, "state-file", engine.DefaultStateFile(), "`FILE` that keeps ages and cool-downs between runs")
+}
+
+func (a *app) auditLogFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.flags.auditLog, "audit-log", "", "append a JSON line for each decision and outcome to this `FILE`; reopened on SIGHUP")
 }
 
 // setup opens the log and builds the registries, before any command runs.
@@ -185,7 +194,14 @@ func (a *app) load(trust bool) (*rules.Program, error) {
 
 // engine makes an engine with the flags.
 func (a *app) engine(o engine.Options) (*engine.Engine, error) {
-	o.Sources, o.Actions, o.Logger = a.sources.All(), a.actions, a.log
+	o.Sources, o.Actions, o.Logger, o.By = a.sources.All(), a.actions, a.log, invoker()
+	if a.flags.auditLog != "" {
+		f, err := openLogFile(a.flags.auditLog)
+		if err != nil {
+			return nil, &exitError{code: exitUsage, err: fmt.Errorf("--audit-log: %w", err)}
+		}
+		a.auditLog, o.AuditLog = f, f
+	}
 	e, err := engine.New(o)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says it all

@@ -65,6 +65,7 @@ what they saw in the state file.`,
 	a.rulesFlags(cmd)
 	a.outputFlag(cmd)
 	a.stateFlag(cmd)
+	a.auditLogFlag(cmd)
 	table.register(cmd)
 	cmd.Flags().BoolVarP(&a.flags.quiet, "quiet", "q", false, "print only if there are findings or errors")
 	cmd.Flags().Var(duration{&observe}, "observe", "look twice, this `TIME` apart, and so prove more ages")
@@ -122,7 +123,7 @@ cron; a second live run at the same time is refused.`,
 					return err
 				}
 			}
-			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown})
+			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFile: engine.PauseFile()})
 			if err != nil {
 				return err
 			}
@@ -141,6 +142,7 @@ cron; a second live run at the same time is refused.`,
 	a.rulesFlags(cmd)
 	a.outputFlag(cmd)
 	a.stateFlag(cmd)
+	a.auditLogFlag(cmd)
 	table.register(cmd)
 	cmd.Flags().BoolVarP(&a.flags.quiet, "quiet", "q", false, "print only if something was done or failed")
 	cmd.Flags().BoolVar(&live, "live", false, "act")

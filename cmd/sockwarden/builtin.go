@@ -4,8 +4,13 @@ import (
 	"log/slog"
 
 	"sockwarden/actions"
+	"sockwarden/actions/abort"
 	"sockwarden/actions/destroy"
+	"sockwarden/actions/exec"
 	"sockwarden/actions/log"
+	"sockwarden/actions/repair"
+	"sockwarden/actions/restart"
+	"sockwarden/actions/shutdown"
 	"sockwarden/actions/signal"
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
@@ -26,7 +31,12 @@ func builtinCollectors() (*collectors.Registry, error) {
 func builtinActions(logger *slog.Logger) (*actions.Registry, error) {
 	return actions.NewRegistry( //nolint:wrapcheck // ours
 		destroy.Plugin(),
+		abort.Plugin(),
+		shutdown.Plugin(),
+		repair.Plugin(),
 		signal.Plugin(),
+		restart.Plugin(),
+		exec.Plugin(),
 		log.Plugin(logger),
 	)
 }
@@ -35,7 +45,7 @@ func builtinActions(logger *slog.Logger) (*actions.Registry, error) {
 func catalog(registry *actions.Registry) rules.Catalog {
 	var c rules.Catalog
 	for _, p := range registry.All() {
-		spec := rules.ActionSpec{Name: p.Name, Main: p.Main, Check: func(params map[string]any) error {
+		spec := rules.ActionSpec{Name: p.Name, Main: p.Main, NeedsCooldown: p.NeedsCooldown, Check: func(params map[string]any) error {
 			_, err := p.New(params)
 			return err
 		}}

@@ -53,6 +53,7 @@ apply. Listeners and UDP sockets are left alone unless they are allowed.`,
 	f.StringArrayVar(&a.flags.rules, "rules", nil, "rules `FILE` whose protect entries and sets apply; repeatable (default as for audit)")
 	a.netnsFlag(cmd)
 	a.outputFlag(cmd)
+	a.auditLogFlag(cmd)
 	return cmd
 }
 

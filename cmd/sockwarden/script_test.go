@@ -45,10 +45,15 @@ func TestMain(m *testing.M) {
 //	unprivileged ARGS...       sw as nobody, without capabilities
 //	golden NAME                compares stdout, made repeatable, with testdata/golden
 //	alive NAME, ! alive NAME   whether that process still runs; stop NAME ends it
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { scripts(t, "testdata/script") }
+
+// TestSerialScripts runs the one that throws a switch for the whole machine.
+func TestSerialScripts(t *testing.T) { scripts(t, "testdata/serial") }
+
+func scripts(t *testing.T, dir string) {
 	socklab.Need(t)
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup:               setupScript,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

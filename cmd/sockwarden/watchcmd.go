@@ -50,7 +50,7 @@ Findings are logged when they appear and when their decision changes; with
 					return err
 				}
 			}
-			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown})
+			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFile: engine.PauseFile()})
 			if err != nil {
 				return err
 			}
@@ -73,6 +73,7 @@ Findings are logged when they appear and when their decision changes; with
 	a.rulesFlags(cmd)
 	a.outputFlag(cmd)
 	a.stateFlag(cmd)
+	a.auditLogFlag(cmd)
 	cmd.Flags().BoolVarP(&a.flags.quiet, "quiet", "q", false, "log only warnings and errors")
 	cmd.Flags().BoolVar(&live, "live", false, "act")
 	cmd.Flags().BoolVarP(&dry, "dry-run", "n", false, "do not act (the default)")

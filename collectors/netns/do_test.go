@@ -17,7 +17,7 @@ import (
 // Do runs in the namespace, returns the error of the function, and the thread
 // is home afterwards.
 func TestDo(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	socklab.NewNamespace(t, "visited")
 	h, _ := byInode(t, list(t), inodeOf(t, "/run/netns/visited"))
 	f, err := h.Open()
@@ -65,7 +65,7 @@ func TestDo(t *testing.T) {
 
 // What is no network namespace is not entered, and f does not run.
 func TestDoFails(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	socklab.Need(t)
 	r, w, err := os.Pipe()
 	must(t, "pipe", err)

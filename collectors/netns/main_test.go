@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,4 +147,13 @@ func byInode(t testing.TB, all []Handle, inode uint64) (Handle, bool) {
 		return Handle{}, false
 	}
 	return found[0], true
+}
+
+// leakCheck is socklab.LeakCheck without the garbage collector, which would
+// close what was forgotten before it is seen.
+func leakCheck(t *testing.T) {
+	t.Helper()
+	percent := debug.SetGCPercent(-1)
+	t.Cleanup(func() { debug.SetGCPercent(percent) })
+	socklab.LeakCheck(t)
 }

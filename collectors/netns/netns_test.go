@@ -15,7 +15,7 @@ import (
 )
 
 func TestHost(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	socklab.Need(t)
 	h, err := Host()
 	if err != nil || h.Name != "host" || h.Inode != own() || h.Inode == 0 {
@@ -33,7 +33,7 @@ func TestHost(t *testing.T) {
 // Named namespaces and those of processes are found, once each, with ours first
 // and the others by name.
 func TestList(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	named := socklab.NewNamespace(t, "named")
 	must(t, "empty file", os.WriteFile("/run/netns/empty", nil, 0o644))
 	defer os.Remove("/run/netns/empty")
@@ -92,7 +92,7 @@ func TestListLosesUnnamed(t *testing.T) {
 
 // The process by which a namespace was found has ended, and another is there.
 func TestOpenByAnotherProcess(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	socklab.Need(t)
 	first := startIn(t, here, unix.CLONE_NEWNET)
 	inode := inodeOf(t, first.ns())
@@ -123,7 +123,7 @@ func TestOpenByAnotherProcess(t *testing.T) {
 
 // A name that stands for another namespace now is not opened.
 func TestOpenRenamed(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	var old Handle
 	t.Run("old", func(t *testing.T) {
 		socklab.NewNamespace(t, "renewed")
@@ -142,7 +142,7 @@ func TestOpenRenamed(t *testing.T) {
 }
 
 func TestSelect(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	socklab.NewNamespace(t, "blue")
 	socklab.NewNamespace(t, "green")
 	private := fmt.Sprintf("net:[%d]", inodeOf(t, startIn(t, here, unix.CLONE_NEWNET).ns()))

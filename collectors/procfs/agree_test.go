@@ -97,7 +97,7 @@ func agree(t *testing.T, netns, atLeast int) {
 
 // /proc/net shows the same as sock_diag, for sockets of every kind.
 func TestAgreesWithSockDiag(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	socklab.Need(t)
 	n := 0
 	for _, k := range socklab.Kinds() {
@@ -119,7 +119,7 @@ func TestAgreesWithSockDiag(t *testing.T) {
 
 // A namespace shows its own sockets and no others, and is left again.
 func TestOtherNamespace(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	other := socklab.NewNamespace(t, "other")
 	fd, err := other.Socket(unix.AF_INET6, unix.SOCK_DGRAM, 0)
 	must(t, "socket", err)

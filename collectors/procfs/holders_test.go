@@ -17,7 +17,7 @@ import (
 )
 
 func TestOneOwner(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	inode := inodeOf(t, c.FD)
 	const name = "a-program-with-a-long-name"
@@ -53,7 +53,7 @@ func TestOneOwner(t *testing.T) {
 
 // Whoever has a descriptor of the socket is reported once, in the order of PIDs.
 func TestSharedSocket(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv6)
 	other := socklab.Make(t, socklab.Established, socklab.IPv6)
 	inode, otherInode := inodeOf(t, c.FD), inodeOf(t, other.FD)
@@ -80,7 +80,7 @@ func TestSharedSocket(t *testing.T) {
 // A thread can have a descriptor table of its own, which does not show under
 // /proc/PID/fd.
 func TestThreadWithOwnTable(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	socklab.Need(t)
 	inodes, done := make(chan uint32), make(chan struct{})
 	shared, sharedInode := newSocket(t)
@@ -152,7 +152,7 @@ func TestWithoutFirstThread(t *testing.T) {
 
 // A socket in flight between processes is in nobody's table, and this is known.
 func TestSocketInFlight(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	socklab.Need(t)
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	must(t, "socketpair", err)

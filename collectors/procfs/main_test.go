@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -202,4 +203,13 @@ func pidsOf(owners []collectors.Owner) []int {
 		pids[i] = owners[i].PID
 	}
 	return pids
+}
+
+// leakCheck is socklab.LeakCheck without the garbage collector, which would
+// close what was forgotten before it is seen.
+func leakCheck(t *testing.T) {
+	t.Helper()
+	percent := debug.SetGCPercent(-1)
+	t.Cleanup(func() { debug.SetGCPercent(percent) })
+	socklab.LeakCheck(t)
 }

@@ -216,7 +216,7 @@ func TestMissingFiles(t *testing.T) {
 
 // An abandoned stream leaves nothing behind.
 func TestAbandoned(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	socklab.Make(t, socklab.Established, socklab.IPv4)
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates}
 	for range 10 {

@@ -94,7 +94,6 @@ func (f *FS) pids() ([]int, error) {
 			pids = append(pids, pid)
 		}
 	}
-	slices.Sort(pids)
 	return pids, nil
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 func TestHolds(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	fd, inode := newSocket(t)
 	pid, wait := cat(t, nil, fd)
 	f, start := New(""), startOf(t, pid)

@@ -35,7 +35,7 @@ func TestParseSockstat(t *testing.T) {
 
 // A namespace of one's own counts what is made in it and nothing else.
 func TestSockstat(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	n, f := socklab.NewNamespace(t, "counted"), New("")
 	count := func() (c Counts) {
 		t.Helper()

@@ -19,7 +19,7 @@ import (
 // Each missing capability hides processes, and this is counted. What can be
 // seen all the same is.
 func TestWithoutCapabilities(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	fd, inode := newSocket(t)
 	own, _ := cat(t, nil, fd)
 	ownStart := startOf(t, own)
@@ -71,7 +71,7 @@ func TestWithoutCapabilities(t *testing.T) {
 
 // What has ended holds nothing, although nobody else may look.
 func TestZombieOfAnotherUser(t *testing.T) {
-	socklab.LeakCheck(t)
+	leakCheck(t)
 	if os.Getenv(envNobody) == "" {
 		fd, _ := newSocket(t)
 		cat(t, nil, fd)

@@ -26,14 +26,19 @@ func main() {
 	count := flag.Int("n", 5, "connections to leak")
 	lifetime := flag.Duration("for", 10*time.Minute, "how long to stay")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, *lifetime)
-	defer cancel()
-	if err := leak(ctx, *port, *count); err != nil {
+	if err := run(*port, *count, *lifetime); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
+}
+
+// run leaks until the time is over or somebody ends it.
+func run(port, count int, lifetime time.Duration) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, lifetime)
+	defer cancel()
+	return leak(ctx, port, count)
 }
 
 // leak opens count connections to itself, closes the clients' ends, and keeps

@@ -1,0 +1,93 @@
+// Package abort resets another process's connection without SOCK_DESTROY, by
+// connect(2) to AF_UNSPEC on its socket.
+//
+// Comes in: one TCP connection with an owner. Goes out: whether it is gone. It
+// works on kernels without CONFIG_INET_DIAG_DESTROY and in namespaces that
+// cannot be entered. The program keeps the descriptor of a socket without a
+// connection.
+package abort
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"sockwarden/actions"
+	"sockwarden/actions/ownersock"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+)
+
+// Plugin returns the registration of the action.
+func Plugin() actions.Plugin {
+	return actions.Plugin{
+		Name:    "abort",
+		Summary: "resets the connection on its owner's socket (connect(AF_UNSPEC))",
+		Doc: "Like destroy, for kernels without SOCK_DESTROY and for namespaces that cannot be entered. The peer gets a RST where TCP sends " +
+			"one, a blocked program wakes up, and the descriptor stays: the result is fd_still_held until the program closes it. A program that does not notice can use the socket for a new connection.",
+		Needs:   "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+		OnOwner: true,
+		New:     func(map[string]any) (actions.Action, error) { return Action{procfs.New("")}, nil },
+	}
+}
+
+// Action aborts connections. It is also the second way of destroy.
+type Action struct{ Proc *procfs.FS }
+
+// Prepare looks whether the owner still has the connection in its state.
+func (a Action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
+	s, err := ownersock.One(t, "abort")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // ours
+	}
+	if s.Socket.State == collectors.Listen {
+		return nil, errors.New("abort is for connections, not for listeners")
+	}
+	if err := ownersock.With(a.Proc, s, func(fd int) error { return ownersock.Same(fd, &s.Socket) }); err != nil {
+		return nil, err //nolint:wrapcheck // ours
+	}
+	return &effect{a, s}, nil
+}
+
+type effect struct {
+	Action
+	sealed *actions.Sealed
+}
+
+func (e *effect) String() string { return "abort" }
+
+// Apply disconnects the socket.
+func (e *effect) Apply(context.Context) actions.Outcome {
+	err := ownersock.With(e.Proc, e.sealed, func(fd int) error {
+		if err := ownersock.Same(fd, &e.sealed.Socket); err != nil {
+			return err //nolint:wrapcheck // ours
+		}
+		if err := disconnect(fd); err != nil {
+			return ownersock.Classify("connect(AF_UNSPEC)", err) //nolint:wrapcheck // ours
+		}
+		return nil
+	})
+	if err != nil {
+		return actions.OutcomeOf(err)
+	}
+	return actions.Outcome{Result: actions.Gone}
+}
+
+// Verify looks at the state of the owner's socket.
+func (e *effect) Verify(context.Context) actions.Outcome {
+	var now collectors.State
+	err := ownersock.With(e.Proc, e.sealed, func(fd int) (err error) {
+		now, err = ownersock.State(fd)
+		return err
+	})
+	switch {
+	case errors.Is(err, collectors.ErrGone):
+		return actions.Outcome{Result: actions.Gone}
+	case err != nil:
+		return actions.OutcomeOf(err)
+	case now == e.sealed.Socket.State:
+		return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s", now)}
+	}
+	o := &e.sealed.Facts.Owners[0]
+	return actions.Outcome{Result: actions.FDStillHeld, Detail: fmt.Sprintf("%s[%d] still has the descriptor", o.Name, o.PID)}
+}

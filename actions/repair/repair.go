@@ -1,0 +1,227 @@
+// Package repair turns keepalive on for another process's connection, so that
+// the kernel finds out whether the peer is still there.
+//
+// Comes in: one TCP connection with an owner. Goes out: what was set before, and
+// that it is set now. A dead peer then gives the owner ETIMEDOUT, and it closes;
+// a live one answers, and nothing is lost.
+package repair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/actions/ownersock"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+)
+
+// Plugin returns the registration of the action.
+func Plugin() actions.Plugin {
+	return actions.Plugin{
+		Name:    "repair",
+		Summary: "turns keepalive on for the connection, so that a dead peer is found out",
+		Doc: "Sets SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and, if given, TCP_USER_TIMEOUT on the owner's socket. " +
+			"With a dead peer the program gets ETIMEDOUT and can close; with a live one nothing is lost. The result is repaired, or unchanged if all was set already.",
+		Needs: "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+		Params: []actions.Param{
+			{Name: "idle", Type: "duration", Doc: "silence before the first probe (default 60s)"},
+			{Name: "interval", Type: "duration", Doc: "between two probes (default 10s)"},
+			{Name: "count", Type: "number", Doc: "unanswered probes that end the connection (default 6)"},
+			{Name: "user_timeout", Type: "duration", Doc: "how long sent data may stay unacknowledged (default: not set)"},
+		},
+		OnOwner: true,
+		New:     newAction,
+	}
+}
+
+// settings are the options in the units of the kernel.
+type settings struct {
+	on                    bool
+	idle, interval, count int // seconds, seconds, probes
+	userTimeout           int // milliseconds, 0 for the system's
+}
+
+func newAction(params map[string]any) (actions.Action, error) {
+	want := settings{on: true, idle: 60, interval: 10, count: 6}
+	// The limits of the kernel: MAX_TCP_KEEPIDLE and its like (include/net/tcp.h).
+	for _, p := range []struct {
+		name string
+		to   *int
+		max  int
+	}{{"idle", &want.idle, 32767}, {"interval", &want.interval, 32767}} {
+		if d, ok := params[p.name].(time.Duration); ok {
+			*p.to = int(d / time.Second)
+			if *p.to < 1 || *p.to > p.max {
+				return nil, fmt.Errorf("%s is between 1s and %ds, not %s", p.name, p.max, d)
+			}
+		}
+	}
+	if n, ok := params["count"].(float64); ok {
+		want.count = int(n)
+		if want.count < 1 || want.count > 127 {
+			return nil, fmt.Errorf("count is between 1 and 127, not %v", n)
+		}
+	}
+	if d, ok := params["user_timeout"].(time.Duration); ok {
+		want.userTimeout = int(d / time.Millisecond)
+		if want.userTimeout < 1000 {
+			return nil, fmt.Errorf("user_timeout is at least 1s, not %s", d)
+		}
+	}
+	return action{want, procfs.New("")}, nil
+}
+
+type action struct {
+	want settings
+	proc *procfs.FS
+}
+
+// Prepare looks whether the owner still has the connection in its state, and
+// reads what is set.
+func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
+	s, err := ownersock.One(t, "repair")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // ours
+	}
+	if !hasPeer(s.Socket.State) {
+		return nil, fmt.Errorf("repair is for connections, not for %s", s.Socket.State)
+	}
+	e := &effect{action: a, sealed: s}
+	err = ownersock.With(a.proc, s, func(fd int) error {
+		if err := ownersock.Same(fd, &s.Socket); err != nil {
+			return err //nolint:wrapcheck // ours
+		}
+		e.before, err = read(fd)
+		return err
+	})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // ours
+	}
+	return e, nil
+}
+
+// hasPeer reports whether keepalive probes are sent in a state.
+func hasPeer(s collectors.State) bool {
+	switch s { //nolint:exhaustive // in the others the kernel sends none
+	case collectors.Established, collectors.CloseWait, collectors.FinWait1, collectors.FinWait2:
+		return true
+	}
+	return false
+}
+
+type effect struct {
+	action
+	sealed *actions.Sealed
+	before settings
+}
+
+func (e *effect) String() string { return "repair" }
+
+// Apply sets the options.
+func (e *effect) Apply(context.Context) actions.Outcome {
+	err := ownersock.With(e.proc, e.sealed, func(fd int) (err error) {
+		if err := ownersock.Same(fd, &e.sealed.Socket); err != nil {
+			return err //nolint:wrapcheck // ours
+		}
+		if e.before, err = read(fd); err != nil || e.before.satisfies(e.want) {
+			return err
+		}
+		return e.want.write(fd)
+	})
+	if err != nil {
+		return actions.OutcomeOf(err)
+	}
+	return e.outcome()
+}
+
+// Verify reads the options again.
+func (e *effect) Verify(context.Context) actions.Outcome {
+	var now settings
+	err := ownersock.With(e.proc, e.sealed, func(fd int) (err error) {
+		now, err = read(fd)
+		return err
+	})
+	switch {
+	case errors.Is(err, collectors.ErrGone):
+		return e.outcome() // closed meanwhile, as is the purpose
+	case err != nil:
+		return actions.OutcomeOf(err)
+	case !now.satisfies(e.want):
+		return actions.Outcome{Result: actions.Refused, Detail: "set to " + now.String() + " by its owner again"}
+	}
+	return e.outcome()
+}
+
+func (e *effect) outcome() actions.Outcome {
+	if e.before.satisfies(e.want) {
+		return actions.Outcome{Result: actions.Unchanged, Detail: e.before.String()}
+	}
+	return actions.Outcome{Result: actions.Repaired, Detail: "before: " + e.before.String()}
+}
+
+func (s settings) satisfies(want settings) bool {
+	return s.on && s.idle == want.idle && s.interval == want.interval && s.count == want.count &&
+		(want.userTimeout == 0 || s.userTimeout == want.userTimeout)
+}
+
+func (s settings) String() string {
+	var parts []string
+	if s.on {
+		parts = append(parts, fmt.Sprintf("keepalive idle %ds interval %ds count %d", s.idle, s.interval, s.count))
+	} else {
+		parts = append(parts, "keepalive was off")
+	}
+	if s.userTimeout > 0 {
+		parts = append(parts, fmt.Sprintf("user_timeout %s", time.Duration(s.userTimeout)*time.Millisecond))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func read(fd int) (s settings, err error) {
+	on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+	s.on = on != 0
+	for _, o := range s.options() {
+		if err == nil {
+			*o.value, err = unix.GetsockoptInt(fd, unix.IPPROTO_TCP, o.name)
+		}
+	}
+	if err != nil {
+		return s, ownersock.Classify("read socket options", err) //nolint:wrapcheck // ours
+	}
+	return s, nil
+}
+
+func (s settings) write(fd int) error {
+	var err error
+	for _, o := range s.options() {
+		if err == nil && *o.value > 0 {
+			err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, o.name, *o.value)
+		}
+	}
+	// Last, so that the first probe already comes by the new times.
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	}
+	if err != nil {
+		return ownersock.Classify("set socket options", err) //nolint:wrapcheck // ours
+	}
+	return nil
+}
+
+type option struct {
+	name  int
+	value *int
+}
+
+func (s *settings) options() []option {
+	return []option{
+		{unix.TCP_KEEPIDLE, &s.idle}, {unix.TCP_KEEPINTVL, &s.interval}, {unix.TCP_KEEPCNT, &s.count},
+		{unix.TCP_USER_TIMEOUT, &s.userTimeout},
+	}
+}

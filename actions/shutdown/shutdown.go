@@ -1,0 +1,99 @@
+// Package shutdown calls shutdown(2) on another process's connection.
+//
+// Comes in: one TCP connection with an owner. Goes out: that it is shut down. A
+// program that blocks in read wakes with EOF and can close properly; the peer
+// gets a FIN, not a RST, where the sending side is shut.
+package shutdown
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/actions/ownersock"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+)
+
+// Plugin returns the registration of the action.
+func Plugin() actions.Plugin {
+	return actions.Plugin{
+		Name:    "shutdown",
+		Summary: "shuts the connection down (shutdown(2)), so that its program wakes up",
+		Doc: "read: a program that blocks in read gets EOF. write: the peer gets a FIN. both (default): both. Data that was sent before " +
+			"still goes out. The program keeps the descriptor until it closes it.",
+		Needs:   "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+		Params:  []actions.Param{{Name: "how", Type: "string", Doc: "read, write or both"}},
+		Main:    "how",
+		OnOwner: true,
+		New:     newAction,
+	}
+}
+
+var ways = map[string]int{"read": unix.SHUT_RD, "write": unix.SHUT_WR, "both": unix.SHUT_RDWR}
+
+func newAction(params map[string]any) (actions.Action, error) {
+	how, given := params["how"].(string)
+	if !given {
+		how = "both"
+	}
+	way, ok := ways[how]
+	if !ok {
+		return nil, fmt.Errorf("how is read, write or both, not %q", how)
+	}
+	return action{how, way, procfs.New("")}, nil
+}
+
+type action struct {
+	how  string
+	way  int
+	proc *procfs.FS
+}
+
+// Prepare looks whether the owner still has the connection in its state.
+func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
+	s, err := ownersock.One(t, "shutdown")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // ours
+	}
+	if err := ownersock.With(a.proc, s, func(fd int) error { return ownersock.Same(fd, &s.Socket) }); err != nil {
+		return nil, err //nolint:wrapcheck // ours
+	}
+	return &effect{a, s}, nil
+}
+
+type effect struct {
+	action
+	sealed *actions.Sealed
+}
+
+func (e *effect) String() string { return "shutdown " + e.how }
+
+// Apply shuts the connection down.
+func (e *effect) Apply(context.Context) actions.Outcome {
+	err := ownersock.With(e.proc, e.sealed, func(fd int) error {
+		if err := ownersock.Same(fd, &e.sealed.Socket); err != nil {
+			return err //nolint:wrapcheck // ours
+		}
+		err := unix.Shutdown(fd, e.way)
+		if errors.Is(err, unix.ENOTCONN) {
+			return fmt.Errorf("shut down: %w", collectors.ErrGone)
+		}
+		if err != nil {
+			return ownersock.Classify("shut down", err) //nolint:wrapcheck // ours
+		}
+		return nil
+	})
+	if err != nil {
+		return actions.OutcomeOf(err)
+	}
+	return actions.Outcome{Result: actions.Done}
+}
+
+// Verify has nothing to look at: the call succeeded or not.
+func (e *effect) Verify(context.Context) actions.Outcome {
+	return actions.Outcome{Result: actions.Done}
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"sockwarden/engine/doctor"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor [flags]",
+		Short: "Say what sockwarden could do on this host, and what it lacks",
+		Long: `Looks at the kernel, the capabilities, /proc, cgroups and namespaces, destroys a
+loopback connection that it makes itself, and says for each rule what it could
+not do here. Exit code 0 only if a live run would work, otherwise 4.`,
+		Example: `  sudo sockwarden doctor
+  sudo sockwarden doctor --rules rules.yaml
+  sockwarden doctor -o json | jq '.checks[] | select(.level != "ok")'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := a.load(false)
+			if err != nil {
+				return err
+			}
+			checks := doctor.Run(cmd.Context(), p)
+			works := doctor.Works(checks)
+			if a.flags.output != "table" {
+				enc := json.NewEncoder(a.stdout)
+				enc.SetIndent("", "  ")
+				if err := enc.Encode(map[string]any{"works": works, "checks": checks}); err != nil {
+					return quietPipe(err)
+				}
+			} else {
+				t := newTable("LEVEL", "CHECK", "DETAIL")
+				for _, c := range checks {
+					t.row(string(c.Level), c.Name, c.Detail)
+				}
+				t.write(a.stdout)
+				for _, c := range checks {
+					if c.Cure != "" {
+						fmt.Fprintf(a.stdout, "cure of %s: %s\n", c.Name, c.Cure)
+					}
+				}
+			}
+			if !works {
+				return &exitError{code: exitForbidden, err: errors.New("a live run would not work here")}
+			}
+			return nil
+		},
+	}
+	a.rulesFlags(cmd)
+	a.outputFlag(cmd)
+	return cmd
+}

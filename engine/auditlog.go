@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+)
+
+// auditLog writes one JSON object on a line for each decision and outcome. It
+// never fails a cycle: what could not be written is counted, said in the log,
+// and noted in the file as soon as it can be written again.
+type auditLog struct {
+	w    io.Writer // nil for none
+	log  *slog.Logger
+	by   string
+	lost int
+}
+
+// auditLine is a line of the audit log.
+type auditLine struct {
+	Time       string         `json:"time"`  // RFC 3339 with fractions of a second
+	Event      string         `json:"event"` // decision, outcome or lost
+	Mode       string         `json:"mode,omitempty"`
+	By         string         `json:"by,omitempty"`
+	Generation string         `json:"generation,omitempty"`
+	Rule       string         `json:"rule,omitempty"`
+	Decision   Decision       `json:"decision,omitempty"`
+	Reason     string         `json:"reason,omitempty"`
+	Action     string         `json:"action,omitempty"`
+	Result     actions.Result `json:"result,omitempty"`
+	Errno      string         `json:"errno,omitempty"`
+	Error      string         `json:"error,omitempty"`
+	Detail     string         `json:"detail,omitempty"`
+	Socket     map[string]any `json:"socket,omitempty"` // as it was decided on
+	Lost       int            `json:"lost,omitempty"`
+}
+
+func (a *auditLog) write(l auditLine) {
+	if a.w == nil {
+		return
+	}
+	if a.lost > 0 {
+		if !a.put(auditLine{Event: "lost", Lost: a.lost}) {
+			a.lost++
+			return
+		}
+		a.log.Warn("audit log is written again", "lost", a.lost)
+		a.lost = 0
+	}
+	if !a.put(l) {
+		a.lost++
+	}
+}
+
+// put writes one line with one write(2), so that none is cut in two by another.
+func (a *auditLog) put(l auditLine) bool {
+	l.Time, l.By = time.Now().Format(time.RFC3339Nano), a.by
+	b, err := json.Marshal(l)
+	if err == nil {
+		_, err = a.w.Write(append(b, '\n'))
+	}
+	if err != nil && a.lost == 0 {
+		a.log.Error("audit log cannot be written, lines are lost", "error", err)
+	}
+	return err == nil
+}
+
+// decision writes down what was decided about a finding.
+func (a *auditLog) decision(r *Report, f *Finding) {
+	a.write(auditLine{Event: "decision", Mode: r.Mode, Generation: r.Generation, Rule: f.Rule.Name, Decision: f.Decision, Reason: f.Reason, Socket: fields(f.Candidate)})
+}
+
+// outcome writes down what an action came to.
+func (a *auditLog) outcome(generation string, f *Finding, what string, out actions.Outcome) {
+	l := auditLine{Event: "outcome", Mode: "live", Generation: generation, Rule: f.Rule.Name, Action: what, Result: out.Result, Detail: out.Detail, Socket: fields(f.Candidate)}
+	if out.Err != nil {
+		l.Error = out.Err.Error()
+		var errno unix.Errno
+		if errors.As(out.Err, &errno) {
+			l.Errno = unix.ErrnoName(errno)
+		}
+	}
+	a.write(l)
+}
+
+func fields(c *Candidate) map[string]any {
+	r := c.Record()
+	return collectors.Map(&r)
+}
+
+// auditDecisions writes down the decisions that are new or changed since the
+// last cycle, so that a watcher's log does not grow with every cycle.
+func (e *Engine) auditDecisions(r *Report) {
+	if e.audit.w == nil {
+		return
+	}
+	now := make(map[findingKey]Decision, len(r.Findings))
+	for _, f := range r.Findings {
+		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
+		now[key] = f.Decision
+		if e.audited[key] != f.Decision {
+			e.audit.decision(r, f)
+		}
+	}
+	e.audited = now
+}

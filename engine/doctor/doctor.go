@@ -1,0 +1,307 @@
+// Package doctor finds out what sockwarden could do on this host.
+//
+// Comes in: a program of rules. Goes out: checks with what each is for. Its
+// self-test destroys a loopback connection that it makes itself; it touches
+// nothing else.
+package doctor
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/netns"
+	"sockwarden/collectors/sockdiag"
+	"sockwarden/rules"
+)
+
+// Level says how bad a check came out.
+type Level string
+
+// The levels. Only a Fail keeps a live run from working.
+const (
+	OK   Level = "ok"
+	Warn Level = "warn"
+	Fail Level = "fail"
+)
+
+// Check is one thing that was looked at.
+type Check struct {
+	Name   string `json:"name"`
+	Level  Level  `json:"level"`
+	Detail string `json:"detail"`
+	// Cure says what to do, "" if nothing is to be done.
+	Cure string `json:"cure,omitempty"`
+}
+
+// Run makes all checks. A nil program leaves out those of the rules.
+func Run(ctx context.Context, p *rules.Program) []Check {
+	checks := []Check{kernelVersion(), kernelConfig()}
+	checks = append(checks, capabilities()...)
+	checks = append(checks, netlink(ctx), destroyOwnPair(ctx), namespaces(), hidepid(), cgroups(), btf())
+	if p != nil {
+		checks = append(checks, ruleChecks(p, checks)...)
+	}
+	return checks
+}
+
+// Works reports whether a live run would work: no check failed.
+func Works(checks []Check) bool {
+	return !slices.ContainsFunc(checks, func(c Check) bool { return c.Level == Fail })
+}
+
+func kernelVersion() Check {
+	c := Check{Name: "kernel", Level: OK}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return Check{Name: "kernel", Level: Warn, Detail: err.Error()}
+	}
+	release := unix.ByteSliceToString(u.Release[:])
+	c.Detail = "Linux " + release
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return c
+	}
+	at := func(a, b int) bool { return major > a || major == a && minor >= b }
+	switch {
+	case !at(4, 9):
+		c.Level, c.Cure = Fail, "SOCK_DESTROY needs Linux 4.9 or later"
+	case !at(5, 6):
+		c.Level, c.Detail = Warn, c.Detail+": no pidfd_getfd (5.6), so no repair, shutdown and abort"
+	case !at(6, 11):
+		c.Level, c.Detail = Warn, c.Detail+": FIN_WAIT1 orphans are spared before 6.11"
+	}
+	return c
+}
+
+// configFiles is where distributions keep the configuration of the kernel.
+func configFiles(release string) []string {
+	return []string{"/proc/config.gz", "/boot/config-" + release, "/lib/modules/" + release + "/config"}
+}
+
+func kernelConfig() Check {
+	const option = "CONFIG_INET_DIAG_DESTROY"
+	c := Check{Name: "kernel option", Level: OK, Detail: option + " is not to be read; the self-test tells"}
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return c
+	}
+	for _, path := range configFiles(unix.ByteSliceToString(u.Release[:])) {
+		text, err := readConfig(path)
+		if err != nil {
+			continue
+		}
+		if bytes.Contains(text, []byte("\n"+option+"=y")) {
+			c.Detail = fmt.Sprintf("%s=y (%s)", option, path)
+		} else {
+			c.Level, c.Detail = Warn, fmt.Sprintf("%s is off (%s)", option, path)
+			c.Cure = "owned sockets can still be aborted through their process; others need a kernel with the option"
+		}
+		break
+	}
+	return c
+}
+
+func readConfig(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // not reported
+	}
+	defer func() { _ = f.Close() }()
+	var r io.Reader = f
+	if strings.HasSuffix(path, ".gz") {
+		if r, err = gzip.NewReader(f); err != nil {
+			return nil, err //nolint:wrapcheck // not reported
+		}
+	}
+	return io.ReadAll(io.LimitReader(r, 4<<20)) //nolint:wrapcheck // not reported
+}
+
+// needed lists the capabilities, what each is for, and whether a live run fails
+// without.
+var needed = []struct {
+	name  string
+	bit   int
+	for_  string
+	level Level
+}{
+	{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, "destroying sockets", Fail},
+	{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, "owners of sockets; repair, shutdown, abort", Fail},
+	{"CAP_DAC_READ_SEARCH", unix.CAP_DAC_READ_SEARCH, "descriptors of other users' processes", Fail},
+	{"CAP_KILL", unix.CAP_KILL, "signalling other users' processes", Warn},
+	{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, "other network namespaces, containers", Warn},
+}
+
+func capabilities() []Check {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return []Check{{Name: "capabilities", Level: Fail, Detail: err.Error()}}
+	}
+	checks := make([]Check, len(needed))
+	for i, n := range needed {
+		checks[i] = Check{Name: n.name, Level: OK, Detail: "for " + n.for_}
+		if data[n.bit/32].Effective&(1<<(n.bit%32)) == 0 {
+			checks[i].Level, checks[i].Detail = n.level, "missing, needed for "+n.for_
+			checks[i].Cure = "run as root, or with AmbientCapabilities="
+		}
+	}
+	return checks
+}
+
+func netlink(ctx context.Context) Check {
+	c := Check{Name: "sock_diag", Level: OK}
+	conn, err := sockdiag.Dial(-1)
+	if err != nil {
+		return Check{Name: c.Name, Level: Fail, Detail: err.Error(), Cure: "allow AF_NETLINK sockets (seccomp, RestrictAddressFamilies=)"}
+	}
+	defer func() { _ = conn.Close() }()
+	var counts []string
+	for _, p := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
+		n := 0
+		q := collectors.Query{Protocols: []collectors.Protocol{p}, States: collectors.AllStates}
+		for _, err := range conn.Dump(ctx, q) {
+			if err != nil {
+				return Check{Name: c.Name, Level: Fail, Detail: err.Error(), Cure: "load tcp_diag and udp_diag, or use a kernel with CONFIG_INET_DIAG"}
+			}
+			n++
+		}
+		counts = append(counts, fmt.Sprintf("%d %s", n, p))
+	}
+	c.Detail = strings.Join(counts, ", ") + " sockets to be seen"
+	return c
+}
+
+func namespaces() Check {
+	c := Check{Name: "namespaces", Level: OK}
+	all, err := netns.List()
+	if err != nil {
+		return Check{Name: c.Name, Level: Warn, Detail: err.Error()}
+	}
+	var refused []string
+	for _, h := range all[1:] {
+		f, err := h.Open()
+		if err == nil {
+			var conn *sockdiag.Conn
+			if conn, err = sockdiag.Dial(int(f.Fd())); err == nil {
+				_ = conn.Close()
+			}
+			_ = f.Close()
+		}
+		if err != nil {
+			refused = append(refused, h.Name)
+		}
+	}
+	c.Detail = fmt.Sprintf("%d network namespaces besides this one", len(all)-1)
+	if len(refused) > 0 {
+		c.Level, c.Detail = Warn, fmt.Sprintf("%s, %d of them cannot be entered: %s", c.Detail, len(refused), strings.Join(refused[:min(3, len(refused))], ", "))
+		c.Cure = "CAP_SYS_ADMIN"
+	}
+	return c
+}
+
+func hidepid() Check {
+	c := Check{Name: "/proc", Level: OK, Detail: "all processes are listed"}
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return Check{Name: c.Name, Level: Warn, Detail: err.Error()}
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 4 || f[1] != "/proc" {
+			continue
+		}
+		for o := range strings.SplitSeq(f[3], ",") {
+			if v, ok := strings.CutPrefix(o, "hidepid="); ok && v != "0" && v != "off" && os.Geteuid() != 0 {
+				c.Level, c.Detail, c.Cure = Warn, "hidepid="+v+" hides other users' processes", "run as root, or as a member of the group of gid="
+			}
+		}
+	}
+	return c
+}
+
+func cgroups() Check {
+	c := Check{Name: "cgroups", Level: Warn, Detail: "not mounted: units and containers are unknown"}
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return c
+	}
+	v1, v2 := false, false
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 2 {
+			v1, v2 = v1 || f[2] == "cgroup", v2 || f[2] == "cgroup2"
+		}
+	}
+	switch {
+	case v1 && v2:
+		c.Level, c.Detail = OK, "version 1 and 2 (hybrid)"
+	case v2:
+		c.Level, c.Detail = OK, "version 2"
+	case v1:
+		c.Level, c.Detail = OK, "version 1"
+	}
+	return c
+}
+
+func btf() Check {
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return Check{Name: "BTF", Level: OK, Detail: "not there; this version does not use BPF"}
+	}
+	return Check{Name: "BTF", Level: OK, Detail: "there; this version does not use BPF"}
+}
+
+// destroyOwnPair makes a loopback connection and destroys one end of it.
+func destroyOwnPair(ctx context.Context) Check {
+	c := Check{Name: "self-test", Level: OK, Detail: "a loopback connection of its own was destroyed and is gone"}
+	err := selfTest(ctx)
+	switch {
+	case err == nil:
+		return c
+	case errors.Is(err, collectors.ErrNotPermitted):
+		c.Cure = "run as root; in a container, give it CAP_NET_ADMIN in the user namespace that owns the network namespace"
+	case errors.Is(err, collectors.ErrNotSupported):
+		c.Cure = "use a kernel with CONFIG_INET_DIAG_DESTROY"
+	}
+	c.Level, c.Detail = Fail, err.Error()
+	return c
+}
+
+// ruleChecks says for each rule what it could not do here.
+func ruleChecks(p *rules.Program, checks []Check) []Check {
+	failed := map[string]bool{}
+	for _, c := range checks {
+		failed[c.Name] = c.Level != OK
+	}
+	needs := map[string][]string{
+		"destroy": {"self-test"}, "signal": {"CAP_KILL"}, "repair": {"CAP_SYS_PTRACE"}, "shutdown": {"CAP_SYS_PTRACE"}, "abort": {"CAP_SYS_PTRACE"},
+	}
+	var out []Check
+	for _, r := range p.Rules {
+		c := Check{Name: "rule " + r.Name, Level: OK, Detail: "could do all that it says"}
+		var lacks []string
+		if r.When.Reads&collectors.OwnerFields() != 0 && failed["CAP_SYS_PTRACE"] {
+			lacks = append(lacks, "owners of other users' sockets are unknown to its condition")
+		}
+		for _, rung := range r.Then {
+			for _, n := range needs[rung.Action] {
+				if failed[n] {
+					lacks = append(lacks, fmt.Sprintf("%s would not work (%s)", rung.Action, n))
+				}
+			}
+		}
+		if len(lacks) > 0 {
+			c.Level, c.Detail = Warn, strings.Join(lacks, "; ")
+		}
+		out = append(out, c)
+	}
+	return out
+}

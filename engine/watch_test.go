@@ -1,0 +1,445 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/socklab"
+	"sockwarden/rules"
+)
+
+// watched is a running watcher with its directory of rules.
+type watched struct {
+	*lab
+	dir    string
+	reload chan os.Signal
+
+	mu       sync.Mutex
+	findings []string // "rule decision", as they came
+	times    []time.Time
+
+	stop context.CancelFunc
+	done chan error
+}
+
+// watch starts a watcher; the files are those of its directory.
+func watch(t *testing.T, o Options, interval time.Duration, files map[string]string, scripted ...*script) *watched {
+	t.Helper()
+	w := &watched{lab: newLab(t, o, scripted...), dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+	for name, text := range files {
+		w.write(t, name, text)
+	}
+	opts := rules.Options{Paths: []string{w.dir}, Catalog: catalog(w.actions)}
+	w.start(t, interval, func() (*rules.Program, []string, error) { return rules.Load(opts) })
+	socklab.WaitFor(t, "the watcher to start", func() bool { return len(w.journal.lines("msg=\"watching ")) == 1 })
+	return w
+}
+
+func (w *watched) start(t *testing.T, interval time.Duration, load func() (*rules.Program, []string, error)) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	w.stop = stop
+	go func() {
+		w.done <- w.Watch(ctx, WatchOptions{Interval: interval, Reload: w.reload, Load: load, OnFinding: func(f *Finding) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.findings = append(w.findings, f.Rule.Name+" "+string(f.Decision))
+			w.times = append(w.times, time.Now())
+		}})
+	}()
+	t.Cleanup(func() { w.end(t) })
+}
+
+// end stops the watcher and waits for it.
+func (w *watched) end(t *testing.T) {
+	t.Helper()
+	if w.done == nil {
+		return
+	}
+	w.stop()
+	select {
+	case err := <-w.done:
+		must(t, "watch", err)
+	case <-time.After(5 * time.Second):
+		t.Error("the watcher does not end")
+	}
+	w.done = nil
+}
+
+// write replaces a file as editors do: by another one with its name.
+func (w *watched) write(t *testing.T, name, text string) {
+	t.Helper()
+	tmp := filepath.Join(w.dir, "."+name+".tmp")
+	must(t, "write", os.WriteFile(tmp, []byte(text), 0o600))
+	must(t, "rename", os.Rename(tmp, filepath.Join(w.dir, name)))
+}
+
+// found returns when a finding came, as "rule decision".
+func (w *watched) found(what string) (time.Time, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, f := range w.findings {
+		if f == what {
+			return w.times[i], true
+		}
+	}
+	return time.Time{}, false
+}
+
+// await waits for a finding.
+func (w *watched) await(t *testing.T, what string) time.Time {
+	t.Helper()
+	socklab.WaitFor(t, what, func() bool { _, ok := w.found(what); return ok })
+	at, _ := w.found(what)
+	return at
+}
+
+// logged waits for that many lines with the words.
+func (w *watched) logged(t *testing.T, n int, words ...string) []string {
+	t.Helper()
+	socklab.WaitFor(t, fmt.Sprintf("%d lines with %q", n, words), func() bool { return len(w.journal.lines(words...)) >= n })
+	lines := w.journal.lines(words...)
+	if len(lines) != n {
+		t.Errorf("%d lines with %q, not %d:\n%s", len(lines), words, n, strings.Join(lines, "\n"))
+	}
+	return lines
+}
+
+func (w *watched) cycles() int { return len(w.journal.lines("level=DEBUG", "msg=cycle")) }
+
+// A change of the rules takes effect in a cycle of its own, long before the
+// interval is over, whatever way the file is changed.
+func TestReloadAtOnce(t *testing.T) {
+	socklab.LeakCheck(t)
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	h := holder(t, c)
+	never := ruleFile("port == 1", "destroy")
+	rule := func(name string) string {
+		return strings.Replace(ruleFile(port(c), "log"), "name: r", "name: "+name, 1)
+	}
+	w := watch(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": never})
+	start := w.logged(t, 1, "watching live", "rules=1", "interval=1h0m0s", "breaker=500/30%")
+	if !strings.Contains(start[0], "generation=") {
+		t.Error(start[0])
+	}
+	socklab.WaitFor(t, "the first cycle", func() bool { return w.cycles() == 1 })
+	path := filepath.Join(w.dir, "rules.yaml")
+	for name, change := range map[string]func(){
+		"replaced": func() { w.write(t, "rules.yaml", rule("replaced")) },
+		"in-place": func() { must(t, "write", os.WriteFile(path, []byte(rule("in-place")), 0o600)) },
+		"added":    func() { w.write(t, "zz.yaml", rule("added")) },
+		"symlinked": func() {
+			must(t, "symlink", os.Symlink(elsewhere(t, rule("symlinked")), filepath.Join(w.dir, "link.yaml")))
+		},
+		"piecewise":  func() { piecewise(t, path, rule("piecewise")) },
+		"two-events": func() { must(t, "remove", os.Remove(path)); w.write(t, "rules.yaml", rule("two-events")) },
+	} {
+		begin := time.Now()
+		change()
+		at := w.await(t, name+" act")
+		if took := at.Sub(begin); took > time.Second {
+			t.Errorf("%s: after %s", name, took)
+		}
+		for _, f := range []string{"zz.yaml", "link.yaml"} {
+			_ = os.Remove(filepath.Join(w.dir, f))
+		}
+		w.write(t, "rules.yaml", never)
+		n := len(w.journal.lines("rules reloaded"))
+		socklab.WaitFor(t, "the old rules", func() bool { return len(w.journal.lines("rules reloaded")) > n || lastReload(w) == "[r]" })
+	}
+	// At last a rule that acts.
+	begin := time.Now()
+	w.write(t, "rules.yaml", strings.Replace(ruleFile(port(c), "destroy"), "name: r", "name: destroyer", 1))
+	socklab.WaitFor(t, "the socket to be destroyed", func() bool { return !alive2(t, c) })
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("destroyed after %s", took)
+	}
+	if !h.Running() {
+		t.Error("the process was ended")
+	}
+	w.end(t)
+}
+
+func lastReload(w *watched) string {
+	lines := w.journal.lines("rules reloaded")
+	if len(lines) == 0 {
+		return ""
+	}
+	_, added, _ := strings.Cut(lines[len(lines)-1], "added=")
+	added, _, _ = strings.Cut(added, " ")
+	return added
+}
+
+func elsewhere(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "elsewhere.yaml")
+	must(t, "write", os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// piecewise writes a file in two halves, of which the first is no valid file.
+func piecewise(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.Create(path)
+	must(t, "create", err)
+	defer f.Close()
+	_, err = f.WriteString(text[:len(text)/2])
+	must(t, "write", err)
+	_, err = f.WriteString(text[len(text)/2:])
+	must(t, "write", err)
+}
+
+// Files with errors leave the last good generation in force and are reported
+// once, again when what is wrong changes, and again when they are good.
+func TestBrokenRules(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	good := ruleFile(port(c)+" && recv_queue == 0", "log")
+	w := watch(t, Options{}, 50*time.Millisecond, map[string]string{"rules.yaml": good})
+	w.await(t, "r act")
+	w.write(t, "rules.yaml", strings.Replace(good, "recv_queue", "recvqueue", 1)+"    bogus: 1\n")
+	lines := w.logged(t, 2, "level=ERROR", "rules rejected, still on ")
+	if !strings.Contains(lines[0]+lines[1], "rules.yaml:4:") || !strings.Contains(lines[0]+lines[1], "rules.yaml:6:") {
+		t.Errorf("no places in\n%s", strings.Join(lines, "\n"))
+	}
+	n := w.cycles()
+	socklab.WaitFor(t, "cycles with the last good rules", func() bool { return w.cycles() > n+3 })
+	// Events that change nothing are no news.
+	w.write(t, "README", "no rules")
+	reads := time.Now()
+	socklab.WaitFor(t, "the event to be over", func() bool { return time.Since(reads) > 3*debounce })
+	w.logged(t, 2, "rules rejected")
+	w.write(t, "rules.yaml", strings.Replace(good, "recv_queue", "recvqueue", 1))
+	w.logged(t, 3, "rules rejected")
+	w.reload <- unix.SIGHUP
+	w.logged(t, 4, "rules rejected")
+	w.write(t, "rules.yaml", good)
+	w.logged(t, 1, "rules unchanged", "generation=")
+	if got := w.journal.lines("rules reloaded"); len(got) > 0 {
+		t.Errorf("reloaded: %s", got)
+	}
+	w.write(t, "rules.yaml", strings.Replace(good, "recv_queue", "recvqueue", 1))
+	w.logged(t, 5, "rules rejected")
+	must(t, "remove", os.Remove(filepath.Join(w.dir, "rules.yaml")))
+	w.logged(t, 6, "rules rejected")
+	w.end(t)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.findings) != 1 {
+		t.Errorf("findings %v", w.findings)
+	}
+}
+
+// SIGHUP reads the rules and runs a cycle at once.
+func TestForcedReload(t *testing.T) {
+	w := watch(t, Options{}, time.Hour, map[string]string{"rules.yaml": ruleFile("true", "log")})
+	socklab.WaitFor(t, "the first cycle", func() bool { return w.cycles() == 1 })
+	for i := range 3 {
+		w.reload <- unix.SIGHUP
+		w.logged(t, i+1, "rules unchanged")
+		socklab.WaitFor(t, "a cycle", func() bool { return w.cycles() == i+2 })
+	}
+}
+
+// What changed between the first load and the watch is not missed.
+func TestChangeWhileStarting(t *testing.T) {
+	w := &watched{lab: newLab(t, Options{}), reload: make(chan os.Signal), done: make(chan error, 1)}
+	programs := []*rules.Program{w.rules(t, ruleFile("port == 1", "log")), w.rules(t, ruleFile("port == 2", "log"))}
+	loads := 0
+	w.start(t, time.Hour, func() (*rules.Program, []string, error) {
+		loads++
+		return programs[min(loads, 2)-1], nil, nil
+	})
+	w.logged(t, 1, "watching dry", "generation="+programs[1].Short())
+}
+
+func TestWatchErrors(t *testing.T) {
+	l := newLab(t, Options{})
+	broken := errors.New("no rules")
+	if err := l.Watch(t.Context(), WatchOptions{Load: func() (*rules.Program, []string, error) { return nil, nil, broken }}); !errors.Is(err, broken) {
+		t.Errorf("load: %v", err)
+	}
+	// A host that refuses ends the watch: nothing would ever be done.
+	deny := outcomes("deny", actions.Outcome{Result: actions.NotPermitted, Err: collectors.ErrNotPermitted})
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	live := newLab(t, Options{Live: true}, deny)
+	p := live.rules(t, ruleFile(port(c), "deny"))
+	err := live.Watch(t.Context(), WatchOptions{Interval: time.Hour, Load: func() (*rules.Program, []string, error) { return p, nil, nil }})
+	if !errors.Is(err, collectors.ErrNotPermitted) {
+		t.Errorf("refused: %v", err)
+	}
+	if len(live.journal.lines("msg=acted", "result=not_permitted")) != 1 {
+		t.Errorf("log:\n%s", strings.Join(live.journal.lines(), "\n"))
+	}
+}
+
+// What a reload changes is logged by name; that protection is gone, loudly.
+func TestReloadLines(t *testing.T) {
+	rule := func(name, when string) string {
+		return "  - {name: " + name + ", when: " + when + ", then: [log]}\n"
+	}
+	head := "version: 1\nrules:\n"
+	w := watch(t, Options{}, time.Hour, map[string]string{
+		"00-protect.yaml": "version: 1\nprotect: [{name: ssh, when: port == 22}, {name: db, when: port == 5432}]\n",
+		"10-rules.yaml":   head + rule("a", "port == 1") + rule("b", "port == 2") + rule("c", "port == 3"),
+	})
+	w.write(t, "10-rules.yaml", head+rule("c", "port == 3")+rule("b", "port == 4")+rule("d", "port == 5"))
+	lines := w.logged(t, 1, "level=INFO", "rules reloaded", "generation=", "was=", "changed=[b]", "added=[d]", "removed=[a]")
+	generation := func(line string) string {
+		_, g, _ := strings.Cut(line, "generation=")
+		g, _, _ = strings.Cut(g, " ")
+		return g
+	}
+	must(t, "remove", os.Remove(filepath.Join(w.dir, "00-protect.yaml")))
+	w.logged(t, 1, "rules reloaded", "was="+generation(lines[0]), "changed=[]", "added=[]", "removed=[]")
+	w.logged(t, 1, "level=WARN", "protection removed", "protect_removed=\"[ssh db]\"", "files_gone=["+w.dir+"/00-protect.yaml]")
+	w.write(t, "20-lint.yaml", head+rule("tw", `"state == 'TIME_WAIT' && age > 90"`))
+	w.logged(t, 1, "level=WARN", "msg=rules", "never matches")
+}
+
+// Findings are logged when they are new and when their decision changes, and
+// not too many in one cycle.
+func TestFindingLines(t *testing.T) {
+	const n = maxLines + 10
+	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, n)
+	holder(t, conns...)
+	text := ruleFile("state == 'CLOSE_WAIT'", "destroy", "limits: {per_cycle: 1000}")
+	w := watch(t, Options{}, 30*time.Millisecond, map[string]string{"rules.yaml": text})
+	w.logged(t, 1, "more findings", fmt.Sprintf("count=%d", n-maxLines))
+	k := w.cycles()
+	socklab.WaitFor(t, "more cycles", func() bool { return w.cycles() > k+3 })
+	lines := w.logged(t, maxLines, "level=INFO", "would act", "rule=r", "decision=act", "action=destroy", "state=CLOSE_WAIT", "process=engine.test")
+	if !strings.Contains(lines[0], "peer=10.9.0.2:") {
+		t.Error(lines[0])
+	}
+	w.write(t, "rules.yaml", strings.Replace(text, "per_cycle: 1000", fmt.Sprintf("per_cycle: %d", n-3), 1))
+	w.logged(t, 3, "msg=finding", "decision=limited", fmt.Sprintf(`reason="per_cycle %d reached"`, n-3))
+	w.write(t, "rules.yaml", text)
+	w.logged(t, maxLines+3, "would act")
+	w.end(t)
+	if got := len(w.findings); got != n+3+3 {
+		t.Errorf("%d findings were handed on, not %d", got, n+6)
+	}
+}
+
+// A hold goes on over a reload that leaves its rule alone, and starts again
+// with a rule that is changed.
+func TestHoldsAndReload(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	two := func(b string) string {
+		return "version: 1\nrules:\n  - {name: a, when: " + port(c) + ", then: [log], for: 1s}\n  - {name: b, when: " + port(c) + ", then: [log], for: 1s, mode: observe" + b + "}\n"
+	}
+	w := watch(t, Options{}, 20*time.Millisecond, map[string]string{"rules.yaml": two("")})
+	begin := w.await(t, "a pending")
+	socklab.WaitFor(t, "half of the time", func() bool { return time.Since(begin) > 500*time.Millisecond })
+	changed := time.Now()
+	w.write(t, "rules.yaml", two(", labels: {x: y}"))
+	w.logged(t, 1, "rules reloaded", "changed=[b]")
+	a, b := w.await(t, "a act"), w.await(t, "b observe")
+	if took := a.Sub(begin); took < 950*time.Millisecond || a.Sub(changed) > 900*time.Millisecond {
+		t.Errorf("the unchanged rule acted after %s", took)
+	}
+	if took := b.Sub(changed); took < time.Second {
+		t.Errorf("the changed rule acted %s after the change", took)
+	}
+}
+
+// Observed ages and cool-downs are not the rules': they last.
+func TestAgesAndReload(t *testing.T) {
+	c, disturb := disturbedConn(t)
+	keep := outcomes("keep", actions.Outcome{Result: actions.Refused})
+	h := holder(t, socklab.Make(t, socklab.CloseWait, socklab.IPv4))
+	text := "version: 1\nrules:\n  - {name: old, when: '" + port(c) + " && age > 0.8', then: [log]}\n  - {name: keep, when: state == 'CLOSE_WAIT', then: [keep]}\n"
+	w := watch(t, Options{Live: true}, 20*time.Millisecond, map[string]string{"rules.yaml": text}, keep)
+	begin := time.Now()
+	w.await(t, "keep act")
+	w.await(t, "keep cooldown")
+	for i := 0; i < 3; i++ {
+		w.write(t, "rules.yaml", text+fmt.Sprintf("    labels: {n: \"%d\"}\n", i)[:0]+strings.Repeat("#", i+1)+"\n")
+		w.logged(t, i+1, "rules reloaded")
+	}
+	w.write(t, "rules.yaml", strings.Replace(text, "then: [keep]", "then: [keep], description: other", 1))
+	socklab.WaitFor(t, "the age to be observed", func() bool { disturb(); _, ok := w.found("old act"); return ok })
+	at, _ := w.found("old act")
+	if at.Sub(begin) > 3*time.Second || at.Sub(c.StartedBefore) < 800*time.Millisecond {
+		t.Errorf("observed after %s, at the age of %s", at.Sub(begin), at.Sub(c.StartedBefore))
+	}
+	w.end(t)
+	if len(keep.applied) != 1 || !h.Running() {
+		t.Errorf("acted %d times in the cool-down", len(keep.applied))
+	}
+}
+
+// The watcher takes waiting ladders further between cycles.
+func TestWatchLadder(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, IgnoreTerm: true})
+	w := watch(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": ruleFile(port(c), "{signal: TERM, wait: 300ms}, {signal: KILL, wait: 5s}")})
+	begin := time.Now()
+	if ws := h.Wait(t); ws.Signal() != unix.SIGKILL {
+		t.Errorf("ended by %v", ws)
+	}
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("after %s", took)
+	}
+	w.logged(t, 1, "msg=acted", `action="signal TERM"`, "result=still_running")
+	w.logged(t, 1, "msg=acted", `action="signal KILL"`, "result=ended")
+}
+
+// A ladder whose rule is gone takes no further step, even if its time was over
+// when the rules were read.
+func TestReloadBeforeStep(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, IgnoreTerm: true})
+	w := &watched{lab: newLab(t, Options{Live: true}), reload: make(chan os.Signal), done: make(chan error, 1)}
+	old, other := w.rules(t, ruleFile(port(c), "{signal: TERM, wait: 600ms}, {signal: KILL}")), w.rules(t, ruleFile("port == 1", "log"))
+	var loads int
+	w.start(t, time.Hour, func() (*rules.Program, []string, error) {
+		if loads++; loads <= 2 {
+			return old, nil, nil
+		}
+		begin := time.Now() // the reading takes long
+		socklab.WaitFor(t, "the end of the rung's time", func() bool { return time.Since(begin) > 800*time.Millisecond })
+		return other, nil, nil
+	})
+	w.await(t, "r act")
+	w.reload <- unix.SIGHUP
+	w.logged(t, 1, "rules reloaded")
+	w.logged(t, 1, "ladder cancelled")
+	n := w.cycles()
+	w.reload <- unix.SIGHUP
+	socklab.WaitFor(t, "another cycle", func() bool { return w.cycles() > n })
+	if !h.Running() {
+		t.Error("the process was killed by a rule that is gone")
+	}
+}
+
+// Nothing of a watcher is left when it has ended.
+func TestWatchLeavesNothing(t *testing.T) {
+	socklab.LeakCheck(t)
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	state := filepath.Join(t.TempDir(), "state.json")
+	for range 3 {
+		w := watch(t, Options{Live: true, StateFile: state}, 10*time.Millisecond, map[string]string{"rules.yaml": "netns: all\n" + ruleFile("true", "log, {destroy: {udp: true}, if: port == 1}")})
+		socklab.WaitFor(t, "cycles", func() bool { return w.cycles() > 10 })
+		w.end(t)
+		w.Close()
+		if _, err := os.Stat(state); err != nil {
+			t.Error(err)
+		}
+	}
+}

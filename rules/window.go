@@ -1,0 +1,68 @@
+package rules
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Window is a part of each day, from one minute to another; it can cross
+// midnight.
+type Window struct {
+	From, To int // minutes since midnight; To is excluded
+	Zone     *time.Location
+}
+
+// Contains reports whether t lies in the window.
+func (w Window) Contains(t time.Time) bool {
+	t = t.In(w.Zone)
+	minute := t.Hour()*60 + t.Minute()
+	if w.From <= w.To {
+		return minute >= w.From && minute < w.To
+	}
+	return minute >= w.From || minute < w.To
+}
+
+// String is the window as it is written in a rules file.
+func (w Window) String() string {
+	return fmt.Sprintf("%02d:%02d-%02d:%02d %s", w.From/60, w.From%60, w.To/60, w.To%60, w.Zone)
+}
+
+// inWindow reports whether t lies in one of the windows; without windows it does.
+func inWindow(windows []Window, t time.Time) bool {
+	for _, w := range windows {
+		if w.Contains(t) {
+			return true
+		}
+	}
+	return len(windows) == 0
+}
+
+func parseWindow(text string, zone *time.Location) (Window, error) {
+	bad := fmt.Errorf("%q is no window of time: write it as \"01:00-03:30\", in quotes", text)
+	from, to, ok := strings.Cut(text, "-")
+	if !ok {
+		return Window{}, bad
+	}
+	a, ok1 := parseClock(from)
+	b, ok2 := parseClock(to)
+	if !ok1 || !ok2 {
+		return Window{}, bad
+	}
+	if a == b {
+		return Window{}, fmt.Errorf("the window %q is empty; leave it out for always", text)
+	}
+	return Window{From: a, To: b, Zone: zone}, nil
+}
+
+// parseClock reads hh:mm; 24:00 is the end of the day.
+func parseClock(text string) (minute int, ok bool) {
+	h, m, found := strings.Cut(strings.TrimSpace(text), ":")
+	hour, err1 := strconv.Atoi(h)
+	min, err2 := strconv.Atoi(m)
+	if !found || len(m) != 2 || err1 != nil || err2 != nil || hour < 0 || min < 0 || min > 59 || hour > 24 || hour == 24 && min > 0 {
+		return 0, false
+	}
+	return hour*60 + min, true
+}
