@@ -133,6 +133,9 @@ type Plugin struct {
 	// OnOwner says that it works on the socket of its owner, and so never on a
 	// socket without one.
 	OnOwner bool
+	// WithoutSocket says that it also works for a finding that has no socket: the
+	// group of a host in which nothing matches.
+	WithoutSocket bool
 	// NeedsCooldown refuses a rule that uses it without a cool-down.
 	NeedsCooldown bool
 	// Harmless actions change nothing on sockets and processes: guards,

@@ -67,6 +67,17 @@ type Facts struct {
 	ListenerOwner   *Owner
 }
 
+// Group is what is known of sockets that a rule decides on together.
+type Group struct {
+	Count     int
+	Age       Age     // Min is the largest proven age, Max the largest bound if all are bounded
+	RecvQueue float64 // sum, bytes
+	SendQueue float64 // sum, bytes
+	// FDs and FDLimit are those of the process, for groups of one process; negative
+	// if they are not known.
+	FDs, FDLimit float64
+}
+
 // Record is what a condition reads: a socket, its namespace, the facts about
 // it, and the owner for which it is evaluated. Namespace, Facts and Owner may
 // be nil.
@@ -76,6 +87,7 @@ type Record struct {
 	Namespace *Namespace
 	Facts     *Facts
 	Owner     *Owner
+	Group     *Group // where a condition asks about a group, otherwise nil
 	Host      string // name of this machine
 	Result    string // outcome of the rung before, where a ladder asks for it
 }

@@ -92,10 +92,13 @@ func (e *Engine) startCooldowns(ladders []*ladder, r *Report) {
 			continue
 		}
 		for _, f := range l.findings {
-			for _, k := range coolKeys(f, &plugin) {
+			for k := range coolKeys(f, &plugin) {
 				e.memory.cooldowns[k] = now
 				any = true
 			}
+		}
+		if l.rung == 0 {
+			e.memory.acted(l.rule.Name, now)
 		}
 	}
 	if !any {
@@ -143,7 +146,7 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 	}
 	l.effect = effect
 	if !e.opts.Live {
-		l.finish(actions.Outcome{Result: actions.Would}, effect.String())
+		l.finish(actions.Outcome{Result: actions.Would, Detail: l.collateral("would die with it")}, effect.String())
 		return
 	}
 	if e.pausedNow(l) {
@@ -155,7 +158,7 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 		e.signalled[targetKey(l.process, &plugin)] = true
 	}
 	out := e.apply(ctx, l)
-	l.deadline = time.Now().Add(max(rung.Wait, settle))
+	l.deadline = time.Now().Add(max(rung.Wait, e.settleTime))
 	if out.Result.Succeeded() {
 		l.note(out, effect.String())
 		return // verified later
@@ -182,7 +185,9 @@ func (e *Engine) prepare(ctx context.Context, l *ladder, rung *rules.Rung) (acti
 	}
 	t := actions.Target{Rule: l.rule.Name, Labels: l.rule.Labels, Process: l.process, Host: e.host}
 	for _, f := range l.findings {
-		t.Sockets = append(t.Sockets, f.seal())
+		if !f.NoSocket() {
+			t.Sockets = append(t.Sockets, f.seal())
+		}
 	}
 	return action.Prepare(ctx, t) //nolint:wrapcheck // says what it did
 }
@@ -205,7 +210,7 @@ func (e *Engine) settle(ctx context.Context, ladders []*ladder) {
 	if !waiting {
 		return
 	}
-	sleep(ctx, settle)
+	sleep(ctx, e.settleTime)
 	for _, l := range ladders {
 		e.step(ctx, l)
 	}
@@ -230,8 +235,19 @@ func (e *Engine) step(ctx context.Context, l *ladder) {
 	e.conclude(ctx, l, out)
 }
 
+// collateral says how many healthy connections go with the process of a ladder.
+func (l *ladder) collateral(what string) string {
+	if n := l.findings[0].Collateral; n > 0 && l.process != nil {
+		return fmt.Sprintf("%d established connection(s) %s", n, what)
+	}
+	return ""
+}
+
 // conclude takes the final outcome of a rung: the ladder ends or climbs.
 func (e *Engine) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
+	if out.Result == actions.Ended && out.Detail == "" {
+		out.Detail = l.collateral("died with it")
+	}
 	what := l.action()
 	if l.effect != nil {
 		what = l.effect.String()
@@ -315,6 +331,12 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	if why := e.guard(f.Candidate, rung); why != "" {
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
+	if plugin.OnProcess {
+		f.Collateral = e.collateral(&cycle{}, f.Candidate, l.process)
+		if most := l.rule.Limits.MaxCollateral; most >= 0 && f.Collateral > most {
+			return false, fmt.Errorf("%s: max_collateral %d: %d established connection(s) would die with %s[%d]", rung.Action, most, f.Collateral, l.process.Name, l.process.PID) //nolint:err113 // for people
+		}
+	}
 	if plugin.OnProcess && !l.signals {
 		key := targetKey(l.process, &plugin)
 		if e.signalled[key] || e.memory.coolingDown(key, l.rule.Limits.Cooldown, monotonic()) > 0 {
@@ -343,7 +365,7 @@ func (e *Engine) leftOf(ctx context.Context, l *ladder, before actions.Result) (
 			}
 			f.Candidate = fresh
 		}
-		if !f.exempt(l.program, l.rule) {
+		if !f.exempt(l.program, l.rule, time.Now()) {
 			return f, nil
 		}
 	}

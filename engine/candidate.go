@@ -2,6 +2,7 @@ package engine
 
 import (
 	"os"
+	"time"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
@@ -91,13 +92,16 @@ func (c *Candidate) spares(cond *rules.Cond) (spared bool, value rules.Tri) {
 
 // exempt reports whether the rule's own exception or a protect entry spares the
 // socket.
-func (c *Candidate) exempt(p *rules.Program, rule *rules.Rule) bool {
+func (c *Candidate) exempt(p *rules.Program, rule *rules.Rule, now time.Time) bool {
 	if rule.Unless != nil {
 		if spared, _ := c.spares(rule.Unless); spared {
 			return true
 		}
 	}
 	for _, pr := range p.Protect {
+		if !pr.InForce(now) {
+			continue
+		}
 		if spared, _ := c.spares(pr.When); spared {
 			return true
 		}

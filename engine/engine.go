@@ -41,6 +41,10 @@ type Options struct {
 	// says in it who runs this.
 	AuditLog io.Writer
 	By       string
+	// Notifiers are the plugins that rules can configure. With Notify messages are
+	// sent for what a cycle found.
+	Notifiers []actions.NotifierPlugin
+	Notify    bool
 }
 
 // Engine runs cycles. It is used from one goroutine.
@@ -54,11 +58,14 @@ type Engine struct {
 	kernel kernelVersion
 	host   string
 
+	outbox  *outbox
 	audit   auditLog
 	audited map[findingKey]Decision // decisions that are in the audit log
 
 	saved     float64       // when the state file was written last
 	saveEvery time.Duration // observations are kept at least this often
+
+	settleTime time.Duration // settle, but for tests
 
 	ladders   []*ladder
 	signalled map[string]bool // processes that the cycle has signalled
@@ -68,7 +75,8 @@ type Engine struct {
 // New reads the state file and finds out about the invoking session. A live
 // engine holds the lock of the state file until Close.
 func New(opts Options) (*Engine, error) {
-	e := &Engine{opts: opts, log: opts.Logger, proc: procfs.New("")}
+	e := &Engine{opts: opts, log: opts.Logger, proc: procfs.New(""), settleTime: settle}
+	e.outbox = newOutbox(opts.Notifiers, opts.Logger)
 	e.audit = auditLog{w: opts.AuditLog, log: opts.Logger, by: opts.By}
 	var err error
 	if e.host, err = os.Hostname(); err != nil {
@@ -85,8 +93,19 @@ func New(opts Options) (*Engine, error) {
 	return e, err
 }
 
-// Close gives up the lock of the state file.
-func (e *Engine) Close() { e.state.close() }
+// Close delivers the messages that still wait, for a short time, and gives up
+// the lock of the state file.
+func (e *Engine) Close() {
+	e.outbox.close()
+	e.state.close()
+}
+
+// Tell sends the messages that the rules want for a report that is complete.
+func (e *Engine) Tell(p *rules.Program, r *Report) {
+	if e.opts.Notify {
+		e.outbox.tell(e, p, r)
+	}
+}
 
 // Cycle collects, decides, acts if the engine is live, and verifies. The report
 // is complete but for ladders that still wait (see Pending). An error says that
@@ -138,6 +157,12 @@ type cycle struct {
 	looked     float64 // CLOCK_MONOTONIC at the beginning of the dump, seconds
 	now        float64 // and at its end
 	incomplete bool
+
+	none *Candidate // stands for the socket of an empty group
+	// What extra looks found, once for the cycle.
+	collateral  map[string]int
+	established map[*namespace]map[uint32]bool
+	ports       map[*namespace]map[uint16]int
 }
 
 func (c *cycle) finish() {
@@ -165,7 +190,7 @@ var errNothingSeen = errors.New("no sockets could be looked at")
 func (e *Engine) record(c *cycle) {
 	longest := time.Duration(0)
 	for _, r := range c.program.Rules {
-		longest = max(longest, r.Limits.Cooldown)
+		longest = max(longest, r.Limits.Cooldown, r.Limits.Peer)
 	}
 	// What was not seen may have stopped to match, also if not everything was seen.
 	e.memory.breakHolds(c.now)

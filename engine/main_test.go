@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"sockwarden/actions"
 	"sockwarden/actions/destroy"
@@ -107,7 +108,9 @@ func openLab(t testing.TB, o Options, scripted ...*script) (*lab, error) {
 	l.actions = registry(t, plugins...)
 	o.Actions = l.actions
 	var err error
-	l.Engine, err = New(o)
+	if l.Engine, err = New(o); err == nil {
+		l.settleTime = 30 * time.Millisecond
+	}
 	return l, err
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"sockwarden/collectors"
@@ -19,6 +20,25 @@ type memory struct {
 	holds map[holdKey]*sighting
 	// cooldowns says when something was last done to a socket or process.
 	cooldowns map[string]float64
+	// acts says when each rule acted within the last minute.
+	acts map[string][]float64
+	// rules says since when each rule is as it is.
+	rules map[string]ruleSince
+	// tripped says how many calm cycles each breaker still needs.
+	tripped map[string]int
+	// descriptors says how many descriptors a process had when it was first noted.
+	descriptors map[string]descriptorCount
+}
+
+type ruleSince struct {
+	Fingerprint string  `json:"fingerprint"`
+	Since       float64 `json:"since"`
+}
+
+type descriptorCount struct {
+	At    float64 `json:"at"`
+	Last  float64 `json:"last"` // when it was looked at last
+	Count float64 `json:"count"`
 }
 
 type sighting struct {
@@ -34,7 +54,21 @@ type holdKey struct {
 }
 
 func newMemory() *memory {
-	return &memory{seen: map[collectors.Key]*sighting{}, holds: map[holdKey]*sighting{}, cooldowns: map[string]float64{}}
+	return &memory{seen: map[collectors.Key]*sighting{}, holds: map[holdKey]*sighting{}, cooldowns: map[string]float64{},
+		acts: map[string][]float64{}, rules: map[string]ruleSince{}, tripped: map[string]int{}, descriptors: map[string]descriptorCount{}}
+}
+
+// acted notes that a rule acts on one more target, and recent counts how many it
+// has acted on within the last minute.
+func (m *memory) acted(rule string, now float64) { m.acts[rule] = append(m.acts[rule], now) }
+
+func (m *memory) recent(rule string, now float64) int {
+	const window = 60
+	m.acts[rule] = slices.DeleteFunc(m.acts[rule], func(at float64) bool { return now-at >= window })
+	if len(m.acts[rule]) == 0 {
+		delete(m.acts, rule)
+	}
+	return len(m.acts[rule])
 }
 
 // observe notes that a socket was seen in its state, by a look that lasted from
@@ -112,12 +146,26 @@ func (m *memory) prune(q *collectors.Query, now float64, longest time.Duration) 
 			delete(m.cooldowns, k)
 		}
 	}
+	for rule := range m.acts {
+		m.recent(rule, now)
+	}
+	const forgotten = 3600 // seconds after which a process that is not seen any more is
+	for k, d := range m.descriptors {
+		if now-d.Last > forgotten {
+			delete(m.descriptors, k)
+		}
+	}
 }
 
 // adopt takes over what another run has kept meanwhile: its cool-downs, and
 // what it has seen later than this one.
 func (m *memory) adopt(theirs *memory) {
 	m.cooldowns = theirs.cooldowns
+	for k, d := range theirs.descriptors {
+		if ours, ok := m.descriptors[k]; !ok || d.At < ours.At {
+			m.descriptors[k] = d
+		}
+	}
 	for k, s := range theirs.seen {
 		if ours, ok := m.seen[k]; !ok || ours.last < s.last {
 			m.seen[k] = s

@@ -25,6 +25,9 @@ const (
 	DecideCooldown Decision = "cooldown"
 	DecideShadowed Decision = "shadowed"
 	DecidePaused   Decision = "paused"
+	DecideSoak     Decision = "soak"
+	DecideCanary   Decision = "canary"
+	DecideWindow   Decision = "window"
 )
 
 // ActionResult is what one rung of a ladder came to.
@@ -41,6 +44,9 @@ type Finding struct {
 	Decision Decision
 	Reason   string // why, for everything but act
 	Actions  []ActionResult
+	Group    *Group // nil for a rule that decides on single sockets
+	// Collateral is how many established connections would die with the process.
+	Collateral int
 	*Candidate
 }
 
@@ -54,12 +60,21 @@ func (f *Finding) MarshalJSON() ([]byte, error) {
 	if results == nil {
 		results = []ActionResult{}
 	}
-	r := f.Record()
-	//nolint:wrapcheck // encoding/json wraps it
-	return json.Marshal(map[string]any{
+	doc := map[string]any{
 		"rule": f.Rule.Name, "labels": labels, "decision": f.Decision, "reason": f.Reason,
-		"actions": results, "socket": collectors.Map(&r),
-	})
+		"actions": results, "socket": map[string]any{},
+	}
+	if !f.NoSocket() {
+		r := f.Record()
+		doc["socket"] = collectors.Map(&r)
+	}
+	if f.Group != nil {
+		doc["group"] = f.Group.describe()
+	}
+	if f.Collateral > 0 {
+		doc["collateral"] = f.Collateral
+	}
+	return json.Marshal(doc) //nolint:wrapcheck // encoding/json wraps it
 }
 
 // Last returns the result of the last rung that was tried, "" for none.
@@ -146,7 +161,7 @@ func (r *Report) count() {
 	for _, f := range r.Findings {
 		last := f.Last().Result
 		switch {
-		case f.Decision == DecideObserve:
+		case f.Decision == DecideObserve, f.Decision == DecideSoak, f.Decision == DecideCanary:
 			s.Observed++
 		case f.Decision == DecideProtect:
 			s.Protected++

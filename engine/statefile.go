@@ -32,6 +32,7 @@ type stateFile struct {
 	readOnly bool
 	lock     *os.File    // of a live run
 	known    fs.FileInfo // of the file that was read or written last, nil for none
+	theirs   stateDoc    // what a dry run hands on as it read it
 }
 
 // stateDoc is the file: JSON, of one boot. Times are CLOCK_MONOTONIC seconds.
@@ -41,6 +42,11 @@ type stateDoc struct {
 	Seen      []seenDoc          `json:"seen"`
 	Holds     []holdDoc          `json:"holds"`
 	Cooldowns map[string]float64 `json:"cooldowns"`
+
+	Acts        map[string][]float64       `json:"acts,omitempty"`
+	Rules       map[string]ruleSince       `json:"rules,omitempty"`
+	Tripped     map[string]int             `json:"tripped,omitempty"`
+	Descriptors map[string]descriptorCount `json:"descriptors,omitempty"`
 }
 
 type seenDoc struct {
@@ -191,6 +197,8 @@ func (s *stateFile) decode(b []byte, m *memory) error {
 	if doc.BootID != s.bootID {
 		return nil
 	}
+	s.theirs = doc
+	s.theirs.Seen, s.theirs.Holds = nil, nil
 	now := monotonic()
 	for _, d := range doc.Seen {
 		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.seen) < maxRemembered {
@@ -205,6 +213,28 @@ func (s *stateFile) decode(b []byte, m *memory) error {
 	for k, at := range doc.Cooldowns {
 		if at >= 0 && at <= now {
 			m.cooldowns[k] = at
+		}
+	}
+	for k, times := range doc.Acts {
+		for _, at := range times {
+			if at >= 0 && at <= now {
+				m.acted(k, at)
+			}
+		}
+	}
+	for k, r := range doc.Rules {
+		if r.Since >= 0 && r.Since <= now {
+			m.rules[k] = r
+		}
+	}
+	for k, n := range doc.Tripped {
+		if n > 0 && n <= calmCycles {
+			m.tripped[k] = n
+		}
+	}
+	for k, d := range doc.Descriptors {
+		if d.At >= 0 && d.At <= d.Last && d.Last <= now && d.Count >= 0 {
+			m.descriptors[k] = d
 		}
 	}
 	return nil
@@ -236,7 +266,14 @@ func (s *stateFile) write(m *memory) error {
 
 // replace puts a new file in place of the old one; readers see either, whole.
 func (s *stateFile) replace(m *memory) error {
-	doc := stateDoc{Format: stateFormat, BootID: s.bootID, Cooldowns: m.cooldowns}
+	doc := stateDoc{
+		Format: stateFormat, BootID: s.bootID, Cooldowns: m.cooldowns,
+		Acts: m.acts, Rules: m.rules, Tripped: m.tripped, Descriptors: m.descriptors,
+	}
+	if s.lock == nil {
+		// What only live runs decide by is theirs to keep.
+		doc.Acts, doc.Rules, doc.Tripped = s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped
+	}
 	for k, v := range m.seen {
 		doc.Seen = append(doc.Seen, seenDoc{k, v.since, v.last, v.missed})
 	}

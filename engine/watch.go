@@ -52,6 +52,8 @@ type watcher struct {
 	shown    map[findingKey]Decision
 	lastLine time.Time
 	paused   string // what was said of the pause last
+	// stretched says that cycles take longer than the interval allows.
+	stretched bool
 }
 
 type findingKey struct {
@@ -123,8 +125,7 @@ func (w *watcher) run(ctx context.Context) error {
 		}
 		w.Step(ctx)
 		if !time.Now().Before(due) {
-			due = time.Now().Add(w.opts.Interval)
-			w.cycle(ctx)
+			due = time.Now().Add(w.stretch(w.opts.Interval, w.cycle(ctx)))
 		}
 		if w.hostError != nil {
 			return w.hostError
@@ -202,18 +203,21 @@ func gone(was, now *rules.Program) []string {
 }
 
 // cycle runs one cycle and tells what is new.
-func (w *watcher) cycle(ctx context.Context) {
+func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
+	began := time.Now()
+	defer func() { took = time.Since(began) }()
 	r, err := w.Cycle(ctx, w.program)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Error("cycle", "error", err)
 		}
-		return
+		return 0
 	}
 	for _, err := range r.Errors {
 		w.log.Warn("cycle", "error", err)
 	}
 	w.tellPause()
+	w.Tell(w.program, r)
 	shown := map[findingKey]Decision{}
 	lines := 0
 	for _, f := range r.Findings {
@@ -244,6 +248,25 @@ func (w *watcher) cycle(ctx context.Context) {
 	} else {
 		w.log.Debug("cycle", attrs...)
 	}
+	return 0
+}
+
+// stretch returns the time until the next cycle begins, counted from the end of
+// this one: a cycle that takes more than half the interval would otherwise keep
+// the machine busy.
+func (w *watcher) stretch(interval, took time.Duration) time.Duration {
+	if took <= interval/2 {
+		if w.stretched {
+			w.log.Info("interval as configured again", "interval", interval)
+		}
+		w.stretched = false
+		return interval - took
+	}
+	if !w.stretched {
+		w.log.Warn("cycles take long, interval stretched", "took", took.Round(time.Millisecond), "interval", interval, "stretched", (2 * took).Round(time.Millisecond))
+	}
+	w.stretched = true
+	return max(interval-took, took)
 }
 
 // logFinding writes a line for a finding, unless it was acted on: the outcome

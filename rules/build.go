@@ -16,8 +16,15 @@ import (
 func (l *loader) compileAll() *Program {
 	p := &Program{Breaker: defaultBreaker, Sets: map[string]*Set{}, Vars: map[string]string{}}
 	names, protected := map[string]string{}, map[string]string{}
+	p.Notifiers = map[string]Notifier{}
 	for i, f := range l.files {
 		sc := f.scope()
+		for name, n := range f.notifiers {
+			if _, dup := p.Notifiers[name]; dup {
+				f.fileProblem(fmt.Sprintf("%q stands under actions of another file, too", name))
+			}
+			p.Notifiers[name] = n
+		}
 		for _, r := range f.protect {
 			if first, dup := protected[r.name]; dup {
 				f.errorf(r.at, "protect %q is already at %s", r.name, first)
@@ -25,7 +32,7 @@ func (l *loader) compileAll() *Program {
 				protected[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
 			}
 			if cond := f.cond(r.when, sc); cond != nil {
-				p.Protect = append(p.Protect, &Protect{Name: r.name, File: f.src.name, When: cond})
+				p.Protect = append(p.Protect, &Protect{Name: r.name, File: f.src.name, When: cond, During: r.during})
 			}
 		}
 		for _, r := range f.rules {
@@ -126,7 +133,8 @@ func (f *rulesFile) cond(n *yaml.Node, sc *scope) *Cond {
 func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
 	rule := &Rule{
 		Name: r.name, Description: r.description, File: f.src.name, Line: r.at.Line,
-		For: r.hold, Mode: r.mode, Limits: r.limits, Labels: r.labels,
+		Group: r.group, For: r.hold, During: r.during, Soak: r.soak, Canary: r.canary,
+		Mode: r.mode, Limits: r.limits, Labels: r.labels,
 	}
 	if r.when == nil {
 		return nil
@@ -139,6 +147,21 @@ func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
 		if rule.Unless = f.cond(r.unless, sc); rule.Unless == nil {
 			ok = false
 		}
+	}
+	if r.having != nil {
+		ofGroup := *sc
+		ofGroup.group = true
+		if rule.Having = f.cond(r.having, &ofGroup); rule.Having == nil {
+			ok = false
+		}
+	}
+	for _, n := range r.notify {
+		name, _ := f.text(n, "notify")
+		if _, known := f.notifiers[name]; !known && name != "" {
+			f.errorf(n, "no entry %q under actions%s", name, Suggest(name, sortedKeys(f.notifiers)))
+			ok = false
+		}
+		rule.Notify = append(rule.Notify, name)
 	}
 	withResult := *sc
 	for i, raw := range r.then {
@@ -175,7 +198,9 @@ func (r *Rule) print(f *rulesFile) string {
 	cond(r.When)
 	fmt.Fprintln(h, "unless")
 	cond(r.Unless)
-	fmt.Fprintln(h, r.For, r.Mode, r.Limits, sortedKeys(r.Labels), r.Labels, f.netns)
+	fmt.Fprintln(h, "having", r.Group)
+	cond(r.Having)
+	fmt.Fprintln(h, r.Notify, r.During, r.Soak, r.Canary, r.For, r.Mode, r.Limits, sortedKeys(r.Labels), r.Labels, f.netns)
 	for _, rung := range r.Then {
 		fmt.Fprintln(h, rung.Action, rung.Params, rung.Wait)
 		cond(rung.If)

@@ -107,7 +107,7 @@ func (c *compiler) compareAge(op string, l, r operand, out operand) (operand, bo
 	if r.constant && (op == ">" || op == ">=") {
 		out.ages = []ageBound{{r.numVal, l.from}}
 	}
-	limit := r.num
+	limit, age := r.num, l.age
 	// Each decides by the proven bounds: true, false, or not known.
 	var above, below func(a *collectors.Age, n float64) bool
 	switch op {
@@ -122,10 +122,10 @@ func (c *compiler) compareAge(op string, l, r operand, out operand) (operand, bo
 	}
 	out.tri = negateIf(op == "<" || op == "<=", func(rec *collectors.Record) Tri {
 		n, known := limit(rec)
-		if !known || rec.Facts == nil {
+		a := age(rec)
+		if !known || a == nil {
 			return Unknown
 		}
-		a := &rec.Facts.Age
 		switch {
 		case above(a, n):
 			return True

@@ -37,8 +37,9 @@ type scope struct {
 	sets   map[string]*Set
 	macros map[string]string
 	broken map[string]bool // names with problems of their own
-	// result is set where the outcome of the rung before can be read.
-	result bool
+	// result is set where the outcome of the rung before can be read, group where
+	// a group and not a socket is asked about.
+	result, group bool
 }
 
 func (sc *scope) names() []string {
@@ -342,7 +343,16 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 			return r.Result, r.Result != ""
 		}}, true
 	}
+	if c.sc.group {
+		if o, ok := groupOperand(name, from, to); ok {
+			return o, true
+		}
+	}
 	if f, ok := collectors.FieldByName(name); ok {
+		if c.sc.group {
+			c.errorf(from, "having asks about the group: %s; write %s into when", choices(groupNames), name)
+			return operand{}, false
+		}
 		return fieldOperand(f, from, to), true
 	}
 	if s, ok := c.sc.sets[name]; ok {

@@ -19,17 +19,21 @@ type rulesFile struct {
 	macros  map[string]*yaml.Node
 	limits  Limits
 	breaker Breaker
-	protect []rawProtect
-	rules   []rawRule
-	readSet func(path string) (string, error)
+	// notifiers are the entries of actions.
+	notifiers map[string]Notifier
+	zone      *time.Location
+	protect   []rawProtect
+	rules     []rawRule
+	readSet   func(path string) (string, error)
 	// overridden names the variables that the command line set.
 	overridden []string
 }
 
 type rawProtect struct {
-	name string
-	at   *yaml.Node
-	when *yaml.Node
+	name   string
+	at     *yaml.Node
+	when   *yaml.Node
+	during []Window
 }
 
 type rawRule struct {
@@ -38,12 +42,18 @@ type rawRule struct {
 	name         string
 	description  string
 	when, unless *yaml.Node
+	group        []GroupKey
+	having       *yaml.Node
 	hold         time.Duration
+	during       []Window
+	soak         time.Duration
+	canary       float64
 	mode         Mode
 	then         []rawRung
 	hasThen      bool
 	limits       Limits
 	labels       map[string]string
+	notify       []*yaml.Node
 }
 
 type rawRung struct {
@@ -56,16 +66,17 @@ type rawRung struct {
 
 // The defaults of limits and of the breaker (DESIGN: they suit a small server).
 var (
-	defaultLimits  = Limits{PerCycle: 100, Cooldown: 5 * time.Minute}
+	defaultLimits  = Limits{PerCycle: 100, Cooldown: 5 * time.Minute, MaxCollateral: -1}
 	defaultBreaker = Breaker{Count: 500, Share: 0.30, ShareMin: 50}
 )
 
 // parseFile reads the structure of a file. What is wrong goes to the problems;
 // the rest is there nevertheless, so that everything is reported at once.
-func (f *rulesFile) parse(catalog Catalog) {
+func (f *rulesFile) parse(catalog, notifiers Catalog) {
+	f.notifiers = map[string]Notifier{}
 	f.vars, f.varsAt, f.broken = map[string]*Var{}, map[string]*yaml.Node{}, map[string]bool{}
 	f.sets, f.macros = BuiltinSets(), map[string]*yaml.Node{}
-	f.limits, f.breaker = defaultLimits, defaultBreaker
+	f.limits, f.breaker, f.zone = defaultLimits, defaultBreaker, time.Local
 	root, ok := f.parseYAML()
 	if !ok {
 		return
@@ -80,10 +91,12 @@ func (f *rulesFile) parse(catalog Catalog) {
 			}
 		},
 		"netns":    f.parseNetNS,
+		"timezone": f.parseZone,
 		"vars":     f.parseVars,
 		"sets":     f.parseSets,
 		"macros":   f.parseMacros,
 		"defaults": f.parseDefaults,
+		"actions":  func(n *yaml.Node) { f.parseNotifiers(n, notifiers) },
 		"protect":  func(n *yaml.Node) { protect = f.items(n, "protect") },
 		"rules":    func(n *yaml.Node) { rules = f.items(n, "rules") },
 	})
@@ -114,6 +127,20 @@ func (f *rulesFile) parseNetNS(n *yaml.Node) {
 	}
 }
 
+// parseZone reads the zone of the windows of the file.
+func (f *rulesFile) parseZone(n *yaml.Node) {
+	name, ok := f.text(n, "timezone")
+	if !ok {
+		return
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil || name == "" {
+		f.errorf(n, "unknown time zone %q: write it as Europe/Vienna or UTC", name)
+		return
+	}
+	f.zone = zone
+}
+
 func (f *rulesFile) parseDefaults(n *yaml.Node) {
 	f.fields(n, "defaults", map[string]func(*yaml.Node){
 		"limits":  func(n *yaml.Node) { f.limits = f.parseLimits(n, f.limits) },
@@ -123,23 +150,65 @@ func (f *rulesFile) parseDefaults(n *yaml.Node) {
 
 func (f *rulesFile) parseLimits(n *yaml.Node, l Limits) Limits {
 	f.fields(n, "limits", map[string]func(*yaml.Node){
-		"per_cycle": func(n *yaml.Node) { l.PerCycle = f.count(n, "per_cycle") },
-		"cooldown":  func(n *yaml.Node) { l.Cooldown = f.duration(n, "cooldown") },
+		"per_cycle":  func(n *yaml.Node) { l.PerCycle = f.count(n, "per_cycle") },
+		"per_minute": func(n *yaml.Node) { l.PerMinute = f.count(n, "per_minute") },
+		"share":      func(n *yaml.Node) { l.Share = f.share(n, "share") },
+		"cooldown":   func(n *yaml.Node) { f.parseCooldown(n, &l) },
+		"max_collateral": func(n *yaml.Node) {
+			if l.MaxCollateral = 0; n.Value != "0" {
+				l.MaxCollateral = f.count(n, "max_collateral")
+			}
+		},
 	})
 	return l
+}
+
+// parseCooldown reads a time, or {peer: time} besides that of the target.
+func (f *rulesFile) parseCooldown(n *yaml.Node, l *Limits) {
+	if n.Kind != yaml.MappingNode {
+		l.Cooldown = f.duration(n, "cooldown")
+		return
+	}
+	f.fields(n, "cooldown", map[string]func(*yaml.Node){
+		"target": func(n *yaml.Node) { l.Cooldown = f.duration(n, "target") },
+		"peer":   func(n *yaml.Node) { l.Peer = f.duration(n, "peer") },
+	})
+}
+
+// share reads a part such as 30%.
+func (f *rulesFile) share(n *yaml.Node, what string) float64 {
+	v, err := parseShare(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil {
+		f.errorf(n, "%s is a part of all, such as 30%%, not %s", what, nodeKind(n))
+	}
+	return v
+}
+
+// windows reads a list of parts of the day.
+func (f *rulesFile) windows(n *yaml.Node) []Window {
+	var out []Window
+	for _, k := range f.items(n, "during") {
+		text, ok := f.text(k, "a window")
+		if !ok {
+			continue
+		}
+		w, err := parseWindow(text, f.zone)
+		if err != nil {
+			f.errorf(k, "%v", err)
+			continue
+		}
+		out = append(out, w)
+	}
+	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+		f.errorf(n, "during has no window: leave it out for always")
+	}
+	return out
 }
 
 func (f *rulesFile) parseBreaker(n *yaml.Node) {
 	f.fields(n, "breaker", map[string]func(*yaml.Node){
 		"count": func(n *yaml.Node) { f.breaker.Count = f.count(n, "count") },
-		"share": func(n *yaml.Node) {
-			share, err := parseShare(n.Value)
-			if n.Kind != yaml.ScalarNode || err != nil {
-				f.errorf(n, "share is a part of all sockets, such as 30%%, not %s", nodeKind(n))
-				return
-			}
-			f.breaker.Share = share
-		},
+		"share": func(n *yaml.Node) { f.breaker.Share = f.share(n, "share") },
 	})
 }
 
@@ -150,12 +219,16 @@ func (f *rulesFile) parseProtect(n *yaml.Node) {
 		"name":        func(n *yaml.Node) { p.name, _ = f.text(n, "name") },
 		"description": func(n *yaml.Node) { f.text(n, "description") },
 		"when":        func(n *yaml.Node) { p.when = n },
+		"during":      func(n *yaml.Node) { p.during = f.windows(n) },
 	})
 	if len(*f.problems) > before {
 		return
 	}
 	if p.name == "" {
 		f.errorf(n, "an entry of protect needs a name")
+	}
+	if p.when == nil && len(p.during) > 0 {
+		p.when = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true", Line: n.Line, Column: n.Column}
 	}
 	if p.when == nil {
 		f.errorf(n, "an entry of protect needs a condition: when")
@@ -173,6 +246,11 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 		"when":        func(n *yaml.Node) { r.when = n },
 		"unless":      func(n *yaml.Node) { r.unless = n },
 		"for":         func(n *yaml.Node) { r.hold = f.duration(n, "for") },
+		"group":       func(n *yaml.Node) { r.group = f.parseGroup(n) },
+		"having":      func(n *yaml.Node) { r.having = n },
+		"during":      func(n *yaml.Node) { r.during = f.windows(n) },
+		"soak":        func(n *yaml.Node) { r.soak = f.duration(n, "soak") },
+		"canary":      func(n *yaml.Node) { r.canary = f.share(n, "canary") },
 		"mode": func(n *yaml.Node) {
 			r.mode = Mode(f.oneOf(n, "mode", string(ModeDisabled), string(ModeObserve), string(ModeEnforce)))
 		},
@@ -182,6 +260,7 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 				f.parseRung(k, catalog, &r)
 			}
 		},
+		"notify": func(n *yaml.Node) { r.notify = f.items(n, "notify") },
 		"limits": func(n *yaml.Node) { r.limits = f.parseLimits(n, r.limits) },
 		"labels": func(n *yaml.Node) { r.labels = f.parseLabels(n) },
 	})
@@ -196,6 +275,9 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 	}
 	if r.when == nil {
 		f.errorf(n, "rule %q needs a condition: when", r.name)
+	}
+	if (r.group == nil) != (r.having == nil) {
+		f.errorf(n, "rule %q: group and having belong together: group: pid, having: count > 100", r.name)
 	}
 	if !r.hasThen && r.mode == ModeEnforce {
 		f.errorf(n, "rule %q needs an action: then: [destroy], or mode: observe", r.name)

@@ -122,7 +122,7 @@ func describeProgram(p *Program) string {
 		fmt.Fprintf(&b, "protect %s: %q\n", pr.Name, pr.When.Text)
 	}
 	for _, r := range p.Rules {
-		fmt.Fprintf(&b, "rule %s line %d mode %s for %v limits %+v labels %v\n  when %q\n", r.Name, r.Line, r.Mode, r.For, r.Limits, r.Labels, r.When.Text)
+		fmt.Fprintf(&b, "rule %s line %d mode %s for %v limits %d %v labels %v\n  when %q\n", r.Name, r.Line, r.Mode, r.For, r.Limits.PerCycle, r.Limits.Cooldown, r.Labels, r.When.Text)
 		if r.Unless != nil {
 			fmt.Fprintf(&b, "  unless %q\n", r.Unless.Text)
 		}

@@ -44,6 +44,8 @@ type Options struct {
 	// Trust makes files that others can write an error, as a live run must.
 	Trust   bool
 	Catalog Catalog
+	// Notifiers lists the plugins that can be configured under actions.
+	Notifiers Catalog
 }
 
 // UsageError is a mistake in Options, not in a file.
@@ -236,7 +238,7 @@ func (l *loader) add(path, text string) {
 		}
 		return text, err
 	}
-	f.parse(l.opts.Catalog)
+	f.parse(l.opts.Catalog, l.opts.Notifiers)
 	l.files = append(l.files, f)
 }
 

@@ -43,6 +43,7 @@ type operand struct {
 	str  func(*collectors.Record) (string, bool)
 	addr func(*collectors.Record) (collectors.Addr, bool)
 	tri  func(*collectors.Record) Tri
+	age  func(*collectors.Record) *collectors.Age // nil while it is not known
 
 	reads collectors.FieldSet
 	may   bounds     // of conditions
@@ -138,6 +139,7 @@ func fieldOperand(f collectors.Field, from, to int) operand {
 		o.kind = map[collectors.Type]kind{collectors.TypeNumber: kNumber, collectors.TypeSeconds: kSeconds, collectors.TypePort: kPort}[d.Type]
 		if f == collectors.FieldAge {
 			o.kind = kAge
+			o.age = ageOf
 		}
 		o.num = func(r *collectors.Record) (float64, bool) {
 			if r.Known&bit == 0 {
@@ -195,4 +197,52 @@ func orTri(a, b func(*collectors.Record) Tri) func(*collectors.Record) Tri {
 		}
 		return Unknown
 	}
+}
+
+// ageOf returns the age of a socket, nil before it was looked for.
+func ageOf(r *collectors.Record) *collectors.Age {
+	if r.Facts == nil {
+		return nil
+	}
+	return &r.Facts.Age
+}
+
+// groupNames are what having can ask of a group.
+var groupNames = []string{"count", "max_age", "sum_recv_queue", "sum_send_queue", "fds", "fd_limit"}
+
+// groupOperand reads a value of a group.
+func groupOperand(name string, from, to int) (operand, bool) {
+	o := operand{kind: kNumber, from: from, to: to, may: unbounded}
+	read := func(f func(*collectors.Group) float64) {
+		o.num = func(r *collectors.Record) (float64, bool) {
+			if r.Group == nil {
+				return 0, false
+			}
+			v := f(r.Group)
+			return v, v >= 0
+		}
+	}
+	switch name {
+	case "count":
+		read(func(g *collectors.Group) float64 { return float64(g.Count) })
+	case "max_age":
+		o.kind = kAge
+		o.age = func(r *collectors.Record) *collectors.Age {
+			if r.Group == nil {
+				return nil
+			}
+			return &r.Group.Age
+		}
+	case "sum_recv_queue":
+		read(func(g *collectors.Group) float64 { return g.RecvQueue })
+	case "sum_send_queue":
+		read(func(g *collectors.Group) float64 { return g.SendQueue })
+	case "fds":
+		read(func(g *collectors.Group) float64 { return g.FDs })
+	case "fd_limit":
+		read(func(g *collectors.Group) float64 { return g.FDLimit })
+	default:
+		return o, false
+	}
+	return o, true
 }

@@ -18,10 +18,16 @@ const (
 	ModeEnforce  Mode = "enforce"
 )
 
-// Limits bounds what one rule does.
+// Limits bounds what one rule does. A zero is no limit.
 type Limits struct {
-	PerCycle int           // actions in one cycle
-	Cooldown time.Duration // between two actions on the same socket or process
+	PerCycle  int           // targets in one cycle
+	PerMinute int           // targets in any minute
+	Share     float64       // of the connections of one listener; more than that trips
+	Cooldown  time.Duration // between two actions on the same socket, process or unit
+	Peer      time.Duration // between two actions on connections of the same peer
+	// MaxCollateral is how many established connections may die with a process that
+	// is signalled or restarted; negative for no limit.
+	MaxCollateral int
 }
 
 // Breaker bounds what all rules together do in one cycle: more than Count
@@ -68,11 +74,23 @@ type Rule struct {
 	Line        int
 	When        *Cond
 	Unless      *Cond // nil for none
-	For         time.Duration
-	Mode        Mode
-	Then        []Rung
-	Limits      Limits
-	Labels      map[string]string
+	// Group and Having are set for a rule that decides on many sockets together:
+	// what they have in common, and what must be true of them.
+	Group  []GroupKey
+	Having *Cond
+	For    time.Duration
+	// During limits a rule to windows of time, Soak makes it observe for a while
+	// after it appeared or changed, Canary makes it act on a part of what matches
+	// only (0 for all).
+	// Notify names the notifiers that are told what the rule found.
+	Notify []string
+	During []Window
+	Soak   time.Duration
+	Canary float64
+	Mode   Mode
+	Then   []Rung
+	Limits Limits
+	Labels map[string]string
 	// Fingerprint changes when anything that the rule depends on does.
 	Fingerprint string
 
@@ -90,12 +108,20 @@ func (r *Rule) InNetNS(name string) bool {
 	return false
 }
 
-// Protect is a condition that spares a socket from every rule of every file.
+// Protect is a condition that spares a socket from every rule of every file,
+// during its windows of time.
 type Protect struct {
-	Name string
-	File string
-	When *Cond
+	Name   string
+	File   string
+	When   *Cond
+	During []Window
 }
+
+// InForce reports whether the protection holds at that time.
+func (p *Protect) InForce(t time.Time) bool { return inWindow(p.During, t) }
+
+// InWindow reports whether the rule may act at that time.
+func (r *Rule) InWindow(t time.Time) bool { return inWindow(r.During, t) }
 
 // FileInfo is a file that a program was made of.
 type FileInfo struct {
@@ -105,12 +131,13 @@ type FileInfo struct {
 
 // Program is one generation of rules. It is immutable.
 type Program struct {
-	Rules   []*Rule
-	Protect []*Protect
-	Breaker Breaker
-	Files   []FileInfo
-	Sets    map[string]*Set   // of all files
-	Vars    map[string]string // of all files, as they are written
+	Rules     []*Rule
+	Protect   []*Protect
+	Breaker   Breaker
+	Files     []FileInfo
+	Sets      map[string]*Set // of all files
+	Notifiers map[string]Notifier
+	Vars      map[string]string // of all files, as they are written
 	// NoDefaultDir says that the built-in rules stand in for a directory that
 	// does not exist.
 	NoDefaultDir bool
@@ -168,7 +195,11 @@ func (p *Program) seal() {
 }
 
 func (r *Rule) reads() collectors.FieldSet {
-	reads := r.When.Reads
+	reads := r.When.Reads | r.groupFields()
+	if r.Having != nil {
+		// max_age, and the descriptors of the process.
+		reads |= collectors.AgeFields() | collectors.Fields(collectors.FieldFDs, collectors.FieldFDLimit)
+	}
 	if r.Unless != nil {
 		reads |= r.Unless.Reads
 	}
@@ -182,6 +213,9 @@ func (r *Rule) reads() collectors.FieldSet {
 
 // ReadsAge reports whether the age of a socket decides about the rule.
 func (r *Rule) ReadsAge() bool { return r.reads()&collectors.AgeFields() != 0 }
+
+// Grouped reports whether the rule decides on many sockets together.
+func (r *Rule) Grouped() bool { return len(r.Group) > 0 }
 
 // ReadsResult reports whether the condition of the rung asks for the outcome of
 // the rung before.

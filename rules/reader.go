@@ -125,12 +125,6 @@ func (r *reader) entries(n *yaml.Node, what string) ([]entry, bool) {
 	return out, true
 }
 
-// later names the keys of the design that this version does not have.
-var later = map[string]bool{
-	"group": true, "having": true, "notify": true, "soak": true, "canary": true, "during": true, "timezone": true,
-	"actions": true, "per_minute": true, "share": true, "max_collateral": true,
-}
-
 // fields calls set for each known key and reports the others.
 func (r *reader) fields(n *yaml.Node, what string, set map[string]func(*yaml.Node)) {
 	entries, ok := r.entries(n, what)
@@ -142,8 +136,6 @@ func (r *reader) fields(n *yaml.Node, what string, set map[string]func(*yaml.Nod
 		switch {
 		case known:
 			f(e.value)
-		case later[e.key.Value]:
-			r.errorf(e.key, "%s is not supported by this version of sockwarden", e.key.Value)
 		default:
 			r.errorf(e.key, "unknown key %q in %s%s", e.key.Value, what, Suggest(e.key.Value, sortedKeys(set)))
 		}

@@ -65,7 +65,7 @@ func scopeOf(t testing.TB, text string) *scope {
 	t.Helper()
 	var wrong Problems
 	f := &rulesFile{reader: reader{src: newSource("rules.yaml", "version: 1\n"+text), problems: &wrong}}
-	f.parse(testCatalog())
+	f.parse(testCatalog(), nil)
 	sc := f.scope()
 	if len(wrong) > 0 {
 		t.Fatal(wrong)

@@ -38,13 +38,10 @@ type Action struct{ Proc *procfs.FS }
 func (a Action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
 	s, err := ownersock.One(t, "abort")
 	if err != nil {
-		return nil, err //nolint:wrapcheck // ours
-	}
-	if s.Socket.State == collectors.Listen {
-		return nil, errors.New("abort is for connections, not for listeners")
+		return nil, err
 	}
 	if err := ownersock.With(a.Proc, s, func(fd int) error { return ownersock.Same(fd, &s.Socket) }); err != nil {
-		return nil, err //nolint:wrapcheck // ours
+		return nil, err
 	}
 	return &effect{a, s}, nil
 }
@@ -60,10 +57,10 @@ func (e *effect) String() string { return "abort" }
 func (e *effect) Apply(context.Context) actions.Outcome {
 	err := ownersock.With(e.Proc, e.sealed, func(fd int) error {
 		if err := ownersock.Same(fd, &e.sealed.Socket); err != nil {
-			return err //nolint:wrapcheck // ours
+			return err
 		}
 		if err := disconnect(fd); err != nil {
-			return ownersock.Classify("connect(AF_UNSPEC)", err) //nolint:wrapcheck // ours
+			return ownersock.Classify("connect(AF_UNSPEC)", err)
 		}
 		return nil
 	})
@@ -73,21 +70,21 @@ func (e *effect) Apply(context.Context) actions.Outcome {
 	return actions.Outcome{Result: actions.Gone}
 }
 
-// Verify looks at the state of the owner's socket.
+// Verify looks whether the owner's socket is still that connection, and whether
+// a process still keeps the descriptor.
 func (e *effect) Verify(context.Context) actions.Outcome {
-	var now collectors.State
-	err := ownersock.With(e.Proc, e.sealed, func(fd int) (err error) {
-		now, err = ownersock.State(fd)
-		return err
-	})
+	err := ownersock.With(e.Proc, e.sealed, func(fd int) error { return ownersock.Same(fd, &e.sealed.Socket) })
 	switch {
-	case errors.Is(err, collectors.ErrGone):
-		return actions.Outcome{Result: actions.Gone}
-	case err != nil:
+	case err == nil:
+		return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s", e.sealed.Socket.State)}
+	case !errors.Is(err, collectors.ErrGone):
 		return actions.OutcomeOf(err)
-	case now == e.sealed.Socket.State:
-		return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s", now)}
 	}
-	o := &e.sealed.Facts.Owners[0]
-	return actions.Outcome{Result: actions.FDStillHeld, Detail: fmt.Sprintf("%s[%d] still has the descriptor", o.Name, o.PID)}
+	for i := range e.sealed.Facts.Owners {
+		o := &e.sealed.Facts.Owners[i]
+		if held, err := e.Proc.Holds(o.PID, o.StartTime, e.sealed.Socket.Inode); err == nil && held {
+			return actions.Outcome{Result: actions.FDStillHeld, Detail: fmt.Sprintf("%s[%d] still has the descriptor", o.Name, o.PID)}
+		}
+	}
+	return actions.Outcome{Result: actions.Gone}
 }

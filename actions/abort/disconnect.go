@@ -18,7 +18,7 @@ func disconnect(fd int) error {
 			return nil
 		case unix.EINTR:
 		default:
-			return errno
+			return errno //nolint:wrapcheck // a bare errno
 		}
 	}
 }

@@ -120,7 +120,7 @@ func (e *effect) with(f func(*sockdiag.Conn) error) error {
 		case err != nil:
 			return err
 		}
-		
+		defer func() { _ = ns.Close() }()
 		fd = int(ns.Fd())
 	}
 	c, err := sockdiag.Dial(fd)

@@ -10,6 +10,7 @@ package ownersock
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -22,23 +23,25 @@ import (
 var ErrNoOwner = errors.New("no process has the socket")
 
 // With calls f with a descriptor of the socket, duplicated from the first of its
-// owners that still has it. The descriptor is closed afterwards. The error is
-// ErrGone if no owner has it any more.
+// owners that can be reached. The descriptor is closed afterwards. The error is
+// ErrGone if no owner has it any more; an owner that could not be looked at may
+// still have it.
 func With(proc *procfs.FS, s *actions.Sealed, f func(fd int) error) error {
 	if len(s.Facts.Owners) == 0 {
 		return ErrNoOwner
 	}
-	var errs error
+	var failed error
 	for i := range s.Facts.Owners {
 		fd, err := duplicate(proc, &s.Facts.Owners[i], &s.Socket)
-		if err != nil {
-			errs = errors.Join(errs, err)
-			continue
+		if err == nil {
+			defer func() { _ = unix.Close(fd) }()
+			return f(fd)
 		}
-		defer func() { _ = unix.Close(fd) }()
-		return f(fd)
+		if failed == nil || errors.Is(failed, collectors.ErrGone) {
+			failed = err
+		}
 	}
-	return errs
+	return failed
 }
 
 func duplicate(proc *procfs.FS, o *collectors.Owner, s *collectors.Socket) (int, error) {
@@ -49,7 +52,7 @@ func duplicate(proc *procfs.FS, o *collectors.Owner, s *collectors.Socket) (int,
 	defer func() { _ = unix.Close(pidfd) }()
 	theirs, err := proc.Descriptor(o.PID, o.StartTime, s.Inode)
 	if err != nil {
-		return -1, err //nolint:wrapcheck // ours
+		return -1, err
 	}
 	fd, err := unix.PidfdGetfd(pidfd, theirs, 0)
 	if err != nil {
@@ -67,14 +70,15 @@ func duplicate(proc *procfs.FS, o *collectors.Owner, s *collectors.Socket) (int,
 }
 
 // Classify wraps an errno with the sentinel of package collectors that it
-// stands for.
+// stands for. EOPNOTSUPP has none: it is said of one socket (connect(AF_UNSPEC)
+// where the kernel does TLS), not of the host.
 func Classify(what string, err error) error {
 	switch {
 	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.EBADF), errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTSOCK):
 		return fmt.Errorf("%s: %w (%w)", what, collectors.ErrGone, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%s: %w (%w)", what, collectors.ErrNotPermitted, err)
-	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP):
+	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("%s: %w (%w)", what, collectors.ErrNotSupported, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
@@ -89,7 +93,9 @@ func State(fd int) (collectors.State, error) {
 	return collectors.State(info.State), nil
 }
 
-// Same checks that the socket is still in the state in which it was decided on.
+// Same checks that the socket is still in the state and between the ends with
+// which it was decided on: a socket that was disconnected and connected again
+// has the same cookie.
 func Same(fd int, s *collectors.Socket) error {
 	now, err := State(fd)
 	if err != nil {
@@ -98,18 +104,43 @@ func Same(fd int, s *collectors.Socket) error {
 	if now != s.State {
 		return fmt.Errorf("socket %x is now %s: %w", s.Cookie, now, collectors.ErrGone)
 	}
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		return Classify("address of socket", err)
+	}
+	remote, err := unix.Getpeername(fd)
+	if err != nil && !errors.Is(err, unix.ENOTCONN) { // as in SYN_SENT
+		return Classify("peer of socket", err)
+	}
+	if !isEnd(local, s.Local, s.LocalPort) || err == nil && !isEnd(remote, s.Remote, s.RemotePort) {
+		return fmt.Errorf("socket %x is now another connection: %w", s.Cookie, collectors.ErrGone)
+	}
 	return nil
 }
 
-// One returns the one socket of a target.
+func isEnd(sa unix.Sockaddr, addr collectors.Addr, port uint16) bool {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return collectors.AddrFrom(netip.AddrFrom4(sa.Addr)) == addr && sa.Port == int(port)
+	case *unix.SockaddrInet6:
+		return sa.Addr == addr && sa.Port == int(port)
+	}
+	return false
+}
+
+// One returns the one socket of a target, which must be a connection.
 func One(t actions.Target, what string) (*actions.Sealed, error) {
 	if len(t.Sockets) != 1 {
 		return nil, fmt.Errorf("%s is for one socket, not %d", what, len(t.Sockets))
 	}
-	if t.Sockets[0].Socket.Protocol != collectors.TCP {
+	s := &t.Sockets[0]
+	if s.Socket.Protocol != collectors.TCP {
 		return nil, fmt.Errorf("%s is for TCP", what)
 	}
-	return &t.Sockets[0], nil
+	if s.Socket.State == collectors.Listen || s.Socket.State == collectors.Close {
+		return nil, fmt.Errorf("%s is for connections, not for %s", what, s.Socket.State)
+	}
+	return s, nil
 }
 
 // Holds checks that the process still holds one of the sockets. The error is
@@ -122,7 +153,7 @@ func Holds(proc *procfs.FS, process *collectors.Owner, sockets []actions.Sealed)
 		}
 		held, err := proc.Holds(process.PID, process.StartTime, inode)
 		if err != nil {
-			return err //nolint:wrapcheck // ours
+			return err
 		}
 		if held {
 			return nil

@@ -27,7 +27,9 @@ func Plugin() actions.Plugin {
 		Name:    "repair",
 		Summary: "turns keepalive on for the connection, so that a dead peer is found out",
 		Doc: "Sets SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and, if given, TCP_USER_TIMEOUT on the owner's socket. " +
-			"With a dead peer the program gets ETIMEDOUT and can close; with a live one nothing is lost. The result is repaired, or unchanged if all was set already.",
+			"With a dead peer the program gets ETIMEDOUT and can close; with a live one nothing is lost. " +
+			"Probes are sent only while nothing waits to be acknowledged: user_timeout is for what does. Where a user_timeout is set, by this or by the program, it ends the connection in place of count. " +
+			"The result is repaired, or unchanged if all was set already.",
 		Needs: "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
 		Params: []actions.Param{
 			{Name: "idle", Type: "duration", Doc: "silence before the first probe (default 60s)"},
@@ -47,6 +49,9 @@ type settings struct {
 	userTimeout           int // milliseconds, 0 for the system's
 }
 
+// maxUserTimeout keeps clear of the kernel's int of milliseconds, 596 hours.
+const maxUserTimeout = 500 * time.Hour
+
 func newAction(params map[string]any) (actions.Action, error) {
 	want := settings{on: true, idle: 60, interval: 10, count: 6}
 	// The limits of the kernel: MAX_TCP_KEEPIDLE and its like (include/net/tcp.h).
@@ -57,22 +62,22 @@ func newAction(params map[string]any) (actions.Action, error) {
 	}{{"idle", &want.idle, 32767}, {"interval", &want.interval, 32767}} {
 		if d, ok := params[p.name].(time.Duration); ok {
 			*p.to = int(d / time.Second)
-			if *p.to < 1 || *p.to > p.max {
-				return nil, fmt.Errorf("%s is between 1s and %ds, not %s", p.name, p.max, d)
+			if *p.to < 1 || *p.to > p.max || d%time.Second != 0 {
+				return nil, fmt.Errorf("%s is between 1s and %ds in whole seconds, not %s", p.name, p.max, d)
 			}
 		}
 	}
 	if n, ok := params["count"].(float64); ok {
 		want.count = int(n)
-		if want.count < 1 || want.count > 127 {
-			return nil, fmt.Errorf("count is between 1 and 127, not %v", n)
+		if want.count < 1 || want.count > 127 || float64(want.count) != n {
+			return nil, fmt.Errorf("count is a whole number between 1 and 127, not %v", n)
 		}
 	}
 	if d, ok := params["user_timeout"].(time.Duration); ok {
-		want.userTimeout = int(d / time.Millisecond)
-		if want.userTimeout < 1000 {
-			return nil, fmt.Errorf("user_timeout is at least 1s, not %s", d)
+		if d < time.Second || d > maxUserTimeout {
+			return nil, fmt.Errorf("user_timeout is between 1s and %s, not %s", maxUserTimeout, d)
 		}
+		want.userTimeout = int(d / time.Millisecond)
 	}
 	return action{want, procfs.New("")}, nil
 }
@@ -87,7 +92,7 @@ type action struct {
 func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
 	s, err := ownersock.One(t, "repair")
 	if err != nil {
-		return nil, err //nolint:wrapcheck // ours
+		return nil, err
 	}
 	if !hasPeer(s.Socket.State) {
 		return nil, fmt.Errorf("repair is for connections, not for %s", s.Socket.State)
@@ -95,18 +100,19 @@ func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, er
 	e := &effect{action: a, sealed: s}
 	err = ownersock.With(a.proc, s, func(fd int) error {
 		if err := ownersock.Same(fd, &s.Socket); err != nil {
-			return err //nolint:wrapcheck // ours
+			return err
 		}
 		e.before, err = read(fd)
 		return err
 	})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // ours
+		return nil, err
 	}
 	return e, nil
 }
 
-// hasPeer reports whether keepalive probes are sent in a state.
+// hasPeer reports whether keepalive probes are sent in a state; in FIN_WAIT1,
+// once the FIN is acknowledged.
 func hasPeer(s collectors.State) bool {
 	switch s { //nolint:exhaustive // in the others the kernel sends none
 	case collectors.Established, collectors.CloseWait, collectors.FinWait1, collectors.FinWait2:
@@ -127,7 +133,7 @@ func (e *effect) String() string { return "repair" }
 func (e *effect) Apply(context.Context) actions.Outcome {
 	err := ownersock.With(e.proc, e.sealed, func(fd int) (err error) {
 		if err := ownersock.Same(fd, &e.sealed.Socket); err != nil {
-			return err //nolint:wrapcheck // ours
+			return err
 		}
 		if e.before, err = read(fd); err != nil || e.before.satisfies(e.want) {
 			return err
@@ -153,7 +159,7 @@ func (e *effect) Verify(context.Context) actions.Outcome {
 	case err != nil:
 		return actions.OutcomeOf(err)
 	case !now.satisfies(e.want):
-		return actions.Outcome{Result: actions.Refused, Detail: "set to " + now.String() + " by its owner again"}
+		return actions.Outcome{Result: actions.Refused, Detail: "its owner has set it again: " + now.String()}
 	}
 	return e.outcome()
 }
@@ -175,7 +181,7 @@ func (s settings) String() string {
 	if s.on {
 		parts = append(parts, fmt.Sprintf("keepalive idle %ds interval %ds count %d", s.idle, s.interval, s.count))
 	} else {
-		parts = append(parts, "keepalive was off")
+		parts = append(parts, "keepalive off")
 	}
 	if s.userTimeout > 0 {
 		parts = append(parts, fmt.Sprintf("user_timeout %s", time.Duration(s.userTimeout)*time.Millisecond))
@@ -192,7 +198,7 @@ func read(fd int) (s settings, err error) {
 		}
 	}
 	if err != nil {
-		return s, ownersock.Classify("read socket options", err) //nolint:wrapcheck // ours
+		return s, ownersock.Classify("read socket options", err)
 	}
 	return s, nil
 }
@@ -209,7 +215,7 @@ func (s settings) write(fd int) error {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	}
 	if err != nil {
-		return ownersock.Classify("set socket options", err) //nolint:wrapcheck // ours
+		return ownersock.Classify("set socket options", err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/actions/exec"
 	"sockwarden/actions/ownersock"
+	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 )
 
@@ -23,7 +24,7 @@ func Plugin() actions.Plugin {
 		Name:    "restart",
 		Summary: "restarts the systemd unit of the process (systemctl restart)",
 		Doc: "Once for each unit and cycle, however many sockets and processes it has. A rule that restarts must have a cool-down. Units of " +
-			"sessions and users (*.scope, user@*.service) and processes outside of a unit are refused.",
+			"sessions, users and containers (*.scope, whatever is below user@*.service or a container) and processes outside of a unit are refused.",
 		Needs: "systemd, and the right to restart the unit (root)",
 		Params: []actions.Param{
 			{Name: "timeout", Type: "duration", Doc: "how long systemctl may take (default 90s)"},
@@ -60,11 +61,55 @@ func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, er
 	switch {
 	case unit == "":
 		return nil, fmt.Errorf("process %d belongs to no systemd unit", t.Process.PID)
-	case !strings.HasSuffix(unit, ".service"), strings.HasPrefix(unit, "user@"), strings.HasPrefix(unit, "-"):
-		return nil, fmt.Errorf("unit %s is no service of the system", unit)
+	case !isService(unit), !ofSystem(t.Process):
+		return nil, fmt.Errorf("unit %q of process %d is no service of the system", unit, t.Process.PID)
 	}
-	if err := ownersock.Holds(a.proc, t.Process, t.Sockets); err != nil {
-		return nil, err //nolint:wrapcheck // ours
+	proves := func() error { return ownersock.Holds(a.proc, t.Process, t.Sockets) }
+	if err := proves(); err != nil {
+		return nil, err
 	}
-	return exec.NewCommand("restart "+unit, a.timeout, "systemctl", "restart", "--", unit) //nolint:wrapcheck // ours
+	run, err := exec.NewCommand("restart "+unit, a.timeout, "systemctl", "restart", "--", unit)
+	if err != nil {
+		return nil, err
+	}
+	return effect{run, proves}, nil
+}
+
+// effect is the command, if the process still holds one of the sockets.
+type effect struct {
+	actions.Effect
+	proves func() error
+}
+
+// Apply starts systemctl and does not wait for it.
+func (e effect) Apply(ctx context.Context) actions.Outcome {
+	if err := e.proves(); err != nil {
+		return actions.OutcomeOf(err)
+	}
+	return e.Effect.Apply(ctx)
+}
+
+// nameChars are what names of units consist of (systemd.unit(5)). Others would
+// be a pattern for systemctl, and come from a control group that somebody made.
+const nameChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@"
+
+func isService(unit string) bool {
+	return strings.HasSuffix(unit, ".service") && strings.Trim(unit, nameChars) == "" &&
+		!strings.HasPrefix(unit, "user@") && !strings.HasPrefix(unit, "-")
+}
+
+// ofSystem reports whether the unit is one of the system's own manager: above it
+// in the tree of control groups are only slices. A unit of the same name can
+// also be in a user's manager, or in a container.
+func ofSystem(o *collectors.Owner) bool {
+	above, _, found := strings.Cut(o.Cgroup, "/"+o.Unit)
+	if !found || o.Container != "" {
+		return false
+	}
+	for part := range strings.SplitSeq(strings.TrimPrefix(above, "/"), "/") {
+		if part != "" && !strings.HasSuffix(part, ".slice") {
+			return false
+		}
+	}
+	return true
 }

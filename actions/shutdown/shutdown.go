@@ -24,7 +24,7 @@ func Plugin() actions.Plugin {
 		Name:    "shutdown",
 		Summary: "shuts the connection down (shutdown(2)), so that its program wakes up",
 		Doc: "read: a program that blocks in read gets EOF. write: the peer gets a FIN. both (default): both. Data that was sent before " +
-			"still goes out. The program keeps the descriptor until it closes it.",
+			"still goes out. After both, data that the peer still sends is answered by a RST. The program keeps the descriptor until it closes it.",
 		Needs:   "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
 		Params:  []actions.Param{{Name: "how", Type: "string", Doc: "read, write or both"}},
 		Main:    "how",
@@ -57,10 +57,10 @@ type action struct {
 func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
 	s, err := ownersock.One(t, "shutdown")
 	if err != nil {
-		return nil, err //nolint:wrapcheck // ours
+		return nil, err
 	}
 	if err := ownersock.With(a.proc, s, func(fd int) error { return ownersock.Same(fd, &s.Socket) }); err != nil {
-		return nil, err //nolint:wrapcheck // ours
+		return nil, err
 	}
 	return &effect{a, s}, nil
 }
@@ -76,14 +76,14 @@ func (e *effect) String() string { return "shutdown " + e.how }
 func (e *effect) Apply(context.Context) actions.Outcome {
 	err := ownersock.With(e.proc, e.sealed, func(fd int) error {
 		if err := ownersock.Same(fd, &e.sealed.Socket); err != nil {
-			return err //nolint:wrapcheck // ours
+			return err
 		}
 		err := unix.Shutdown(fd, e.way)
 		if errors.Is(err, unix.ENOTCONN) {
 			return fmt.Errorf("shut down: %w", collectors.ErrGone)
 		}
 		if err != nil {
-			return ownersock.Classify("shut down", err) //nolint:wrapcheck // ours
+			return ownersock.Classify("shut down", err)
 		}
 		return nil
 	})

@@ -8,13 +8,15 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -31,8 +33,8 @@ const (
 	maxPause   = time.Minute
 	// maxAnswer is how much of an answer is read, in bytes.
 	maxAnswer = 4 << 10
-	// maxText is how long a message for people may be: Discord takes 2000.
-	maxText = 1900
+	// maxURL is how long the file with the URL may be, in bytes.
+	maxURL = 8 << 10
 )
 
 // Plugin returns the registration of the notifier.
@@ -66,13 +68,21 @@ func newNotifier(params map[string]any) (actions.Notifier, error) {
 	if (w.urlFile == "") == (w.urlEnv == "") {
 		return nil, errors.New("the URL comes either from url_file or from url_env")
 	}
+	if w.urlFile != "" && !filepath.IsAbs(w.urlFile) {
+		return nil, fmt.Errorf("url_file is an absolute path, not %q", w.urlFile)
+	}
 	if d, ok := params["timeout"].(time.Duration); ok {
 		if w.timeout = d; d < 100*time.Millisecond || d > time.Minute {
 			return nil, fmt.Errorf("timeout is between 0.1s and 1m, not %s", d)
 		}
 	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+		DisableKeepAlives: true, // the next message may be days away
+	}
 	w.client = &http.Client{
-		Timeout: w.timeout,
+		Timeout:   w.timeout,
+		Transport: transport,
 		// A redirect could carry the message, and the secret, to somebody else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -91,7 +101,7 @@ func (w *webhook) target() (string, error) {
 	raw := os.Getenv(w.urlEnv)
 	from := "environment variable " + w.urlEnv
 	if w.urlFile != "" {
-		b, err := os.ReadFile(w.urlFile)
+		b, err := readURL(w.urlFile)
 		if err != nil {
 			return "", fmt.Errorf("url_file: %w", err)
 		}
@@ -103,6 +113,15 @@ func (w *webhook) target() (string, error) {
 		return "", fmt.Errorf("%s holds no http or https URL", from) // which is not shown: it may be a secret
 	}
 	return raw, nil
+}
+
+func readURL(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what and where
+	}
+	defer func() { _ = f.Close() }()
+	return io.ReadAll(io.LimitReader(f, maxURL)) //nolint:wrapcheck // says what and where
 }
 
 // Send posts the message, and tries again if the other side is slow or busy.
@@ -143,11 +162,7 @@ func (w *webhook) post(ctx context.Context, target string, body []byte) (after t
 	req.Header.Set("User-Agent", "sockwarden")
 	resp, err := w.client.Do(req)
 	if err != nil {
-		var ue *url.Error // its text has the URL
-		if errors.As(err, &ue) {
-			err = ue.Err
-		}
-		return 0, fmt.Errorf("post: %w", err)
+		return 0, fmt.Errorf("post: %w", w.reason(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
@@ -156,52 +171,39 @@ func (w *webhook) post(ctx context.Context, target string, body []byte) (after t
 		return 0, nil
 	case code == http.StatusTooManyRequests || code >= 500:
 		if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-			after = min(time.Duration(s)*time.Second, maxPause)
+			after = time.Duration(min(s, int(maxPause/time.Second))) * time.Second
 		}
-		return after, fmt.Errorf("answered %s", resp.Status)
+		return after, answered(code)
 	default:
-		return -1, fmt.Errorf("answered %s", resp.Status)
+		return -1, answered(code)
 	}
 }
 
-func (w *webhook) body(m actions.Message) ([]byte, error) {
-	var v any = m
-	switch w.format {
-	case "slack":
-		v = map[string]any{"text": text(m)}
-	case "discord":
-		// Names come from programs: they must not call anybody.
-		v = map[string]any{"content": text(m), "allowed_mentions": map[string]any{"parse": []string{}}}
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("message: %w", err)
-	}
-	return b, nil
+// answered leaves out what the other side wrote beside the code: it may repeat
+// the URL.
+func answered(code int) error {
+	return fmt.Errorf("answered %s", strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))) //nolint:err113 // for people
 }
 
-// text is the message for people.
-func text(m actions.Message) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "sockwarden on %s (%s): rule %s found %d", m.Host, m.Mode, m.Rule, m.Total)
-	for _, c := range m.Counts {
-		fmt.Fprintf(&b, ", %d %s", c.Count, c.What)
+// reason says why there was no answer. Only errors are let through that cannot
+// repeat the URL; others quote it, or what the other side has sent.
+func (w *webhook) reason(err error) error {
+	var op *net.OpError
+	var certificate *tls.CertificateVerificationError
+	var late net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	case errors.As(err, &late) && late.Timeout():
+		return fmt.Errorf("no answer within %s", w.timeout) //nolint:err113 // for people
+	case errors.As(err, &certificate):
+		return certificate
+	case errors.As(err, &op):
+		return op
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return http.ErrSchemeMismatch
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("closed without an answer")
 	}
-	b.WriteByte('\n')
-	for _, l := range m.Lines {
-		b.WriteString("  " + harmless(l) + "\n")
-	}
-	if more := m.Total - len(m.Lines); more > 0 && len(m.Lines) > 0 {
-		fmt.Fprintf(&b, "  and %d more\n", more)
-	}
-	s := strings.ToValidUTF8(b.String(), "?")
-	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "") + "..."
-	}
-	return s
-}
-
-// harmless takes the meaning from characters that chat programs interpret.
-func harmless(s string) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "@\u200b", "`", "'", "\n", " ").Replace(s)
+	return errors.New("no valid answer")
 }

@@ -84,7 +84,7 @@ confirmation (kill).`,
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
 	a.logFlags(root.PersistentFlags())
 	root.AddCommand(a.listCommand(), a.killCommand(), a.auditCommand(), a.runCommand(), a.watchCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.rulesCommand(), a.pluginsCommand(), a.doctorCommand(), a.versionCommand(), completionCommand())
+		a.pauseCommand(), a.resumeCommand(), a.notifyCommand(), a.rulesCommand(), a.pluginsCommand(), a.doctorCommand(), a.versionCommand(), completionCommand())
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = true
 	}
@@ -160,7 +160,7 @@ func oneOf(flag, value string, allowed ...string) error {
 
 // loadOptions turns the flags into options for rules.Load.
 func (a *app) loadOptions(trust bool) (rules.Options, error) {
-	o := rules.Options{Paths: a.flags.rules, Only: a.flags.only, NetNS: a.flags.netns, Trust: trust, Catalog: catalog(a.actions)}
+	o := rules.Options{Paths: a.flags.rules, Only: a.flags.only, NetNS: a.flags.netns, Trust: trust, Catalog: catalog(a.actions), Notifiers: notifierCatalog()}
 	for _, p := range a.flags.rules {
 		if p == "" {
 			return o, usagef("--rules: empty value; name a file, a directory or builtin")
@@ -195,6 +195,7 @@ func (a *app) load(trust bool) (*rules.Program, error) {
 // engine makes an engine with the flags.
 func (a *app) engine(o engine.Options) (*engine.Engine, error) {
 	o.Sources, o.Actions, o.Logger, o.By = a.sources.All(), a.actions, a.log, invoker()
+	o.Notifiers = builtinNotifiers()
 	if a.flags.auditLog != "" {
 		f, err := openLogFile(a.flags.auditLog)
 		if err != nil {

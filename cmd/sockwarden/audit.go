@@ -89,7 +89,8 @@ func observeTwice(ctx context.Context, e *engine.Engine, p *rules.Program, pause
 
 func hasFindings(r *engine.Report) bool {
 	for _, f := range r.Findings {
-		if f.Decision == engine.DecideAct || f.Decision == engine.DecideObserve {
+		switch f.Decision { //nolint:exhaustive // the others are spared
+		case engine.DecideAct, engine.DecideObserve, engine.DecideSoak, engine.DecideCanary:
 			return true
 		}
 	}
@@ -123,7 +124,7 @@ cron; a second live run at the same time is refused.`,
 					return err
 				}
 			}
-			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFile: engine.PauseFile()})
+			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFile: engine.PauseFile(), Notify: live})
 			if err != nil {
 				return err
 			}
@@ -133,6 +134,7 @@ cron; a second live run at the same time is refused.`,
 				return err //nolint:wrapcheck // says it all
 			}
 			e.Finish(cmd.Context(), r)
+			e.Tell(p, r)
 			if err := a.printReport(r, p, table); err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 	"sockwarden/actions/restart"
 	"sockwarden/actions/shutdown"
 	"sockwarden/actions/signal"
+	"sockwarden/actions/webhook"
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
@@ -41,17 +42,39 @@ func builtinActions(logger *slog.Logger) (*actions.Registry, error) {
 	)
 }
 
+// builtinNotifiers is every way to send messages.
+func builtinNotifiers() []actions.NotifierPlugin {
+	return []actions.NotifierPlugin{webhook.Plugin()}
+}
+
+// notifierCatalog tells the rules what can be configured under actions.
+func notifierCatalog() rules.Catalog {
+	var c rules.Catalog
+	for _, p := range builtinNotifiers() {
+		c = append(c, rules.ActionSpec{Name: p.Name, Params: params(p.Params), Check: func(params map[string]any) error {
+			_, err := p.New(params)
+			return err
+		}})
+	}
+	return c
+}
+
+func params(in []actions.Param) []rules.Param {
+	var out []rules.Param
+	for _, q := range in {
+		out = append(out, rules.Param{Name: q.Name, Type: rules.ParamType(q.Type), Doc: q.Doc})
+	}
+	return out
+}
+
 // catalog tells the rules what actions there are.
 func catalog(registry *actions.Registry) rules.Catalog {
 	var c rules.Catalog
 	for _, p := range registry.All() {
-		spec := rules.ActionSpec{Name: p.Name, Main: p.Main, NeedsCooldown: p.NeedsCooldown, Check: func(params map[string]any) error {
+		spec := rules.ActionSpec{Params: params(p.Params), Name: p.Name, Main: p.Main, NeedsCooldown: p.NeedsCooldown, Check: func(params map[string]any) error {
 			_, err := p.New(params)
 			return err
 		}}
-		for _, q := range p.Params {
-			spec.Params = append(spec.Params, rules.Param{Name: q.Name, Type: rules.ParamType(q.Type), Doc: q.Doc})
-		}
 		c = append(c, spec)
 	}
 	return c

@@ -34,7 +34,7 @@ func (a *app) loaded() *rules.Program {
 	if a.setup() != nil {
 		return nil
 	}
-	p, _, err := rules.Load(rules.Options{Paths: a.flags.rules, Catalog: catalog(a.actions)})
+	p, _, err := rules.Load(rules.Options{Paths: a.flags.rules, Catalog: catalog(a.actions), Notifiers: notifierCatalog()})
 	if err != nil {
 		return nil
 	}

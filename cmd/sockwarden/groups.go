@@ -38,6 +38,9 @@ func (g *group) port() string  { return fmt.Sprint(servicePort(g.first().Candida
 func (g *group) where() string { return where(g.first().Candidate) }
 
 func stateText(c *engine.Candidate) string {
+	if c.NoSocket() {
+		return "(none)"
+	}
 	if c.Socket.Protocol == collectors.UDP {
 		return "udp " + c.Socket.State.String()
 	}
@@ -115,7 +118,10 @@ func processText(c *engine.Candidate) string {
 	case len(c.Facts.Owners) > 1:
 		return fmt.Sprintf("%s[%d] +%d", c.Facts.Owners[0].Name, c.Facts.Owners[0].PID, len(c.Facts.Owners)-1)
 	case len(c.Facts.Owners) == 1:
-		return fmt.Sprintf("%s[%d]", c.Facts.Owners[0].Name, c.Facts.Owners[0].PID)
+		o := &c.Facts.Owners[0]
+		return fmt.Sprintf("%s[%d]%s", o.Name, o.PID, proxied(o))
+	case c.NoSocket():
+		return "-"
 	case collectors.Unaccepted(&c.Socket) && c.Facts.ListenerOwner != nil:
 		return fmt.Sprintf("(unaccepted by %s[%d])", c.Facts.ListenerProcess, c.Facts.ListenerOwner.PID)
 	case collectors.Unaccepted(&c.Socket):
@@ -126,6 +132,27 @@ func processText(c *engine.Candidate) string {
 		return "-"
 	}
 	return "(not visible)"
+}
+
+// proxied names what stands behind a docker-proxy, by its arguments.
+func proxied(o *collectors.Owner) string {
+	if o.Name != "docker-proxy" {
+		return ""
+	}
+	args := strings.Fields(o.Cmdline)
+	ip, port := "", ""
+	for i := 0; i+1 < len(args); i++ {
+		switch args[i] {
+		case "-container-ip":
+			ip = args[i+1]
+		case "-container-port":
+			port = args[i+1]
+		}
+	}
+	if ip == "" {
+		return ""
+	}
+	return fmt.Sprintf(" for container %s:%s", ip, port)
 }
 
 // where shows the namespace, and the container by its short id.
@@ -140,7 +167,7 @@ func where(c *engine.Candidate) string {
 }
 
 func peer(c *engine.Candidate) string {
-	if c.Socket.RemotePort == 0 && c.Socket.Remote.IsZero() {
+	if c.NoSocket() || c.Socket.RemotePort == 0 && c.Socket.Remote.IsZero() {
 		return "-"
 	}
 	return netip.AddrPortFrom(c.Socket.Remote.Netip(), c.Socket.RemotePort).String()

@@ -122,7 +122,7 @@ func severity(f *engine.Finding) int {
 		return 3
 	case f.Decision == engine.DecideAct:
 		return 0
-	case f.Decision == engine.DecideObserve:
+	case f.Decision == engine.DecideObserve, f.Decision == engine.DecideSoak, f.Decision == engine.DecideCanary:
 		return 4
 	}
 	return 5
@@ -131,7 +131,7 @@ func severity(f *engine.Finding) int {
 // inTable reports whether a finding has a line; the others are counted.
 func inTable(f *engine.Finding) bool {
 	switch f.Decision { //nolint:exhaustive // the others do not
-	case engine.DecideAct, engine.DecideObserve, engine.DecideLimited, engine.DecideBreaker:
+	case engine.DecideAct, engine.DecideObserve, engine.DecideSoak, engine.DecideCanary, engine.DecideLimited, engine.DecideBreaker:
 		return true
 	}
 	return false
@@ -152,7 +152,7 @@ func actionText(f *engine.Finding) string {
 		}
 		parts = append(parts, text)
 	}
-	if len(parts) == 0 && (f.Decision == engine.DecideLimited || f.Decision == engine.DecideBreaker) {
+	if len(parts) == 0 && f.Decision != engine.DecideAct && f.Decision != engine.DecideObserve {
 		return f.Reason
 	}
 	if len(parts) == 0 {
@@ -208,6 +208,7 @@ func reportTable(w io.Writer, r *engine.Report, flags tableFlags) bool {
 // that could not be proven, what was not seen.
 func notes(w io.Writer, r *engine.Report) {
 	const nearlyFull = 0.8
+	leaks(w, r)
 	held := map[int]int{}
 	owners := map[int]*collectors.Owner{}
 	for _, f := range r.Findings {
@@ -257,6 +258,8 @@ func sparedReasons(r *engine.Report) string {
 			reason = "guarded (" + f.Reason + ")"
 		case engine.DecideShadowed:
 			reason = "shadowed (" + f.Reason + ")"
+		case engine.DecidePaused:
+			reason = f.Reason
 		case engine.DecideCooldown:
 			reason = fmt.Sprintf("cooldown (%s)", f.Rule.Name)
 		}
@@ -310,5 +313,23 @@ func totals(w io.Writer, r *engine.Report) {
 	fmt.Fprintf(w, "matched %d: would act %d, observed %d, protected %d, skipped %d. Nothing was done %s.\n", s.Matched, s.WouldAct, s.Observed, s.Protected, s.Skipped, took)
 	if s.WouldAct > 0 {
 		fmt.Fprintln(w, "next: --each shows every socket; run --live acts")
+	}
+}
+
+// leaks says of each process that a group rule is about when its descriptors
+// will be used up.
+func leaks(w io.Writer, r *engine.Report) {
+	seen := map[*engine.Group]bool{}
+	for _, f := range r.Findings {
+		g := f.Group
+		if g == nil || seen[g] || g.Leak == nil || len(f.Facts.Owners) == 0 {
+			continue
+		}
+		seen[g] = true
+		text := fmt.Sprintf("%s has %.0f of %.0f file descriptors open, %+.0f an hour", processText(f.Candidate), g.Facts.FDs, g.Facts.FDLimit, g.Leak.PerHour)
+		if g.Leak.FullIn > 0 {
+			text += ": full in " + span(g.Leak.FullIn)
+		}
+		fmt.Fprintln(w, "note: "+printable(text))
 	}
 }

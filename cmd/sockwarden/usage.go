@@ -31,7 +31,7 @@ var oldFlags = map[string]string{
 }
 
 // later are commands of the design that this version does not have.
-var later = []string{"record", "notify", "test", "explain", "diff"}
+var later = []string{"record", "test", "explain", "diff"}
 
 // flagError says what is wrong with a flag, and what to write instead.
 func flagError(cmd *cobra.Command, err error) error {

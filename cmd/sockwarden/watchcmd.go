@@ -50,7 +50,7 @@ Findings are logged when they appear and when their decision changes; with
 					return err
 				}
 			}
-			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFile: engine.PauseFile()})
+			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFile: engine.PauseFile(), Notify: true})
 			if err != nil {
 				return err
 			}

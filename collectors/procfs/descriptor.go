@@ -28,3 +28,29 @@ func (f *FS) Descriptor(pid int, startTime uint64, inode uint32) (int, error) {
 	}
 	return held[0].fd, nil
 }
+
+// SocketInodes returns the sockets that the process pid that started at
+// startTime holds. It is ErrGone if that process is no more.
+func (f *FS) SocketInodes(pid int, startTime uint64) ([]uint32, error) {
+	p, err := f.open(pid)
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer p.close()
+	st, err := p.stat()
+	if err != nil {
+		return nil, classify(err)
+	}
+	if st.startTime != startTime {
+		return nil, fmt.Errorf("process %d of start time %d: %w", pid, startTime, collectors.ErrGone)
+	}
+	held, _, err := p.sockets("fd", nil)
+	if err != nil {
+		return nil, classify(err)
+	}
+	inodes := make([]uint32, len(held))
+	for i, d := range held {
+		inodes[i] = d.inode
+	}
+	return inodes, nil
+}

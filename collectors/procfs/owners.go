@@ -197,8 +197,8 @@ type descriptor struct {
 	inode uint32
 }
 
-// sockets returns which of the wanted sockets a descriptor table holds, and how
-// many descriptors it has in all.
+// sockets returns which of the wanted sockets (nil: all) a descriptor table
+// holds, and how many descriptors it has in all.
 func (p process) sockets(table string, inodes map[uint32]bool) (held []descriptor, total int, err error) {
 	fd, err := unix.Openat(int(p.dir.Fd()), table, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -219,7 +219,7 @@ func (p process) sockets(table string, inodes map[uint32]bool) (held []descripto
 				continue // closed meanwhile
 			}
 			inode, ok := socketInode(link[:n])
-			if !ok || !inodes[inode] {
+			if !ok || inodes != nil && !inodes[inode] {
 				continue
 			}
 			num, err := strconv.Atoi(name)

@@ -1,0 +1,72 @@
+package webhook
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"sockwarden/actions"
+)
+
+const (
+	// maxText is how long a message for people may be, in bytes: Discord takes 2000
+	// characters.
+	maxText = 1900
+	// maxName is how long a name in the first line may be, in bytes.
+	maxName = 200
+)
+
+func (w *webhook) body(m actions.Message) ([]byte, error) {
+	if m.Labels == nil {
+		m.Labels = map[string]string{}
+	}
+	if m.Counts == nil {
+		m.Counts = []actions.Count{}
+	}
+	if m.Lines == nil {
+		m.Lines = []string{}
+	}
+	var v any = m
+	switch w.format {
+	case "slack":
+		v = map[string]any{"text": text(m, slack)}
+	case "discord":
+		// Names come from programs: they must not call anybody.
+		v = map[string]any{"content": text(m, plain), "allowed_mentions": map[string]any{"parse": []string{}}}
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("message: %w", err)
+	}
+	return b, nil
+}
+
+// text is the message for people. What programs and rules have named stands in
+// code blocks: there chat programs interpret nothing but the end of the block.
+func text(m actions.Message, escape *strings.Replacer) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "sockwarden on `%s` (%s): rule `%s` found %d", harmless(m.Host, maxName, escape), m.Mode, harmless(m.Rule, maxName, escape), m.Total)
+	for _, c := range m.Counts {
+		fmt.Fprintf(&b, ", %d %s", c.Count, c.What)
+	}
+	if len(m.Lines) == 0 {
+		return b.String()
+	}
+	b.WriteString("\n```\n")
+	const end = "and 1234567890 more\n```"
+	shown := 0
+	for _, line := range m.Lines {
+		line = harmless(line, maxText-b.Len()-len(end), escape)
+		if room := maxText - b.Len() - len(end); len(line) >= room {
+			break
+		}
+		b.WriteString(line + "\n")
+		shown++
+	}
+	if more := max(m.Total, len(m.Lines)) - shown; more > 0 {
+		fmt.Fprintf(&b, "and %d more\n", more)
+	}
+	return b.String() + "```"
+}

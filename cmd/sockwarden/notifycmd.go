@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sockwarden/actions"
+	"sockwarden/engine"
+	"sockwarden/rules"
+)
+
+func (a *app) notifyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "notify test NAME",
+		Short: "Send a test message through an entry of actions in the rules",
+		Example: `  sockwarden notify test ops
+  sockwarden notify test ops --rules rules.yaml`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	test := &cobra.Command{
+		Use:   "test NAME [flags]",
+		Short: "Send a test message",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("notify test takes the name of one entry of actions")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := a.load(true)
+			if err != nil {
+				return err
+			}
+			config, ok := p.Notifiers[args[0]]
+			if !ok {
+				return usagef("no entry %q under actions of the rules%s; there are %s", args[0], rules.Suggest(args[0], sorted(p.Notifiers)), strings.Join(sorted(p.Notifiers), ", "))
+			}
+			host, err := os.Hostname()
+			if err != nil {
+				return fmt.Errorf("name of this machine: %w", err)
+			}
+			m := actions.Message{Time: time.Now(), Host: host, Mode: "test", Rule: "test", Generation: p.Generation, Lines: []string{}, Counts: []actions.Count{}}
+			if err := engine.Notify(cmd.Context(), builtinNotifiers(), config, m); err != nil {
+				return &exitError{code: exitFailed, err: fmt.Errorf("%s: %w", args[0], err)}
+			}
+			_, err = fmt.Fprintf(a.stdout, "%s has taken the message\n", args[0])
+			return quietPipe(err)
+		},
+	}
+	test.DisableFlagsInUseLine = true
+	a.rulesFlags(test)
+	cmd.AddCommand(test)
+	return cmd
+}

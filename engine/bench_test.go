@@ -1,0 +1,68 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"sockwarden/collectors/socklab"
+)
+
+// benchSockets makes ESTABLISHED connections in processes that hold 8,000 each:
+// as many as the usual limits of descriptors and local ports allow.
+func benchSockets(b *testing.B, n int) {
+	b.Helper()
+	const each = 8000
+	for left := n; left > 0; left -= each {
+		holder(b, socklab.Many(b, socklab.Established, socklab.IPv4, min(left, each))...)
+	}
+}
+
+// BenchmarkCycle measures a dry cycle by the number of sockets: with rules for a
+// state that none is in, which the kernel filters; with rules that read each
+// record and take none; with rules whose ages are remembered; and with rules
+// that take all.
+func BenchmarkCycle(b *testing.B) {
+	var p = map[string]string{
+		"filtered":   ruleFile(`state == "CLOSE_WAIT" && age > 60`, "destroy"),
+		"unfiltered": ruleFile(`recv_queue > 1000000 || send_queue > 1000000`, "destroy"),
+		"ages":       ruleFile(`state == "ESTABLISHED" && age > 86400`, "destroy"),
+		"all":        ruleFile(`state == "ESTABLISHED"`, "destroy"),
+	}
+	for _, n := range []int{100, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			if n > 10_000 && testing.Short() {
+				b.Skip("short")
+			}
+			benchSockets(b, n)
+			for _, name := range []string{"filtered", "unfiltered", "ages", "all"} {
+				b.Run(name, func(b *testing.B) {
+					l := newLab(b, Options{NoBreaker: true})
+					program := l.rules(b, p[name])
+					b.ReportAllocs()
+					for b.Loop() {
+						r := l.cycle(b, program)
+						if len(r.Errors) > 0 {
+							b.Fatal(r.Errors)
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// BenchmarkStateFile measures how long keeping and reading what is remembered
+// about 10,000 sockets takes.
+func BenchmarkStateFile(b *testing.B) {
+	m := newMemory()
+	for i := range 10_000 {
+		m.cooldowns["socket "+strings.Repeat("f", 12)+fmt.Sprint(i)] = 1
+	}
+	s := &stateFile{path: b.TempDir() + "/state.json", bootID: bootID(b)}
+	b.ReportAllocs()
+	for b.Loop() {
+		must(b, "write", s.write(m))
+		must(b, "read", s.read(newMemory()))
+	}
+}

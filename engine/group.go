@@ -1,0 +1,202 @@
+package engine
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// Group is sockets that a rule decided on together.
+type Group struct {
+	Key   map[string]any // what they have in common
+	Facts collectors.Group
+	// Leak is evidence that a process runs out of descriptors, for groups of one.
+	Leak *Leak
+
+	id      string
+	members []*Candidate
+	since   float64 // when having began to hold without a break
+}
+
+// Leak is how the descriptors of a process grow.
+type Leak struct {
+	PerHour float64 // descriptors an hour
+	FullIn  float64 // seconds until the limit is reached at this rate, 0 if it never is
+}
+
+// groups returns the groups of a rule whose having holds, by their members.
+// Sockets of which a key is not known form no group. An incomplete picture
+// decides nothing.
+func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
+	rule := c.program.Rules[index]
+	if !rule.Grouped() || c.incomplete {
+		return nil
+	}
+	byID := map[string]*Group{}
+	var order []*Group
+	if slices.Equal(rule.Group, []rules.GroupKey{rules.ByHost}) {
+		// The host always is there: it can be missed that nothing matches.
+		g := &Group{Key: map[string]any{"host": e.host}}
+		byID[""] = g
+		order = append(order, g)
+	}
+	for _, cand := range c.candidates {
+		if !slices.Contains(cand.hits, index) || cand.eval(rule.When) != rules.True {
+			continue
+		}
+		if rule.Unless != nil {
+			if spared, _ := cand.spares(rule.Unless); spared {
+				continue
+			}
+		}
+		id, key, ok := groupOf(rule, cand)
+		if !ok {
+			continue
+		}
+		g := byID[id]
+		if g == nil {
+			g = &Group{id: id, Key: key}
+			byID[id] = g
+			order = append(order, g)
+		}
+		g.members = append(g.members, cand)
+	}
+	out := map[*Candidate]*Group{}
+	for _, g := range order {
+		g.sum(rule)
+		e.growth(g, c.now)
+		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: e.host}) != rules.True {
+			continue
+		}
+		g.since = e.memory.hold(holdKey{rule.Name, rule.Fingerprint, g.socketKey()}, c.now)
+		for _, m := range g.members {
+			out[m] = g
+		}
+		if len(g.members) == 0 {
+			out[c.nobody()] = g
+		}
+	}
+	return out
+}
+
+// nobody stands for the socket of a group that has none.
+func (c *cycle) nobody() *Candidate {
+	if c.none == nil {
+		c.none = &Candidate{ns: c.namespaces[0], Facts: collectors.Facts{Age: collectors.NoAge(), Complete: true}}
+	}
+	return c.none
+}
+
+// NoSocket reports whether the candidate stands for no socket: the group of a
+// whole host can be empty.
+func (c *Candidate) NoSocket() bool { return c.Socket.Protocol == 0 }
+
+// groupOf returns what identifies the group of a socket.
+func groupOf(rule *rules.Rule, cand *Candidate) (id string, key map[string]any, ok bool) {
+	r := cand.Record()
+	key = map[string]any{}
+	var parts []string
+	perNS := false
+	for _, k := range rule.Group {
+		v, known := rules.GroupValue(k, &r)
+		if !known || v == "" && k != rules.ByHost {
+			return "", nil, false
+		}
+		if k == rules.ByHost {
+			v = cand.host
+		} else {
+			parts = append(parts, fmt.Sprint(v))
+		}
+		if n, isNum := v.(float64); isNum {
+			v = int64(n)
+		}
+		key[string(k)] = v
+		perNS = perNS || k == rules.ByPort || k == rules.ByRemotePort || k == rules.ByRemoteAddr || k == rules.ByProcess
+	}
+	if perNS {
+		parts = append(parts, fmt.Sprint("netns ", cand.Socket.NetNS))
+	}
+	return strings.Join(parts, "\x00"), key, true
+}
+
+// socketKey is the group's place among the timers of sockets.
+func (g *Group) socketKey() collectors.Key {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(g.id))
+	return collectors.Key{Cookie: h.Sum64(), LocalPort: 0, Protocol: 0}
+}
+
+// sum adds the members up.
+func (g *Group) sum(rule *rules.Rule) {
+	f := &g.Facts
+	*f = collectors.Group{Count: len(g.members), Age: collectors.NoAge(), FDs: -1, FDLimit: -1}
+	for i, m := range g.members {
+		f.RecvQueue += float64(m.Socket.RecvQueue)
+		f.SendQueue += float64(m.Socket.SendQueue)
+		a := m.Facts.Age
+		if a.Min > f.Age.Min {
+			f.Age.Min, f.Age.Source = a.Min, a.Source
+		}
+		f.Age.Max = max(f.Age.Max, a.Max)
+		f.Age.Bounded = a.Bounded && (i == 0 || f.Age.Bounded)
+	}
+	if !slices.Contains(rule.Group, rules.ByPID) || len(g.members) == 0 || len(g.members[0].Facts.Owners) == 0 {
+		return
+	}
+	o := &g.members[0].Facts.Owners[0]
+	if o.Known.Has(collectors.FieldFDs) {
+		f.FDs = float64(o.FDs)
+	}
+	if o.Known.Has(collectors.FieldFDLimit) {
+		f.FDLimit = float64(o.FDLimit)
+	}
+}
+
+// growth notes how many descriptors a process has, and how that has changed
+// since it was first noted or last fell.
+func (e *Engine) growth(g *Group, now float64) {
+	if g.Facts.FDs < 0 {
+		return
+	}
+	key := processKey(&g.members[0].Facts.Owners[0])
+	was, ok := e.memory.descriptors[key]
+	if !ok || g.Facts.FDs < was.Count {
+		e.memory.descriptors[key] = descriptorCount{At: now, Last: now, Count: g.Facts.FDs}
+		return
+	}
+	was.Last = now
+	e.memory.descriptors[key] = was
+	elapsed := now - was.At
+	if elapsed <= 0 {
+		return
+	}
+	g.Leak = &Leak{PerHour: (g.Facts.FDs - was.Count) / elapsed * 3600}
+	if g.Leak.PerHour > 0 && g.Facts.FDLimit > 0 {
+		g.Leak.FullIn = max(0, (g.Facts.FDLimit-g.Facts.FDs)/g.Leak.PerHour*3600)
+	}
+}
+
+// describe is the group as JSON shows it.
+func (g *Group) describe() map[string]any {
+	m := map[string]any{"key": g.Key, "count": g.Facts.Count, "sum_recv_queue": g.Facts.RecvQueue, "sum_send_queue": g.Facts.SendQueue}
+	if g.Facts.Age.Min > 0 {
+		m["max_age"] = g.Facts.Age.Min
+	}
+	if g.Facts.FDs >= 0 {
+		m["fds"] = g.Facts.FDs
+	}
+	if g.Facts.FDLimit >= 0 {
+		m["fd_limit"] = g.Facts.FDLimit
+	}
+	if g.Leak != nil {
+		m["fds_per_hour"] = g.Leak.PerHour
+		if g.Leak.FullIn > 0 {
+			m["full_in_seconds"] = g.Leak.FullIn
+		}
+	}
+	return m
+}

@@ -1,0 +1,200 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+const (
+	// maxQueued is how many messages wait for one receiver; more are dropped.
+	maxQueued = 64
+	// between is the least time between two messages to one receiver.
+	between = time.Second
+	// maxLinesOfMessage is how many findings a message describes.
+	maxLinesOfMessage = 5
+	// farewell is how long messages are still delivered at the end of a run.
+	farewell = 15 * time.Second
+)
+
+// outbox delivers messages beside the cycles: a receiver that is slow or dead
+// never delays one.
+type outbox struct {
+	log     *slog.Logger
+	plugins map[string]actions.NotifierPlugin
+	stop    context.CancelFunc
+	ctx     context.Context //nolint:containedctx // of the goroutines that it owns
+	running sync.WaitGroup
+
+	receivers map[string]*receiver
+	told      map[findingKey]Decision
+}
+
+type receiver struct {
+	config  rules.Notifier
+	queue   chan actions.Message
+	dropped atomic.Int64
+}
+
+func newOutbox(plugins []actions.NotifierPlugin, log *slog.Logger) *outbox {
+	o := &outbox{log: log, plugins: map[string]actions.NotifierPlugin{}, receivers: map[string]*receiver{}, told: map[findingKey]Decision{}}
+	for _, p := range plugins {
+		o.plugins[p.Name] = p
+	}
+	o.ctx, o.stop = context.WithCancel(context.Background())
+	return o
+}
+
+// tell sends a message for each rule that wants it and has findings that are new
+// or whose decision changed.
+func (o *outbox) tell(e *Engine, p *rules.Program, r *Report) {
+	news := map[*rules.Rule][]*Finding{}
+	now := make(map[findingKey]Decision, len(r.Findings))
+	for _, f := range r.Findings {
+		if len(f.Rule.Notify) == 0 {
+			continue
+		}
+		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
+		now[key] = f.Decision
+		if o.told[key] != f.Decision {
+			news[f.Rule] = append(news[f.Rule], f)
+		}
+	}
+	o.told = now
+	for _, rule := range p.Rules {
+		if len(news[rule]) == 0 {
+			continue
+		}
+		m := message(e.host, r, rule, news[rule])
+		for _, name := range rule.Notify {
+			o.enqueue(name, p.Notifiers[name], m)
+		}
+	}
+}
+
+// message describes the findings of one rule.
+func message(host string, r *Report, rule *rules.Rule, findings []*Finding) actions.Message {
+	m := actions.Message{
+		Time: time.Now(), Host: host, Mode: r.Mode, Rule: rule.Name, Labels: rule.Labels, Generation: r.Generation, Total: len(findings),
+	}
+	counts := map[string]int{}
+	var order []string
+	for _, f := range findings {
+		what := string(f.Decision)
+		if last := f.Last().Result; f.Decision == DecideAct && last != "" {
+			what = string(last)
+		}
+		if counts[what]++; counts[what] == 1 {
+			order = append(order, what)
+		}
+		if len(m.Lines) < maxLinesOfMessage {
+			m.Lines = append(m.Lines, f.line(what))
+		}
+	}
+	for _, what := range order {
+		m.Counts = append(m.Counts, actions.Count{What: what, Count: counts[what]})
+	}
+	return m
+}
+
+func (f *Finding) line(what string) string {
+	if f.NoSocket() {
+		return what + ": no socket matches"
+	}
+	s := &f.Socket
+	text := fmt.Sprintf("%s: %s port %d peer %s", what, s.State, s.LocalPort, netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort))
+	if len(f.Facts.Owners) > 0 {
+		text += fmt.Sprintf(" %s[%d]", f.Facts.Owners[0].Name, f.Facts.Owners[0].PID)
+	}
+	if f.Facts.Age.Min > 0 {
+		text += fmt.Sprintf(" age %.0fs", f.Facts.Age.Min)
+	}
+	return text
+}
+
+// enqueue hands a message to the goroutine of its receiver, which is started at
+// the first message and again when its configuration has changed.
+func (o *outbox) enqueue(name string, config rules.Notifier, m actions.Message) {
+	r := o.receivers[name]
+	if r == nil || !r.config.Equal(config) {
+		if r != nil {
+			close(r.queue)
+		}
+		plugin := o.plugins[config.Plugin]
+		if plugin.New == nil {
+			o.log.Error("no such notifier", "name", name, "plugin", config.Plugin)
+			return
+		}
+		n, err := plugin.New(config.Params)
+		if err != nil {
+			o.log.Error("notifier", "name", name, "error", err)
+			return
+		}
+		r = &receiver{config: config, queue: make(chan actions.Message, maxQueued)}
+		o.receivers[name] = r
+		o.running.Add(1)
+		go o.deliver(name, n, r)
+	}
+	select {
+	case r.queue <- m:
+	default:
+		if r.dropped.Add(1) == 1 {
+			o.log.Warn("notifier is too slow, messages are dropped", "name", name)
+		}
+	}
+}
+
+func (o *outbox) deliver(name string, n actions.Notifier, r *receiver) {
+	defer o.running.Done()
+	for m := range r.queue {
+		if err := n.Send(o.ctx, m); err != nil {
+			o.log.Warn("message not delivered", "name", name, "rule", m.Rule, "error", err)
+		}
+		if lost := r.dropped.Swap(0); lost > 0 {
+			o.log.Warn("messages were dropped", "name", name, "count", lost)
+		}
+		select {
+		case <-time.After(between):
+		case <-o.ctx.Done():
+		}
+	}
+}
+
+// close delivers what still waits, for a short time.
+func (o *outbox) close() {
+	for _, r := range o.receivers {
+		close(r.queue)
+	}
+	o.receivers = map[string]*receiver{}
+	done := make(chan struct{})
+	go func() { o.running.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(farewell):
+		o.log.Warn("messages given up at the end")
+	}
+	o.stop()
+	<-done
+}
+
+// Notify sends one message through a configured notifier, and waits.
+func Notify(ctx context.Context, plugins []actions.NotifierPlugin, config rules.Notifier, m actions.Message) error {
+	i := slices.IndexFunc(plugins, func(p actions.NotifierPlugin) bool { return p.Name == config.Plugin })
+	if i < 0 {
+		return fmt.Errorf("no notifier plugin %q", config.Plugin) //nolint:err113 // for people
+	}
+	n, err := plugins[i].New(config.Params)
+	if err != nil {
+		return fmt.Errorf("%s: %w", config.Plugin, err)
+	}
+	return n.Send(ctx, m)
+}

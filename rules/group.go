@@ -1,0 +1,87 @@
+package rules
+
+import (
+	"slices"
+
+	"go.yaml.in/yaml/v4"
+
+	"sockwarden/collectors"
+)
+
+// GroupKey names what the sockets of a group have in common.
+type GroupKey string
+
+// The keys of groups. Those of ports, addresses and processes are within one
+// namespace.
+const (
+	ByHost       GroupKey = "host"
+	ByPID        GroupKey = "pid"
+	ByProcess    GroupKey = "process"
+	ByUnit       GroupKey = "unit"
+	ByContainer  GroupKey = "container"
+	ByNetNS      GroupKey = "netns"
+	ByPort       GroupKey = "port"
+	ByRemoteAddr GroupKey = "remote_addr"
+	ByRemotePort GroupKey = "remote_port"
+)
+
+var groupKeys = []string{
+	string(ByHost), string(ByPID), string(ByProcess), string(ByUnit), string(ByContainer), string(ByNetNS),
+	string(ByPort), string(ByRemoteAddr), string(ByRemotePort),
+}
+
+// field is what must be known of a socket for it to belong to a group by k.
+func (k GroupKey) field() (collectors.Field, bool) {
+	switch k {
+	case ByHost:
+		return 0, false
+	case ByContainer:
+		return collectors.FieldContainerID, true
+	case ByPID, ByProcess, ByUnit, ByNetNS, ByPort, ByRemoteAddr, ByRemotePort:
+	}
+	return collectors.FieldByName(string(k))
+}
+
+// Fields returns the fields whose values make up the key of a group.
+func (r *Rule) groupFields() collectors.FieldSet {
+	var set collectors.FieldSet
+	for _, k := range r.Group {
+		if f, ok := k.field(); ok {
+			set |= collectors.Fields(f)
+		}
+	}
+	return set
+}
+
+// GroupValue returns the value of a key for a socket; false if it is not known,
+// and the socket then belongs to no group.
+func GroupValue(k GroupKey, r *collectors.Record) (any, bool) {
+	f, ok := k.field()
+	if !ok {
+		return "", true
+	}
+	return collectors.Value(f, r)
+}
+
+func (f *rulesFile) parseGroup(n *yaml.Node) []GroupKey {
+	var keys []GroupKey
+	add := func(k *yaml.Node) {
+		key := GroupKey(f.oneOf(k, "group", groupKeys...))
+		if slices.Contains(keys, key) {
+			f.errorf(k, "group has %s twice", key)
+			return
+		}
+		keys = append(keys, key)
+	}
+	if n.Kind == yaml.SequenceNode {
+		for _, k := range n.Content {
+			add(k)
+		}
+		if len(n.Content) == 0 {
+			f.errorf(n, "group needs a key: %s", choices(groupKeys))
+		}
+		return keys
+	}
+	add(n)
+	return keys
+}

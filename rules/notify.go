@@ -1,0 +1,68 @@
+package rules
+
+import (
+	"maps"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Notifier is a configured way to send messages, under actions in a rules file.
+type Notifier struct {
+	Plugin string
+	Params map[string]any
+}
+
+// Equal reports whether two are configured the same.
+func (n Notifier) Equal(o Notifier) bool {
+	return n.Plugin == o.Plugin && maps.Equal(n.Params, o.Params)
+}
+
+// parseNotifiers reads actions: {ops: {plugin: webhook, format: slack, ...}}.
+func (f *rulesFile) parseNotifiers(n *yaml.Node, catalog Catalog) {
+	entries, _ := f.entries(n, "actions")
+	for _, e := range entries {
+		if !validRuleName(e.key.Value) || e.key.Value == "" {
+			f.errorf(e.key, "a name under actions is made of letters, digits, -, _ and ., not %q", e.key.Value)
+			continue
+		}
+		f.parseNotifier(e, catalog)
+	}
+}
+
+func (f *rulesFile) parseNotifier(at entry, catalog Catalog) {
+	entries, ok := f.entries(at.value, "an entry of actions")
+	if !ok {
+		return
+	}
+	var spec *ActionSpec
+	for _, e := range entries {
+		if e.key.Value != "plugin" {
+			continue
+		}
+		found, ok := catalog.find(e.value.Value)
+		if !ok {
+			f.errorf(e.value, "%s", catalog.unknown(e.value.Value))
+			return
+		}
+		spec = &found
+	}
+	if spec == nil {
+		f.errorf(at.value, "%s needs its plugin: plugin: webhook", at.key.Value)
+		return
+	}
+	before := len(*f.problems)
+	rung := rawRung{at: at.value, params: map[string]any{}}
+	for _, e := range entries {
+		if e.key.Value != "plugin" {
+			f.param(e, spec, &rung)
+		}
+	}
+	if len(*f.problems) > before {
+		return
+	}
+	if err := spec.Check(rung.params); err != nil {
+		f.errorf(at.value, "%s: %v", at.key.Value, err)
+		return
+	}
+	f.notifiers[at.key.Value] = Notifier{spec.Name, rung.params}
+}
