@@ -284,8 +284,11 @@ func TestScopeOfFiles(t *testing.T) {
 	if a.Limits.PerCycle != 3 || b.Limits != defaultLimits {
 		t.Errorf("limits %v, %v", a.Limits, b.Limits)
 	}
-	if p.Breaker != (Breaker{Count: 10, Share: 0.10, ShareMin: 50}) {
-		t.Errorf("breaker %+v is not the strictest", p.Breaker)
+	for _, order := range [][]string{{"a.yaml", "b.yaml"}, {"b.yaml", "a.yaml"}} {
+		p, err := load(dir, order...)
+		if err != nil || p.Breaker.Count != 10 || p.Breaker.Share != 0.10 || p.Breaker.ShareMin != 50 {
+			t.Errorf("%v: breaker %+v is not the strictest, %v", order, p.Breaker, err)
+		}
 	}
 	if fmt.Sprint(p.NetNS) != "[blue red host]" || !a.InNetNS("blue") || a.InNetNS("host") || !b.InNetNS("host") || !b.InNetNS("red") {
 		t.Errorf("netns %v", p.NetNS)
