@@ -132,6 +132,7 @@ func TestEvidence(t *testing.T) {
 		}
 	}
 	all = append(all, disturbed(t)...)
+	all = append(all, late(t)...)
 	begin := time.Now()
 	socklab.WaitFor(t, "the sockets to be old", func() bool {
 		look(t, all)
@@ -152,6 +153,41 @@ func TestEvidence(t *testing.T) {
 			t.Errorf("%s: %+v is not tight", s.name, got)
 		}
 	}
+}
+
+// late are connections that were idle for a while before they entered their
+// state: the time without data is not the age.
+func late(t *testing.T) []*subject {
+	t.Helper()
+	begin := map[socklab.Kind]func(c *socklab.Conn) error{
+		socklab.CloseWait: func(c *socklab.Conn) error { return unix.Shutdown(c.Peer, unix.SHUT_WR) },
+		socklab.FinWait2:  func(c *socklab.Conn) error { return unix.Shutdown(c.FD, unix.SHUT_WR) },
+		socklab.FinWait1:  func(c *socklab.Conn) error { dropAll(t, c.Peer); return unix.Shutdown(c.FD, unix.SHUT_WR) },
+		socklab.LastAck: func(c *socklab.Conn) error {
+			must(t, "shutdown", unix.Shutdown(c.Peer, unix.SHUT_WR))
+			socklab.WaitFor(t, "CLOSE_WAIT", func() bool { s, _ := c.Now(); return s == collectors.CloseWait })
+			socklab.WaitFor(t, "the ACK", func() bool { return tcpInfo(t, c.Peer).State == uint8(collectors.FinWait2) })
+			dropAll(t, c.Peer)
+			c.StartedBefore = time.Now()
+			return unix.Shutdown(c.FD, unix.SHUT_WR)
+		},
+	}
+	var all []*subject
+	for _, f := range socklab.Families() {
+		for k := range begin {
+			s := &subject{Conn: socklab.Make(t, socklab.Established, f), name: fmt.Sprintf("late %s %s", k, f), bounded: true}
+			s.Kind = k
+			all = append(all, s)
+		}
+	}
+	socklab.WaitFor(t, "idle connections", func() bool { return time.Since(all[len(all)-1].SeenAfter) > 400*time.Millisecond })
+	for _, s := range all {
+		s.StartedBefore = time.Now()
+		must(t, s.name, begin[s.Kind](s.Conn))
+		socklab.WaitFor(t, s.name, func() bool { now, _ := s.Now(); return now == s.Kind.State() })
+		s.SeenAfter = time.Now()
+	}
+	return all
 }
 
 // disturbed are sockets on which something happens all the time.

@@ -318,7 +318,8 @@ func TestHoldsAreBounded(t *testing.T) {
 	}
 }
 
-// In an incomplete cycle the matches of what was not seen do not last.
+// In an incomplete cycle the matches of what was not seen do not last, but what
+// is known of it does.
 func TestForAndIncompleteCycles(t *testing.T) {
 	n := socklab.NewNamespace(t, "flaky")
 	source := &flaky{}
@@ -337,11 +338,18 @@ func TestForAndIncompleteCycles(t *testing.T) {
 	must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	must(t, "listen", unix.Listen(fd, 1))
 	here := socklab.Make(t, socklab.Listen, socklab.IPv4)
-	p := l.rules(t, "netns: [host, flaky]\n"+ruleFile(`state == "LISTEN"`, "{destroy: {listen: true}}", "for: 1h"))
-	if r := l.cycle(t, p); len(r.Findings) != 2 || len(l.memory.holds) != 2 {
-		t.Fatalf("%d holds\n%s", len(l.memory.holds), describe(r))
+	p := l.rules(t, "netns: [host, flaky]\n"+ruleFile(`state == "LISTEN"`, "{destroy: {listen: true}}", "for: 1h")+
+		"  - {name: old, when: state == 'LISTEN' && age > 3600, mode: observe}\n")
+	if r := l.cycle(t, p); len(r.Findings) != 2 || len(l.memory.holds) != 2 || len(l.memory.seen) != 2 {
+		t.Fatalf("%d holds, %d remembered\n%s", len(l.memory.holds), len(l.memory.seen), describe(r))
 	}
 	source.fails = true
+	for range 3 {
+		l.cycle(t, p)
+	}
+	if len(l.memory.seen) != 2 {
+		t.Errorf("%d are remembered: an incomplete look made it forget", len(l.memory.seen))
+	}
 	r := l.cycle(t, p)
 	if len(r.Errors) != 1 || !errors.Is(r.Errors[0], errFlaky) || len(l.memory.holds) != 1 {
 		t.Errorf("errors %v, %d holds", r.Errors, len(l.memory.holds))

@@ -230,6 +230,11 @@ func TestDirection(t *testing.T) {
 	gone := socklab.NewListener(t, socklab.IPv4, 21118)
 	tests["neither"] = test{gone.Make(t, socklab.Established), "", ""}
 	must(t, "close", unix.Close(gone.FD))
+	// Somebody listens on the port, but not in this family.
+	gone6 := socklab.NewListener(t, socklab.IPv6, 21119)
+	tests["other family"] = test{gone6.Make(t, socklab.Established), "", ""}
+	must(t, "close", unix.Close(gone6.FD))
+	listener(t, unix.AF_INET, &unix.SockaddrInet4{Port: 21119})
 	tests["listener"] = test{socklab.Make(t, socklab.Listen, socklab.IPv4), "", "engine.test"} // it is its own
 	tests["udp"] = test{socklab.Make(t, socklab.UDPConnected, socklab.IPv4), "", ""}
 

@@ -303,6 +303,16 @@ func TestLiveBesideDry(t *testing.T) {
 	}
 }
 
+// What only reads leaves nothing behind.
+func TestReadOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "state.json")
+	l := newLab(t, Options{StateFile: path, ReadOnly: true})
+	l.cycle(t, l.rules(t, ruleFile("age > 3600", "log")))
+	if _, err := os.Stat(filepath.Dir(path)); err == nil {
+		t.Error("it made the directory")
+	}
+}
+
 // A dry run that may not write where the state is does without.
 func TestDryCannotWrite(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")

@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sockwarden/collectors"
@@ -30,6 +31,23 @@ type Limits struct {
 	MaxCollateral int
 }
 
+// String writes the limits as a rules file does, without those that do not bind.
+func (l Limits) String() string {
+	var parts []string
+	add := func(name string, set bool, value any) {
+		if set {
+			parts = append(parts, fmt.Sprintf("%s %v", name, value))
+		}
+	}
+	add("per_cycle", l.PerCycle > 0, l.PerCycle)
+	add("per_minute", l.PerMinute > 0, l.PerMinute)
+	add("share", l.Share > 0, fmt.Sprintf("%.3g%%", l.Share*100))
+	add("cooldown", l.Cooldown > 0, l.Cooldown)
+	add("cooldown of a peer", l.Peer > 0, l.Peer)
+	add("max_collateral", l.MaxCollateral >= 0, l.MaxCollateral)
+	return strings.Join(parts, ", ")
+}
+
 // Breaker bounds what all rules together do in one cycle: more than Count
 // sockets, or more than Share of all where that is more than ShareMin, and
 // nothing is done.
@@ -53,7 +71,11 @@ type Rung struct {
 func (r *Rung) String() string {
 	text := r.Action
 	for _, k := range sortedKeys(r.Params) {
-		if r.Params[k] != false {
+		switch {
+		case r.Params[k] == false:
+		case k == r.Action:
+			text += fmt.Sprintf(" %v", r.Params[k])
+		default:
 			text += fmt.Sprintf(" %s=%v", k, r.Params[k])
 		}
 	}

@@ -16,6 +16,8 @@ const (
 	maxText = 1900
 	// maxName is how long a name in the first line may be, in bytes.
 	maxName = 200
+	// maxLine is how long the description of one finding may be, in bytes.
+	maxLine = 400
 )
 
 func (w *webhook) body(m actions.Message) ([]byte, error) {
@@ -31,10 +33,10 @@ func (w *webhook) body(m actions.Message) ([]byte, error) {
 	var v any = m
 	switch w.format {
 	case "slack":
-		v = map[string]any{"text": text(m, slack)}
+		v = map[string]any{"text": text(m, forSlack())}
 	case "discord":
 		// Names come from programs: they must not call anybody.
-		v = map[string]any{"content": text(m, plain), "allowed_mentions": map[string]any{"parse": []string{}}}
+		v = map[string]any{"content": text(m, forDiscord()), "allowed_mentions": map[string]any{"parse": []string{}}}
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -55,11 +57,10 @@ func text(m actions.Message, escape *strings.Replacer) string {
 		return b.String()
 	}
 	b.WriteString("\n```\n")
-	const end = "and 1234567890 more\n```"
 	shown := 0
 	for _, line := range m.Lines {
-		line = harmless(line, maxText-b.Len()-len(end), escape)
-		if room := maxText - b.Len() - len(end); len(line) >= room {
+		line = harmless(line, maxLine, escape)
+		if b.Len()+len(line) > maxText-len("\nand 1234567890 more\n```") {
 			break
 		}
 		b.WriteString(line + "\n")
@@ -69,4 +70,34 @@ func text(m actions.Message, escape *strings.Replacer) string {
 		fmt.Fprintf(&b, "and %d more\n", more)
 	}
 	return b.String() + "```"
+}
+
+// forDiscord ends no code block and calls nobody.
+func forDiscord() *strings.Replacer { return strings.NewReplacer("`", "'", "@", "@\u200b") }
+
+// forSlack is the same where entities stand for & < >.
+func forSlack() *strings.Replacer {
+	return strings.NewReplacer("`", "'", "@", "@\u200b", "&", "&amp;", "<", "&lt;", ">", "&gt;")
+}
+
+// harmless takes the meaning from characters that terminals and chat programs
+// interpret, and cuts what is too long.
+func harmless(s string, limit int, escape *strings.Replacer) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	s = escape.Replace(s)
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit] + "..."
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // windows of time have zones, also where the host has no database of them
 )
 
 func main() { os.Exit(realMain()) }

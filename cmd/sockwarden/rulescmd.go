@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -226,7 +227,21 @@ func describeProgram(p *rules.Program) map[string]any {
 		row := map[string]any{
 			"name": r.Name, "description": r.Description, "file": r.File, "line": r.Line, "mode": r.Mode, "when": r.When.Text,
 			"for_seconds": r.For.Seconds(), "then": ladder(r), "labels": r.Labels,
-			"limits": map[string]any{"per_cycle": r.Limits.PerCycle, "cooldown_seconds": r.Limits.Cooldown.Seconds()},
+			"limits": map[string]any{
+				"per_cycle": r.Limits.PerCycle, "per_minute": r.Limits.PerMinute, "share": r.Limits.Share,
+				"cooldown_seconds": r.Limits.Cooldown.Seconds(), "peer_cooldown_seconds": r.Limits.Peer.Seconds(), "max_collateral": r.Limits.MaxCollateral,
+			},
+			"soak_seconds": r.Soak.Seconds(), "canary": r.Canary, "notify": r.Notify,
+		}
+		if r.Grouped() {
+			row["group"], row["having"] = r.Group, r.Having.Text
+		}
+		if len(r.During) > 0 {
+			windows := make([]string, len(r.During))
+			for i, w := range r.During {
+				windows[i] = w.String()
+			}
+			row["during"] = windows
 		}
 		if r.Unless != nil {
 			row["unless"] = r.Unless.Text
@@ -291,11 +306,24 @@ func (a *app) showProgram(p *rules.Program) {
 		if r.Unless != nil {
 			field("unless", oneLine(r.Unless.Text))
 		}
-		if r.For > 0 {
-			field("for", r.For.String())
+		if r.Grouped() {
+			field("group", fmt.Sprint(r.Group))
+			field("having", oneLine(r.Having.Text))
+		}
+		for name, d := range map[string]time.Duration{"for": r.For, "soak": r.Soak} {
+			if d > 0 {
+				field(name, d.String())
+			}
+		}
+		if len(r.During) > 0 {
+			field("during", fmt.Sprint(r.During))
+		}
+		if r.Canary > 0 {
+			field("canary", fmt.Sprintf("%.3g%%", r.Canary*100))
 		}
 		field("then", strings.Join(ladder(r), ", "))
-		field("limits", fmt.Sprintf("per_cycle %d, cooldown %s", r.Limits.PerCycle, r.Limits.Cooldown))
+		field("notify", strings.Join(r.Notify, ", "))
+		field("limits", r.Limits.String())
 	}
 }
 

@@ -1,0 +1,460 @@
+package ownersock
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/actions/actiontest"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/socklab"
+)
+
+func TestMain(m *testing.M) { socklab.Main(m) }
+
+func must(t testing.TB, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+func cookieOf(fd int) uint64 {
+	cookie, _ := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	return cookie
+}
+
+// found checks that With finds the socket, and hands out a descriptor of its own.
+func found(t *testing.T, s *actions.Sealed) {
+	t.Helper()
+	calls := 0
+	err := With(procfs.New(""), s, func(fd int) error {
+		calls++
+		if got := cookieOf(fd); got != s.Socket.Cookie {
+			t.Errorf("socket %x, not %x", got, s.Socket.Cookie)
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("flags %x, %v: it is handed on to programs", flags, err)
+		}
+		return nil
+	})
+	if err != nil || calls != 1 {
+		t.Errorf("%d calls, %v", calls, err)
+	}
+}
+
+// fails checks that With fails by that error.
+func fails(t *testing.T, s *actions.Sealed, want error) {
+	t.Helper()
+	err := With(procfs.New(""), s, func(fd int) error {
+		t.Errorf("called with %d, socket %x", fd, cookieOf(fd))
+		return nil
+	})
+	if !errors.Is(err, want) || want != collectors.ErrGone && errors.Is(err, collectors.ErrGone) { //nolint:errorlint // is it that one
+		t.Errorf("%v, not %v", err, want)
+	}
+}
+
+func TestEveryOwnedKind(t *testing.T) {
+	socklab.Need(t)
+	for _, k := range socklab.Kinds() {
+		if k.Protocol() == collectors.TCP && k.Owned() {
+			for _, f := range socklab.Families() {
+				t.Run(k.String()+"/"+string(f), func(t *testing.T) {
+					actiontest.LeakCheck(t)
+					c := socklab.Make(t, k, f)
+					s := actiontest.Sealed(t, c)
+					found(t, &s)
+					must(t, "same", With(procfs.New(""), &s, func(fd int) error { return Same(fd, &s.Socket) }))
+				})
+			}
+		}
+	}
+}
+
+func TestHolder(t *testing.T) {
+	actiontest.LeakCheck(t)
+	h := actiontest.Held(t, socklab.HolderOptions{UID: 65534})
+	s := &h.Target.Sockets[0]
+	before := h.State(t)
+	found(t, s)
+	if after := h.State(t); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	h.Holder.CloseSockets(t)
+	fails(t, s, collectors.ErrGone)
+}
+
+// The error of the function is handed out as it is, and the next owner is not
+// tried.
+func TestErrorOfFunction(t *testing.T) {
+	actiontest.LeakCheck(t)
+	c := socklab.Make(t, socklab.Established, socklab.IPv4)
+	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true})
+	s := actiontest.Sealed(t, c)
+	calls := 0
+	err := With(procfs.New(""), &s, func(int) error { calls++; return unix.EXDEV })
+	if calls != 1 || !errors.Is(err, unix.EXDEV) {
+		t.Errorf("%d calls, %v", calls, err)
+	}
+}
+
+func TestNobody(t *testing.T) {
+	s := actiontest.Sealed(t, socklab.Make(t, socklab.FinWait2Orphan, socklab.IPv4))
+	fails(t, &s, ErrNoOwner)
+}
+
+// The descriptor is the one by which the process has it now.
+func TestNumbers(t *testing.T) {
+	actiontest.LeakCheck(t)
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	s := actiontest.Sealed(t, c)
+	dup, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, c.FD+50)
+	must(t, "dup", err)
+	found(t, &s)
+	number := c.FD
+	c.CloseFD()
+	found(t, &s)
+	// Another socket takes the number, and then there is only that.
+	other := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	if other.FD != number {
+		must(t, "dup3", unix.Dup3(other.FD, number, unix.O_CLOEXEC))
+		defer unix.Close(number)
+	}
+	found(t, &s)
+	must(t, "close", unix.Close(dup))
+	fails(t, &s, collectors.ErrGone)
+	if state, there := other.Now(); !there {
+		t.Errorf("the other is %s", state)
+	}
+}
+
+// The inode leads to the descriptor, but only the cookie proves the socket.
+func TestAnotherCookie(t *testing.T) {
+	actiontest.LeakCheck(t)
+	h := actiontest.Held(t, socklab.HolderOptions{})
+	s := h.Target.Sockets[0]
+	s.Socket.Cookie++
+	fails(t, &s, collectors.ErrGone)
+	s.Socket.Cookie = 0 // from /proc/net
+	fails(t, &s, collectors.ErrGone)
+}
+
+func TestProcessGone(t *testing.T) {
+	actiontest.LeakCheck(t)
+	h := actiontest.Held(t, socklab.HolderOptions{})
+	h.Vanish(t)
+	fails(t, &h.Target.Sockets[0], collectors.ErrGone)
+}
+
+func TestAnotherStartTime(t *testing.T) {
+	actiontest.LeakCheck(t)
+	h := actiontest.Held(t, socklab.HolderOptions{})
+	s := &h.Target.Sockets[0]
+	s.Facts.Owners[0].StartTime--
+	fails(t, s, collectors.ErrGone)
+}
+
+// Of several owners the first that still has it is taken. One that may not be
+// looked at can still have it: that is not the end of the socket.
+func TestSeveralOwners(t *testing.T) {
+	actiontest.LeakCheck(t)
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv6)
+	first := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true, UID: 65534})
+	second := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
+	s := actiontest.Sealed(t, c)
+	if len(s.Facts.Owners) != 2 || s.Facts.Owners[0].PID != first.PID {
+		t.Fatalf("owners %+v", s.Facts.Owners)
+	}
+	found(t, &s)
+	second.CloseSockets(t)
+	must(t, "without CAP_SYS_PTRACE", socklab.WithoutCapability(t, func() error {
+		fails(t, &s, collectors.ErrNotPermitted)
+		slices.Reverse(s.Facts.Owners)
+		fails(t, &s, collectors.ErrNotPermitted)
+		return nil
+	}, unix.CAP_SYS_PTRACE))
+	found(t, &s)
+	slices.Reverse(s.Facts.Owners)
+	first.CloseSockets(t)
+	fails(t, &s, collectors.ErrGone)
+}
+
+// cat starts cat(1) of a user with a socket; it is ended and reaped by wait.
+func cat(t *testing.T, socket int, uid uint32) (pid int, wait func()) {
+	t.Helper()
+	path, err := exec.LookPath("cat")
+	must(t, "cat", err)
+	var in [2]int
+	must(t, "pipe", unix.Pipe2(in[:], unix.O_CLOEXEC))
+	pid, err = syscall.ForkExec(path, []string{"cat"}, &syscall.ProcAttr{
+		Files: []uintptr{uintptr(in[0]), 1, 2, uintptr(socket)},
+		Sys:   &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}},
+	})
+	must(t, "start cat", err)
+	reaped := false
+	wait = func() {
+		if reaped {
+			return
+		}
+		reaped = true
+		_, _ = unix.Close(in[0]), unix.Close(in[1])
+		for {
+			if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}
+	t.Cleanup(wait)
+	return pid, wait
+}
+
+// heldBy makes a socket that cat(1) holds, as its only owner that is known.
+func heldBy(t *testing.T, uid uint32) (c *socklab.Conn, s actions.Sealed, pid int, wait func()) {
+	t.Helper()
+	c = socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	pid, wait = cat(t, c.FD, uid)
+	s = actiontest.Sealed(t, c)
+	s.Facts.Owners = slices.DeleteFunc(s.Facts.Owners, func(o collectors.Owner) bool { return o.PID != pid })
+	if len(s.Facts.Owners) != 1 {
+		t.Fatalf("process %d does not hold it", pid)
+	}
+	return c, s, pid, wait
+}
+
+// The PID is given to another process that holds the same socket: it was not
+// decided on.
+func TestReusedPID(t *testing.T) {
+	c, s, pid, wait := heldBy(t, 0)
+	found(t, &s)
+	wait()
+	socklab.WaitFor(t, "the PID to be used again", func() bool {
+		// Threads of this process can take the PID first.
+		must(t, "ns_last_pid", os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0))
+		again, end := cat(t, c.FD, 0)
+		o, err := procfs.New("").Describe(again)
+		must(t, "describe", err)
+		if again == pid && o.StartTime != s.Facts.Owners[0].StartTime {
+			return true
+		}
+		end()
+		return false
+	})
+	fails(t, &s, collectors.ErrGone)
+	if err := Holds(procfs.New(""), &s.Facts.Owners[0], []actions.Sealed{s}); !errors.Is(err, collectors.ErrGone) {
+		t.Errorf("holds: %v", err)
+	}
+}
+
+// A process that only waits for its parent has nothing any more.
+func TestZombie(t *testing.T) {
+	actiontest.LeakCheck(t)
+	_, s, pid, _ := heldBy(t, 0)
+	must(t, "kill", unix.Kill(pid, unix.SIGKILL))
+	socklab.WaitFor(t, "the end of the process", func() bool {
+		running, err := procfs.New("").Running(pid, s.Facts.Owners[0].StartTime)
+		return err == nil && !running
+	})
+	fails(t, &s, collectors.ErrGone)
+}
+
+// The socket of another network namespace is had without entering it.
+func TestOtherNamespace(t *testing.T) {
+	actiontest.LeakCheck(t)
+	n := socklab.NewNamespace(t, "other")
+	fd, err := n.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	must(t, "socket", err)
+	must(t, "listen", unix.Listen(fd, 1))
+	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{{FD: fd}}})
+	open := func() (*os.File, error) { return os.Open("/run/netns/other") }
+	all := actiontest.SealAll(t, collectors.TCP, open)
+	if len(all) != 1 {
+		t.Fatalf("the namespace has %+v", all)
+	}
+	s := all[0]
+	s.Open = func() (*os.File, error) {
+		t.Error("the namespace is opened")
+		return nil, unix.EPERM
+	}
+	must(t, "without CAP_SYS_ADMIN", socklab.WithoutCapability(t, func() error {
+		found(t, &s)
+		return nil
+	}, unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN))
+}
+
+// Both capabilities are needed: one to list what the process has, the other to
+// take it.
+func TestNotPermitted(t *testing.T) {
+	actiontest.LeakCheck(t)
+	_, s, _, _ := heldBy(t, 65534)
+	for name, drop := range map[string][]int{
+		"CAP_SYS_PTRACE": {unix.CAP_SYS_PTRACE}, "CAP_DAC_READ_SEARCH": {unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE},
+	} {
+		must(t, "without "+name, socklab.WithoutCapability(t, func() error {
+			fails(t, &s, collectors.ErrNotPermitted)
+			if err := Holds(procfs.New(""), &s.Facts.Owners[0], []actions.Sealed{s}); !errors.Is(err, collectors.ErrNotPermitted) {
+				t.Errorf("holds, without %s: %v", name, err)
+			}
+			return nil
+		}, drop...))
+	}
+	must(t, "with no other", socklab.WithoutCapability(t, func() error {
+		found(t, &s)
+		return nil
+	}, unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_DAC_OVERRIDE, unix.CAP_KILL))
+}
+
+// The limit of descriptors says nothing about the process.
+func TestOutOfDescriptors(t *testing.T) {
+	h := actiontest.Held(t, socklab.HolderOptions{})
+	var old unix.Rlimit
+	must(t, "getrlimit", unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
+	must(t, "setrlimit", unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: old.Max}, nil))
+	err := With(procfs.New(""), &h.Target.Sockets[0], func(int) error { return nil })
+	must(t, "setrlimit", unix.Prlimit(0, unix.RLIMIT_NOFILE, &old, nil))
+	if !errors.Is(err, unix.EMFILE) || errors.Is(err, collectors.ErrGone) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for errno, want := range map[error]error{
+		unix.ESRCH: collectors.ErrGone, unix.EBADF: collectors.ErrGone, unix.ENOENT: collectors.ErrGone, unix.ENOTSOCK: collectors.ErrGone,
+		unix.EPERM: collectors.ErrNotPermitted, unix.EACCES: collectors.ErrNotPermitted,
+		unix.ENOSYS: collectors.ErrNotSupported,
+		// One socket, not the host.
+		unix.EOPNOTSUPP: nil, unix.EMFILE: nil, unix.EINVAL: nil,
+	} {
+		err := Classify("do", fmt.Errorf("call: %w", errno))
+		if !errors.Is(err, errno) {
+			t.Errorf("%v: lost in %v", errno, err)
+		}
+		for _, sentinel := range []error{collectors.ErrGone, collectors.ErrNotPermitted, collectors.ErrNotSupported} {
+			if errors.Is(err, sentinel) != (sentinel == want) { //nolint:errorlint // is it that one
+				t.Errorf("%v: %v", errno, err)
+			}
+		}
+	}
+}
+
+// listener returns a listening socket of the other end and how it is reached.
+func listener(t *testing.T) (fd int, addr unix.Sockaddr) {
+	t.Helper()
+	fd, err := socklab.Peer(t).Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	must(t, "socket", err)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: socklab.IPv4.Remote().As4()}))
+	must(t, "listen", unix.Listen(fd, 1))
+	addr, err = unix.Getsockname(fd)
+	must(t, "getsockname", err)
+	return fd, addr
+}
+
+// A socket can change its state, and it can be connected again: then it has the
+// cookie, the state and perhaps the local end that were decided on.
+func TestSame(t *testing.T) {
+	c := socklab.Make(t, socklab.Established, socklab.IPv4)
+	s := actiontest.Sealed(t, c)
+	same := func() error { return With(procfs.New(""), &s, func(fd int) error { return Same(fd, &s.Socket) }) }
+	must(t, "same", same())
+	must(t, "shutdown", unix.Shutdown(c.FD, unix.SHUT_WR))
+	if err := same(); !errors.Is(err, collectors.ErrGone) {
+		t.Errorf("another state: %v", err)
+	}
+
+	fd, err := socklab.Home(t).Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	must(t, "socket", err)
+	defer unix.Close(fd)
+	must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: socklab.IPv4.Local().As4()}))
+	connect := func() {
+		_, addr := listener(t)
+		if err := unix.Connect(fd, addr); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+			t.Fatalf("connect: %v", err)
+		}
+		socklab.WaitFor(t, "ESTABLISHED", func() bool {
+			state, err := State(fd)
+			return err == nil && state == collectors.Established
+		})
+	}
+	connect()
+	for _, found := range actiontest.SealAll(t, collectors.TCP, nil) {
+		if found.Socket.Cookie == cookieOf(fd) {
+			s = found
+		}
+	}
+	must(t, "same", same())
+	if err := disconnect(fd); err != nil {
+		t.Fatalf("disconnect: %v", err)
+	}
+	if err := same(); !errors.Is(err, collectors.ErrGone) {
+		t.Errorf("disconnected: %v", err)
+	}
+	connect()
+	if err := same(); !errors.Is(err, collectors.ErrGone) {
+		t.Errorf("connected again: %v", err)
+	}
+	found(t, &s)
+}
+
+// No connection, no TCP and several sockets are refused.
+func TestOne(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	good := actiontest.Sealed(t, c)
+	if s, err := One(actions.Target{Sockets: []actions.Sealed{good}}, "it"); err != nil || s.Socket != good.Socket {
+		t.Errorf("%+v, %v", s, err)
+	}
+	with := func(change func(*collectors.Socket)) []actions.Sealed {
+		s := good
+		change(&s.Socket)
+		return []actions.Sealed{s}
+	}
+	for name, sockets := range map[string][]actions.Sealed{
+		"none":   nil,
+		"two":    {good, good},
+		"UDP":    with(func(s *collectors.Socket) { s.Protocol = collectors.UDP }),
+		"LISTEN": with(func(s *collectors.Socket) { s.State = collectors.Listen }),
+		"CLOSE":  with(func(s *collectors.Socket) { s.State = collectors.Close }),
+	} {
+		if s, err := One(actions.Target{Sockets: sockets}, "it"); err == nil || s != nil || errors.Is(err, collectors.ErrGone) {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+	}
+}
+
+// A process holds its target if it holds one of the sockets.
+func TestHolds(t *testing.T) {
+	actiontest.LeakCheck(t)
+	h, other := actiontest.HeldOnProcess(t, socklab.HolderOptions{}), actiontest.HeldOnProcess(t, socklab.HolderOptions{})
+	both := []actions.Sealed{{}, other.Target.Sockets[0], h.Target.Sockets[0]}
+	must(t, "one of several", Holds(procfs.New(""), h.Target.Process, both))
+	for name, sockets := range map[string][]actions.Sealed{
+		"none": nil, "another's": other.Target.Sockets, "without an inode": {{}},
+	} {
+		if err := Holds(procfs.New(""), h.Target.Process, sockets); !errors.Is(err, collectors.ErrGone) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	h.Holder.CloseSockets(t)
+	if err := Holds(procfs.New(""), h.Target.Process, both); !errors.Is(err, collectors.ErrGone) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
+func disconnect(fd int) error {
+	// A family of 0 is AF_UNSPEC.
+	addr := make([]byte, 16)
+	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&addr[0])), uintptr(len(addr))); errno != 0 {
+		return errno
+	}
+	return nil
+}

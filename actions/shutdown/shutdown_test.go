@@ -1,0 +1,344 @@
+package shutdown
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/actions/actiontest"
+	"sockwarden/actions/ownersock"
+	"sockwarden/collectors"
+	"sockwarden/collectors/socklab"
+)
+
+func TestMain(m *testing.M) { socklab.Main(m) }
+
+func must(t testing.TB, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	actiontest.Run(t, Plugin(), actiontest.Cases{
+		Good: []map[string]any{{"how": "both"}, nil, {"how": "read"}, {"how": "write"}},
+		Bad: []actiontest.Bad{
+			{Params: map[string]any{"how": ""}, Word: "read, write or both"},
+			{Params: map[string]any{"how": "all"}, Word: `not "all"`},
+			{Params: map[string]any{"how": "READ"}, Word: "read, write or both"},
+		},
+		Make: func(t testing.TB) *actiontest.Subject {
+			return &actiontest.Held(t, socklab.HolderOptions{}).Subject
+		},
+	})
+}
+
+func prepare(t testing.TB, how string, s ...actions.Sealed) (actions.Effect, error) {
+	t.Helper()
+	params := map[string]any{"how": how}
+	if how == "" {
+		params = nil
+	}
+	a, err := Plugin().New(params)
+	must(t, "New", err)
+	return a.Prepare(t.Context(), actions.Target{Rule: "test", Sockets: s})
+}
+
+func prepared(t testing.TB, how string, s actions.Sealed) actions.Effect {
+	t.Helper()
+	e, err := prepare(t, how, s)
+	must(t, "Prepare", err)
+	return e
+}
+
+// applied shuts down and expects success.
+func applied(t testing.TB, how string, s actions.Sealed) {
+	t.Helper()
+	e := prepared(t, how, s)
+	if out := e.Apply(t.Context()); out != (actions.Outcome{Result: actions.Done}) {
+		t.Fatalf("Apply: %+v", out)
+	}
+	if out := e.Verify(t.Context()); out != (actions.Outcome{Result: actions.Done}) {
+		t.Errorf("Verify: %+v", out)
+	}
+}
+
+// receive reads what a socket of this process gets next.
+func receive(t *testing.T, fd int) (data string, err error) {
+	t.Helper()
+	buf := make([]byte, 100)
+	socklab.WaitFor(t, "data", func() bool {
+		var n int
+		n, err = unix.Read(fd, buf)
+		data = string(buf[:max(n, 0)])
+		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+	})
+	return data, err
+}
+
+func resets(t *testing.T) (sent string) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/thread-self/net/snmp")
+	must(t, "counters", err)
+	var names, values []string
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "Tcp:") {
+			names, values = values, strings.Fields(line)
+		}
+	}
+	for i, name := range names {
+		if name == "OutRsts" {
+			return values[i]
+		}
+	}
+	t.Fatalf("no OutRsts:\n%s", b)
+	return ""
+}
+
+// reader is cat(1), which reads a connection until its end.
+type reader struct {
+	cmd      *exec.Cmd
+	out, err strings.Builder
+	ended    chan struct{}
+}
+
+// read starts cat(1) with the connection, which nobody else has then, and
+// returns when it waits for data.
+func read(t *testing.T, c *socklab.Conn) *reader {
+	t.Helper()
+	must(t, "set blocking", unix.SetNonblock(c.FD, false))
+	fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)
+	must(t, "dup", err)
+	c.CloseFD()
+	r := &reader{cmd: exec.Command("cat"), ended: make(chan struct{})}
+	in := os.NewFile(uintptr(fd), "connection")
+	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr, r.cmd.Env = in, &r.out, &r.err, []string{"LC_ALL=C"}
+	must(t, "start cat", r.cmd.Start())
+	must(t, "close", in.Close())
+	go func() {
+		_ = r.cmd.Wait()
+		close(r.ended)
+	}()
+	t.Cleanup(func() {
+		_ = r.cmd.Process.Kill()
+		<-r.ended
+	})
+	call := fmt.Sprintf("%d 0x0 ", unix.SYS_READ)
+	socklab.WaitFor(t, "cat to read", func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", r.cmd.Process.Pid))
+		return err == nil && strings.HasPrefix(string(b), call)
+	})
+	return r
+}
+
+// end waits for the end of cat(1) and returns its exit code.
+func (r *reader) end(t *testing.T) int {
+	t.Helper()
+	socklab.WaitFor(t, "the end of cat", func() bool {
+		select {
+		case <-r.ended:
+			return true
+		default:
+			return false
+		}
+	})
+	return r.cmd.ProcessState.ExitCode()
+}
+
+// A program that waits for data gets the end of the stream, and can still send.
+func TestReadWakes(t *testing.T) {
+	actiontest.LeakCheck(t)
+	for _, f := range socklab.Families() {
+		t.Run(string(f), func(t *testing.T) {
+			c := socklab.Make(t, socklab.Established, f)
+			r := read(t, c)
+			before := resets(t)
+			applied(t, "read", actiontest.Sealed(t, c))
+			if code := r.end(t); code != 0 || r.out.Len()+r.err.Len() > 0 {
+				t.Errorf("cat: %d, %q, %q", code, &r.out, &r.err)
+			}
+			if data, err := receive(t, c.Peer); data != "" || err != nil { // cat's close
+				t.Errorf("the peer gets %q, %v", data, err)
+			}
+			if after := resets(t); after != before {
+				t.Errorf("RSTs: %s, then %s", before, after)
+			}
+		})
+	}
+}
+
+// The peer hears nothing of a shutdown for reading, and a FIN of one for
+// writing, behind what was sent before.
+func TestPeer(t *testing.T) {
+	actiontest.LeakCheck(t)
+	for how, want := range map[string]collectors.State{"read": collectors.Established, "write": collectors.FinWait2, "both": collectors.FinWait2, "": collectors.FinWait2} {
+		t.Run(how, func(t *testing.T) {
+			c := socklab.Make(t, socklab.Established, socklab.Mapped)
+			_, err := unix.Write(c.FD, []byte("sent before"))
+			must(t, "write", err)
+			before := resets(t)
+			applied(t, how, actiontest.Sealed(t, c))
+			if data, err := receive(t, c.Peer); data != "sent before" || err != nil {
+				t.Errorf("the peer gets %q, %v", data, err)
+			}
+			socklab.WaitFor(t, want.String(), func() bool {
+				state, there := c.Now()
+				return there && state == want
+			})
+			_, err = unix.Write(c.FD, []byte("more"))
+			if sends := err == nil; sends != (how == "read") {
+				t.Errorf("the program writes: %v", err)
+			}
+			wantData := ""
+			if how == "read" {
+				wantData = "more"
+			}
+			if data, err := receive(t, c.Peer); data != wantData || err != nil {
+				t.Errorf("the peer gets %q, %v", data, err)
+			}
+			if how != "write" {
+				if data, err := receive(t, c.FD); data != "" || err != nil {
+					t.Errorf("the program gets %q, %v", data, err)
+				}
+			}
+			if after := resets(t); after != before {
+				t.Errorf("RSTs: %s, then %s", before, after)
+			}
+		})
+	}
+}
+
+// After write the program still gets what the peer sends; after both that is
+// answered by a RST, as the documentation says.
+func TestPeerSendsOn(t *testing.T) {
+	actiontest.LeakCheck(t)
+	c := socklab.Make(t, socklab.Established, socklab.IPv4)
+	applied(t, "write", actiontest.Sealed(t, c))
+	_, err := unix.Write(c.Peer, []byte("still heard"))
+	must(t, "write", err)
+	if data, err := receive(t, c.FD); data != "still heard" || err != nil {
+		t.Errorf("the program gets %q, %v", data, err)
+	}
+
+	c = socklab.Make(t, socklab.Established, socklab.IPv4)
+	applied(t, "both", actiontest.Sealed(t, c))
+	if data, err := receive(t, c.Peer); data != "" || err != nil {
+		t.Errorf("the peer gets %q, %v", data, err)
+	}
+	before := resets(t)
+	socklab.WaitFor(t, "RST", func() bool {
+		_, err := unix.Write(c.Peer, []byte("not heard"))
+		return errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET)
+	})
+	if after := resets(t); after == before {
+		t.Error("there was no RST")
+	}
+}
+
+// A CLOSE_WAIT that nobody closes goes the way of a close.
+func TestCloseWaitEnds(t *testing.T) {
+	actiontest.LeakCheck(t)
+	h := actiontest.Held(t, socklab.HolderOptions{})
+	before := resets(t)
+	applied(t, "both", h.Target.Sockets[0])
+	socklab.WaitFor(t, "the end of the connection", func() bool {
+		_, there := h.Conn.Now()
+		return !there
+	})
+	if data, err := receive(t, h.Conn.Peer); data != "" || err != nil {
+		t.Errorf("the peer gets %q, %v", data, err)
+	}
+	if after := resets(t); after != before {
+		t.Errorf("RSTs: %s, then %s", before, after)
+	}
+	if !h.Holder.Running() {
+		t.Error("the process has ended")
+	}
+}
+
+// An attempt to connect is given up.
+func TestSynSent(t *testing.T) {
+	actiontest.LeakCheck(t)
+	c := socklab.Make(t, socklab.SynSent, socklab.IPv4)
+	applied(t, "both", actiontest.Sealed(t, c))
+	if state, there := c.Now(); there {
+		t.Errorf("it is %s", state)
+	}
+}
+
+// What was decided on is a connection in one state.
+func TestStateChanged(t *testing.T) {
+	actiontest.LeakCheck(t)
+	c := socklab.Make(t, socklab.Established, socklab.IPv4)
+	s := actiontest.Sealed(t, c)
+	e := prepared(t, "both", s)
+	must(t, "shutdown", unix.Shutdown(c.Peer, unix.SHUT_WR))
+	socklab.WaitFor(t, "CLOSE_WAIT", func() bool {
+		state, _ := c.Now()
+		return state == collectors.CloseWait
+	})
+	if out := e.Apply(t.Context()); out.Result != actions.Changed || out.Err != nil {
+		t.Errorf("Apply: %+v", out)
+	}
+	if e, err := prepare(t, "both", s); e != nil || !errors.Is(err, collectors.ErrGone) {
+		t.Errorf("Prepare: %v, %v", e, err)
+	}
+	if state, there := c.Now(); !there || state != collectors.CloseWait {
+		t.Errorf("it is %s (%t)", state, there)
+	}
+}
+
+// Shutting a listener down would end the service; that and what is no
+// connection is refused, also if a rule asks for it.
+func TestNoConnection(t *testing.T) {
+	actiontest.LeakCheck(t)
+	for _, k := range []socklab.Kind{socklab.Listen, socklab.Bound, socklab.UDPBound, socklab.UDPConnected} {
+		c := socklab.Make(t, k, socklab.IPv4)
+		e, err := prepare(t, "both", actiontest.Sealed(t, c))
+		if e != nil || err == nil || errors.Is(err, collectors.ErrGone) {
+			t.Errorf("%s: %v, %v", k, e, err)
+		}
+		if listens, err := unix.GetsockoptInt(c.FD, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || (listens == 1) != (k == socklab.Listen) {
+			t.Errorf("%s listens: %d, %v", k, listens, err)
+		}
+	}
+	orphan := actiontest.Sealed(t, socklab.Make(t, socklab.FinWait2Orphan, socklab.IPv4))
+	if e, err := prepare(t, "both", orphan); e != nil || !errors.Is(err, ownersock.ErrNoOwner) {
+		t.Errorf("an orphan: %v, %v", e, err)
+	}
+}
+
+// Without the capability it is not permitted, which is not the target's fault.
+func TestNotPermitted(t *testing.T) {
+	actiontest.LeakCheck(t)
+	h := actiontest.Held(t, socklab.HolderOptions{UID: 65534})
+	before := h.State(t)
+	e := prepared(t, "both", h.Target.Sockets[0])
+	var out actions.Outcome
+	must(t, "without CAP_SYS_PTRACE", socklab.WithoutCapability(t, func() error {
+		out = e.Apply(t.Context())
+		return nil
+	}, unix.CAP_SYS_PTRACE))
+	if out.Result != actions.NotPermitted || !errors.Is(out.Err, collectors.ErrNotPermitted) {
+		t.Errorf("Apply: %+v", out)
+	}
+	if after := h.State(t); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+func TestString(t *testing.T) {
+	s := actiontest.Sealed(t, socklab.Make(t, socklab.CloseWait, socklab.IPv4))
+	for how, want := range map[string]string{"": "shutdown both", "both": "shutdown both", "read": "shutdown read", "write": "shutdown write"} {
+		if got := prepared(t, how, s).String(); got != want {
+			t.Errorf("%q: %q, not %q", how, got, want)
+		}
+	}
+}
