@@ -21,6 +21,8 @@ type Options struct {
 	// Sources are the collectors in the order in which they are tried: the next
 	// one is asked only where the one before is refused altogether.
 	Sources []collectors.Plugin
+	// Extra are asked besides; their records are confirmed by the kernel or only listed.
+	Extra   []collectors.Plugin
 	Actions *actions.Registry
 	Logger  *slog.Logger
 	// Live allows effects to be applied; without it nothing can act.
@@ -158,7 +160,8 @@ type cycle struct {
 	now        float64 // and at its end
 	incomplete bool
 
-	none *Candidate // stands for the socket of an empty group
+	seen map[uint64]bool // cookies of the candidates
+	none *Candidate      // stands for the socket of an empty group
 	// What extra looks found, once for the cycle.
 	collateral  map[string]int
 	established map[*namespace]map[uint32]bool

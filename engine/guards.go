@@ -47,7 +47,7 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 	case plugin.Harmless:
 		return ""
 	case s.Cookie == 0:
-		return "found in /proc/net, without a cookie: it cannot be told from another"
+		return "no cookie that the kernel confirms: it cannot be told from another socket"
 	case s.Protocol == collectors.UDP && rung.Params["udp"] != true:
 		return "UDP socket: needs " + e.optIn(rung, "udp")
 	case s.State == collectors.Listen && rung.Params["listen"] != true:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"slices"
 	"time"
@@ -38,6 +39,11 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 			}
 			failed++
 			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
+		}
+	}
+	for _, source := range e.opts.Extra {
+		if err := e.collectExtra(ctx, c, source); err != nil {
+			c.fail(err)
 		}
 	}
 	if failed == len(c.namespaces) && c.report.Summary.Scanned == 0 {
@@ -174,7 +180,9 @@ func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q col
 
 func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source collectors.Collector, q collectors.Query) error {
 	evaluator := c.program.NewEvaluator()
-	seen := map[uint64]bool{}
+	if c.seen == nil {
+		c.seen = map[uint64]bool{}
+	}
 	record := collectors.NewRecord(&collectors.Socket{}, &ns.Namespace, nil, nil, e.host)
 	base := record.Known
 	for s, err := range source.Collect(ctx, q) {
@@ -191,13 +199,47 @@ func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source col
 			record.Known &^= collectors.Fields(collectors.FieldInterface)
 		}
 		hits := evaluator.Match(&record)
-		if len(hits) == 0 || (s.Cookie != 0 && seen[s.Cookie]) {
+		if len(hits) == 0 || (s.Cookie != 0 && c.seen[s.Cookie]) {
 			continue
 		}
-		seen[s.Cookie] = true
+		c.seen[s.Cookie] = true
 		c.candidates = append(c.candidates, &Candidate{Socket: *s, ns: ns, host: e.host, hits: slices.Clone(hits), Facts: collectors.Facts{Age: collectors.NoAge()}})
 	}
 	return nil
+}
+
+// collectExtra asks a source that is not the kernel. What it says of a socket is
+// believed only as far as an exact look-up by the cookie confirms it; without
+// that the record has no cookie, and is only listed.
+func (e *Engine) collectExtra(ctx context.Context, c *cycle, source collectors.Plugin) error {
+	i := slices.IndexFunc(c.namespaces, func(n *namespace) bool { return n.open == nil })
+	if i < 0 {
+		return nil // it is about this namespace
+	}
+	return e.stream(ctx, c, c.namespaces[i], confirmed{source.New(-1)}, c.program.Query)
+}
+
+// confirmed is a collector whose records are looked up in the kernel.
+type confirmed struct{ collectors.Collector }
+
+// Collect yields the kernel's own record where it has one.
+func (k confirmed) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
+	return func(yield func(*collectors.Socket, error) bool) {
+		for s, err := range k.Collector.Collect(ctx, q) {
+			if err == nil && s.Cookie != 0 {
+				now, getErr := lookUp(ctx, -1, s)
+				if getErr == nil && now.State == s.State {
+					*s = now
+				} else {
+					s.Cookie = 0
+					s.Known &^= collectors.Fields(collectors.FieldCookie)
+				}
+			}
+			if !yield(s, err) {
+				return
+			}
+		}
+	}
 }
 
 func openNS(ns *namespace) (fd int, closeNS func(), err error) {

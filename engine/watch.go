@@ -17,6 +17,8 @@ const (
 	// debounce is how long a file must be quiet before it is read again: an
 	// editor's save is a dozen events.
 	debounce = 150 * time.Millisecond
+	// patience is how long it is waited for quiet: in a busy directory there is none.
+	patience = 500 * time.Millisecond
 	// poll is how often files are read without any event: the safety net for
 	// file systems and mounts that tell nothing.
 	poll = 5 * time.Second
@@ -98,19 +100,27 @@ func (w *watcher) run(ctx context.Context) error {
 	quiet.Stop()
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
-	var due time.Time // of the next cycle
+	var due time.Time   // of the next cycle
+	var first time.Time // event since the rules were read
+	soon := func() {
+		if first.IsZero() {
+			first = time.Now()
+		}
+		quiet.Reset(min(debounce, time.Until(first.Add(patience))))
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.files.Events():
-			quiet.Reset(debounce)
+			soon()
 			continue
 		case err := <-w.files.Errors():
 			w.log.Warn("watching rules", "error", err)
-			quiet.Reset(debounce)
+			soon()
 			continue
 		case <-quiet.C:
+			first = time.Time{}
 			if w.reload(false) {
 				due = time.Time{}
 			}

@@ -200,6 +200,30 @@ func piecewise(t *testing.T, path, text string) {
 	must(t, "write", err)
 }
 
+// A directory in which something happens all the time holds nothing up.
+func TestReloadInBusyDirectory(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	w := watch(t, Options{}, time.Hour, map[string]string{"rules.yaml": ruleFile("port == 1", "log")})
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for tick := time.NewTicker(20 * time.Millisecond); ; <-tick.C {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = os.WriteFile(filepath.Join(w.dir, "some.log"), []byte("x"), 0o600)
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-stopped })
+	begin := time.Now()
+	w.write(t, "rules.yaml", ruleFile(port(c), "log", "mode: observe"))
+	if took := w.await(t, "r observe").Sub(begin); took > time.Second {
+		t.Errorf("after %s", took)
+	}
+}
+
 // Files with errors leave the last good generation in force and are reported
 // once, again when what is wrong changes, and again when they are good.
 func TestBrokenRules(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/collectors/execsource"
 	"sockwarden/engine"
 	"sockwarden/rules"
 )
@@ -46,6 +47,7 @@ type commonFlags struct {
 	noColor   bool
 	stateFile string
 	auditLog  string
+	collect   []string
 }
 
 func (a *app) close() {
@@ -123,6 +125,10 @@ func (a *app) stateFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.flags.stateFile, "state-file", engine.DefaultStateFile(), "`FILE` that keeps ages and cool-downs between runs")
 }
 
+func (a *app) collectFlag(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&a.flags.collect, "collect", nil, "also take records that this `PROGRAM` prints as JSON lines; absolute path, repeatable")
+}
+
 func (a *app) auditLogFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.flags.auditLog, "audit-log", "", "append a JSON line for each decision and outcome to this `FILE`; reopened on SIGHUP")
 }
@@ -196,6 +202,13 @@ func (a *app) load(trust bool) (*rules.Program, error) {
 func (a *app) engine(o engine.Options) (*engine.Engine, error) {
 	o.Sources, o.Actions, o.Logger, o.By = a.sources.All(), a.actions, a.log, invoker()
 	o.Notifiers = builtinNotifiers()
+	for _, program := range a.flags.collect {
+		p, err := execsource.Plugin(program)
+		if err != nil {
+			return nil, usagef("--collect: %v", err)
+		}
+		o.Extra = append(o.Extra, p)
+	}
 	if a.flags.auditLog != "" {
 		f, err := openLogFile(a.flags.auditLog)
 		if err != nil {

@@ -53,6 +53,7 @@ Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
 	a.netnsFlag(cmd)
 	a.outputFlag(cmd)
 	a.stateFlag(cmd)
+	a.collectFlag(cmd)
 	return cmd
 }
 

@@ -73,6 +73,7 @@ Findings are logged when they appear and when their decision changes; with
 	a.rulesFlags(cmd)
 	a.outputFlag(cmd)
 	a.stateFlag(cmd)
+	a.collectFlag(cmd)
 	a.auditLogFlag(cmd)
 	cmd.Flags().BoolVarP(&a.flags.quiet, "quiet", "q", false, "log only warnings and errors")
 	cmd.Flags().BoolVar(&live, "live", false, "act")

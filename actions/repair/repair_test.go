@@ -1,0 +1,410 @@
+package repair
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/actions/actiontest"
+	"sockwarden/actions/ownersock"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/socklab"
+)
+
+func TestMain(m *testing.M) { socklab.Main(m) }
+
+func must(t testing.TB, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// options reads what is set on the socket of another process, by numbers of its
+// own: SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT.
+func options(t testing.TB, s *actions.Sealed) string {
+	t.Helper()
+	var all []int
+	err := ownersock.With(procfs.New(""), s, func(fd int) error {
+		for _, o := range []struct{ level, name int }{{1, 9}, {6, 4}, {6, 5}, {6, 6}, {6, 18}} {
+			n, err := unix.GetsockoptInt(fd, o.level, o.name)
+			if err != nil {
+				return err
+			}
+			all = append(all, n)
+		}
+		return nil
+	})
+	if err != nil {
+		return err.Error()
+	}
+	return strings.Trim(fmt.Sprint(all), "[]")
+}
+
+func TestConformance(t *testing.T) {
+	bad := func(word, name string, v any) actiontest.Bad {
+		return actiontest.Bad{Params: map[string]any{name: v}, Word: word}
+	}
+	actiontest.Run(t, Plugin(), actiontest.Cases{
+		Good: []map[string]any{
+			nil,
+			{"idle": time.Second, "interval": time.Second, "count": 1.0, "user_timeout": time.Second},
+			{"idle": 32767 * time.Second, "interval": 32767 * time.Second, "count": 127.0, "user_timeout": 500 * time.Hour},
+			{"user_timeout": 1500 * time.Millisecond},
+		},
+		Bad: []actiontest.Bad{
+			bad("idle is between", "idle", time.Duration(0)),
+			bad("idle is between", "idle", -time.Second),
+			bad("idle is between", "idle", time.Second-1),
+			bad("whole seconds", "idle", 1500*time.Millisecond),
+			bad("32767s", "idle", 32768*time.Second),
+			bad("interval is between", "interval", 999*time.Millisecond),
+			bad("interval is between", "interval", 10*time.Hour),
+			bad("count", "count", 0.0),
+			bad("count", "count", -1.0),
+			bad("127", "count", 128.0),
+			bad("whole number", "count", 1.5),
+			bad("user_timeout", "user_timeout", time.Second-1),
+			bad("user_timeout", "user_timeout", -time.Hour),
+			// Cut to 32 bits this would be 705 ms.
+			bad("500h", "user_timeout", (1<<32+705)*time.Millisecond),
+		},
+		Make: func(t testing.TB) *actiontest.Subject {
+			h := actiontest.Held(t, socklab.HolderOptions{})
+			subject := h.Subject
+			subject.State = func(t testing.TB) string { return h.State(t) + "; " + options(t, &h.Target.Sockets[0]) }
+			return &subject
+		},
+	})
+}
+
+func prepare(t testing.TB, params map[string]any, s ...actions.Sealed) (actions.Effect, error) {
+	t.Helper()
+	a, err := Plugin().New(params)
+	must(t, "New", err)
+	return a.Prepare(t.Context(), actions.Target{Rule: "test", Sockets: s})
+}
+
+// applied repairs and returns the outcome, of which Verify has the same opinion.
+func applied(t testing.TB, params map[string]any, s actions.Sealed) actions.Outcome {
+	t.Helper()
+	e, err := prepare(t, params, s)
+	must(t, "Prepare", err)
+	if e.String() != "repair" {
+		t.Errorf("the effect is %q", e)
+	}
+	out := e.Apply(t.Context())
+	if again := e.Verify(t.Context()); again != out {
+		t.Errorf("Apply: %+v, then %+v", out, again)
+	}
+	return out
+}
+
+// All that was asked for is set, on the socket of another process in every state
+// with a peer, and nothing else.
+func TestSets(t *testing.T) {
+	actiontest.LeakCheck(t)
+	for _, k := range []socklab.Kind{socklab.Established, socklab.CloseWait, socklab.CloseWaitUnread, socklab.FinWait1, socklab.FinWait2} {
+		for _, f := range socklab.Families() {
+			t.Run(k.String()+"/"+string(f), func(t *testing.T) {
+				c := socklab.Make(t, k, f)
+				h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, UID: 65534})
+				s := actiontest.Sealed(t, c)
+				if got := options(t, &s); got != "0 7200 75 9 0" {
+					t.Fatalf("before: %s", got)
+				}
+				out := applied(t, map[string]any{"idle": 25 * time.Second, "interval": 7 * time.Second, "count": 3.0}, s)
+				if want := (actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive off"}); out != want {
+					t.Errorf("%+v, not %+v", out, want)
+				}
+				if got := options(t, &s); got != "1 25 7 3 0" {
+					t.Errorf("set: %s", got)
+				}
+				if state, there := c.Now(); !there || state != k.State() {
+					t.Errorf("it is %s (%t)", state, there)
+				}
+				if !h.Running() {
+					t.Error("the process has ended")
+				}
+			})
+		}
+	}
+}
+
+// One after the other: the second time nothing is to be done, and what was set
+// before is said.
+func TestUnchanged(t *testing.T) {
+	actiontest.LeakCheck(t)
+	s := actiontest.Held(t, socklab.HolderOptions{}).Target.Sockets[0]
+	second := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	for _, step := range []struct {
+		params map[string]any
+		want   actions.Outcome
+		set    string
+	}{
+		{nil, actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive off"}, "1 60 10 6 0"},
+		{nil, actions.Outcome{Result: actions.Unchanged, Detail: "keepalive idle 60s interval 10s count 6"}, "1 60 10 6 0"},
+		{
+			map[string]any{"idle": second(30)},
+			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 60s interval 10s count 6"}, "1 30 10 6 0",
+		},
+		{
+			map[string]any{"idle": second(30), "interval": second(5)},
+			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 30s interval 10s count 6"}, "1 30 5 6 0",
+		},
+		{
+			map[string]any{"idle": second(30), "interval": second(5), "count": 4.0},
+			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 30s interval 5s count 6"}, "1 30 5 4 0",
+		},
+		{
+			map[string]any{"user_timeout": 90500 * time.Millisecond},
+			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 30s interval 5s count 4"}, "1 60 10 6 90500",
+		},
+		{
+			map[string]any{"user_timeout": 90500 * time.Millisecond},
+			actions.Outcome{Result: actions.Unchanged, Detail: "keepalive idle 60s interval 10s count 6, user_timeout 1m30.5s"}, "1 60 10 6 90500",
+		},
+		// Not asked for: left as it is.
+		{nil, actions.Outcome{Result: actions.Unchanged, Detail: "keepalive idle 60s interval 10s count 6, user_timeout 1m30.5s"}, "1 60 10 6 90500"},
+	} {
+		if out := applied(t, step.params, s); out != step.want {
+			t.Errorf("%v: %+v, not %+v", step.params, out, step.want)
+		}
+		if got := options(t, &s); got != step.set {
+			t.Errorf("%v: set %s, not %s", step.params, got, step.set)
+		}
+	}
+}
+
+// A program that sets it back is found out; what was set before counts when it
+// is done, not when it is prepared.
+func TestSetBack(t *testing.T) {
+	actiontest.LeakCheck(t)
+	c := socklab.Make(t, socklab.Established, socklab.IPv4)
+	s := actiontest.Sealed(t, c)
+	e, err := prepare(t, nil, s)
+	must(t, "Prepare", err)
+	must(t, "SO_KEEPALIVE", unix.SetsockoptInt(c.FD, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
+	if out := e.Apply(t.Context()); out.Result != actions.Repaired || out.Detail != "before: keepalive idle 7200s interval 75s count 9" {
+		t.Errorf("Apply: %+v", out)
+	}
+	must(t, "SO_KEEPALIVE", unix.SetsockoptInt(c.FD, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0))
+	if out := e.Verify(t.Context()); out.Result != actions.Refused || out.Detail != "its owner has set it again: keepalive off" {
+		t.Errorf("Verify: %+v", out)
+	}
+	c.CloseFD()
+	if out := e.Verify(t.Context()); out.Result != actions.Repaired {
+		t.Errorf("Verify after it was closed: %+v", out)
+	}
+}
+
+// In these states the kernel sends no probes, or there is nobody to send them
+// to.
+func TestOtherStates(t *testing.T) {
+	actiontest.LeakCheck(t)
+	for _, k := range []socklab.Kind{socklab.Listen, socklab.Bound, socklab.SynSent, socklab.Closing, socklab.LastAck, socklab.UDPConnected} {
+		c := socklab.Make(t, k, socklab.IPv4)
+		if e, err := prepare(t, nil, actiontest.Sealed(t, c)); e != nil || err == nil || errors.Is(err, collectors.ErrGone) {
+			t.Errorf("%s: %v, %v", k, e, err)
+		}
+		if on, err := unix.GetsockoptInt(c.FD, unix.SOL_SOCKET, unix.SO_KEEPALIVE); err != nil || on != 0 {
+			t.Errorf("%s: keepalive %d, %v", k, on, err)
+		}
+	}
+	orphan := actiontest.Sealed(t, socklab.Make(t, socklab.FinWait2Orphan, socklab.IPv4))
+	if e, err := prepare(t, nil, orphan); e != nil || !errors.Is(err, ownersock.ErrNoOwner) {
+		t.Errorf("an orphan: %v, %v", e, err)
+	}
+}
+
+func TestStateChanged(t *testing.T) {
+	actiontest.LeakCheck(t)
+	c := socklab.Make(t, socklab.Established, socklab.IPv4)
+	s := actiontest.Sealed(t, c)
+	e, err := prepare(t, nil, s)
+	must(t, "Prepare", err)
+	must(t, "shutdown", unix.Shutdown(c.Peer, unix.SHUT_WR))
+	socklab.WaitFor(t, "CLOSE_WAIT", func() bool {
+		state, _ := c.Now()
+		return state == collectors.CloseWait
+	})
+	if out := e.Apply(t.Context()); out.Result != actions.Changed || out.Err != nil {
+		t.Errorf("Apply: %+v", out)
+	}
+	if e, err := prepare(t, nil, s); e != nil || !errors.Is(err, collectors.ErrGone) {
+		t.Errorf("Prepare: %v, %v", e, err)
+	}
+	if got := options(t, &s); got != "0 7200 75 9 0" {
+		t.Errorf("set: %s", got)
+	}
+}
+
+// Without the capability it is not permitted, which is not the target's fault.
+func TestNotPermitted(t *testing.T) {
+	actiontest.LeakCheck(t)
+	h := actiontest.Held(t, socklab.HolderOptions{UID: 65534})
+	s := h.Target.Sockets[0]
+	e, err := prepare(t, nil, s)
+	must(t, "Prepare", err)
+	must(t, "without CAP_SYS_PTRACE", socklab.WithoutCapability(t, func() error {
+		for what, out := range map[string]actions.Outcome{"Apply": e.Apply(t.Context()), "Verify": e.Verify(t.Context())} {
+			if out.Result != actions.NotPermitted || !errors.Is(out.Err, collectors.ErrNotPermitted) {
+				t.Errorf("%s: %+v", what, out)
+			}
+		}
+		return nil
+	}, unix.CAP_SYS_PTRACE))
+	if got := options(t, &s); got != "0 7200 75 9 0" {
+		t.Errorf("set: %s", got)
+	}
+}
+
+// reader is cat(1), which reads a connection until its end.
+type reader struct {
+	cmd      *exec.Cmd
+	out, err strings.Builder
+	ended    chan struct{}
+}
+
+// readIn starts cat(1) with the connection, which nobody else has then, and
+// returns when it waits for data.
+func readIn(t *testing.T, c *socklab.Conn) *reader {
+	t.Helper()
+	must(t, "set blocking", unix.SetNonblock(c.FD, false))
+	fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)
+	must(t, "dup", err)
+	c.CloseFD()
+	r := &reader{cmd: exec.Command("cat"), ended: make(chan struct{})}
+	in := os.NewFile(uintptr(fd), "connection")
+	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr, r.cmd.Env = in, &r.out, &r.err, []string{"LC_ALL=C"}
+	must(t, "start cat", r.cmd.Start())
+	must(t, "close", in.Close())
+	go func() {
+		_ = r.cmd.Wait()
+		close(r.ended)
+	}()
+	t.Cleanup(func() {
+		_ = r.cmd.Process.Kill()
+		<-r.ended
+	})
+	call := fmt.Sprintf("%d 0x0 ", unix.SYS_READ)
+	socklab.WaitFor(t, "cat to read", func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", r.cmd.Process.Pid))
+		return err == nil && strings.HasPrefix(string(b), call)
+	})
+	return r
+}
+
+// end waits for the end of cat(1) and returns its exit code.
+func (r *reader) end(t *testing.T) int {
+	t.Helper()
+	socklab.WaitFor(t, "the end of cat", func() bool {
+		select {
+		case <-r.ended:
+			return true
+		default:
+			return false
+		}
+	})
+	return r.cmd.ProcessState.ExitCode()
+}
+
+// vanish makes the other end lose whatever comes in, as though its host had
+// been switched off. SO_ATTACH_FILTER with a program that keeps 0 bytes.
+func vanish(t *testing.T, c *socklab.Conn) {
+	t.Helper()
+	filter := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	prog := unix.SockFprog{Len: 1, Filter: &filter[0]}
+	must(t, "filter", unix.SetsockoptSockFprog(c.Peer, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog))
+}
+
+// segments is how many segments the other end has got.
+func segments(t *testing.T, c *socklab.Conn) uint32 {
+	t.Helper()
+	info, err := unix.GetsockoptTCPInfo(c.Peer, unix.IPPROTO_TCP, unix.TCP_INFO)
+	must(t, "TCP_INFO", err)
+	return info.Segs_in
+}
+
+// The purpose: the owner of a connection to nobody is told within the time, and
+// closes; one to a peer that lives stays, and nothing is lost.
+func TestDeadAndLivePeer(t *testing.T) {
+	actiontest.LeakCheck(t)
+	params := map[string]any{"idle": 2 * time.Second, "interval": time.Second, "count": 3.0}
+	const within = 5 * time.Second // idle + count times interval
+	dead, live := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv6)
+	deadReader, liveReader := readIn(t, dead), readIn(t, live)
+	deadSealed, liveSealed := actiontest.Sealed(t, dead), actiontest.Sealed(t, live)
+	// The program has its own idea of how long to wait, which is left to it.
+	slow := socklab.Make(t, socklab.Established, socklab.Mapped)
+	const slowWithin = within + 500*time.Millisecond
+	must(t, "TCP_USER_TIMEOUT", unix.SetsockoptInt(slow.FD, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(slowWithin/time.Millisecond)))
+	slowReader := readIn(t, slow)
+	slowSealed := actiontest.Sealed(t, slow)
+	vanish(t, dead)
+	vanish(t, slow)
+	heard := segments(t, live)
+	start := time.Now()
+	for _, s := range []actions.Sealed{deadSealed, slowSealed, liveSealed} {
+		if out := applied(t, params, s); out.Result != actions.Repaired {
+			t.Errorf("%+v", out)
+		}
+	}
+	if code := deadReader.end(t); code != 1 || !strings.Contains(deadReader.err.String(), "Connection timed out") {
+		t.Errorf("cat: %d, %q", code, &deadReader.err)
+	}
+	// It ended later than it was told, and timers of the kernel come late.
+	if took := time.Since(start); took < within-100*time.Millisecond || took > within+3*time.Second {
+		t.Errorf("it took %s, not %s", took, within)
+	}
+	if state, there := dead.Now(); there {
+		t.Errorf("the connection is %s", state)
+	}
+	if code := slowReader.end(t); code != 1 || !strings.Contains(slowReader.err.String(), "Connection timed out") {
+		t.Errorf("cat: %d, %q", code, &slowReader.err)
+	}
+	if took := time.Since(start); took < slowWithin-100*time.Millisecond || took > slowWithin+3*time.Second {
+		t.Errorf("it took %s, not %s", took, slowWithin)
+	}
+
+	socklab.WaitFor(t, "three probes", func() bool { return segments(t, live) >= heard+3 })
+	if took := time.Since(start); took < 4*time.Second-100*time.Millisecond {
+		t.Errorf("three probes took %s: they are not probes", took)
+	}
+	if state, there := live.Now(); !there || state != collectors.Established {
+		t.Errorf("the connection is %s (%t)", state, there)
+	}
+	_, err := unix.Write(live.Peer, []byte("still there"))
+	must(t, "write", err)
+	must(t, "shutdown", unix.Shutdown(live.Peer, unix.SHUT_WR))
+	if code := liveReader.end(t); code != 0 || liveReader.out.String() != "still there" {
+		t.Errorf("cat: %d, %q, %q", code, &liveReader.out, &liveReader.err)
+	}
+}
+
+// While data waits to be acknowledged no probes are sent: user_timeout is for
+// that.
+func TestUserTimeout(t *testing.T) {
+	actiontest.LeakCheck(t)
+	c := socklab.Make(t, socklab.Established, socklab.IPv4)
+	vanish(t, c)
+	_, err := unix.Write(c.FD, []byte("to nobody"))
+	must(t, "write", err)
+	r := readIn(t, c)
+	start := time.Now()
+	applied(t, map[string]any{"idle": time.Hour, "interval": time.Hour, "user_timeout": 2 * time.Second}, actiontest.Sealed(t, c))
+	if code := r.end(t); code != 1 || !strings.Contains(r.err.String(), "Connection timed out") {
+		t.Errorf("cat: %d, %q", code, &r.err)
+	}
+	if took := time.Since(start); took < time.Second || took > 6*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -1,0 +1,229 @@
+// Package execsource reads records of sockets from a program: the way to add a
+// source without compiling.
+//
+// Comes in: what a program prints, one JSON object on a line, with the names of
+// the fields of the rules language. Goes out: Socket records. A line that is not
+// exactly right ends the stream with an error. Records without a cookie can be
+// listed and are never acted on; with one, an action looks the socket up by it
+// first, so that a wrong record does no harm.
+package execsource
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"sockwarden/collectors"
+)
+
+const (
+	// maxLine bounds one record, in bytes, and maxRecords the number of them.
+	maxLine    = 16 << 10
+	maxRecords = 1_000_000
+	// timeout is how long the program may run.
+	timeout = 30 * time.Second
+)
+
+// Plugin returns a source that runs the program at an absolute path.
+func Plugin(program string) (collectors.Plugin, error) {
+	if !filepath.IsAbs(program) {
+		return collectors.Plugin{}, fmt.Errorf("%q is not an absolute path; there is no shell", program)
+	}
+	return collectors.Plugin{
+		Name:       "exec",
+		Summary:    "records that a program prints as JSON lines",
+		Doc:        "Runs " + program + " once for each cycle, with a clean environment.",
+		Needs:      "the program",
+		Actionable: true,
+		New:        func(int) collectors.Collector { return source{program} },
+	}, nil
+}
+
+type source struct{ program string }
+
+// Collect runs the program and yields its records, also if the query asks for
+// fewer.
+func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
+	return func(yield func(*collectors.Socket, error) bool) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, s.program)
+		cmd.Dir = "/"
+		cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+		cmd.WaitDelay = time.Second
+		var stderr bytes.Buffer
+		cmd.Stderr = &limited{&stderr, 4 << 10}
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			yield(nil, fmt.Errorf("collector %s: %w", s.program, err))
+			return
+		}
+		more := read(out, q, func(rec *collectors.Socket, err error) bool {
+			if err != nil {
+				err = fmt.Errorf("collector %s: %w", s.program, err)
+			}
+			return yield(rec, err)
+		})
+		if !more {
+			cancel()
+		}
+		err = cmd.Wait()
+		if more && err != nil {
+			yield(nil, fmt.Errorf("collector %s: %w: %s", s.program, err, strings.TrimSpace(stderr.String())))
+		}
+	}
+}
+
+// limited keeps the beginning of what is written to it.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	n := min(len(b), l.left)
+	l.left -= n
+	if _, err := l.w.Write(b[:n]); err != nil {
+		return 0, err //nolint:wrapcheck // an io.Writer
+	}
+	return len(b), nil
+}
+
+// read yields the records of r; it reports whether all was read and right.
+func read(r io.Reader, q collectors.Query, yield func(*collectors.Socket, error) bool) bool {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 4096), maxLine)
+	s := new(collectors.Socket)
+	n := 0
+	for lines.Scan() {
+		if n++; n > maxRecords {
+			yield(nil, fmt.Errorf("more than %d records", maxRecords))
+			return false
+		}
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		if err := parse(lines.Bytes(), s); err != nil {
+			yield(nil, fmt.Errorf("line %d: %w", n, err))
+			return false
+		}
+		if q.Covers(s.Protocol, s.State) && !yield(s, nil) {
+			return false
+		}
+	}
+	if err := lines.Err(); err != nil {
+		yield(nil, fmt.Errorf("line %d: %w", n+1, err))
+		return false
+	}
+	return true
+}
+
+// record is a line. Pointers tell what is missing from what is zero.
+type record struct {
+	Protocol    string     `json:"protocol"`
+	State       string     `json:"state"`
+	LocalAddr   netip.Addr `json:"local_addr"`
+	Port        *uint16    `json:"port"`
+	RemoteAddr  netip.Addr `json:"remote_addr"`
+	RemotePort  *uint16    `json:"remote_port"`
+	Cookie      string     `json:"cookie"`
+	Inode       *uint32    `json:"inode"`
+	UID         *uint32    `json:"uid"`
+	RecvQueue   *uint32    `json:"recv_queue"`
+	SendQueue   *uint32    `json:"send_queue"`
+	Retransmits *uint8     `json:"retransmits"`
+	IfIndex     *uint32    `json:"ifindex"`
+	// Dual says that the socket is of family IPv6 although its addresses are IPv4.
+	Dual bool `json:"dual_stack"`
+}
+
+var always = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamily, collectors.FieldState,
+	collectors.FieldLocalAddr, collectors.FieldPort, collectors.FieldRemoteAddr, collectors.FieldRemotePort)
+
+// parse reads one line. What it must have is checked, and what it may not have
+// is an error.
+func parse(line []byte, s *collectors.Socket) error {
+	var r record
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	if d.More() {
+		return errors.New("record: more than one object on a line")
+	}
+	protocols := map[string]collectors.Protocol{"tcp": collectors.TCP, "udp": collectors.UDP}
+	p, ok := protocols[r.Protocol]
+	if !ok {
+		return fmt.Errorf("record: protocol %q is neither tcp nor udp", r.Protocol)
+	}
+	state, ok := collectors.ParseState(r.State)
+	if !ok || !slices.Contains(collectors.StateNames(), state.String()) {
+		return fmt.Errorf("record: unknown state %q", r.State)
+	}
+	if !r.LocalAddr.IsValid() || !r.RemoteAddr.IsValid() || r.Port == nil || r.RemotePort == nil {
+		return errors.New("record: local_addr, port, remote_addr and remote_port must be there")
+	}
+	if r.LocalAddr.Is4() != r.RemoteAddr.Is4() || r.LocalAddr.Zone() != "" || r.RemoteAddr.Zone() != "" {
+		return errors.New("record: the two addresses must be of one family, without zones")
+	}
+	*s = collectors.Socket{
+		Known: always, Protocol: p, State: state, Family: collectors.IPv6,
+		Local: collectors.AddrFrom(r.LocalAddr), Remote: collectors.AddrFrom(r.RemoteAddr), LocalPort: *r.Port, RemotePort: *r.RemotePort,
+	}
+	if r.LocalAddr.Is4() && !r.Dual {
+		s.Family = collectors.IPv4
+	}
+	if r.Cookie != "" {
+		c, err := strconv.ParseUint(r.Cookie, 16, 64)
+		if err != nil || c == 0 || c == ^uint64(0) {
+			return fmt.Errorf("record: cookie %q is no cookie", r.Cookie)
+		}
+		s.Cookie = c
+		s.Known |= collectors.Fields(collectors.FieldCookie)
+	}
+	r.optional(s)
+	return nil
+}
+
+func (r *record) optional(s *collectors.Socket) {
+	set := func(to, from *uint32, fields ...collectors.Field) {
+		if from != nil {
+			*to = *from
+			s.Known |= collectors.Fields(fields...)
+		}
+	}
+	set(&s.Inode, r.Inode, collectors.FieldInode, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted)
+	set(&s.UID, r.UID, collectors.FieldUID)
+	set(&s.RecvQueue, r.RecvQueue, collectors.FieldRecvQueue)
+	set(&s.SendQueue, r.SendQueue, collectors.FieldSendQueue)
+	set(&s.IfIndex, r.IfIndex)
+	if r.Retransmits != nil {
+		s.Retransmits = *r.Retransmits
+		s.Known |= collectors.Fields(collectors.FieldRetransmits)
+	}
+	if s.Known.Has(collectors.FieldInode) && s.Known.Has(collectors.FieldRecvQueue) {
+		s.Known |= collectors.Fields(collectors.FieldEOFRead)
+	}
+	if r.Inode != nil && *r.Inode == 0 {
+		s.Known |= collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess, collectors.FieldExe, collectors.FieldCmdline)
+	}
+}
