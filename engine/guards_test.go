@@ -297,7 +297,7 @@ func TestGuardNoCookie(t *testing.T) {
 	l := newLab(t, Options{Live: true, AllowUnknownOwner: true, Sources: []collectors.Plugin{procfs.Plugin()}})
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
-	mustSpare(t, l, c, "without a cookie")
+	mustSpare(t, l, c, "no cookie")
 	if !h.Running() {
 		t.Error("the process did not survive")
 	}

@@ -389,8 +389,8 @@ func TestFallback(t *testing.T) {
 		errors   int
 		tcp, udp string // reason, of findings
 	}{
-		{collectors.UDP, collectors.ErrNotSupported, 1, "", "without a cookie"},
-		{collectors.TCP, collectors.ErrNotPermitted, 1, "without a cookie", ""},
+		{collectors.UDP, collectors.ErrNotSupported, 1, "", "no cookie"},
+		{collectors.TCP, collectors.ErrNotPermitted, 1, "no cookie", ""},
 	} {
 		plugin := sockdiag.Plugin()
 		real := plugin.New

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 
 	"sockwarden/actions"
+	"sockwarden/actions/abort"
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
@@ -28,19 +29,56 @@ func Plugin() actions.Plugin {
 		Params: []actions.Param{
 			{Name: "listen", Type: "bool", Doc: "also destroy listeners: the service is dead afterwards while its process lives"},
 			{Name: "udp", Type: "bool", Doc: "also destroy UDP sockets: a server goes deaf"},
+			{Name: "method", Type: "string", Doc: "netlink, pidfd (as abort does), or auto (default): pidfd where the kernel or the namespace refuses netlink"},
 		},
-		New: func(map[string]any) (actions.Action, error) { return action{procfs.New("")}, nil },
+		New: newAction,
 	}
 }
 
-type action struct{ proc *procfs.FS }
+func newAction(params map[string]any) (actions.Action, error) {
+	a := action{method: "auto", proc: procfs.New("")}
+	if m, ok := params["method"].(string); ok {
+		a.method = m
+	}
+	if a.method != "auto" && a.method != "netlink" && a.method != "pidfd" {
+		return nil, fmt.Errorf("method is auto, netlink or pidfd, not %q", a.method)
+	}
+	return a, nil
+}
 
-// Prepare looks the socket up by its cookie.
+type action struct {
+	method string
+	proc   *procfs.FS
+}
+
+// Prepare looks the socket up by its cookie, or in its process where the kernel
+// cannot destroy or the namespace cannot be entered.
 func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
+	if a.method == "pidfd" {
+		return abort.Action{Proc: a.proc}.Prepare(ctx, t) //nolint:wrapcheck // ours
+	}
+	e, err := a.byNetlink(ctx, t)
+	refused := errors.Is(err, collectors.ErrNotSupported) || errors.Is(err, collectors.ErrNotPermitted)
+	if err == nil || !refused || !a.canAbort(t) {
+		return e, err
+	}
+	return abort.Action{Proc: a.proc}.Prepare(ctx, t) //nolint:wrapcheck // ours
+}
+
+// canAbort reports whether the other way is open for the target.
+func (a action) canAbort(t actions.Target) bool {
+	return a.method == "auto" && len(t.Sockets) == 1 && len(t.Sockets[0].Facts.Owners) > 0 && t.Sockets[0].Socket.Protocol == collectors.TCP &&
+		t.Sockets[0].Socket.State != collectors.Listen
+}
+
+func (a action) byNetlink(ctx context.Context, t actions.Target) (actions.Effect, error) {
 	if len(t.Sockets) != 1 {
 		return nil, fmt.Errorf("destroy is for one socket, not %d", len(t.Sockets))
 	}
 	e := &effect{proc: a.proc, sealed: t.Sockets[0]}
+	if a.canAbort(t) {
+		e.abort = func() (actions.Effect, error) { return abort.Action{Proc: a.proc}.Prepare(ctx, t) }
+	}
 	now, err := e.look(ctx)
 	if err != nil {
 		return nil, err
@@ -55,6 +93,10 @@ func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, 
 type effect struct {
 	proc   *procfs.FS
 	sealed actions.Sealed
+	// abort prepares the other way, nil if it is not open; other is set once it
+	// was taken.
+	abort func() (actions.Effect, error)
+	other actions.Effect
 }
 
 func (e *effect) String() string { return "destroy" }
@@ -68,15 +110,31 @@ func (e *effect) Apply(ctx context.Context) actions.Outcome {
 			return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s: the kernel does not find it by its address", now.State)}
 		}
 	}
+	if errors.Is(err, collectors.ErrNotSupported) && e.abort != nil {
+		return e.tryAbort(ctx, err)
+	}
 	if err != nil {
 		return actions.OutcomeOf(err)
 	}
 	return actions.Outcome{Result: actions.Gone}
 }
 
+// tryAbort takes the other way on a kernel that cannot destroy.
+func (e *effect) tryAbort(ctx context.Context, refused error) actions.Outcome {
+	other, err := e.abort()
+	if err != nil {
+		return actions.OutcomeOf(errors.Join(refused, err))
+	}
+	e.other = other
+	return other.Apply(ctx)
+}
+
 // Verify looks whether the socket is gone from the kernel, and whether a process
 // that had it still does.
 func (e *effect) Verify(ctx context.Context) actions.Outcome {
+	if e.other != nil {
+		return e.other.Verify(ctx)
+	}
 	now, err := e.look(ctx)
 	switch {
 	case err == nil && now.State == collectors.Close && e.sealed.Socket.State != collectors.Close:

@@ -97,6 +97,11 @@ func setupScript(env *testscript.Env) error {
 		_ = exec.Command("ip", "netns", "del", name).Run()
 	})
 	env.Setenv(socklab.EnvInside, os.Getenv(socklab.EnvInside))
+	examples, err := filepath.Abs(filepath.Join(root, "examples"))
+	if err != nil {
+		return err
+	}
+	env.Setenv("EXAMPLES", examples)
 	env.Setenv("NO_COLOR", "1")
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("STATE", filepath.Join(env.WorkDir, "state.json"))

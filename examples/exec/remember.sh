@@ -5,5 +5,6 @@
 #   then: [{exec: /usr/local/lib/sockwarden/remember.sh, timeout: 5s}]
 set -eu
 umask 077
-cat >> "${SOCKWARDEN_FINDINGS:-/run/sockwarden/findings.jsonl}"
-echo "remembered"
+mkdir -p /run/sockwarden
+cat >> /run/sockwarden/findings.jsonl
+echo remembered
