@@ -16,10 +16,14 @@ import (
 // act as the program wants. The error is ErrNotPermitted, naming the missing
 // capability, or ErrNotSupported.
 func Preflight(ctx context.Context, p *rules.Program) error {
-	destroys := false
+	destroys, only := false, false // only by netlink
 	for _, r := range p.Rules {
 		for _, rung := range r.Then {
-			destroys = destroys || rung.Action == "destroy" && r.Mode == rules.ModeEnforce
+			if rung.Action != "destroy" || r.Mode != rules.ModeEnforce || rung.Params["method"] == "pidfd" {
+				continue
+			}
+			destroys = true
+			only = only || rung.Params["method"] == "netlink"
 		}
 	}
 	if !destroys {
@@ -37,7 +41,12 @@ func Preflight(ctx context.Context, p *rules.Program) error {
 		return err //nolint:wrapcheck // says what it did
 	}
 	defer func() { _ = c.Close() }()
-	if err := c.Supported(ctx); errors.Is(err, collectors.ErrNotSupported) {
+	// Sockets with an owner can also be aborted through it.
+	byOwner, err := hasCapability(unix.CAP_SYS_PTRACE)
+	if err != nil {
+		return err
+	}
+	if err := c.Supported(ctx); errors.Is(err, collectors.ErrNotSupported) && (only || !byOwner) {
 		return fmt.Errorf("the kernel answers EOPNOTSUPP to SOCK_DESTROY (CONFIG_INET_DIAG_DESTROY is off): %w", collectors.ErrNotSupported)
 	}
 	return nil

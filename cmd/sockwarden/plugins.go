@@ -28,7 +28,7 @@ type pluginDoc struct {
 func (a *app) pluginsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugins [NAME] [flags]",
-		Short: "List the collectors and actions that this program was built with",
+		Short: "List the collectors, actions and notifiers that this program was built with",
 		Example: `  sockwarden plugins
   sockwarden plugins destroy`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -84,6 +84,13 @@ func (a *app) pluginDocs() []pluginDoc {
 	}
 	for _, p := range a.actions.All() {
 		d := pluginDoc{Kind: "action", Name: p.Name, Summary: p.Summary, Doc: p.Doc, Needs: p.Needs, Params: map[string]string{}}
+		for _, q := range p.Params {
+			d.Params[q.Name] = q.Type + ": " + q.Doc
+		}
+		docs = append(docs, d)
+	}
+	for _, p := range builtinNotifiers() {
+		d := pluginDoc{Kind: "notifier", Name: p.Name, Summary: p.Summary, Doc: p.Doc, Needs: p.Needs, Params: map[string]string{}}
 		for _, q := range p.Params {
 			d.Params[q.Name] = q.Type + ": " + q.Doc
 		}
