@@ -23,7 +23,7 @@ func benchSockets(b *testing.B, n int) {
 // record and take none; with rules whose ages are remembered; and with rules
 // that take all.
 func BenchmarkCycle(b *testing.B) {
-	var p = map[string]string{
+	p := map[string]string{
 		"filtered":   ruleFile(`state == "CLOSE_WAIT" && age > 60`, "destroy"),
 		"unfiltered": ruleFile(`recv_queue > 1000000 || send_queue > 1000000`, "destroy"),
 		"ages":       ruleFile(`state == "ESTABLISHED" && age > 86400`, "destroy"),

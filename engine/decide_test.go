@@ -420,8 +420,8 @@ func TestUnknownOwner(t *testing.T) {
 			if r.OwnersHidden != 1 || s.OwnersHidden != 1 {
 				t.Errorf("hidden %d and %d", r.OwnersHidden, s.OwnersHidden)
 			}
-			if alive2(t, c) != (!test.live || test.want != "r act") || !h.Running() {
-				t.Errorf("alive %t, process %t", alive2(t, c), h.Running())
+			if survives(t, c) != (!test.live || test.want != "r act") || !h.Running() {
+				t.Errorf("alive %t, process %t", survives(t, c), h.Running())
 			}
 		})
 	}

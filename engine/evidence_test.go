@@ -115,7 +115,7 @@ func synSent(t *testing.T, f socklab.Family) *socklab.Conn {
 	must(t, "socket", err)
 	c := &socklab.Conn{Kind: socklab.SynSent, Family: f, FD: fd, Peer: -1, Remote: addrPort(name(t, l)), StartedBefore: time.Now()}
 	t.Cleanup(c.CloseFD)
-	if err := unix.Connect(fd, to(f == socklab.IPv4, c.Remote)); err != unix.EINPROGRESS { //nolint:errorlint // a bare errno
+	if err := unix.Connect(fd, to(f == socklab.IPv4, c.Remote)); err != unix.EINPROGRESS {
 		t.Fatalf("connect: %v", err)
 	}
 	c.Local, c.SeenAfter = addrPort(name(t, fd)), time.Now()

@@ -36,7 +36,7 @@ func mustSpare(t *testing.T, l *lab, c *socklab.Conn, reason string) {
 	}
 	after := sockets(t)
 	for cookie, s := range before {
-		if now, ok := after[cookie]; l0(&s) == c.Local && (!ok || now.State != s.State) {
+		if now, ok := after[cookie]; localOf(&s) == c.Local && (!ok || now.State != s.State) {
 			t.Errorf("%s %s is gone or %s", s.State, c.Local, now.State)
 		}
 	}
@@ -45,7 +45,7 @@ func mustSpare(t *testing.T, l *lab, c *socklab.Conn, reason string) {
 	}
 }
 
-func l0(s *collectors.Socket) netip.AddrPort {
+func localOf(s *collectors.Socket) netip.AddrPort {
 	local, _ := ends(s)
 	return local
 }
@@ -331,7 +331,7 @@ func mptcp(t *testing.T) (client, server *socklab.Conn) {
 	listener, client := open(), open()
 	must(t, "bind", unix.Bind(listener.FD, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	must(t, "listen", unix.Listen(listener.FD, 1))
-	if err := unix.Connect(client.FD, name(t, listener.FD)); err != nil && err != unix.EINPROGRESS { //nolint:errorlint // a bare errno
+	if err := unix.Connect(client.FD, name(t, listener.FD)); err != nil && err != unix.EINPROGRESS {
 		t.Fatal(err)
 	}
 	server = &socklab.Conn{Kind: socklab.Established, FD: -1}

@@ -296,7 +296,7 @@ func TestFirstRungIf(t *testing.T) {
 			cond := strings.Replace(cond, "1h", `'1h'`, 1)
 			r := l.run(t, l.rules(t, ruleFile(port(c), "{destroy: {udp: true}, if: '"+strings.ReplaceAll(cond, "'", "''")+"'}, {signal: KILL}")))
 			f := findingOf(t, r, c)
-			if f.Decision != want || alive2(t, c) == (want == DecideAct) || !h.Running() {
+			if f.Decision != want || survives(t, c) == (want == DecideAct) || !h.Running() {
 				t.Errorf("%s; want %s", line(f), want)
 			}
 			if want == DecideUnless && !strings.HasPrefix(f.Reason, "if of r") {
@@ -306,8 +306,8 @@ func TestFirstRungIf(t *testing.T) {
 	}
 }
 
-// alive2 reports whether a socket that a holder has is still in its state.
-func alive2(t *testing.T, c *socklab.Conn) bool {
+// survives reports whether a socket that a holder has is still in its state.
+func survives(t *testing.T, c *socklab.Conn) bool {
 	t.Helper()
 	s, ok := procState(t, c)
 	return ok && s == c.Kind.State()

@@ -182,8 +182,12 @@ func TestStateNonsense(t *testing.T) {
 	now := monotonic()
 	doc := stateDoc{Format: stateFormat, BootID: s.bootID, Cooldowns: map[string]float64{"past": now - 1, "future": now + 100, "negative": -1}}
 	for i, d := range []seenDoc{
-		{Since: now - 2, Last: now - 1}, {Since: now + 50, Last: now + 100}, {Since: now - 1, Last: now - 2},
-		{Since: -5, Last: now}, {Since: now - 2, Last: now + 100}, {Since: now - 2, Last: now - 1, Missed: -100},
+		{Since: now - 2, Last: now - 1},
+		{Since: now + 50, Last: now + 100},
+		{Since: now - 1, Last: now - 2},
+		{Since: -5, Last: now},
+		{Since: now - 2, Last: now + 100},
+		{Since: now - 2, Last: now - 1, Missed: -100},
 	} {
 		d.Key.Cookie = uint64(i + 1)
 		doc.Seen = append(doc.Seen, d)

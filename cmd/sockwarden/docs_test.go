@@ -123,6 +123,35 @@ func runRules(t *testing.T, name, file string) {
 	}
 }
 
+// TestGuardsHaveTests checks that the tests which docs/safety.md names exist.
+func TestGuardsHaveTests(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs/safety.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllSubmatch(text, -1)
+	if len(names) < 15 {
+		t.Errorf("docs/safety.md names %d tests, expected at least 15", len(names))
+	}
+	files, err := filepath.Glob(filepath.Join(root, "engine/*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	for _, n := range names {
+		if !bytes.Contains(all, []byte("func "+string(n[1])+"(t *testing.T)")) {
+			t.Errorf("docs/safety.md names %s, which does not exist", n[1])
+		}
+	}
+}
+
 // TestMigration runs each command of docs/migrating.md, live ones included: in
 // the namespaces of the tests they have nothing to act on.
 func TestMigration(t *testing.T) {

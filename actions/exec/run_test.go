@@ -1,0 +1,245 @@
+package exec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/actions/actiontest"
+	"sockwarden/collectors/socklab"
+)
+
+// exists waits until a program has made a file beside itself.
+func exists(t *testing.T, program, name string) string {
+	t.Helper()
+	var text []byte
+	socklab.WaitFor(t, name, func() bool {
+		text, _ = os.ReadFile(filepath.Join(filepath.Dir(program), name))
+		return bytes.HasSuffix(text, []byte("\n"))
+	})
+	return strings.TrimSpace(string(text))
+}
+
+// Nobody waits for the program, and it is asked for until it has ended.
+func TestPending(t *testing.T) {
+	actiontest.LeakCheck(t)
+	program := script(t, "echo ready > $(dirname $0)/ready; read line < $(dirname $0)/fifo; echo heard $line; exit 3")
+	fifo := filepath.Join(filepath.Dir(program), "fifo")
+	must(t, "mkfifo", unix.Mkfifo(fifo, 0o600))
+	e := started(t, program, 0, target(t))
+	exists(t, program, "ready")
+	for range 3 {
+		if out := e.Verify(t.Context()); out != (actions.Outcome{Result: actions.StillRunning, Pending: true}) {
+			t.Fatalf("Verify: %+v", out)
+		}
+	}
+	must(t, "write", os.WriteFile(fifo, []byte("it\n"), 0))
+	if out := await(t, e); out.Result != actions.Failed || out.Err.Error() != "exit code 3: heard it" {
+		t.Errorf("%+v", out)
+	}
+	childless(t)
+}
+
+// family starts a program that ignores what it can ignore, with a child of its
+// own, and returns both.
+func family(t *testing.T, timeout time.Duration) (e *effect, child int) {
+	t.Helper()
+	program := script(t, `trap '' TERM HUP INT
+sleep 1000 &
+echo "the last words"
+echo $! > $(dirname $0)/child
+wait
+`)
+	e = started(t, program, timeout, target(t))
+	child, err := strconv.Atoi(exists(t, program, "child"))
+	must(t, "child", err)
+	return e, child
+}
+
+// killed checks that the grandchild has been killed. It is ours now: in the
+// namespace of the tests nobody else takes orphans.
+func killed(t *testing.T, pid int) {
+	t.Helper()
+	var status unix.WaitStatus
+	socklab.WaitFor(t, "the end of the grandchild", func() bool {
+		got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
+		return err == nil && got == pid
+	})
+	if !status.Signaled() || status.Signal() != unix.SIGKILL {
+		t.Errorf("it ended by %v", status)
+	}
+	childless(t)
+}
+
+// When its time is over it is killed, with its process group.
+func TestTimeout(t *testing.T) {
+	if os.Getpid() != 1 {
+		t.Skip("orphans do not become ours")
+	}
+	actiontest.LeakCheck(t)
+	const timeout = 700 * time.Millisecond
+	start := time.Now()
+	e, child := family(t, timeout)
+	out := await(t, e)
+	if took := time.Since(start); took < timeout || took > timeout+2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if out.Result != actions.Timeout || out.Err == nil || out.Err.Error() != "killed after 700ms: the last words" {
+		t.Errorf("%+v", out)
+	}
+	if out.Result.Climbs() || out.Result.Succeeded() {
+		t.Error("it climbs, or is a success")
+	}
+	killed(t, child)
+}
+
+// Whoever asks to stop ends it, and is told so.
+func TestCancelled(t *testing.T) {
+	if os.Getpid() != 1 {
+		t.Skip("orphans do not become ours")
+	}
+	actiontest.LeakCheck(t)
+	e, child := family(t, 0)
+	if out := e.Verify(t.Context()); !out.Pending {
+		t.Fatalf("Verify: %+v", out)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("the watcher stops"))
+	if out := e.Verify(ctx); out.Pending || out.Result != actions.Timeout || out.Err.Error() != "killed: the watcher stops: the last words" {
+		t.Errorf("%+v", out)
+	}
+	killed(t, child)
+}
+
+// A program that has ended before anybody asked is not late, and is not killed.
+func TestEndedBeforeTimeout(t *testing.T) {
+	actiontest.LeakCheck(t)
+	e := started(t, script(t, "echo done"), time.Nanosecond, target(t))
+	var info unix.Siginfo
+	must(t, "waitid", unix.Waitid(unix.P_PID, e.pid, &info, unix.WEXITED|unix.WNOWAIT, nil))
+	if out := e.Verify(t.Context()); out.Result != actions.Done || out.Detail != "done" {
+		t.Errorf("%+v", out)
+	}
+}
+
+// A daemon that the program leaves behind does not hold anybody up.
+func TestLeftBehind(t *testing.T) {
+	actiontest.LeakCheck(t)
+	program := script(t, "sleep 1000 & echo $! > $(dirname $0)/child; echo started")
+	e := started(t, program, 0, target(t))
+	if out := await(t, e); out.Result != actions.Done || out.Detail != "started" {
+		t.Errorf("%+v", out)
+	}
+	child, err := strconv.Atoi(exists(t, program, "child"))
+	must(t, "child", err)
+	must(t, "it was killed", unix.Kill(child, 0))
+	must(t, "kill", unix.Kill(child, unix.SIGKILL))
+	if os.Getpid() == 1 {
+		killed(t, child)
+	}
+}
+
+// However much it prints, a little is kept.
+func TestHugeOutput(t *testing.T) {
+	actiontest.LeakCheck(t)
+	e := started(t, script(t, "head -c 100000000 /dev/zero | tr '\\0' x; echo the end"), 0, target(t))
+	out := await(t, e)
+	if out.Result != actions.Done || len(out.Detail) > maxTail || !strings.HasSuffix(out.Detail, "xxx the end") {
+		t.Errorf("%s, %d bytes", out.Result, len(out.Detail))
+	}
+	if cap(e.output.kept) > 1<<20 {
+		t.Errorf("%d bytes are kept", cap(e.output.kept))
+	}
+}
+
+// While nobody asks the program waits, and takes no more memory than the pipe
+// has. An endless one is ended in time.
+func TestEndlessOutput(t *testing.T) {
+	actiontest.LeakCheck(t)
+	e := started(t, script(t, "exec yes"), time.Second, target(t))
+	waiting := func() int {
+		n, err := unix.IoctlGetInt(e.output.from, unix.TIOCINQ)
+		must(t, "FIONREAD", err)
+		return n
+	}
+	size, err := unix.FcntlInt(uintptr(e.output.from), unix.F_GETPIPE_SZ, 0)
+	must(t, "F_GETPIPE_SZ", err)
+	if size > pipeSize {
+		t.Errorf("the pipe has %d bytes", size)
+	}
+	socklab.WaitFor(t, "a full pipe", func() bool { return waiting() > size-8192 })
+	if out := await(t, e); out.Result != actions.Timeout || !strings.HasSuffix(out.Err.Error(), "y y y") || len(out.Err.Error()) > maxTail+100 {
+		t.Errorf("%s: %d bytes", out.Result, len(out.Err.Error()))
+	}
+	childless(t)
+}
+
+// What it writes to files is its own affair: it may keep a log, or a dump.
+func TestLargeFile(t *testing.T) {
+	actiontest.LeakCheck(t)
+	program := script(t, "head -c 20000000 /dev/zero > $(dirname $0)/dump && ulimit -f")
+	if out := await(t, started(t, program, 0, target(t))); out.Result != actions.Done || out.Detail != "unlimited" {
+		t.Errorf("%+v", out)
+	}
+}
+
+// The end is cut where it may be within a character.
+func TestTail(t *testing.T) {
+	actiontest.LeakCheck(t)
+	e := started(t, script(t, "for i in 1 2 3 4 5 6 7 8 9 0; do printf '€%.0s' $(seq 1000); done; echo .. "), 0, target(t))
+	out := await(t, e)
+	if n := len(out.Detail); n > maxTail || n < maxTail-6 || strings.Trim(out.Detail, "?€.") != "" || strings.Count(out.Detail, "?") > 1 {
+		t.Errorf("%d bytes: %q", n, out.Detail)
+	}
+}
+
+// Asking for what was not started harms nobody: neither other children nor our
+// own process group.
+func TestVerifyBeforeApply(t *testing.T) {
+	actiontest.LeakCheck(t)
+	other := started(t, script(t, "exit 7"), 0, target(t))
+	var info unix.Siginfo
+	must(t, "waitid", unix.Waitid(unix.P_PID, other.pid, &info, unix.WEXITED|unix.WNOWAIT, nil))
+	e, err := prepare(t, "/bin/true", time.Nanosecond, target(t))
+	must(t, "Prepare", err)
+	for range 2 {
+		if out := e.Verify(t.Context()); out.Result != actions.Failed || out.Err == nil {
+			t.Errorf("Verify: %+v", out)
+		}
+	}
+	if out := await(t, other); out.Result != actions.Failed || out.Err.Error() != "exit code 7" {
+		t.Errorf("the other: %+v", out)
+	}
+}
+
+// What cannot be started is an error of Apply, which leaves nothing open.
+func TestNotStarted(t *testing.T) {
+	actiontest.LeakCheck(t)
+	for name, spoil := range map[string]func(path string){
+		"gone":      func(path string) { must(t, "remove", os.Remove(path)) },
+		"no format": func(path string) { write(t, path, "no program", 0o755) },
+		"no shell":  func(path string) { write(t, path, "#!/not/there\n", 0o755) },
+	} {
+		program := script(t, "exit 0")
+		e, err := prepare(t, program, 0, target(t))
+		must(t, "Prepare", err)
+		spoil(program)
+		out := e.Apply(t.Context())
+		if out.Result != actions.Failed || out.Err == nil || !strings.Contains(out.Err.Error(), "start "+program) {
+			t.Errorf("%s: Apply: %+v", name, out)
+		}
+		if again := e.Verify(t.Context()); again != out {
+			t.Errorf("%s: Verify: %+v, not %+v", name, again, out)
+		}
+	}
+	childless(t)
+}
