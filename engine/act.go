@@ -177,7 +177,7 @@ func hostOutcome(err error) actions.Outcome {
 func (e *Engine) prepare(ctx context.Context, l *ladder, rung *rules.Rung) (actions.Effect, error) {
 	plugin, err := e.opts.Actions.Get(rung.Action)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says it all
+		return nil, err
 	}
 	action, err := plugin.New(rung.Params)
 	if err != nil {
@@ -189,7 +189,7 @@ func (e *Engine) prepare(ctx context.Context, l *ladder, rung *rules.Rung) (acti
 			t.Sockets = append(t.Sockets, f.seal())
 		}
 	}
-	return action.Prepare(ctx, t) //nolint:wrapcheck // says what it did
+	return action.Prepare(ctx, t)
 }
 
 // apply is the one place where anything is done to the host. A dry run cannot
@@ -306,7 +306,7 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	rung := &l.rule.Then[l.rung]
 	plugin, err := e.opts.Actions.Get(rung.Action)
 	if err != nil {
-		return false, err //nolint:wrapcheck // says it all
+		return false, err
 	}
 	if !before.Climbs() && !rung.ReadsResult() {
 		return false, nil

@@ -82,8 +82,7 @@ func (a *auditLog) outcome(generation string, f *Finding, what string, out actio
 	l := auditLine{Event: "outcome", Mode: "live", Generation: generation, Rule: f.Rule.Name, Action: what, Result: out.Result, Detail: out.Detail, Socket: fields(f.Candidate)}
 	if out.Err != nil {
 		l.Error = out.Err.Error()
-		var errno unix.Errno
-		if errors.As(out.Err, &errno) {
+		if errno, ok := errors.AsType[unix.Errno](out.Err); ok {
 			l.Errno = unix.ErrnoName(errno)
 		}
 	}

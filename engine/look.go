@@ -187,7 +187,7 @@ func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source col
 	base := record.Known
 	for s, err := range source.Collect(ctx, q) {
 		if err != nil {
-			return err //nolint:wrapcheck // says what it did
+			return err
 		}
 		if s.NetNS == 0 {
 			s.NetNS = ns.Inode
@@ -263,13 +263,13 @@ func inside(ns *namespace, f func() error) error {
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	return netns.Do(file, f) //nolint:wrapcheck // f's own error
+	return netns.Do(file, f)
 }
 
 func countSockets(ns *namespace) (counts procfs.Counts, err error) {
 	err = inside(ns, func() (err error) {
 		counts, err = procfs.New("").Sockstat()
-		return err //nolint:wrapcheck // says what it did
+		return err
 	})
 	return counts, err
 }
@@ -284,7 +284,7 @@ func (e *Engine) nameInterfaces(ns *namespace) {
 	err := inside(ns, func() error {
 		all, err := net.Interfaces()
 		for _, i := range all {
-			ns.Interfaces[uint32(i.Index)] = i.Name //nolint:gosec // an index
+			ns.Interfaces[uint32(i.Index)] = i.Name
 		}
 		return err //nolint:wrapcheck // only logged
 	})
@@ -353,7 +353,7 @@ func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
 	ns.asked = true
 	err := inside(ns, func() (err error) {
 		ns.PortLow, ns.PortHigh, err = e.proc.EphemeralPorts()
-		return err //nolint:wrapcheck // says what it did
+		return err
 	})
 	if err != nil {
 		e.log.Debug("ephemeral ports unknown", "netns", ns.Name, "error", err)
@@ -378,7 +378,7 @@ func listeners(ctx context.Context, source collectors.Collector) (all []collecto
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Listen)}
 	for s, err := range source.Collect(ctx, q) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // says what it did
+			return nil, err
 		}
 		all = append(all, *s)
 	}
@@ -497,8 +497,8 @@ func (e *Engine) fresh(ctx context.Context, p *rules.Program, cand *Candidate) (
 func lookUp(ctx context.Context, netnsFD int, s *collectors.Socket) (collectors.Socket, error) {
 	conn, err := sockdiag.Dial(netnsFD)
 	if err != nil {
-		return collectors.Socket{}, err //nolint:wrapcheck // says what it did
+		return collectors.Socket{}, err
 	}
 	defer func() { _ = conn.Close() }()
-	return conn.Get(ctx, s) //nolint:wrapcheck // says what it did
+	return conn.Get(ctx, s)
 }

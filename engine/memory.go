@@ -54,8 +54,10 @@ type holdKey struct {
 }
 
 func newMemory() *memory {
-	return &memory{seen: map[collectors.Key]*sighting{}, holds: map[holdKey]*sighting{}, cooldowns: map[string]float64{},
-		acts: map[string][]float64{}, rules: map[string]ruleSince{}, tripped: map[string]int{}, descriptors: map[string]descriptorCount{}}
+	return &memory{
+		seen: map[collectors.Key]*sighting{}, holds: map[holdKey]*sighting{}, cooldowns: map[string]float64{},
+		acts: map[string][]float64{}, rules: map[string]ruleSince{}, tripped: map[string]int{}, descriptors: map[string]descriptorCount{},
+	}
 }
 
 // acted notes that a rule acts on one more target, and recent counts how many it

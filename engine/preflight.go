@@ -38,7 +38,7 @@ func Preflight(ctx context.Context, p *rules.Program) error {
 	}
 	c, err := sockdiag.Dial(-1)
 	if err != nil {
-		return err //nolint:wrapcheck // says what it did
+		return err
 	}
 	defer func() { _ = c.Close() }()
 	// Sockets with an owner can also be aborted through it.

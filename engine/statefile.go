@@ -177,8 +177,7 @@ func (s *stateFile) readFile(m *memory) error {
 
 // unnamed drops the path from the error of a system call: the caller names it.
 func unnamed(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("%s: %w", pe.Op, pe.Err)
 	}
 	return err
@@ -251,7 +250,7 @@ func (s *stateFile) write(m *memory) error {
 	}
 	lock, err := s.takeLock()
 	if err != nil {
-		return nil //nolint:nilerr // a live run keeps the memory, or the place is not for us: do without
+		return nil
 	}
 	defer func() { _ = lock.Close() }()
 	if now, err := os.Lstat(s.path); err == nil && (s.known == nil || !os.SameFile(now, s.known) || !now.ModTime().Equal(s.known.ModTime())) {

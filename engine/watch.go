@@ -74,7 +74,7 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	}
 	w.program = program
 	if w.files, err = rules.NewWatcher(); err != nil {
-		return err //nolint:wrapcheck // says what it did
+		return err
 	}
 	defer func() { _ = w.files.Close() }()
 	w.watchFiles(watched)

@@ -3,6 +3,7 @@ package rules
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -49,9 +50,7 @@ func (l *loader) compileAll() *Program {
 		for name, v := range f.vars {
 			p.Vars[name] = v.String()
 		}
-		for name, s := range f.sets {
-			p.Sets[name] = s
-		}
+		maps.Copy(p.Sets, f.sets)
 		p.Breaker = tighter(p.Breaker, f.breaker, i == 0)
 		p.Files = append(p.Files, FileInfo{Path: f.src.name, Rules: len(f.rules)})
 	}

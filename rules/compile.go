@@ -137,8 +137,7 @@ func (c *compiler) parse(text string) (ast.Node, bool) {
 	config.MaxNodes = maxNodes
 	tree, err := parser.ParseWithConfig(text, config)
 	if err != nil {
-		var fe *file.Error
-		if errors.As(err, &fe) {
+		if fe, ok := errors.AsType[*file.Error](err); ok {
 			from := fe.From
 			if strings.HasSuffix(fe.Message, "token EOF") {
 				from = len([]rune(text)) // not at a white space before it

@@ -69,23 +69,24 @@ type Rung struct {
 
 // String writes the rung as a rules file does, without its condition.
 func (r *Rung) String() string {
-	text := r.Action
+	var text strings.Builder
+	text.WriteString(r.Action)
 	for _, k := range sortedKeys(r.Params) {
 		switch {
 		case r.Params[k] == false:
 		case k == r.Action:
-			text += fmt.Sprintf(" %v", r.Params[k])
+			text.WriteString(fmt.Sprintf(" %v", r.Params[k]))
 		default:
-			text += fmt.Sprintf(" %s=%v", k, r.Params[k])
+			text.WriteString(fmt.Sprintf(" %s=%v", k, r.Params[k]))
 		}
 	}
 	if r.Wait > 0 {
-		text += fmt.Sprintf(" wait=%s", r.Wait)
+		text.WriteString(fmt.Sprintf(" wait=%s", r.Wait))
 	}
 	if r.If != nil {
-		text += " if " + r.If.Text
+		text.WriteString(" if " + r.If.Text)
 	}
-	return text
+	return text.String()
 }
 
 // Rule is a compiled rule.
@@ -199,7 +200,7 @@ func (p *Program) seal() {
 		want = want.join(r.may)
 		p.Reads |= r.reads()
 		for s := range p.byState {
-			if r.may.states.Has(collectors.State(s)) { //nolint:gosec // below 16
+			if r.may.states.Has(collectors.State(s)) {
 				p.byState[s] = append(p.byState[s], i)
 			}
 		}

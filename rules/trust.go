@@ -65,7 +65,7 @@ func trusted(path string, st *unix.Stat_t, stickyOK bool) error {
 	if st.Uid != 0 && int(st.Uid) != me {
 		return fmt.Errorf("a live run does not trust it: %s belongs to uid %d, who could change the rules; cure: chown %d:%d %s", path, st.Uid, me, os.Getegid(), path)
 	}
-	if st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 && !(stickyOK && st.Mode&unix.S_ISVTX != 0) {
+	if st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 && (!stickyOK || st.Mode&unix.S_ISVTX == 0) {
 		return fmt.Errorf("a live run does not trust it: others can write to %s (mode %#o); cure: chown %d:%d %s && chmod go-w %s", path, st.Mode&0o7777, me, os.Getegid(), path, path)
 	}
 	return nil

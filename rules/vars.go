@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,9 +172,7 @@ func (v *Var) overrideList(o Override) (*Set, error) {
 func (v *Var) overrideMap(o Override) (map[string]Scalar, error) {
 	m := map[string]Scalar{}
 	if o.Add {
-		for k, s := range v.Map {
-			m[k] = s
-		}
+		maps.Copy(m, v.Map)
 	}
 	numbers := allNumbers(v.Map)
 	for e := range strings.SplitSeq(o.Value, ",") {

@@ -94,7 +94,7 @@ func TestInputOwners(t *testing.T) {
 		t.Errorf("owners: %v", owners)
 	}
 	second := sockets[1].(map[string]any)
-	if _, there := second["process"]; there || second["state"] != "FIN_WAIT2" {
+	if second["process"] != "" || second["owned"] != false || second["state"] != "FIN_WAIT2" {
 		t.Errorf("an orphan: %v", second)
 	}
 }
@@ -144,8 +144,9 @@ cat /proc/self/stat > stat
 	}
 	var fds []string
 	for line := range strings.Lines(said(t, program, "fds")) {
-		if words := strings.Fields(line); len(words) > 3 && !strings.HasPrefix(words[len(words)-1], "/proc/") { // of ls itself
-			fds = append(fds, words[len(words)-3])
+		before, to, found := strings.Cut(line, " -> ")
+		if words := strings.Fields(before); found && !strings.HasPrefix(to, "/proc/") { // of ls itself
+			fds = append(fds, words[len(words)-1])
 		}
 	}
 	if !slices.Equal(fds, []string{"0", "1", "2"}) {

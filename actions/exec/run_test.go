@@ -153,7 +153,7 @@ func TestHugeOutput(t *testing.T) {
 	actiontest.LeakCheck(t)
 	e := started(t, script(t, "head -c 100000000 /dev/zero | tr '\\0' x; echo the end"), 0, target(t))
 	out := await(t, e)
-	if out.Result != actions.Done || len(out.Detail) > maxTail || !strings.HasSuffix(out.Detail, "xxx the end") {
+	if out.Result != actions.Done || len(out.Detail) > maxTail || !strings.HasSuffix(out.Detail, "xxxthe end") {
 		t.Errorf("%s, %d bytes", out.Result, len(out.Detail))
 	}
 	if cap(e.output.kept) > 1<<20 {

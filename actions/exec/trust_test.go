@@ -18,48 +18,48 @@ import (
 // is started. None of that says anything about the target.
 func TestPrograms(t *testing.T) {
 	sockets := target(t)
-	chmod := func(path string, mode os.FileMode) { must(t, "chmod", os.Chmod(path, mode)) }
+	chmod := func(t *testing.T, path string, mode os.FileMode) { t.Helper(); must(t, "chmod", os.Chmod(path, mode)) }
 	for name, c := range map[string]struct {
-		make func(dir, program string) string // returns the name to use
+		make func(t *testing.T, dir, program string) string // returns the name to use
 		want string                           // in the error, "" for none
 	}{
-		"good":             {func(_, p string) string { return p }, ""},
-		"missing":          {func(dir, _ string) string { return dir + "/missing" }, "no such file"},
-		"directory":        {func(dir, _ string) string { return dir }, "no executable file"},
-		"not executable":   {func(_, p string) string { chmod(p, 0o644); return p }, "no executable file"},
-		"group can write":  {func(_, p string) string { chmod(p, 0o775); return p }, "chmod go-w"},
-		"others can write": {func(_, p string) string { chmod(p, 0o757); return p }, "chmod go-w"},
-		"of another user":  {func(_, p string) string { must(t, "chown", os.Chown(p, 65534, 0)); return p }, "chown 0 "},
+		"good":             {func(t *testing.T, _, p string) string { return p }, ""},
+		"missing":          {func(t *testing.T, dir, _ string) string { return dir + "/missing" }, "no such file"},
+		"directory":        {func(t *testing.T, dir, _ string) string { return dir }, "no executable file"},
+		"not executable":   {func(t *testing.T, _, p string) string { chmod(t, p, 0o644); return p }, "no executable file"},
+		"group can write":  {func(t *testing.T, _, p string) string { chmod(t, p, 0o775); return p }, "chmod go-w"},
+		"others can write": {func(t *testing.T, _, p string) string { chmod(t, p, 0o757); return p }, "chmod go-w"},
+		"of another user":  {func(t *testing.T, _, p string) string { must(t, "chown", os.Chown(p, 65534, 0)); return p }, "chown 0 "},
 		"directory of another user": {
-			func(dir, p string) string { must(t, "chown", os.Chown(dir, 65534, 0)); return p }, "chown 0 ",
+			func(t *testing.T, dir, p string) string { must(t, "chown", os.Chown(dir, 65534, 0)); return p }, "chown 0 ",
 		},
-		"directory for all":        {func(dir, p string) string { chmod(dir, 0o777); return p }, "replaced by others"},
-		"sticky directory for all": {func(dir, p string) string { chmod(dir, 0o777|os.ModeSticky); return p }, "replaced by others"},
-		"directory above for all":  {func(dir, p string) string { chmod(filepath.Dir(dir), 0o777); return p }, "replaced by others"},
-		"sticky directory above":   {func(dir, p string) string { chmod(filepath.Dir(dir), 0o777|os.ModeSticky); return p }, ""},
-		"link": {func(dir, p string) string {
+		"directory for all":        {func(t *testing.T, dir, p string) string { chmod(t, dir, 0o777); return p }, "replaced by others"},
+		"sticky directory for all": {func(t *testing.T, dir, p string) string { chmod(t, dir, 0o777|os.ModeSticky); return p }, "replaced by others"},
+		"directory above for all":  {func(t *testing.T, dir, p string) string { chmod(t, filepath.Dir(dir), 0o777); return p }, "replaced by others"},
+		"sticky directory above":   {func(t *testing.T, dir, p string) string { chmod(t, filepath.Dir(dir), 0o777|os.ModeSticky); return p }, ""},
+		"link": {func(t *testing.T, dir, p string) string {
 			link := filepath.Join(filepath.Dir(dir), "link")
 			must(t, "link", os.Symlink(p, link))
 			return link
 		}, ""},
-		"link out of a directory for all": {func(dir, _ string) string {
-			chmod(dir, 0o777)
+		"link out of a directory for all": {func(t *testing.T, dir, _ string) string {
+			chmod(t, dir, 0o777)
 			link := dir + "/link"
 			must(t, "link", os.Symlink("/bin/true", link))
 			return link
 		}, "replaced by others"},
-		"link into a directory for all": {func(dir, p string) string {
-			chmod(dir, 0o777)
+		"link into a directory for all": {func(t *testing.T, dir, p string) string {
+			chmod(t, dir, 0o777)
 			link := filepath.Join(filepath.Dir(dir), "link")
 			must(t, "link", os.Symlink(p, link))
 			return link
 		}, "replaced by others"},
-		"dangling link": {func(dir, _ string) string {
+		"dangling link": {func(t *testing.T, dir, _ string) string {
 			link := dir + "/link"
 			must(t, "link", os.Symlink("nowhere", link))
 			return link
 		}, "no such file"},
-		"read-only mount": {func(dir, _ string) string {
+		"read-only mount": {func(t *testing.T, dir, _ string) string {
 			must(t, "mount", unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0777"))
 			t.Cleanup(func() { must(t, "unmount", unix.Unmount(dir, unix.MNT_DETACH)) })
 			write(t, dir+"/program", "#!/bin/sh\n", 0o777)
@@ -71,7 +71,7 @@ func TestPrograms(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "dir")
 			must(t, "mkdir", os.Mkdir(dir, 0o755))
 			write(t, dir+"/program", "#!/bin/sh\n", 0o755)
-			path := c.make(dir, dir+"/program")
+			path := c.make(t, dir, dir+"/program")
 			e, err := prepare(t, path, 0, sockets)
 			switch {
 			case c.want == "" && err != nil:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -156,10 +157,8 @@ func (a *app) setup() error {
 }
 
 func oneOf(flag, value string, allowed ...string) error {
-	for _, v := range allowed {
-		if v == value {
-			return nil
-		}
+	if slices.Contains(allowed, value) {
+		return nil
 	}
 	return usagef("%s: unknown value %q%s: it is %s", flag, value, rules.Suggest(value, allowed), strings.Trim(strings.Join(allowed, ", "), ", "))
 }
@@ -167,10 +166,8 @@ func oneOf(flag, value string, allowed ...string) error {
 // loadOptions turns the flags into options for rules.Load.
 func (a *app) loadOptions(trust bool) (rules.Options, error) {
 	o := rules.Options{Paths: a.flags.rules, Only: a.flags.only, NetNS: a.flags.netns, Trust: trust, Catalog: catalog(a.actions), Notifiers: notifierCatalog()}
-	for _, p := range a.flags.rules {
-		if p == "" {
-			return o, usagef("--rules: empty value; name a file, a directory or builtin")
-		}
+	if slices.Contains(a.flags.rules, "") {
+		return o, usagef("--rules: empty value; name a file, a directory or builtin")
 	}
 	for _, text := range a.flags.vars {
 		v, err := rules.ParseOverride(text)
@@ -190,7 +187,7 @@ func (a *app) load(trust bool) (*rules.Program, error) {
 	}
 	p, _, err := rules.Load(o)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // places and messages of its own
+		return nil, err
 	}
 	for _, w := range p.Warnings {
 		a.log.Warn("rules", "warning", w.String())
@@ -218,7 +215,7 @@ func (a *app) engine(o engine.Options) (*engine.Engine, error) {
 	}
 	e, err := engine.New(o)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says it all
+		return nil, err
 	}
 	return e, nil
 }
@@ -249,7 +246,7 @@ func (d duration) String() string {
 func (d duration) Set(text string) error {
 	v, err := rules.ParseDuration(text)
 	*d.value = v
-	return err //nolint:wrapcheck // says it all
+	return err
 }
 
 func (duration) Type() string { return "duration" }

@@ -78,14 +78,14 @@ what they saw in the state file.`,
 func observeTwice(ctx context.Context, e *engine.Engine, p *rules.Program, pause time.Duration) (*engine.Report, error) {
 	r, err := e.Look(ctx, p)
 	if err != nil || pause <= 0 {
-		return r, err //nolint:wrapcheck // says it all
+		return r, err
 	}
 	select {
 	case <-time.After(pause):
 	case <-ctx.Done():
-		return nil, context.Cause(ctx) //nolint:wrapcheck // the context's own error
+		return nil, context.Cause(ctx)
 	}
-	return e.Look(ctx, p) //nolint:wrapcheck // says it all
+	return e.Look(ctx, p)
 }
 
 func hasFindings(r *engine.Report) bool {
@@ -132,7 +132,7 @@ cron; a second live run at the same time is refused.`,
 			defer e.Close()
 			r, err := e.Cycle(cmd.Context(), p)
 			if err != nil {
-				return err //nolint:wrapcheck // says it all
+				return err
 			}
 			e.Finish(cmd.Context(), r)
 			e.Tell(p, r)

@@ -22,7 +22,7 @@ import (
 // builtinCollectors is every source of records, in the order in which they are
 // tried.
 func builtinCollectors() (*collectors.Registry, error) {
-	return collectors.NewRegistry( //nolint:wrapcheck // ours
+	return collectors.NewRegistry(
 		sockdiag.Plugin(),
 		procfs.Plugin(),
 	)
@@ -30,7 +30,7 @@ func builtinCollectors() (*collectors.Registry, error) {
 
 // builtinActions is every action that rules can name.
 func builtinActions(logger *slog.Logger) (*actions.Registry, error) {
-	return actions.NewRegistry( //nolint:wrapcheck // ours
+	return actions.NewRegistry(
 		destroy.Plugin(),
 		abort.Plugin(),
 		shutdown.Plugin(),

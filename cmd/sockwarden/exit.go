@@ -64,7 +64,6 @@ func code(err error) int {
 // explain prints an error to w as people should see it.
 func explain(w io.Writer, err error) {
 	var exit *exitError
-	var problems rules.Problems
 	hint := ""
 	switch {
 	case errors.As(err, &exit):
@@ -78,7 +77,7 @@ func explain(w io.Writer, err error) {
 		err = errors.New("interrupted")
 	}
 	text := err.Error()
-	if errors.As(err, &problems) {
+	if problems, ok := errors.AsType[rules.Problems](err); ok {
 		text = problems.Detail()
 		if n := len(problems); n > 1 {
 			text = fmt.Sprintf("%d problems\n%s", n, text)

@@ -86,7 +86,7 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 	defer e.Close()
 	looked, err := e.Look(cmd.Context(), p)
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	a.reportErrors(looked)
 	targets := killTargets(looked)
@@ -133,7 +133,7 @@ func (a *app) killProgram(args []string, k *killFlags) (*rules.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rules.NewSelection(rules.Selection{ //nolint:wrapcheck // places of its own
+	return rules.NewSelection(rules.Selection{
 		Name: "kill", Text: text, Sets: sets, Mode: rules.ModeEnforce, NetNS: a.flags.netns, Protect: loaded.Protect,
 		Then:  []rules.Rung{{Action: "destroy", Params: map[string]any{"listen": k.allowListen, "udp": k.allowUDP}}},
 		Reads: listReads,

@@ -136,7 +136,7 @@ func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads c
 	defer e.Close()
 	r, err := e.Look(cmd.Context(), p)
 	if err != nil {
-		return nil, nil, err //nolint:wrapcheck // says it all
+		return nil, nil, err
 	}
 	sockets := make([]*engine.Candidate, len(r.Findings))
 	for i, f := range r.Findings {
@@ -164,7 +164,7 @@ func (a *app) setsFor(sel *selectors) (map[string]*rules.Set, error) {
 			}
 			p, _, err := rules.Load(o)
 			if err != nil {
-				return sets, nil //nolint:nilerr // the selector's own error says more
+				return sets, nil
 			}
 			return p.Sets, nil
 		}

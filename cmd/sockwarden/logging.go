@@ -40,7 +40,7 @@ func (a *app) openLog() error {
 	case isJournal(w):
 		a.log = slog.New(newJournalHandler(w, level))
 	default:
-		a.log = slog.New(tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !a.colors(w)}))
+		a.log = slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !a.colors(w)}))
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ type journalHandler struct{ byPriority map[string]slog.Handler }
 func newJournalHandler(w io.Writer, level slog.Level) slog.Handler {
 	h := journalHandler{map[string]slog.Handler{}}
 	for _, p := range []string{"<7>", "<6>", "<4>", "<3>"} {
-		h.byPriority[p] = tint.NewHandler(prefixWriter{w, p}, &tint.Options{NoColor: true, Level: level, ReplaceAttr: func(groups []string, attr slog.Attr) slog.Attr {
+		h.byPriority[p] = tint.NewTextHandler(prefixWriter{w, p}, &tint.Options{NoColor: true, Level: level, ReplaceAttr: func(groups []string, attr slog.Attr) slog.Attr {
 			if len(groups) == 0 && (attr.Key == slog.TimeKey || attr.Key == slog.LevelKey) {
 				return slog.Attr{}
 			}
@@ -158,7 +158,7 @@ type prefixWriter struct {
 
 func (p prefixWriter) Write(b []byte) (int, error) {
 	_, err := p.w.Write(append([]byte(p.prefix), b...))
-	return len(b), err //nolint:wrapcheck // an io.Writer
+	return len(b), err
 }
 
 // Enabled implements slog.Handler.

@@ -39,7 +39,7 @@ or "sockwarden resume". kill is not affected: it asks by itself.`,
 				p.Until = p.Since.Add(d)
 			}
 			if err := p.Write(path); err != nil {
-				return err //nolint:wrapcheck // says what it did
+				return err
 			}
 			_, err = fmt.Fprintf(a.stdout, "paused %s\n", p.String())
 			return quietPipe(err)
@@ -60,7 +60,7 @@ func (a *app) resumeCommand() *cobra.Command {
 			}
 			was, err := engine.Resume(path)
 			if err != nil {
-				return err //nolint:wrapcheck // says what it did
+				return err
 			}
 			text := "resumed"
 			if !was {

@@ -56,7 +56,7 @@ code 0 if they are valid (warnings do not count), 3 if not.`,
 				return a.checkJSON(p, err)
 			}
 			if err != nil {
-				return err //nolint:wrapcheck // places of its own
+				return err
 			}
 			for _, w := range p.Warnings {
 				fmt.Fprintln(a.stdout, "warning: "+w.Detail())
@@ -142,15 +142,16 @@ rule matches only if its condition is true.`,
 }
 
 func (a *app) printField(d *collectors.FieldDoc) {
-	name := d.Name
+	var name strings.Builder
+	name.WriteString(d.Name)
 	for _, alias := range d.Aliases {
-		name += ", " + alias
+		name.WriteString(", " + alias)
 	}
 	typ := d.Type.String()
 	if d.Unit != "" && d.Unit != "s" {
 		typ += " (" + d.Unit + ")"
 	}
-	fmt.Fprintf(a.stdout, "%-18s %s\n%18s %s; from %s; unknown: %s\n", name, d.Meaning, "", typ, d.Source, d.Unknown)
+	fmt.Fprintf(a.stdout, "%-18s %s\n%18s %s; from %s; unknown: %s\n", name.String(), d.Meaning, "", typ, d.Source, d.Unknown)
 	if len(d.Values) > 0 {
 		fmt.Fprintf(a.stdout, "%18s one of %s\n", "", strings.Join(d.Values, ", "))
 	}

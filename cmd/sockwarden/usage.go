@@ -37,8 +37,7 @@ var later = []string{"record", "test", "explain", "diff"}
 func flagError(cmd *cobra.Command, err error) error {
 	text := err.Error()
 	name := ""
-	var missing *pflag.NotExistError
-	if errors.As(err, &missing) {
+	if missing, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		name = "--" + missing.GetSpecifiedName()
 		if len(missing.GetSpecifiedShortnames()) > 0 {
 			name = "-" + missing.GetSpecifiedName()
@@ -92,8 +91,7 @@ func refine(err error) error {
 	}
 	for _, prefix := range []string{"flag needs an argument", "invalid argument", "required flag", "accepts ", "unknown shorthand", "unknown flag"} {
 		if strings.HasPrefix(err.Error(), prefix) {
-			var exit *exitError
-			if !errors.As(err, &exit) {
+			if _, ok := errors.AsType[*exitError](err); !ok {
 				return &exitError{code: exitUsage, err: err}
 			}
 		}

@@ -67,7 +67,7 @@ Findings are logged when they appear and when their decision changes; with
 					}
 				}
 			}
-			return e.Watch(cmd.Context(), w) //nolint:wrapcheck // says it all
+			return e.Watch(cmd.Context(), w)
 		},
 	}
 	a.rulesFlags(cmd)

@@ -28,7 +28,7 @@ func aRecord(t testing.TB, state collectors.State) []byte {
 }
 
 func attr(typ uint16, value []byte) []byte {
-	b := ne.AppendUint16(nil, uint16(4+len(value))) //nolint:gosec // short
+	b := ne.AppendUint16(nil, uint16(4+len(value)))
 	b = append(ne.AppendUint16(b, typ), value...)
 	return append(b, make([]byte, -len(b)&3)...)
 }

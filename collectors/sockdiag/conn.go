@@ -159,7 +159,7 @@ func (c *Conn) Supported(ctx context.Context) error {
 
 func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlink.HeaderFlags, data []byte) ([]netlink.Message, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err //nolint:wrapcheck // the context's own error
+		return nil, err
 	}
 	if c.busy {
 		return nil, errBusy

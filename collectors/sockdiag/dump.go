@@ -144,7 +144,7 @@ type datagrams struct {
 
 func (d *datagrams) next(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
-		return err //nolint:wrapcheck // the context's own error
+		return err
 	}
 	if d.fill == nil {
 		d.fill = d.read
@@ -213,5 +213,5 @@ func errnoOf(body []byte) unix.Errno {
 	if len(body) < 4 {
 		return 0
 	}
-	return unix.Errno(-int32(ne.Uint32(body))) //nolint:gosec // a negated errno
+	return unix.Errno(-int32(ne.Uint32(body)))
 }

@@ -139,26 +139,26 @@ func TestLinkLocal(t *testing.T) {
 	var peer0 *net.Interface
 	must(t, "peer0", peer.Do(func() (err error) {
 		peer0, err = net.InterfaceByName("peer0")
-		return err //nolint:wrapcheck // fatal anyway
+		return err
 	}))
 	there := netip.MustParseAddr("fe80::9:2")
 	server := open(t, peer, unix.AF_INET6, unix.SOCK_STREAM, 0)
-	must(t, "bind", unix.Bind(server, &unix.SockaddrInet6{Addr: there.As16(), ZoneId: uint32(peer0.Index)})) //nolint:gosec // an interface
+	must(t, "bind", unix.Bind(server, &unix.SockaddrInet6{Addr: there.As16(), ZoneId: uint32(peer0.Index)}))
 	must(t, "listen", unix.Listen(server, 1))
 	sa, err := unix.Getsockname(server)
 	must(t, "getsockname", err)
 	port := sa.(*unix.SockaddrInet6).Port
 
 	client := open(t, socklab.Home(t), unix.AF_INET6, unix.SOCK_STREAM, 0)
-	err = unix.Connect(client, &unix.SockaddrInet6{Addr: there.As16(), Port: port, ZoneId: uint32(lab0.Index)}) //nolint:gosec // an interface
+	err = unix.Connect(client, &unix.SockaddrInet6{Addr: there.As16(), Port: port, ZoneId: uint32(lab0.Index)})
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		t.Fatal(err)
 	}
 	sa, err = unix.Getsockname(client)
 	must(t, "getsockname", err)
 	own := sa.(*unix.SockaddrInet6)
-	local := netip.AddrPortFrom(netip.AddrFrom16(own.Addr), uint16(own.Port))           //nolint:gosec // a port
-	s := findEnds(t, c, collectors.TCP, local, netip.AddrPortFrom(there, uint16(port))) //nolint:gosec // a port
+	local := netip.AddrPortFrom(netip.AddrFrom16(own.Addr), uint16(own.Port))
+	s := findEnds(t, c, collectors.TCP, local, netip.AddrPortFrom(there, uint16(port)))
 	if int(s.IfIndex) != lab0.Index {
 		t.Errorf("interface %d, not %d", s.IfIndex, lab0.Index)
 	}
@@ -211,7 +211,7 @@ func TestOtherNamespace(t *testing.T) {
 
 	pidfd, err := unix.PidfdOpen(os.Getpid(), 0)
 	must(t, "pidfd_open", err)
-	defer unix.Close(pidfd) //nolint:errcheck // nothing was written
+	defer unix.Close(pidfd)
 	if c := dialTest(t, pidfd); c.NetNS() != home.NetNS() {
 		t.Errorf("by pid descriptor: namespace %d, ours is %d", c.NetNS(), home.NetNS())
 	}
@@ -317,7 +317,7 @@ func TestMPTCPSubflow(t *testing.T) {
 	if err != nil {
 		t.Skipf("no MPTCP: %v", err)
 	}
-	defer unix.Close(server) //nolint:errcheck // nothing was written
+	defer unix.Close(server)
 	must(t, "bind", unix.Bind(server, &unix.SockaddrInet4{Addr: socklab.IPv4.Remote().As4()}))
 	must(t, "listen", unix.Listen(server, 1))
 	sa, err := unix.Getsockname(server)
@@ -326,7 +326,7 @@ func TestMPTCPSubflow(t *testing.T) {
 	if err := unix.Connect(client, sa); err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		t.Fatal(err)
 	}
-	port := uint16(sa.(*unix.SockaddrInet4).Port) //nolint:gosec // a port
+	port := uint16(sa.(*unix.SockaddrInet4).Port)
 	var s collectors.Socket
 	socklab.WaitFor(t, "a subflow", func() bool {
 		for _, s = range dumpTest(t, c, everything) {

@@ -10,7 +10,7 @@ import (
 )
 
 func message(typ uint16, seq, pid uint32, body []byte) []byte {
-	b := ne.AppendUint32(nil, uint32(nlHeaderLen+len(body))) //nolint:gosec // short
+	b := ne.AppendUint32(nil, uint32(nlHeaderLen+len(body)))
 	b = ne.AppendUint16(b, typ)
 	b = ne.AppendUint16(b, 2) // NLM_F_MULTI
 	b = ne.AppendUint32(ne.AppendUint32(b, seq), pid)
@@ -19,7 +19,7 @@ func message(typ uint16, seq, pid uint32, body []byte) []byte {
 }
 
 func errnoBody(e unix.Errno) []byte {
-	return ne.AppendUint32(nil, uint32(-int32(e))) //nolint:gosec // a negated errno
+	return ne.AppendUint32(nil, uint32(-int32(e)))
 }
 
 // What a datagram says, message by message.

@@ -37,9 +37,9 @@ func TestRecorded(t *testing.T) {
 			golden := strings.TrimSuffix(name, ".bin") + ".json"
 			got := decodeRecording(t, name)
 			if *update {
-				must(t, "write", os.WriteFile(golden, got, 0o644)) //nolint:gosec // not secret
+				must(t, "write", os.WriteFile(golden, got, 0o644))
 			}
-			want, err := os.ReadFile(golden) //nolint:gosec // of a recording
+			want, err := os.ReadFile(golden)
 			must(t, "read", err)
 			if d := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); d != "" {
 				t.Errorf("decoded otherwise than %s (-want +got):\n%s", golden, d)
@@ -68,7 +68,7 @@ func decodeRecording(t testing.TB, name string) []byte {
 
 func readRecording(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(name) //nolint:gosec // a recording
+	b, err := os.ReadFile(name)
 	must(t, "read", err)
 	return b
 }
@@ -113,7 +113,7 @@ func record(t *testing.T) {
 	for _, p := range everything.Protocols {
 		for _, f := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
 			name := fmt.Sprintf("testdata/linux-%s.%s-%s-%s.bin", release[0], release[1], p, map[collectors.Family]string{collectors.IPv4: "v4", collectors.IPv6: "v6"}[f])
-			must(t, "write", os.WriteFile(name, recordDump(t, f, p), 0o644)) //nolint:gosec // not secret
+			must(t, "write", os.WriteFile(name, recordDump(t, f, p), 0o644))
 		}
 	}
 }

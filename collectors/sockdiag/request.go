@@ -50,7 +50,7 @@ func exactRequest(s *collectors.Socket) []byte {
 	putAddr(b[12:28], s.Family, s.Local)
 	putAddr(b[28:44], s.Family, s.Remote)
 	ne.PutUint32(b[44:], s.IfIndex)
-	ne.PutUint32(b[48:], uint32(s.Cookie)) //nolint:gosec // low half
+	ne.PutUint32(b[48:], uint32(s.Cookie))
 	ne.PutUint32(b[52:], uint32(s.Cookie>>32))
 	return b
 }

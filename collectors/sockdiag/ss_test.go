@@ -71,7 +71,7 @@ func byDump(t *testing.T, c *Conn, q collectors.Query) []string {
 
 func bySS(t *testing.T, args string) []string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "ss", args).Output() //nolint:gosec // fixed words
+	out, err := exec.CommandContext(t.Context(), "ss", args).Output()
 	must(t, "ss", err)
 	var all []string
 	for line := range strings.Lines(string(out)) {

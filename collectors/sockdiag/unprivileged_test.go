@@ -26,7 +26,7 @@ func TestWithoutNetAdmin(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defer c.Close() //nolint:errcheck // the other error counts
+		defer c.Close()
 		if _, err := c.Get(t.Context(), &s); err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func TestUnprivileged(t *testing.T) {
 	subject := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	exe, err := os.Executable()
 	must(t, "own executable", err)
-	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestUnprivileged$", "-test.v") //nolint:gosec // this binary
+	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestUnprivileged$", "-test.v")
 	cmd.Env = append(os.Environ(), envNobody+"="+strconv.Itoa(int(subject.Local.Port())))
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -118,13 +118,13 @@ func start(attr *syscall.SysProcAttr) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("own executable: %w", err)
 	}
 	attr.Pdeathsig = unix.SIGKILL
-	cmd := exec.Command(exe) //nolint:gosec // this binary
+	cmd := exec.Command(exe)
 	cmd.Args = os.Args
 	cmd.Env = append(os.Environ(), EnvInside+"="+insideBare)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = attr
 	if err := cmd.Start(); err != nil {
-		return nil, err //nolint:wrapcheck // the caller says what it did
+		return nil, err
 	}
 	return cmd, nil
 }
@@ -158,8 +158,8 @@ func furnish() error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", flags, "mode=0755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)
 	}
-	if err := os.Mkdir(netnsDir, 0o755); err != nil { //nolint:gosec // as ip netns has it
-		return err //nolint:wrapcheck // says what and where
+	if err := os.Mkdir(netnsDir, 0o755); err != nil {
+		return err
 	}
 	if err := linkUp("lo"); err != nil {
 		return err

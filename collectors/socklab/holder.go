@@ -81,7 +81,7 @@ func startHolder(dir string, o *HolderOptions) (*Holder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("orders: %w", err)
 	}
-	cmd := exec.Command(exe, o.Args...) //nolint:gosec // this binary
+	cmd := exec.Command(exe, o.Args...)
 	if o.Program != "" {
 		cmd.Args[0] = o.Program
 	}
@@ -97,14 +97,14 @@ func startHolder(dir string, o *HolderOptions) (*Holder, error) {
 	}
 	h := &Holder{cmd: cmd, done: make(chan struct{})}
 	if h.stdin, err = cmd.StdinPipe(); err != nil {
-		return nil, err //nolint:wrapcheck // says what
+		return nil, err
 	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says what
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, err //nolint:wrapcheck // says what
+		return nil, err
 	}
 	h.PID, h.stdout = cmd.Process.Pid, bufio.NewReader(stdout)
 	go func() {
@@ -135,9 +135,9 @@ func copyProgram(from, to string) (string, error) {
 	if os.Link(from, to) == nil {
 		return to, nil
 	}
-	b, err := os.ReadFile(from) //nolint:gosec // this binary
+	b, err := os.ReadFile(from)
 	if err != nil {
-		return "", err //nolint:wrapcheck // says what and where
+		return "", err
 	}
 	return to, os.WriteFile(to, b, 0o755) //nolint:gosec,wrapcheck // a program
 }

@@ -70,7 +70,7 @@ func (o *holderOrders) disguise() error {
 	}
 	if len(o.Comm) > 0 {
 		if err := os.WriteFile("/proc/self/comm", o.Comm, 0); err != nil {
-			return err //nolint:wrapcheck // says what and where
+			return err
 		}
 	}
 	if o.NoFile > 0 {

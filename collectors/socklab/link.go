@@ -62,9 +62,9 @@ func (f Family) sockaddr(a netip.AddrPort) unix.Sockaddr {
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)) //nolint:gosec // a port
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port)) //nolint:gosec // a port
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
 	}
 	return netip.AddrPort{}
 }
@@ -128,7 +128,7 @@ func furnishLink(dev, own, other, otherMAC string) string {
 
 // iproute runs a batch of ip commands.
 func iproute(batch string, args ...string) error {
-	cmd := exec.Command("ip", append(args, "-batch", "-")...) //nolint:gosec // fixed words
+	cmd := exec.Command("ip", append(args, "-batch", "-")...)
 	cmd.Stdin = strings.NewReader(batch)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)

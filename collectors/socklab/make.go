@@ -162,7 +162,7 @@ func (c *Conn) take(o op) (err error) {
 	case closes:
 		c.CloseFD()
 	}
-	return err //nolint:wrapcheck // a bare errno of the op
+	return err
 }
 
 // await waits until the subject is in the state and notes the time.

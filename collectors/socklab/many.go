@@ -57,5 +57,5 @@ func (c *Conn) forgetPeer() error {
 	}
 	err := unix.Close(c.Peer)
 	c.Peer = -1
-	return err //nolint:wrapcheck // a bare errno
+	return err
 }

@@ -89,7 +89,7 @@ func (n *Namespace) Socket(domain, typ, proto int) (int, error) {
 	fd := -1
 	err := n.Do(func() (err error) {
 		fd, err = unix.Socket(domain, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
-		return err //nolint:wrapcheck // a bare errno is what callers want
+		return err
 	})
 	return fd, err
 }
@@ -101,8 +101,8 @@ func (n *Namespace) Sysctl(t testing.TB, name, value string) {
 	path := filepath.Join("/proc/sys", name)
 	var old []byte
 	err := n.Do(func() (err error) {
-		if old, err = os.ReadFile(path); err != nil { //nolint:gosec // of a sysctl
-			return err //nolint:wrapcheck // says what and where
+		if old, err = os.ReadFile(path); err != nil {
+			return err
 		}
 		return os.WriteFile(path, []byte(value), 0)
 	})
@@ -136,8 +136,8 @@ func onThread(f func() error) error {
 // addNamespace makes a namespace and binds it to a name, as ip netns add does.
 func addNamespace(name string) (*Namespace, error) {
 	path := filepath.Join(netnsDir, name)
-	if err := os.WriteFile(path, nil, 0o444); err != nil { //nolint:gosec // as ip netns has it
-		return nil, err //nolint:wrapcheck // says what and where
+	if err := os.WriteFile(path, nil, 0o444); err != nil {
+		return nil, err
 	}
 	err := onThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -155,9 +155,9 @@ func addNamespace(name string) (*Namespace, error) {
 }
 
 func openNamespace(name, path string) (*Namespace, error) {
-	f, err := os.Open(path) //nolint:gosec // of a namespace
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says what and where
+		return nil, err
 	}
 	return &Namespace{Name: name, file: f}, nil
 }

@@ -85,7 +85,7 @@ func TestIsolation(t *testing.T) {
 		t.Errorf("processes: %v (%v)", processes, err)
 	}
 	for _, s := range []string{"tcp", "tcp6", "udp", "udp6"} {
-		table, err := os.ReadFile("/proc/net/" + s) //nolint:gosec // fixed words
+		table, err := os.ReadFile("/proc/net/" + s)
 		if err != nil || strings.Count(string(table), "\n") > 1 && !strings.Contains(string(table), " 06 ") {
 			t.Errorf("%s: %v\n%s", s, err, table)
 		}
@@ -105,7 +105,7 @@ func TestNamespace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Close(fd) //nolint:errcheck // nothing was written
+		defer unix.Close(fd)
 		cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 		if err != nil || cookies[cookie] {
 			t.Errorf("%s: cookie %d (%v)", n.Name, cookie, err)
@@ -127,16 +127,16 @@ func TestHolder(t *testing.T) {
 	}
 	h := StartHolder(t, o)
 	dir := fmt.Sprintf("/proc/%d/", h.PID)
-	if b, _ := os.ReadFile(dir + "comm"); string(b) != comm+"\n" { //nolint:gosec // of a process
+	if b, _ := os.ReadFile(dir + "comm"); string(b) != comm+"\n" {
 		t.Errorf("comm is %q", b)
 	}
-	if b, _ := os.ReadFile(dir + "cmdline"); string(b) != "nginx\x00worker process\x00" { //nolint:gosec // of a process
+	if b, _ := os.ReadFile(dir + "cmdline"); string(b) != "nginx\x00worker process\x00" {
 		t.Errorf("cmdline is %q", b)
 	}
 	if exe, _ := os.Readlink(dir + "exe"); filepath.Base(exe) != "nginx" {
 		t.Errorf("exe is %q", exe)
 	}
-	if b, _ := os.ReadFile(dir + "limits"); !strings.Contains(string(b), "Max open files            100                  100 ") { //nolint:gosec // of a process
+	if b, _ := os.ReadFile(dir + "limits"); !strings.Contains(string(b), "Max open files            100                  100 ") {
 		t.Errorf("limits:\n%s", b)
 	}
 	if n := sockets(h.PID); n != len(conns) {
@@ -197,9 +197,9 @@ func TestWithoutCapability(t *testing.T) {
 	repair := func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
-			return err //nolint:wrapcheck // a bare errno is wanted
+			return err
 		}
-		defer unix.Close(fd) //nolint:errcheck // nothing was written
+		defer unix.Close(fd)
 		return unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_REPAIR, 1)
 	}
 	if err := WithoutCapability(t, repair, unix.CAP_NET_ADMIN); !errors.Is(err, unix.EPERM) {

@@ -52,7 +52,7 @@ func quiet(fd int) bool {
 // what sock_diag says can be held against another source.
 func procState(p collectors.Protocol, local, remote netip.AddrPort) (collectors.State, bool) {
 	for _, suffix := range []string{"", "6"} {
-		table, err := os.ReadFile("/proc/thread-self/net/" + p.String() + suffix) //nolint:gosec // fixed words
+		table, err := os.ReadFile("/proc/thread-self/net/" + p.String() + suffix)
 		if err != nil {
 			continue
 		}

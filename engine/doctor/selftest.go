@@ -25,14 +25,14 @@ func selfTest(ctx context.Context) error {
 	}
 	c, err := sockdiag.Dial(-1)
 	if err != nil {
-		return err //nolint:wrapcheck // says what it did
+		return err
 	}
 	defer func() { _ = c.Close() }()
 	if _, err := c.Get(ctx, s); err != nil {
-		return err //nolint:wrapcheck // says what it did
+		return err
 	}
 	if err := c.Destroy(ctx, s); err != nil {
-		return err //nolint:wrapcheck // says what it did
+		return err
 	}
 	if _, err := c.Get(ctx, s); !errors.Is(err, collectors.ErrGone) {
 		return fmt.Errorf("the kernel took the request, and the socket is still there: %w", collectors.ErrNotSupported)
@@ -62,7 +62,7 @@ func loopbackPair() (fd int, closeAll func(), err error) {
 	}
 	listener, err := socket()
 	if err != nil {
-		return -1, nil, err //nolint:wrapcheck // wrapped by the caller
+		return -1, nil, err
 	}
 	loopback := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
 	if err := errors.Join(unix.Bind(listener, loopback), unix.Listen(listener, 1)); err != nil {
@@ -74,7 +74,7 @@ func loopbackPair() (fd int, closeAll func(), err error) {
 	}
 	client, err := socket()
 	if err != nil {
-		return -1, nil, err //nolint:wrapcheck // wrapped by the caller
+		return -1, nil, err
 	}
 	if err := unix.Connect(client, addr); err != nil {
 		return -1, nil, err //nolint:wrapcheck // wrapped by the caller
