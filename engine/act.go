@@ -28,6 +28,8 @@ type ladder struct {
 	effect   actions.Effect
 	deadline time.Time // of the rung's wait
 	held     bool      // the socket is destroyed, and its process keeps the descriptor
+	harm     int       // established connections that die with the process
+	counted  bool      // among what the rule has acted on
 	signals  bool      // an earlier rung was for the process: its cool-down is this ladder's own
 	done     bool
 }
@@ -75,6 +77,7 @@ func (e *Engine) ladderPerTarget(c *cycle) []*ladder {
 				continue
 			}
 			l := newLadder(c.program, f, o)
+			l.harm = e.collateral(c, f.Candidate, o, &plugin).n
 			byProcess[key] = l
 			ladders = append(ladders, l)
 		}
@@ -97,7 +100,8 @@ func (e *Engine) startCooldowns(ladders []*ladder, r *Report) {
 				any = true
 			}
 		}
-		if l.rung == 0 {
+		if !l.counted {
+			l.counted = true
 			e.memory.acted(l.rule.Name, now)
 		}
 	}
@@ -237,8 +241,8 @@ func (e *Engine) step(ctx context.Context, l *ladder) {
 
 // collateral says how many healthy connections go with the process of a ladder.
 func (l *ladder) collateral(what string) string {
-	if n := l.findings[0].Collateral; n > 0 && l.process != nil {
-		return fmt.Sprintf("%d established connection(s) %s", n, what)
+	if l.harm > 0 && l.process != nil {
+		return fmt.Sprintf("%d established connection(s) %s", l.harm, what)
 	}
 	return ""
 }
@@ -332,9 +336,10 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
 	if plugin.OnProcess {
-		f.Collateral = e.collateral(&cycle{}, f.Candidate, l.process)
-		if most := l.rule.Limits.MaxCollateral; most >= 0 && f.Collateral > most {
-			return false, fmt.Errorf("%s: max_collateral %d: %d established connection(s) would die with %s[%d]", rung.Action, most, f.Collateral, l.process.Name, l.process.PID) //nolint:err113 // for people
+		h := e.collateral(&cycle{}, f.Candidate, l.process, &plugin)
+		f.Collateral, l.harm = h.n, h.n
+		if why := h.exceeds(l.rule.Limits.MaxCollateral); why != "" {
+			return false, fmt.Errorf("%s: %s", rung.Action, why) //nolint:err113 // for people
 		}
 	}
 	if plugin.OnProcess && !l.signals {

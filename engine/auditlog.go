@@ -3,8 +3,10 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +23,7 @@ type auditLog struct {
 	log  *slog.Logger
 	by   string
 	lost int
+	torn bool // the file ends in a part of a line
 }
 
 // auditLine is a line of the audit log.
@@ -39,6 +42,8 @@ type auditLine struct {
 	Error      string         `json:"error,omitempty"`
 	Detail     string         `json:"detail,omitempty"`
 	Socket     map[string]any `json:"socket,omitempty"` // as it was decided on
+	Group      map[string]any `json:"group,omitempty"`
+	Process    string         `json:"process,omitempty"` // that was acted on, NAME[PID]
 	Lost       int            `json:"lost,omitempty"`
 }
 
@@ -60,11 +65,18 @@ func (a *auditLog) write(l auditLine) {
 }
 
 // put writes one line with one write(2), so that none is cut in two by another.
+// Behind a part of one that did not fit it begins on a line of its own.
 func (a *auditLog) put(l auditLine) bool {
 	l.Time, l.By = time.Now().Format(time.RFC3339Nano), a.by
 	b, err := json.Marshal(l)
 	if err == nil {
-		_, err = a.w.Write(append(b, '\n'))
+		b = append(b, '\n')
+		if a.torn {
+			b = slices.Insert(b, 0, '\n')
+		}
+		var n int
+		n, err = a.w.Write(b)
+		a.torn = err != nil && (n > 1 || a.torn && n == 0)
 	}
 	if err != nil && a.lost == 0 {
 		a.log.Error("audit log cannot be written, lines are lost", "error", err)
@@ -72,14 +84,29 @@ func (a *auditLog) put(l auditLine) bool {
 	return err == nil
 }
 
-// decision writes down what was decided about a finding.
-func (a *auditLog) decision(r *Report, f *Finding) {
-	a.write(auditLine{Event: "decision", Mode: r.Mode, Generation: r.Generation, Rule: f.Rule.Name, Decision: f.Decision, Reason: f.Reason, Socket: fields(f.Candidate)})
+// close says at the end what could never be written.
+func (a *auditLog) close() {
+	if a.lost > 0 {
+		a.log.Error("audit log ends without lines that were lost", "lost", a.lost)
+	}
 }
 
-// outcome writes down what an action came to.
-func (a *auditLog) outcome(generation string, f *Finding, what string, out actions.Outcome) {
+// decision writes down what was decided about a finding.
+func (a *auditLog) decision(mode, generation string, f *Finding) {
+	l := auditLine{Event: "decision", Mode: mode, Generation: generation, Rule: f.Rule.Name, Decision: f.Decision, Reason: f.Reason, Socket: fields(f.Candidate)}
+	if f.Group != nil {
+		l.Group = f.Group.describe()
+	}
+	a.write(l)
+}
+
+// outcome writes down what an action came to; o is the process that it was for,
+// nil for none.
+func (a *auditLog) outcome(generation string, f *Finding, o *collectors.Owner, what string, out actions.Outcome) {
 	l := auditLine{Event: "outcome", Mode: "live", Generation: generation, Rule: f.Rule.Name, Action: what, Result: out.Result, Detail: out.Detail, Socket: fields(f.Candidate)}
+	if o != nil {
+		l.Process = fmt.Sprintf("%s[%d]", o.Name, o.PID)
+	}
 	if out.Err != nil {
 		l.Error = out.Err.Error()
 		if errno, ok := errors.AsType[unix.Errno](out.Err); ok {
@@ -89,7 +116,11 @@ func (a *auditLog) outcome(generation string, f *Finding, what string, out actio
 	a.write(l)
 }
 
+// fields are those of the socket, none if there is no socket.
 func fields(c *Candidate) map[string]any {
+	if c.NoSocket() {
+		return nil
+	}
 	r := c.Record()
 	return collectors.Map(&r)
 }
@@ -105,7 +136,7 @@ func (e *Engine) auditDecisions(r *Report) {
 		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
 		now[key] = f.Decision
 		if e.audited[key] != f.Decision {
-			e.audit.decision(r, f)
+			e.audit.decision(r.Mode, r.Generation, f)
 		}
 	}
 	e.audited = now

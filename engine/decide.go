@@ -117,6 +117,11 @@ func (e *Engine) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
 	if rung, plugin := e.effective(rule); rung != nil && !plugin.WithoutSocket {
 		return f.set(DecideGuarded, "there is no socket that %s could be for", rung.Action)
 	}
+	if cond := rule.Then[0].If; cond != nil {
+		if v := f.eval(cond); v != rules.True {
+			return f.set(DecideUnless, "if of %s%s", rule.Name, notKnown(v))
+		}
+	}
 	return e.hesitate(c, f)
 }
 
@@ -141,7 +146,7 @@ func (e *Engine) hesitate(c *cycle, f *Finding) *Finding {
 		return f.set(DecideWindow, "outside of the windows of %s", rule.Name)
 	case e.soaking(rule, c.now) > 0:
 		return f.set(DecideSoak, "soak of %s, %s left", rule.Name, e.soaking(rule, c.now).Round(time.Second))
-	case !f.NoSocket() && !inCanary(rule, &f.Socket):
+	case !f.NoSocket() && !e.inCanary(f):
 		return f.set(DecideCanary, "not in the canary part (%.3g%%) of %s", rule.Canary*100, rule.Name)
 	}
 	return f.set(DecideAct, "")

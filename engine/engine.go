@@ -99,6 +99,7 @@ func New(opts Options) (*Engine, error) {
 // the lock of the state file.
 func (e *Engine) Close() {
 	e.outbox.close()
+	e.audit.close()
 	e.state.close()
 }
 
@@ -163,9 +164,9 @@ type cycle struct {
 	seen map[uint64]bool // cookies of the candidates
 	none *Candidate      // stands for the socket of an empty group
 	// What extra looks found, once for the cycle.
-	collateral  map[string]int
+	collateral  map[string]harm
 	established map[*namespace]map[uint32]bool
-	ports       map[*namespace]map[uint16]int
+	ports       map[*namespace]map[uint16]portUse
 }
 
 func (c *cycle) finish() {

@@ -29,8 +29,8 @@ type Leak struct {
 }
 
 // groups returns the groups of a rule whose having holds, by their members.
-// Sockets of which a key is not known form no group. An incomplete picture
-// decides nothing.
+// Sockets of which a key is not known, or that have none (no process, no unit),
+// form no group. An incomplete picture decides nothing.
 func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
 	rule := c.program.Rules[index]
 	if !rule.Grouped() || c.incomplete {
@@ -103,7 +103,7 @@ func groupOf(rule *rules.Rule, cand *Candidate) (id string, key map[string]any, 
 	perNS := false
 	for _, k := range rule.Group {
 		v, known := rules.GroupValue(k, &r)
-		if !known || v == "" && k != rules.ByHost {
+		if !known || k != rules.ByHost && (v == "" || v == float64(0)) {
 			return "", nil, false
 		}
 		if k == rules.ByHost {

@@ -39,6 +39,6 @@ func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out act
 // auditOutcome writes an outcome down for each finding of the target.
 func (e *Engine) auditOutcome(l *ladder, what string, out actions.Outcome) {
 	for _, f := range l.findings {
-		e.audit.outcome(l.program.Generation, f, what, out)
+		e.audit.outcome(l.program.Generation, f, l.process, what, out)
 	}
 }

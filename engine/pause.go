@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
 )
 
 // Pause says that live runs and watchers only observe meanwhile.
@@ -117,6 +119,10 @@ func (e *Engine) pausedNow(l *ladder) bool {
 	}
 	for _, f := range l.findings {
 		f.Decision, f.Reason = DecidePaused, "paused "+p.String()
+		e.audit.decision("live", l.program.Generation, f)
+		if e.audited != nil {
+			e.audited[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = f.Decision
+		}
 	}
 	l.done = true
 	return true

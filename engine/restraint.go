@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
+	"strings"
 	"time"
 
 	"sockwarden/actions"
@@ -39,15 +41,21 @@ func (e *Engine) soaking(r *rules.Rule, now float64) time.Duration {
 	return max(0, r.Soak-time.Duration((now-since)*float64(time.Second)))
 }
 
-// inCanary reports whether a socket belongs to the part that a rule acts on. It
-// is the same part in every cycle.
-func inCanary(r *rules.Rule, s *collectors.Socket) bool {
+// inCanary reports whether a finding belongs to the part that its rule acts on.
+// It is the same part in every cycle: of the sockets, or of the processes and
+// units if the rule acts on those, as each of many sockets would lead to one.
+func (e *Engine) inCanary(f *Finding) bool {
+	r := f.Rule
 	if r.Canary <= 0 || r.Canary >= 1 {
 		return true
 	}
+	what := fmt.Sprintf("%x", f.Socket.Cookie)
+	if rung, plugin := e.effective(r); rung != nil && plugin.OnProcess && len(f.Facts.Owners) > 0 {
+		what = targetKey(&f.Facts.Owners[0], &plugin)
+	}
 	const parts = 10_000
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s %x", r.Name, s.Cookie)
+	fmt.Fprintf(h, "%s %s", r.Name, what)
 	return h.Sum64()%parts < uint64(r.Canary*parts)
 }
 
@@ -78,11 +86,14 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 			return
 		}
 	}
-	if n, name := e.worstCollateral(c, f, &plugin); n > 0 {
-		f.Collateral = n
-		if limits.MaxCollateral >= 0 && n > limits.MaxCollateral {
-			set(DecideLimited, "max_collateral %d: %d established connection(s) would die with %s", limits.MaxCollateral, n, name)
-			return
+	if plugin.OnProcess {
+		for i := range f.Facts.Owners {
+			h := e.collateral(c, f.Candidate, &f.Facts.Owners[i], &plugin)
+			f.Collateral = max(f.Collateral, h.n)
+			if why := h.exceeds(limits.MaxCollateral); why != "" {
+				set(DecideLimited, "%s", why)
+				return
+			}
 		}
 	}
 	more := newTargets(f, &plugin, q)
@@ -155,48 +166,85 @@ func processKey(o *collectors.Owner) string {
 	return fmt.Sprintf("process %d since %d", o.PID, o.StartTime)
 }
 
-// worstCollateral counts the established connections that would die with the
-// process of a finding, of several processes for the one with the most.
-func (e *Engine) worstCollateral(c *cycle, f *Finding, plugin *actions.Plugin) (n int, name string) {
-	if !plugin.OnProcess {
-		return 0, ""
-	}
-	for i := range f.Facts.Owners {
-		o := &f.Facts.Owners[i]
-		if k := e.collateral(c, f.Candidate, o); k > n {
-			n, name = k, fmt.Sprintf("%s[%d]", o.Name, o.PID)
-		}
-	}
-	return n, name
+// harm is what dies with a process or unit besides what was decided on.
+type harm struct {
+	name string // of the process or unit
+	n    int    // established connections
+	err  error  // why they could not be counted, nil if they were
 }
 
-// collateral counts the established connections of a process, in the namespace
-// of the socket. One look serves a whole cycle.
-func (e *Engine) collateral(c *cycle, cand *Candidate, o *collectors.Owner) int {
-	key := processKey(o)
-	if n, ok := c.collateral[key]; ok {
-		return n
+// exceeds returns why the harm is more than a rule allows, "" if it is not. A
+// negative limit is none; what cannot be told is too much for any other.
+func (h *harm) exceeds(limit int) string {
+	switch {
+	case limit < 0:
+	case h.err != nil:
+		return fmt.Sprintf("max_collateral %d: how many established connections would die with %s cannot be told: %v", limit, h.name, h.err)
+	case h.n > limit:
+		return fmt.Sprintf("max_collateral %d: %d established connection(s) would die with %s", limit, h.n, h.name)
 	}
-	n := 0
-	inodes, err := e.proc.SocketInodes(o.PID, o.StartTime)
-	if err == nil {
-		var established map[uint32]bool
-		if established, err = e.established(c, cand.ns); err == nil {
-			for _, i := range inodes {
-				if established[i] {
-					n++
-				}
-			}
+	return ""
+}
+
+// collateral counts the established connections of a process, or of all
+// processes of its unit if the action is for that, in the namespace of the
+// socket. One look serves a whole cycle.
+func (e *Engine) collateral(c *cycle, cand *Candidate, o *collectors.Owner, plugin *actions.Plugin) harm {
+	key := targetKey(o, plugin)
+	if h, ok := c.collateral[key]; ok {
+		return h
+	}
+	h := harm{name: fmt.Sprintf("%s[%d]", o.Name, o.PID)}
+	var established map[uint32]bool
+	if established, h.err = e.established(c, cand.ns); h.err == nil {
+		if plugin.OnUnit && o.Unit != "" {
+			h.name = o.Unit
+			h.n, h.err = e.ofUnit(established, o.Unit)
+		} else {
+			h.n, h.err = e.ofProcess(established, o)
 		}
 	}
-	if err != nil && !errors.Is(err, collectors.ErrGone) {
-		e.log.Warn("collateral unknown", "process", o.Name, "pid", o.PID, "error", err)
+	if h.err != nil {
+		e.log.Warn("collateral unknown", "process", o.Name, "pid", o.PID, "error", h.err)
 	}
 	if c.collateral == nil {
-		c.collateral = map[string]int{}
+		c.collateral = map[string]harm{}
 	}
-	c.collateral[key] = n
-	return n
+	c.collateral[key] = h
+	return h
+}
+
+// ofProcess counts the sockets that a process has; of one that is no more there
+// are none.
+func (e *Engine) ofProcess(sockets map[uint32]bool, o *collectors.Owner) (n int, err error) {
+	inodes, err := e.proc.SocketInodes(o.PID, o.StartTime)
+	if errors.Is(err, collectors.ErrGone) {
+		return 0, nil
+	}
+	slices.Sort(inodes)
+	for _, i := range slices.Compact(inodes) { // a socket can have several descriptors
+		if sockets[i] {
+			n++
+		}
+	}
+	return n, err
+}
+
+// ofUnit counts the sockets that processes of a unit have.
+func (e *Engine) ofUnit(sockets map[uint32]bool, unit string) (n int, err error) {
+	holders, err := e.proc.Holders(context.Background(), sockets)
+	if err != nil {
+		return 0, fmt.Errorf("owners of sockets: %w", err)
+	}
+	if holders.Unreadable > 0 {
+		return 0, fmt.Errorf("%d process(es) cannot be read: %w", holders.Unreadable, collectors.ErrNotPermitted)
+	}
+	for _, owners := range holders.ByInode {
+		if slices.ContainsFunc(owners, func(o collectors.Owner) bool { return o.Unit == unit }) {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // established returns the inodes of the established TCP connections of a
@@ -258,15 +306,14 @@ func (e *Engine) breaker(c *cycle) {
 			byListener[k] = append(byListener[k], f)
 		}
 	}
+	looked := map[string]bool{}
 	for k, found := range byListener {
-		total, err := e.connections(c, k.ns, k.port)
-		if err != nil {
-			c.fail(err)
-			continue
+		e.shareOf(c, k, found, looked)
+	}
+	for name := range e.memory.tripped {
+		if strings.HasPrefix(name, tripShare) && !looked[name] {
+			e.trip(c, name, false, "nothing to act on", nil)
 		}
-		share := k.rule.Limits.Share
-		what := fmt.Sprintf("rule %s would act on %d of %d connections of port %d (share %.0f%%)", k.rule.Name, len(found), total, k.port, share*100)
-		e.trip(c, fmt.Sprintf("share %s %d", k.rule.Name, k.port), float64(len(found)) > share*float64(total), what, found)
 	}
 	b, total, n := c.program.Breaker, c.report.Summary.SocketsTotal, len(acting)
 	over := n > b.Count || float64(n) > b.Share*float64(total) && n > b.ShareMin
@@ -281,8 +328,30 @@ type listenerKey struct {
 	port uint16
 }
 
+// tripShare begins the names of what trips for one listener.
+const tripShare = "share "
+
+// shareOf spares what a rule would do to one listener if that is too much, or if
+// it cannot be told. Connections to elsewhere have no listener.
+func (e *Engine) shareOf(c *cycle, k listenerKey, found []*Finding, looked map[string]bool) {
+	name := fmt.Sprintf("%s%s %s %d", tripShare, k.rule.Name, k.ns.Name, k.port)
+	looked[name] = true
+	share := k.rule.Limits.Share
+	ports, err := e.connections(c, k.ns)
+	if err != nil {
+		c.fail(err)
+		for _, f := range found {
+			f.Decision, f.Reason = DecideLimited, fmt.Sprintf("share %.3g%%: %v", share*100, err)
+		}
+		return
+	}
+	p := ports[k.port]
+	what := fmt.Sprintf("rule %s would act on %d of %d connections of port %d (share %.3g%%)", k.rule.Name, len(found), p.connections, k.port, share*100)
+	e.trip(c, name, p.listens && float64(len(found)) > share*float64(p.connections), what, found)
+}
+
 // trip spares the findings while the threshold of that name is exceeded, and
-// until it was not for two cycles.
+// until it was not for two cycles. A cycle that has not seen everything is not calm.
 func (e *Engine) trip(c *cycle, name string, over bool, what string, found []*Finding) {
 	left, tripped := e.memory.tripped[name]
 	switch {
@@ -290,9 +359,10 @@ func (e *Engine) trip(c *cycle, name string, over bool, what string, found []*Fi
 		left = calmCycles
 	case !tripped:
 		return
-	default:
+	case !c.incomplete:
 		left--
 	}
+	e.saved = 0 // a crash must not reset it
 	if left == 0 {
 		delete(e.memory.tripped, name)
 		e.log.Info("breaker reset", "breaker", name)
@@ -311,23 +381,37 @@ func (e *Engine) trip(c *cycle, name string, over bool, what string, found []*Fi
 	}
 }
 
-// connections counts the TCP connections of a local port, whatever their state.
-func (e *Engine) connections(c *cycle, ns *namespace, port uint16) (int, error) {
-	if c.ports == nil {
-		c.ports = map[*namespace]map[uint16]int{}
+// portUse is how a local TCP port is used.
+type portUse struct {
+	connections int // whatever their state
+	listens     bool
+}
+
+// connections returns how the ports of a namespace are used. One look serves a
+// whole cycle.
+func (e *Engine) connections(c *cycle, ns *namespace) (map[uint16]portUse, error) {
+	if m, ok := c.ports[ns]; ok {
+		return m, nil
 	}
-	if c.ports[ns] == nil {
-		counts := map[uint16]int{}
-		q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates &^ collectors.Mask(collectors.Listen, collectors.Close)}
-		for s, err := range e.sockets(ns, q) {
-			if err != nil {
-				return 0, fmt.Errorf("connections of port %d: %w", port, err)
-			}
-			counts[s.LocalPort]++
+	m := map[uint16]portUse{}
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates &^ collectors.Mask(collectors.Close)}
+	for s, err := range e.sockets(ns, q) {
+		if err != nil {
+			return nil, fmt.Errorf("connections of listeners: %w", err)
 		}
-		c.ports[ns] = counts
+		p := m[s.LocalPort]
+		if s.State == collectors.Listen {
+			p.listens = true
+		} else {
+			p.connections++
+		}
+		m[s.LocalPort] = p
 	}
-	return c.ports[ns][port], nil
+	if c.ports == nil {
+		c.ports = map[*namespace]map[uint16]portUse{}
+	}
+	c.ports[ns] = m
+	return m, nil
 }
 
 func (e *Engine) harmless(r *rules.Rule) bool {

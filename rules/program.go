@@ -75,13 +75,13 @@ func (r *Rung) String() string {
 		switch {
 		case r.Params[k] == false:
 		case k == r.Action:
-			text.WriteString(fmt.Sprintf(" %v", r.Params[k]))
+			fmt.Fprintf(&text, " %v", r.Params[k])
 		default:
-			text.WriteString(fmt.Sprintf(" %s=%v", k, r.Params[k]))
+			fmt.Fprintf(&text, " %s=%v", k, r.Params[k])
 		}
 	}
 	if r.Wait > 0 {
-		text.WriteString(fmt.Sprintf(" wait=%s", r.Wait))
+		fmt.Fprintf(&text, " wait=%s", r.Wait)
 	}
 	if r.If != nil {
 		text.WriteString(" if " + r.If.Text)

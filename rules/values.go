@@ -151,6 +151,7 @@ func (f *rulesFile) parseValue(n *yaml.Node, asNames bool) *Var {
 		return &Var{Type: VarList, List: set, asNames: set.kind() == kindName}
 	case yaml.MappingNode:
 		return f.parseMap(n)
+	case yaml.DocumentNode, yaml.AliasNode, yaml.StreamNode:
 	case yaml.ScalarNode:
 		s, ok := scalarOf(n)
 		switch {

@@ -55,14 +55,14 @@ type action struct {
 // cannot destroy or the namespace cannot be entered.
 func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
 	if a.method == "pidfd" {
-		return abort.Action{Proc: a.proc}.Prepare(ctx, t) //nolint:wrapcheck // ours
+		return abort.Action{Proc: a.proc}.Prepare(ctx, t)
 	}
 	e, err := a.byNetlink(ctx, t)
 	refused := errors.Is(err, collectors.ErrNotSupported) || errors.Is(err, collectors.ErrNotPermitted)
 	if err == nil || !refused || !a.canAbort(t) {
 		return e, err
 	}
-	return abort.Action{Proc: a.proc}.Prepare(ctx, t) //nolint:wrapcheck // ours
+	return abort.Action{Proc: a.proc}.Prepare(ctx, t)
 }
 
 // canAbort reports whether the other way is open for the target.

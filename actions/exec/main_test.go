@@ -140,8 +140,11 @@ exit 0
 	}
 	actiontest.Run(t, plugin, actiontest.Cases{
 		Good: []map[string]any{
-			{"program": program}, {"program": "/not/there"}, {"program": long},
-			{"program": "/a", "timeout": time.Millisecond}, {"program": "/a", "timeout": time.Hour},
+			{"program": program},
+			{"program": "/not/there"},
+			{"program": long},
+			{"program": "/a", "timeout": time.Millisecond},
+			{"program": "/a", "timeout": time.Hour},
 		},
 		Bad: []actiontest.Bad{
 			bad("absolute path", nil),

@@ -21,7 +21,7 @@ func TestPrograms(t *testing.T) {
 	chmod := func(t *testing.T, path string, mode os.FileMode) { t.Helper(); must(t, "chmod", os.Chmod(path, mode)) }
 	for name, c := range map[string]struct {
 		make func(t *testing.T, dir, program string) string // returns the name to use
-		want string                           // in the error, "" for none
+		want string                                         // in the error, "" for none
 	}{
 		"good":             {func(t *testing.T, _, p string) string { return p }, ""},
 		"missing":          {func(t *testing.T, dir, _ string) string { return dir + "/missing" }, "no such file"},

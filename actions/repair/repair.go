@@ -227,7 +227,9 @@ type option struct {
 
 func (s *settings) options() []option {
 	return []option{
-		{unix.TCP_KEEPIDLE, &s.idle}, {unix.TCP_KEEPINTVL, &s.interval}, {unix.TCP_KEEPCNT, &s.count},
+		{unix.TCP_KEEPIDLE, &s.idle},
+		{unix.TCP_KEEPINTVL, &s.interval},
+		{unix.TCP_KEEPCNT, &s.count},
 		{unix.TCP_USER_TIMEOUT, &s.userTimeout},
 	}
 }

@@ -154,23 +154,28 @@ func TestUnchanged(t *testing.T) {
 		{nil, actions.Outcome{Result: actions.Unchanged, Detail: "keepalive idle 60s interval 10s count 6"}, "1 60 10 6 0"},
 		{
 			map[string]any{"idle": second(30)},
-			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 60s interval 10s count 6"}, "1 30 10 6 0",
+			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 60s interval 10s count 6"},
+			"1 30 10 6 0",
 		},
 		{
 			map[string]any{"idle": second(30), "interval": second(5)},
-			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 30s interval 10s count 6"}, "1 30 5 6 0",
+			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 30s interval 10s count 6"},
+			"1 30 5 6 0",
 		},
 		{
 			map[string]any{"idle": second(30), "interval": second(5), "count": 4.0},
-			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 30s interval 5s count 6"}, "1 30 5 4 0",
+			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 30s interval 5s count 6"},
+			"1 30 5 4 0",
 		},
 		{
 			map[string]any{"user_timeout": 90500 * time.Millisecond},
-			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 30s interval 5s count 4"}, "1 60 10 6 90500",
+			actions.Outcome{Result: actions.Repaired, Detail: "before: keepalive idle 30s interval 5s count 4"},
+			"1 60 10 6 90500",
 		},
 		{
 			map[string]any{"user_timeout": 90500 * time.Millisecond},
-			actions.Outcome{Result: actions.Unchanged, Detail: "keepalive idle 60s interval 10s count 6, user_timeout 1m30.5s"}, "1 60 10 6 90500",
+			actions.Outcome{Result: actions.Unchanged, Detail: "keepalive idle 60s interval 10s count 6, user_timeout 1m30.5s"},
+			"1 60 10 6 90500",
 		},
 		// Not asked for: left as it is.
 		{nil, actions.Outcome{Result: actions.Unchanged, Detail: "keepalive idle 60s interval 10s count 6, user_timeout 1m30.5s"}, "1 60 10 6 90500"},

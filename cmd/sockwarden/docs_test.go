@@ -31,7 +31,7 @@ var (
 func build(t *testing.T) string {
 	t.Helper()
 	buildOnce.Do(func() {
-		dir, err := os.MkdirTemp("", "sockwarden-test")
+		dir, err := os.MkdirTemp("", "sockwarden-test") //nolint:usetesting // it outlives the test that builds it
 		if err != nil {
 			buildErr = err
 			return

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,7 +34,18 @@ func TestMain(m *testing.M) {
 	if _, isCommand := commands[filepath.Base(os.Args[0])]; !isCommand {
 		socklab.Enter()
 	}
-	testscript.Main(m, commands)
+	testscript.Main(cleaning{m}, commands)
+}
+
+// cleaning runs the tests and then removes the program that they built.
+type cleaning struct{ m *testing.M }
+
+func (c cleaning) Run() int {
+	code := c.m.Run()
+	if binary != "" {
+		_ = os.RemoveAll(filepath.Dir(binary))
+	}
+	return code
 }
 
 // TestScripts runs testdata/script/*.txt, each in a network namespace of its
@@ -179,6 +191,9 @@ func alive(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// kept keeps the sockets of holdSockets from being closed as garbage.
+var kept []any
+
 // repeatable replaces what differs from run to run.
 var repeatable = []struct {
 	re   *regexp.Regexp
@@ -228,7 +243,6 @@ func golden(ts *testscript.TestScript, _ bool, args []string) {
 //	name=COMM      call itself that
 func holdSockets() {
 	var listener net.Listener
-	var kept []any
 	port := 0
 	for _, arg := range os.Args[1:] {
 		key, value, _ := strings.Cut(arg, "=")
@@ -262,6 +276,7 @@ func holdSockets() {
 		}
 	}
 	fmt.Println("READY")
+	runtime.KeepAlive(kept)
 	select {}
 }
 

@@ -131,7 +131,7 @@ func readConfig(path string) ([]byte, error) {
 var needed = []struct {
 	name  string
 	bit   int
-	for_  string
+	use   string
 	level Level
 }{
 	{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, "destroying sockets", Fail},
@@ -149,9 +149,9 @@ func capabilities() []Check {
 	}
 	checks := make([]Check, len(needed))
 	for i, n := range needed {
-		checks[i] = Check{Name: n.name, Level: OK, Detail: "for " + n.for_}
+		checks[i] = Check{Name: n.name, Level: OK, Detail: "for " + n.use}
 		if data[n.bit/32].Effective&(1<<(n.bit%32)) == 0 {
-			checks[i].Level, checks[i].Detail = n.level, "missing, needed for "+n.for_
+			checks[i].Level, checks[i].Detail = n.level, "missing, needed for "+n.use
 			checks[i].Cure = "run as root, or with AmbientCapabilities="
 		}
 	}

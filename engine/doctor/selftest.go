@@ -58,7 +58,7 @@ func loopbackPair() (fd int, closeAll func(), err error) {
 		if err == nil {
 			fds = append(fds, f)
 		}
-		return f, err
+		return f, err //nolint:wrapcheck // wrapped by the caller
 	}
 	listener, err := socket()
 	if err != nil {
