@@ -17,15 +17,18 @@ import (
 func (l *loader) compileAll() *Program {
 	p := &Program{Breaker: defaultBreaker, Sets: map[string]*Set{}, Vars: map[string]string{}}
 	names, protected := map[string]string{}, map[string]string{}
+	// Before the rules: those of every file can name them.
 	p.Notifiers = map[string]Notifier{}
-	for i, f := range l.files {
-		sc := f.scope()
+	for _, f := range l.files {
 		for name, n := range f.notifiers {
 			if _, dup := p.Notifiers[name]; dup {
 				f.fileProblem(fmt.Sprintf("%q stands under actions of another file, too", name))
 			}
 			p.Notifiers[name] = n
 		}
+	}
+	for i, f := range l.files {
+		sc := f.scope()
 		for _, r := range f.protect {
 			if first, dup := protected[r.name]; dup {
 				f.errorf(r.at, "protect %q is already at %s", r.name, first)
@@ -111,8 +114,23 @@ func (f *rulesFile) checkMacro(name string, sc *scope, seen map[string]bool) {
 		}
 		_, ok = c.compile(node)
 	}
+	if (!ok || len(c.errs) > 0) && sc.ofGroup(name, f.macros[name].Value) {
+		return // it is for having, and refused where a socket is asked about
+	}
 	f.exprProblems(f.macros[name], c.errs)
 	sc.broken[name] = !ok || len(c.errs) > 0
+}
+
+// ofGroup reports whether a macro is right where a group is asked about.
+func (sc *scope) ofGroup(name, text string) bool {
+	group := *sc
+	group.group = true
+	c := &compiler{sc: &group, uses: map[string]string{}, macros: []string{name}}
+	node, ok := c.parse(text)
+	if ok {
+		_, ok = c.compile(node)
+	}
+	return ok && len(c.errs) == 0
 }
 
 // cond compiles the condition of a scalar; nil if it has problems.
@@ -156,8 +174,14 @@ func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
 	}
 	for _, n := range r.notify {
 		name, _ := f.text(n, "notify")
-		if _, known := f.notifiers[name]; !known && name != "" {
-			f.errorf(n, "no entry %q under actions%s", name, Suggest(name, sortedKeys(f.notifiers)))
+		switch _, known := p.Notifiers[name]; {
+		case name == "":
+			ok = false
+		case !known:
+			f.errorf(n, "no entry %q under actions%s", name, Suggest(name, sortedKeys(p.Notifiers)))
+			ok = false
+		case slices.Contains(rule.Notify, name):
+			f.errorf(n, "notify has %s twice", name)
 			ok = false
 		}
 		rule.Notify = append(rule.Notify, name)
@@ -220,6 +244,9 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 	if yes.states == 0 {
 		warn(r.when, 0, "rule %q never matches: no socket is in these states", rule.Name)
 		return
+	}
+	if rule.Having != nil && rule.Having.ofProcess && !slices.Contains(rule.Group, ByPID) {
+		warn(r.having, 0, "rule %q never holds: fds and fd_limit are known only of one process, group: pid", rule.Name)
 	}
 	if yes.states != collectors.Mask(collectors.TimeWait) || (f.src.name == Builtin && !f.overrides(rule.When)) {
 		return

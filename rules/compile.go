@@ -1,17 +1,12 @@
 package rules
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/conf"
-	"github.com/expr-lang/expr/file"
-	"github.com/expr-lang/expr/parser"
-	"github.com/expr-lang/expr/parser/lexer"
 
 	"sockwarden/collectors"
 )
@@ -44,6 +39,9 @@ type scope struct {
 
 func (sc *scope) names() []string {
 	names := slices.Concat(sortedKeys(sc.vars), sortedKeys(sc.sets), sortedKeys(sc.macros))
+	if sc.group {
+		return append(names, groupNames...)
+	}
 	for _, d := range collectors.AllFields() {
 		names = append(names, append([]string{d.Name}, d.Aliases...)...)
 	}
@@ -51,6 +49,14 @@ func (sc *scope) names() []string {
 		names = append(names, "result")
 	}
 	return names
+}
+
+// defines reports whether the file gives the name a meaning.
+func (sc *scope) defines(name string) bool {
+	_, isVar := sc.vars[name]
+	_, isSet := sc.sets[name]
+	_, isMacro := sc.macros[name]
+	return isVar || isSet || isMacro
 }
 
 // exprError is an error at a place of an expression, in runes.
@@ -73,6 +79,8 @@ type Cond struct {
 	agesOver []ageBound
 	// readsResult says that it asks for the outcome of the rung before.
 	readsResult bool
+	// ofProcess says that it asks for what only a group of one process has.
+	ofProcess bool
 	// constant is set for a condition that does not depend on the socket.
 	constant bool
 }
@@ -95,6 +103,8 @@ type compiler struct {
 	macros []string // that are being expanded
 	at     *[2]int  // place of the outermost macro, for everything within it
 	result bool
+	// ofProcess is set once fds or fd_limit of a group is read.
+	ofProcess bool
 }
 
 // compileCond compiles a condition; the errors have offsets into text.
@@ -113,7 +123,7 @@ func compileCond(text string, sc *scope) (*Cond, []exprError) {
 	}
 	return &Cond{
 		Text: text, Reads: o.reads, eval: o.tri, may: o.may, uses: c.uses, agesOver: o.ages,
-		readsResult: c.result, constant: o.constant,
+		readsResult: c.result, ofProcess: c.ofProcess, constant: o.constant,
 	}, nil
 }
 
@@ -122,132 +132,6 @@ func (c *compiler) errorf(from int, format string, args ...any) {
 		from = c.at[0]
 	}
 	c.errs = append(c.errs, exprError{from, fmt.Sprintf(format, args...)})
-}
-
-func (c *compiler) parse(text string) (ast.Node, bool) {
-	if strings.TrimSpace(text) == "" {
-		c.errorf(0, "empty condition")
-		return nil, false
-	}
-	if len(text) > maxExpression {
-		c.errorf(0, "expression of %d bytes is too long (at most %d): use sets and macros", len(text), maxExpression)
-		return nil, false
-	}
-	config := conf.CreateNew()
-	config.MaxNodes = maxNodes
-	tree, err := parser.ParseWithConfig(text, config)
-	if err != nil {
-		if fe, ok := errors.AsType[*file.Error](err); ok {
-			from := fe.From
-			if strings.HasSuffix(fe.Message, "token EOF") {
-				from = len([]rune(text)) // not at a white space before it
-			}
-			c.errorf(from, "%s", syntaxHint(fe.Message))
-		} else {
-			c.errorf(0, "%v", err)
-		}
-		return nil, false
-	}
-	if at := lineComment(text); at >= 0 {
-		c.errorf(at, "// is not available, it would hide what YAML joins to the line: write /* ... */")
-		return nil, false
-	}
-	return tree.Node, true
-}
-
-// lineComment returns the place of a comment that goes to the end of the line,
-// -1 if there is none. The text is one that the parser took.
-func lineComment(text string) int {
-	if !strings.Contains(text, "//") {
-		return -1
-	}
-	runes, end := []rune(text), 0
-	tokens, _ := lexer.Lex(file.NewSource(text))
-	for _, t := range tokens {
-		next := t.From
-		if t.Is(lexer.EOF) {
-			next = len(runes)
-		}
-		between := string(runes[min(end, next):next])
-		end = t.To
-		for {
-			before, rest, open := strings.Cut(between, "/*")
-			if i := strings.Index(before, "//"); i >= 0 {
-				return next - len([]rune(between[i:]))
-			}
-			if !open {
-				break
-			}
-			_, between, _ = strings.Cut(rest, "*/")
-		}
-	}
-	return -1
-}
-
-const noCoalesce = "?? is not available: ask known(field), or give lookup() a default"
-
-// syntaxHint adds to an error of the parser what to write instead.
-func syntaxHint(message string) string {
-	found, unexpected := strings.CutPrefix(message, "unexpected token ")
-	switch {
-	case strings.HasPrefix(message, "bad number syntax"):
-		return message + `: write a duration in quotes, such as age > "5m"`
-	case found == "EOF":
-		return "the expression ends too early"
-	case strings.Contains(message, "unclosed"):
-		return message + ": the expression ends too early"
-	case strings.Contains(message, "(??)"):
-		return noCoalesce
-	case strings.HasSuffix(message, "value out of range"):
-		return "number out of range"
-	case found == `Operator("=")`:
-		return `unexpected "=": write == to compare`
-	case unexpected:
-		// Operator(")") and the like: what kind of token it is says nothing.
-		_, quoted, _ := strings.Cut(found, "(")
-		return "unexpected " + strings.TrimSuffix(quoted, ")")
-	}
-	return message
-}
-
-// span returns the place of a node: expr gives binary nodes the place of their
-// operator.
-func span(n ast.Node) (from, to int) {
-	from, to = n.Location().From, n.Location().To
-	widen := func(k ast.Node) {
-		f, t := span(k)
-		from, to = min(from, f), max(to, t)
-	}
-	switch n := n.(type) {
-	case *ast.BinaryNode:
-		widen(n.Left)
-		widen(n.Right)
-	case *ast.UnaryNode:
-		widen(n.Node)
-	case *ast.CallNode:
-		for _, a := range n.Arguments {
-			widen(a)
-		}
-	case *ast.ConditionalNode:
-		widen(n.Cond)
-	}
-	return from, to
-}
-
-// namesIn returns the names that a parsed expression uses.
-func namesIn(n ast.Node) []string {
-	var found names
-	ast.Walk(&n, &found)
-	return found
-}
-
-type names []string
-
-// Visit keeps the names of the nodes that are one.
-func (found *names) Visit(n *ast.Node) {
-	if id, ok := (*n).(*ast.IdentifierNode); ok {
-		*found = append(*found, id.Value)
-	}
 }
 
 func (c *compiler) compile(n ast.Node) (operand, bool) {
@@ -286,47 +170,12 @@ func (c *compiler) compile(n ast.Node) (operand, bool) {
 	return operand{}, false
 }
 
-// refused says why a part of expr is no part of the rules language, and what
-// to write instead.
-func refused(n ast.Node) string {
-	switch n := n.(type) {
-	case *ast.NilNode:
-		return "nil does not exist here: ask known(field)"
-	case *ast.MemberNode:
-		if id, ok := n.Node.(*ast.IdentifierNode); ok && id.Value == "$env" {
-			return "$env is not available: write the field's name"
-		}
-		if id, ok := n.Node.(*ast.IdentifierNode); ok {
-			if _, isField := collectors.FieldByName(id.Value); !isField {
-				return fmt.Sprintf("a bare index is not available: write lookup(%s, key, default)", id.Value)
-			}
-		}
-		if _, ok := n.Property.(*ast.StringNode); ok {
-			return "fields have no members or methods"
-		}
-		return "a bare index is not available: write lookup(map, key, default)"
-	case *ast.ChainNode:
-		return "?. is not available: ask known(field)"
-	case *ast.BuiltinNode:
-		return fmt.Sprintf("function %s() is not available: a condition uses comparisons, in, matches, contains, startsWith, endsWith, known() and lookup()", n.Name)
-	case *ast.ConditionalNode:
-		return "?: and if are not available: write (a and b) or (not a and c)"
-	case *ast.VariableDeclaratorNode:
-		return "let is not available: define a macro"
-	case *ast.SequenceNode:
-		return "; is not available: write one condition, joined with and"
-	case *ast.PredicateNode, *ast.PointerNode:
-		return "closures are not available: use in with a set, or matches"
-	case *ast.MapNode:
-		return "a map must be a variable: define it under vars and use lookup(map, key, default)"
-	case *ast.SliceNode:
-		return "slices are not available: use startsWith, endsWith or matches"
-	}
-	return "this is not available in conditions"
-}
-
 func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 	if c.sc.broken[name] {
+		return operand{}, false
+	}
+	if c.sc.group && slices.Contains(groupNames, name) && c.sc.defines(name) {
+		c.errorf(from, "%s is a value of the group, and a name of this file: give that another name", name)
 		return operand{}, false
 	}
 	if text, ok := c.sc.macros[name]; ok {
@@ -344,12 +193,13 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 	}
 	if c.sc.group {
 		if o, ok := groupOperand(name, from, to); ok {
+			c.ofProcess = c.ofProcess || name == "fds" || name == "fd_limit"
 			return o, true
 		}
 	}
 	if f, ok := collectors.FieldByName(name); ok {
 		if c.sc.group {
-			c.errorf(from, "having asks about the group: %s; write %s into when", choices(groupNames), name)
+			c.notOfGroup(from, name)
 			return operand{}, false
 		}
 		return fieldOperand(f, from, to), true
@@ -368,6 +218,11 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 	}
 	c.errorf(from, "unknown name %q%s", name, hint)
 	return operand{}, false
+}
+
+// notOfGroup refuses what is about a socket where a group is asked about.
+func (c *compiler) notOfGroup(from int, name string) {
+	c.errorf(from, "having asks about the group: %s; write %s into when", choices(groupNames), name)
 }
 
 // expand compiles the text of a macro in the place of its name. What is wrong
@@ -399,147 +254,4 @@ func (c *compiler) expand(name, text string, from, to int) (operand, bool) {
 		o.ages[i].from = from
 	}
 	return o, ok
-}
-
-func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
-	o, ok := c.compile(n.Node)
-	if !ok {
-		return o, false
-	}
-	switch n.Operator {
-	case "not", "!":
-		if o.kind != kBool {
-			c.errorf(from, "%s negates a condition, this is %s: put the comparison in parentheses, %s (...), or write != or not in", n.Operator, o.kind, n.Operator)
-			return operand{}, false
-		}
-		if o.constant {
-			folded := boolConstant(!o.boolVal, from, to)
-			folded.reads = o.reads
-			return folded, true
-		}
-		inner := o.tri
-		return operand{
-			kind: kBool, from: from, to: to, reads: o.reads, may: o.may.not(),
-			tri: func(r *collectors.Record) Tri { return inner(r).not() },
-		}, true
-	case "-", "+":
-		switch {
-		case o.kind == kAge:
-			c.errorf(o.from, noAgeArithmetic)
-			return operand{}, false
-		case !o.constant || !o.kind.numeric():
-			c.errorf(from, "a sign stands before a number, this is %s: write 0 %s ...", describe(o), n.Operator)
-			return operand{}, false
-		}
-		if n.Operator == "-" {
-			return numConstant(-o.numVal, o.kind, from, to), true
-		}
-		return o, true
-	}
-	c.errorf(from, "operator %q is not available", n.Operator)
-	return operand{}, false
-}
-
-func (c *compiler) binary(n *ast.BinaryNode, from, to int) (operand, bool) {
-	if n.Operator == ".." {
-		c.errorf(from, "a range stands behind in: port in 21115..21119")
-		return operand{}, false
-	}
-	if n.Operator == "in" {
-		return c.in(n, from, to)
-	}
-	l, okL := c.compile(n.Left)
-	r, okR := c.compile(n.Right)
-	if !okL || !okR {
-		return operand{}, false
-	}
-	switch op := n.Operator; op {
-	case "and", "&&", "or", "||":
-		return c.logic(op, l, r, from, to)
-	case "==", "!=", "<", "<=", ">", ">=":
-		return c.compare(op, l, r, from, to)
-	case "+", "-", "*":
-		return c.arithmetic(op, l, r, from, to)
-	case "matches", "contains", "startsWith", "endsWith":
-		return c.text(op, l, r, from, to)
-	case "/", "%", "**", "^":
-		c.errorf(n.Location().From, "%s is not available, it can fail at run time: multiply the other side instead", op)
-	case "??":
-		c.errorf(n.Location().From, noCoalesce)
-	default:
-		c.errorf(n.Location().From, "operator %s is not available", op)
-	}
-	return operand{}, false
-}
-
-var protocolField = collectors.Fields(collectors.FieldProtocol)
-
-func (c *compiler) logic(op string, l, r operand, from, to int) (operand, bool) {
-	for _, o := range []operand{l, r} {
-		if o.kind != kBool {
-			c.errorf(o.from, "%s joins conditions, this is %s: compare it with something", op, o.kind)
-			return operand{}, false
-		}
-	}
-	and := op == "and" || op == "&&"
-	if r.constant {
-		l, r = r, l
-	}
-	if l.constant {
-		// Only what was asked of the protocol stays asked: a rule that mentions
-		// it is not about TCP alone, whatever a variable decides.
-		asked := (l.reads | r.reads) & protocolField
-		if l.boolVal != and {
-			r = boolConstant(l.boolVal, from, to) // decides alone
-		}
-		r.from, r.to, r.field, r.reads = from, to, nil, r.reads|asked
-		return r, true
-	}
-	out := operand{kind: kBool, from: from, to: to, reads: l.reads | r.reads}
-	if and {
-		out.tri, out.may = andTri(l.tri, r.tri), l.may.and(r.may)
-		out.ages = slices.Concat(l.ages, r.ages)
-	} else {
-		out.tri, out.may = orTri(l.tri, r.tri), l.may.or(r.may)
-	}
-	return out, true
-}
-
-const noAgeArithmetic = "age is an interval and cannot be calculated with: compare it alone, age > 60"
-
-func (c *compiler) arithmetic(op string, l, r operand, from, to int) (operand, bool) {
-	for _, o := range []*operand{&l, &r} {
-		if o.kind == kAge {
-			c.errorf(o.from, noAgeArithmetic)
-			return operand{}, false
-		}
-		if !o.kind.numeric() {
-			c.errorf(o.from, "%s calculates with numbers, this is %s", op, o.kind)
-			return operand{}, false
-		}
-	}
-	k := kNumber
-	if l.kind == kSeconds || r.kind == kSeconds {
-		k = kSeconds
-	}
-	calc := map[string]func(a, b float64) float64{
-		"+": func(a, b float64) float64 { return a + b },
-		"-": func(a, b float64) float64 { return a - b },
-		"*": func(a, b float64) float64 { return a * b },
-	}[op]
-	if l.constant && r.constant {
-		v := calc(l.numVal, r.numVal)
-		if math.IsInf(v, 0) || math.IsNaN(v) {
-			c.errorf(from, "number out of range")
-			return operand{}, false
-		}
-		return numConstant(v, k, from, to), true
-	}
-	a, b := l.num, r.num
-	return operand{kind: k, from: from, to: to, reads: l.reads | r.reads, num: func(rec *collectors.Record) (float64, bool) {
-		x, ok1 := a(rec)
-		y, ok2 := b(rec)
-		v := calc(x, y)
-		return v, ok1 && ok2 && !math.IsInf(v, 0) && !math.IsNaN(v)
-	}}, true
 }

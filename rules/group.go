@@ -64,7 +64,7 @@ func GroupValue(k GroupKey, r *collectors.Record) (any, bool) {
 }
 
 func (f *rulesFile) parseGroup(n *yaml.Node) []GroupKey {
-	var keys []GroupKey
+	keys := []GroupKey{} // not nil: there is a group
 	add := func(k *yaml.Node) {
 		key := GroupKey(f.oneOf(k, "group", groupKeys...))
 		if slices.Contains(keys, key) {

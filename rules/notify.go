@@ -25,6 +25,7 @@ func (f *rulesFile) parseNotifiers(n *yaml.Node, catalog Catalog) {
 			f.errorf(e.key, "a name under actions is made of letters, digits, -, _ and ., not %q", e.key.Value)
 			continue
 		}
+		f.notifiers[e.key.Value] = Notifier{} // what is wrong with it is said only here
 		f.parseNotifier(e, catalog)
 	}
 }
@@ -54,7 +55,7 @@ func (f *rulesFile) parseNotifier(at entry, catalog Catalog) {
 	rung := rawRung{at: at.value, params: map[string]any{}}
 	for _, e := range entries {
 		if e.key.Value != "plugin" {
-			f.param(e, spec, &rung)
+			f.param(e, spec, &rung, "plugin")
 		}
 	}
 	if len(*f.problems) > before {

@@ -39,6 +39,9 @@ func inWindow(windows []Window, t time.Time) bool {
 	return len(windows) == 0
 }
 
+// endOfDay is 24:00, in minutes since midnight.
+const endOfDay = 24 * 60
+
 func parseWindow(text string, zone *time.Location) (Window, error) {
 	bad := fmt.Errorf("%q is no window of time: write it as \"01:00-03:30\", in quotes", text)
 	from, to, ok := strings.Cut(text, "-")
@@ -50,6 +53,9 @@ func parseWindow(text string, zone *time.Location) (Window, error) {
 	if !ok1 || !ok2 {
 		return Window{}, bad
 	}
+	if a == endOfDay {
+		a = 0 // of the day that begins then
+	}
 	if a == b {
 		return Window{}, fmt.Errorf("the window %q is empty; leave it out for always", text)
 	}
@@ -59,10 +65,8 @@ func parseWindow(text string, zone *time.Location) (Window, error) {
 // parseClock reads hh:mm; 24:00 is the end of the day.
 func parseClock(text string) (minute int, ok bool) {
 	h, m, found := strings.Cut(strings.TrimSpace(text), ":")
-	hour, err1 := strconv.Atoi(h)
-	min, err2 := strconv.Atoi(m)
-	if !found || len(m) != 2 || err1 != nil || err2 != nil || hour < 0 || min < 0 || min > 59 || hour > 24 || hour == 24 && min > 0 {
-		return 0, false
-	}
-	return hour*60 + min, true
+	hour, err1 := strconv.ParseUint(h, 10, 8)
+	min, err2 := strconv.ParseUint(m, 10, 8)
+	minute = int(hour*60 + min)
+	return minute, found && err1 == nil && err2 == nil && len(h) <= 2 && len(m) == 2 && min < 60 && minute <= endOfDay
 }

@@ -1,0 +1,180 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/conf"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/parser/lexer"
+
+	"sockwarden/collectors"
+)
+
+func (c *compiler) parse(text string) (ast.Node, bool) {
+	if strings.TrimSpace(text) == "" {
+		c.errorf(0, "empty condition")
+		return nil, false
+	}
+	if len(text) > maxExpression {
+		c.errorf(0, "expression of %d bytes is too long (at most %d): use sets and macros", len(text), maxExpression)
+		return nil, false
+	}
+	config := conf.CreateNew()
+	config.MaxNodes = maxNodes
+	tree, err := parser.ParseWithConfig(text, config)
+	if err != nil {
+		if fe, ok := errors.AsType[*file.Error](err); ok {
+			from := fe.From
+			if strings.HasSuffix(fe.Message, "token EOF") {
+				from = len([]rune(text)) // not at a white space before it
+			}
+			c.errorf(from, "%s", syntaxHint(fe.Message))
+		} else {
+			c.errorf(0, "%v", err)
+		}
+		return nil, false
+	}
+	if at := lineComment(text); at >= 0 {
+		c.errorf(at, "// is not available, it would hide what YAML joins to the line: write /* ... */")
+		return nil, false
+	}
+	return tree.Node, true
+}
+
+// lineComment returns the place of a comment that goes to the end of the line,
+// -1 if there is none. The text is one that the parser took.
+func lineComment(text string) int {
+	if !strings.Contains(text, "//") {
+		return -1
+	}
+	runes, end := []rune(text), 0
+	tokens, _ := lexer.Lex(file.NewSource(text))
+	for _, t := range tokens {
+		next := t.From
+		if t.Is(lexer.EOF) {
+			next = len(runes)
+		}
+		between := string(runes[min(end, next):next])
+		end = t.To
+		for {
+			before, rest, open := strings.Cut(between, "/*")
+			if i := strings.Index(before, "//"); i >= 0 {
+				return next - len([]rune(between[i:]))
+			}
+			if !open {
+				break
+			}
+			_, between, _ = strings.Cut(rest, "*/")
+		}
+	}
+	return -1
+}
+
+const noCoalesce = "?? is not available: ask known(field), or give lookup() a default"
+
+// syntaxHint adds to an error of the parser what to write instead.
+func syntaxHint(message string) string {
+	found, unexpected := strings.CutPrefix(message, "unexpected token ")
+	switch {
+	case strings.HasPrefix(message, "bad number syntax"):
+		return message + `: write a duration in quotes, such as age > "5m"`
+	case found == "EOF":
+		return "the expression ends too early"
+	case strings.Contains(message, "unclosed"):
+		return message + ": the expression ends too early"
+	case strings.Contains(message, "(??)"):
+		return noCoalesce
+	case strings.HasSuffix(message, "value out of range"):
+		return "number out of range"
+	case found == `Operator("=")`:
+		return `unexpected "=": write == to compare`
+	case unexpected:
+		// Operator(")") and the like: what kind of token it is says nothing.
+		_, quoted, _ := strings.Cut(found, "(")
+		return "unexpected " + strings.TrimSuffix(quoted, ")")
+	}
+	return message
+}
+
+// span returns the place of a node: expr gives binary nodes the place of their
+// operator.
+func span(n ast.Node) (from, to int) {
+	from, to = n.Location().From, n.Location().To
+	widen := func(k ast.Node) {
+		f, t := span(k)
+		from, to = min(from, f), max(to, t)
+	}
+	switch n := n.(type) {
+	case *ast.BinaryNode:
+		widen(n.Left)
+		widen(n.Right)
+	case *ast.UnaryNode:
+		widen(n.Node)
+	case *ast.CallNode:
+		for _, a := range n.Arguments {
+			widen(a)
+		}
+	case *ast.ConditionalNode:
+		widen(n.Cond)
+	}
+	return from, to
+}
+
+// namesIn returns the names that a parsed expression uses.
+func namesIn(n ast.Node) []string {
+	var found nameList
+	ast.Walk(&n, &found)
+	return found
+}
+
+type nameList []string
+
+// Visit keeps the names of the nodes that are one.
+func (found *nameList) Visit(n *ast.Node) {
+	if id, ok := (*n).(*ast.IdentifierNode); ok {
+		*found = append(*found, id.Value)
+	}
+}
+
+// refused says why a part of expr is no part of the rules language, and what
+// to write instead.
+func refused(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.NilNode:
+		return "nil does not exist here: ask known(field)"
+	case *ast.MemberNode:
+		if id, ok := n.Node.(*ast.IdentifierNode); ok && id.Value == "$env" {
+			return "$env is not available: write the field's name"
+		}
+		if id, ok := n.Node.(*ast.IdentifierNode); ok {
+			if _, isField := collectors.FieldByName(id.Value); !isField {
+				return fmt.Sprintf("a bare index is not available: write lookup(%s, key, default)", id.Value)
+			}
+		}
+		if _, ok := n.Property.(*ast.StringNode); ok {
+			return "fields have no members or methods"
+		}
+		return "a bare index is not available: write lookup(map, key, default)"
+	case *ast.ChainNode:
+		return "?. is not available: ask known(field)"
+	case *ast.BuiltinNode:
+		return fmt.Sprintf("function %s() is not available: a condition uses comparisons, in, matches, contains, startsWith, endsWith, known() and lookup()", n.Name)
+	case *ast.ConditionalNode:
+		return "?: and if are not available: write (a and b) or (not a and c)"
+	case *ast.VariableDeclaratorNode:
+		return "let is not available: define a macro"
+	case *ast.SequenceNode:
+		return "; is not available: write one condition, joined with and"
+	case *ast.PredicateNode, *ast.PointerNode:
+		return "closures are not available: use in with a set, or matches"
+	case *ast.MapNode:
+		return "a map must be a variable: define it under vars and use lookup(map, key, default)"
+	case *ast.SliceNode:
+		return "slices are not available: use startsWith, endsWith or matches"
+	}
+	return "this is not available in conditions"
+}
