@@ -205,5 +205,5 @@ rules:
 	for i := range p.Rules[0].Then {
 		got = append(got, p.Rules[0].Then[i].String())
 	}
-	checkLines(t, got, "destroy", "destroy udp=true", "signal owners=all signal=TERM wait=1m30s if pid > 5")
+	checkLines(t, got, "destroy", "destroy udp=true", "signal TERM owners=all wait=1m30s if pid > 5")
 }

@@ -69,24 +69,23 @@ type Rung struct {
 
 // String writes the rung as a rules file does, without its condition.
 func (r *Rung) String() string {
-	var text strings.Builder
-	text.WriteString(r.Action)
+	var b strings.Builder
+	b.WriteString(r.Action)
+	if v, ok := r.Params[r.Action]; ok {
+		fmt.Fprintf(&b, " %v", v) // what stands directly behind the name
+	}
 	for _, k := range sortedKeys(r.Params) {
-		switch {
-		case r.Params[k] == false:
-		case k == r.Action:
-			fmt.Fprintf(&text, " %v", r.Params[k])
-		default:
-			fmt.Fprintf(&text, " %s=%v", k, r.Params[k])
+		if k != r.Action && r.Params[k] != false {
+			fmt.Fprintf(&b, " %s=%v", k, r.Params[k])
 		}
 	}
 	if r.Wait > 0 {
-		fmt.Fprintf(&text, " wait=%s", r.Wait)
+		fmt.Fprintf(&b, " wait=%s", r.Wait)
 	}
 	if r.If != nil {
-		text.WriteString(" if " + r.If.Text)
+		b.WriteString(" if " + r.If.Text)
 	}
-	return text.String()
+	return b.String()
 }
 
 // Rule is a compiled rule.
