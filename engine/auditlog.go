@@ -71,12 +71,13 @@ func (a *auditLog) put(l auditLine) bool {
 	b, err := json.Marshal(l)
 	if err == nil {
 		b = append(b, '\n')
+		before := 0
 		if a.torn {
-			b = slices.Insert(b, 0, '\n')
+			b, before = slices.Insert(b, 0, '\n'), 1
 		}
 		var n int
 		n, err = a.w.Write(b)
-		a.torn = err != nil && (n > 1 || a.torn && n == 0)
+		a.torn = err != nil && n != before
 	}
 	if err != nil && a.lost == 0 {
 		a.log.Error("audit log cannot be written, lines are lost", "error", err)

@@ -58,7 +58,7 @@ func TestLadder(t *testing.T) {
 			if _, waits := l.Pending(); waits || r.Summary.Acted != 1 || r.Summary.Failed != 0 {
 				t.Errorf("waits %t, summary %+v", waits, r.Summary)
 			}
-			for _, action := range []string{"action=destroy result=fd_still_held", `action="signal TERM"`, `process=engine.test`} {
+			for _, action := range []string{"action=destroy result=fd_still_held", `action="signal TERM"`, "process=" + program()} {
 				if len(l.journal.lines("msg=acted rule=r", action)) == 0 {
 					t.Errorf("no line with %s in\n%s", action, strings.Join(l.journal.lines(), "\n"))
 				}

@@ -19,9 +19,8 @@ func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out act
 		if l.process != nil && i > 0 {
 			return
 		}
-		sealed := f.seal()
 		attrs := []slog.Attr{slog.String("rule", l.rule.Name), slog.String("action", what), slog.String("result", string(out.Result))}
-		attrs = append(attrs, actions.Attrs(&sealed)...)
+		attrs = append(attrs, f.attrs()...)
 		if l.process != nil {
 			attrs = append(attrs, slog.Int("sockets", len(l.findings)))
 		}
@@ -34,6 +33,15 @@ func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out act
 		}
 		e.log.LogAttrs(ctx, level, "acted", attrs...)
 	}
+}
+
+// attrs describes the socket of a finding, or that there is none.
+func (f *Finding) attrs() []slog.Attr {
+	if f.NoSocket() {
+		return []slog.Attr{slog.Int("count", 0)}
+	}
+	sealed := f.seal()
+	return actions.Attrs(&sealed)
 }
 
 // auditOutcome writes an outcome down for each finding of the target.

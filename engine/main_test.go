@@ -174,6 +174,9 @@ func (l *lab) run(t testing.TB, p *rules.Program) *Report {
 	return r
 }
 
+// program is the name of the processes of the tests, the binary's.
+func program() string { return filepath.Base(os.Args[0]) }
+
 func must(t testing.TB, what string, err error) {
 	t.Helper()
 	if err != nil {

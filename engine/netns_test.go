@@ -234,7 +234,7 @@ func TestDirection(t *testing.T) {
 	tests["other family"] = test{gone6.Make(t, socklab.Established), "", ""}
 	must(t, "close", unix.Close(gone6.FD))
 	listener(t, unix.AF_INET, &unix.SockaddrInet4{Port: 21119})
-	tests["listener"] = test{socklab.Make(t, socklab.Listen, socklab.IPv4), "", "engine.test"} // it is its own
+	tests["listener"] = test{socklab.Make(t, socklab.Listen, socklab.IPv4), "", program()} // it is its own
 	tests["udp"] = test{socklab.Make(t, socklab.UDPConnected, socklab.IPv4), "", ""}
 
 	p := l.rules(t, ruleFile(`(`+anySocket+`) && (direction == "inbound" || port > 0 || listener_process == "x")`, "log"))

@@ -24,6 +24,8 @@ const (
 	maxLinesOfMessage = 5
 	// farewell is how long messages are still delivered at the end of a run.
 	farewell = 15 * time.Second
+	// grace is how long a receiver has to heed that it is to stop.
+	grace = time.Second
 )
 
 // outbox delivers messages beside the cycles: a receiver that is slow or dead
@@ -37,6 +39,8 @@ type outbox struct {
 
 	receivers map[string]*receiver
 	told      map[findingKey]Decision
+
+	between, farewell, grace time.Duration // as above, but for tests
 }
 
 type receiver struct {
@@ -46,7 +50,10 @@ type receiver struct {
 }
 
 func newOutbox(plugins []actions.NotifierPlugin, log *slog.Logger) *outbox {
-	o := &outbox{log: log, plugins: map[string]actions.NotifierPlugin{}, receivers: map[string]*receiver{}, told: map[findingKey]Decision{}}
+	o := &outbox{
+		log: log, plugins: map[string]actions.NotifierPlugin{}, receivers: map[string]*receiver{}, told: map[findingKey]Decision{},
+		between: between, farewell: farewell, grace: grace,
+	}
 	for _, p := range plugins {
 		o.plugins[p.Name] = p
 	}
@@ -128,6 +135,7 @@ func (o *outbox) enqueue(name string, config rules.Notifier, m actions.Message) 
 	if r == nil || !r.config.Equal(config) {
 		if r != nil {
 			close(r.queue)
+			delete(o.receivers, name)
 		}
 		plugin := o.plugins[config.Plugin]
 		if plugin.New == nil {
@@ -155,21 +163,24 @@ func (o *outbox) enqueue(name string, config rules.Notifier, m actions.Message) 
 
 func (o *outbox) deliver(name string, n actions.Notifier, r *receiver) {
 	defer o.running.Done()
+	var last time.Time
 	for m := range r.queue {
+		select {
+		case <-time.After(time.Until(last.Add(o.between))):
+		case <-o.ctx.Done():
+		}
+		last = time.Now()
 		if err := n.Send(o.ctx, m); err != nil {
 			o.log.Warn("message not delivered", "name", name, "rule", m.Rule, "error", err)
 		}
 		if lost := r.dropped.Swap(0); lost > 0 {
 			o.log.Warn("messages were dropped", "name", name, "count", lost)
 		}
-		select {
-		case <-time.After(between):
-		case <-o.ctx.Done():
-		}
 	}
 }
 
-// close delivers what still waits, for a short time.
+// close delivers what still waits, for a short time, and does not wait for a
+// receiver that does not heed that it is to stop.
 func (o *outbox) close() {
 	for _, r := range o.receivers {
 		close(r.queue)
@@ -179,11 +190,15 @@ func (o *outbox) close() {
 	go func() { o.running.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(farewell):
+	case <-time.After(o.farewell):
 		o.log.Warn("messages given up at the end")
 	}
 	o.stop()
-	<-done
+	select {
+	case <-done:
+	case <-time.After(o.grace):
+		o.log.Error("a notifier does not stop")
+	}
 }
 
 // Notify sends one message through a configured notifier, and waits.

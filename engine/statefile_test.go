@@ -92,7 +92,11 @@ func TestStateRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, name)
-			must(t, "make", test.make(path))
+			err := test.make(path)
+			if errors.Is(err, unix.EINVAL) {
+				t.Skipf("there is no other user: %v", err)
+			}
+			must(t, "make", err)
 			before := snapshot(t, path)
 			for _, o := range []Options{{Live: true}, {}, {ReadOnly: true}} {
 				o.StateFile = path

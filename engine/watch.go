@@ -286,8 +286,7 @@ func (w *watcher) logFinding(ctx context.Context, f *Finding) {
 	if f.Decision == DecideAct && last.Result != actions.Would && last.Result != actions.Changed {
 		return
 	}
-	sealed := f.seal()
-	attrs := append([]slog.Attr{slog.String("rule", f.Rule.Name), slog.String("decision", string(f.Decision))}, actions.Attrs(&sealed)...)
+	attrs := append([]slog.Attr{slog.String("rule", f.Rule.Name), slog.String("decision", string(f.Decision))}, f.attrs()...)
 	message := "finding"
 	if last.Result == actions.Would {
 		message = "would act"

@@ -102,14 +102,16 @@ func isService(unit string) bool {
 // in the tree of control groups are only slices. A unit of the same name can
 // also be in a user's manager, or in a container.
 func ofSystem(o *collectors.Owner) bool {
-	above, _, found := strings.Cut(o.Cgroup, "/"+o.Unit)
-	if !found || o.Container != "" {
+	if o.Container != "" {
 		return false
 	}
-	for part := range strings.SplitSeq(strings.TrimPrefix(above, "/"), "/") {
-		if part != "" && !strings.HasSuffix(part, ".slice") {
+	for part := range strings.SplitSeq(o.Cgroup, "/") {
+		switch {
+		case part == o.Unit:
+			return true
+		case part != "" && !strings.HasSuffix(part, ".slice"):
 			return false
 		}
 	}
-	return true
+	return false
 }

@@ -1,0 +1,150 @@
+package webhook
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"sockwarden/actions"
+)
+
+func message() actions.Message {
+	return actions.Message{
+		Time: time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC), Host: "web1", Mode: "live", Rule: "close-wait",
+		Labels: map[string]string{"severity": "warning"}, Generation: "sha256:abc", Total: 5,
+		Counts: []actions.Count{{What: "gone", Count: 4}, {What: "fd_still_held", Count: 1}},
+		Lines:  []string{"CLOSE_WAIT 10.0.0.1:80 203.0.113.9:4711 nginx[77] for 61s: gone", "CLOSE_WAIT [::1]:80 [::1]:4712 a&b[78]: fd_still_held"},
+	}
+}
+
+func bodyOf(t *testing.T, format string, m actions.Message) string {
+	t.Helper()
+	b, err := (&webhook{format: format}).body(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// textOf is the text that a chat program is given.
+func textOf(t *testing.T, format string, m actions.Message) string {
+	t.Helper()
+	var body map[string]any
+	if err := json.Unmarshal([]byte(bodyOf(t, format, m)), &body); err != nil {
+		t.Fatal(err)
+	}
+	text, ok := body[map[string]string{"slack": "text", "discord": "content"}[format]].(string)
+	if !ok {
+		t.Fatalf("no text: %v", body)
+	}
+	return text
+}
+
+// The three shapes, byte by byte.
+func TestBodies(t *testing.T) {
+	for format, want := range map[string]string{
+		"generic": `{"time":"2026-03-01T12:30:00Z","host":"web1","mode":"live","rule":"close-wait","labels":{"severity":"warning"},` +
+			`"generation":"sha256:abc","total":5,"counts":[{"what":"gone","count":4},{"what":"fd_still_held","count":1}],` +
+			`"findings":["CLOSE_WAIT 10.0.0.1:80 203.0.113.9:4711 nginx[77] for 61s: gone","CLOSE_WAIT [::1]:80 [::1]:4712 a\u0026b[78]: fd_still_held"]}`,
+		"slack": "{\"text\":\"sockwarden on `web1` (live): rule `close-wait` found 5, 4 gone, 1 fd_still_held\\n```\\n" +
+			`CLOSE_WAIT 10.0.0.1:80 203.0.113.9:4711 nginx[77] for 61s: gone\n` +
+			`CLOSE_WAIT [::1]:80 [::1]:4712 a\u0026amp;b[78]: fd_still_held\nand 3 more\n` + "```\"}",
+		"discord": `{"allowed_mentions":{"parse":[]},"content":"sockwarden on ` + "`web1` (live): rule `close-wait` found 5, 4 gone, 1 fd_still_held\\n```\\n" +
+			`CLOSE_WAIT 10.0.0.1:80 203.0.113.9:4711 nginx[77] for 61s: gone\n` +
+			`CLOSE_WAIT [::1]:80 [::1]:4712 a\u0026b[78]: fd_still_held\nand 3 more\n` + "```\"}",
+	} {
+		if got := bodyOf(t, format, message()); got != want {
+			t.Errorf("%s:\n%s\nnot\n%s", format, got, want)
+		}
+	}
+}
+
+// What is empty is empty, not null.
+func TestEmptyBodies(t *testing.T) {
+	m := actions.Message{Host: "h", Mode: "dry-run", Rule: "r"}
+	if got, want := bodyOf(t, "generic", m), `{"time":"0001-01-01T00:00:00Z","host":"h","mode":"dry-run","rule":"r","labels":{},"generation":"","total":0,"counts":[],"findings":[]}`; got != want {
+		t.Errorf("%s", got)
+	}
+	for _, format := range []string{"slack", "discord"} {
+		if got, want := textOf(t, format, m), "sockwarden on `h` (dry-run): rule `r` found 0"; got != want {
+			t.Errorf("%s: %q", format, got)
+		}
+	}
+}
+
+var hostile = []string{
+	"@everyone", "@here", "<@123>", "<!channel>", "<!subteam^S1>", "<https://evil.example|click>", "[click](https://evil.example)",
+	"```\n@everyone\n```", "`x`", "**bold** _it_ ~~no~~ ||spoiler||", "# head", "a\nb\r\nc\u2028d\u0085e\tf", "\x1b[2J\x07", "\u202egnp.exe", "\xff\xfe`\xff",
+	"&lt;!channel&gt;", "@\u200beveryone", "\\`", "@@everyone``",
+}
+
+// Names come from programs: whatever they are, nobody is called, and nothing is
+// interpreted.
+func TestHostileNames(t *testing.T) {
+	for _, name := range hostile {
+		m := message()
+		m.Host, m.Rule, m.Lines = name, name, []string{"CLOSE_WAIT " + name + "[7]", name}
+		for _, format := range []string{"slack", "discord"} {
+			text := textOf(t, format, m)
+			head, block, found := strings.Cut(text, "\n```\n")
+			if !found || strings.Contains(head, "\n") || strings.Count(head, "`") != 4 {
+				t.Errorf("%s: head %q of %q", format, head, text)
+			}
+			body, ended := strings.CutSuffix(block, "\n```")
+			if !ended || strings.Contains(body, "`") || strings.Count(body, "\n") != 2 {
+				t.Errorf("%s: block %q of %q", format, block, text)
+			}
+			for _, r := range text {
+				if r != '\n' && r < ' ' || r == '\u202e' || r == '\u2028' || r == '\u0085' || r == utf8.RuneError {
+					t.Errorf("%s: %q in %q", format, r, text)
+				}
+			}
+			for i, rest := range strings.Split(text, "@") {
+				if i > 0 && !strings.HasPrefix(rest, "\u200b") {
+					t.Errorf("%s: calls %q in %q", format, rest, text)
+				}
+			}
+			if format == "slack" && strings.ContainsAny(text, "<>") {
+				t.Errorf("slack: %q", text)
+			}
+			if format == "slack" && strings.Count(text, "&") != strings.Count(text, "&amp;")+strings.Count(text, "&lt;")+strings.Count(text, "&gt;") {
+				t.Errorf("slack: bare & in %q", text)
+			}
+		}
+		var back actions.Message
+		if err := json.Unmarshal([]byte(bodyOf(t, "generic", m)), &back); err != nil || back.Lines[1] != strings.ToValidUTF8(strings.ReplaceAll(name, "\xff\xfe", "\ufffd\ufffd"), "\ufffd") {
+			t.Errorf("generic: %q, %v", back.Lines, err)
+		}
+	}
+}
+
+// A message is never longer than the chat programs take, whole characters are
+// left, and what is left out is counted.
+func TestLongMessages(t *testing.T) {
+	for _, unit := range []string{"x", "<", "@", "&", "€", "\U0001f600", "`", "\xff", "\n"} {
+		for _, length := range []int{1, 30, 399, 400, 401, 5000} {
+			m := message()
+			m.Lines = nil
+			for i := range 100 {
+				m.Lines = append(m.Lines, fmt.Sprintf("%d.", i)+strings.Repeat(unit, length))
+			}
+			m.Total = 12345
+			m.Host, m.Rule = strings.Repeat(unit, length), strings.Repeat(unit, length)
+			for _, format := range []string{"slack", "discord"} {
+				text := textOf(t, format, m)
+				if n := utf8.RuneCountInString(text); n > 2000 || len(text) > maxText || !utf8.ValidString(text) {
+					t.Errorf("%q times %d, %s: %d characters, %d bytes", unit, length, format, n, len(text))
+				}
+				_, block, _ := strings.Cut(text, "\n```\n")
+				body, ended := strings.CutSuffix(block, " more\n```")
+				shown := strings.Count(body, "\n")
+				if !ended || shown < 2 || !strings.HasSuffix(body, fmt.Sprintf("\nand %d", m.Total-shown)) {
+					t.Errorf("%q times %d, %s: %q", unit, length, format, text)
+				}
+			}
+		}
+	}
+}

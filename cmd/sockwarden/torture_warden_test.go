@@ -1,0 +1,225 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"sockwarden/collectors/socklab"
+)
+
+// warden is a running sockwarden whose log, JSON on stderr, is read as it comes.
+type warden struct {
+	*exec.Cmd
+	stdout bytes.Buffer
+	done   chan struct{}
+
+	mu    sync.Mutex
+	lines []string
+	hook  func(line string) // called with each line, nil for none
+}
+
+// logLine is what tests want of a line of the log.
+type logLine struct {
+	Level, Msg, Rule, Result string
+}
+
+// isCycle reports whether the line is the end of a cycle: its warnings have the
+// same message.
+func (l logLine) isCycle() bool { return l.Msg == "cycle" && l.Level == "DEBUG" }
+
+// startWarden starts a command in a namespace. It is killed at the end of the test.
+func startWarden(t *testing.T, ns *socklab.Namespace, cmd *exec.Cmd, hook func(string)) *warden {
+	t.Helper()
+	w := &warden{Cmd: cmd, done: make(chan struct{}), hook: hook}
+	w.Cmd.Stdout = &w.stdout
+	r, wr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Cmd.Stderr = wr
+	err = ns.Do(w.Cmd.Start)
+	_ = wr.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read sync.WaitGroup
+	read.Go(func() {
+		defer r.Close() //nolint:errcheck // nothing was written
+		for s := bufio.NewScanner(r); s.Scan(); {
+			w.mu.Lock()
+			w.lines = append(w.lines, s.Text())
+			w.mu.Unlock()
+			if w.hook != nil {
+				w.hook(s.Text())
+			}
+		}
+	})
+	go func() {
+		_ = w.Wait()
+		read.Wait()
+		close(w.done)
+	}()
+	t.Cleanup(func() {
+		_ = w.Process.Kill()
+		<-w.done
+	})
+	return w
+}
+
+// itself is sockwarden as this test binary has it: under the race detector if
+// the tests are.
+func itself(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Args = append([]string{"sockwarden"}, args...)
+	return cmd
+}
+
+// log returns the lines that have come, but for the first skip.
+func (w *warden) log(skip int) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.lines[min(skip, len(w.lines)):])
+}
+
+func parseLine(line string) (l logLine) {
+	_ = json.Unmarshal([]byte(line), &l) // what is no JSON is no line
+	return l
+}
+
+// counted says how many lines have each message.
+func (w *warden) counted() map[string]int {
+	n := map[string]int{}
+	for _, line := range w.log(0) {
+		if l := parseLine(line); l.Msg != "cycle" || l.isCycle() {
+			n[l.Msg]++
+		}
+	}
+	return n
+}
+
+// await waits for a condition, longer than socklab does.
+func (w *warden) await(t *testing.T, what string, limit time.Duration, cond func() bool) {
+	t.Helper()
+	for until := time.Now().Add(limit); !cond(); time.Sleep(5 * time.Millisecond) {
+		select {
+		case <-w.done:
+			w.healthy(t)
+			t.Fatalf("sockwarden ended (%v) before %s:\n%s", w.ProcessState, what, w.tail())
+		default:
+		}
+		if time.Now().After(until) {
+			t.Fatalf("waited %s in vain for %s:\n%s", limit, what, w.tail())
+		}
+	}
+}
+
+func (w *warden) tail() string {
+	lines := w.log(0)
+	return strings.Join(lines[max(0, len(lines)-30):], "\n")
+}
+
+// term ends it as systemd does and returns the exit code, and how long it took.
+func (w *warden) term(t *testing.T) (code int, took time.Duration) {
+	t.Helper()
+	began := time.Now()
+	if err := w.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	return w.exit(t), time.Since(began)
+}
+
+// exit waits for the end and returns the exit code; -1 for a signal.
+func (w *warden) exit(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-w.done:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("sockwarden does not end:\n%s", w.tail())
+	}
+	w.healthy(t)
+	return w.ProcessState.ExitCode()
+}
+
+// healthy fails the test if it complained about itself.
+func (w *warden) healthy(t *testing.T) {
+	t.Helper()
+	for i, line := range w.log(0) {
+		if strings.HasPrefix(line, "panic:") || strings.Contains(line, "DATA RACE") || strings.HasPrefix(line, "fatal error:") {
+			lines := w.log(i)
+			t.Fatalf("sockwarden:\n%s", strings.Join(lines[:min(60, len(lines))], "\n"))
+		}
+	}
+}
+
+// auditOutcome is an outcome of the audit log.
+type auditOutcome struct {
+	Event, Rule, Action, Result string
+	Socket                      struct {
+		Port   int
+		State  string
+		Cookie string
+		PID    int
+	}
+}
+
+// auditOutcomes reads an audit log, all lines of which must be whole.
+func auditOutcomes(t *testing.T, path string) (outcomes []auditOutcome) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(text) {
+		var o auditOutcome
+		if err := json.Unmarshal(line, &o); err != nil {
+			t.Fatalf("audit log: %v: %q", err, line)
+		}
+		if o.Event == "lost" {
+			t.Errorf("audit log has lost lines: %s", line)
+		}
+		if o.Event == "outcome" {
+			outcomes = append(outcomes, o)
+		}
+	}
+	return outcomes
+}
+
+// perCycle returns the most sockets that a rule acted on between two ends of
+// cycles.
+func (w *warden) perCycle(rule string) (most int) {
+	n := 0
+	for _, line := range w.log(0) {
+		switch l := parseLine(line); {
+		case l.Msg == "acted" && l.Rule == rule:
+			n++
+		case l.isCycle():
+			most, n = max(most, n), 0
+		}
+	}
+	return most
+}
+
+// signals says which signals a program was sent, but for those given.
+func (s stats) signals(but ...string) (got []string) {
+	for name, n := range s.Signals {
+		if !slices.Contains(but, name) {
+			got = append(got, fmt.Sprintf("%d %s", n, name))
+		}
+	}
+	return got
+}

@@ -1,0 +1,344 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors/socklab"
+	"sockwarden/rules"
+)
+
+// mailbox is a notifier that keeps what it gets, and does in Send what a test
+// says.
+type mailbox struct {
+	mu   sync.Mutex
+	got  []actions.Message
+	at   []time.Time
+	send func(context.Context) error
+}
+
+func (b *mailbox) Send(ctx context.Context, m actions.Message) error {
+	b.mu.Lock()
+	b.got, b.at = append(b.got, m), append(b.at, time.Now())
+	b.mu.Unlock()
+	if b.send != nil {
+		return b.send(ctx)
+	}
+	return nil
+}
+
+func (b *mailbox) messages() []actions.Message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.got)
+}
+
+func (b *mailbox) plugin() actions.NotifierPlugin {
+	return actions.NotifierPlugin{
+		Name: "box", Summary: "for tests",
+		Params: []actions.Param{{Name: "to", Type: "string"}},
+		New: func(params map[string]any) (actions.Notifier, error) {
+			if params["to"] == "nowhere" {
+				return nil, errors.New("there is no such place")
+			}
+			return b, nil
+		},
+	}
+}
+
+func (b *mailbox) outbox() (*outbox, *journal) {
+	j := &journal{}
+	return newOutbox([]actions.NotifierPlugin{b.plugin()}, j.logger()), j
+}
+
+func to(where string) rules.Notifier {
+	return rules.Notifier{Plugin: "box", Params: map[string]any{"to": where}}
+}
+
+func hang(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+// notifyingRules loads the text of one file, with box as a plugin under actions.
+func (l *lab) notifyingRules(t testing.TB, text string) *rules.Program {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	must(t, "write rules", os.WriteFile(path, []byte("actions: {ops: {plugin: box}, dev: {plugin: box, to: dev}}\n"+text), 0o600))
+	box := rules.ActionSpec{Name: "box", Params: []rules.Param{{Name: "to", Type: rules.ParamString}}, Check: func(map[string]any) error { return nil }}
+	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog(l.actions), Notifiers: rules.Catalog{box}})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return p
+}
+
+// There is one message for each rule and cycle, with counts and the first few
+// findings, and only for what is new.
+func TestMessages(t *testing.T) {
+	socklab.LeakCheck(t)
+	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 8)
+	silent := socklab.Make(t, socklab.FinWait2, socklab.IPv4)
+	holder(t, append(slices.Clone(conns), silent)...)
+	box := &mailbox{}
+	l := newLab(t, Options{Live: true, Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}}, keeper())
+	l.outbox.between = 0
+	text := ruleFile(`state == "CLOSE_WAIT"`, "keep", "notify: [ops, dev]", "labels: {severity: warning}", "limits: {per_cycle: 6}") +
+		"  - {name: silent, when: " + port(silent) + ", then: [keep]}\n"
+	p := l.notifyingRules(t, text)
+	r := l.run(t, p)
+	l.Tell(p, r)
+	socklab.WaitFor(t, "the messages", func() bool { return len(box.messages()) == 2 })
+	for _, m := range box.messages() {
+		if m.Rule != "r" || m.Total != 8 || m.Mode != "live" || m.Labels["severity"] != "warning" || m.Generation != p.Generation || m.Host != l.host || time.Since(m.Time) > time.Minute {
+			t.Errorf("%+v", m)
+		}
+		if !slices.Equal(m.Counts, []actions.Count{{What: "refused", Count: 6}, {What: "limited", Count: 2}}) || len(m.Lines) != maxLinesOfMessage {
+			t.Errorf("counts %v, %d lines", m.Counts, len(m.Lines))
+		}
+		if line := m.Lines[0]; !strings.HasPrefix(line, "refused: CLOSE_WAIT port ") || !strings.Contains(line, " peer 10.9.0.2:") || !strings.Contains(line, program()+"[") {
+			t.Errorf("line %q", line)
+		}
+	}
+	// Nothing new: those that were acted on cool down, which is news once, and two are acted on now.
+	r = l.run(t, p)
+	l.Tell(p, r)
+	socklab.WaitFor(t, "the messages", func() bool { return len(box.messages()) == 4 })
+	if m := box.messages()[2]; m.Total != 8 {
+		t.Errorf("%+v", m)
+	}
+	for range 3 {
+		r = l.run(t, p)
+		l.Tell(p, r)
+	}
+	l.Close() // delivers what there is
+	got := box.messages()
+	if len(got) != 6 || got[5].Total != 2 || got[5].Counts[0] != (actions.Count{What: "cooldown", Count: 2}) {
+		t.Errorf("%d messages, the last %+v", len(got), got[len(got)-1])
+	}
+}
+
+// Who only looks tells nobody.
+func TestNoMessagesWithoutNotify(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	box := &mailbox{}
+	l := newLab(t, Options{Notifiers: []actions.NotifierPlugin{box.plugin()}}, keeper())
+	p := l.notifyingRules(t, ruleFile(port(c), "keep", "notify: [ops]"))
+	l.Tell(p, l.run(t, p))
+	l.Close()
+	if n := len(box.messages()); n != 0 {
+		t.Errorf("%d messages", n)
+	}
+}
+
+// A finding without a socket is news like any other, and again after it was
+// gone.
+func TestMessageWithoutSocket(t *testing.T) {
+	box := &mailbox{}
+	l := newLab(t, Options{Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}})
+	l.outbox.between = 0
+	free := socklab.NewListener(t, socklab.IPv4, 0)
+	text := fmt.Sprintf("state == \"LISTEN\" && port == %d", free.Addr.Port())
+	missing := l.notifyingRules(t, ruleFile("port == 1", "log", "group: host", "having: count == 0", "notify: [ops]"))
+	present := l.notifyingRules(t, ruleFile(text, "log", "group: host", "having: count == 0", "notify: [ops]"))
+	for _, p := range []*rules.Program{missing, missing, present, missing} {
+		l.Tell(p, l.run(t, p))
+	}
+	l.Close()
+	got := box.messages()
+	if len(got) != 2 || !slices.Equal(got[0].Lines, []string{"would: no socket matches"}) || got[1].Total != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A receiver that hangs holds nothing up: what does not fit is dropped and
+// counted.
+func TestHangingNotifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		free := make(chan struct{})
+		box := &mailbox{}
+		box.send = func(context.Context) error { <-free; return nil }
+		o, j := box.outbox()
+		start := time.Now()
+		const sent = maxQueued + 40
+		for i := range sent {
+			o.enqueue("ops", to("ops"), actions.Message{Total: i})
+			synctest.Wait() // the first one is under way
+		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("held up for %s", took)
+		}
+		if n := len(j.lines("too slow, messages are dropped", "name=ops")); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+		box.mu.Lock()
+		box.send = nil
+		box.mu.Unlock()
+		close(free)
+		o.close()
+		got := box.messages()
+		if len(got) > maxQueued+1 {
+			t.Errorf("%d messages", len(got))
+		}
+		if lines := j.lines("messages were dropped", "count=39"); len(lines) != 1 { // one was under way
+			t.Errorf("said %q", j.lines())
+		}
+		for i, m := range got {
+			if m.Total != i {
+				t.Fatalf("message %d is number %d", i, m.Total)
+			}
+		}
+	})
+}
+
+// Between two messages to one receiver there is time, and none before the first
+// or after the last.
+func TestMessageRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := &mailbox{}
+		o, _ := box.outbox()
+		start := time.Now()
+		for range 3 {
+			o.enqueue("ops", to("ops"), actions.Message{})
+		}
+		o.enqueue("dev", to("dev"), actions.Message{}) // does not wait for others
+		o.close()
+		var after []time.Duration
+		for _, at := range box.at {
+			after = append(after, at.Sub(start))
+		}
+		slices.Sort(after)
+		if !slices.Equal(after, []time.Duration{0, 0, between, 2 * between}) {
+			t.Errorf("sent after %v", after)
+		}
+		if took := time.Since(start); took != 2*between {
+			t.Errorf("closed after %s", took)
+		}
+	})
+}
+
+// The end of a run waits for a dead receiver only for so long, and takes its
+// goroutines along.
+func TestCloseGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := &mailbox{send: hang}
+		o, j := box.outbox()
+		for range 3 {
+			o.enqueue("ops", to("ops"), actions.Message{Rule: "r"})
+		}
+		start := time.Now()
+		o.close()
+		if took := time.Since(start); took != farewell {
+			t.Errorf("closed after %s", took)
+		}
+		if len(j.lines("messages given up")) != 1 || len(j.lines("message not delivered", "name=ops", "rule=r", "context canceled")) != 3 {
+			t.Errorf("said %q", j.lines())
+		}
+		synctest.Wait() // and nothing is left, or the bubble would not end
+	})
+}
+
+// Not even one that does not listen to anything keeps the program alive.
+func TestCloseGivesUpOnDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		free := make(chan struct{})
+		box := &mailbox{send: func(context.Context) error { <-free; return nil }}
+		o, j := box.outbox()
+		o.enqueue("ops", to("ops"), actions.Message{})
+		start := time.Now()
+		o.close()
+		if took := time.Since(start); took != farewell+grace {
+			t.Errorf("closed after %s", took)
+		}
+		if len(j.lines("a notifier does not stop")) != 1 {
+			t.Errorf("said %q", j.lines())
+		}
+		close(free)
+	})
+}
+
+// A receiver whose configuration changes is replaced; what waits for the old one
+// is still delivered. One that cannot be made is said, and harms nobody.
+func TestReconfiguredNotifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := &mailbox{}
+		o, j := box.outbox()
+		for i, config := range []rules.Notifier{to("a"), to("a"), to("b"), to("nowhere"), to("nowhere"), {Plugin: "none"}, {Plugin: "none"}, to("a")} {
+			o.enqueue("ops", config, actions.Message{Total: i})
+		}
+		o.close()
+		var got []int
+		for _, m := range box.messages() {
+			got = append(got, m.Total)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, []int{0, 1, 2, 7}) {
+			t.Errorf("delivered %v", got)
+		}
+		if a, b := len(j.lines("level=ERROR", "there is no such place")), len(j.lines("level=ERROR", "no such notifier", "plugin=none")); a != 2 || b != 2 {
+			t.Errorf("said %d and %d times", a, b)
+		}
+		o.close() // a second time does nothing
+	})
+}
+
+// An error of one message is logged and is not the end of the receiver.
+func TestUndelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := &mailbox{send: func(context.Context) error { return errors.New("503") }}
+		o, j := box.outbox()
+		for range 2 {
+			o.enqueue("ops", to("ops"), actions.Message{Rule: "r"})
+		}
+		o.close()
+		if len(box.messages()) != 2 || len(j.lines("level=WARN", "message not delivered", "error=503")) != 2 {
+			t.Errorf("%d messages, said %q", len(box.messages()), j.lines())
+		}
+	})
+}
+
+// A watcher whose receiver hangs goes on as ever, and ends without it.
+func TestWatchWithHangingNotifier(t *testing.T) {
+	socklab.LeakCheck(t)
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	box := &mailbox{send: hang}
+	w := &watched{lab: newLab(t, Options{Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}}, keeper()), done: make(chan error, 1)}
+	w.outbox.farewell = 10 * time.Millisecond
+	p := w.notifyingRules(t, ruleFile(port(c), "keep", "notify: [ops]"))
+	w.start(t, 5*time.Millisecond, func() (*rules.Program, []string, error) { return p, nil, nil })
+	socklab.WaitFor(t, "the message", func() bool { return len(box.messages()) == 1 })
+	n := w.cycles()
+	socklab.WaitFor(t, "more cycles", func() bool { return w.cycles() > n+10 })
+	w.end(t)
+	w.Close()
+	if len(w.journal.lines("messages given up")) != 1 {
+		t.Error("the end is not said")
+	}
+}
+
+// notify test sends at once and says what came of it.
+func TestNotify(t *testing.T) {
+	box := &mailbox{}
+	plugins := []actions.NotifierPlugin{box.plugin()}
+	must(t, "notify", Notify(t.Context(), plugins, to("ops"), actions.Message{Rule: "r"}))
+	if got := box.messages(); len(got) != 1 || got[0].Rule != "r" {
+		t.Errorf("%+v", got)
+	}
+	box.send = func(context.Context) error { return errors.New("503") }
+	for want, config := range map[string]rules.Notifier{
+		"503": to("ops"), "box: there is no such place": to("nowhere"), `no notifier plugin "fax"`: {Plugin: "fax"},
+	} {
+		if err := Notify(t.Context(), plugins, config, actions.Message{}); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}

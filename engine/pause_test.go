@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/collectors/socklab"
+)
+
+func pauseFile(t testing.TB) string { return filepath.Join(t.TempDir(), "run", "pause.json") }
+
+func pause(t testing.TB, path string) {
+	t.Helper()
+	must(t, "pause", (&Pause{Since: time.Now(), By: "root"}).Write(path))
+}
+
+// The switch is looked at immediately before each effect: what comes behind a
+// pause stays untouched, though it was decided on.
+func TestPauseBetweenEffects(t *testing.T) {
+	var conns []*socklab.Conn
+	for range 4 {
+		conns = append(conns, socklab.Make(t, socklab.CloseWait, socklab.IPv4))
+	}
+	holder(t, conns...)
+	path := pauseFile(t)
+	alarm := outcomes("alarm", actions.Outcome{Result: actions.Done})
+	alarm.apply = func(actions.Target) actions.Outcome {
+		if len(alarm.applied) == 2 {
+			pause(t, path)
+		}
+		return actions.Outcome{Result: actions.Done}
+	}
+	log := &journal{}
+	l := newLab(t, Options{Live: true, PauseFile: path, AuditLog: log}, alarm)
+	p := l.rules(t, ruleFile(among(conns...), "alarm", "limits: {cooldown: 0}"))
+	r := l.run(t, p)
+	expectTally(t, r, map[Decision]int{DecideAct: 2, DecidePaused: 2})
+	if len(alarm.applied) != 2 || r.Summary.Acted != 2 || r.Summary.Skipped != 2 || r.Summary.Failed != 0 {
+		t.Errorf("applied %d times, summary %+v", len(alarm.applied), r.Summary)
+	}
+	for _, f := range r.Findings[2:] {
+		expect(t, f, DecidePaused, "paused until resumed by root")
+	}
+	// The audit log has what became of the decisions.
+	if a, b := log.lines(`"decision":"act"`), log.lines(`"decision":"paused"`, "paused until resumed by root"); len(a) != 4 || len(b) != 2 {
+		t.Errorf("%d act, %d paused", len(a), len(b))
+	}
+	// A cycle that begins paused decides so, and says nothing new of those two.
+	r = l.run(t, p)
+	expectTally(t, r, map[Decision]int{DecidePaused: 4})
+	if b := log.lines(`"decision":"paused"`); len(alarm.applied) != 2 || len(b) != 4 {
+		t.Errorf("applied %d times, %d lines", len(alarm.applied), len(b))
+	}
+	resumed, err := Resume(path)
+	must(t, "resume", err)
+	alarm.applied = nil
+	if r = l.run(t, p); !resumed || r.Summary.Acted != 2 { // it pauses itself again
+		t.Errorf("resumed %t, summary %+v", resumed, r.Summary)
+	}
+}
+
+// A ladder that waits does not go on under a pause, and not after it.
+func TestPauseEndsLadders(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, IgnoreTerm: true})
+	path := pauseFile(t)
+	l := newLab(t, Options{Live: true, PauseFile: path})
+	r := l.cycle(t, l.rules(t, ruleFile(port(c), "{signal: TERM, wait: 200ms}, {signal: KILL, wait: 5s}")))
+	if _, waits := l.Pending(); !waits {
+		t.Fatalf("it does not wait: %s", describe(r))
+	}
+	pause(t, path)
+	l.Finish(t.Context(), r)
+	expect(t, findingOf(t, r, c), DecidePaused, "paused until resumed by root", actions.StillRunning)
+	must(t, "resume", errors.Join(os.Remove(path)))
+	l.Step(t.Context())
+	if _, waits := l.Pending(); waits || !h.Running() {
+		t.Errorf("waits %t, runs %t", waits, h.Running())
+	}
+}
+
+// What changes nothing on the host goes on, and a dry run says what it would do.
+func TestPauseLeavesHarmless(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	path := pauseFile(t)
+	pause(t, path)
+	l := newLab(t, Options{Live: true, PauseFile: path}, keeper())
+	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "log"))), c), DecideAct, "", actions.Done)
+	// A harmless beginning does not carry the rest through.
+	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), `log, {keep: {udp: true}, if: result == "done"}`))), c), DecidePaused, "paused")
+	dry := newLab(t, Options{PauseFile: path}, keeper())
+	expect(t, findingOf(t, dry.run(t, dry.rules(t, ruleFile(port(c), "keep"))), c), DecideAct, "", actions.Would)
+}
+
+// Whatever lies in the place of the switch pauses, unless it says that it is
+// over.
+func TestReadPause(t *testing.T) {
+	now := time.Now()
+	write := func(text string) func(string) error {
+		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
+	}
+	until := func(d time.Duration) func(string) error {
+		return (&Pause{Since: now, Until: now.Add(d), By: "anna"}).Write
+	}
+	const unclear = "until resumed by a file that cannot be read: PATH"
+	for name, test := range map[string]struct {
+		make func(path string) error
+		want string // "" for no pause
+	}{
+		"missing":        {func(string) error { return nil }, ""},
+		"not over":       {until(time.Minute), "until " + now.Add(time.Minute).Format(time.TimeOnly) + " by anna"},
+		"over":           {until(-time.Nanosecond), ""},
+		"over just now":  {until(0), ""},
+		"for good":       {(&Pause{Since: now}).Write, "until resumed"},
+		"empty":          {write(""), unclear},
+		"garbage":        {write("\x00{"), unclear},
+		"touched":        {write("\n"), unclear},
+		"wrong type":     {write(`{"until": 5}`), unclear},
+		"list":           {write(`[]`), unclear},
+		"null":           {write(`null`), "until resumed"},
+		"no fields":      {write(`{}`), "until resumed"},
+		"directory":      {func(path string) error { return os.Mkdir(path, 0o755) }, unclear},
+		"pipe":           {func(path string) error { return unix.Mkfifo(path, 0o600) }, unclear},
+		"symbolic link":  {func(path string) error { return os.Symlink("/dev/null", path) }, unclear},
+		"dangling link":  {func(path string) error { return os.Symlink("/nowhere", path) }, unclear},
+		"too long":       {write(`{"by": "` + strings.Repeat("x", 5000) + `"}`), unclear},
+		"nobody's place": {func(path string) error { return os.WriteFile(path, nil, 0) }, unclear},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "pause.json")
+			must(t, "make", test.make(path))
+			got := ""
+			if p := ReadPause(path, now); p != nil {
+				got = strings.ReplaceAll(p.String(), path, "PATH")
+			}
+			if got != test.want {
+				t.Errorf("%q, want %q", got, test.want)
+			}
+		})
+	}
+	if p := ReadPause("", now); p != nil {
+		t.Errorf("no file: %s", p)
+	}
+	// A part of the path that is no directory cannot hold a switch, and what cannot be told pauses.
+	if p := ReadPause("/dev/null/pause.json", now); p == nil {
+		t.Error("a place that cannot be looked at does not pause")
+	}
+}
+
+// pause and resume, as the commands do.
+func TestPauseAndResume(t *testing.T) {
+	path := pauseFile(t) // its directory is made
+	if was, err := Resume(path); was || err != nil {
+		t.Errorf("nothing to resume: %t, %v", was, err)
+	}
+	want := Pause{Since: time.Now().UTC().Round(0), Until: time.Now().Add(time.Hour).UTC().Round(0), By: "anna"}
+	must(t, "write", want.Write(path))
+	if got := ReadPause(path, time.Now()); got == nil || *got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	want.Until = time.Time{}
+	must(t, "write again", want.Write(path))
+	if got := ReadPause(path, time.Now().Add(1000*time.Hour)); got == nil || *got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if was, err := Resume(path); !was || err != nil {
+		t.Errorf("resume: %t, %v", was, err)
+	}
+	left, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if _, err := Resume("/dev/null/pause.json"); err == nil || !strings.HasPrefix(err.Error(), "resume: ") {
+		t.Errorf("resume: %v", err)
+	}
+	if err := want.Write("/dev/null/run/pause.json"); err == nil || !strings.HasPrefix(err.Error(), "pause: ") {
+		t.Errorf("pause: %v", err)
+	}
+}
+
+// The watcher says once that it is paused, and once that it is not any more.
+func TestWatchSaysPause(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	path := pauseFile(t)
+	pause(t, path)
+	w := watch(t, Options{Live: true, PauseFile: path}, 20*time.Millisecond, map[string]string{"rules.yaml": ruleFile(port(c), "keep")}, keeper())
+	w.await(t, "r paused")
+	n := w.cycles()
+	socklab.WaitFor(t, "more cycles", func() bool { return w.cycles() > n+2 })
+	w.logged(t, 1, "level=WARN", `msg="paused, observing only"`, "by=root")
+	_, err := Resume(path)
+	must(t, "resume", err)
+	w.await(t, "r act")
+	w.logged(t, 1, "level=INFO", "msg=resumed")
+}
