@@ -1,6 +1,6 @@
 GO ?= go
 
-.PHONY: build test check lint fuzz bench
+.PHONY: build test check lint fuzz bench torture
 
 build:
 	$(GO) build -trimpath -o sockwarden ./cmd/sockwarden
@@ -15,6 +15,11 @@ lint:
 FUZZTIME ?= 5s
 fuzz:
 	.ci/fuzz $(FUZZTIME)
+
+# Thousands of connections under live rules, for LENGTH, and many more crashes.
+LENGTH ?= 5m
+torture:
+	SOCKWARDEN_TORTURE=$(LENGTH) $(GO) test -race -count=1 -timeout 60m -v -run '^(TestTorture|TestReloadUnderLadder|TestCrash|TestTermination)' ./cmd/sockwarden
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -58,6 +58,8 @@ type Facts struct {
 	Age       Age
 	Owners    []Owner
 	Direction string
+	// OthersHidden says that processes that cannot be examined may hold it, too.
+	OthersHidden bool
 	// Complete says that everything was found out that can be: what is not known
 	// now is known by nobody.
 	Complete bool
@@ -69,7 +71,10 @@ type Facts struct {
 
 // Group is what is known of sockets that a rule decides on together.
 type Group struct {
-	Count     int
+	Count int
+	// Uncertain is how many more may belong to it: something that decides is not
+	// known of them.
+	Uncertain int
 	Age       Age     // Min is the largest proven age, Max the largest bound if all are bounded
 	RecvQueue float64 // sum, bytes
 	SendQueue float64 // sum, bytes

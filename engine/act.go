@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"time"
 
 	"sockwarden/actions"
@@ -41,12 +43,17 @@ func newLadder(p *rules.Program, f *Finding, process *collectors.Owner) *ladder 
 // act starts the ladders of everything that was decided on, and takes each of
 // them as far as it goes without waiting for longer than it takes to settle.
 func (e *Engine) act(ctx context.Context, c *cycle) {
-	e.signalled = map[string]bool{}
+	e.signalled, e.begun, e.before = map[string]bool{}, map[string]bool{}, map[string]cooldown{}
 	ladders := e.ladderPerTarget(c)
 	if e.opts.Live {
 		e.startCooldowns(ladders, c.report)
 	}
 	e.start(ctx, ladders)
+	if e.opts.Live && e.saved == 0 { // cool-downs were taken back: also for the next run
+		if err := e.save(); err != nil {
+			c.warn(err)
+		}
+	}
 	e.settle(ctx, ladders)
 	for _, l := range ladders {
 		if !l.done {
@@ -95,8 +102,11 @@ func (e *Engine) startCooldowns(ladders []*ladder, r *Report) {
 			continue
 		}
 		for _, f := range l.findings {
-			for k := range coolKeys(f, &plugin) {
-				e.memory.cooldowns[k] = now
+			for k, length := range coolKeys(f, &plugin) {
+				if _, noted := e.before[k]; !noted && e.before != nil {
+					e.before[k] = e.memory.cooldowns[k]
+				}
+				e.memory.cool(k, length, now)
 				any = true
 			}
 		}
@@ -119,10 +129,44 @@ func (e *Engine) start(ctx context.Context, ladders []*ladder) {
 	for _, l := range ladders {
 		if ctx.Err() != nil {
 			// Asked to stop: what has not begun is left alone.
+			e.untouched(l)
 			l.finish(actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)}, l.action())
 			continue
 		}
 		e.startRung(ctx, l)
+	}
+}
+
+// untouched takes back the cool-downs of a ladder that did nothing.
+func (e *Engine) untouched(l *ladder) {
+	plugin, err := e.opts.Actions.Get(l.action())
+	if err != nil || plugin.Harmless || l.rung > 0 || !e.opts.Live {
+		return
+	}
+	for _, f := range l.findings {
+		for k := range coolKeys(f, &plugin) {
+			if !e.begun[k] { // by another ladder, for the same peer or process
+				e.memory.restore(k, e.before[k])
+			}
+		}
+	}
+	e.saved = 0 // to be written down at the next occasion
+}
+
+// begin notes that the cool-downs of a ladder are for something that is done.
+func (e *Engine) begin(l *ladder) {
+	plugin, err := e.opts.Actions.Get(l.action())
+	if err != nil || plugin.Harmless {
+		return
+	}
+	now := monotonic()
+	for _, f := range l.findings {
+		for k, length := range coolKeys(f, &plugin) {
+			if _, noted := e.memory.cooldowns[k]; !noted { // another ladder took it back
+				e.memory.cool(k, length, now)
+			}
+			e.begun[k] = true
+		}
 	}
 }
 
@@ -131,10 +175,15 @@ func (l *ladder) action() string { return l.rule.Then[l.rung].Action }
 func (e *Engine) startRung(ctx context.Context, l *ladder) {
 	rung := &l.rule.Then[l.rung]
 	if e.hostError != nil {
+		e.untouched(l)
 		l.finish(hostOutcome(e.hostError), rung.Action)
 		return
 	}
-	effect, err := e.prepare(ctx, l, rung)
+	err := e.recheck(ctx, l)
+	var effect actions.Effect
+	if err == nil {
+		effect, err = e.prepare(ctx, l, rung)
+	}
 	if err != nil {
 		out := actions.OutcomeOf(err)
 		l.finish(out, rung.Action)
@@ -154,6 +203,7 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 		return
 	}
 	if e.pausedNow(l) {
+		e.untouched(l)
 		return
 	}
 	if l.process != nil {
@@ -161,6 +211,7 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 		plugin, _ := e.opts.Actions.Get(rung.Action)
 		e.signalled[targetKey(l.process, &plugin)] = true
 	}
+	e.begin(l)
 	out := e.apply(ctx, l)
 	l.deadline = time.Now().Add(max(rung.Wait, e.settleTime))
 	if out.Result.Succeeded() {
@@ -232,7 +283,9 @@ func (e *Engine) step(ctx context.Context, l *ladder) {
 	if out.Pending && ctx.Err() != nil {
 		out = l.effect.Verify(ctx) // asked to stop: it ends what is under way
 	}
-	if out.Pending || out.Result == actions.StillRunning && time.Now().Before(l.deadline) {
+	unfinished := out.Result == actions.StillRunning || out.Result == actions.FDStillHeld
+	// Asked to stop, nobody waits any more: what was done so far is written down.
+	if out.Pending || unfinished && ctx.Err() == nil && time.Now().Before(l.deadline) {
 		l.note(out, l.effect.String())
 		return
 	}
@@ -262,6 +315,15 @@ func (e *Engine) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 	e.heedHost(out)
 	for e.hostError == nil && ctx.Err() == nil && out.Result != actions.Changed && l.nextRung() {
 		start, err := e.climbs(ctx, l, out.Result)
+		if errors.Is(err, errLadderEnds) {
+			break
+		}
+		if err != nil && out.Result.Succeeded() {
+			// What was to be done is done; that nothing follows is no failure.
+			l.remark(err)
+			e.log.LogAttrs(ctx, slog.LevelWarn, "ladder ends", slog.String("rule", l.rule.Name), slog.String("error", err.Error()))
+			break
+		}
 		if err != nil {
 			out := actions.OutcomeOf(err)
 			l.note(out, l.action())
@@ -304,6 +366,9 @@ func (l *ladder) nextRung() bool {
 	return true
 }
 
+// errLadderEnds says that no further rung is for the target.
+var errLadderEnds = errors.New("the ladder ends")
+
 // climbs reports whether the current rung is to be started after the result of
 // the one before. After a success only a rung that asks for the result is.
 func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (bool, error) {
@@ -320,6 +385,10 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 		return false, err
 	}
 	if rung.If != nil && f.evalAfter(rung.If, before) != rules.True {
+		// What stands behind it without a condition of its own was to come after it.
+		if next := l.rung + 1; next < len(l.rule.Then) && l.rule.Then[next].If == nil {
+			return false, errLadderEnds
+		}
 		return false, nil
 	}
 	if plugin.OnProcess && l.process == nil {
@@ -345,7 +414,7 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	if plugin.OnProcess && !l.signals {
 		key := targetKey(l.process, &plugin)
 		if e.signalled[key] || e.memory.coolingDown(key, l.rule.Limits.Cooldown, monotonic()) > 0 {
-			return false, nil
+			return false, errLadderEnds // another ladder is at it, or was
 		}
 	}
 	return true, nil
@@ -358,7 +427,7 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 func (e *Engine) leftOf(ctx context.Context, l *ladder, before actions.Result) (*Finding, error) {
 	for _, f := range l.findings {
 		if before.Climbs() && !l.held {
-			fresh, err := e.fresh(ctx, l.program, f.Candidate)
+			fresh, err := e.fresh(ctx, l.program, l.rule, f.Candidate)
 			if errors.Is(err, collectors.ErrGone) {
 				continue
 			}
@@ -391,6 +460,15 @@ func (l *ladder) note(out actions.Outcome, what string) {
 			f.Actions = append(f.Actions, ActionResult{})
 		}
 		f.Actions[l.slots[i]] = resultOf(out, what)
+	}
+}
+
+// remark adds to the last result why nothing follows.
+func (l *ladder) remark(err error) {
+	for _, f := range l.findings {
+		if n := len(f.Actions); n > 0 {
+			f.Actions[n-1].Detail = strings.TrimPrefix(f.Actions[n-1].Detail+"; "+err.Error(), "; ")
+		}
 	}
 }
 
@@ -432,7 +510,8 @@ func (e *Engine) Finish(ctx context.Context, r *Report) {
 		e.Step(ctx)
 	}
 	if ctx.Err() != nil {
-		e.ladders = nil
+		e.Step(ctx) // what is under way is ended
+		e.abandonAll()
 	}
 	r.HostError = e.hostError
 	r.count()
@@ -448,6 +527,7 @@ func (e *Engine) cancelLadders(p *rules.Program) {
 			kept = append(kept, l)
 			continue
 		}
+		e.abandon(l)
 		e.log.Info("ladder cancelled, its rule changed", "rule", l.rule.Name, "action", l.action())
 	}
 	e.ladders = kept

@@ -57,7 +57,7 @@ func BenchmarkCycle(b *testing.B) {
 func BenchmarkStateFile(b *testing.B) {
 	m := newMemory()
 	for i := range 10_000 {
-		m.cooldowns["socket "+strings.Repeat("f", 12)+fmt.Sprint(i)] = 1
+		m.cooldowns["socket "+strings.Repeat("f", 12)+fmt.Sprint(i)] = cooldown{At: 1, Until: 301}
 	}
 	s := &stateFile{path: b.TempDir() + "/state.json", bootID: bootID(b)}
 	b.ReportAllocs()

@@ -122,3 +122,17 @@ func (c *Candidate) clone() *Candidate {
 	d := *c
 	return &d
 }
+
+// setAge notes an age, and which fields are known by it.
+func (c *Candidate) setAge(a collectors.Age) {
+	f := &c.Facts
+	f.Age = a
+	f.Known &^= collectors.AgeFields()
+	f.Known |= collectors.Fields(collectors.FieldAgeSource)
+	if a.Source != collectors.AgeNone {
+		f.Known |= collectors.Fields(collectors.FieldAge)
+	}
+	if a.Bounded {
+		f.Known |= collectors.Fields(collectors.FieldAgeMax)
+	}
+}

@@ -214,7 +214,7 @@ func writerLife(o orders) error {
 		return err
 	}
 	for i := range 20_000 {
-		m.cooldowns["socket "+strconv.Itoa(i)] = 1
+		m.cooldowns["socket "+strconv.Itoa(i)] = cooldown{At: 1, Until: 1e12}
 	}
 	if err := s.write(m); err != nil {
 		return err

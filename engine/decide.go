@@ -75,7 +75,7 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 		return nil // its group is not one that the rule is about
 	}
 	if left := e.pending(c, f); left > 0 {
-		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, rule.For, (rule.For - left).Round(time.Second))
+		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(rule.For-left))
 	}
 	if rule.Mode == rules.ModeObserve {
 		return f.set(DecideObserve, "mode observe")
@@ -109,7 +109,7 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 func (e *Engine) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
 	f := &Finding{Rule: rule, Candidate: c.none, Group: g}
 	if left := e.pending(c, f); left > 0 {
-		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, rule.For, (rule.For - left).Round(time.Second))
+		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(rule.For-left))
 	}
 	if rule.Mode == rules.ModeObserve {
 		return f.set(DecideObserve, "mode observe")
@@ -134,7 +134,7 @@ func (e *Engine) pending(c *cycle, f *Finding) time.Duration {
 	if f.Group != nil {
 		since = f.Group.since
 	} else {
-		since = e.memory.hold(holdKey{f.Rule.Name, f.Rule.Fingerprint, collectors.KeyOf(&f.Socket)}, c.now)
+		since = e.memory.hold(holdKey{f.Rule.Name, f.Rule.Fingerprint, collectors.KeyOf(&f.Socket)}, f.Rule.For, c.now)
 	}
 	return max(0, f.Rule.For-time.Duration((c.now-since)*float64(time.Second)))
 }
@@ -145,7 +145,7 @@ func (e *Engine) hesitate(c *cycle, f *Finding) *Finding {
 	case !rule.InWindow(c.began):
 		return f.set(DecideWindow, "outside of the windows of %s", rule.Name)
 	case e.soaking(rule, c.now) > 0:
-		return f.set(DecideSoak, "soak of %s, %s left", rule.Name, e.soaking(rule, c.now).Round(time.Second))
+		return f.set(DecideSoak, "soak of %s, %s left", rule.Name, short(e.soaking(rule, c.now)))
 	case !f.NoSocket() && !e.inCanary(f):
 		return f.set(DecideCanary, "not in the canary part (%.3g%%) of %s", rule.Canary*100, rule.Name)
 	}
@@ -164,7 +164,7 @@ func unprovenAge(cand *Candidate, rule *rules.Rule) bool {
 	if !rule.ReadsAge() || cand.eval(rule.When) != rules.Unknown {
 		return false
 	}
-	if cand.Socket.State == collectors.FinWait2 && cand.Socket.Timer == collectors.TimerTimeWait {
+	if cand.Socket.Timer == collectors.TimerTimeWait {
 		return false // the kernel ends it within a minute
 	}
 	old := cand.clone()

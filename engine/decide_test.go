@@ -246,7 +246,7 @@ func TestCooldown(t *testing.T) {
 			expect(t, findingOf(t, l.run(t, p), conns[0]), DecideAct, "", map[string]actions.Result{"keep": actions.Refused, "poke": actions.Done}[action])
 			expect(t, findingOf(t, l.run(t, p), conns[0]), DecideCooldown, "cool-down 500ms")
 			other := l.rules(t, strings.Replace(ruleFile(`state == "CLOSE_WAIT"`, action), "name: r", "name: another", 1))
-			expect(t, findingOf(t, l.run(t, other), conns[0]), DecideCooldown, "cool-down 5m0s")
+			expect(t, findingOf(t, l.run(t, other), conns[0]), DecideCooldown, "cool-down 5m")
 			socklab.WaitFor(t, "the end of the cool-down", func() bool {
 				return findingOf(t, l.run(t, p), conns[0]).Decision == DecideAct
 			})

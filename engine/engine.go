@@ -31,6 +31,9 @@ type Options struct {
 	AllowUnknownOwner bool
 	// NoBreaker is for commands in which a person has seen the list.
 	NoBreaker bool
+	// QuietEffects keeps the line for each effect out of the log, but for debugging:
+	// a person gets the sum.
+	QuietEffects bool
 	// OptIn says how listeners and UDP sockets are allowed, for the reason why one
 	// was spared; "" for the parameters of the rung.
 	OptIn func(param string) string
@@ -70,8 +73,10 @@ type Engine struct {
 	settleTime time.Duration // settle, but for tests
 
 	ladders   []*ladder
-	signalled map[string]bool // processes that the cycle has signalled
-	hostError error           // the host refuses to act: nothing is tried any more
+	signalled map[string]bool     // processes that the cycle has signalled
+	begun     map[string]bool     // cool-downs of what the cycle has done
+	before    map[string]cooldown // cool-downs before the cycle noted its own
+	hostError error               // the host refuses to act: nothing is tried any more
 }
 
 // New reads the state file and finds out about the invoking session. A live
@@ -192,15 +197,12 @@ var errNothingSeen = errors.New("no sockets could be looked at")
 
 // record keeps observations for the next run.
 func (e *Engine) record(c *cycle) {
-	longest := time.Duration(0)
-	for _, r := range c.program.Rules {
-		longest = max(longest, r.Limits.Cooldown, r.Limits.Peer)
-	}
 	// What was not seen may have stopped to match, also if not everything was seen.
 	e.memory.breakHolds(c.now)
 	if !c.incomplete {
-		e.memory.prune(&c.program.Query, c.now, longest)
+		e.memory.prune(&c.program.Query, c.now)
 	}
+	e.memory.expire(c.now)
 	if e.saved > 0 && c.now-e.saved < e.saveEvery.Seconds() {
 		return
 	}

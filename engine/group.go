@@ -17,9 +17,10 @@ type Group struct {
 	// Leak is evidence that a process runs out of descriptors, for groups of one.
 	Leak *Leak
 
-	id      string
-	members []*Candidate
-	since   float64 // when having began to hold without a break
+	id        string
+	members   []*Candidate
+	uncertain int     // sockets of which it is not known whether they are members
+	since     float64 // when having began to hold without a break
 }
 
 // Leak is how the descriptors of a process grow.
@@ -44,17 +45,20 @@ func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
 		byID[""] = g
 		order = append(order, g)
 	}
+	anywhere := 0 // sockets that may belong to any of the groups
 	for _, cand := range c.candidates {
-		if !slices.Contains(cand.hits, index) || cand.eval(rule.When) != rules.True {
+		if !slices.Contains(cand.hits, index) {
 			continue
 		}
-		if rule.Unless != nil {
-			if spared, _ := cand.spares(rule.Unless); spared {
-				continue
-			}
+		matches := membership(rule, cand)
+		if matches == rules.False {
+			continue
 		}
 		id, key, ok := groupOf(rule, cand)
 		if !ok {
+			if hidden(rule, cand) {
+				anywhere++
+			}
 			continue
 		}
 		g := byID[id]
@@ -63,16 +67,21 @@ func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
 			byID[id] = g
 			order = append(order, g)
 		}
-		g.members = append(g.members, cand)
+		if matches == rules.Unknown {
+			g.uncertain++
+		} else {
+			g.members = append(g.members, cand)
+		}
 	}
 	out := map[*Candidate]*Group{}
 	for _, g := range order {
+		g.uncertain += anywhere
 		g.sum(rule)
 		e.growth(g, c.now)
 		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: e.host}) != rules.True {
 			continue
 		}
-		g.since = e.memory.hold(holdKey{rule.Name, rule.Fingerprint, g.socketKey()}, c.now)
+		g.since = e.memory.hold(holdKey{rule.Name, rule.Fingerprint, g.socketKey()}, rule.For, c.now)
 		for _, m := range g.members {
 			out[m] = g
 		}
@@ -81,6 +90,36 @@ func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
 		}
 	}
 	return out
+}
+
+// membership says whether a socket belongs to a group of the rule. What no
+// kernel has confirmed proves nothing.
+func membership(rule *rules.Rule, cand *Candidate) rules.Tri {
+	when := cand.eval(rule.When)
+	if when == rules.False {
+		return rules.False
+	}
+	if rule.Unless != nil {
+		switch spared, v := cand.spares(rule.Unless); {
+		case v == rules.True:
+			return rules.False
+		case spared:
+			return rules.Unknown
+		}
+	}
+	if cand.Socket.Cookie == 0 {
+		return rules.Unknown
+	}
+	return when
+}
+
+// hidden reports whether a key of the rule's groups is not known of a socket.
+func hidden(rule *rules.Rule, cand *Candidate) bool {
+	r := cand.Record()
+	return slices.ContainsFunc(rule.Group, func(k rules.GroupKey) bool {
+		_, known := rules.GroupValue(k, &r)
+		return !known
+	})
 }
 
 // nobody stands for the socket of a group that has none.
@@ -133,7 +172,7 @@ func (g *Group) socketKey() collectors.Key {
 // sum adds the members up.
 func (g *Group) sum(rule *rules.Rule) {
 	f := &g.Facts
-	*f = collectors.Group{Count: len(g.members), Age: collectors.NoAge(), FDs: -1, FDLimit: -1}
+	*f = collectors.Group{Count: len(g.members), Uncertain: g.uncertain, Age: collectors.NoAge(), FDs: -1, FDLimit: -1}
 	for i, m := range g.members {
 		f.RecvQueue += float64(m.Socket.RecvQueue)
 		f.SendQueue += float64(m.Socket.SendQueue)
@@ -142,7 +181,7 @@ func (g *Group) sum(rule *rules.Rule) {
 			f.Age.Min, f.Age.Source = a.Min, a.Source
 		}
 		f.Age.Max = max(f.Age.Max, a.Max)
-		f.Age.Bounded = a.Bounded && (i == 0 || f.Age.Bounded)
+		f.Age.Bounded = g.uncertain == 0 && a.Bounded && (i == 0 || f.Age.Bounded)
 	}
 	if !slices.Contains(rule.Group, rules.ByPID) || len(g.members) == 0 || len(g.members[0].Facts.Owners) == 0 {
 		return

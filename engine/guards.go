@@ -3,8 +3,10 @@ package engine
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
+	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/rules"
 )
@@ -56,12 +58,17 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 		return "your own session"
 	case c.OwnerHidden() && !e.opts.AllowUnknownOwner:
 		return "owner not visible"
+	case len(c.Facts.Owners) > 0 && c.Facts.OthersHidden && !e.opts.AllowUnknownOwner:
+		return "other owners may not be visible"
 	}
 	if why := e.guardOwners(c); why != "" {
 		return why
 	}
 	if plugin.OnProcess {
-		return guardProcess(c, rung)
+		if why := guardProcess(c, rung); why != "" {
+			return why
+		}
+		return e.guardUnits(c, &plugin)
 	}
 	if plugin.OnOwner && len(c.Facts.Owners) == 0 {
 		return "no process has it"
@@ -73,7 +80,34 @@ func (e *Engine) optIn(rung *rules.Rung, param string) string {
 	if e.opts.OptIn != nil {
 		return e.opts.OptIn(param)
 	}
+	plugin, err := e.opts.Actions.Get(rung.Action)
+	if err != nil || !slices.ContainsFunc(plugin.Params, func(p actions.Param) bool { return p.Name == param }) {
+		return "an action that can be told so; " + rung.Action + " cannot"
+	}
 	return fmt.Sprintf("{%s: {%s: true}}", rung.Action, param)
+}
+
+// guardUnits is for actions on a whole unit: nothing in it may be guarded.
+func (e *Engine) guardUnits(c *Candidate, plugin *actions.Plugin) string {
+	if !plugin.OnUnit {
+		return ""
+	}
+	for i := range c.Facts.Owners {
+		unit := c.Facts.Owners[i].Unit
+		if unit == "" {
+			continue // the action says it
+		}
+		members, err := e.proc.InUnit(unit)
+		if err != nil {
+			return "the processes of " + unit + " cannot be listed"
+		}
+		for k := range members {
+			if why := e.guardOwner(&members[k]); why != "" {
+				return fmt.Sprintf("%s has also %s[%d]: %s", unit, members[k].Name, members[k].PID, why)
+			}
+		}
+	}
+	return ""
 }
 
 func (e *Engine) guardOwners(c *Candidate) string {

@@ -59,10 +59,10 @@ func TestGuardOptIn(t *testing.T) {
 	}{
 		{socklab.Listen, "destroy", "listener: needs {destroy: {listen: true}}"},
 		{socklab.Listen, "{destroy: {udp: true}}", "listener: needs {destroy: {listen: true}}"},
-		{socklab.Listen, "{signal: KILL}", "listener: needs {signal: {listen: true}}"},
+		{socklab.Listen, "{signal: KILL}", "listener: needs an action that can be told so"},
 		{socklab.UDPBound, "destroy", "UDP socket: needs {destroy: {udp: true}}"},
 		{socklab.UDPConnected, "{destroy: {listen: true}}", "UDP socket: needs {destroy: {udp: true}}"},
-		{socklab.UDPBound, "{signal: KILL}", "UDP socket: needs {signal: {udp: true}}"},
+		{socklab.UDPBound, "{signal: KILL}", "UDP socket: needs an action that can be told so"},
 	} {
 		t.Run(test.kind.String()+test.then, func(t *testing.T) {
 			l := newLab(t, Options{Live: true})

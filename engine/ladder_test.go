@@ -81,7 +81,7 @@ func TestLadderAcrossCycles(t *testing.T) {
 	if _, waits := l.Pending(); !waits {
 		t.Fatal("it does not wait")
 	}
-	expect(t, findingOf(t, l.cycle(t, p), c), DecideCooldown, "cool-down 5m0s, 5m0s left")
+	expect(t, findingOf(t, l.cycle(t, p), c), DecideCooldown, "cool-down 5m, 5m left")
 	if !h.Running() {
 		t.Fatal("it was killed early")
 	}

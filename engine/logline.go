@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"strings"
+	"time"
 
 	"sockwarden/actions"
 )
@@ -14,6 +16,9 @@ func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out act
 	level := slog.LevelInfo
 	if !out.Result.Succeeded() || out.Result == actions.FDStillHeld {
 		level = slog.LevelWarn
+	}
+	if e.opts.QuietEffects {
+		level = slog.LevelDebug
 	}
 	for i, f := range l.findings {
 		if l.process != nil && i > 0 {
@@ -49,4 +54,19 @@ func (e *Engine) auditOutcome(l *ladder, what string, out actions.Outcome) {
 	for _, f := range l.findings {
 		e.audit.outcome(l.program.Generation, f, l.process, what, out)
 	}
+}
+
+// short writes a time without the parts that are zero: 5m, 1h30m, 12s.
+func short(d time.Duration) string {
+	if d < 10*time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	s := d.Round(time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
 }

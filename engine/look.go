@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
+	"math"
 	"net"
 	"slices"
 	"time"
@@ -38,6 +40,10 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 				return nil, fmt.Errorf("look at sockets: %w", context.Cause(ctx))
 			}
 			failed++
+			if errors.Is(err, fs.ErrNotExist) && ns.open != nil {
+				c.warn(fmt.Errorf("namespace %s has ended: %w", ns.Name, err))
+				continue
+			}
 			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
 		}
 	}
@@ -61,7 +67,7 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 		c.fail(err)
 	}
 	slices.SortFunc(c.candidates, func(a, b *Candidate) int {
-		return cmp.Or(-cmp.Compare(a.Facts.Age.Min, b.Facts.Age.Min), cmp.Compare(a.Socket.Cookie, b.Socket.Cookie),
+		return cmp.Or(-cmp.Compare(coarse(a.Facts.Age.Min), coarse(b.Facts.Age.Min)), cmp.Compare(a.Socket.Cookie, b.Socket.Cookie),
 			cmp.Compare(a.Socket.LocalPort, b.Socket.LocalPort), cmp.Compare(a.Socket.RemotePort, b.Socket.RemotePort))
 	})
 	return c, nil
@@ -296,23 +302,15 @@ func (e *Engine) nameInterfaces(ns *namespace) {
 // findAges proves what it can about the candidates' ages, drops those that no
 // rule can match any more, and remembers those whose age decides.
 func (e *Engine) findAges(c *cycle) {
-	ageKnown := collectors.Fields(collectors.FieldAgeSource)
 	kept := c.candidates[:0]
 	for _, cand := range c.candidates {
 		shown := evidence(&cand.Socket)
 		key := collectors.KeyOf(&cand.Socket)
+		age := e.memory.recall
 		if c.ageDecides(cand) {
-			cand.Facts.Age = e.memory.observe(key, shown, c.looked, c.now)
-		} else {
-			cand.Facts.Age = e.memory.recall(key, shown, c.looked, c.now)
+			age = e.memory.observe
 		}
-		cand.Facts.Known |= ageKnown
-		if cand.Facts.Age.Source != collectors.AgeNone {
-			cand.Facts.Known |= collectors.Fields(collectors.FieldAge)
-		}
-		if cand.Facts.Age.Bounded {
-			cand.Facts.Known |= collectors.Fields(collectors.FieldAgeMax)
-		}
+		cand.setAge(age(key, shown, c.looked, c.now))
 		cand.hits = slices.DeleteFunc(cand.hits, func(i int) bool { return c.falseByAge(cand, i) })
 		if len(cand.hits) > 0 {
 			kept = append(kept, cand)
@@ -440,9 +438,13 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 	readsListener := c.program.Reads.Has(collectors.FieldListenerProcess)
 	for _, cand := range c.candidates {
 		cand.Facts.Complete = true
+		// Where some processes cannot be examined, one more of them may hold it.
+		cand.Facts.OthersHidden = holders.Unreadable > 0
 		if owners := holders.ByInode[cand.Socket.Inode]; cand.Socket.Inode != 0 && len(owners) > 0 {
 			cand.Facts.Owners = owners
-			cand.Facts.Known |= collectors.Fields(collectors.FieldOwners)
+			if !cand.Facts.OthersHidden {
+				cand.Facts.Known |= collectors.Fields(collectors.FieldOwners)
+			}
 		}
 		if l := e.listenerWanted(c, cand); l != nil {
 			if owners := holders.ByInode[l.Inode]; len(owners) > 0 {
@@ -466,9 +468,11 @@ func (e *Engine) listenerWanted(c *cycle, cand *Candidate) *collectors.Socket {
 
 // fresh returns the candidate as it is now: looked up by its cookie, with new
 // evidence and owners. The error is ErrGone if it is no more.
-func (e *Engine) fresh(ctx context.Context, p *rules.Program, cand *Candidate) (*Candidate, error) {
+func (e *Engine) fresh(ctx context.Context, p *rules.Program, rule *rules.Rule, cand *Candidate) (*Candidate, error) {
 	c := &cycle{program: p, report: &Report{}, looked: monotonic()}
 	now := cand.clone()
+	// Its rules are those of the cycle that found it, which can have been under other rules.
+	now.hits = []int{slices.Index(p.Rules, rule)}
 	now.Facts = collectors.Facts{Age: collectors.NoAge()}
 	fd, closeNS, err := openNS(cand.ns)
 	if err != nil {
@@ -502,3 +506,7 @@ func lookUp(ctx context.Context, netnsFD int, s *collectors.Socket) (collectors.
 	defer func() { _ = conn.Close() }()
 	return conn.Get(ctx, s)
 }
+
+// coarse takes the grain of the kernel's stamps out of an age, so that sockets
+// of one burst keep their order from cycle to cycle.
+func coarse(seconds float64) float64 { return math.Floor(seconds * 50) }

@@ -19,7 +19,7 @@ type memory struct {
 	// holds says since when a rule has matched a socket without a break.
 	holds map[holdKey]*sighting
 	// cooldowns says when something was last done to a socket or process.
-	cooldowns map[string]float64
+	cooldowns map[string]cooldown
 	// acts says when each rule acted within the last minute.
 	acts map[string][]float64
 	// rules says since when each rule is as it is.
@@ -29,6 +29,22 @@ type memory struct {
 	// descriptors says how many descriptors a process had when it was first noted.
 	descriptors map[string]descriptorCount
 }
+
+// cooldown is when something was done, and when the longest cool-down of those
+// that asked for one is over.
+type cooldown struct {
+	At    float64 `json:"at"`
+	Until float64 `json:"until"`
+}
+
+// cool notes that something is done to the target of that key now.
+func (m *memory) cool(key string, length time.Duration, now float64) {
+	m.cooldowns[key] = cooldown{At: now, Until: max(m.cooldowns[key].Until, now+length.Seconds())}
+}
+
+// unbrokenFor is how far two looks may be apart for what both saw to count as
+// unbroken, if the rule's own time is shorter: cron looks every few minutes.
+const unbrokenFor = 10 * time.Minute
 
 type ruleSince struct {
 	Fingerprint string  `json:"fingerprint"`
@@ -55,7 +71,7 @@ type holdKey struct {
 
 func newMemory() *memory {
 	return &memory{
-		seen: map[collectors.Key]*sighting{}, holds: map[holdKey]*sighting{}, cooldowns: map[string]float64{},
+		seen: map[collectors.Key]*sighting{}, holds: map[holdKey]*sighting{}, cooldowns: map[string]cooldown{},
 		acts: map[string][]float64{}, rules: map[string]ruleSince{}, tripped: map[string]int{}, descriptors: map[string]descriptorCount{},
 	}
 }
@@ -108,9 +124,14 @@ func (m *memory) recall(key collectors.Key, shown collectors.Age, began, now flo
 	return shown
 }
 
-// hold notes that a rule matches a socket and returns since when it has.
-func (m *memory) hold(k holdKey, now float64) (since float64) {
+// hold notes that a rule matches a socket and returns since when it has. Looks
+// too far apart prove nothing about the time between them.
+func (m *memory) hold(k holdKey, length time.Duration, now float64) (since float64) {
 	h, ok := m.holds[k]
+	if ok && now-h.last > max(length, unbrokenFor).Seconds() {
+		ok = false
+		delete(m.holds, k)
+	}
 	if !ok {
 		if len(m.holds) >= maxRemembered {
 			return now
@@ -133,8 +154,8 @@ func (m *memory) breakHolds(now float64) {
 }
 
 // prune forgets sockets that two complete dumps in a row did not show although
-// the query covered them, and cool-downs that are over for every rule.
-func (m *memory) prune(q *collectors.Query, now float64, longest time.Duration) {
+// the query covered them.
+func (m *memory) prune(q *collectors.Query, now float64) {
 	for k, s := range m.seen {
 		if s.last == now || !q.Covers(k.Protocol, k.State) {
 			continue
@@ -143,8 +164,12 @@ func (m *memory) prune(q *collectors.Query, now float64, longest time.Duration) 
 			delete(m.seen, k)
 		}
 	}
-	for k, at := range m.cooldowns {
-		if now-at > longest.Seconds() {
+}
+
+// expire forgets what is over.
+func (m *memory) expire(now float64) {
+	for k, c := range m.cooldowns {
+		if now >= c.Until {
 			delete(m.cooldowns, k)
 		}
 	}
@@ -182,9 +207,18 @@ func (m *memory) adopt(theirs *memory) {
 
 // coolingDown returns how long the target of that key must still be left alone.
 func (m *memory) coolingDown(key string, length time.Duration, now float64) time.Duration {
-	at, ok := m.cooldowns[key]
+	c, ok := m.cooldowns[key]
 	if !ok {
 		return 0
 	}
-	return max(0, length-time.Duration((now-at)*float64(time.Second)))
+	return max(0, length-time.Duration((now-c.At)*float64(time.Second)))
+}
+
+// restore puts back what was noted for a key before an action that did not begin.
+func (m *memory) restore(key string, was cooldown) {
+	if was == (cooldown{}) {
+		delete(m.cooldowns, key)
+		return
+	}
+	m.cooldowns[key] = was
 }

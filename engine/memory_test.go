@@ -254,13 +254,13 @@ func TestPruneInARow(t *testing.T) {
 		if seen {
 			m.observe(key, collectors.NoAge(), now, now)
 		}
-		m.prune(&q, now, 0)
+		m.prune(&q, now)
 		if len(m.seen) != 1 {
 			t.Fatalf("forgotten at %d", i)
 		}
 	}
-	m.prune(&q, 6, 0)
-	m.prune(&q, 7, 0)
+	m.prune(&q, 6)
+	m.prune(&q, 7)
 	if len(m.seen) != 0 {
 		t.Error("not forgotten")
 	}
@@ -288,7 +288,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	m := newMemory()
 	for i := range maxRemembered + 10 {
 		m.observe(collectors.Key{Cookie: uint64(i + 1)}, collectors.NoAge(), 1, 1)
-		m.hold(holdKey{socket: collectors.Key{Cookie: uint64(i + 1)}}, 1)
+		m.hold(holdKey{socket: collectors.Key{Cookie: uint64(i + 1)}}, 0, 1)
 	}
 	m.observe(collectors.Key{}, collectors.NoAge(), 1, 1)
 	if len(m.seen) != maxRemembered || len(m.holds) != maxRemembered {
@@ -309,10 +309,10 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestHoldsAreBounded(t *testing.T) {
 	m := newMemory()
 	for i := range maxRemembered {
-		m.hold(holdKey{socket: collectors.Key{Cookie: uint64(i + 1)}}, 1)
+		m.hold(holdKey{socket: collectors.Key{Cookie: uint64(i + 1)}}, 0, 1)
 	}
 	for _, now := range []float64{2, 100} {
-		if since := m.hold(holdKey{rule: "new"}, now); since != now {
+		if since := m.hold(holdKey{rule: "new"}, 0, now); since != now {
 			t.Errorf("held since %v at %v", since, now)
 		}
 	}
@@ -354,7 +354,7 @@ func TestForAndIncompleteCycles(t *testing.T) {
 	if len(r.Errors) != 1 || !errors.Is(r.Errors[0], errFlaky) || len(l.memory.holds) != 1 {
 		t.Errorf("errors %v, %d holds", r.Errors, len(l.memory.holds))
 	}
-	expect(t, findingOf(t, r, here), DecidePending, "for 1h0m0s")
+	expect(t, findingOf(t, r, here), DecidePending, "for 1h")
 	if got := fmt.Sprint(r.Errors[0]); got != "namespace flaky: connection lost" {
 		t.Errorf("error %q", got)
 	}

@@ -202,3 +202,37 @@ func TestWatchSaysPause(t *testing.T) {
 	w.await(t, "r act")
 	w.logged(t, 1, "level=INFO", "msg=resumed")
 }
+
+// What a pause kept from being done does not cool down; what was done before it
+// does, also where they share the key.
+func TestPauseAndCooldowns(t *testing.T) {
+	conns := []*socklab.Conn{socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)}
+	other := socklab.Make(t, socklab.CloseWait, socklab.IPv6)
+	holder(t, append(conns, other)...)
+	path := pauseFile(t)
+	alarm := outcomes("alarm", actions.Outcome{Result: actions.Done})
+	alarm.apply = func(actions.Target) actions.Outcome {
+		pause(t, path)
+		return actions.Outcome{Result: actions.Done}
+	}
+	l := newLab(t, Options{Live: true, PauseFile: path}, alarm)
+	text := ruleFile(among(append(conns, other)...), "alarm", "limits: {cooldown: {peer: 5m}}")
+	expectTally(t, l.run(t, l.rules(t, text)), map[Decision]int{DecideAct: 1, DecidePaused: 2})
+	done := alarm.applied[0].Sockets[0].Socket
+	_, err := Resume(path)
+	must(t, "resume", err)
+	alarm.apply = func(actions.Target) actions.Outcome { return actions.Outcome{Result: actions.Done} }
+	r := l.run(t, l.rules(t, text))
+	for _, f := range r.Findings {
+		if cools := f.Socket.Remote.Netip() == done.Remote.Netip(); cools != (f.Decision == DecideCooldown) {
+			t.Error(line(f))
+		}
+	}
+	// Without a peer's, only what was done has one.
+	acted := 1 + tally(r)[DecideAct]
+	want := map[Decision]int{DecideCooldown: acted}
+	if acted < 3 {
+		want[DecideAct] = 3 - acted
+	}
+	expectTally(t, l.run(t, l.rules(t, strings.Replace(text, "peer: 5m", "target: 5m", 1))), want)
+}

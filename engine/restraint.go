@@ -82,9 +82,13 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 	set := func(d Decision, format string, args ...any) { f.Decision, f.Reason = d, fmt.Sprintf(format, args...) }
 	for key, length := range coolKeys(f, &plugin) {
 		if left := e.memory.coolingDown(key, length, c.now); left > 0 {
-			set(DecideCooldown, "cool-down %s, %s left", length, left.Round(time.Second))
+			set(DecideCooldown, "cool-down %s, %s left", short(length), short(left))
 			return
 		}
+	}
+	if e.underWay(f, &plugin) {
+		set(DecideCooldown, "an earlier action on it is still under way")
+		return
 	}
 	if plugin.OnProcess {
 		for i := range f.Facts.Owners {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -128,7 +129,7 @@ func TestSoakSurvives(t *testing.T) {
 	text := ruleFile(port(c), "keep", "soak: 1h")
 	live := func() *lab { return newLab(t, Options{Live: true, StateFile: path}, keeper()) }
 	first := live()
-	expect(t, findingOf(t, first.run(t, first.rules(t, text)), c), DecideSoak, "1h0m0s left")
+	expect(t, findingOf(t, first.run(t, first.rules(t, text)), c), DecideSoak, "soak of r, 1h")
 	since := first.memory.rules["r"]
 	first.Close()
 	if since.Since <= 0 {
@@ -296,11 +297,12 @@ func TestPerMinute(t *testing.T) {
 	}
 }
 
-// oldestFirst checks that what is acted on is older than what is spared.
+// oldestFirst checks that what is acted on is older than what is spared, as far
+// as whole seconds tell.
 func oldestFirst(t *testing.T, r *Report) {
 	t.Helper()
 	for i, f := range r.Findings {
-		if i > 0 && f.Facts.Age.Min > r.Findings[i-1].Facts.Age.Min {
+		if i > 0 && math.Floor(f.Facts.Age.Min) > math.Floor(r.Findings[i-1].Facts.Age.Min) {
 			t.Errorf("%s is behind a younger one", line(f))
 		}
 		if i > 0 && f.Decision == DecideAct && r.Findings[i-1].Decision == DecideLimited {
@@ -379,7 +381,7 @@ func TestShareCalmWithoutFindings(t *testing.T) {
 // Ports of two namespaces are two listeners: what is calm in one does not reset
 // the other.
 func TestShareOfNamespaces(t *testing.T) {
-	here := socklab.NewListener(t, socklab.IPv4, 0)
+	here := socklab.NewListener(t, socklab.IPv4, twicePort)
 	calm := []*socklab.Conn{here.Make(t, socklab.CloseWait), here.Make(t, socklab.Established), here.Make(t, socklab.Established)}
 	holder(t, calm...)
 	hung := hungAtPeer(t, here.Addr.Port())
@@ -392,6 +394,10 @@ func TestShareOfNamespaces(t *testing.T) {
 	}
 }
 
+// twicePort is a port that no connection has by chance, for a listener here and
+// one in the peer namespace.
+const twicePort = 7117
+
 // hungAtPeer is a CLOSE_WAIT socket in the peer namespace that came in by a
 // listener on that port there.
 func hungAtPeer(t *testing.T, port uint16) *socklab.Conn {
@@ -400,6 +406,7 @@ func hungAtPeer(t *testing.T, port uint16) *socklab.Conn {
 	listener, err := n.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	must(t, "socket", err)
 	t.Cleanup(func() { _ = unix.Close(listener) })
+	must(t, "reuse", unix.SetsockoptInt(listener, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 	must(t, "bind", unix.Bind(listener, &unix.SockaddrInet4{Port: int(port)}))
 	must(t, "listen", unix.Listen(listener, 1))
 	client, err := socklab.Home(t).Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
@@ -548,7 +555,7 @@ func TestPeerCooldown(t *testing.T) {
 			expect(t, findingOf(t, r, other), DecideAct, "", actions.Refused)
 			for _, c := range []*socklab.Conn{first, mapped} {
 				if strings.Contains(limits, "peer") {
-					expect(t, findingOf(t, r, c), DecideCooldown, "cool-down 5m0s, 5m0s left")
+					expect(t, findingOf(t, r, c), DecideCooldown, "cool-down 5m")
 				} else {
 					expect(t, findingOf(t, r, c), DecideAct, "", actions.Refused)
 				}
@@ -593,8 +600,10 @@ func TestMaxCollateral(t *testing.T) {
 			}
 		}
 	}
-	if !busy.Running() || !alive(healthy[0]) && healthy[0].FD >= 0 {
-		t.Error("the busy process did not survive")
+	for _, c := range append(healthy, hung) {
+		if !busy.Running() || !survives(t, c) {
+			t.Errorf("process %t, %s %t", busy.Running(), c.Kind, survives(t, c))
+		}
 	}
 	// Destroying a socket harms no other.
 	l := newLab(t, Options{})
@@ -663,20 +672,20 @@ func TestCollateralUnknown(t *testing.T) {
 // A later rung asks anew, as its process is known only then.
 func TestCollateralOfLaterRungs(t *testing.T) {
 	const then = `destroy, {signal: TERM, wait: 5s, if: result == "fd_still_held"}`
-	for most, result := range map[int]actions.Result{0: actions.Failed, 1: actions.Ended} {
+	for most := range 2 {
 		h, hung, _ := crowd(t, 1)
 		l := newLab(t, Options{Live: true})
 		f := findingOf(t, l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, then, fmt.Sprintf("limits: {max_collateral: %d}", most)))), hung)
-		expect(t, f, DecideAct, "", actions.FDStillHeld, result)
-		last := f.Last()
 		if most == 0 {
-			if want := fmt.Sprintf("signal: max_collateral 0: 1 established connection(s) would die with %s[%d]", program(), h.PID); last.Error != want {
-				t.Errorf("error %q, want %q", last.Error, want)
+			// Being spared is no failure of what was done.
+			expect(t, f, DecideAct, "", actions.FDStillHeld)
+			if want := fmt.Sprintf("signal: max_collateral 0: 1 established connection(s) would die with %s[%d]", program(), h.PID); !strings.Contains(f.Last().Detail, want) || !h.Running() {
+				t.Errorf("%s, runs %t, want %q", line(f), h.Running(), want)
 			}
-			if !h.Running() {
-				t.Error("it was ended")
-			}
-		} else if last.Detail != "1 established connection(s) died with it" {
+			continue
+		}
+		expect(t, f, DecideAct, "", actions.FDStillHeld, actions.Ended)
+		if f.Last().Detail != "1 established connection(s) died with it" {
 			t.Error(line(f))
 		}
 	}

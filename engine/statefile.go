@@ -37,11 +37,11 @@ type stateFile struct {
 
 // stateDoc is the file: JSON, of one boot. Times are CLOCK_MONOTONIC seconds.
 type stateDoc struct {
-	Format    string             `json:"format"` // stateFormat
-	BootID    string             `json:"boot_id"`
-	Seen      []seenDoc          `json:"seen"`
-	Holds     []holdDoc          `json:"holds"`
-	Cooldowns map[string]float64 `json:"cooldowns"`
+	Format    string              `json:"format"` // stateFormat
+	BootID    string              `json:"boot_id"`
+	Seen      []seenDoc           `json:"seen"`
+	Holds     []holdDoc           `json:"holds"`
+	Cooldowns map[string]cooldown `json:"cooldowns"`
 
 	Acts        map[string][]float64       `json:"acts,omitempty"`
 	Rules       map[string]ruleSince       `json:"rules,omitempty"`
@@ -209,9 +209,9 @@ func (s *stateFile) decode(b []byte, m *memory) error {
 			m.holds[holdKey{d.Rule, d.Fingerprint, d.Key}] = &sighting{since: d.Since, last: d.Last}
 		}
 	}
-	for k, at := range doc.Cooldowns {
-		if at >= 0 && at <= now {
-			m.cooldowns[k] = at
+	for k, c := range doc.Cooldowns {
+		if c.At >= 0 && c.At <= now && c.Until >= c.At {
+			m.cooldowns[k] = c
 		}
 	}
 	for k, times := range doc.Acts {
@@ -271,7 +271,7 @@ func (s *stateFile) replace(m *memory) error {
 	}
 	if s.lock == nil {
 		// What only live runs decide by is theirs to keep.
-		doc.Acts, doc.Rules, doc.Tripped = s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped
+		doc.Cooldowns, doc.Acts, doc.Rules, doc.Tripped = s.theirs.Cooldowns, s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped
 	}
 	for k, v := range m.seen {
 		doc.Seen = append(doc.Seen, seenDoc{k, v.since, v.last, v.missed})

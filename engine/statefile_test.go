@@ -47,7 +47,7 @@ func TestStateSurvives(t *testing.T) {
 			}
 		}
 		r = second.cycle(t, second.rules(t, text))
-		expect(t, findingOf(t, r, conns[0]), DecideCooldown, "cool-down 5m0s")
+		expect(t, findingOf(t, r, conns[0]), DecideCooldown, "cool-down 5m")
 		socklab.WaitFor(t, "the hold to be long enough", func() bool {
 			f := findingOf(t, second.cycle(t, second.rules(t, text)), conns[1])
 			return f.Decision == DecideAct || f.Decision == DecideCooldown
@@ -164,7 +164,7 @@ func TestLockIsNoSymlink(t *testing.T) {
 func TestStateOfAnotherBoot(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	doc := stateDoc{
-		Format: stateFormat, BootID: "5bb2a4a1-0000-0000-0000-000000000000", Cooldowns: map[string]float64{"socket 1": 1},
+		Format: stateFormat, BootID: "5bb2a4a1-0000-0000-0000-000000000000", Cooldowns: map[string]cooldown{"socket 1": {At: 1, Until: 1e12}},
 		Seen: []seenDoc{{Key: collectors.Key{Cookie: 1}}}, Holds: []holdDoc{{Rule: "r", Key: collectors.Key{Cookie: 1}}},
 	}
 	b, err := json.Marshal(doc)
@@ -184,7 +184,7 @@ func TestStateOfAnotherBoot(t *testing.T) {
 func TestStateNonsense(t *testing.T) {
 	s := &stateFile{bootID: bootID(t)}
 	now := monotonic()
-	doc := stateDoc{Format: stateFormat, BootID: s.bootID, Cooldowns: map[string]float64{"past": now - 1, "future": now + 100, "negative": -1}}
+	doc := stateDoc{Format: stateFormat, BootID: s.bootID, Cooldowns: map[string]cooldown{"past": {now - 1, now + 100}, "future": {now + 100, now + 200}, "negative": {-1, now + 100}}}
 	for i, d := range []seenDoc{
 		{Since: now - 2, Last: now - 1},
 		{Since: now + 50, Last: now + 100},
@@ -382,7 +382,7 @@ func FuzzState(f *testing.F) {
 	must(f, "boot id", err)
 	boot := strings.TrimSpace(string(b))
 	good, err := json.Marshal(stateDoc{
-		Format: stateFormat, BootID: "BOOT", Cooldowns: map[string]float64{"socket 1": 1},
+		Format: stateFormat, BootID: "BOOT", Cooldowns: map[string]cooldown{"socket 1": {At: 1, Until: 1e12}},
 		Seen:  []seenDoc{{Key: collectors.Key{Cookie: 1, State: collectors.CloseWait}, Since: 1, Last: 2}},
 		Holds: []holdDoc{{Rule: "r", Fingerprint: "f", Key: collectors.Key{Cookie: 1}, Since: 1, Last: 2}},
 	})

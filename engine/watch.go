@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"regexp"
 	"time"
 
 	"sockwarden/actions"
@@ -53,7 +54,9 @@ type watcher struct {
 	rejected string // the last error of the rules that was reported
 	shown    map[findingKey]Decision
 	lastLine time.Time
-	paused   string // what was said of the pause last
+	paused   string          // what was said of the pause last
+	errors   map[string]bool // what was said of the last cycle
+	refused  string          // what was said last of a host that refuses
 	// stretched says that cycles take longer than the interval allows.
 	stretched bool
 }
@@ -89,7 +92,10 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 		"breaker", fmt.Sprintf("%d/%.0f%%", b.Count, b.Share*100))
 	w.lastLine = time.Now()
 	w.saveEvery = saveEvery
-	return errors.Join(w.run(ctx), w.save())
+	err = w.run(ctx)
+	w.Step(ctx) // asked to stop: what earlier cycles began is ended
+	w.abandonAll()
+	return errors.Join(err, w.save())
 }
 
 func (w *watcher) run(ctx context.Context) error {
@@ -135,11 +141,10 @@ func (w *watcher) run(ctx context.Context) error {
 		}
 		w.Step(ctx)
 		if !time.Now().Before(due) {
-			due = time.Now().Add(w.stretch(w.opts.Interval, w.cycle(ctx)))
+			took := w.cycle(ctx)
+			due = time.Now().Add(w.stretch(w.opts.Interval, took))
 		}
-		if w.hostError != nil {
-			return w.hostError
-		}
+		w.tellHost()
 		wait := time.Until(due)
 		if _, pending := w.Pending(); pending {
 			wait = min(wait, ladderPoll)
@@ -223,9 +228,7 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 		}
 		return 0
 	}
-	for _, err := range r.Errors {
-		w.log.Warn("cycle", "error", err)
-	}
+	w.tellErrors(r.Errors)
 	w.tellPause()
 	w.Tell(w.program, r)
 	shown := map[findingKey]Decision{}
@@ -315,3 +318,35 @@ func (w *watcher) tellPause() {
 	}
 	w.log.Warn("paused, observing only", "until", p.Until, "by", p.By)
 }
+
+// tellHost says that the host refused, once for each reason. The next cycle
+// tries again: one process or one full disk must not end the watch.
+func (w *watcher) tellHost() {
+	now := ""
+	if w.hostError != nil {
+		now = w.hostError.Error()
+	}
+	if now != "" && now != w.refused {
+		w.log.Error("the host refuses to act, nothing more was done in this cycle", "error", w.hostError)
+	}
+	if now != "" {
+		w.refused = now
+	}
+	w.hostError = nil
+}
+
+// tellErrors says what went wrong in a cycle, once as long as it lasts.
+func (w *watcher) tellErrors(errs []error) {
+	now := map[string]bool{}
+	for _, err := range errs {
+		text := digits.ReplaceAllString(err.Error(), "N")
+		if !w.errors[text] && !now[text] {
+			w.log.Warn("cycle", "error", err)
+		}
+		now[text] = true
+	}
+	w.errors = now
+}
+
+// digits are what differs between two errors about the same.
+var digits = regexp.MustCompile(`[0-9]+`)

@@ -300,16 +300,22 @@ func TestWatchErrors(t *testing.T) {
 	if err := l.Watch(t.Context(), WatchOptions{Load: func() (*rules.Program, []string, error) { return nil, nil, broken }}); !errors.Is(err, broken) {
 		t.Errorf("load: %v", err)
 	}
-	// A host that refuses ends the watch: nothing would ever be done.
+	// A host that refuses is said, and the watch goes on: it may be one process only.
 	deny := outcomes("deny", actions.Outcome{Result: actions.NotPermitted, Err: collectors.ErrNotPermitted})
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c)
 	live := newLab(t, Options{Live: true}, deny)
 	p := live.rules(t, ruleFile(port(c), "deny"))
-	err := live.Watch(t.Context(), WatchOptions{Interval: time.Hour, Load: func() (*rules.Program, []string, error) { return p, nil, nil }})
-	if !errors.Is(err, collectors.ErrNotPermitted) {
-		t.Errorf("refused: %v", err)
-	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- live.Watch(ctx, WatchOptions{Interval: time.Hour, Load: func() (*rules.Program, []string, error) { return p, nil, nil }})
+	}()
+	socklab.WaitFor(t, "the refusal in the log", func() bool {
+		return len(live.journal.lines("level=ERROR", "the host refuses to act", "not permitted")) == 1
+	})
+	cancel()
+	must(t, "refused", <-done)
 	if len(live.journal.lines("msg=acted", "result=not_permitted")) != 1 {
 		t.Errorf("log:\n%s", strings.Join(live.journal.lines(), "\n"))
 	}

@@ -261,5 +261,8 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 // overrides reports whether the command line set a variable that the condition
 // uses.
 func (f *rulesFile) overrides(c *Cond) bool {
-	return slices.ContainsFunc(f.overridden, func(name string) bool { _, used := c.uses[name]; return used })
+	return slices.ContainsFunc(f.overridden, func(name string) bool {
+		_, used := c.uses[name]
+		return used && f.vars[name] != nil && f.vars[name].Type == VarNumber
+	})
 }

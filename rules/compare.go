@@ -19,7 +19,7 @@ func (c *compiler) compare(op string, l, r operand, from, to int) (operand, bool
 	if l.constant && !r.constant {
 		l, r, op = r, l, mirrored[op]
 	}
-	if r.kind == kAge && l.kind != kAge {
+	if r.kind == kAge && l.kind != kAge || r.upper != nil && l.upper == nil {
 		l, r, op = r, l, mirrored[op]
 	}
 	out := operand{kind: kBool, from: from, to: to, reads: l.reads | r.reads, may: unbounded}
@@ -183,6 +183,9 @@ func (c *compiler) compareNumbers(op string, l, r operand, out operand) (operand
 			return triOf(holds(x, y))
 		})
 	}
+	if l.upper != nil {
+		out.tri = negateIf(negate, compareBounds(l, b, holds))
+	}
 	if l.constant && r.constant {
 		return boolConstant(out.tri(nil) == True, out.from, out.to), true
 	}
@@ -315,4 +318,27 @@ func (c *compiler) compareAddrs(op string, l, r operand, out operand) (operand, 
 		return triOf(x == want)
 	})
 	return out, true
+}
+
+// compareBounds compares a number that is only bounded: it is known to hold, or
+// not to, if that is so for every number within the bounds.
+func compareBounds(l operand, with func(*collectors.Record) (float64, bool), holds func(x, y float64) bool) func(*collectors.Record) Tri {
+	equality := holds(0, 0)
+	return func(rec *collectors.Record) Tri {
+		low, ok1 := l.num(rec)
+		y, ok2 := with(rec)
+		if !ok1 || !ok2 {
+			return Unknown
+		}
+		high := l.upper(rec)
+		switch {
+		case low == high:
+			return triOf(holds(low, y))
+		case equality && (y < low || y > high):
+			return False
+		case equality, holds(low, y) != holds(high, y):
+			return Unknown
+		}
+		return triOf(holds(low, y))
+	}
 }

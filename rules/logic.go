@@ -117,6 +117,10 @@ const noAgeArithmetic = "age is an interval and cannot be calculated with: compa
 
 func (c *compiler) arithmetic(op string, l, r operand, from, to int) (operand, bool) {
 	for _, o := range []*operand{&l, &r} {
+		if o.upper != nil {
+			c.errorf(o.from, "a sum over a group can be uncertain and cannot be calculated with: compare it alone")
+			return operand{}, false
+		}
 		if o.kind == kAge {
 			c.errorf(o.from, noAgeArithmetic)
 			return operand{}, false

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"math"
+
 	"sockwarden/collectors"
 )
 
@@ -44,6 +46,8 @@ type operand struct {
 	addr func(*collectors.Record) (collectors.Addr, bool)
 	tri  func(*collectors.Record) Tri
 	age  func(*collectors.Record) *collectors.Age // nil while it is not known
+	// upper is set for a number of which num is only the lower bound.
+	upper func(*collectors.Record) float64
 
 	reads collectors.FieldSet
 	may   bounds     // of conditions
@@ -225,6 +229,7 @@ func groupOperand(name string, from, to int) (operand, bool) {
 	switch name {
 	case "count":
 		read(func(g *collectors.Group) float64 { return float64(g.Count) })
+		o.upper = func(r *collectors.Record) float64 { return float64(r.Group.Count + r.Group.Uncertain) }
 	case "max_age":
 		o.kind = kAge
 		o.age = func(r *collectors.Record) *collectors.Age {
@@ -235,8 +240,10 @@ func groupOperand(name string, from, to int) (operand, bool) {
 		}
 	case "sum_recv_queue":
 		read(func(g *collectors.Group) float64 { return g.RecvQueue })
+		o.upper = upperSum(o.num)
 	case "sum_send_queue":
 		read(func(g *collectors.Group) float64 { return g.SendQueue })
+		o.upper = upperSum(o.num)
 	case "fds":
 		read(func(g *collectors.Group) float64 { return g.FDs })
 	case "fd_limit":
@@ -245,4 +252,15 @@ func groupOperand(name string, from, to int) (operand, bool) {
 		return o, false
 	}
 	return o, true
+}
+
+// upperSum bounds a sum: by itself, or by nothing if some members are uncertain.
+func upperSum(sum func(*collectors.Record) (float64, bool)) func(*collectors.Record) float64 {
+	return func(r *collectors.Record) float64 {
+		if r.Group.Uncertain > 0 {
+			return math.Inf(1)
+		}
+		v, _ := sum(r)
+		return v
+	}
 }

@@ -137,7 +137,7 @@ func TestTrustOwner(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, _, err := Load(Options{Paths: []string{filepath.Join(dir, "etc/rules.yaml")}, Catalog: testCatalog(), Trust: true})
-			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("a live run does not trust it: %s belongs to uid %d, who could change the rules; cure: chown %d:%d %s",
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("a live run does not trust it: %s belongs to uid %d, who could change it; cure: chown %d:%d %s",
 				path, somebody, os.Geteuid(), os.Getegid(), path)) {
 				t.Errorf("got %v", err)
 			}

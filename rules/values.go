@@ -295,8 +295,11 @@ func parseShare(text string) (float64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%q is no share", text)
 	}
-	if percent {
+	switch {
+	case percent:
 		v /= 100
+	case v >= 1:
+		return 0, fmt.Errorf("%q is everything or nothing: write %s%%", text, digits)
 	}
 	if !(v > 0 && v <= 1) {
 		return 0, fmt.Errorf("%q is not between 0%% and 100%%", text)

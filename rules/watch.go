@@ -7,7 +7,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"sockwarden/collectors/trust"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -75,7 +76,7 @@ func dirsOf(paths []string) (map[string]bool, error) {
 			return nil, fmt.Errorf("watch rules: %w", err)
 		}
 		dirs[existingDir(filepath.Dir(abs))] = true
-		for _, dir := range linkDirs(abs) {
+		for _, dir := range trust.LinkDirs(abs) {
 			dirs[dir] = true
 		}
 		if target, err := filepath.EvalSymlinks(abs); err == nil {
@@ -107,33 +108,6 @@ func (w *Watcher) watch(want map[string]bool) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// maxLinks bounds the symbolic links that are followed for one path, as the
-// kernel does (MAXSYMLINKS in include/linux/namei.h).
-const maxLinks = 40
-
-// linkDirs returns the directories that hold the symbolic links by which an
-// absolute path is reached: whoever changes one of them changes what the path is.
-func linkDirs(abs string) []string {
-	var dirs []string
-	done, todo := "/", strings.Split(abs, "/")
-	for len(todo) > 0 && len(dirs) < maxLinks {
-		name := todo[0]
-		todo = todo[1:]
-		next := filepath.Join(done, name)
-		target, err := os.Readlink(next)
-		if err != nil {
-			done = next
-			continue
-		}
-		dirs = append(dirs, done)
-		if filepath.IsAbs(target) {
-			done = "/"
-		}
-		todo = append(strings.Split(target, "/"), todo...)
-	}
-	return dirs
 }
 
 func existingDir(dir string) string {

@@ -53,11 +53,11 @@ func parseWindow(text string, zone *time.Location) (Window, error) {
 	if !ok1 || !ok2 {
 		return Window{}, bad
 	}
+	if a == b || a == endOfDay && b == 0 {
+		return Window{}, fmt.Errorf("the window %q is empty; leave it out for always", text)
+	}
 	if a == endOfDay {
 		a = 0 // of the day that begins then
-	}
-	if a == b {
-		return Window{}, fmt.Errorf("the window %q is empty; leave it out for always", text)
 	}
 	return Window{From: a, To: b, Zone: zone}, nil
 }

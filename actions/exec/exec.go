@@ -17,6 +17,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/collectors/trust"
 )
 
 const defaultTimeout = 10 * time.Second
@@ -60,7 +61,7 @@ type action struct {
 // Prepare checks the program, looks the sockets up and writes down the finding
 // with those that are still there.
 func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
-	if err := checkProgram(a.program); err != nil {
+	if err := trust.Program(a.program); err != nil {
 		return nil, err
 	}
 	there, err := remaining(ctx, t.Sockets)
@@ -90,7 +91,7 @@ func NewCommand(what string, timeout time.Duration, program string, args ...stri
 	var errs error
 	for dir := range strings.SplitSeq(searchPath, ":") {
 		path := filepath.Join(dir, program)
-		err := checkProgram(path)
+		err := trust.Program(path)
 		if err == nil {
 			return &effect{what: what, argv: append([]string{path}, args...), timeout: timeout}, nil
 		}

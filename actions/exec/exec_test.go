@@ -198,7 +198,7 @@ func TestString(t *testing.T) {
 // told.
 func TestTargetGone(t *testing.T) {
 	actiontest.LeakCheck(t)
-	one, two := socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	one, two := socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
 	both := actions.Target{Sockets: []actions.Sealed{actiontest.Sealed(t, one), actiontest.Sealed(t, two)}}
 	one.CloseFD()
 	socklab.WaitFor(t, "the end of the socket", func() bool { _, there := one.Now(); return !there })
@@ -210,8 +210,8 @@ func TestTargetGone(t *testing.T) {
 	program := script(t, "> $(dirname $0)/ran")
 	e, err := prepare(t, program, 0, both)
 	must(t, "Prepare", err)
-	must(t, "shutdown", unix.Shutdown(two.FD, unix.SHUT_WR)) // another state
-	socklab.WaitFor(t, "another state", func() bool { state, _ := two.Now(); return state != collectors.CloseWait })
+	must(t, "shutdown", unix.Shutdown(two.Peer, unix.SHUT_WR))
+	socklab.WaitFor(t, "CLOSE_WAIT", func() bool { state, _ := two.Now(); return state == collectors.CloseWait })
 	for range 2 {
 		if out := e.Apply(t.Context()); out.Result != actions.Changed || out.Err != nil {
 			t.Errorf("Apply: %+v", out)

@@ -70,7 +70,6 @@ func (e *effect) start() error {
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
 	})
 	if err != nil {
-		e.output.close()
 		return fmt.Errorf("start %s: %w", e.argv[0], err)
 	}
 	e.pid, e.deadline = pid, time.Now().Add(e.timeout)

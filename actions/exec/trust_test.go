@@ -29,13 +29,13 @@ func TestPrograms(t *testing.T) {
 		"not executable":   {func(t *testing.T, _, p string) string { chmod(t, p, 0o644); return p }, "no executable file"},
 		"group can write":  {func(t *testing.T, _, p string) string { chmod(t, p, 0o775); return p }, "chmod go-w"},
 		"others can write": {func(t *testing.T, _, p string) string { chmod(t, p, 0o757); return p }, "chmod go-w"},
-		"of another user":  {func(t *testing.T, _, p string) string { must(t, "chown", os.Chown(p, 65534, 0)); return p }, "chown 0 "},
+		"of another user":  {func(t *testing.T, _, p string) string { must(t, "chown", os.Chown(p, 65534, 0)); return p }, "chown 0:"},
 		"directory of another user": {
-			func(t *testing.T, dir, p string) string { must(t, "chown", os.Chown(dir, 65534, 0)); return p }, "chown 0 ",
+			func(t *testing.T, dir, p string) string { must(t, "chown", os.Chown(dir, 65534, 0)); return p }, "chown 0:",
 		},
-		"directory for all":        {func(t *testing.T, dir, p string) string { chmod(t, dir, 0o777); return p }, "replaced by others"},
-		"sticky directory for all": {func(t *testing.T, dir, p string) string { chmod(t, dir, 0o777|os.ModeSticky); return p }, "replaced by others"},
-		"directory above for all":  {func(t *testing.T, dir, p string) string { chmod(t, filepath.Dir(dir), 0o777); return p }, "replaced by others"},
+		"directory for all":        {func(t *testing.T, dir, p string) string { chmod(t, dir, 0o777); return p }, "is not trusted"},
+		"sticky directory for all": {func(t *testing.T, dir, p string) string { chmod(t, dir, 0o777|os.ModeSticky); return p }, "is not trusted"},
+		"directory above for all":  {func(t *testing.T, dir, p string) string { chmod(t, filepath.Dir(dir), 0o777); return p }, "is not trusted"},
 		"sticky directory above":   {func(t *testing.T, dir, p string) string { chmod(t, filepath.Dir(dir), 0o777|os.ModeSticky); return p }, ""},
 		"link": {func(t *testing.T, dir, p string) string {
 			link := filepath.Join(filepath.Dir(dir), "link")
@@ -47,13 +47,13 @@ func TestPrograms(t *testing.T) {
 			link := dir + "/link"
 			must(t, "link", os.Symlink("/bin/true", link))
 			return link
-		}, "replaced by others"},
+		}, "is not trusted"},
 		"link into a directory for all": {func(t *testing.T, dir, p string) string {
 			chmod(t, dir, 0o777)
 			link := filepath.Join(filepath.Dir(dir), "link")
 			must(t, "link", os.Symlink(p, link))
 			return link
-		}, "replaced by others"},
+		}, "is not trusted"},
 		"dangling link": {func(t *testing.T, dir, _ string) string {
 			link := dir + "/link"
 			must(t, "link", os.Symlink("nowhere", link))

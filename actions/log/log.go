@@ -53,6 +53,9 @@ func (e effect) String() string { return "log" }
 
 // Apply writes one line for each socket.
 func (e effect) Apply(ctx context.Context) actions.Outcome {
+	if len(e.target.Sockets) == 0 {
+		e.logger.LogAttrs(ctx, e.level, "finding without a socket", slog.String("rule", e.target.Rule))
+	}
 	for i := range e.target.Sockets {
 		e.logger.LogAttrs(ctx, e.level, "finding", append([]slog.Attr{slog.String("rule", e.target.Rule)}, actions.Attrs(&e.target.Sockets[i])...)...)
 	}

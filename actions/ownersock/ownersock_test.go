@@ -177,7 +177,8 @@ func TestSeveralOwners(t *testing.T) {
 		t.Fatalf("owners %+v", s.Facts.Owners)
 	}
 	found(t, &s)
-	second.CloseSockets(t)
+	must(t, "kill", unix.Kill(second.PID, unix.SIGKILL))
+	second.Wait(t)
 	must(t, "without CAP_SYS_PTRACE", socklab.WithoutCapability(t, func() error {
 		fails(t, &s, collectors.ErrNotPermitted)
 		slices.Reverse(s.Facts.Owners)

@@ -121,6 +121,17 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
+func TestHarmless(t *testing.T) {
+	for in, want := range map[string]string{
+		"nginx[77]": "nginx[77]", "a\nb\r\n\tc": "a b   c", "\u2028\u00a0": "  ", "\x1b[2J": "?[2J", "\xff\xfea": "?a", "€uro": "€uro",
+		"`@": "'@\u200b", "&<>": "&amp;&lt;...", "123456789": "123456789", "1234567890": "123456789...", "1234567€": "1234567...",
+	} {
+		if got := harmless(in, 9, forSlack()); got != want {
+			t.Errorf("%q: %q, not %q", in, got, want)
+		}
+	}
+}
+
 // A message is never longer than the chat programs take, whole characters are
 // left, and what is left out is counted.
 func TestLongMessages(t *testing.T) {
@@ -135,7 +146,7 @@ func TestLongMessages(t *testing.T) {
 			m.Host, m.Rule = strings.Repeat(unit, length), strings.Repeat(unit, length)
 			for _, format := range []string{"slack", "discord"} {
 				text := textOf(t, format, m)
-				if n := utf8.RuneCountInString(text); n > 2000 || len(text) > maxText || !utf8.ValidString(text) {
+				if n := utf8.RuneCountInString(text); n > 2000 || len(text) > maxText || strings.ContainsRune(text, utf8.RuneError) {
 					t.Errorf("%q times %d, %s: %d characters, %d bytes", unit, length, format, n, len(text))
 				}
 				_, block, _ := strings.Cut(text, "\n```\n")

@@ -136,6 +136,9 @@ func TestPost(t *testing.T) {
 			t.Fatalf("%d requests", s.count())
 		}
 		r := s.requests[i]
+		if !r.Close {
+			t.Error("the connection is kept")
+		}
 		user, pass, _ := r.BasicAuth()
 		got := []string{r.Method, r.RequestURI, r.Header.Get("Content-Type"), r.Header.Get("User-Agent"), user, pass, s.bodies[i]}
 		if want := []string{"POST", "/hooks/a?b=c", "application/json", "sockwarden", "me", "pass", bodyOf(t, format, message())}; !reflect.DeepEqual(got, want) {

@@ -84,7 +84,6 @@ confirmation (kill).`,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
 	a.logFlags(root.PersistentFlags())
 	root.AddCommand(a.listCommand(), a.killCommand(), a.auditCommand(), a.runCommand(), a.watchCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.notifyCommand(), a.rulesCommand(), a.pluginsCommand(), a.doctorCommand(), a.versionCommand(), completionCommand())

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -29,9 +28,7 @@ not do here. Exit code 0 only if a live run would work, otherwise 4.`,
 			checks := doctor.Run(cmd.Context(), p)
 			works := doctor.Works(checks)
 			if a.flags.output != "table" {
-				enc := json.NewEncoder(a.stdout)
-				enc.SetIndent("", "  ")
-				if err := enc.Encode(map[string]any{"works": works, "checks": checks}); err != nil {
+				if err := a.encoder().Encode(map[string]any{"works": works, "checks": checks}); err != nil {
 					return quietPipe(err)
 				}
 			} else {

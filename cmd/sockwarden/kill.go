@@ -77,7 +77,7 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 		}
 	}
 	e, err := a.engine(engine.Options{
-		Live: !k.dry, NoBreaker: true, AllowUnknownOwner: k.allowUnkn,
+		Live: !k.dry, NoBreaker: true, QuietEffects: true, AllowUnknownOwner: k.allowUnkn,
 		OptIn: func(param string) string { return "--allow-" + param },
 	})
 	if err != nil {
@@ -91,18 +91,23 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 	a.reportErrors(looked)
 	targets := killTargets(looked)
 	if k.max > 0 && len(targets) > k.max {
-		a.showKill(looked, targets)
+		showKill(a.stderr, looked, targets)
 		return usagef("%d sockets match, more than --max %d: nothing was done", len(targets), k.max)
 	}
-	if a.flags.output == "table" {
-		a.showKill(looked, targets)
+	// JSON on stdout stays JSON: what is to be confirmed is shown beside it.
+	shown := a.stdout
+	if a.flags.output != "table" {
+		shown = a.stderr
+	}
+	if a.flags.output == "table" || !k.yes && !k.dry {
+		showKill(shown, looked, targets)
 	}
 	if k.dry || len(targets) == 0 {
 		return a.killJSON(looked)
 	}
-	if !k.yes && !a.confirm(cmd.Context(), len(targets)) {
-		fmt.Fprintln(a.stdout, "nothing was done")
-		return nil
+	if !k.yes && !a.confirm(cmd.Context(), shown, len(targets)) {
+		fmt.Fprintln(shown, "nothing was done")
+		return a.killJSON(looked)
 	}
 	r := e.Act(cmd.Context(), p, looked)
 	e.Finish(cmd.Context(), r)
@@ -155,8 +160,8 @@ func (a *app) isTerminal() bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-func (a *app) confirm(ctx context.Context, n int) bool {
-	fmt.Fprintf(a.stdout, "Reset %d connection%s? [y/N] ", n, plural(n))
+func (a *app) confirm(ctx context.Context, w io.Writer, n int) bool {
+	fmt.Fprintf(w, "Reset %d connection%s? [y/N] ", n, plural(n))
 	line := make(chan string, 1)
 	go func() {
 		text, err := bufio.NewReader(a.stdin).ReadString('\n')
@@ -174,22 +179,22 @@ func (a *app) confirm(ctx context.Context, n int) bool {
 }
 
 // showKill prints what would be destroyed, and what is spared.
-func (a *app) showKill(r *engine.Report, targets []*engine.Finding) {
+func showKill(w io.Writer, r *engine.Report, targets []*engine.Finding) {
 	if len(targets) == 0 {
-		fmt.Fprintln(a.stdout, "no socket matches that may be destroyed")
+		fmt.Fprintln(w, "no socket matches that may be destroyed")
 	} else {
-		fmt.Fprintf(a.stdout, "%d TCP connection%s would be reset (the processes keep running):\n", len(targets), plural(len(targets)))
+		fmt.Fprintf(w, "%d TCP connection%s would be reset (the processes keep running):\n", len(targets), plural(len(targets)))
 		if slices.ContainsFunc(targets, func(f *engine.Finding) bool { return f.Socket.Protocol != 6 || f.Socket.State == 10 }) {
-			fmt.Fprintln(a.stdout, "warning: listeners or UDP sockets are among them: their services will not answer any more")
+			fmt.Fprintln(w, "warning: listeners or UDP sockets are among them: their services will not answer any more")
 		}
 		t := newTable("COUNT", "STATE", "PORT", "PROCESS", "WHERE", "PEERS", "OLDEST")
 		for _, g := range groupFindings(targets, func(*engine.Finding) string { return "" }) {
 			t.row(fmt.Sprint(len(g.findings)), g.state(), g.port(), g.process(), g.where(), g.peers(), g.oldest())
 		}
-		t.write(a.stdout)
+		t.write(w)
 	}
 	if spared := sparedReasons(r); spared != "" {
-		fmt.Fprintln(a.stdout, spared)
+		fmt.Fprintln(w, spared)
 	}
 }
 

@@ -55,7 +55,7 @@ func (a *app) listNotes(r *engine.Report) {
 }
 
 func unseenNote(r *engine.Report) string {
-	return fmt.Sprintf("note: %d sockets in %d other network namespace%s were not looked at; --netns all shows them", r.Unseen, r.UnseenNamespaces, plural(r.UnseenNamespaces))
+	return fmt.Sprintf("note: %d socket%s in %d other network namespace%s not looked at; --netns all shows them", r.Unseen, plural(r.Unseen), r.UnseenNamespaces, plural(r.UnseenNamespaces))
 }
 
 func timerText(s *collectors.Socket) string {

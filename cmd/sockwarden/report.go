@@ -85,6 +85,9 @@ func header(w io.Writer, r *engine.Report, p *rules.Program) {
 		}
 	}
 	fmt.Fprintf(w, "%s  %s%s\n", mode, from, by)
+	if p := engine.ReadPause(engine.PauseFile(), time.Now()); p != nil {
+		fmt.Fprintf(w, "paused %s: live runs and watchers only observe (sockwarden resume)\n", p)
+	}
 }
 
 func invoker() string {
@@ -312,7 +315,7 @@ func totals(w io.Writer, r *engine.Report) {
 	}
 	fmt.Fprintf(w, "matched %d: would act %d, observed %d, protected %d, skipped %d. Nothing was done %s.\n", s.Matched, s.WouldAct, s.Observed, s.Protected, s.Skipped, took)
 	if s.WouldAct > 0 {
-		fmt.Fprintln(w, "next: --each shows every socket; run --live acts")
+		fmt.Fprintln(w, "next: run --live acts; --each shows every socket")
 	}
 }
 

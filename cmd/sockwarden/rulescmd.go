@@ -52,7 +52,7 @@ code 0 if they are valid (warnings do not count), 3 if not.`,
 				return err
 			}
 			p, _, err := rules.Load(o)
-			if a.flags.output == "json" {
+			if a.flags.output != "table" {
 				return a.checkJSON(p, err)
 			}
 			if err != nil {
@@ -94,8 +94,7 @@ func (a *app) checkJSON(p *rules.Program, err error) error {
 	if p != nil {
 		add("warning", p.Warnings)
 	}
-	enc := json.NewEncoder(a.stdout)
-	enc.SetIndent("", "  ")
+	enc := a.encoder()
 	if encErr := enc.Encode(map[string]any{"valid": err == nil, "problems": out}); encErr != nil {
 		return quietPipe(encErr)
 	}
@@ -207,9 +206,7 @@ start a file of your own.`,
 				return err
 			}
 			if a.flags.output != "table" {
-				enc := json.NewEncoder(a.stdout)
-				enc.SetIndent("", "  ")
-				return quietPipe(enc.Encode(describeProgram(p)))
+				return quietPipe(a.encoder().Encode(describeProgram(p)))
 			}
 			a.showProgram(p)
 			return nil

@@ -204,7 +204,7 @@ var repeatable = []struct {
 	{regexp.MustCompile(`\(\d+\.\d\ds\)`), "(TIME)"},
 	{regexp.MustCompile(`127\.0\.0\.1:[3-6]\d{4}`), "127.0.0.1:EPHEMERAL"},
 	{regexp.MustCompile(`timewait \d+s`), "timewait Ns"},
-	{regexp.MustCompile(`note: \d+ sockets in \d+ other network namespaces? were not looked at; --netns all shows them\n`), ""},
+	{regexp.MustCompile(`note: \d+ sockets? in \d+ other network namespaces? not looked at; --netns all shows them\n`), ""},
 	{regexp.MustCompile(` +((>=)?\d+s|\?) `), " AGE "},
 	{regexp.MustCompile(`(?m) +((>=)?\d+s|\?)$`), " AGE"},
 	{regexp.MustCompile(`go1\.\S+ \S+`), "GOVERSION PLATFORM"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -95,4 +96,13 @@ func span(seconds float64) string {
 		return fmt.Sprintf("%dh%dm", s/3600, s/60%60)
 	}
 	return fmt.Sprintf("%dd%dh", s/86400, s/3600%24)
+}
+
+// encoder writes JSON: indented for people, on one line for jsonl.
+func (a *app) encoder() *json.Encoder {
+	enc := json.NewEncoder(a.stdout)
+	if a.flags.output == "json" {
+		enc.SetIndent("", "  ")
+	}
+	return enc
 }

@@ -116,8 +116,10 @@ type world struct {
 }
 
 func newWorld(l life, enter func(func() error) error) *world {
-	return &world{life: l, enter: enter, servers: map[string]*listening{}, stats: stats{Signals: map[string]int{}},
-		stop: make(chan struct{}), end: make(chan struct{}), freed: make(chan struct{}, 100)}
+	return &world{
+		life: l, enter: enter, servers: map[string]*listening{}, stats: stats{Signals: map[string]int{}},
+		stop: make(chan struct{}), end: make(chan struct{}), freed: make(chan struct{}, 100),
+	}
 }
 
 // live does what it is told on standard input, until that ends.
@@ -203,7 +205,7 @@ func (w *world) begin() error {
 			return err
 		}
 	}
-	for _, addr := range w.life.UDP {
+	for _, addr := range w.UDP {
 		if err := w.serveUDP(addr); err != nil {
 			return err
 		}

@@ -63,7 +63,7 @@ func TestTorture(t *testing.T) {
 	lives := map[string]life{
 		"leaky": {
 			Comm: "leaky", Serve: []string{at(named4), at6(named6), at(namedAged), at6(namedEither), at(observePort), at(canaryPort), at(exceptPort), at(protectPort), at(quotaPort)},
-			Leaks: slices.Concat(named(60*scale, at(named4), at6(named6), at(namedAged), at6(namedEither)), named(30, at(quotaPort)),
+			Leaks: slices.Concat(named(60*scale, at(named4), at6(named6), at(namedAged), at6(namedEither)), named(4, at(quotaPort)),
 				spared(20*scale, at(observePort), at(canaryPort), at(exceptPort), at(protectPort))),
 		},
 		"keeper":  {Comm: "keeper", Serve: []string{at(namedKept)}, Leaks: []leak{{Addr: at(namedKept), Count: 20, Named: true, KeepFD: true}}},
@@ -118,7 +118,6 @@ func TestTorture(t *testing.T) {
 	if code, took := w.term(t); code != 0 || took > 5*time.Second {
 		t.Errorf("exit code %d after %s\n%s", code, took, w.tail())
 	}
-	dumpLog(t, w)
 	checkTorture(t, w, auditLog, total, scale)
 	lines := w.counted()
 	t.Logf("%s: %d connections opened, %d of them short-lived; %d CLOSE_WAIT destroyed, %d sockets survived that were not named; %d round trips, %d bytes, %d datagrams; "+
@@ -126,9 +125,6 @@ func TestTorture(t *testing.T) {
 		length, total.Opened, total.Closed, total.Destroyed, total.Survived, total.RoundTrips, total.Bytes, total.Datagrams, mortals, lines["cycle"],
 		rewriting.valid+rewriting.invalid+rewriting.untrusted, rewriting.valid, rewriting.invalid, rewriting.untrusted, rewriting.removed,
 		lines["rules reloaded"], rejected(lines))
-	if lines["rules reloaded"] < 2 || rejected(lines) < 2 || lines["cycle"] < 5 {
-		t.Errorf("%d reloads, %d rejected, %d cycles: it was not tried", lines["rules reloaded"], rejected(lines), lines["cycle"])
-	}
 }
 
 func rejected(lines map[string]int) (n int) {
@@ -180,7 +176,8 @@ func (s *stats) add(t *testing.T, name string, p stats) {
 }
 
 // dieByLadder keeps a process that SIGTERM ends and one that it does not where
-// the rules signal them, for so long, and returns how many were ended.
+// the rules signal them, for so long and until good and bad rules have been read,
+// and returns how many were ended.
 func dieByLadder(t *testing.T, ns *socklab.Namespace, w *warden, length time.Duration) (ended int) {
 	t.Helper()
 	mortals := map[unix.Signal]life{
@@ -189,7 +186,9 @@ func dieByLadder(t *testing.T, ns *socklab.Namespace, w *warden, length time.Dur
 	}
 	began, alive := time.Now(), map[unix.Signal]*program{}
 	w.await(t, "the processes that are named to end", length+30*time.Second, func() bool {
-		over := time.Since(began) > length
+		// However slow the machine is: some of what was written must have been read.
+		lines := w.counted()
+		over := time.Since(began) > length && lines["rules reloaded"] >= 2 && rejected(lines) >= 2
 		for how, l := range mortals {
 			p := alive[how]
 			if p == nil && !over {
@@ -199,7 +198,7 @@ func dieByLadder(t *testing.T, ns *socklab.Namespace, w *warden, length time.Dur
 				continue
 			}
 			if ws, done := p.ended(); done {
-				if ws.Signal() != syscall.Signal(how) {
+				if ws.Signal() != how {
 					t.Errorf("%s: ended by %v, not %v", l.Comm, ws.Signal(), how)
 				}
 				ended++
@@ -231,7 +230,7 @@ func checkTorture(t *testing.T, w *warden, auditLog string, total stats, scale i
 	if len(destroyed) != total.Destroyed {
 		t.Errorf("%d sockets destroyed by the audit log, %d were", len(destroyed), total.Destroyed)
 	}
-	if want := 500; total.Destroyed < want {
+	if want := 4*60*scale + 50; total.Destroyed < want {
 		t.Errorf("only %d sockets destroyed, expected at least %d", total.Destroyed, want)
 	}
 	if want := 200*scale + 7*20*scale + 30; total.Survived < want {
@@ -306,5 +305,35 @@ defaults:
 			}
 			t.Logf("%d cycles, %d sockets acted on, %d connections died, %d survived: %v", cycles, len(outcomes), total.Died, total.Survived, slices.Sorted(maps.Keys(w.counted())))
 		})
+	}
+}
+
+// TestReloadUnderLadder takes a ladder further under rules that are fewer than
+// those that it began with.
+func TestReloadUnderLadder(t *testing.T) {
+	ns := socklab.NewNamespace(t, "reload")
+	rude := life{Comm: "rude", IgnoreTerm: true, Serve: []string{at(rudePort)}, Leaks: named(1, at(rudePort))}.start(t, ns)
+	const (
+		before = "  - {name: before, when: port == 20007, mode: observe, then: [destroy]}\n"
+		ladder = `  - {name: ladder, when: 'state == "CLOSE_WAIT" && port == 20007', then: [{signal: TERM, wait: 1s}, {signal: KILL, wait: 5s}]}` + "\n"
+	)
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := replaceRules(path, "version: 1\nrules:\n"+before+ladder, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := startWarden(t, ns, itself(t, "watch", "--live", "-v", "--log-format", "json", "--interval", "1h", "--rules", path, "--state-file", ""), nil)
+	w.await(t, "the first cycle", 10*time.Second, func() bool { return w.counted()["cycle"] >= 1 })
+	if err := replaceRules(path, "version: 1\nrules:\n"+ladder, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.await(t, "the next rung", 10*time.Second, func() bool { _, done := rude.ended(); return done })
+	if ws, _ := rude.ended(); ws.Signal() != syscall.SIGKILL {
+		t.Errorf("ended by %v", ws.Signal())
+	}
+	if n := w.counted()["rules reloaded"]; n != 1 {
+		t.Errorf("%d reloads before the next rung", n)
+	}
+	if code, _ := w.term(t); code != 0 {
+		t.Errorf("exit code %d\n%s", code, w.tail())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -23,9 +24,11 @@ type warden struct {
 	stdout bytes.Buffer
 	done   chan struct{}
 
-	mu    sync.Mutex
-	lines []string
-	hook  func(line string) // called with each line, nil for none
+	mu     sync.Mutex
+	lines  []string
+	parsed []logLine      // of the same lines
+	counts map[string]int // by message
+	hook   func(logLine)  // called with each line, nil for none
 }
 
 // logLine is what tests want of a line of the log.
@@ -38,30 +41,25 @@ type logLine struct {
 func (l logLine) isCycle() bool { return l.Msg == "cycle" && l.Level == "DEBUG" }
 
 // startWarden starts a command in a namespace. It is killed at the end of the test.
-func startWarden(t *testing.T, ns *socklab.Namespace, cmd *exec.Cmd, hook func(string)) *warden {
+func startWarden(t *testing.T, ns *socklab.Namespace, cmd *exec.Cmd, hook func(logLine)) *warden {
 	t.Helper()
-	w := &warden{Cmd: cmd, done: make(chan struct{}), hook: hook}
-	w.Cmd.Stdout = &w.stdout
+	w := &warden{Cmd: cmd, done: make(chan struct{}), counts: map[string]int{}, hook: hook}
+	w.Stdout = &w.stdout
 	r, wr, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Cmd.Stderr = wr
-	err = ns.Do(w.Cmd.Start)
+	w.Stderr = wr
+	err = ns.Do(w.Start)
 	_ = wr.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var read sync.WaitGroup
 	read.Go(func() {
-		defer r.Close() //nolint:errcheck // nothing was written
+		defer r.Close()
 		for s := bufio.NewScanner(r); s.Scan(); {
-			w.mu.Lock()
-			w.lines = append(w.lines, s.Text())
-			w.mu.Unlock()
-			if w.hook != nil {
-				w.hook(s.Text())
-			}
+			w.add(s.Text())
 		}
 	})
 	go func() {
@@ -96,20 +94,32 @@ func (w *warden) log(skip int) []string {
 	return slices.Clone(w.lines[min(skip, len(w.lines)):])
 }
 
-func parseLine(line string) (l logLine) {
-	_ = json.Unmarshal([]byte(line), &l) // what is no JSON is no line
-	return l
+func (w *warden) add(line string) {
+	var l logLine
+	_ = json.Unmarshal([]byte(line), &l) // what is no JSON has no message
+	w.mu.Lock()
+	w.lines, w.parsed = append(w.lines, line), append(w.parsed, l)
+	if l.Msg != "cycle" || l.isCycle() {
+		w.counts[l.Msg]++
+	}
+	w.mu.Unlock()
+	if w.hook != nil {
+		w.hook(l)
+	}
+}
+
+// messages returns the lines that have come.
+func (w *warden) messages() []logLine {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.parsed)
 }
 
 // counted says how many lines have each message.
 func (w *warden) counted() map[string]int {
-	n := map[string]int{}
-	for _, line := range w.log(0) {
-		if l := parseLine(line); l.Msg != "cycle" || l.isCycle() {
-			n[l.Msg]++
-		}
-	}
-	return n
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.counts)
 }
 
 // await waits for a condition, longer than socklab does.
@@ -203,8 +213,8 @@ func auditOutcomes(t *testing.T, path string) (outcomes []auditOutcome) {
 // cycles.
 func (w *warden) perCycle(rule string) (most int) {
 	n := 0
-	for _, line := range w.log(0) {
-		switch l := parseLine(line); {
+	for _, l := range w.messages() {
+		switch {
 		case l.Msg == "acted" && l.Rule == rule:
 			n++
 		case l.isCycle():

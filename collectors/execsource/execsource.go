@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/trust"
 )
 
 const (
@@ -58,6 +59,10 @@ type source struct{ program string }
 // fewer.
 func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
+		if err := trust.Program(s.program); err != nil {
+			yield(nil, fmt.Errorf("collector: %w", err))
+			return
+		}
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, s.program)

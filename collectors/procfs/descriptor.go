@@ -54,3 +54,26 @@ func (f *FS) SocketInodes(pid int, startTime uint64) ([]uint32, error) {
 	}
 	return inodes, nil
 }
+
+// InUnit returns the processes of a systemd unit.
+func (f *FS) InUnit(unit string) ([]collectors.Owner, error) {
+	pids, err := f.pids()
+	if err != nil {
+		return nil, err
+	}
+	var members []collectors.Owner
+	for _, pid := range pids {
+		p, err := f.open(pid)
+		if err != nil {
+			continue // ended meanwhile
+		}
+		if b, err := p.read("cgroup"); err == nil && unitOf(parseCgroup(b)) == unit {
+			var o collectors.Owner
+			if f.describe(p, &o) == nil {
+				members = append(members, o)
+			}
+		}
+		p.close()
+	}
+	return members, nil
+}

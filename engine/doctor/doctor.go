@@ -60,13 +60,15 @@ func Works(checks []Check) bool {
 }
 
 func kernelVersion() Check {
-	c := Check{Name: "kernel", Level: OK}
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return Check{Name: "kernel", Level: Warn, Detail: err.Error()}
 	}
-	release := unix.ByteSliceToString(u.Release[:])
-	c.Detail = "Linux " + release
+	return kernelRelease(unix.ByteSliceToString(u.Release[:]))
+}
+
+func kernelRelease(release string) Check {
+	c := Check{Name: "kernel", Level: OK, Detail: "Linux " + release}
 	var major, minor int
 	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
 		return c
@@ -288,8 +290,8 @@ func ruleChecks(p *rules.Program, checks []Check) []Check {
 	for _, r := range p.Rules {
 		c := Check{Name: "rule " + r.Name, Level: OK, Detail: "could do all that it says"}
 		var lacks []string
-		if r.When.Reads&collectors.OwnerFields() != 0 && failed["CAP_SYS_PTRACE"] {
-			lacks = append(lacks, "owners of other users' sockets are unknown to its condition")
+		if failed["CAP_SYS_PTRACE"] || failed["CAP_DAC_READ_SEARCH"] {
+			lacks = append(lacks, withoutOwners(r)...)
 		}
 		for _, rung := range r.Then {
 			for _, n := range needs[rung.Action] {
@@ -304,4 +306,24 @@ func ruleChecks(p *rules.Program, checks []Check) []Check {
 		out = append(out, c)
 	}
 	return out
+}
+
+// withoutOwners says what a rule cannot tell where the owners of other users'
+// sockets are not to be seen.
+func withoutOwners(r *rules.Rule) (lacks []string) {
+	owner := collectors.OwnerFields() | collectors.Fields(collectors.FieldUser)
+	if r.When.Reads&owner != 0 {
+		lacks = append(lacks, "owners of other users' sockets are unknown to its condition")
+	}
+	if r.Unless != nil && r.Unless.Reads&owner != 0 {
+		lacks = append(lacks, "its exception spares all sockets of other users")
+	}
+	for _, k := range r.Group {
+		switch k {
+		case rules.ByPID, rules.ByProcess, rules.ByUnit, rules.ByContainer:
+			lacks = append(lacks, fmt.Sprintf("sockets of other users are in no group by %s", k))
+		default:
+		}
+	}
+	return lacks
 }

@@ -40,51 +40,64 @@ func selfTest(ctx context.Context) error {
 	return nil
 }
 
+// patience is how long the loopback connection may take: where the interface is
+// down it would take minutes to fail.
+const patience = 2 // seconds
+
 // loopbackPair returns one end of a connection.
 func loopbackPair() (fd int, closeAll func(), err error) {
 	var fds []int
 	closeAll = func() {
 		for _, f := range fds {
+			// With a reset: a connection that could not be destroyed would stay in TIME_WAIT.
+			_ = unix.SetsockoptLinger(f, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 			_ = unix.Close(f)
 		}
 	}
-	defer func() {
-		if err != nil {
-			closeAll()
-		}
-	}()
-	socket := func() (int, error) {
-		f, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err == nil {
-			fds = append(fds, f)
-		}
-		return f, err //nolint:wrapcheck // wrapped by the caller
-	}
-	listener, err := socket()
+	client, err := connectToSelf(&fds)
 	if err != nil {
+		closeAll()
 		return -1, nil, err
+	}
+	return client, closeAll, nil
+}
+
+// connectToSelf adds the sockets that it makes to fds and returns the one that
+// connected.
+func connectToSelf(fds *[]int) (client int, err error) {
+	socket := func() int {
+		f, serr := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if serr == nil {
+			*fds = append(*fds, f)
+			wait := &unix.Timeval{Sec: patience}
+			serr = errors.Join(unix.SetsockoptTimeval(f, unix.SOL_SOCKET, unix.SO_SNDTIMEO, wait), unix.SetsockoptTimeval(f, unix.SOL_SOCKET, unix.SO_RCVTIMEO, wait))
+		}
+		err = errors.Join(err, serr)
+		return f
+	}
+	listener, client := socket(), socket()
+	if err != nil {
+		return -1, err
 	}
 	loopback := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
 	if err := errors.Join(unix.Bind(listener, loopback), unix.Listen(listener, 1)); err != nil {
-		return -1, nil, err
+		return -1, err
 	}
 	addr, err := unix.Getsockname(listener)
 	if err != nil {
-		return -1, nil, err //nolint:wrapcheck // wrapped by the caller
+		return -1, err //nolint:wrapcheck // wrapped by the caller
 	}
-	client, err := socket()
-	if err != nil {
-		return -1, nil, err
-	}
-	if err := unix.Connect(client, addr); err != nil {
-		return -1, nil, err //nolint:wrapcheck // wrapped by the caller
+	if err := unix.Connect(client, addr); errors.Is(err, unix.EINPROGRESS) {
+		return -1, errors.New("127.0.0.1 does not answer: is the interface lo up?")
+	} else if err != nil {
+		return -1, err //nolint:wrapcheck // wrapped by the caller
 	}
 	server, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
 	if err != nil {
-		return -1, nil, err //nolint:wrapcheck // wrapped by the caller
+		return -1, err //nolint:wrapcheck // wrapped by the caller
 	}
-	fds = append(fds, server)
-	return client, closeAll, nil
+	*fds = append(*fds, server)
+	return client, nil
 }
 
 // describe names a socket of this process as a dump would.

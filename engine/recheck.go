@@ -1,0 +1,122 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// recheck looks each socket of a ladder up again, immediately before something
+// is done: it must still be in its state, the rule's condition must still be
+// true of it, and nothing may exempt it. What does not is left out, with the
+// result changed; the error is ErrGone if nothing is left. Of a socket that is
+// destroyed already only the descriptor is left, which the action proves.
+func (e *Engine) recheck(ctx context.Context, l *ladder) error {
+	plugin, err := e.opts.Actions.Get(l.action())
+	if err != nil || plugin.Harmless || !e.opts.Live || l.held {
+		return err //nolint:wrapcheck // ours
+	}
+	var keep []*Finding
+	var slots []int
+	var why error
+	for i, f := range l.findings {
+		if !f.NoSocket() {
+			if err := e.stillTrue(ctx, l, f); err != nil && !errors.Is(err, collectors.ErrGone) {
+				return err
+			} else if err != nil {
+				why = err
+				if len(l.findings) > 1 {
+					f.Actions = append(f.Actions, resultOf(actions.OutcomeOf(err), l.action()))
+				}
+				continue
+			}
+		}
+		keep, slots = append(keep, f), append(slots, l.slots[i])
+	}
+	if len(keep) == 0 {
+		return why
+	}
+	if len(keep) < len(l.findings) {
+		l.findings, l.slots = keep, slots
+	}
+	return nil
+}
+
+// stillTrue compares a finding with the kernel's record of now.
+func (e *Engine) stillTrue(ctx context.Context, l *ladder, f *Finding) error {
+	fd, closeNS, err := openNS(f.ns)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", collectors.ErrGone, err)
+	}
+	if err != nil {
+		return err
+	}
+	defer closeNS()
+	began := monotonic()
+	socket, err := lookUp(ctx, fd, &f.Socket)
+	if err != nil {
+		return err
+	}
+	if socket.NetNS == 0 {
+		socket.NetNS = f.ns.Inode
+	}
+	key := collectors.KeyOf(&socket)
+	if key != collectors.KeyOf(&f.Socket) {
+		return fmt.Errorf("socket %x is now %s: %w", socket.Cookie, socket.State, collectors.ErrGone)
+	}
+	now := f.Candidate.clone()
+	now.Socket = socket
+	now.setAge(e.memory.recall(key, evidence(&socket), began, monotonic()))
+	if now.eval(l.rule.When) != rules.True || now.exempt(l.program, l.rule, time.Now()) {
+		return fmt.Errorf("socket %x does not match any more: %w", socket.Cookie, collectors.ErrGone)
+	}
+	return nil
+}
+
+// underWay reports whether a ladder that waits is for one of these targets.
+func (e *Engine) underWay(f *Finding, plugin *actions.Plugin) bool {
+	keys := coolKeys(f, plugin)
+	return slices.ContainsFunc(e.ladders, func(l *ladder) bool {
+		p, err := e.opts.Actions.Get(l.action())
+		if err != nil {
+			return false
+		}
+		for _, other := range l.findings {
+			for k := range coolKeys(other, &p) {
+				if _, same := keys[k]; same {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
+// abandon ends a ladder in its middle: what is under way is ended, and how far it
+// got is written down.
+func (e *Engine) abandon(l *ladder) {
+	if l.done || l.effect == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	out := l.effect.Verify(ctx)
+	l.note(out, l.effect.String())
+	e.logOutcome(ctx, l, l.effect.String(), out)
+	l.done = true
+}
+
+// abandonAll ends every ladder that waits.
+func (e *Engine) abandonAll() {
+	for _, l := range e.ladders {
+		e.abandon(l)
+	}
+	e.ladders = nil
+}

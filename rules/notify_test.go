@@ -1,0 +1,114 @@
+package rules
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// notifiers lists plugins as rules files know them.
+func notifiers() Catalog {
+	check := func(params map[string]any) error {
+		if params["url"] == nil {
+			return errors.New("where to? write url: https://...")
+		}
+		return nil
+	}
+	return Catalog{
+		{Name: "webhook", Params: []Param{{Name: "url", Type: ParamString}, {Name: "retries", Type: ParamNumber}, {Name: "timeout", Type: ParamDuration}, {Name: "quiet", Type: ParamBool}}, Check: check},
+		{Name: "pigeon", Check: nothingWrong},
+	}
+}
+
+// loadNotifying loads files of a directory in which rules can notify.
+func loadNotifying(t testing.TB, files map[string]string) (*Program, []string) {
+	t.Helper()
+	dir := writeFiles(t, files)
+	opts := Options{Catalog: testCatalog(), Notifiers: notifiers()}
+	for name := range files {
+		opts.Paths = append(opts.Paths, filepath.Join(dir, name))
+	}
+	slices.Sort(opts.Paths)
+	p, _, err := Load(opts)
+	if err != nil {
+		return nil, problemLines(t, err, dir)
+	}
+	return p, nil
+}
+
+func notifying(names, actions string) string {
+	return "version: 1\nrules:\n  - {name: r, when: owned, then: [log], notify: " + names + "}\n" + actions
+}
+
+// Entries under actions are configured plugins that rules can name.
+func TestNotifiers(t *testing.T) {
+	p, lines := loadNotifying(t, map[string]string{"rules.yaml": notifying("[ops, b-1.x]",
+		"actions:\n  ops: {plugin: webhook, url: 'https://a', retries: 3, timeout: 5s, quiet: true}\n  b-1.x: {plugin: pigeon}\n  unused: {plugin: pigeon}\n")})
+	if lines != nil {
+		t.Fatal(lines)
+	}
+	if !slices.Equal(p.Rules[0].Notify, []string{"ops", "b-1.x"}) || len(p.Notifiers) != 3 {
+		t.Errorf("%v, %v", p.Rules[0].Notify, p.Notifiers)
+	}
+	ops := p.Notifiers["ops"]
+	if ops.Plugin != "webhook" || len(ops.Params) != 4 || ops.Params["retries"] != 3.0 || ops.Params["quiet"] != true {
+		t.Errorf("%+v", ops)
+	}
+	same := Notifier{"webhook", map[string]any{"url": "https://a", "retries": 3.0, "timeout": ops.Params["timeout"], "quiet": true}}
+	other := Notifier{"webhook", map[string]any{"url": "https://b", "retries": 3.0, "timeout": ops.Params["timeout"], "quiet": true}}
+	if !ops.Equal(same) || ops.Equal(other) || ops.Equal(Notifier{Plugin: "pigeon", Params: ops.Params}) {
+		t.Error("what is equal")
+	}
+}
+
+// What is wrong with an entry, or with its name in a rule, is said once.
+func TestNotifyRefused(t *testing.T) {
+	const good = "actions: {ops: {plugin: pigeon}, dev: {plugin: pigeon}}\n"
+	for text, want := range map[string]string{
+		notifying("[opps]", good):                                                         `3:50: no entry "opps" under actions (did you mean "ops"?)`,
+		notifying("[fax]", good):                                                          `3:50: no entry "fax" under actions`,
+		notifying("[ops]", ""):                                                            `3:50: no entry "ops" under actions`,
+		notifying("[ops, ops]", good):                                                     "3:55: notify has ops twice",
+		notifying("ops", good):                                                            `3:49: notify is a list, not "ops"`,
+		notifying("[[ops]]", good):                                                        "3:50: notify is a string, not a list",
+		notifying("[ops]", "actions: {ops: {plugin: webhok}}\n"):                          `4:25: unknown action "webhok" (did you mean "webhook"?): there are webhook, pigeon`,
+		notifying("[ops]", "actions: {ops: {plugin: log}}\n"):                             `4:25: unknown action "log": there are webhook, pigeon`,
+		notifying("[ops]", "actions: {ops: {url: a}}\n"):                                  "4:16: ops needs its plugin: plugin: webhook",
+		notifying("[ops]", "actions: {ops: {}}\n"):                                        "4:16: ops needs its plugin: plugin: webhook",
+		notifying("[ops]", "actions: {ops: webhook}\n"):                                   `4:16: an entry of actions is a mapping of names to values, not "webhook"`,
+		notifying("[ops]", "actions: {ops: {plugin: webhook}}\n"):                         "4:16: ops: where to? write url: https://...",
+		notifying("[ops]", "actions: {ops: {plugin: webhook, ulr: a}}\n"):                 `4:34: webhook has no parameter "ulr" (did you mean "url"?): it has url, retries, timeout or quiet, besides plugin`,
+		notifying("[ops]", "actions: {ops: {plugin: webhook, url: a, wait: 5s}}\n"):       `4:42: webhook has no parameter "wait": it has url, retries, timeout or quiet, besides plugin`,
+		notifying("[ops]", "actions: {ops: {plugin: webhook, url: a, retries: many}}\n"):  `4:51: webhook retries is a whole number of at least 1, not "many"`,
+		notifying("[ops]", "actions: {ops: {plugin: webhook, url: [a]}}\n"):               "4:39: webhook url is a string, not a list",
+		notifying("[ops]", "actions: {ops: {plugin: webhook, url: a, timeout: 5x}}\n"):    `4:51: webhook timeout: "5x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
+		notifying("[ops]", good+"vars: {a: 1}\nactions: {}\n"):                            `6:1: duplicate key "actions", first on line 4`,
+		notifying("[dev]", "actions: {dev: {plugin: pigeon}, 'a b': {plugin: pigeon}}\n"): `4:34: a name under actions is made of letters, digits, -, _ and ., not "a b"`,
+		notifying("[dev]", "actions: [dev]\n"):                                            `4:10: actions is a mapping of names to values, not a list`,
+	} {
+		_, lines := loadNotifying(t, map[string]string{"rules.yaml": text})
+		if strings.Contains(want, "actions is a mapping") && len(lines) == 2 {
+			lines = lines[1:] // and there is no such entry
+		}
+		checkLines(t, lines, want)
+	}
+}
+
+// The names are of all files: a rule can use the entry of another, and none
+// stands in two.
+func TestNotifyOverFiles(t *testing.T) {
+	const ops = "actions: {ops: {plugin: pigeon}}\n"
+	for _, files := range []map[string]string{
+		{"a.yaml": notifying("[ops]", ""), "b.yaml": "version: 1\n" + ops},
+		{"a.yaml": "version: 1\n" + ops, "b.yaml": notifying("[ops]", "")},
+	} {
+		p, lines := loadNotifying(t, files)
+		if lines != nil || len(p.Notifiers) != 1 || !slices.Equal(p.Rules[0].Notify, []string{"ops"}) {
+			t.Errorf("%v", lines)
+		}
+	}
+	_, lines := loadNotifying(t, map[string]string{"a.yaml": "version: 1\n" + ops, "b.yaml": notifying("[ops]", ops)})
+	checkLines(t, lines, `b.yaml: "ops" stands under actions of another file, too`)
+}
