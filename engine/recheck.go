@@ -21,7 +21,7 @@ import (
 func (e *Engine) recheck(ctx context.Context, l *ladder) error {
 	plugin, err := e.opts.Actions.Get(l.action())
 	if err != nil || plugin.Harmless || !e.opts.Live || l.held {
-		return err //nolint:wrapcheck // ours
+		return err
 	}
 	var keep []*Finding
 	var slots []int
@@ -71,7 +71,7 @@ func (e *Engine) stillTrue(ctx context.Context, l *ladder, f *Finding) error {
 	if key != collectors.KeyOf(&f.Socket) {
 		return fmt.Errorf("socket %x is now %s: %w", socket.Cookie, socket.State, collectors.ErrGone)
 	}
-	now := f.Candidate.clone()
+	now := f.clone()
 	now.Socket = socket
 	now.setAge(e.memory.recall(key, evidence(&socket), began, monotonic()))
 	if now.eval(l.rule.When) != rules.True || now.exempt(l.program, l.rule, time.Now()) {

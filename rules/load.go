@@ -13,9 +13,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"sockwarden/collectors/trust"
-
 	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors/trust"
 )
 
 // Builtin is the name by which the embedded rules are loaded.

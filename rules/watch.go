@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"sockwarden/collectors/trust"
-
 	"github.com/fsnotify/fsnotify"
+
+	"sockwarden/collectors/trust"
 )
 
 // Watcher tells when something happens in the directories of rules files.

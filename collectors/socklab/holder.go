@@ -139,7 +139,7 @@ func copyProgram(from, to string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return to, os.WriteFile(to, b, 0o755) //nolint:wrapcheck // a program
+	return to, os.WriteFile(to, b, 0o755)
 }
 
 // expect reads one line of the child.
