@@ -130,6 +130,9 @@ type Plugin struct {
 	// OnUnit says that the target is the systemd unit of the process: one effect
 	// for each unit and cycle.
 	OnUnit bool
+	// Single says that it is for one socket at a time, and so cannot follow an
+	// action on a process in a ladder: that is for all sockets of the process.
+	Single bool
 	// OnOwner says that it works on the socket of its owner, and so never on a
 	// socket without one.
 	OnOwner bool

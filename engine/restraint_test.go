@@ -476,7 +476,7 @@ rules:
 	noErrors(t, l.run(t, l.rules(t, ruleFile("port == 1", "keep"))))
 	r := l.run(t, l.rules(t, text))
 	expectTally(t, r, map[Decision]int{DecideBreaker: 4})
-	if len(r.Errors) != 1 || !strings.HasPrefix(r.Errors[0].Error(), "breaker: would act on 4 of ") || !strings.HasSuffix(r.Errors[0].Error(), "(limit 3 or 30%); acted on none") {
+	if len(r.Errors) != 1 || !strings.HasPrefix(r.Errors[0].Error(), "breaker: would act on 4 of ") || !strings.HasSuffix(r.Errors[0].Error(), "; acted on none") {
 		t.Errorf("errors %v", r.Errors)
 	}
 	// It is in the file though nothing was closed in order.

@@ -31,6 +31,9 @@ type ActionSpec struct {
 	// Main is the parameter that stands directly behind the name, as TERM in
 	// {signal: TERM}; "" for none.
 	Main string
+	// OnProcess and Single say whether it is for a process, with all its sockets,
+	// or for one socket.
+	OnProcess, Single bool
 	// NeedsCooldown says that a rule that uses it must have a cool-down.
 	NeedsCooldown bool
 	// Check says what is wrong with the values of the parameters.

@@ -199,8 +199,16 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 	if r.hasThen && len(r.then) == 0 && r.mode == ModeEnforce && len(*f.problems) == before {
 		f.errorf(n, "rule %q has no action: then: [destroy], or mode: observe", r.name)
 	}
+	process := ""
 	for _, rung := range r.then {
-		if spec, _ := catalog.find(rung.action); spec.NeedsCooldown && r.limits.Cooldown <= 0 {
+		spec, _ := catalog.find(rung.action)
+		if spec.OnProcess {
+			process = rung.action
+		}
+		if spec.Single && process != "" {
+			f.errorf(rung.at, "%s is for one socket and cannot follow %s, which is for a process: put it first, or into a rule of its own", rung.action, process)
+		}
+		if spec.NeedsCooldown && r.limits.Cooldown <= 0 {
 			f.errorf(rung.at, "%s needs a cool-down: limits: {cooldown: 10m}", spec.Name)
 		}
 	}

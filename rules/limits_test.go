@@ -189,3 +189,22 @@ func TestNeedsCooldown(t *testing.T) {
 		}
 	}
 }
+
+// What is for one socket cannot follow what is for a process: its other sockets
+// would be left out.
+func TestSingleAfterProcess(t *testing.T) {
+	c := testCatalog()
+	for i := range c {
+		c[i].OnProcess, c[i].Single = c[i].Name == "signal", c[i].Name == "destroy"
+	}
+	for then, ok := range map[string]bool{
+		"[destroy, {signal: TERM}]": true, "[destroy, log, {signal: TERM}, {signal: KILL}, log]": true,
+		"[{signal: TERM}, destroy]": false, "[destroy, {signal: TERM}, log, destroy]": false,
+	} {
+		dir := writeFiles(t, map[string]string{"rules.yaml": fmt.Sprintf("version: 1\nrules:\n  - {name: r, when: owned, then: %s}\n", then)})
+		_, _, err := Load(Options{Paths: []string{dir}, Catalog: c})
+		if ok != (err == nil) || !ok && !strings.Contains(err.Error(), "destroy is for one socket and cannot follow signal") {
+			t.Errorf("%s: %v", then, err)
+		}
+	}
+}

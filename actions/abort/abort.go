@@ -27,6 +27,7 @@ func Plugin() actions.Plugin {
 			"one, a blocked program wakes up, and the descriptor stays: the result is fd_still_held until the program closes it. A program that does not notice can use the socket for a new connection.",
 		Needs:   "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
 		OnOwner: true,
+		Single:  true,
 		New:     func(map[string]any) (actions.Action, error) { return Action{procfs.New("")}, nil },
 	}
 }

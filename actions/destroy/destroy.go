@@ -20,6 +20,7 @@ import (
 
 // Plugin returns the registration of the action.
 func Plugin() actions.Plugin {
+	proc := procfs.New("") // one for all targets: it remembers for a moment who holds what
 	return actions.Plugin{
 		Name:    "destroy",
 		Summary: "closes the socket in the kernel (SOCK_DESTROY)",
@@ -31,12 +32,13 @@ func Plugin() actions.Plugin {
 			{Name: "udp", Type: "bool", Doc: "also destroy UDP sockets: a server goes deaf"},
 			{Name: "method", Type: "string", Doc: "netlink, pidfd (as abort does), or auto (default): pidfd where the kernel or the namespace refuses netlink"},
 		},
-		New: newAction,
+		Single: true,
+		New:    func(params map[string]any) (actions.Action, error) { return newAction(params, proc) },
 	}
 }
 
-func newAction(params map[string]any) (actions.Action, error) {
-	a := action{method: "auto", proc: procfs.New("")}
+func newAction(params map[string]any, proc *procfs.FS) (actions.Action, error) {
+	a := action{method: "auto", proc: proc}
 	if m, ok := params["method"].(string); ok {
 		a.method = m
 	}
@@ -147,7 +149,7 @@ func (e *effect) Verify(ctx context.Context) actions.Outcome {
 	}
 	for i := range e.sealed.Facts.Owners {
 		o := &e.sealed.Facts.Owners[i]
-		if held, err := e.proc.Holds(o.PID, o.StartTime, e.sealed.Socket.Inode); err == nil && held {
+		if held, err := e.proc.HeldLately(o.PID, o.StartTime, e.sealed.Socket.Inode); err == nil && held {
 			return actions.Outcome{Result: actions.FDStillHeld, Detail: fmt.Sprintf("%s[%d] still has the descriptor", o.Name, o.PID)}
 		}
 	}

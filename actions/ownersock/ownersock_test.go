@@ -348,63 +348,84 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// listener returns a listening socket of the other end and how it is reached.
-func listener(t *testing.T) (fd int, addr unix.Sockaddr) {
+// listener returns how a listening socket of the other end is reached.
+func listener(t *testing.T) (addr unix.Sockaddr) {
 	t.Helper()
 	fd, err := socklab.Peer(t).Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	must(t, "socket", err)
 	t.Cleanup(func() { _ = unix.Close(fd) })
 	must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: socklab.IPv4.Remote().As4()}))
-	must(t, "listen", unix.Listen(fd, 1))
+	must(t, "listen", unix.Listen(fd, 10))
 	addr, err = unix.Getsockname(fd)
 	must(t, "getsockname", err)
-	return fd, addr
+	return addr
 }
 
-// A socket can change its state, and it can be connected again: then it has the
-// cookie, the state and perhaps the local end that were decided on.
-func TestSame(t *testing.T) {
+// connect connects a socket and returns it as it is then.
+func connect(t *testing.T, fd int, to unix.Sockaddr) (s actions.Sealed) {
+	t.Helper()
+	if err := unix.Connect(fd, to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		t.Fatalf("connect: %v", err)
+	}
+	socklab.WaitFor(t, "ESTABLISHED", func() bool {
+		state, err := State(fd)
+		return err == nil && state == collectors.Established
+	})
+	all := actiontest.SealAll(t, collectors.TCP, nil)
+	i := slices.IndexFunc(all, func(s actions.Sealed) bool { return s.Socket.Cookie == cookieOf(fd) })
+	if i < 0 {
+		t.Fatal("the connection is not seen")
+	}
+	return all[i]
+}
+
+func same(s *actions.Sealed) error {
+	return With(procfs.New(""), s, func(fd int) error { return Same(fd, &s.Socket) })
+}
+
+func TestAnotherState(t *testing.T) {
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
 	s := actiontest.Sealed(t, c)
-	same := func() error { return With(procfs.New(""), &s, func(fd int) error { return Same(fd, &s.Socket) }) }
-	must(t, "same", same())
+	must(t, "same", same(&s))
 	must(t, "shutdown", unix.Shutdown(c.FD, unix.SHUT_WR))
-	if err := same(); !errors.Is(err, collectors.ErrGone) {
+	if err := same(&s); !errors.Is(err, collectors.ErrGone) {
 		t.Errorf("another state: %v", err)
 	}
+}
 
-	fd, err := socklab.Home(t).Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	must(t, "socket", err)
-	defer unix.Close(fd)
-	must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: socklab.IPv4.Local().As4()}))
-	connect := func() {
-		_, addr := listener(t)
-		if err := unix.Connect(fd, addr); err != nil && !errors.Is(err, unix.EINPROGRESS) {
-			t.Fatalf("connect: %v", err)
+// A socket can be connected again: then it has the cookie, the state and one of
+// the two ends that were decided on.
+func TestConnectedAgain(t *testing.T) {
+	one, other := listener(t), listener(t)
+	for _, keeps := range []string{"local end", "remote end"} {
+		fd, err := socklab.Home(t).Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		must(t, "socket", err)
+		defer unix.Close(fd)
+		if keeps == "local end" { // it stays bound to a port of its choice
+			free := socklab.Make(t, socklab.Bound, socklab.IPv4)
+			free.CloseFD()
+			must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: free.Local.Addr().As4(), Port: int(free.Local.Port())}))
 		}
-		socklab.WaitFor(t, "ESTABLISHED", func() bool {
-			state, err := State(fd)
-			return err == nil && state == collectors.Established
-		})
-	}
-	connect()
-	for _, found := range actiontest.SealAll(t, collectors.TCP, nil) {
-		if found.Socket.Cookie == cookieOf(fd) {
-			s = found
+		s := connect(t, fd, one)
+		must(t, "same", same(&s))
+		must(t, "disconnect", disconnect(fd))
+		if err := same(&s); !errors.Is(err, collectors.ErrGone) {
+			t.Errorf("disconnected: %v", err)
 		}
+		to := one
+		if keeps == "local end" {
+			to = other
+		}
+		again := connect(t, fd, to)
+		if local, remote := again.Socket.LocalPort == s.Socket.LocalPort, again.Socket.RemotePort == s.Socket.RemotePort; local == remote || local != (keeps == "local end") {
+			t.Fatalf("it keeps its local end: %t, its remote end: %t", local, remote)
+		}
+		if err := same(&s); !errors.Is(err, collectors.ErrGone) {
+			t.Errorf("connected again, with the same %s: %v", keeps, err)
+		}
+		must(t, "same", same(&again))
+		found(t, &s)
 	}
-	must(t, "same", same())
-	if err := disconnect(fd); err != nil {
-		t.Fatalf("disconnect: %v", err)
-	}
-	if err := same(); !errors.Is(err, collectors.ErrGone) {
-		t.Errorf("disconnected: %v", err)
-	}
-	connect()
-	if err := same(); !errors.Is(err, collectors.ErrGone) {
-		t.Errorf("connected again: %v", err)
-	}
-	found(t, &s)
 }
 
 // No connection, no TCP and several sockets are refused.

@@ -38,6 +38,7 @@ func Plugin() actions.Plugin {
 			{Name: "user_timeout", Type: "duration", Doc: "how long sent data may stay unacknowledged (default: not set)"},
 		},
 		OnOwner: true,
+		Single:  true,
 		New:     newAction,
 	}
 }

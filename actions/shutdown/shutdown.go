@@ -29,6 +29,7 @@ func Plugin() actions.Plugin {
 		Params:  []actions.Param{{Name: "how", Type: "string", Doc: "read, write or both"}},
 		Main:    "how",
 		OnOwner: true,
+		Single:  true,
 		New:     newAction,
 	}
 }

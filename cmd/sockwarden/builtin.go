@@ -71,7 +71,7 @@ func params(in []actions.Param) []rules.Param {
 func catalog(registry *actions.Registry) rules.Catalog {
 	var c rules.Catalog
 	for _, p := range registry.All() {
-		spec := rules.ActionSpec{Params: params(p.Params), Name: p.Name, Main: p.Main, NeedsCooldown: p.NeedsCooldown, Check: func(params map[string]any) error {
+		spec := rules.ActionSpec{Params: params(p.Params), Name: p.Name, Main: p.Main, NeedsCooldown: p.NeedsCooldown, OnProcess: p.OnProcess, Single: p.Single, Check: func(params map[string]any) error {
 			_, err := p.New(params)
 			return err
 		}}

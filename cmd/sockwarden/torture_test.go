@@ -73,7 +73,7 @@ func TestTorture(t *testing.T) {
 	// The connections go to ports that are named, too: the rules are about CLOSE_WAIT only.
 	clients := life{Comm: "clients", Traffic: traffic{
 		Long: 200 * scale, To: []string{at(named4), at6(named6), at6(namedEither), at(other4), at6(other6), at(guardedPort), at(namedKept), at(exceptPort)},
-		Churn: 8 * scale, ChurnTo: []string{at(other4), at6(other6), at(namedAged), at(guardedPort)},
+		Churn: 4 + 4*scale, ChurnTo: []string{at(other4), at6(other6), at(namedAged), at(guardedPort)},
 		UDP: []string{at(other4), at6(other6)},
 	}}
 	programs := map[string]*program{}

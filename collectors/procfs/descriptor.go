@@ -2,6 +2,9 @@ package procfs
 
 import (
 	"fmt"
+	"os"
+	"strconv"
+	"time"
 
 	"sockwarden/collectors"
 )
@@ -32,6 +35,18 @@ func (f *FS) Descriptor(pid int, startTime uint64, inode uint32) (int, error) {
 // SocketInodes returns the sockets that the process pid that started at
 // startTime holds. It is ErrGone if that process is no more.
 func (f *FS) SocketInodes(pid int, startTime uint64) ([]uint32, error) {
+	held, err := f.socketsOf(pid, startTime)
+	if err != nil {
+		return nil, err
+	}
+	inodes := make([]uint32, len(held))
+	for i, d := range held {
+		inodes[i] = d.inode
+	}
+	return inodes, nil
+}
+
+func (f *FS) socketsOf(pid int, startTime uint64) ([]descriptor, error) {
 	p, err := f.open(pid)
 	if err != nil {
 		return nil, classify(err)
@@ -48,11 +63,7 @@ func (f *FS) SocketInodes(pid int, startTime uint64) ([]uint32, error) {
 	if err != nil {
 		return nil, classify(err)
 	}
-	inodes := make([]uint32, len(held))
-	for i, d := range held {
-		inodes[i] = d.inode
-	}
-	return inodes, nil
+	return held, nil
 }
 
 // InUnit returns the processes of a systemd unit.
@@ -76,4 +87,50 @@ func (f *FS) InUnit(unit string) ([]collectors.Owner, error) {
 		p.close()
 	}
 	return members, nil
+}
+
+// recentTable is what a process held when it was looked at last.
+type recentTable struct {
+	startTime   uint64
+	at          time.Time
+	descriptors map[uint32]int // by inode
+}
+
+// lately is how old the list of descriptors can be that HeldLately goes by.
+const lately = 200 * time.Millisecond
+
+// HeldLately is Holds for many sockets of one process in a row: it lists the
+// descriptors once, and for a short time only looks whether the one that it
+// knows still is the socket.
+func (f *FS) HeldLately(pid int, startTime uint64, inode uint32) (bool, error) {
+	t, ok := f.recent[pid]
+	if ok && t.startTime == startTime && time.Since(t.at) <= lately {
+		fd, listed := t.descriptors[inode]
+		if !listed || f.isSocket(pid, fd, inode) {
+			return listed, nil
+		}
+	}
+	held, err := f.socketsOf(pid, startTime)
+	if err != nil {
+		return false, err
+	}
+	t = recentTable{startTime, time.Now(), make(map[uint32]int, len(held))}
+	for _, d := range held {
+		t.descriptors[d.inode] = d.fd
+	}
+	if f.recent == nil || len(f.recent) > 1000 {
+		f.recent = map[int]recentTable{}
+	}
+	f.recent[pid] = t
+	_, listed := t.descriptors[inode]
+	return listed, nil
+}
+
+func (f *FS) isSocket(pid, fd int, inode uint32) bool {
+	link, err := os.Readlink(f.path(strconv.Itoa(pid), "fd", strconv.Itoa(fd)))
+	if err != nil {
+		return false
+	}
+	i, ok := socketInode([]byte(link))
+	return ok && i == inode
 }

@@ -18,8 +18,9 @@ import (
 
 // FS reads a tree such as /proc. It is not safe for concurrent use.
 type FS struct {
-	root  string
-	users map[uint32]string
+	recent map[int]recentTable // of HeldLately
+	root   string
+	users  map[uint32]string
 }
 
 // New returns an FS for the tree at root, "" for /proc.

@@ -154,3 +154,32 @@ func TestIsKernelThread(t *testing.T) {
 		t.Error("kthreadd is none")
 	}
 }
+
+// The list that HeldLately goes by never makes it say that a process holds what
+// it closed, or gave the number of to another socket.
+func TestHeldLately(t *testing.T) {
+	leakCheck(t)
+	f, pid := New(""), os.Getpid()
+	start := startOf(t, pid)
+	check := func(what string, inode uint32, want bool) {
+		t.Helper()
+		if held, err := f.HeldLately(pid, start, inode); err != nil || held != want {
+			t.Errorf("%s: %t, %v", what, held, err)
+		}
+	}
+	closed, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	must(t, "socket", err)
+	closedInode := inodeOf(t, closed)
+	replaced, replacedInode := newSocket(t)
+	kept, keptInode := newSocket(t)
+	check("listed now", keptInode, true)
+	check("listed before", closedInode, true)
+	must(t, "dup3", unix.Dup3(kept, replaced, unix.O_CLOEXEC))
+	check("replaced", replacedInode, false)
+	must(t, "close", unix.Close(closed))
+	check("closed", closedInode, false)
+	check("kept", keptInode, true)
+	if _, err := f.HeldLately(pid, start+1, keptInode); !errors.Is(err, collectors.ErrGone) {
+		t.Errorf("another start time: %v", err)
+	}
+}
