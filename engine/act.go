@@ -60,7 +60,7 @@ func (e *Engine) ladderPerTarget(c *cycle) []*ladder {
 				continue
 			}
 			l := newLadder(c.program, f, o)
-			l.harm = e.collateral(c, f.Candidate, o, &plugin).n
+			l.harm = e.collateral(c, f.Candidate, o, &plugin)
 			byProcess[key] = l
 			ladders = append(ladders, l)
 		}
@@ -108,7 +108,7 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 	}
 	l.effect = effect
 	if !e.opts.Live {
-		l.finish(actions.Outcome{Result: actions.Would, Detail: l.collateral("would die with it")}, effect.String())
+		l.finish(actions.Outcome{Result: actions.Would, Detail: l.wouldDie()}, effect.String())
 		return
 	}
 	if e.pausedNow(l) {
@@ -204,7 +204,7 @@ func (e *Engine) step(ctx context.Context, l *ladder) {
 // conclude takes the final outcome of a rung: the ladder ends or climbs.
 func (e *Engine) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 	if out.Result == actions.Ended && out.Detail == "" {
-		out.Detail = l.collateral("died with it")
+		out.Detail = e.died(l)
 	}
 	what := l.action()
 	if l.effect != nil {

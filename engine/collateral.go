@@ -12,9 +12,9 @@ import (
 
 // harm is what dies with a process or unit besides what was decided on.
 type harm struct {
-	name string // of the process or unit
-	n    int    // established connections
-	err  error  // why they could not be counted, nil if they were
+	name        string   // of the process or unit
+	connections []uint32 // inodes of its established connections
+	err         error    // why they could not be counted, nil if they were
 }
 
 // exceeds returns why the harm is more than a rule allows, "" if it is not. A
@@ -24,8 +24,8 @@ func (h *harm) exceeds(limit int) string {
 	case limit < 0:
 	case h.err != nil:
 		return fmt.Sprintf("max_collateral %d: how many established connections would die with %s cannot be told: %v", limit, h.name, h.err)
-	case h.n > limit:
-		return fmt.Sprintf("max_collateral %d: %d established connection(s) would die with %s", limit, h.n, h.name)
+	case len(h.connections) > limit:
+		return fmt.Sprintf("max_collateral %d: %d established connection(s) would die with %s", limit, len(h.connections), h.name)
 	}
 	return ""
 }
@@ -43,9 +43,9 @@ func (e *Engine) collateral(c *cycle, cand *Candidate, o *collectors.Owner, plug
 	if established, h.err = e.established(c, cand.ns); h.err == nil {
 		if plugin.OnUnit && o.Unit != "" {
 			h.name = o.Unit
-			h.n, h.err = e.ofUnit(established, o.Unit)
+			h.connections, h.err = e.ofUnit(established, o.Unit)
 		} else {
-			h.n, h.err = e.ofProcess(established, o)
+			h.connections, h.err = e.ofProcess(established, o)
 		}
 	}
 	if h.err != nil {
@@ -58,37 +58,56 @@ func (e *Engine) collateral(c *cycle, cand *Candidate, o *collectors.Owner, plug
 	return h
 }
 
-// ofProcess counts the sockets that a process has; of one that is no more there
-// are none.
-func (e *Engine) ofProcess(sockets map[uint32]bool, o *collectors.Owner) (n int, err error) {
+// ofProcess returns those of the sockets that a process has; of one that is no
+// more there are none.
+func (e *Engine) ofProcess(sockets map[uint32]bool, o *collectors.Owner) ([]uint32, error) {
 	inodes, err := e.proc.SocketInodes(o.PID, o.StartTime)
 	if errors.Is(err, collectors.ErrGone) {
-		return 0, nil
+		return nil, nil
 	}
-	slices.Sort(inodes)
-	for _, i := range slices.Compact(inodes) { // a socket can have several descriptors
-		if sockets[i] {
-			n++
-		}
-	}
-	return n, err
+	slices.Sort(inodes) // a socket can have several descriptors
+	return slices.DeleteFunc(slices.Compact(inodes), func(i uint32) bool { return !sockets[i] }), err
 }
 
-// ofUnit counts the sockets that processes of a unit have.
-func (e *Engine) ofUnit(sockets map[uint32]bool, unit string) (n int, err error) {
+// ofUnit returns those of the sockets that processes of a unit have.
+func (e *Engine) ofUnit(sockets map[uint32]bool, unit string) (inodes []uint32, err error) {
 	holders, err := e.proc.Holders(context.Background(), sockets)
 	if err != nil {
-		return 0, fmt.Errorf("owners of sockets: %w", err)
+		return nil, fmt.Errorf("owners of sockets: %w", err)
 	}
 	if holders.Unreadable > 0 {
-		return 0, fmt.Errorf("%d process(es) cannot be read: %w", holders.Unreadable, collectors.ErrNotPermitted)
+		return nil, fmt.Errorf("%d process(es) cannot be read: %w", holders.Unreadable, collectors.ErrNotPermitted)
 	}
-	for _, owners := range holders.ByInode {
+	for inode, owners := range holders.ByInode {
 		if slices.ContainsFunc(owners, func(o collectors.Owner) bool { return o.Unit == unit }) {
-			n++
+			inodes = append(inodes, inode)
 		}
 	}
-	return n, nil
+	return inodes, nil
+}
+
+// died says how many of the connections are no longer established now that the
+// process of a ladder has ended, "" if it had none. A connection that another
+// process has, too, lives on.
+func (e *Engine) died(l *ladder) string {
+	total := len(l.harm.connections)
+	if total == 0 || l.process == nil {
+		return ""
+	}
+	alive, err := e.established(&cycle{}, l.findings[0].ns)
+	if err != nil {
+		return fmt.Sprintf("how many of its %d established connection(s) died with it cannot be told: %v", total, err)
+	}
+	dead := 0
+	for _, i := range l.harm.connections {
+		if !alive[i] {
+			dead++
+		}
+	}
+	if dead == total {
+		return fmt.Sprintf("%d established connection(s) died with it", dead)
+	}
+	return fmt.Sprintf("%d of its %d established connection(s) died with it", dead, total)
 }
 
 // established returns the inodes of the established TCP connections of a

@@ -25,7 +25,7 @@ type ladder struct {
 	effect   actions.Effect
 	deadline time.Time // of the rung's wait
 	held     bool      // the socket is destroyed, and its process keeps the descriptor
-	harm     int       // established connections that die with the process
+	harm     harm      // what dies with the process
 	counted  bool      // among what the rule has acted on
 	signals  bool      // an earlier rung was for the process: its cool-down is this ladder's own
 	done     bool
@@ -90,7 +90,7 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	}
 	if plugin.OnProcess {
 		h := e.collateral(&cycle{}, f.Candidate, l.process, &plugin)
-		f.Collateral, l.harm = h.n, h.n
+		f.Collateral, l.harm = len(h.connections), h
 		if why := h.exceeds(l.rule.Limits.MaxCollateral); why != "" {
 			return false, fmt.Errorf("%s: %s", rung.Action, why) //nolint:err113 // for people
 		}
@@ -164,10 +164,11 @@ func resultOf(out actions.Outcome, what string) ActionResult {
 	return r
 }
 
-// collateral says how many healthy connections go with the process of a ladder.
-func (l *ladder) collateral(what string) string {
-	if l.harm > 0 && l.process != nil {
-		return fmt.Sprintf("%d established connection(s) %s", l.harm, what)
+// wouldDie says how many healthy connections go with the process of a ladder, ""
+// if none do.
+func (l *ladder) wouldDie() string {
+	if n := len(l.harm.connections); n > 0 && l.process != nil {
+		return fmt.Sprintf("%d established connection(s) would die with it", n)
 	}
 	return ""
 }

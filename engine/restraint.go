@@ -89,7 +89,7 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 	if plugin.OnProcess {
 		for i := range f.Facts.Owners {
 			h := e.collateral(c, f.Candidate, &f.Facts.Owners[i], &plugin)
-			f.Collateral = max(f.Collateral, h.n)
+			f.Collateral = max(f.Collateral, len(h.connections))
 			if why := h.exceeds(limits.MaxCollateral); why != "" {
 				set(DecideLimited, "%s", why)
 				return

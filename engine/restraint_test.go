@@ -655,6 +655,23 @@ func TestCollateralCounts(t *testing.T) {
 	large.Wait(t)
 }
 
+// A connection that another process has, too, lives on: what died is counted.
+func TestCollateralIsCountedAfter(t *testing.T) {
+	hung, own, shared := socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
+	other := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{shared}, Keep: true})
+	h := holder(t, hung, own, shared)
+	l := newLab(t, Options{Live: true})
+	f := findingOf(t, l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 2}"))), hung)
+	expect(t, f, DecideAct, "", actions.Ended)
+	if f.Collateral != 2 || f.Actions[0].Detail != "1 of its 2 established connection(s) died with it" {
+		t.Error(line(f))
+	}
+	if !other.Running() || !survives(t, shared) {
+		t.Errorf("other process %t, its connection %t", other.Running(), survives(t, shared))
+	}
+	h.Wait(t)
+}
+
 // What cannot be counted is too much.
 func TestCollateralUnknown(t *testing.T) {
 	h, hung, _ := crowd(t, 0)

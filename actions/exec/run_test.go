@@ -207,6 +207,8 @@ func TestTail(t *testing.T) {
 // own process group.
 func TestVerifyBeforeApply(t *testing.T) {
 	actiontest.LeakCheck(t)
+	// If it were otherwise, only this test would be harmed.
+	must(t, "new process group", unix.Setpgid(0, 0))
 	other := exec.Command("false") // of our process group
 	must(t, "start", other.Start())
 	var info unix.Siginfo

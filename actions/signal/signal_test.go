@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -136,20 +137,27 @@ func TestTermIgnored(t *testing.T) {
 	}
 }
 
-// Signals that are not to end a process are done when they are sent.
+// A signal that is not to end a process is done when it is sent.
 func TestOtherSignals(t *testing.T) {
 	s := actiontest.HeldOnProcess(t, socklab.HolderOptions{})
-	for _, name := range []string{"CONT", "HUP"} {
-		e := prepared(t, name, s.Target)
-		if out := e.Apply(t.Context()); out.Result != actions.Done {
-			t.Errorf("Apply %s: %+v", name, out)
-		}
-		if out := e.Verify(t.Context()); out.Result != actions.Done {
-			t.Errorf("Verify %s: %+v", name, out)
-		}
+	stopped := func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.Holder.PID))
+		return err == nil && strings.Contains(string(b), ") T ")
 	}
-	if ws := s.Holder.Wait(t); ws.Signal() != unix.SIGHUP {
-		t.Errorf("it ended by %v", ws)
+	if err := unix.Kill(s.Holder.PID, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	socklab.WaitFor(t, "the stopped process", stopped)
+	e := prepared(t, "CONT", s.Target)
+	if out := e.Apply(t.Context()); out.Result != actions.Done {
+		t.Errorf("Apply: %+v", out)
+	}
+	if out := e.Verify(t.Context()); out.Result != actions.Done {
+		t.Errorf("Verify: %+v", out)
+	}
+	socklab.WaitFor(t, "the process that goes on", func() bool { return !stopped() })
+	if !s.Holder.Running() {
+		t.Error("it has ended")
 	}
 }
 
