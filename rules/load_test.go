@@ -55,10 +55,10 @@ func TestHostileText(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			start := time.Now()
+			start := cpuTime(t)
 			_, err := load(writeFiles(t, map[string]string{"rules.yaml": tt.text}), "rules.yaml")
-			if d := time.Since(start); d > 5*time.Second {
-				t.Errorf("took %v", d)
+			if d := cpuTime(t) - start; d > 5*time.Second {
+				t.Errorf("took %v of CPU time", d)
 			}
 			var list Problems
 			if !errors.As(err, &list) || !strings.Contains(list.Error(), tt.want) {
@@ -69,6 +69,16 @@ func TestHostileText(t *testing.T) {
 			}
 		})
 	}
+}
+
+// cpuTime is what this process has used, which other programs do not add to.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func deepBlocks(n int) string {
