@@ -66,7 +66,7 @@ func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q col
 func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source collectors.Collector, q collectors.Query) error {
 	evaluator := c.program.NewEvaluator()
 	if c.seen == nil {
-		c.seen = map[uint64]bool{}
+		c.seen = map[seenKey]bool{}
 	}
 	record := collectors.NewRecord(&collectors.Socket{}, &ns.Namespace, nil, nil, e.host)
 	base := record.Known
@@ -84,10 +84,10 @@ func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source col
 			record.Known &^= collectors.Fields(collectors.FieldInterface)
 		}
 		hits := evaluator.Match(&record)
-		if len(hits) == 0 || (s.Cookie != 0 && c.seen[s.Cookie]) {
+		if len(hits) == 0 || (s.Cookie != 0 && c.seen[seenKey{s.NetNS, s.Cookie}]) {
 			continue
 		}
-		c.seen[s.Cookie] = true
+		c.seen[seenKey{s.NetNS, s.Cookie}] = true
 		c.candidates = append(c.candidates, &Candidate{Socket: *s, ns: ns, host: e.host, hits: slices.Clone(hits), Facts: collectors.Facts{Age: collectors.NoAge()}})
 	}
 	return nil

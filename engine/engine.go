@@ -166,13 +166,17 @@ type cycle struct {
 	now        float64 // and at its end
 	incomplete bool
 
-	seen map[uint64]bool // cookies of the candidates
-	none *Candidate      // stands for the socket of an empty group
+	seen map[seenKey]bool // the candidates
+	none *Candidate       // stands for the socket of an empty group
 	// What extra looks found, once for the cycle.
 	collateral  map[string]harm
 	established map[*namespace]map[uint32]bool
 	ports       map[*namespace]map[uint16]portUse
 }
+
+// seenKey names a socket within a cycle: before Linux 5.10 each namespace counts
+// its cookies from one.
+type seenKey struct{ netns, cookie uint64 }
 
 func (c *cycle) finish() {
 	c.report.Duration = time.Since(c.began)

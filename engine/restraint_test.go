@@ -267,7 +267,7 @@ func TestPerMinute(t *testing.T) {
 	}
 	holder(t, conns...)
 	path := filepath.Join(t.TempDir(), "state.json")
-	for _, then := range []string{"keep", `log, {keep: {udp: true}, if: result == "done"}`} {
+	for _, then := range []string{"keep", `log, {keep: {udp: true}, if: result == "done"}`, "keep, {keep: {udp: true}}"} {
 		t.Run(then, func(t *testing.T) {
 			must(t, "remove", os.RemoveAll(path))
 			text := ruleFile(among(conns...), then, "limits: {per_minute: 3, cooldown: 0}")
@@ -279,6 +279,9 @@ func TestPerMinute(t *testing.T) {
 			r := l.run(t, l.rules(t, text))
 			expectTally(t, r, map[Decision]int{DecideAct: 3, DecideLimited: 2})
 			oldestFirst(t, r)
+			if n := len(l.memory.acts["r"]); n != 3 {
+				t.Fatalf("%d targets count, not 3", n) // not their rungs
+			}
 			for _, f := range r.Findings[3:] {
 				expect(t, f, DecideLimited, "per_minute 3 reached")
 			}
