@@ -75,7 +75,7 @@ func openLogFile(path string) (*logFile, error) {
 	go func() {
 		for range l.hup {
 			if err := l.reopen(); err != nil {
-				fmt.Fprintf(os.Stderr, "error: --log-file: %v; still writing to the old one\n", err)
+				fmt.Fprintf(os.Stderr, "error: a log cannot be reopened: %v; still writing to the old one\n", err)
 			}
 		}
 	}()
