@@ -96,6 +96,12 @@ type Action interface {
 	Prepare(ctx context.Context, t Target) (Effect, error)
 }
 
+// Dependent is an Action that needs a program of the host.
+type Dependent interface {
+	// Usable returns why the action could not be done on any target here.
+	Usable() error
+}
+
 // Effect is one thing about to be done to one target.
 type Effect interface {
 	// String says what Apply does, in the imperative: "destroy".

@@ -58,10 +58,13 @@ type action struct {
 	timeout time.Duration
 }
 
+// Usable says whether there is such a program that can be trusted.
+func (a action) Usable() error { return trust.Program(a.program) }
+
 // Prepare checks the program, looks the sockets up and writes down the finding
 // with those that are still there.
 func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
-	if err := trust.Program(a.program); err != nil {
+	if err := a.Usable(); err != nil {
 		return nil, err
 	}
 	there, err := remaining(ctx, t.Sockets)

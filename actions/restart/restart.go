@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -49,6 +50,16 @@ func newAction(params map[string]any) (actions.Action, error) {
 type action struct {
 	timeout time.Duration
 	proc    *procfs.FS
+}
+
+// Usable says whether systemd runs here, by sd_booted(3), and there is a
+// systemctl that can be trusted.
+func (action) Usable() error {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return fmt.Errorf("systemd does not run here: %w", err)
+	}
+	_, err := exec.NewCommand("", 0, "systemctl")
+	return err
 }
 
 // Prepare checks that the process still holds one of the sockets, and finds its

@@ -6,7 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sockwarden/actions"
 	"sockwarden/engine/doctor"
+	"sockwarden/rules"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -25,7 +27,7 @@ not do here. Exit code 0 only if a live run would work, otherwise 4.`,
 			if err != nil {
 				return err
 			}
-			checks := doctor.Run(cmd.Context(), p)
+			checks := doctor.Run(cmd.Context(), p, a.usable)
 			works := doctor.Works(checks)
 			if a.flags.output != "table" {
 				if err := a.encoder().Encode(map[string]any{"works": works, "checks": checks}); err != nil {
@@ -52,4 +54,20 @@ not do here. Exit code 0 only if a live run would work, otherwise 4.`,
 	a.rulesFlags(cmd)
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// usable returns why a rung could not be done on any target of this host.
+func (a *app) usable(rung *rules.Rung) error {
+	plugin, err := a.actions.Get(rung.Action)
+	if err != nil {
+		return fmt.Errorf("rules and actions disagree: %w", err)
+	}
+	action, err := plugin.New(rung.Params)
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	if d, ok := action.(actions.Dependent); ok {
+		return d.Usable()
+	}
+	return nil
 }

@@ -43,13 +43,17 @@ type Check struct {
 	Cure string `json:"cure,omitempty"`
 }
 
+// Usable returns why a rung could not be done on any target here, nil if it is
+// not known that it could not.
+type Usable func(*rules.Rung) error
+
 // Run makes all checks. A nil program leaves out those of the rules.
-func Run(ctx context.Context, p *rules.Program) []Check {
+func Run(ctx context.Context, p *rules.Program, usable Usable) []Check {
 	checks := []Check{kernelVersion(), kernelConfig()}
 	checks = append(checks, capabilities()...)
 	checks = append(checks, netlink(ctx), destroyOwnPair(ctx), namespaces(), hidepid(), cgroups(), btf())
 	if p != nil {
-		checks = append(checks, ruleChecks(p, checks)...)
+		checks = append(checks, ruleChecks(p, usable, checks)...)
 	}
 	return checks
 }
@@ -278,7 +282,7 @@ func destroyOwnPair(ctx context.Context) Check {
 }
 
 // ruleChecks says for each rule what it could not do here.
-func ruleChecks(p *rules.Program, checks []Check) []Check {
+func ruleChecks(p *rules.Program, usable Usable, checks []Check) []Check {
 	failed := map[string]bool{}
 	for _, c := range checks {
 		failed[c.Name] = c.Level != OK
@@ -298,6 +302,9 @@ func ruleChecks(p *rules.Program, checks []Check) []Check {
 				if failed[n] {
 					lacks = append(lacks, fmt.Sprintf("%s would not work (%s)", rung.Action, n))
 				}
+			}
+			if err := usable(&rung); err != nil {
+				lacks = append(lacks, fmt.Sprintf("%s would not work: %v", rung.Action, err))
 			}
 		}
 		if len(lacks) > 0 {

@@ -40,11 +40,14 @@ func runWithout(t *testing.T, p *rules.Program, drop ...int) map[string]Check {
 	t.Helper()
 	var checks []Check
 	must(t, "without capabilities", socklab.WithoutCapability(t, func() error {
-		checks = Run(t.Context(), p)
+		checks = Run(t.Context(), p, usable)
 		return nil
 	}, drop...))
 	return byName(t, checks)
 }
+
+// usable knows of no program of the host.
+func usable(*rules.Rung) error { return nil }
 
 func works(checks map[string]Check) bool {
 	var all []Check
@@ -84,7 +87,7 @@ func leavesNothing(t *testing.T, f func()) {
 func TestAllWell(t *testing.T) {
 	socklab.LeakCheck(t)
 	socklab.Make(t, socklab.CloseWait, socklab.IPv4)
-	checks := byName(t, Run(t.Context(), nil))
+	checks := byName(t, Run(t.Context(), nil, nil))
 	for name, detail := range map[string]string{
 		"kernel": "Linux ", "kernel option": "CONFIG_INET_DIAG_DESTROY", "sock_diag": " tcp, ", "self-test": "destroyed and is gone",
 		"CAP_NET_ADMIN": "destroying", "CAP_SYS_PTRACE": "owners", "CAP_DAC_READ_SEARCH": "descriptors", "CAP_KILL": "signalling", "CAP_SYS_ADMIN": "namespaces",
@@ -238,7 +241,7 @@ func TestRules(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var checks map[string]Check
 			if test.drop < 0 {
-				checks = byName(t, Run(t.Context(), p))
+				checks = byName(t, Run(t.Context(), p, usable))
 			} else {
 				checks = runWithout(t, p, test.drop)
 			}
@@ -307,5 +310,19 @@ func TestCheckJSON(t *testing.T) {
 	must(t, "marshal", err)
 	if want := `[{"name":"a","level":"ok","detail":"b"},{"name":"c","level":"fail","detail":"d","cure":"e"}]`; string(b) != want {
 		t.Errorf("%s", b)
+	}
+}
+
+// A rule whose action needs a program that is not there is told so.
+func TestProgramOfAction(t *testing.T) {
+	p := &rules.Program{Rules: []*rules.Rule{{Name: "r", Then: []rules.Rung{{Action: "log"}, {Action: "exec"}}}}}
+	checks := ruleChecks(p, func(r *rules.Rung) error {
+		if r.Action == "exec" {
+			return os.ErrNotExist
+		}
+		return nil
+	}, nil)
+	if want := (Check{Name: "rule r", Level: Warn, Detail: "exec would not work: file does not exist"}); len(checks) != 1 || checks[0] != want {
+		t.Errorf("%+v, want %+v", checks, want)
 	}
 }
