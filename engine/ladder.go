@@ -143,7 +143,7 @@ func (l *ladder) note(out actions.Outcome, what string) {
 			l.slots[i] = len(f.Actions)
 			f.Actions = append(f.Actions, ActionResult{})
 		}
-		f.Actions[l.slots[i]] = resultOf(out, what)
+		f.Actions[l.slots[i]] = l.result(out, what)
 	}
 }
 
@@ -156,8 +156,8 @@ func (l *ladder) remark(err error) {
 	}
 }
 
-func resultOf(out actions.Outcome, what string) ActionResult {
-	r := ActionResult{Action: what, Result: out.Result, Detail: out.Detail}
+func (l *ladder) result(out actions.Outcome, what string) ActionResult {
+	r := ActionResult{Action: what, Result: out.Result, Detail: out.Detail, ladder: l}
 	if out.Err != nil {
 		r.Error = out.Err.Error()
 	}

@@ -361,6 +361,24 @@ func TestLaterRungSeveralOwners(t *testing.T) {
 	}
 }
 
+// That one of several processes goes on is a failure, whichever is the last.
+func TestOneOfSeveralFails(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		l := newLab(t, Options{Live: true})
+		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+		a := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true, IgnoreTerm: first})
+		b := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, IgnoreTerm: !first})
+		r := l.run(t, l.rules(t, ruleFile(port(c), "{signal: TERM, owners: all, wait: 200ms}")))
+		f := findingOf(t, r, c)
+		if len(f.Actions) != 2 || f.Last().Result != actions.StillRunning || !r.Failed() || r.Summary.Acted != 0 {
+			t.Errorf("%s, summary %+v", line(f), r.Summary)
+		}
+		if a.Running() != first || b.Running() == first {
+			t.Errorf("first runs %t, second %t", a.Running(), b.Running())
+		}
+	}
+}
+
 // A ladder ends when its rule is changed or gone; under an unchanged rule it
 // goes on, with the protection of the new generation.
 func TestCancelLadders(t *testing.T) {

@@ -33,7 +33,7 @@ func (e *Engine) recheck(ctx context.Context, l *ladder) error {
 			} else if err != nil {
 				why = err
 				if len(l.findings) > 1 {
-					f.Actions = append(f.Actions, resultOf(actions.OutcomeOf(err), l.action()))
+					f.Actions = append(f.Actions, l.result(actions.OutcomeOf(err), l.action()))
 				}
 				continue
 			}

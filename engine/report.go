@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"sockwarden/actions"
@@ -36,6 +37,8 @@ type ActionResult struct {
 	Result actions.Result `json:"result"`
 	Error  string         `json:"error"`
 	Detail string         `json:"detail,omitempty"`
+
+	ladder *ladder // that it is a rung of
 }
 
 // Finding is one rule's decision about one socket.
@@ -77,12 +80,24 @@ func (f *Finding) MarshalJSON() ([]byte, error) {
 	return json.Marshal(doc) //nolint:wrapcheck // encoding/json wraps it
 }
 
-// Last returns the result of the last rung that was tried, "" for none.
+// Last returns the result of the last rung that was tried, "" for none. Of
+// several processes that the rule is for, it is that of one that it failed with.
 func (f *Finding) Last() ActionResult {
-	if len(f.Actions) == 0 {
-		return ActionResult{}
+	var last ActionResult
+	seen := map[*ladder]bool{}
+	for _, r := range slices.Backward(f.Actions) {
+		if seen[r.ladder] {
+			continue // an earlier rung
+		}
+		seen[r.ladder] = true
+		if failed := r.Result != actions.Would && r.Result != actions.Changed && !r.Result.Succeeded(); failed {
+			return r
+		}
+		if last.Result == "" {
+			last = r
+		}
 	}
-	return f.Actions[len(f.Actions)-1]
+	return last
 }
 
 // Summary counts a cycle. Matched is the sum of the others from WouldAct to
