@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,65 +177,15 @@ func TestDescriptorHeldByTheSecond(t *testing.T) {
 	expect(t, "Verify", e.Verify(t.Context()), actions.Gone)
 }
 
-// reader is cat(1), which reads a connection until its end.
-type reader struct {
-	cmd      *exec.Cmd
-	out, err strings.Builder
-	ended    chan struct{}
-}
-
-// read starts cat(1) with the connection, which nobody else has then, and
-// returns when it waits for data.
-func read(t *testing.T, c *socklab.Conn) *reader {
-	t.Helper()
-	must(t, "set blocking", unix.SetNonblock(c.FD, false))
-	fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)
-	must(t, "dup", err)
-	c.CloseFD()
-	r := &reader{cmd: exec.Command("cat"), ended: make(chan struct{})}
-	in := os.NewFile(uintptr(fd), "connection")
-	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr, r.cmd.Env = in, &r.out, &r.err, []string{"LC_ALL=C"}
-	must(t, "start cat", r.cmd.Start())
-	must(t, "close", in.Close())
-	go func() {
-		_ = r.cmd.Wait()
-		close(r.ended)
-	}()
-	t.Cleanup(func() {
-		_ = r.cmd.Process.Kill()
-		<-r.ended
-	})
-	call := fmt.Sprintf("%d 0x0 ", unix.SYS_READ)
-	socklab.WaitFor(t, "cat to read", func() bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", r.cmd.Process.Pid))
-		return err == nil && strings.HasPrefix(string(b), call)
-	})
-	return r
-}
-
-// end waits for the end of cat(1) and returns its exit code.
-func (r *reader) end(t *testing.T) int {
-	t.Helper()
-	socklab.WaitFor(t, "the end of cat", func() bool {
-		select {
-		case <-r.ended:
-			return true
-		default:
-			return false
-		}
-	})
-	return r.cmd.ProcessState.ExitCode()
-}
-
 // A program that waits for data wakes up.
 func TestWakes(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
-	r := read(t, c)
+	r := actiontest.Read(t, c)
 	e := prepared(t, actiontest.Sealed(t, c))
 	expect(t, "Apply", e.Apply(t.Context()), actions.Gone)
-	if code := r.end(t); code != 1 || r.out.Len() > 0 || r.err.Len() == 0 {
-		t.Errorf("cat: %d, %q, %q", code, &r.out, &r.err)
+	if code := r.End(t); code != 1 || r.Out.Len() > 0 || r.Err.Len() == 0 {
+		t.Errorf("cat: %d, %q, %q", code, &r.Out, &r.Err)
 	}
 	expect(t, "Verify", e.Verify(t.Context()), actions.Gone)
 }

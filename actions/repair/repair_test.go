@@ -3,8 +3,6 @@ package repair
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -272,56 +270,6 @@ func TestNotPermitted(t *testing.T) {
 	}
 }
 
-// reader is cat(1), which reads a connection until its end.
-type reader struct {
-	cmd      *exec.Cmd
-	out, err strings.Builder
-	ended    chan struct{}
-}
-
-// readIn starts cat(1) with the connection, which nobody else has then, and
-// returns when it waits for data.
-func readIn(t *testing.T, c *socklab.Conn) *reader {
-	t.Helper()
-	must(t, "set blocking", unix.SetNonblock(c.FD, false))
-	fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)
-	must(t, "dup", err)
-	c.CloseFD()
-	r := &reader{cmd: exec.Command("cat"), ended: make(chan struct{})}
-	in := os.NewFile(uintptr(fd), "connection")
-	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr, r.cmd.Env = in, &r.out, &r.err, []string{"LC_ALL=C"}
-	must(t, "start cat", r.cmd.Start())
-	must(t, "close", in.Close())
-	go func() {
-		_ = r.cmd.Wait()
-		close(r.ended)
-	}()
-	t.Cleanup(func() {
-		_ = r.cmd.Process.Kill()
-		<-r.ended
-	})
-	call := fmt.Sprintf("%d 0x0 ", unix.SYS_READ)
-	socklab.WaitFor(t, "cat to read", func() bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", r.cmd.Process.Pid))
-		return err == nil && strings.HasPrefix(string(b), call)
-	})
-	return r
-}
-
-// end waits for the end of cat(1) and returns its exit code.
-func (r *reader) end(t *testing.T) int {
-	t.Helper()
-	socklab.WaitFor(t, "the end of cat", func() bool {
-		select {
-		case <-r.ended:
-			return true
-		default:
-			return false
-		}
-	})
-	return r.cmd.ProcessState.ExitCode()
-}
-
 // vanish makes the other end lose whatever comes in, as though its host had
 // been switched off. SO_ATTACH_FILTER with a program that keeps 0 bytes.
 func vanish(t *testing.T, c *socklab.Conn) {
@@ -346,13 +294,13 @@ func TestDeadAndLivePeer(t *testing.T) {
 	params := map[string]any{"idle": 2 * time.Second, "interval": time.Second, "count": 3.0}
 	const within = 5 * time.Second // idle + count times interval
 	dead, live := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv6)
-	deadReader, liveReader := readIn(t, dead), readIn(t, live)
+	deadReader, liveReader := actiontest.Read(t, dead), actiontest.Read(t, live)
 	deadSealed, liveSealed := actiontest.Sealed(t, dead), actiontest.Sealed(t, live)
 	// The program has its own idea of how long to wait, which is left to it.
 	slow := socklab.Make(t, socklab.Established, socklab.Mapped)
 	const slowWithin = within + 500*time.Millisecond
 	must(t, "TCP_USER_TIMEOUT", unix.SetsockoptInt(slow.FD, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(slowWithin/time.Millisecond)))
-	slowReader := readIn(t, slow)
+	slowReader := actiontest.Read(t, slow)
 	slowSealed := actiontest.Sealed(t, slow)
 	vanish(t, dead)
 	vanish(t, slow)
@@ -363,8 +311,8 @@ func TestDeadAndLivePeer(t *testing.T) {
 			t.Errorf("%+v", out)
 		}
 	}
-	if code := deadReader.end(t); code != 1 || !strings.Contains(deadReader.err.String(), "Connection timed out") {
-		t.Errorf("cat: %d, %q", code, &deadReader.err)
+	if code := deadReader.End(t); code != 1 || !strings.Contains(deadReader.Err.String(), "Connection timed out") {
+		t.Errorf("cat: %d, %q", code, &deadReader.Err)
 	}
 	// It ended later than it was told, and timers of the kernel come late.
 	if took := time.Since(start); took < within-100*time.Millisecond || took > within+3*time.Second {
@@ -373,8 +321,8 @@ func TestDeadAndLivePeer(t *testing.T) {
 	if state, there := dead.Now(); there {
 		t.Errorf("the connection is %s", state)
 	}
-	if code := slowReader.end(t); code != 1 || !strings.Contains(slowReader.err.String(), "Connection timed out") {
-		t.Errorf("cat: %d, %q", code, &slowReader.err)
+	if code := slowReader.End(t); code != 1 || !strings.Contains(slowReader.Err.String(), "Connection timed out") {
+		t.Errorf("cat: %d, %q", code, &slowReader.Err)
 	}
 	if took := time.Since(start); took < slowWithin-100*time.Millisecond || took > slowWithin+3*time.Second {
 		t.Errorf("it took %s, not %s", took, slowWithin)
@@ -390,8 +338,8 @@ func TestDeadAndLivePeer(t *testing.T) {
 	_, err := unix.Write(live.Peer, []byte("still there"))
 	must(t, "write", err)
 	must(t, "shutdown", unix.Shutdown(live.Peer, unix.SHUT_WR))
-	if code := liveReader.end(t); code != 0 || liveReader.out.String() != "still there" {
-		t.Errorf("cat: %d, %q, %q", code, &liveReader.out, &liveReader.err)
+	if code := liveReader.End(t); code != 0 || liveReader.Out.String() != "still there" {
+		t.Errorf("cat: %d, %q, %q", code, &liveReader.Out, &liveReader.Err)
 	}
 }
 
@@ -403,11 +351,11 @@ func TestUserTimeout(t *testing.T) {
 	vanish(t, c)
 	_, err := unix.Write(c.FD, []byte("to nobody"))
 	must(t, "write", err)
-	r := readIn(t, c)
+	r := actiontest.Read(t, c)
 	start := time.Now()
 	applied(t, map[string]any{"idle": time.Hour, "interval": time.Hour, "user_timeout": 2 * time.Second}, actiontest.Sealed(t, c))
-	if code := r.end(t); code != 1 || !strings.Contains(r.err.String(), "Connection timed out") {
-		t.Errorf("cat: %d, %q", code, &r.err)
+	if code := r.End(t); code != 1 || !strings.Contains(r.Err.String(), "Connection timed out") {
+		t.Errorf("cat: %d, %q", code, &r.Err)
 	}
 	if took := time.Since(start); took < time.Second || took > 6*time.Second {
 		t.Errorf("it took %s", took)

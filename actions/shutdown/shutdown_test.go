@@ -2,9 +2,7 @@ package shutdown
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -102,67 +100,17 @@ func resets(t *testing.T) (sent string) {
 	return ""
 }
 
-// reader is cat(1), which reads a connection until its end.
-type reader struct {
-	cmd      *exec.Cmd
-	out, err strings.Builder
-	ended    chan struct{}
-}
-
-// read starts cat(1) with the connection, which nobody else has then, and
-// returns when it waits for data.
-func read(t *testing.T, c *socklab.Conn) *reader {
-	t.Helper()
-	must(t, "set blocking", unix.SetNonblock(c.FD, false))
-	fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)
-	must(t, "dup", err)
-	c.CloseFD()
-	r := &reader{cmd: exec.Command("cat"), ended: make(chan struct{})}
-	in := os.NewFile(uintptr(fd), "connection")
-	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr, r.cmd.Env = in, &r.out, &r.err, []string{"LC_ALL=C"}
-	must(t, "start cat", r.cmd.Start())
-	must(t, "close", in.Close())
-	go func() {
-		_ = r.cmd.Wait()
-		close(r.ended)
-	}()
-	t.Cleanup(func() {
-		_ = r.cmd.Process.Kill()
-		<-r.ended
-	})
-	call := fmt.Sprintf("%d 0x0 ", unix.SYS_READ)
-	socklab.WaitFor(t, "cat to read", func() bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", r.cmd.Process.Pid))
-		return err == nil && strings.HasPrefix(string(b), call)
-	})
-	return r
-}
-
-// end waits for the end of cat(1) and returns its exit code.
-func (r *reader) end(t *testing.T) int {
-	t.Helper()
-	socklab.WaitFor(t, "the end of cat", func() bool {
-		select {
-		case <-r.ended:
-			return true
-		default:
-			return false
-		}
-	})
-	return r.cmd.ProcessState.ExitCode()
-}
-
 // A program that waits for data gets the end of the stream, and can still send.
 func TestReadWakes(t *testing.T) {
 	actiontest.LeakCheck(t)
 	for _, f := range socklab.Families() {
 		t.Run(string(f), func(t *testing.T) {
 			c := socklab.Make(t, socklab.Established, f)
-			r := read(t, c)
+			r := actiontest.Read(t, c)
 			before := resets(t)
 			applied(t, "read", actiontest.Sealed(t, c))
-			if code := r.end(t); code != 0 || r.out.Len()+r.err.Len() > 0 {
-				t.Errorf("cat: %d, %q, %q", code, &r.out, &r.err)
+			if code := r.End(t); code != 0 || r.Out.Len()+r.Err.Len() > 0 {
+				t.Errorf("cat: %d, %q, %q", code, &r.Out, &r.Err)
 			}
 			if data, err := receive(t, c.Peer); data != "" || err != nil { // cat's close
 				t.Errorf("the peer gets %q, %v", data, err)
