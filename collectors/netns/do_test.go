@@ -2,6 +2,7 @@ package netns
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -110,7 +111,7 @@ func TestUnprivileged(t *testing.T) {
 
 func asNobody(t *testing.T) {
 	if err := syscall.Setuid(65534); err != nil {
-		t.Skipf("setuid: %v", err) // a user namespace with one user
+		socklab.Lacks(t, fmt.Errorf("setuid: %w", err)) // a user namespace with one user
 	}
 	all := list(t)
 	if names(all) != "host named peer" { // processes of others cannot be examined

@@ -125,7 +125,7 @@ func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Getenv(envNobody) != "" {
 		if err := syscall.Setuid(65534); err != nil {
-			t.Skipf("setuid: %v", err) // a user namespace with one user
+			socklab.Lacks(t, fmt.Errorf("setuid: %w", err)) // a user namespace with one user
 		}
 		f()
 		return

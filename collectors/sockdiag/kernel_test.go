@@ -3,6 +3,7 @@ package sockdiag
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -315,7 +316,7 @@ func TestMPTCPSubflow(t *testing.T) {
 	c := dialTest(t, -1)
 	server, err := socklab.Peer(t).Socket(unix.AF_INET, unix.SOCK_STREAM, ipprotoMPTCP)
 	if err != nil {
-		t.Skipf("no MPTCP: %v", err)
+		socklab.Lacks(t, fmt.Errorf("no MPTCP: %w", err))
 	}
 	defer unix.Close(server)
 	must(t, "bind", unix.Bind(server, &unix.SockaddrInet4{Addr: socklab.IPv4.Remote().As4()}))

@@ -17,7 +17,7 @@ import (
 // 6.9 does not ask for them.
 func TestSameAsSS(t *testing.T) {
 	if _, err := exec.LookPath("ss"); err != nil {
-		t.Skip(err)
+		socklab.Lacks(t, err)
 	}
 	for _, k := range socklab.Kinds() {
 		for _, f := range socklab.Families() {

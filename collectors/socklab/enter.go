@@ -67,10 +67,12 @@ func Need(t testing.TB) {
 	if err == nil {
 		err = errors.New("TestMain does not call socklab.Main")
 	}
-	skip(t, err)
+	Lacks(t, err)
 }
 
-func skip(t testing.TB, err error) {
+// Lacks skips the test for what this host does not have, or fails it where
+// everything is required, as in CI.
+func Lacks(t testing.TB, err error) {
 	t.Helper()
 	if os.Getenv(EnvRequire) == "1" {
 		t.Fatalf("socklab: %v (%s=1)", err, EnvRequire)

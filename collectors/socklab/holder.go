@@ -45,7 +45,7 @@ func StartHolder(t testing.TB, o HolderOptions) *Holder {
 	t.Helper()
 	Need(t)
 	if o.UID != 0 && !hasUsers() {
-		skip(t, fmt.Errorf("become user %d: %w", o.UID, unix.EINVAL))
+		Lacks(t, fmt.Errorf("become user %d: %w", o.UID, unix.EINVAL))
 	}
 	h, err := startHolder(t.TempDir(), &o)
 	if err != nil {

@@ -43,7 +43,7 @@ func Peer(t testing.TB) *Namespace {
 	t.Helper()
 	Need(t)
 	if peerErr != nil {
-		skip(t, peerErr)
+		Lacks(t, peerErr)
 	}
 	return peer
 }
