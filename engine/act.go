@@ -149,7 +149,7 @@ func (e *Engine) prepare(ctx context.Context, l *ladder, rung *rules.Rung) (acti
 	}
 	t := actions.Target{Rule: l.rule.Name, Labels: l.rule.Labels, Process: l.process, Host: e.host}
 	for _, f := range l.findings {
-		if !f.NoSocket() {
+		if !f.NoSocket() && l.own(f) {
 			t.Sockets = append(t.Sockets, f.seal())
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/rules"
 )
@@ -325,18 +326,20 @@ func TestCancelledLook(t *testing.T) {
 // first action, on the way of a ladder, and if two rules ask for it.
 func TestOneSignal(t *testing.T) {
 	const n = 50
+	const second = "  - name: s\n    when: state == 'CLOSE_WAIT'\n    then: [{signal: USR1}]\n    limits: {cooldown: 0}\n"
 	for name, text := range map[string]string{
 		"first": ruleFile(`state == "CLOSE_WAIT"`, "{signal: USR1}", "limits: {cooldown: 0}"),
 		"later": ruleFile(`state == "CLOSE_WAIT"`, `destroy, {signal: USR1, if: result == "fd_still_held"}`, "limits: {cooldown: 0}"),
 		"after": ruleFile(`state == "CLOSE_WAIT"`, `never, {signal: USR1}`, "limits: {cooldown: 0}"),
-		"two rules": ruleFile(`state == "CLOSE_WAIT" && port % 2 == 0`, "{signal: USR1}", "limits: {cooldown: 0}") +
-			"  - name: s\n    when: state == 'CLOSE_WAIT'\n    then: [{signal: USR1}]\n    limits: {cooldown: 0}\n",
+		// The oldest socket is one that both want, or one that only the second does.
+		"two rules":    ruleFile(`state == "CLOSE_WAIT" && port <= MIDDLE`, "{signal: USR1}", "limits: {cooldown: 0}") + second,
+		"second first": ruleFile(`state == "CLOSE_WAIT" && port > MIDDLE`, "{signal: USR1}", "limits: {cooldown: 0}") + second,
 	} {
 		t.Run(name, func(t *testing.T) {
 			never := outcomes("never", actions.Outcome{Result: actions.Refused})
 			l := newLab(t, Options{Live: true}, never)
 			conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, n)
-			text = strings.Replace(text, "port % 2 == 0", "port > "+strconv.Itoa(int(conns[n/2].Local.Port())), 1)
+			text = strings.Replace(text, "MIDDLE", strconv.Itoa(int(conns[n/2].Local.Port())), 1)
 			counter := startChild(t, orders{Life: "counter"}, conns...)
 			r := l.run(t, l.rules(t, text))
 			noErrors(t, r)
@@ -350,6 +353,30 @@ func TestOneSignal(t *testing.T) {
 				t.Errorf("%s signals arrived", got)
 			}
 		})
+	}
+}
+
+// What is done to a process for two rules is done by the first; once none of its
+// sockets is left, the second must decide for itself.
+func TestNotForAnotherRule(t *testing.T) {
+	l := newLab(t, Options{Live: true})
+	a, b := socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	counter := startChild(t, orders{Life: "counter"}, a, b)
+	p := l.rules(t, ruleFile(port(a), "{signal: USR1}")+"  - name: s\n    when: "+port(b)+"\n    then: [{signal: USR1}]\n")
+	looked, err := l.Look(t.Context(), p)
+	must(t, "look", err)
+	expect(t, looked.Findings[0], DecideAct, "", actions.Would)
+	expect(t, looked.Findings[1], DecideAct, "", actions.Would)
+	nl, err := sockdiag.Dial(-1)
+	must(t, "dial", err)
+	defer nl.Close() //nolint:errcheck // nothing was written
+	must(t, "destroy", nl.Destroy(t.Context(), &looked.Findings[0].Socket))
+	r := l.Act(t.Context(), p, looked)
+	l.Finish(t.Context(), r)
+	expect(t, r.Findings[0], DecideAct, "", actions.Changed)
+	expect(t, r.Findings[1], DecideAct, "", actions.Changed)
+	if got := strings.TrimSpace(counter.rest(t)); got != "0" {
+		t.Errorf("%s signals arrived", got)
 	}
 }
 

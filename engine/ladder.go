@@ -35,6 +35,22 @@ func newLadder(p *rules.Program, f *Finding, process *collectors.Owner) *ladder 
 	return &ladder{program: p, rule: f.Rule, findings: []*Finding{f}, slots: []int{-1}, process: process}
 }
 
+// own reports whether a finding is one of the ladder's rule, and not of another
+// that wants something of the same process.
+func (l *ladder) own(f *Finding) bool { return f.Rule.Name == l.rule.Name }
+
+// ruleOf returns the rule of a finding as the ladder's program has it, nil if it
+// has changed since.
+func (l *ladder) ruleOf(f *Finding) *rules.Rule {
+	if f.Rule == l.rule {
+		return l.rule
+	}
+	if r := l.program.Rule(f.Rule.Name); r != nil && r.Fingerprint == f.Rule.Fingerprint {
+		return r
+	}
+	return nil
+}
+
 func (l *ladder) action() string { return l.rule.Then[l.rung].Action }
 
 // nextRung moves on to the next rung; false if there is none.
@@ -104,12 +120,15 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	return true, nil
 }
 
-// leftOf returns the first finding of a ladder that the next rung may be for,
+// leftOf returns the first finding of the ladder's rule that the next rung may be for,
 // nil for none: freshly looked up it still matches and nothing spares it. Of a
 // socket that is destroyed only the descriptor is left: that its process still
 // has it is for the action to prove.
 func (e *Engine) leftOf(ctx context.Context, l *ladder, before actions.Result) (*Finding, error) {
 	for _, f := range l.findings {
+		if !l.own(f) {
+			continue
+		}
 		if before.Climbs() && !l.held {
 			fresh, err := e.fresh(ctx, l.program, l.rule, f.Candidate)
 			if errors.Is(err, collectors.ErrGone) {

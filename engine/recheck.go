@@ -16,8 +16,9 @@ import (
 // recheck looks each socket of a ladder up again, immediately before something
 // is done: it must still be in its state, the rule's condition must still be
 // true of it, and nothing may exempt it. What does not is left out, with the
-// result changed; the error is ErrGone if nothing is left. Of a socket that is
-// destroyed already only the descriptor is left, which the action proves.
+// result changed; the error is ErrGone if nothing of the ladder's own rule is
+// left. Of a socket that is destroyed already only the descriptor is left, which
+// the action proves.
 func (e *Engine) recheck(ctx context.Context, l *ladder) error {
 	plugin, err := e.opts.Actions.Get(l.action())
 	if err != nil || plugin.Harmless || !e.opts.Live || l.held {
@@ -26,6 +27,7 @@ func (e *Engine) recheck(ctx context.Context, l *ladder) error {
 	var keep []*Finding
 	var slots []int
 	var why error
+	own := false
 	for i, f := range l.findings {
 		if !f.NoSocket() {
 			if err := e.stillTrue(ctx, l, f); err != nil && !errors.Is(err, collectors.ErrGone) {
@@ -33,14 +35,15 @@ func (e *Engine) recheck(ctx context.Context, l *ladder) error {
 			} else if err != nil {
 				why = err
 				if len(l.findings) > 1 {
+					l.slots[i] = len(f.Actions)
 					f.Actions = append(f.Actions, l.result(actions.OutcomeOf(err), l.action()))
 				}
 				continue
 			}
 		}
-		keep, slots = append(keep, f), append(slots, l.slots[i])
+		keep, slots, own = append(keep, f), append(slots, l.slots[i]), own || l.own(f)
 	}
-	if len(keep) == 0 {
+	if !own { // what another rule wants of the process is not this rule's to do
 		return why
 	}
 	if len(keep) < len(l.findings) {
@@ -71,10 +74,14 @@ func (e *Engine) stillTrue(ctx context.Context, l *ladder, f *Finding) error {
 	if key != collectors.KeyOf(&f.Socket) {
 		return fmt.Errorf("socket %x is now %s: %w", socket.Cookie, socket.State, collectors.ErrGone)
 	}
+	rule := l.ruleOf(f)
+	if rule == nil {
+		return fmt.Errorf("rule %s has changed: %w", f.Rule.Name, collectors.ErrGone)
+	}
 	now := f.clone()
 	now.Socket = socket
 	now.setAge(e.memory.recall(key, evidence(&socket), began, monotonic()))
-	if now.eval(l.rule.When) != rules.True || now.exempt(l.program, l.rule, time.Now()) {
+	if now.eval(rule.When) != rules.True || now.exempt(l.program, rule, time.Now()) {
 		return fmt.Errorf("socket %x does not match any more: %w", socket.Cookie, collectors.ErrGone)
 	}
 	return nil
