@@ -19,37 +19,6 @@ var (
 	ErrNotSupported = errors.New("not supported by this kernel")
 )
 
-// Query says which records are wanted. It may be answered too widely, never
-// too narrowly.
-type Query struct {
-	Protocols []Protocol
-	States    StateMask
-	Info      bool // struct tcp_info is wanted
-}
-
-// Covers reports whether a complete answer to q would have shown s.
-func (q *Query) Covers(p Protocol, s State) bool {
-	return slices.Contains(q.Protocols, p) && q.States.Has(s)
-}
-
-// Split divides q into at most n queries that can be answered in parallel and
-// together are q, by their protocols.
-func Split(q Query, n int) []Query {
-	n = min(n, len(q.Protocols))
-	if n < 2 {
-		return []Query{q}
-	}
-	parts := make([]Query, n)
-	for i := range parts {
-		parts[i] = q
-		parts[i].Protocols = nil
-	}
-	for i, p := range q.Protocols {
-		parts[i%n].Protocols = append(parts[i%n].Protocols, p)
-	}
-	return parts
-}
-
 // Collector yields the sockets of one network namespace.
 type Collector interface {
 	// Collect streams the answer to q. The record is reused: whoever keeps it

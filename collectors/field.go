@@ -410,7 +410,8 @@ func ownerOf(r *Record) *Owner {
 }
 
 func familyOf(r *Record) string {
-	if r.Socket.Family == IPv4 || r.Socket.Remote.Netip().Is4() || (r.Socket.RemotePort == 0 && r.Socket.Local.Netip().Is4()) {
+	k := KeyOf(r.Socket)
+	if r.Socket.Family == IPv4 || k.family() == IPv4 {
 		return "ipv4"
 	}
 	return "ipv6"

@@ -158,6 +158,15 @@ func KeyOf(s *Socket) Key {
 	return Key{s.Cookie, s.NetNS, s.Local, s.Remote, s.LocalPort, s.RemotePort, s.Protocol, s.State}
 }
 
+// family returns what the connection speaks: an IPv4 socket has mapped addresses,
+// and so has a dual-stack one that speaks it.
+func (k *Key) family() Family {
+	if k.Remote.Netip().Is4() || k.RemotePort == 0 && k.Local.Netip().Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
 // MarshalText writes the address as people do.
 func (a Addr) MarshalText() ([]byte, error) {
 	return a.Netip().MarshalText() //nolint:wrapcheck // never fails

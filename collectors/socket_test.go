@@ -151,9 +151,78 @@ func TestCovers(t *testing.T) {
 	q := Query{Protocols: []Protocol{TCP}, States: Mask(CloseWait, FinWait2)}
 	for p, states := range map[Protocol]StateMask{TCP: q.States, UDP: 0} {
 		for s := range State(40) {
-			if got := q.Covers(p, s); got != states.Has(s) {
+			if got := q.Covers(&Key{Protocol: p, State: s}); got != states.Has(s) {
 				t.Errorf("%s %s: %t", p, s, got)
 			}
+		}
+	}
+}
+
+// A clause covers what all its parts hold for, and a query what one of its
+// clauses does.
+func TestCoversClauses(t *testing.T) {
+	key := Key{
+		Protocol: TCP, State: CloseWait, LocalPort: 21117, RemotePort: 40000,
+		Local: AddrFrom(netip.MustParseAddr("10.0.0.1")), Remote: AddrFrom(netip.MustParseAddr("::ffff:10.1.2.3")),
+	}
+	never := Clause{Local: []PortRange{{1, 2}}}
+	for name, c := range map[string]struct {
+		want    bool
+		clauses []Clause
+	}{
+		"none":          {true, nil},
+		"empty":         {true, []Clause{{}}},
+		"local":         {true, []Clause{{Local: []PortRange{{22, 22}, {21115, 21119}}}}},
+		"not local":     {false, []Clause{never}},
+		"one of two":    {true, []Clause{never, {Remote: []PortRange{{40000, 40000}}}}},
+		"not remote":    {false, []Clause{{Remote: []PortRange{{0, 39999}, {40001, 65535}}}}},
+		"peer":          {true, []Clause{{Peers: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}}}},
+		"not peer":      {false, []Clause{{Peers: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16"), netip.MustParsePrefix("::/0")}}}},
+		"family":        {true, []Clause{{Family: IPv4}}},
+		"not family":    {false, []Clause{{Family: IPv6}}},
+		"not states":    {false, []Clause{{States: Mask(Listen)}}},
+		"not protocol":  {false, []Clause{{Protocols: []Protocol{UDP}}}},
+		"not all parts": {false, []Clause{{States: Mask(CloseWait), Family: IPv4, Local: []PortRange{{1, 2}}}}},
+	} {
+		q := Query{Protocols: []Protocol{TCP, UDP}, States: AllStates, Clauses: c.clauses}
+		if got := q.Covers(&key); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+func TestMergePorts(t *testing.T) {
+	got := MergePorts([]PortRange{{65535, 65535}, {80, 90}, {1, 2}, {3, 3}, {85, 100}, {0, 0}, {200, 65534}})
+	if want := []PortRange{{0, 3}, {80, 100}, {200, 65535}}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// What two parts of a query ask for is disjoint, and together all of it.
+func TestSplitAt(t *testing.T) {
+	q := Query{Protocols: []Protocol{TCP}, States: AllStates}
+	for _, at := range []uint16{1, 40000, 65535} {
+		parts := SplitAt(q, at)
+		for port := range 65536 {
+			k := Key{Protocol: TCP, State: CloseWait, RemotePort: uint16(port)}
+			if len(parts) != 2 || parts[0].Covers(&k) == parts[1].Covers(&k) {
+				t.Fatalf("at %d, port %d: %d parts", at, port, len(parts))
+			}
+		}
+	}
+	q.Clauses = []Clause{{States: Mask(Listen)}, {States: Mask(CloseWait), Family: IPv4}}
+	for _, part := range SplitAt(q, 40000) {
+		if part.States != Mask(Listen, CloseWait) || len(part.Clauses) != 1 {
+			t.Errorf("part %+v", part)
+		}
+	}
+	narrow, plain, both := q, q, q
+	narrow.Clauses = q.Clauses[1:]
+	plain.Plain = true
+	both.Protocols = []Protocol{TCP, UDP}
+	for _, q := range []Query{narrow, plain, both} {
+		if len(SplitAt(q, 40000)) != 1 {
+			t.Errorf("%+v was split", q)
 		}
 	}
 }

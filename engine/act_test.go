@@ -369,7 +369,7 @@ func TestNotForAnotherRule(t *testing.T) {
 	expect(t, looked.Findings[1], DecideAct, "", actions.Would)
 	nl, err := sockdiag.Dial(-1)
 	must(t, "dial", err)
-	defer nl.Close() //nolint:errcheck // nothing was written
+	defer nl.Close()
 	must(t, "destroy", nl.Destroy(t.Context(), &looked.Findings[0].Socket))
 	r := l.Act(t.Context(), p, looked)
 	l.Finish(t.Context(), r)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"slices"
+	"sync"
 
 	"sockwarden/collectors"
 	"sockwarden/rules"
@@ -18,20 +20,31 @@ func (e *Engine) collect(ctx context.Context, c *cycle, ns *namespace) error {
 		return err
 	}
 	defer closeNS()
+	total := 0
 	if counts, err := countSockets(ns); err == nil {
+		total = counts.TCP
 		c.report.Summary.SocketsTotal += counts.TCP + counts.UDP
 	}
 	if c.program.Reads.Has(collectors.FieldInterface) {
 		e.nameInterfaces(ns)
 	}
-	q := c.program.Query
-	// The kernel shows MPTCP subflows, which must not be destroyed, only along with tcp_info.
-	q.Info = q.Info || e.destroys(c.program)
+	q := e.query(c.program)
 	var errs error
 	for _, part := range collectors.Split(q, len(q.Protocols)) {
-		errs = errors.Join(errs, e.collectPart(ctx, c, ns, part, fd))
+		errs = errors.Join(errs, e.collectPart(ctx, c, ns, part, fd, total))
 	}
 	return errs
+}
+
+// query returns what a program asks for, as this engine asks it.
+func (e *Engine) query(p *rules.Program) collectors.Query {
+	q := p.Query
+	// The kernel shows MPTCP subflows, which must not be destroyed, only along with tcp_info.
+	q.Info = q.Info || e.destroys(p)
+	if e.opts.NoPushdown {
+		q.Plain, q.Clauses, q.States = true, nil, collectors.AllStates
+	}
+	return q
 }
 
 // destroys reports whether a rule does something to sockets themselves.
@@ -48,10 +61,10 @@ func (e *Engine) destroys(p *rules.Program) bool {
 }
 
 // collectPart asks one source after the other about one protocol.
-func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q collectors.Query, fd int) error {
+func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q collectors.Query, fd, total int) error {
 	var refused error
 	for i, source := range e.opts.Sources {
-		err := e.stream(ctx, c, ns, source.New(fd), q)
+		err := e.stream(ctx, c, ns, source.New(fd), e.parallel(q, total))
 		if err == nil && i > 0 {
 			c.warn(fmt.Errorf("%w; reading /proc/net instead: ages are unknown and nothing can be acted on", refused))
 		}
@@ -63,34 +76,127 @@ func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q col
 	return refused
 }
 
-func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source collectors.Collector, q collectors.Query) error {
-	evaluator := c.program.NewEvaluator()
-	if c.seen == nil {
-		c.seen = map[seenKey]bool{}
+// pass is what one pass over one source found.
+type pass struct {
+	scanned    int
+	byState    [16]int
+	remote     [1 << 16 >> remoteShift]int // records by remote port
+	candidates []*Candidate
+}
+
+// remoteShift makes ranges of ports of which the counts are kept.
+const remoteShift = 8
+
+// worthSplitting is from how many TCP sockets on two passes at a time, each over
+// a part of them, take less time than one.
+const worthSplitting = 20_000
+
+// parallel divides a query that makes the kernel show most sockets.
+func (e *Engine) parallel(q collectors.Query, total int) []collectors.Query {
+	states, _ := q.For(collectors.TCP)
+	if total < worthSplitting || runtime.GOMAXPROCS(0) < 2 || !states.Has(collectors.Established) {
+		return []collectors.Query{q}
 	}
+	return collectors.SplitAt(q, e.middle)
+}
+
+// stream answers the parts of a query at the same time.
+func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source collectors.Collector, parts []collectors.Query) error {
+	found, errs := make([]*pass, len(parts)), make([]error, len(parts))
+	var all sync.WaitGroup
+	for i, q := range parts[1:] {
+		all.Go(func() { found[i+1], errs[i+1] = e.read(ctx, c.program, ns, source, q, true) })
+	}
+	found[0], errs[0] = e.read(ctx, c.program, ns, source, parts[0], len(parts) > 1)
+	all.Wait()
+	for _, f := range found {
+		c.take(f)
+	}
+	if len(parts) > 1 {
+		e.middle = middle(found)
+	}
+	return errors.Join(errs...)
+}
+
+// middle returns the remote port that halves what the passes read.
+func middle(found []*pass) uint16 {
+	total, below := 0, 0
+	for _, f := range found {
+		total += f.scanned
+	}
+	for i := range found[0].remote {
+		for _, f := range found {
+			below += f.remote[i]
+		}
+		if below*2 >= total {
+			// A port that half of them have is on one side: the nearer end of its range.
+			return uint16(max(1, min((i+1)<<remoteShift, 65535)))
+		}
+	}
+	return usualMiddle
+}
+
+// usualMiddle divides before the first cycle: servers have their clients' ports,
+// which are ephemeral, or both those and their own.
+const usualMiddle = 40_000
+
+// read streams the answer to a query and keeps what a rule matches or may match.
+// Nothing is allocated for any other socket, and nothing of the engine changes:
+// several passes can run at a time, each over its part.
+func (e *Engine) read(ctx context.Context, p *rules.Program, ns *namespace, source collectors.Collector, q collectors.Query, part bool) (*pass, error) {
+	found := &pass{}
+	evaluator := p.NewEvaluator()
 	record := collectors.NewRecord(&collectors.Socket{}, &ns.Namespace, nil, nil, e.host)
 	base := record.Known
 	for s, err := range source.Collect(ctx, q) {
 		if err != nil {
-			return err
+			return found, err
 		}
 		if s.NetNS == 0 {
 			s.NetNS = ns.Inode
 		}
-		c.report.Summary.Scanned++
-		c.report.ByState[s.State]++
+		if part {
+			// A source may answer too widely, and another pass has the rest.
+			if k := collectors.KeyOf(s); !q.Covers(&k) {
+				continue
+			}
+		}
+		found.scanned++
+		found.byState[s.State&15]++
+		found.remote[s.RemotePort>>remoteShift]++
 		record.Socket, record.Known = s, base|s.Known
 		if s.IfIndex != 0 && ns.Interfaces[s.IfIndex] == "" {
 			record.Known &^= collectors.Fields(collectors.FieldInterface)
 		}
-		hits := evaluator.Match(&record)
-		if len(hits) == 0 || (s.Cookie != 0 && c.seen[seenKey{s.NetNS, s.Cookie}]) {
+		if hits := evaluator.Match(&record); len(hits) > 0 {
+			found.candidates = append(found.candidates, &Candidate{
+				Socket: *s, ns: ns, host: e.host, hits: slices.Clone(hits), Facts: collectors.Facts{Age: collectors.NoAge()},
+			})
+		}
+	}
+	return found, nil
+}
+
+// take adds what a pass found, but for sockets that were seen before: a dump can
+// show one twice.
+func (c *cycle) take(found *pass) {
+	c.report.Summary.Scanned += found.scanned
+	for s, n := range found.byState {
+		if n > 0 {
+			c.report.ByState[collectors.State(s)] += n
+		}
+	}
+	if c.seen == nil {
+		c.seen = make(map[seenKey]bool, len(found.candidates))
+	}
+	for _, cand := range found.candidates {
+		key := seenKey{cand.Socket.NetNS, cand.Socket.Cookie}
+		if key.cookie != 0 && c.seen[key] {
 			continue
 		}
-		c.seen[seenKey{s.NetNS, s.Cookie}] = true
-		c.candidates = append(c.candidates, &Candidate{Socket: *s, ns: ns, host: e.host, hits: slices.Clone(hits), Facts: collectors.Facts{Age: collectors.NoAge()}})
+		c.seen[key] = true
+		c.candidates = append(c.candidates, cand)
 	}
-	return nil
 }
 
 // collectExtra asks a source that is not the kernel. What it says of a socket is
@@ -101,7 +207,7 @@ func (e *Engine) collectExtra(ctx context.Context, c *cycle, source collectors.P
 	if i < 0 {
 		return nil // it is about this namespace
 	}
-	return e.stream(ctx, c, c.namespaces[i], confirmed{source.New(-1)}, c.program.Query)
+	return e.stream(ctx, c, c.namespaces[i], confirmed{source.New(-1)}, []collectors.Query{e.query(c.program)})
 }
 
 // confirmed is a collector whose records are looked up in the kernel.

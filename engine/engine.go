@@ -29,6 +29,9 @@ type Options struct {
 	Live bool
 	// AllowUnknownOwner lets a live run act on sockets whose owner cannot be read.
 	AllowUnknownOwner bool
+	// NoPushdown asks for all sockets in the simplest way and lets the rules alone
+	// decide, to find out whether a kernel filters wrongly.
+	NoPushdown bool
 	// NoBreaker is for commands in which a person has seen the list.
 	NoBreaker bool
 	// QuietEffects keeps the line for each effect out of the log, but for debugging:
@@ -62,6 +65,7 @@ type Engine struct {
 	self   self
 	kernel kernelVersion
 	host   string
+	middle uint16 // the remote port that halves what is read
 
 	outbox  *outbox
 	audit   auditLog
@@ -82,7 +86,7 @@ type Engine struct {
 // New reads the state file and finds out about the invoking session. A live
 // engine holds the lock of the state file until Close.
 func New(opts Options) (*Engine, error) {
-	e := &Engine{opts: opts, log: opts.Logger, proc: procfs.New(""), settleTime: settle}
+	e := &Engine{opts: opts, log: opts.Logger, proc: procfs.New(""), settleTime: settle, middle: usualMiddle}
 	e.outbox = newOutbox(opts.Notifiers, opts.Logger)
 	e.audit = auditLog{w: opts.AuditLog, log: opts.Logger, by: opts.By}
 	var err error
@@ -204,7 +208,8 @@ func (e *Engine) record(c *cycle) {
 	// What was not seen may have stopped to match, also if not everything was seen.
 	e.memory.breakHolds(c.now)
 	if !c.incomplete {
-		e.memory.prune(&c.program.Query, c.now)
+		q := e.query(c.program)
+		e.memory.prune(&q, c.now)
 	}
 	e.memory.expire(c.now)
 	if e.saved > 0 && c.now-e.saved < e.saveEvery.Seconds() {

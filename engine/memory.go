@@ -157,7 +157,7 @@ func (m *memory) breakHolds(now float64) {
 // the query covered them.
 func (m *memory) prune(q *collectors.Query, now float64) {
 	for k, s := range m.seen {
-		if s.last == now || !q.Covers(k.Protocol, k.State) {
+		if s.last == now || !q.Covers(&k) {
 			continue
 		}
 		if s.missed++; s.missed >= 2 {

@@ -166,6 +166,9 @@ func (c *compiler) compareNumbers(op string, l, r operand, out operand) (operand
 	negate := op == "!=" || op == ">=" || op == "<="
 	if r.constant {
 		limit := r.numVal
+		if isPortField(l.field) {
+			out.may = portBounds(l.field.Field, compared(op, limit))
+		}
 		out.tri = negateIf(negate, func(rec *collectors.Record) Tri {
 			x, ok := a(rec)
 			if !ok {
@@ -190,6 +193,11 @@ func (c *compiler) compareNumbers(op string, l, r operand, out operand) (operand
 		return boolConstant(out.tri(nil) == True, out.from, out.to), true
 	}
 	return out, true
+}
+
+// isPortField reports whether d is the local or the remote port.
+func isPortField(d *collectors.FieldDoc) bool {
+	return d != nil && (d.Field == collectors.FieldPort || d.Field == collectors.FieldRemotePort)
 }
 
 func (c *compiler) isPort(n float64, from int) bool {
@@ -266,9 +274,18 @@ func (c *compiler) oneOf(l operand, values []string, negate bool, out operand) o
 			}
 		}
 		out.may = protocolBounds(set)
-		if negate {
-			out.may = out.may.not()
+	case l.field != nil && l.field.Field == collectors.FieldFamily:
+		var set families
+		if slices.Contains(values, "ipv4") {
+			set |= speaksIPv4
 		}
+		if slices.Contains(values, "ipv6") {
+			set |= speaksIPv6
+		}
+		out.may = familyBounds(set)
+	}
+	if negate {
+		out.may = out.may.not()
 	}
 	set := newSet(nil, nil, values)
 	get := l.str
@@ -310,6 +327,12 @@ func (c *compiler) compareAddrs(op string, l, r operand, out operand) (operand, 
 	}
 	want := collectors.AddrFrom(ip)
 	get := l.addr
+	if l.field != nil && l.field.Field == collectors.FieldRemoteAddr {
+		out.may = peerBounds([]netip.Prefix{netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen())})
+		if op == "!=" {
+			out.may = out.may.not()
+		}
+	}
 	out.tri = negateIf(op == "!=", func(rec *collectors.Record) Tri {
 		x, ok := get(rec)
 		if !ok {

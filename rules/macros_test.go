@@ -95,7 +95,11 @@ func TestSelection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP, collectors.UDP}, States: collectors.Mask(collectors.Listen)}
+	both := []collectors.Protocol{collectors.TCP, collectors.UDP}
+	want := collectors.Query{
+		Protocols: both, States: collectors.Mask(collectors.Listen),
+		Clauses: []collectors.Clause{{Protocols: both, States: collectors.Mask(collectors.Listen)}},
+	}
 	if fmt.Sprint(p.Query) != fmt.Sprint(want) || !p.Reads.Has(collectors.FieldProcess) || fmt.Sprint(p.NetNS) != "[host]" {
 		t.Errorf("query %v, reads %b, netns %v", p.Query, p.Reads, p.NetNS)
 	}

@@ -67,6 +67,9 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 			}
 			return triOf(set.hasNumber(x))
 		}
+		if isPortField(l.field) {
+			out.may = portBounds(l.field.Field, set.Ranges)
+		}
 	case l.kind == kAddress:
 		if set.kind() != kindAddr {
 			return wrong()
@@ -78,6 +81,9 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 				return Unknown
 			}
 			return triOf(set.hasAddr(x))
+		}
+		if l.field != nil && l.field.Field == collectors.FieldRemoteAddr {
+			out.may = peerBounds(set.Prefixes)
 		}
 	case l.kind == kString:
 		if set.kind() != kindName {

@@ -54,52 +54,6 @@ type operand struct {
 	ages  []ageBound // that a condition cannot hold below
 }
 
-// box is a set of sockets, by what every record shows.
-type box struct {
-	states    collectors.StateMask
-	protocols uint32 // bit 1<<protocol
-}
-
-const anyProtocol = 1<<collectors.TCP | 1<<collectors.UDP
-
-var (
-	everything = box{collectors.AllStates, anyProtocol}
-	nothing    = box{}
-)
-
-func (b box) meet(o box) box {
-	return box{b.states & o.states, b.protocols & o.protocols}.norm()
-}
-
-func (b box) join(o box) box {
-	return box{b.states | o.states, b.protocols | o.protocols}
-}
-
-func (b box) norm() box {
-	if b.states == 0 || b.protocols == 0 {
-		return nothing
-	}
-	return b
-}
-
-// bounds says where a condition may be true and where it may be false; both
-// are too wide rather than too narrow.
-type bounds struct{ yes, no box }
-
-var unbounded = bounds{everything, everything}
-
-func (b bounds) not() bounds         { return bounds{b.no, b.yes} }
-func (b bounds) and(o bounds) bounds { return bounds{b.yes.meet(o.yes), b.no.join(o.no)} }
-func (b bounds) or(o bounds) bounds  { return bounds{b.yes.join(o.yes), b.no.meet(o.no)} }
-
-func statesBounds(m collectors.StateMask) bounds {
-	return bounds{box{m, anyProtocol}.norm(), box{collectors.AllStates &^ m, anyProtocol}.norm()}
-}
-
-func protocolBounds(p uint32) bounds {
-	return bounds{box{collectors.AllStates, p}.norm(), box{collectors.AllStates, anyProtocol &^ p}.norm()}
-}
-
 func boolConstant(v bool, from, to int) operand {
 	o := operand{kind: kBool, constant: true, boolVal: v, from: from, to: to}
 	t := triOf(v)

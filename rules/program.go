@@ -174,7 +174,7 @@ type Program struct {
 	// Watched lists the files and directories that can change the program.
 	Watched []string
 
-	byState [16][]int
+	index index
 }
 
 // Short is the generation as reports show it.
@@ -183,7 +183,7 @@ func (p *Program) Short() string { return p.Generation[len("sha256:") : len("sha
 // seal computes what follows from the rules.
 func (p *Program) seal() {
 	var want box
-	for i, r := range p.Rules {
+	for _, r := range p.Rules {
 		if r.Mode == ModeDisabled {
 			continue
 		}
@@ -194,16 +194,17 @@ func (p *Program) seal() {
 		}
 		r.may = r.When.may.yes
 		if !r.When.Reads.Has(collectors.FieldProtocol) {
-			r.may = r.may.meet(box{collectors.AllStates, 1 << collectors.TCP})
+			tcp := everything
+			tcp.protocols = 1 << collectors.TCP
+			r.may = r.may.meet(tcp)
 		}
-		want = want.join(r.may)
 		p.Reads |= r.reads()
-		for s := range p.byState {
-			if r.may.states.Has(collectors.State(s)) {
-				p.byState[s] = append(p.byState[s], i)
-			}
+		if !r.may.empty() {
+			want = want.join(r.may)
+			p.Query.Clauses = append(p.Query.Clauses, r.may.clause())
 		}
 	}
+	p.index = newIndex(p.Rules)
 	for _, pr := range p.Protect {
 		p.Reads |= pr.When.Reads
 	}
@@ -246,11 +247,14 @@ func (r *Rung) ReadsResult() bool { return r.If != nil && r.If.readsResult }
 // Evaluator finds the rules that hold for a record. Each goroutine has its own.
 type Evaluator struct {
 	program *Program
+	buf     []int // room for what the index finds
 	hits    []int
 }
 
 // NewEvaluator returns an evaluator of the program.
-func (p *Program) NewEvaluator() *Evaluator { return &Evaluator{program: p} }
+func (p *Program) NewEvaluator() *Evaluator {
+	return &Evaluator{program: p, buf: make([]int, 0, len(p.Rules)), hits: make([]int, 0, len(p.Rules))}
+}
 
 // Match returns the indexes of the rules whose condition holds for r, or may
 // hold once more is known about it. The slice is valid until the next call.
@@ -258,7 +262,7 @@ func (p *Program) NewEvaluator() *Evaluator { return &Evaluator{program: p} }
 func (e *Evaluator) Match(r *collectors.Record) []int {
 	e.hits = e.hits[:0]
 	bit := uint32(1) << r.Socket.Protocol
-	for _, i := range e.program.byState[r.Socket.State&15] {
+	for _, i := range e.program.index.find(r.Socket, e.buf) {
 		rule := e.program.Rules[i]
 		if rule.may.protocols&bit == 0 || (r.Namespace != nil && !rule.InNetNS(r.Namespace.Name)) {
 			continue

@@ -18,7 +18,8 @@ func allFields() collectors.FieldSet {
 }
 
 // alwaysKnown are the fields without which there is no record.
-var alwaysKnown = collectors.Fields(collectors.FieldState, collectors.FieldProtocol)
+var alwaysKnown = collectors.Fields(collectors.FieldState, collectors.FieldProtocol, collectors.FieldFamily,
+	collectors.FieldLocalAddr, collectors.FieldPort, collectors.FieldRemoteAddr, collectors.FieldRemotePort)
 
 func addr(text string) collectors.Addr { return collectors.AddrFrom(netip.MustParseAddr(text)) }
 

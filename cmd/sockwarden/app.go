@@ -49,6 +49,8 @@ type commonFlags struct {
 	stateFile string
 	auditLog  string
 	collect   []string
+	// How it is looked, where that is not left to the program.
+	noPushdown bool
 }
 
 func (a *app) close() {
@@ -133,6 +135,11 @@ func (a *app) auditLogFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.flags.auditLog, "audit-log", "", "append a JSON line for each decision and outcome to this `FILE`; reopened on SIGHUP")
 }
 
+// tuningFlags are for finding out whether a shortcut is at fault.
+func (a *app) tuningFlags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&a.flags.noPushdown, "no-pushdown", false, "read every socket instead of letting the kernel filter (for troubleshooting)")
+}
+
 // setup opens the log and builds the registries, before any command runs.
 func (a *app) setup() error {
 	if err := oneOf("--output", a.flags.output, "", "table", "json", "jsonl"); err != nil {
@@ -197,7 +204,7 @@ func (a *app) load(trust bool) (*rules.Program, error) {
 // engine makes an engine with the flags.
 func (a *app) engine(o engine.Options) (*engine.Engine, error) {
 	o.Sources, o.Actions, o.Logger, o.By = a.sources.All(), a.actions, a.log, invoker()
-	o.Notifiers = builtinNotifiers()
+	o.Notifiers, o.NoPushdown = builtinNotifiers(), a.flags.noPushdown
 	for _, program := range a.flags.collect {
 		p, err := execsource.Plugin(program)
 		if err != nil {

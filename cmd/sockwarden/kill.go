@@ -54,6 +54,7 @@ apply. Listeners and UDP sockets are left alone unless they are allowed.`,
 	a.netnsFlag(cmd)
 	a.outputFlag(cmd)
 	a.auditLogFlag(cmd)
+	a.tuningFlags(cmd)
 	return cmd
 }
 

@@ -54,6 +54,7 @@ Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
 	a.outputFlag(cmd)
 	a.stateFlag(cmd)
 	a.collectFlag(cmd)
+	a.tuningFlags(cmd)
 	return cmd
 }
 

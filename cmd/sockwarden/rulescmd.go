@@ -278,6 +278,17 @@ func (a *app) showProgram(p *rules.Program) {
 		}
 	}
 	fmt.Fprintf(w, "asks for   %v %s\n", p.Query.Protocols, strings.Join(names, " "))
+	for _, proto := range p.Query.Protocols {
+		_, clauses := p.Query.For(proto)
+		texts := make([]string, len(clauses))
+		for i := range clauses {
+			texts[i] = clauses[i].String()
+		}
+		slices.Sort(texts)
+		if texts = slices.Compact(texts); !slices.Contains(texts, "") {
+			fmt.Fprintf(w, "           %s only with %s\n", proto, strings.Join(texts, "; or "))
+		}
+	}
 	fmt.Fprintf(w, "breaker    %d sockets, or %.0f%% where that is more than %d\n", p.Breaker.Count, p.Breaker.Share*100, p.Breaker.ShareMin)
 	if len(p.Vars) > 0 {
 		fmt.Fprintln(w, "\nvars")

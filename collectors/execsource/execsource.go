@@ -130,7 +130,7 @@ func read(r io.Reader, q collectors.Query, yield func(*collectors.Socket, error)
 			yield(nil, fmt.Errorf("line %d: %w", n, err))
 			return false
 		}
-		if q.Covers(s.Protocol, s.State) && !yield(s, nil) {
+		if slices.Contains(q.Protocols, s.Protocol) && q.States.Has(s.State) && !yield(s, nil) {
 			return false
 		}
 	}

@@ -114,7 +114,8 @@ func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket
 // search reads the dump to its end, so that the connection stays usable.
 func (c *Conn) search(ctx context.Context, s *collectors.Socket) (collectors.Socket, error) {
 	var found collectors.Socket
-	for now, err := range c.dump(ctx, s.Family, s.Protocol, collectors.AllStates, true) {
+	w := walk{typeByFamily, s.Protocol, s.Family, dumpRequest(s.Family, s.Protocol, collectors.AllStates, true, nil)}
+	for now, err := range c.dump(ctx, &w) {
 		if err != nil {
 			return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
 		}

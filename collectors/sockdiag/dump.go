@@ -50,36 +50,56 @@ func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*coll
 }
 
 // Dump streams the answer to q over one reused record and one reused buffer,
-// protocol by protocol, IPv4 before IPv6. A family that the kernel lacks has no
-// sockets. An abandoned or failed dump leaves the connection unusable: it then
-// refuses everything but Close.
+// protocol by protocol; TCP in one walk through the kernel's table for both
+// families. A family that the kernel lacks has no sockets. An abandoned or
+// failed dump leaves the connection unusable: it then refuses everything but
+// Close.
 //
 // A dump is no snapshot: while sockets come and go, listeners and UDP sockets
 // that share a port can be missed or shown twice.
 func (c *Conn) Dump(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
 		for _, p := range q.Protocols {
-			for _, f := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
-				for rec, err := range c.dump(ctx, f, p, q.States, q.Info && p == collectors.TCP) {
-					if err != nil && f == collectors.IPv6 && errors.Is(err, collectors.ErrNotSupported) {
-						break // IPv6 is not there
-					}
-					if !yield(rec, err) || err != nil {
-						return
-					}
+			for _, w := range walks(q, p) {
+				if !c.answer(ctx, &w, q, yield) {
+					return
 				}
 			}
 		}
 	}
 }
 
-func (c *Conn) dump(ctx context.Context, f collectors.Family, p collectors.Protocol, states collectors.StateMask, info bool) iter.Seq2[*collectors.Socket, error] {
+// answer streams one walk, and reports whether to go on. A kernel that does not
+// know the request for both families at once is asked for one after the other.
+func (c *Conn) answer(ctx context.Context, w *walk, q collectors.Query, yield func(*collectors.Socket, error) bool) bool {
+	for rec, err := range c.dump(ctx, w) {
+		switch {
+		case err == nil:
+		case w.typ == typeGetSock && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)):
+			q.Plain = true
+			for _, w := range walks(q, w.protocol) {
+				if !c.answer(ctx, &w, q, yield) {
+					return false
+				}
+			}
+			return true
+		case w.family == collectors.IPv6 && errors.Is(err, collectors.ErrNotSupported):
+			return true // IPv6 is not there
+		}
+		if !yield(rec, err) || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Conn) dump(ctx context.Context, w *walk) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
 		fail := func(err error) {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			yield(nil, fmt.Errorf("dump %s (family %d): %w", p, f, err))
+			yield(nil, fmt.Errorf("dump %s: %w", w, err))
 		}
 		if err := ctx.Err(); err != nil {
 			fail(err)
@@ -91,8 +111,8 @@ func (c *Conn) dump(ctx context.Context, f collectors.Family, p collectors.Proto
 		}
 		c.busy = true
 		sent, err := c.nl.Send(netlink.Message{
-			Header: netlink.Header{Type: typeByFamily, Flags: netlink.Request | netlink.Dump},
-			Data:   dumpRequest(f, p, states, info),
+			Header: netlink.Header{Type: netlink.HeaderType(w.typ), Flags: netlink.Request | netlink.Dump},
+			Data:   w.body,
 		})
 		if err != nil {
 			fail(classify(err))
@@ -113,7 +133,7 @@ func (c *Conn) dump(ctx context.Context, f collectors.Family, p collectors.Proto
 			}
 			for body, err := range d.messages {
 				if err == nil {
-					err = decode(body, p, s)
+					err = decode(body, w.protocol, s)
 				}
 				if err != nil {
 					fail(err)
@@ -198,7 +218,7 @@ func (d *datagrams) messages(yield func([]byte, error) bool) {
 				yield(nil, classify(errno))
 			}
 			return
-		case typeByFamily:
+		case typeByFamily, typeGetSock:
 			if !yield(body, nil) {
 				return
 			}

@@ -2,12 +2,15 @@ package sockdiag
 
 import (
 	"encoding/binary"
+	"fmt"
+	"slices"
 
 	"sockwarden/collectors"
 )
 
 // Message types of NETLINK_SOCK_DIAG (include/uapi/linux/sock_diag.h).
 const (
+	typeGetSock  = 18 // TCPDIAG_GETSOCK, the interface before Linux 3.3
 	typeByFamily = 20 // SOCK_DIAG_BY_FAMILY
 	typeDestroy  = 21 // SOCK_DESTROY
 )
@@ -20,21 +23,94 @@ const extInfo = 1 << (attrInfo - 1)
 
 var ne = binary.NativeEndian
 
+// getSockLen is sizeof(struct inet_diag_req).
+const getSockLen = 60
+
+// walk is one request for a dump.
+type walk struct {
+	typ      uint16
+	protocol collectors.Protocol
+	family   collectors.Family // 0 for both
+	body     []byte
+}
+
+func (w *walk) String() string {
+	if w.family == 0 {
+		return w.protocol.String()
+	}
+	return fmt.Sprintf("%s (family %d)", w.protocol, w.family)
+}
+
+// walks returns the requests that together answer a query about one protocol,
+// nil if no socket of it is wanted.
+func walks(q collectors.Query, p collectors.Protocol) []walk {
+	states, clauses := q.For(p)
+	if q.Plain {
+		states, clauses = collectors.AllStates, nil
+	}
+	if states == 0 {
+		return nil
+	}
+	info := q.Info && p == collectors.TCP
+	code := bytecode(clauses)
+	if len(clauses) > 0 && !slices.ContainsFunc(clauses, func(c collectors.Clause) bool { return c.Family != collectors.IPv6 }) {
+		return []walk{{typeByFamily, p, collectors.IPv6, dumpRequest(collectors.IPv6, p, states, info, code)}}
+	}
+	if p == collectors.TCP && !q.Plain {
+		return []walk{{typeGetSock, p, 0, getSockRequest(states, info, code)}}
+	}
+	return pair(p, states, info, code)
+}
+
+// pair asks for one family after the other.
+func pair(p collectors.Protocol, states collectors.StateMask, info bool, code []byte) []walk {
+	return []walk{
+		{typeByFamily, p, collectors.IPv4, dumpRequest(collectors.IPv4, p, states, info, code)},
+		{typeByFamily, p, collectors.IPv6, dumpRequest(collectors.IPv6, p, states, info, code)},
+	}
+}
+
 // dumpRequest returns a struct inet_diag_req_v2 that dumps the states of the
 // mask. Addresses and ports in it are ignored by dumps.
-func dumpRequest(f collectors.Family, p collectors.Protocol, states collectors.StateMask, info bool) []byte {
+func dumpRequest(f collectors.Family, p collectors.Protocol, states collectors.StateMask, info bool, code []byte) []byte {
 	b := make([]byte, reqLen)
 	b[0] = byte(f)
 	b[1] = byte(p)
 	if info {
 		b[2] = extInfo
 	}
+	ne.PutUint32(b[4:], maskOf(states))
+	return appendBytecode(b, code)
+}
+
+// getSockRequest returns a struct inet_diag_req. The kernel takes it for a
+// request without a family, and so shows the TCP sockets of both in one walk
+// through its table, where a struct inet_diag_req_v2 for each takes two.
+func getSockRequest(states collectors.StateMask, info bool, code []byte) []byte {
+	b := make([]byte, getSockLen)
+	b[0] = byte(collectors.IPv4)
+	if info {
+		b[3] = extInfo
+	}
+	ne.PutUint32(b[52:], maskOf(states))
+	return appendBytecode(b, code)
+}
+
+func maskOf(states collectors.StateMask) uint32 {
 	if states.Has(collectors.Close) {
 		// Since Linux 6.8 bound TCP sockets are asked for as BOUND_INACTIVE.
 		states |= 1 << collectors.BoundInactive
 	}
-	ne.PutUint32(b[4:], uint32(states))
-	return b
+	return uint32(states)
+}
+
+func appendBytecode(b, code []byte) []byte {
+	if len(code) == 0 {
+		return b
+	}
+	b = ne.AppendUint16(b, uint16(4+len(code)))
+	b = ne.AppendUint16(b, attrBytecode)
+	return append(b, code...)
 }
 
 // exactRequest returns a struct inet_diag_req_v2 that names s by tuple,
