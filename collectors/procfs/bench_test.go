@@ -2,6 +2,7 @@ package procfs
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,6 +46,47 @@ func BenchmarkHoldersOne(b *testing.B) {
 					b.Fatalf("%+v, %v", h, err)
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkHoldersAmong searches for one socket among n processes that hold none.
+func BenchmarkHoldersAmong(b *testing.B) {
+	for _, n := range []int{10, 300} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for range n {
+				cat(b, nil)
+			}
+			_, inode := newSocket(b)
+			one, f := map[uint32]bool{inode: true}, New("")
+			b.ReportAllocs()
+			for b.Loop() {
+				if h, err := f.Holders(b.Context(), one); err != nil || len(h.ByInode) != 1 {
+					b.Fatalf("%+v, %v", h, err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/process")
+		})
+	}
+}
+
+// BenchmarkSearch searches for 40,000 sockets of eight processes by several
+// workers, who take a few processes at a time.
+func BenchmarkSearch(b *testing.B) {
+	inodes := map[uint32]bool{}
+	for range 8 {
+		maps.Copy(inodes, manySockets(b, 5000))
+	}
+	for _, workers := range []int{1, 2, 4} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			f := New("")
+			b.ReportAllocs()
+			for b.Loop() {
+				if found := searchBy(b, f, workers, 1, inodes); len(inodesOf(found)) != len(inodes) {
+					b.Fatalf("%d of %d sockets", len(inodesOf(found)), len(inodes))
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(inodes)), "ns/socket")
 		})
 	}
 }

@@ -3,6 +3,7 @@ package procfs
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,25 +12,29 @@ import (
 
 // Descriptor returns a descriptor by which the process pid that started at
 // startTime holds the socket. It is ErrGone if that process is no more or does
-// not hold it any more.
+// not hold it any more, and ErrNotSupported if only threads with a table of
+// their own hold it: their descriptors are not those of the process.
 func (f *FS) Descriptor(pid int, startTime uint64, inode uint32) (int, error) {
-	p, err := f.open(pid)
+	p, st, err := f.openStarted(pid, startTime)
 	if err != nil {
-		return -1, classify(err)
+		return -1, err
 	}
 	defer p.close()
-	st, err := p.stat()
-	if err != nil {
-		return -1, classify(err)
+	gone := fmt.Errorf("process %d does not hold the socket any more: %w", pid, collectors.ErrGone)
+	if st.holdsNothing() {
+		return -1, gone
 	}
-	held, _, err := p.sockets("fd", map[uint32]bool{inode: true})
+	wanted := map[uint32]bool{inode: true}
+	held, _, err := p.sockets("fd", wanted)
 	switch {
 	case err != nil:
 		return -1, classify(err)
-	case st.startTime != startTime, len(held) == 0:
-		return -1, fmt.Errorf("process %d does not hold the socket any more: %w", pid, collectors.ErrGone)
+	case len(held) > 0:
+		return held[0].FD, nil
+	case len(f.ofThreads(p, &st, wanted)) > 0:
+		return -1, fmt.Errorf("only a thread of process %d holds the socket: %w", pid, collectors.ErrNotSupported)
 	}
-	return held[0].fd, nil
+	return -1, gone
 }
 
 // SocketInodes returns the sockets that the process pid that started at
@@ -40,35 +45,33 @@ func (f *FS) SocketInodes(pid int, startTime uint64) ([]uint32, error) {
 		return nil, err
 	}
 	inodes := make([]uint32, len(held))
-	for i, d := range held {
-		inodes[i] = d.inode
+	for i, s := range held {
+		inodes[i] = s.Inode
 	}
 	return inodes, nil
 }
 
-func (f *FS) socketsOf(pid int, startTime uint64) ([]descriptor, error) {
-	p, err := f.open(pid)
+// socketsOf lists the sockets of a process, with those of threads that have a
+// table of their own at the end.
+func (f *FS) socketsOf(pid int, startTime uint64) ([]Held, error) {
+	p, st, err := f.openStarted(pid, startTime)
 	if err != nil {
-		return nil, classify(err)
+		return nil, err
 	}
 	defer p.close()
-	st, err := p.stat()
-	if err != nil {
-		return nil, classify(err)
-	}
-	if st.startTime != startTime {
-		return nil, fmt.Errorf("process %d of start time %d: %w", pid, startTime, collectors.ErrGone)
+	if st.holdsNothing() {
+		return nil, nil
 	}
 	held, _, err := p.sockets("fd", nil)
 	if err != nil {
 		return nil, classify(err)
 	}
-	return held, nil
+	return append(held, f.ofThreads(p, &st, nil)...), nil
 }
 
 // InUnit returns the processes of a systemd unit.
 func (f *FS) InUnit(unit string) ([]collectors.Owner, error) {
-	pids, err := f.pids()
+	pids, err := f.PIDs()
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +118,8 @@ func (f *FS) HeldLately(pid int, startTime uint64, inode uint32) (bool, error) {
 		return false, err
 	}
 	t = recentTable{startTime, time.Now(), make(map[uint32]int, len(held))}
-	for _, d := range held {
-		t.descriptors[d.inode] = d.fd
+	for _, s := range slices.Backward(held) { // of several the first: the process itself has that
+		t.descriptors[s.Inode] = s.FD
 	}
 	if f.recent == nil || len(f.recent) > 1000 {
 		f.recent = map[int]recentTable{}

@@ -55,6 +55,26 @@ func FuzzProcessFiles(f *testing.F) {
 	})
 }
 
+// FuzzCutEntry feeds what getdents64(2) could return.
+func FuzzCutEntry(f *testing.F) {
+	f.Add([]byte("00000000" + "00000000" + "\x18\x00" + "\x0a" + "12\x00\x00\x00" + "rest"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for len(b) > 0 {
+			name, rest, err := cutEntry(b)
+			if err != nil {
+				return
+			}
+			if len(name) == 0 || bytes.IndexByte(name, 0) >= 0 || len(rest)+len(name)+direntName >= len(b) {
+				t.Fatalf("%q: %q, %q", b, name, rest)
+			}
+			if n, ok := number(name); ok && n < 0 {
+				t.Errorf("%q: %d", name, n)
+			}
+			b = rest
+		}
+	})
+}
+
 func FuzzParseNet(f *testing.F) {
 	files, err := filepath.Glob("testdata/*-6.18")
 	if err != nil || len(files) == 0 {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"os/user"
 	"path"
 	"slices"
@@ -169,23 +168,51 @@ func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' }
 // the process that had the PID when it was opened, or fails.
 type process struct {
 	pid int
-	dir *os.File
+	dir int    // of the process, or one in it
+	up  string // the way from dir to that of the process, "" or "../"
 }
 
 func (f *FS) open(pid int) (process, error) {
-	dir, err := os.OpenFile(f.path(strconv.Itoa(pid)), unix.O_PATH|unix.O_DIRECTORY, 0)
+	dir, err := unix.Open(f.path(strconv.Itoa(pid)), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return process{}, fmt.Errorf("process %d: %w", pid, err)
 	}
-	return process{pid, dir}, nil
+	return process{pid: pid, dir: dir}, nil
 }
 
-func (p process) close() { _ = p.dir.Close() }
+// openStarted opens the process pid that started at startTime. It is ErrGone if
+// that process is no more.
+func (f *FS) openStarted(pid int, startTime uint64) (process, stat, error) {
+	p, err := f.open(pid)
+	if err != nil {
+		return process{}, stat{}, classify(err)
+	}
+	st, err := p.stat()
+	if err == nil && st.startTime != startTime {
+		err = fmt.Errorf("process %d of start time %d: %w", pid, startTime, collectors.ErrGone)
+	}
+	if err != nil {
+		p.close()
+		return process{}, stat{}, classify(err)
+	}
+	return p, st, nil
+}
+
+func (p process) close() { _ = unix.Close(p.dir) }
+
+// openat opens a file or directory of the process; the caller closes it.
+func (p process) openat(name string, flags int) (int, error) {
+	fd, err := unix.Openat(p.dir, p.up+name, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s of process %d: %w", name, p.pid, err)
+	}
+	return fd, nil
+}
 
 func (p process) read(name string) ([]byte, error) {
-	fd, err := unix.Openat(int(p.dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := p.openat(name, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open %s of process %d: %w", name, p.pid, err)
+		return nil, err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	buf := make([]byte, 0, 4096)
@@ -218,7 +245,7 @@ func (p process) stat() (stat, error) {
 
 func (p process) readlink(name string) (string, error) {
 	buf := make([]byte, 4096)
-	n, err := unix.Readlinkat(int(p.dir.Fd()), name, buf)
+	n, err := unix.Readlinkat(p.dir, p.up+name, buf)
 	if err != nil {
 		return "", fmt.Errorf("readlink %s of process %d: %w", name, p.pid, err)
 	}
@@ -246,7 +273,7 @@ func (f *FS) describe(p process, o *collectors.Owner) error {
 	}
 	o.Name = fullName(st.comm, cmdline, o.Exe)
 	var ids unix.Stat_t
-	if unix.Fstat(int(p.dir.Fd()), &ids) == nil {
+	if unix.Fstatat(p.dir, p.up+".", &ids, 0) == nil {
 		o.UID = ids.Uid
 		if u, err := f.user(ids.Uid); err == nil {
 			o.User = u

@@ -81,7 +81,7 @@ func TestZombieOfAnotherUser(t *testing.T) {
 	}
 	asNobody(t, func() {
 		f, others, zombies := New(""), 0, 0
-		pids, err := f.pids()
+		pids, err := f.PIDs()
 		must(t, "list processes", err)
 		for _, pid := range pids {
 			switch {

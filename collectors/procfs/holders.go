@@ -1,0 +1,143 @@
+package procfs
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"sockwarden/collectors"
+)
+
+// Holders says who holds the sockets that were asked for.
+type Holders struct {
+	// ByInode lists the owners of each socket that was found, ordered by PID.
+	ByInode map[uint32][]collectors.Owner
+	// Unreadable counts the processes whose descriptors could not be seen. If
+	// it is 0 and a socket is still not found, no process has it in its table:
+	// it is in flight between processes, or the kernel's own.
+	Unreadable int
+}
+
+// Holders searches all processes for the sockets with the given inodes. Seeing
+// other users' processes takes CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE. It is
+// PIDs, Search and Owners in one.
+func (f *FS) Holders(ctx context.Context, inodes map[uint32]bool) (Holders, error) {
+	h := Holders{ByInode: map[uint32][]collectors.Owner{}}
+	if len(inodes) == 0 {
+		return h, nil
+	}
+	pids, err := f.PIDs()
+	if err != nil {
+		return h, err
+	}
+	found, err := f.Search(ctx, pids, inodes)
+	if err != nil {
+		return h, err
+	}
+	return f.Owners(ctx, inodes, found)
+}
+
+// Owners describes the processes in whose tables Search found the sockets with
+// the given inodes, each once. A process that has ended since is left out.
+func (f *FS) Owners(ctx context.Context, inodes map[uint32]bool, found Found) (Holders, error) {
+	tables := slices.Clone(found.Tables)
+	more, err := f.searchThreads(ctx, inodes, &found)
+	tables = append(tables, more.Tables...)
+	slices.SortStableFunc(tables, func(a, b Table) int { return cmp.Compare(a.PID, b.PID) })
+	n := 0
+	for i := range tables {
+		n += len(tables[i].Held)
+	}
+	h := Holders{ByInode: make(map[uint32][]collectors.Owner, min(n, len(inodes))), Unreadable: found.Unreadable + more.Unreadable}
+	if err != nil {
+		return h, err
+	}
+	var (
+		o     collectors.Owner
+		known bool
+	)
+	for i := range tables {
+		t := &tables[i]
+		if i == 0 || t.PID != tables[i-1].PID {
+			if err := ctx.Err(); err != nil {
+				return h, err
+			}
+			o, known = f.owner(t.PID, &h)
+		}
+		if known && o.StartTime == t.StartTime {
+			h.add(t, &o)
+		}
+	}
+	return h, nil
+}
+
+// owner describes a process for Owners, if it still can.
+func (f *FS) owner(pid int, h *Holders) (o collectors.Owner, known bool) {
+	p, err := f.open(pid)
+	if err == nil {
+		err = f.describe(p, &o)
+		p.close()
+	}
+	if err != nil && !isGone(err) {
+		h.Unreadable++
+	}
+	o.Known |= collectors.Fields(collectors.FieldFDs)
+	return o, err == nil
+}
+
+// perBlock is how many owners have their memory in one piece: fewer allocations,
+// but who keeps one of them does not keep all.
+const perBlock = 64
+
+// add notes the process of a table as an owner of the sockets in it, once for
+// each. Tables come in the order of PIDs.
+func (h *Holders) add(t *Table, o *collectors.Owner) {
+	var block []collectors.Owner
+	o.FDs = t.FDs
+	for i, s := range t.Held {
+		o.FD = s.FD
+		owners := h.ByInode[s.Inode]
+		switch n := len(owners); {
+		case n > 0 && owners[n-1].PID == o.PID:
+		case n > 0:
+			h.ByInode[s.Inode] = append(owners, *o)
+		default:
+			if len(block) == 0 {
+				block = make([]collectors.Owner, min(perBlock, len(t.Held)-i))
+			}
+			block[0] = *o
+			h.ByInode[s.Inode], block = block[:1:1], block[1:]
+		}
+	}
+}
+
+// searchThreads looks into the tables of all threads where it cannot be told
+// which of them have their own, but only for sockets that nobody has so far.
+func (f *FS) searchThreads(ctx context.Context, inodes map[uint32]bool, found *Found) (Found, error) {
+	if len(found.Threaded) == 0 {
+		return Found{}, ctx.Err()
+	}
+	missing := make(map[uint32]bool)
+	for i := range inodes {
+		missing[i] = true
+	}
+	for i := range found.Tables {
+		for _, s := range found.Tables[i].Held {
+			delete(missing, s.Inode)
+		}
+	}
+	s := search{fs: f, inodes: missing}
+	for _, pid := range found.Threaded {
+		if err := ctx.Err(); err != nil || len(missing) == 0 {
+			return s.found, err
+		}
+		p, err := s.open(pid)
+		if err != nil {
+			s.unseen(pid, err)
+			continue
+		}
+		s.threads(p)
+		p.close()
+	}
+	return s.found, nil
+}
