@@ -144,6 +144,7 @@ func (b box) clause() collectors.Clause {
 		c.Family = collectors.IPv4
 	case speaksIPv6:
 		c.Family = collectors.IPv6
+	default:
 	}
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -21,7 +22,14 @@ type Conn struct {
 	// busy is set while a dump is not read to its end: what the kernel still
 	// sends would pass for the answer to the next request.
 	busy bool
+	// Of batches: the descriptor, room for answers, and the number of the last
+	// request.
+	raw      syscall.RawConn
+	answers  []byte
+	sequence uint32
 }
+
+var errNoCookie = errors.New("destroy socket: it has no cookie, refusing")
 
 var errBusy = errors.New("a dump over this connection was not read to its end")
 
@@ -92,7 +100,7 @@ func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket
 	}
 	msgs, err := c.execute(ctx, typeByFamily, 0, req)
 	if err != nil {
-		if errors.Is(err, collectors.ErrGone) && (s.Protocol == collectors.UDP || s.State == collectors.Listen || s.State == collectors.Close) {
+		if isSearched(err, s) {
 			return c.search(ctx, s)
 		}
 		return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
@@ -138,7 +146,7 @@ func (c *Conn) search(ctx context.Context, s *collectors.Socket) (collectors.Soc
 // that owns the network namespace), ErrNotSupported.
 func (c *Conn) Destroy(ctx context.Context, s *collectors.Socket) error {
 	if s.Cookie == 0 || s.Cookie == ^uint64(0) {
-		return fmt.Errorf("destroy socket: it has no cookie, refusing")
+		return errNoCookie
 	}
 	if _, err := c.execute(ctx, typeDestroy, netlink.Acknowledge, exactRequest(s)); err != nil {
 		return fmt.Errorf("destroy socket %x: %w", s.Cookie, err)

@@ -1,0 +1,189 @@
+package sockdiag
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+)
+
+// batchLen is how many requests go to the kernel in one system call. Their
+// answers must fit into the receive buffer, of which the default holds about 256
+// acknowledgements.
+const batchLen = 64
+
+var errNoAnswer = errors.New("the kernel's answer was lost")
+
+// GetAll is Get for many sockets, in batches. Of each it returns the record of
+// now or an error.
+func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collectors.Socket, []error) {
+	now, errs := make([]collectors.Socket, len(socks)), make([]error, len(socks))
+	for at := 0; at < len(socks); at += batchLen {
+		part := socks[at:min(at+batchLen, len(socks))]
+		b := batch{typ: typeByFamily, now: now[at:], errs: errs[at:]}
+		for i, s := range part {
+			b.add(s, true)
+			b.errs[i] = errNoAnswer
+		}
+		if err := c.exchange(ctx, &b, part); err != nil {
+			for i := range part {
+				errs[at+i] = fmt.Errorf("look up socket %x: %w", part[i].Cookie, err)
+			}
+			continue
+		}
+		for i, s := range part {
+			switch err := errs[at+i]; {
+			case err == nil:
+				now[at+i].NetNS = c.id
+			case errors.Is(err, errNoAnswer), isSearched(err, s):
+				now[at+i], errs[at+i] = c.Get(ctx, s)
+			default:
+				errs[at+i] = fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+			}
+		}
+	}
+	return now, errs
+}
+
+// DestroyAll is Destroy for many sockets, in batches: the kernel answers only
+// for those that it did not destroy, and for the last of each batch.
+func (c *Conn) DestroyAll(ctx context.Context, socks []*collectors.Socket) []error {
+	errs := make([]error, len(socks))
+	for at := 0; at < len(socks); at += batchLen {
+		part := socks[at:min(at+batchLen, len(socks))]
+		b := batch{typ: typeDestroy, errs: errs[at:]}
+		for i, s := range part {
+			b.add(s, i == len(part)-1)
+		}
+		err := c.exchange(ctx, &b, part)
+		for i, s := range part {
+			switch {
+			case s.Cookie == 0 || s.Cookie == ^uint64(0):
+				errs[at+i] = errNoCookie
+			case err != nil && errs[at+i] == nil:
+				errs[at+i] = fmt.Errorf("destroy socket %x: %w", s.Cookie, err)
+			case errs[at+i] != nil:
+				errs[at+i] = fmt.Errorf("destroy socket %x: %w", s.Cookie, errs[at+i])
+			}
+		}
+	}
+	return errs
+}
+
+// isSearched reports whether a socket that an exact look-up did not find may be
+// there all the same.
+func isSearched(err error, s *collectors.Socket) bool {
+	return errors.Is(err, collectors.ErrGone) && (s.Protocol == collectors.UDP || s.State == collectors.Listen || s.State == collectors.Close)
+}
+
+// batch is a number of requests of one type in one message to the kernel, and
+// what came of each.
+type batch struct {
+	typ      uint16
+	requests []byte
+	now      []collectors.Socket // the answers to look-ups
+	errs     []error
+}
+
+// add appends a request; the kernel answers it only if it fails, unless it is to
+// be answered in any case.
+func (b *batch) add(s *collectors.Socket, answer bool) {
+	if s.Cookie == 0 || s.Cookie == ^uint64(0) {
+		s = &collectors.Socket{Family: collectors.IPv4, Protocol: collectors.TCP, Cookie: 1} // nobody
+	}
+	flags := uint16(unix.NLM_F_REQUEST)
+	if answer && b.typ == typeDestroy {
+		flags |= unix.NLM_F_ACK
+	}
+	body := exactRequest(s)
+	if b.typ == typeByFamily && s.Protocol == collectors.UDP {
+		swapEnds(body)
+	}
+	b.requests = ne.AppendUint32(b.requests, uint32(nlHeaderLen+len(body)))
+	b.requests = ne.AppendUint16(b.requests, b.typ)
+	b.requests = ne.AppendUint16(b.requests, flags)
+	b.requests = ne.AppendUint32(b.requests, 0) // seq, set when sent
+	b.requests = ne.AppendUint32(b.requests, 0) // pid: the kernel knows
+	b.requests = append(b.requests, body...)
+}
+
+// exchange sends a batch and reads its answers. The kernel does what it is asked
+// before the call returns, in its order.
+func (c *Conn) exchange(ctx context.Context, b *batch, socks []*collectors.Socket) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if c.busy {
+		return errBusy
+	}
+	if c.raw == nil {
+		raw, err := c.nl.SyscallConn()
+		if err != nil {
+			return fmt.Errorf("sock_diag: %w", err)
+		}
+		c.raw, c.answers = raw, make([]byte, bufLen)
+	}
+	first := c.sequence + 1
+	for i, at := 0, 0; at < len(b.requests); i, at = i+1, at+nlHeaderLen+reqLen {
+		ne.PutUint32(b.requests[at+8:], first+uint32(i))
+	}
+	c.sequence += uint32(len(socks))
+	var err error
+	if rawErr := c.raw.Write(func(fd uintptr) bool {
+		err = unix.Sendto(int(fd), b.requests, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		return !errors.Is(err, unix.EAGAIN)
+	}); rawErr != nil {
+		return fmt.Errorf("send: %w", rawErr)
+	}
+	if err != nil {
+		return fmt.Errorf("send: %w", classify(err))
+	}
+	return c.readAnswers(b, socks, first)
+}
+
+// readAnswers reads until the answer to the last request of a batch.
+func (c *Conn) readAnswers(b *batch, socks []*collectors.Socket, first uint32) error {
+	last := first + uint32(len(socks)) - 1
+	for done := false; !done; {
+		var n int
+		var err error
+		if rawErr := c.raw.Read(func(fd uintptr) bool {
+			n, err = unix.Read(int(fd), c.answers)
+			return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+		}); rawErr != nil {
+			return fmt.Errorf("read: %w", rawErr)
+		}
+		if err != nil {
+			c.busy = true // what is still to come would pass for other answers
+			return fmt.Errorf("read: %w", err)
+		}
+		for buf := c.answers[:n]; len(buf) >= nlHeaderLen; {
+			size := int(ne.Uint32(buf))
+			if size < nlHeaderLen || size > len(buf) {
+				return fmt.Errorf("netlink message of %d bytes in %d", size, len(buf))
+			}
+			typ, seq, body := ne.Uint16(buf[4:]), ne.Uint32(buf[8:]), buf[nlHeaderLen:size]
+			buf = buf[min((size+3)&^3, len(buf)):]
+			i := int(seq - first)
+			if i < 0 || i >= len(socks) {
+				continue // the answer to another request
+			}
+			done = done || seq == last
+			switch typ {
+			case unix.NLMSG_ERROR:
+				b.errs[i] = nil
+				if errno := errnoOf(body); errno != 0 {
+					b.errs[i] = classify(errno)
+				}
+			case typeByFamily:
+				if b.now != nil {
+					b.errs[i] = decode(body, socks[i].Protocol, &b.now[i])
+				}
+			}
+		}
+	}
+	return nil
+}

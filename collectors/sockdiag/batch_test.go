@@ -1,0 +1,153 @@
+package sockdiag
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/socklab"
+)
+
+// labSockets returns one socket of each kind and family, as the kernel shows it.
+func labSockets(t testing.TB, c *Conn) []*collectors.Socket {
+	t.Helper()
+	var all []*collectors.Socket
+	for _, k := range socklab.Kinds() {
+		for _, f := range socklab.Families() {
+			s := find(t, c, socklab.Make(t, k, f))
+			all = append(all, &s)
+		}
+	}
+	return all
+}
+
+// Many look-ups at a time find what one by one does, whatever the state and the
+// family, and tell which is not there.
+func TestGetAll(t *testing.T) {
+	c := dialTest(t, -1)
+	var asked []*collectors.Socket
+	for len(asked) < 3*batchLen {
+		for _, s := range labSockets(t, c) {
+			other := *s
+			other.Cookie ^= 1 << 60
+			asked = append(asked, s, &other)
+		}
+	}
+	now, errs := c.GetAll(t.Context(), asked)
+	found := 0
+	for i, s := range asked {
+		one, err := c.Get(t.Context(), s)
+		switch {
+		case errors.Is(errs[i], collectors.ErrGone) && errors.Is(err, collectors.ErrGone):
+		case err != nil || errs[i] != nil:
+			t.Errorf("%s %x: %v, one by one %v", s.State, s.Cookie, errs[i], err)
+		case collectors.KeyOf(&now[i]) != collectors.KeyOf(&one) || now[i].Known != one.Known || now[i].Inode != one.Inode:
+			t.Errorf("%s %x: %+v, one by one %+v", s.State, s.Cookie, now[i], one)
+		default:
+			found++
+		}
+	}
+	if found != len(asked)/2 {
+		t.Errorf("%d of %d found", found, len(asked)/2)
+	}
+}
+
+// Many are destroyed at a time; of those that are not it is said why, each by
+// its own.
+func TestDestroyAll(t *testing.T) {
+	c := dialTest(t, -1)
+	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3*batchLen+7)
+	byPort := map[uint16]*collectors.Socket{}
+	for _, s := range dumpTest(t, c, everything) {
+		byPort[s.LocalPort] = &s
+	}
+	var asked []*collectors.Socket
+	wants := map[int]error{}
+	for i, conn := range conns {
+		s := byPort[conn.Local.Port()]
+		switch {
+		case s == nil:
+			t.Fatalf("%s is not shown", conn.Local)
+		case i%10 == 3:
+			s.Cookie++
+			wants[i] = collectors.ErrGone
+		case i%10 == 7:
+			s.Cookie = 0
+			wants[i] = errNoCookie
+		}
+		asked = append(asked, s)
+	}
+	for i, err := range c.DestroyAll(t.Context(), asked) {
+		if !errors.Is(err, wants[i]) {
+			t.Errorf("%d: %v, want %v", i, err, wants[i])
+		}
+	}
+	left := map[uint16]bool{}
+	for _, s := range dumpTest(t, c, everything) {
+		if s.State == collectors.CloseWait {
+			left[s.LocalPort] = true
+		}
+	}
+	for i, conn := range conns {
+		if left[conn.Local.Port()] != (wants[i] != nil) {
+			t.Errorf("%d is there: %t", i, left[conn.Local.Port()])
+		}
+	}
+}
+
+// A connection that is in use for a dump, or an end of the context, is an error
+// for each.
+func TestBatchRefused(t *testing.T) {
+	c := dialTest(t, -1)
+	s := find(t, c, socklab.Make(t, socklab.CloseWait, socklab.IPv4))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	check := func(want error, errs []error) {
+		t.Helper()
+		if len(errs) != 2 || !errors.Is(errs[0], want) || !errors.Is(errs[1], want) {
+			t.Errorf("%v", errs)
+		}
+	}
+	two := []*collectors.Socket{&s, &s}
+	_, errs := c.GetAll(ctx, two)
+	check(context.Canceled, errs)
+	check(context.Canceled, c.DestroyAll(ctx, two))
+	for range c.Dump(t.Context(), everything) {
+		break
+	}
+	_, errs = c.GetAll(t.Context(), two)
+	check(errBusy, errs)
+	check(errBusy, c.DestroyAll(t.Context(), two))
+}
+
+// BenchmarkGet compares looking sockets up one by one and in batches.
+func BenchmarkGet(b *testing.B) {
+	c := dialTest(b, -1)
+	socklab.Many(b, socklab.CloseWait, socklab.IPv4, 1000)
+	var all []*collectors.Socket
+	for _, s := range dumpTest(b, c, everything) {
+		if s.State == collectors.CloseWait {
+			all = append(all, &s)
+		}
+	}
+	b.Run(fmt.Sprintf("one by one/%d", len(all)), func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			for _, s := range all {
+				if _, err := c.Get(b.Context(), s); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
+	b.Run(fmt.Sprintf("batches/%d", len(all)), func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, errs := c.GetAll(b.Context(), all); errors.Join(errs...) != nil {
+				b.Fatal(errors.Join(errs...))
+			}
+		}
+	})
+}
