@@ -1,0 +1,37 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+)
+
+// enotsupp is ENOTSUPP of include/linux/errno.h, which has no name outside the
+// kernel.
+const enotsupp = unix.Errno(524)
+
+// classify adds the sentinel of package collectors that an error stands for.
+// The verifier also says EACCES and EPERM; it gives reasons, and what it
+// refuses to one it refuses to all.
+func classify(err error) error {
+	var refused *ebpf.VerifierError
+	if errors.As(err, &refused) && len(refused.Log) > 0 {
+		return fmt.Errorf("%w: %w", collectors.ErrNotSupported, err)
+	}
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: %w", collectors.ErrNotPermitted, err)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ebpf.ErrNotSupported),
+		errors.Is(err, btf.ErrNotFound), errors.Is(err, btf.ErrMultipleMatches),
+		errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.E2BIG),
+		errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, enotsupp):
+		return fmt.Errorf("%w: %w", collectors.ErrNotSupported, err)
+	}
+	return err
+}

@@ -1,0 +1,120 @@
+package bpf
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"sockwarden/collectors"
+)
+
+const (
+	mapStates  = "states"  // one collectors.StateMask
+	mapEntries = "entries" // cookie to value
+	mapRing    = "ring"    // a cookie for each value written, to wake the reader
+
+	ringSize   = 64 << 10
+	ringRecord = 16 // header and cookie
+
+	tcpProtocol = int32(collectors.TCP)
+)
+
+func eventMaps(capacity int) map[string]*ebpf.MapSpec {
+	return map[string]*ebpf.MapSpec{
+		mapStates:  {Name: mapStates, Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1},
+		mapEntries: {Name: mapEntries, Type: ebpf.LRUHash, KeySize: 8, ValueSize: valueSize, MaxEntries: uint32(capacity)},
+		mapRing:    {Name: mapRing, Type: ebpf.RingBuf, MaxEntries: ringSize},
+	}
+}
+
+// eventsProgram runs for each transition, just before the kernel stores the new
+// state. It replaces or deletes the entry of the socket each time, whatever
+// state it leaves, so that an entry is never about a time before the last
+// transition that it ran for:
+//
+//   - If the new entry does not fit in, the old one is deleted all the same.
+//     Deleting fails only if there is none, or if the lock of the bucket is held
+//     by what was interrupted, which takes an NMI, where sockets do not change.
+//   - SetStates needs no more: an entry of a state that is not wanted any more
+//     goes when the socket leaves the state, and one that is newly wanted has
+//     entries only of sockets that enter it from then on.
+//   - The kernel does not run it (Linux 6.2) when a packet interrupts it on the
+//     same CPU, so the socket of that packet may keep an entry of the state that
+//     it left. But to come to the same state again, with the same cookie, it has
+//     to pass through connect(2) or listen(2), and system calls interrupt no
+//     program: that transition is seen, and ends the entry.
+func eventsProgram(l *layout) asm.Instructions {
+	const ctx, sk, state = asm.R6, asm.R7, asm.R8
+	// On the stack: the key is the cookie that the value begins with.
+	const value, key = -valueSize, -valueSize + valueCookie
+	code := asm.Instructions{
+		asm.Mov.Reg(ctx, asm.R1),
+		asm.LoadMem(sk, ctx, 0, asm.DWord),
+		asm.LoadMem(asm.R1, ctx, 8, asm.DWord),    // oldstate
+		asm.LoadMem(state, ctx, 16, asm.DWord),    // newstate
+		asm.JEq.Reg(asm.R1, state, "out"),         // as when a dead socket is closed
+		l.load(asm.R2, sk, "sock", "sk_protocol"), // the socket that MPTCP adds on top
+		asm.JNE.Imm(asm.R2, tcpProtocol, "out"),   // has 262, and states of its own
+		// The copy of a listener, for a connection that comes in. In older kernels
+		// (Linux 6.1) it gets its cookie only afterwards.
+		asm.JNE.Imm(asm.R1, int32(collectors.Listen), "identify"),
+		asm.JEq.Imm(state, int32(collectors.SynRecv), "out"),
+
+		asm.Mov.Reg(asm.R1, sk).WithSymbol("identify"),
+		asm.FnGetSocketCookie.Call(),
+		asm.StoreMem(asm.RFP, key, asm.R0, asm.DWord),
+
+		asm.LoadMapValue(asm.R1, 0, 0).WithReference(mapStates),
+		asm.LoadMem(asm.R1, asm.R1, 0, asm.Word),
+		asm.And.Imm(state, 31),
+		asm.RSh.Reg(asm.R1, state),
+		asm.And.Imm(asm.R1, 1),
+		asm.JEq.Imm(asm.R1, 0, "forget"),
+	}
+	code = append(code, noteEntry(l, sk, state, value)...)
+	return append(code,
+		asm.LoadMapPtr(asm.R1, 0).WithReference(mapEntries).WithSymbol("forget"),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, key),
+		asm.FnMapDeleteElem.Call(),
+
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
+		asm.Return(),
+	)
+}
+
+// noteEntry completes the value, puts it in, wakes the reader and goes out; if
+// it cannot be put in, it goes on.
+func noteEntry(l *layout, sk, state asm.Register, value int16) asm.Instructions {
+	return asm.Instructions{
+		asm.StoreMem(asm.RFP, value+valueState, state, asm.Half),
+		l.load(asm.R1, sk, "sock", "__sk_common", "skc_family"),
+		asm.StoreMem(asm.RFP, value+valueFamily, asm.R1, asm.Half),
+		l.load(asm.R1, sk, "sock", "__sk_common", "skc_num"),
+		asm.StoreMem(asm.RFP, value+valueLocal, asm.R1, asm.Half),
+		l.load(asm.R1, sk, "sock", "__sk_common", "skc_dport"),
+		asm.StoreMem(asm.RFP, value+valueRemote, asm.R1, asm.Half),
+		asm.FnKtimeGetNs.Call(),
+		asm.StoreMem(asm.RFP, value+valueSince, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R1, asm.RFP, value+valueCookie, asm.DWord),
+		asm.Xor.Reg(asm.R1, asm.R0),
+		asm.StoreMem(asm.RFP, value+valueSeal, asm.R1, asm.DWord),
+
+		asm.LoadMapPtr(asm.R1, 0).WithReference(mapEntries),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, int32(value+valueCookie)),
+		asm.Mov.Reg(asm.R3, asm.RFP),
+		asm.Add.Imm(asm.R3, int32(value)),
+		asm.Mov.Imm(asm.R4, int32(ebpf.UpdateAny)),
+		asm.FnMapUpdateElem.Call(),
+		asm.JNE.Imm(asm.R0, 0, "forget"),
+
+		// If the ring is full, the reader has been woken before.
+		asm.LoadMapPtr(asm.R1, 0).WithReference(mapRing),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, int32(value+valueCookie)),
+		asm.Mov.Imm(asm.R3, 8),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnRingbufOutput.Call(),
+		asm.Ja.Label("out"),
+	}
+}

@@ -1,0 +1,107 @@
+package bpf
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// Holder is one descriptor of a process that is a socket.
+type Holder struct {
+	Inode uint32 // of the socket in sockfs, as in idiag_inode and socket:[inode]
+	PID   int    // of the process (its thread group), in the reader's PID namespace
+	FD    int    // in the table of the process, or in that of a thread that has its own
+}
+
+// Owners is a loaded task_file iterator (Linux 5.11). It is not safe for
+// concurrent use.
+type Owners struct {
+	iter *link.Iter
+	buf  []byte
+}
+
+// bufferSize is how much is read at once; the kernel prepares 32 KiB at a time.
+const bufferSize = 64 << 10
+
+// OpenOwners loads the iterator. It is ErrNotPermitted without CAP_BPF and
+// CAP_PERFMON, and ErrNotSupported where the kernel has no such iterator or does
+// not describe its types.
+func OpenOwners() (*Owners, error) {
+	c, err := load("task_file", ebpf.AttachTraceIter, ownersProgram, nil)
+	if err != nil {
+		return nil, fmt.Errorf("load the task_file iterator: %w", err)
+	}
+	defer c.Close() // the link keeps the program
+	it, err := link.AttachIter(link.IterOptions{Program: c.Programs[program]})
+	if err != nil {
+		return nil, fmt.Errorf("attach the task_file iterator: %w", classify(err))
+	}
+	return &Owners{iter: it, buf: make([]byte, bufferSize)}, nil
+}
+
+// Scan yields every socket descriptor of every process of this PID namespace until yield returns
+// false: of any protocol and network namespace, and of threads that do not share
+// the descriptors of their process. The same descriptor can come more than once,
+// and what is opened or closed meanwhile may come or not.
+func (o *Owners) Scan(ctx context.Context, yield func(Holder) bool) error {
+	r, err := o.iter.Open()
+	if err != nil {
+		return fmt.Errorf("walk all descriptors: %w", classify(err))
+	}
+	defer func() { _ = r.Close() }()
+	have := 0
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := r.Read(o.buf[have:])
+		have += n
+		used, stop := decode(o.buf[:have], yield)
+		if stop {
+			return nil
+		}
+		have = copy(o.buf, o.buf[used:have])
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, unix.EAGAIN): // a million files in a row were no sockets
+		case err != nil:
+			return fmt.Errorf("walk all descriptors: %w", err)
+		}
+	}
+}
+
+// decode yields the whole records in b and returns their length.
+func decode(b []byte, yield func(Holder) bool) (used int, stop bool) {
+	for ; len(b)-used >= recordSize; used += recordSize {
+		r := b[used : used+recordSize]
+		inode := binary.NativeEndian.Uint64(r[recordInode:])
+		if inode > math.MaxUint32 {
+			continue // sockfs does not number so far, and sock_diag could not show it
+		}
+		h := Holder{
+			Inode: uint32(inode),
+			PID:   int(binary.NativeEndian.Uint32(r[recordPID:])),
+			FD:    int(binary.NativeEndian.Uint32(r[recordFD:])),
+		}
+		if !yield(h) {
+			return used, true
+		}
+	}
+	return used, false
+}
+
+// Close unloads the iterator.
+func (o *Owners) Close() error {
+	if err := o.iter.Close(); err != nil {
+		return fmt.Errorf("close the task_file iterator: %w", err)
+	}
+	return nil
+}

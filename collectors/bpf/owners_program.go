@@ -1,0 +1,74 @@
+package bpf
+
+import "github.com/cilium/ebpf/asm"
+
+// The record that the iterator writes for each socket, in host byte order.
+const (
+	recordInode = 0  // u64
+	recordPID   = 8  // u32
+	recordFD    = 12 // u32
+	recordSize  = 16
+)
+
+// sockfsMagic is SOCKFS_MAGIC (include/uapi/linux/magic.h). It is what tells
+// sockets from the path names of unix sockets opened with O_PATH.
+const sockfsMagic = 0x534F434B
+
+// maxPIDLevel is one more than how deep PID namespaces can be nested, as a power
+// of two (MAX_PID_NS_LEVEL is 32, and the initial one is level 0).
+const maxPIDLevel = 64
+
+// ownersProgram runs once for each open file. The kernel visits all threads but
+// those that share the files of the first of their process, and comes again for
+// a record that does not fit.
+func ownersProgram(l *layout) asm.Instructions {
+	const ctx, task, file, inode = asm.R6, asm.R7, asm.R8, asm.R9
+	const record = -recordSize // on the stack
+	number, upid := l.offset("pid", "numbers"), l.sizeof("upid")
+	return asm.Instructions{
+		asm.Mov.Reg(ctx, asm.R1),
+		l.load(task, ctx, "bpf_iter__task_file", "task"),
+		asm.JEq.Imm(task, 0, "out"), // both are NULL after the last one
+		l.load(file, ctx, "bpf_iter__task_file", "file"),
+		asm.JEq.Imm(file, 0, "out"),
+
+		l.load(inode, file, "file", "f_inode"),
+		l.load(asm.R1, inode, "inode", "i_sb"),
+		l.load(asm.R1, asm.R1, "super_block", "s_magic"),
+		asm.JNE.Imm(asm.R1, sockfsMagic, "out"),
+
+		l.load(asm.R1, inode, "inode", "i_ino"),
+		asm.StoreMem(asm.RFP, record+recordInode, asm.R1, asm.DWord),
+		l.load(asm.R1, ctx, "bpf_iter__task_file", "fd"),
+		asm.StoreMem(asm.RFP, record+recordFD, asm.R1, asm.Word),
+
+		// The number of the process in the PID namespace of the reader, which is in
+		// that of every task that the kernel lets it visit:
+		// task->group_leader->thread_pid->numbers[reader->thread_pid->level].nr.
+		asm.FnGetCurrentTaskBtf.Call(),
+		l.load(asm.R1, asm.R0, "task_struct", "thread_pid"),
+		l.load(asm.R2, asm.R1, "pid", "level"),
+		asm.And.Imm(asm.R2, maxPIDLevel-1), // bounded, for the verifier
+		asm.Mul.Imm(asm.R2, upid),
+		l.load(asm.R3, task, "task_struct", "group_leader"),
+		l.load(asm.R3, asm.R3, "task_struct", "thread_pid"),
+		asm.JEq.Imm(asm.R3, 0, "out"), // it has ended
+		asm.Add.Reg(asm.R3, asm.R2),
+		asm.Add.Imm(asm.R3, number+l.offset("upid", "nr")),
+		asm.Mov.Reg(asm.R1, asm.RFP),
+		asm.Add.Imm(asm.R1, record+recordPID),
+		asm.Mov.Imm(asm.R2, 4),
+		asm.FnProbeReadKernel.Call(),
+		asm.JNE.Imm(asm.R0, 0, "out"),
+
+		l.load(asm.R1, ctx, "bpf_iter__task_file", "meta"),
+		l.load(asm.R1, asm.R1, "bpf_iter_meta", "seq"),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, record),
+		asm.Mov.Imm(asm.R3, recordSize),
+		asm.FnSeqWrite.Call(),
+
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
+		asm.Return(),
+	}
+}

@@ -1,0 +1,250 @@
+package bpf
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+)
+
+func openTest(t testing.TB) *Owners {
+	t.Helper()
+	o, err := OpenOwners()
+	capable(t, err)
+	t.Cleanup(func() { must(t, "close", o.Close()) })
+	return o
+}
+
+// held lists, in order, what a scan finds in the given processes.
+func held(t testing.TB, o *Owners, pids ...int) []Holder {
+	t.Helper()
+	var found []Holder
+	must(t, "scan", o.Scan(t.Context(), func(h Holder) bool {
+		if slices.Contains(pids, h.PID) {
+			found = append(found, h)
+		}
+		return true
+	}))
+	slices.SortFunc(found, func(a, b Holder) int {
+		if a.PID != b.PID {
+			return a.PID - b.PID
+		}
+		return a.FD - b.FD
+	})
+	return found
+}
+
+// newSocket opens a socket until the end of the test.
+func newSocket(t testing.TB, domain, typ int) (fd int, inode uint32) {
+	t.Helper()
+	fd, err := unix.Socket(domain, typ|unix.SOCK_CLOEXEC, 0)
+	must(t, "socket", err)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd, inodeOf(t, fd)
+}
+
+func inodeOf(t testing.TB, fd int) uint32 {
+	t.Helper()
+	var st unix.Stat_t
+	must(t, "fstat", unix.Fstat(fd, &st))
+	return uint32(st.Ino)
+}
+
+func startOf(t testing.TB, pid int) uint64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	must(t, "stat", err)
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	start, err := strconv.ParseUint(f[19], 10, 64)
+	must(t, "start time", err)
+	return start
+}
+
+// Every descriptor of every process that shares sockets is found, of any family,
+// and nothing else, as /proc has it.
+func TestScan(t *testing.T) { scans(t) }
+
+func scans(t *testing.T) {
+	t.Helper()
+	leakCheck(t)
+	o := openTest(t)
+	var fds []int
+	var inodes []uint32
+	for _, kind := range [][2]int{
+		{unix.AF_INET, unix.SOCK_STREAM},
+		{unix.AF_INET6, unix.SOCK_STREAM},
+		{unix.AF_INET, unix.SOCK_DGRAM},
+		{unix.AF_UNIX, unix.SOCK_STREAM},
+		{unix.AF_NETLINK, unix.SOCK_RAW},
+	} {
+		fd, inode := newSocket(t, kind[0], kind[1])
+		fds, inodes = append(fds, fd), append(inodes, inode)
+	}
+	first, second := child(t, 0, fds...), child(t, 0, append(fds, fds[0])...)
+	var want []Holder
+	for _, pid := range []int{min(first, second), max(first, second)} {
+		for i, inode := range inodes {
+			want = append(want, Holder{inode, pid, 3 + i})
+		}
+		if pid == second {
+			want = append(want, Holder{inodes[0], pid, 3 + len(inodes)})
+		}
+	}
+	if got := held(t, o, first, second); !slices.Equal(got, want) {
+		t.Errorf("found %v, not %v", got, want)
+	}
+	for _, pid := range []int{first, second, os.Getpid()} {
+		proc, err := procfs.New("").SocketInodes(pid, startOf(t, pid))
+		must(t, "/proc", err)
+		var scan []uint32
+		for _, h := range held(t, o, pid) {
+			scan = append(scan, h.Inode)
+		}
+		slices.Sort(proc)
+		slices.Sort(scan)
+		if !slices.Equal(scan, proc) {
+			t.Errorf("process %d: the scan finds %v, /proc %v", pid, scan, proc)
+		}
+	}
+}
+
+// Many times the buffer comes through whole.
+func TestScanMany(t *testing.T) {
+	const n = 15_000
+	pid := child(t, n)
+	found := held(t, openTest(t), pid)
+	inodes := map[uint32]bool{}
+	for _, h := range found {
+		inodes[h.Inode] = true
+	}
+	if len(found) != n || len(inodes) != n {
+		t.Errorf("%d descriptors of %d sockets, not %d", len(found), len(inodes), n)
+	}
+}
+
+// A thread can have a table of its own.
+func TestScanThreadTable(t *testing.T) {
+	o := openTest(t)
+	opened, done, ended := make(chan Holder), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread() // and the thread dies with the goroutine
+		var h Holder
+		err := unix.Unshare(unix.CLONE_FILES)
+		if err == nil {
+			h.FD, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		}
+		var st unix.Stat_t
+		if err = errors.Join(err, unix.Fstat(h.FD, &st)); err != nil {
+			t.Errorf("socket in a table of its own: %v", err)
+		}
+		h.Inode, h.PID = uint32(st.Ino), os.Getpid()
+		opened <- h
+		<-done
+	}()
+	want := <-opened
+	if found := held(t, o, os.Getpid()); !slices.Contains(found, want) {
+		t.Errorf("%v is not in %v", want, found)
+	}
+	close(done)
+	<-ended
+}
+
+// The path name of a unix socket, opened with O_PATH, is no socket.
+func TestScanPathOnly(t *testing.T) {
+	o := openTest(t)
+	fd, inode := newSocket(t, unix.AF_UNIX, unix.SOCK_STREAM)
+	path := filepath.Join(t.TempDir(), "s")
+	must(t, "bind", unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	file, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	must(t, "open", err)
+	defer unix.Close(file)
+	found := held(t, o, os.Getpid())
+	if !slices.Contains(found, Holder{inode, os.Getpid(), fd}) {
+		t.Errorf("the socket is not in %v", found)
+	}
+	if slices.ContainsFunc(found, func(h Holder) bool { return h.FD == file }) {
+		t.Errorf("its path name is in %v", found)
+	}
+}
+
+// A scan can be left at any time, and the next one starts anew.
+func TestScanStops(t *testing.T) {
+	leakCheck(t)
+	o := openTest(t)
+	fd, inode := newSocket(t, unix.AF_INET, unix.SOCK_STREAM)
+	for range 3 {
+		n := 0
+		must(t, "scan", o.Scan(t.Context(), func(Holder) bool { n++; return false }))
+		if n != 1 {
+			t.Errorf("%d records", n)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := o.Scan(ctx, func(Holder) bool { t.Error("a record"); return true }); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+	if found := held(t, o, os.Getpid()); !slices.Contains(found, Holder{inode, os.Getpid(), fd}) {
+		t.Errorf("the socket is not in %v", found)
+	}
+}
+
+func TestOwnersClose(t *testing.T) {
+	leakCheck(t)
+	o, err := OpenOwners()
+	capable(t, err)
+	must(t, "close", o.Close())
+	if err := o.Scan(t.Context(), func(Holder) bool { return true }); err == nil {
+		t.Error("a scan after Close")
+	}
+}
+
+func TestOwnersUnprivileged(t *testing.T) {
+	if !asNobody(t) {
+		return
+	}
+	leakCheck(t)
+	if _, err := OpenOwners(); !errors.Is(err, collectors.ErrNotPermitted) || errors.Is(err, collectors.ErrNotSupported) {
+		t.Errorf("%v", err)
+	}
+}
+
+// In a PID namespace of its own a reader sees the processes of that, by their
+// numbers there.
+func TestOwnersNested(t *testing.T) {
+	if inLab(t) {
+		scans(t)
+	}
+}
+
+// Records may come in any pieces, and what is left stays.
+func TestDecode(t *testing.T) {
+	var b []byte
+	for i := range 3 {
+		b = binary.NativeEndian.AppendUint64(b, uint64(100+i))
+		b = binary.NativeEndian.AppendUint32(b, uint32(200+i))
+		b = binary.NativeEndian.AppendUint32(b, uint32(300+i))
+	}
+	binary.NativeEndian.PutUint64(b[recordSize:], 1<<32) // no number of sockfs
+	for _, n := range []int{0, 1, 15, 16, 17, 47, 48} {
+		var got []Holder
+		used, stop := decode(b[:n], func(h Holder) bool { got = append(got, h); return true })
+		want := []Holder{{100, 200, 300}, {102, 202, 302}}[:(n/recordSize+1)/2]
+		if used != n/recordSize*recordSize || stop || !slices.Equal(got, want) {
+			t.Errorf("%d bytes: %v, %d used, %t", n, got, used, stop)
+		}
+	}
+}
