@@ -96,6 +96,30 @@ type Action interface {
 	Prepare(ctx context.Context, t Target) (Effect, error)
 }
 
+// Batcher is an Action on single sockets that costs less for many at a time. Each
+// target still has an effect and outcomes of its own. Its methods can run at the
+// same time for different targets, VerifyAll only with a holds.
+type Batcher interface {
+	// PrepareAll is Prepare of each target.
+	PrepareAll(ctx context.Context, targets []Target) []Prepared
+	// ApplyAll is Apply of effects that PrepareAll returned.
+	ApplyAll(ctx context.Context, effects []Effect) []Outcome
+	// VerifyAll is Verify of such effects. Who still holds a socket is asked of
+	// holds; if that is nil, the action looks itself.
+	VerifyAll(ctx context.Context, effects []Effect, holds Holds) []Outcome
+}
+
+// Prepared is an effect or an error, and the socket as it was looked up.
+type Prepared struct {
+	Effect Effect
+	Now    collectors.Socket
+	Err    error
+}
+
+// Holds reports whether a process holds the socket of that inode, as far as it
+// can be seen.
+type Holds func(o *collectors.Owner, inode uint32) bool
+
 // Dependent is an Action that needs a program of the host.
 type Dependent interface {
 	// Usable returns why the action could not be done on any target here.

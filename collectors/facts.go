@@ -40,6 +40,7 @@ type Owner struct {
 	Cgroup    string
 	Unit      string // systemd unit, "" for none
 	Container string // container id of 64 hex digits, "" for none
+	Kernel    bool   // it is a thread of the kernel
 }
 
 // Namespace is a network namespace in which sockets were looked at.

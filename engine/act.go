@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"sockwarden/actions"
@@ -70,45 +71,46 @@ func (e *Engine) ladderPerTarget(c *cycle) []*ladder {
 
 // start prepares and applies the current rung of each ladder.
 func (e *Engine) start(ctx context.Context, ladders []*ladder) {
-	for _, l := range ladders {
-		if ctx.Err() != nil {
+	for len(ladders) > 0 {
+		n, batcher := e.together(ladders)
+		part := ladders[:n]
+		ladders = ladders[n:]
+		switch {
+		case ctx.Err() != nil:
 			// Asked to stop: what has not begun is left alone.
-			e.untouched(l)
-			l.finish(actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)}, l.action())
-			continue
+			e.leave(part, actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)})
+		case batcher != nil:
+			e.startAll(ctx, part, batcher)
+		default:
+			e.startRung(ctx, part[0])
 		}
-		e.startRung(ctx, l)
+	}
+}
+
+// leave ends ladders without having done anything.
+func (e *Engine) leave(ladders []*ladder, out actions.Outcome) {
+	for _, l := range ladders {
+		e.untouched(l)
+		l.finish(out, l.action())
 	}
 }
 
 func (e *Engine) startRung(ctx context.Context, l *ladder) {
 	rung := &l.rule.Then[l.rung]
 	if e.hostError != nil {
-		e.untouched(l)
-		l.finish(hostOutcome(e.hostError), rung.Action)
+		e.leave([]*ladder{l}, hostOutcome(e.hostError))
 		return
 	}
 	err := e.recheck(ctx, l)
-	var effect actions.Effect
 	if err == nil {
-		effect, err = e.prepare(ctx, l, rung)
+		l.effect, err = e.prepare(ctx, l, rung)
 	}
 	if err != nil {
-		out := actions.OutcomeOf(err)
-		l.finish(out, rung.Action)
-		switch {
-		case !e.opts.Live:
-		case out.Result == actions.Changed:
-			e.auditOutcome(l, rung.Action, out)
-		default:
-			e.logOutcome(ctx, l, rung.Action, out)
-			e.heedHost(out)
-		}
+		e.notPrepared(ctx, l, err)
 		return
 	}
-	l.effect = effect
 	if !e.opts.Live {
-		l.finish(actions.Outcome{Result: actions.Would, Detail: l.wouldDie()}, effect.String())
+		l.finish(actions.Outcome{Result: actions.Would, Detail: l.wouldDie()}, l.effect.String())
 		return
 	}
 	if e.pausedNow(l) {
@@ -121,11 +123,31 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 		e.signalled[targetKey(l.process, &plugin)] = true
 	}
 	e.begin(l)
-	out := e.apply(ctx, l)
-	l.deadline = time.Now().Add(max(rung.Wait, e.settleTime))
+	e.applied(ctx, l, e.apply(ctx, l))
+}
+
+// notPrepared ends a ladder whose target is not there, or cannot be acted on.
+func (e *Engine) notPrepared(ctx context.Context, l *ladder, err error) {
+	out := actions.OutcomeOf(err)
+	what := l.action()
+	l.effect = nil
+	l.finish(out, what)
+	switch {
+	case !e.opts.Live:
+	case out.Result == actions.Changed:
+		e.auditOutcome(l, what, out)
+	default:
+		e.logOutcome(ctx, l, what, out)
+		e.heedHost(out)
+	}
+}
+
+// applied takes the first outcome of a rung. A success is verified later.
+func (e *Engine) applied(ctx context.Context, l *ladder, out actions.Outcome) {
+	l.deadline = time.Now().Add(max(l.rule.Then[l.rung].Wait, e.settleTime))
 	if out.Result.Succeeded() {
-		l.note(out, effect.String())
-		return // verified later
+		l.note(out, l.effect.String())
+		return
 	}
 	e.conclude(ctx, l, out)
 }
@@ -139,6 +161,14 @@ func hostOutcome(err error) actions.Outcome {
 }
 
 func (e *Engine) prepare(ctx context.Context, l *ladder, rung *rules.Rung) (actions.Effect, error) {
+	action, err := e.action(rung)
+	if err != nil {
+		return nil, err
+	}
+	return action.Prepare(ctx, e.target(l))
+}
+
+func (e *Engine) action(rung *rules.Rung) (actions.Action, error) {
 	plugin, err := e.opts.Actions.Get(rung.Action)
 	if err != nil {
 		return nil, err
@@ -147,22 +177,33 @@ func (e *Engine) prepare(ctx context.Context, l *ladder, rung *rules.Rung) (acti
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", rung.Action, err)
 	}
+	return action, nil
+}
+
+func (e *Engine) target(l *ladder) actions.Target {
 	t := actions.Target{Rule: l.rule.Name, Labels: l.rule.Labels, Process: l.process, Host: e.host}
 	for _, f := range l.findings {
 		if !f.NoSocket() && l.own(f) {
 			t.Sockets = append(t.Sockets, f.seal())
 		}
 	}
-	return action.Prepare(ctx, t)
+	return t
 }
 
-// apply is the one place where anything is done to the host. A dry run cannot
-// get here, and does nothing if it does.
+// apply and applyAll are the one place where anything is done to the host. A dry
+// run cannot get here, and does nothing if it does.
 func (e *Engine) apply(ctx context.Context, l *ladder) actions.Outcome {
 	if !e.opts.Live {
 		return actions.Outcome{Result: actions.Would}
 	}
 	return l.effect.Apply(ctx)
+}
+
+func (e *Engine) applyAll(ctx context.Context, batcher actions.Batcher, effects []actions.Effect) []actions.Outcome {
+	if !e.opts.Live {
+		return slices.Repeat([]actions.Outcome{{Result: actions.Would}}, len(effects))
+	}
+	return inParts(e.workers, effects, func(part []actions.Effect) []actions.Outcome { return batcher.ApplyAll(ctx, part) })
 }
 
 // settle gives the programs time to react, once for all ladders, and verifies.
@@ -175,30 +216,31 @@ func (e *Engine) settle(ctx context.Context, ladders []*ladder) {
 		return
 	}
 	sleep(ctx, e.settleTime)
-	for _, l := range ladders {
-		e.step(ctx, l)
-	}
+	e.step(ctx, ladders)
 }
 
-// step verifies a ladder that has been applied, and goes on to the next rung
+// step verifies ladders that have been applied, and goes on to the next rung
 // when the time of this one is over.
-func (e *Engine) step(ctx context.Context, l *ladder) {
-	if l.done {
-		return
-	}
+func (e *Engine) step(ctx context.Context, ladders []*ladder) {
 	// Looking changes nothing: it is done also when asked to stop, so that the
 	// report is true.
-	out := l.effect.Verify(context.WithoutCancel(ctx))
-	if out.Pending && ctx.Err() != nil {
-		out = l.effect.Verify(ctx) // asked to stop: it ends what is under way
+	outs := e.verify(context.WithoutCancel(ctx), ladders)
+	for i, l := range ladders {
+		if l.done {
+			continue
+		}
+		out := outs[i]
+		if out.Pending && ctx.Err() != nil {
+			out = l.effect.Verify(ctx) // asked to stop: it ends what is under way
+		}
+		unfinished := out.Result == actions.StillRunning || out.Result == actions.FDStillHeld
+		// Asked to stop, nobody waits any more: what was done so far is written down.
+		if out.Pending || unfinished && ctx.Err() == nil && time.Now().Before(l.deadline) {
+			l.note(out, l.effect.String())
+			continue
+		}
+		e.conclude(ctx, l, out)
 	}
-	unfinished := out.Result == actions.StillRunning || out.Result == actions.FDStillHeld
-	// Asked to stop, nobody waits any more: what was done so far is written down.
-	if out.Pending || unfinished && ctx.Err() == nil && time.Now().Before(l.deadline) {
-		l.note(out, l.effect.String())
-		return
-	}
-	e.conclude(ctx, l, out)
 }
 
 // conclude takes the final outcome of a rung: the ladder ends or climbs.

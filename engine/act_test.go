@@ -253,7 +253,7 @@ func TestCooldownBeforeEffect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			kept = ""
 			l := newLab(t, Options{Live: true, StateFile: state}, spy, process)
-			l.run(t, l.rules(t, ruleFile(port(c), name, "limits: {cooldown: 0}")))
+			l.run(t, l.rules(t, ruleFile(port(c), name, "limits: {cooldown: 1ms}")))
 			if !strings.Contains(kept, key) {
 				t.Errorf("while it was done, the state file had %s", kept)
 			}
@@ -263,7 +263,7 @@ func TestCooldownBeforeEffect(t *testing.T) {
 		l := newLab(t, Options{Live: true, StateFile: state}, spy)
 		must(t, "remove", os.RemoveAll(filepath.Dir(state)))
 		n := len(spy.applied)
-		r := l.run(t, l.rules(t, ruleFile(port(c), "spy", "limits: {cooldown: 0}")))
+		r := l.run(t, l.rules(t, ruleFile(port(c), "spy", "limits: {cooldown: 1ms}")))
 		if r.HostError == nil || !strings.Contains(r.HostError.Error(), "cool-downs cannot be kept, so nothing is done") || len(r.Errors) == 0 {
 			t.Errorf("host error %v, errors %v", r.HostError, r.Errors)
 		}

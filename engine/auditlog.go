@@ -94,6 +94,9 @@ func (a *auditLog) close() {
 
 // decision writes down what was decided about a finding.
 func (a *auditLog) decision(mode, generation string, f *Finding) {
+	if a.w == nil {
+		return
+	}
 	l := auditLine{Event: "decision", Mode: mode, Generation: generation, Rule: f.Rule.Name, Decision: f.Decision, Reason: f.Reason, Socket: fields(f.Candidate)}
 	if f.Group != nil {
 		l.Group = f.Group.describe()
@@ -104,6 +107,9 @@ func (a *auditLog) decision(mode, generation string, f *Finding) {
 // outcome writes down what an action came to; o is the process that it was for,
 // nil for none.
 func (a *auditLog) outcome(generation string, f *Finding, o *collectors.Owner, what string, out actions.Outcome) {
+	if a.w == nil {
+		return
+	}
 	l := auditLine{Event: "outcome", Mode: "live", Generation: generation, Rule: f.Rule.Name, Action: what, Result: out.Result, Detail: out.Detail, Socket: fields(f.Candidate)}
 	if o != nil {
 		l.Process = fmt.Sprintf("%s[%d]", o.Name, o.PID)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -38,6 +39,7 @@ func BenchmarkCycle(b *testing.B) {
 			for _, name := range []string{"filtered", "unfiltered", "ages", "all"} {
 				b.Run(name, func(b *testing.B) {
 					l := newLab(b, Options{NoBreaker: true})
+					l.workers = runtime.GOMAXPROCS(0)
 					program := l.rules(b, p[name])
 					b.ReportAllocs()
 					for b.Loop() {

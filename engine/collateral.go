@@ -71,7 +71,7 @@ func (e *Engine) ofProcess(sockets map[uint32]bool, o *collectors.Owner) ([]uint
 
 // ofUnit returns those of the sockets that processes of a unit have.
 func (e *Engine) ofUnit(sockets map[uint32]bool, unit string) (inodes []uint32, err error) {
-	holders, err := e.proc.Holders(context.Background(), sockets)
+	holders, err := e.holders(context.Background(), sockets)
 	if err != nil {
 		return nil, fmt.Errorf("owners of sockets: %w", err)
 	}

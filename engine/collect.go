@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -94,7 +93,7 @@ const worthSplitting = 20_000
 // parallel divides a query that makes the kernel show most sockets.
 func (e *Engine) parallel(q collectors.Query, total int) []collectors.Query {
 	states, _ := q.For(collectors.TCP)
-	if total < worthSplitting || runtime.GOMAXPROCS(0) < 2 || !states.Has(collectors.Established) {
+	if total < e.splitFrom || e.workers < 2 || !states.Has(collectors.Established) {
 		return []collectors.Query{q}
 	}
 	return collectors.SplitAt(q, e.middle)

@@ -22,8 +22,8 @@ func (e *Engine) startCooldowns(ladders []*ladder, r *Report) {
 				any = true
 			}
 		}
-		if !l.counted {
-			l.counted = true
+		if !l.counted && l.rule.Limits.PerMinute > 0 {
+			l.counted, any = true, true
 			e.memory.acted(l.rule.Name, now)
 		}
 	}

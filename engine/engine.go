@@ -7,11 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/collectors/bpf"
 	"sockwarden/collectors/procfs"
 	"sockwarden/rules"
 )
@@ -32,6 +34,8 @@ type Options struct {
 	// NoPushdown asks for all sockets in the simplest way and lets the rules alone
 	// decide, to find out whether a kernel filters wrongly.
 	NoPushdown bool
+	// Owners says how owners are found; "" is OwnersAuto.
+	Owners OwnerSource
 	// NoBreaker is for commands in which a person has seen the list.
 	NoBreaker bool
 	// QuietEffects keeps the line for each effect out of the log, but for debugging:
@@ -66,6 +70,12 @@ type Engine struct {
 	kernel kernelVersion
 	host   string
 	middle uint16 // the remote port that halves what is read
+	// How many goroutines may look at a time, and from how many sockets on a dump
+	// is worth two.
+	workers, splitFrom int
+	ownersBy           *bpf.Owners // loaded when first needed
+	ownersTried        bool        // in vain
+	watching           bool        // cycles repeat: what is loaded once pays
 
 	outbox  *outbox
 	audit   auditLog
@@ -86,7 +96,8 @@ type Engine struct {
 // New reads the state file and finds out about the invoking session. A live
 // engine holds the lock of the state file until Close.
 func New(opts Options) (*Engine, error) {
-	e := &Engine{opts: opts, log: opts.Logger, proc: procfs.New(""), settleTime: settle, middle: usualMiddle}
+	e := &Engine{opts: opts, log: opts.Logger, proc: procfs.New(""), settleTime: settle, middle: usualMiddle,
+		workers: runtime.GOMAXPROCS(0), splitFrom: worthSplitting}
 	e.outbox = newOutbox(opts.Notifiers, opts.Logger)
 	e.audit = auditLog{w: opts.AuditLog, log: opts.Logger, by: opts.By}
 	var err error
@@ -97,11 +108,17 @@ func New(opts Options) (*Engine, error) {
 		return nil, err
 	}
 	e.self = findSelf(e.proc)
-	e.state, e.memory, err = openState(opts.StateFile, opts.Live)
-	if err == nil {
-		e.state.readOnly = opts.ReadOnly
+	if e.state, e.memory, err = openState(opts.StateFile, opts.Live); err != nil {
+		return nil, err
 	}
-	return e, err
+	e.state.readOnly = opts.ReadOnly
+	if opts.Owners == OwnersBPF {
+		if _, err := e.ownersProgram(); err != nil {
+			e.state.close()
+			return nil, err
+		}
+	}
+	return e, nil
 }
 
 // Close delivers the messages that still wait, for a short time, and gives up
@@ -109,6 +126,10 @@ func New(opts Options) (*Engine, error) {
 func (e *Engine) Close() {
 	e.outbox.close()
 	e.audit.close()
+	if e.ownersBy != nil {
+		_ = e.ownersBy.Close()
+		e.ownersBy = nil
+	}
 	e.state.close()
 }
 
@@ -176,6 +197,7 @@ type cycle struct {
 	collateral  map[string]harm
 	established map[*namespace]map[uint32]bool
 	ports       map[*namespace]map[uint16]portUse
+	waiting     map[string]bool // what ladders of earlier cycles are for
 }
 
 // seenKey names a socket within a cycle: before Linux 5.10 each namespace counts

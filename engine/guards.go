@@ -143,7 +143,7 @@ func (e *Engine) guardOwner(o *collectors.Owner) string {
 		return "held by PID 1"
 	case isProtected(o):
 		return "protected process " + o.Name
-	case e.proc.IsKernelThread(o.PID):
+	case o.Kernel:
 		return "held by the kernel"
 	}
 	return ""

@@ -23,11 +23,12 @@ type ladder struct {
 	slots    []int             // where each finding has the result of this rung, -1 for nowhere yet
 	process  *collectors.Owner // nil for actions on sockets
 	effect   actions.Effect
-	deadline time.Time // of the rung's wait
-	held     bool      // the socket is destroyed, and its process keeps the descriptor
-	harm     harm      // what dies with the process
-	counted  bool      // among what the rule has acted on
-	signals  bool      // an earlier rung was for the process: its cool-down is this ladder's own
+	batcher  actions.Batcher // what prepared the effect together with others, nil if nothing did
+	deadline time.Time       // of the rung's wait
+	held     bool            // the socket is destroyed, and its process keeps the descriptor
+	harm     harm            // what dies with the process
+	counted  bool            // among what the rule has acted on
+	signals  bool            // an earlier rung was for the process: its cool-down is this ladder's own
 	done     bool
 }
 
@@ -59,7 +60,7 @@ func (l *ladder) nextRung() bool {
 		return false
 	}
 	l.rung++
-	l.effect = nil
+	l.effect, l.batcher = nil, nil
 	for i := range l.slots {
 		l.slots[i] = -1
 	}
@@ -206,8 +207,8 @@ func (e *Engine) Pending() (until time.Time, ok bool) {
 // come.
 func (e *Engine) Step(ctx context.Context) {
 	var waiting []*ladder
+	e.step(ctx, e.ladders)
 	for _, l := range e.ladders {
-		e.step(ctx, l)
 		if !l.done {
 			waiting = append(waiting, l)
 		}

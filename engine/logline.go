@@ -20,6 +20,9 @@ func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out act
 	if e.opts.QuietEffects {
 		level = slog.LevelDebug
 	}
+	if !e.log.Enabled(ctx, level) {
+		return
+	}
 	for i, f := range l.findings {
 		if l.process != nil && i > 0 {
 			return

@@ -113,7 +113,7 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 			inodes[l.Inode] = true
 		}
 	}
-	holders, err := e.proc.Holders(ctx, inodes)
+	holders, err := e.holders(ctx, inodes)
 	if err != nil {
 		return fmt.Errorf("owners of sockets: %w", err)
 	}

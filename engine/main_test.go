@@ -110,6 +110,7 @@ func openLab(t testing.TB, o Options, scripted ...*script) (*lab, error) {
 	var err error
 	if l.Engine, err = New(o); err == nil {
 		l.settleTime = 30 * time.Millisecond
+		l.workers = 1 // tests drop the privileges of one thread
 	}
 	return l, err
 }

@@ -109,21 +109,23 @@ func (e *Engine) pauseAll(c *cycle) {
 	}
 }
 
-// pausedNow looks at the switch immediately before an effect; a ladder that is
-// under way ends there.
-func (e *Engine) pausedNow(l *ladder) bool {
+// pausedNow looks at the switch immediately before an effect; ladders that are
+// under way end there.
+func (e *Engine) pausedNow(ladders ...*ladder) bool {
 	p := ReadPause(e.opts.PauseFile, time.Now())
-	plugin, err := e.opts.Actions.Get(l.action())
+	plugin, err := e.opts.Actions.Get(ladders[0].action())
 	if p == nil || err == nil && plugin.Harmless {
 		return false
 	}
-	for _, f := range l.findings {
-		f.Decision, f.Reason = DecidePaused, "paused "+p.String()
-		e.audit.decision("live", l.program.Generation, f)
-		if e.audited != nil {
-			e.audited[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = f.Decision
+	for _, l := range ladders {
+		for _, f := range l.findings {
+			f.Decision, f.Reason = DecidePaused, "paused "+p.String()
+			e.audit.decision("live", l.program.Generation, f)
+			if e.audited != nil {
+				e.audited[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = f.Decision
+			}
 		}
+		l.done = true
 	}
-	l.done = true
 	return true
 }

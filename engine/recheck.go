@@ -67,6 +67,11 @@ func (e *Engine) stillTrue(ctx context.Context, l *ladder, f *Finding) error {
 	if err != nil {
 		return err
 	}
+	return e.stillMatches(l, f, socket, began)
+}
+
+// stillMatches compares a finding with a record that was looked up since began.
+func (e *Engine) stillMatches(l *ladder, f *Finding, socket collectors.Socket, began float64) error {
 	if socket.NetNS == 0 {
 		socket.NetNS = f.ns.Inode
 	}
@@ -87,23 +92,34 @@ func (e *Engine) stillTrue(ctx context.Context, l *ladder, f *Finding) error {
 	return nil
 }
 
-// underWay reports whether a ladder that waits is for one of these targets.
-func (e *Engine) underWay(f *Finding, plugin *actions.Plugin) bool {
-	keys := coolKeys(f, plugin)
-	return slices.ContainsFunc(e.ladders, func(l *ladder) bool {
-		p, err := e.opts.Actions.Get(l.action())
-		if err != nil {
-			return false
+// underWay reports whether a ladder that waits is for one of these targets, or
+// for the same peer if both rules spare peers.
+func (c *cycle) underWay(e *Engine, f *Finding, plugin *actions.Plugin) bool {
+	if len(e.ladders) == 0 {
+		return false
+	}
+	keys := func(f *Finding, plugin *actions.Plugin) []string {
+		keys := targetKeys(f, plugin)
+		if f.Rule.Limits.Peer > 0 && !f.NoSocket() {
+			keys = append(keys, peerKey(f))
 		}
-		for _, other := range l.findings {
-			for k := range coolKeys(other, &p) {
-				if _, same := keys[k]; same {
-					return true
+		return keys
+	}
+	if c.waiting == nil {
+		c.waiting = map[string]bool{}
+		for _, l := range e.ladders {
+			p, err := e.opts.Actions.Get(l.action())
+			if err != nil {
+				continue
+			}
+			for _, other := range l.findings {
+				for _, k := range keys(other, &p) {
+					c.waiting[k] = true
 				}
 			}
 		}
-		return false
-	})
+	}
+	return slices.ContainsFunc(keys(f, plugin), func(k string) bool { return c.waiting[k] })
 }
 
 // abandon ends a ladder in its middle: what is under way is ended, and how far it

@@ -82,7 +82,7 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 			return
 		}
 	}
-	if e.underWay(f, &plugin) {
+	if c.underWay(e, f, &plugin) {
 		set(DecideCooldown, "an earlier action on it is still under way")
 		return
 	}
@@ -96,32 +96,34 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 			}
 		}
 	}
-	more := newTargets(f, &plugin, q)
-	if len(more) == 0 {
+	n, named := 1, []string(nil)
+	if plugin.OnProcess {
+		named = newTargets(f, &plugin, q)
+		n = len(named)
+	}
+	if n == 0 {
 		return
 	}
-	switch recent := e.memory.recent(f.Rule.Name, c.now); {
-	case limits.PerCycle > 0 && q.targets[f.Rule]+len(more) > limits.PerCycle:
+	switch {
+	case limits.PerCycle > 0 && q.targets[f.Rule]+n > limits.PerCycle:
 		set(DecideLimited, "per_cycle %d reached", limits.PerCycle)
 		return
-	case limits.PerMinute > 0 && recent+q.targets[f.Rule]+len(more) > limits.PerMinute:
+	case limits.PerMinute > 0 && e.memory.recent(f.Rule.Name, c.now)+q.targets[f.Rule]+n > limits.PerMinute:
 		set(DecideLimited, "per_minute %d reached", limits.PerMinute)
 		return
 	}
-	q.targets[f.Rule] += len(more)
-	if q.named[f.Rule] == nil {
-		q.named[f.Rule] = map[string]bool{}
-	}
-	for _, key := range more {
+	q.targets[f.Rule] += n
+	for _, key := range named {
+		if q.named[f.Rule] == nil {
+			q.named[f.Rule] = map[string]bool{}
+		}
 		q.named[f.Rule][key] = true
 	}
 }
 
-// newTargets names the targets that a finding adds to those of its rule.
+// newTargets names the processes or units that a finding adds to those of its
+// rule.
 func newTargets(f *Finding, plugin *actions.Plugin, q *quota) []string {
-	if !plugin.OnProcess {
-		return []string{socketKey(&f.Socket)}
-	}
 	var more []string
 	for i := range f.Facts.Owners {
 		if key := targetKey(&f.Facts.Owners[i], plugin); !q.named[f.Rule][key] {
@@ -133,26 +135,39 @@ func newTargets(f *Finding, plugin *actions.Plugin, q *quota) []string {
 
 func socketKey(s *collectors.Socket) string { return fmt.Sprintf("socket %x", s.Cookie) }
 
-// coolKeys name what cools down after an action, and for how long: the socket,
-// or each process or unit, and, if the rule says so, the peer.
-func coolKeys(f *Finding, plugin *actions.Plugin) map[string]time.Duration {
-	keys := map[string]time.Duration{}
-	limits := f.Rule.Limits
+// targetKeys name what an action is for: the socket, or each process or unit.
+func targetKeys(f *Finding, plugin *actions.Plugin) []string {
 	switch {
 	case f.NoSocket():
-		keys["rule "+f.Rule.Name] = limits.Cooldown
+		return []string{"rule " + f.Rule.Name}
 	case !plugin.OnProcess:
-		keys[socketKey(&f.Socket)] = limits.Cooldown
-	default:
-		for i := range f.Facts.Owners {
-			keys[targetKey(&f.Facts.Owners[i], plugin)] = limits.Cooldown
-		}
+		return []string{socketKey(&f.Socket)}
 	}
-	if limits.Peer > 0 && !f.NoSocket() {
-		keys["peer "+f.Socket.Remote.Netip().String()] = limits.Peer
+	keys := make([]string, len(f.Facts.Owners))
+	for i := range keys {
+		keys[i] = targetKey(&f.Facts.Owners[i], plugin)
 	}
 	return keys
 }
+
+// coolKeys name what cools down after an action, and for how long: its targets,
+// and, if the rule says so, the peer.
+func coolKeys(f *Finding, plugin *actions.Plugin) map[string]time.Duration {
+	limits := f.Rule.Limits
+	if limits.Cooldown <= 0 && limits.Peer <= 0 {
+		return nil
+	}
+	keys := map[string]time.Duration{}
+	for _, key := range targetKeys(f, plugin) {
+		keys[key] = limits.Cooldown
+	}
+	if limits.Peer > 0 && !f.NoSocket() {
+		keys[peerKey(f)] = limits.Peer
+	}
+	return keys
+}
+
+func peerKey(f *Finding) string { return "peer " + f.Socket.Remote.Netip().String() }
 
 // targetKey names what one effect on a process is for: the process, or its unit.
 func targetKey(o *collectors.Owner, plugin *actions.Plugin) string {

@@ -57,14 +57,14 @@ type action struct {
 // cannot destroy or the namespace cannot be entered.
 func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
 	if a.method == "pidfd" {
-		return abort.Action{Proc: a.proc}.Prepare(ctx, t)
+		return abort.Action{Proc: procfs.New("")}.Prepare(ctx, t)
 	}
 	e, err := a.byNetlink(ctx, t)
 	refused := errors.Is(err, collectors.ErrNotSupported) || errors.Is(err, collectors.ErrNotPermitted)
 	if err == nil || !refused || !a.canAbort(t) {
 		return e, err
 	}
-	return abort.Action{Proc: a.proc}.Prepare(ctx, t)
+	return abort.Action{Proc: procfs.New("")}.Prepare(ctx, t)
 }
 
 // canAbort reports whether the other way is open for the target.
@@ -77,19 +77,32 @@ func (a action) byNetlink(ctx context.Context, t actions.Target) (actions.Effect
 	if len(t.Sockets) != 1 {
 		return nil, fmt.Errorf("destroy is for one socket, not %d", len(t.Sockets))
 	}
-	e := &effect{proc: a.proc, sealed: t.Sockets[0]}
-	if a.canAbort(t) {
-		e.abort = func() (actions.Effect, error) { return abort.Action{Proc: a.proc}.Prepare(ctx, t) }
-	}
+	e := a.effect(t)
 	now, err := e.look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	decided := &e.sealed.Socket
-	if collectors.KeyOf(&now) != collectors.KeyOf(decided) {
-		return nil, fmt.Errorf("socket %x is now %s: %w", decided.Cookie, now.State, collectors.ErrGone)
+	if err := e.decidedOn(&now); err != nil {
+		return nil, err
 	}
 	return e, nil
+}
+
+func (a action) effect(t actions.Target) *effect {
+	e := &effect{proc: a.proc, sealed: t.Sockets[0]}
+	if a.canAbort(t) {
+		e.abort = func() (actions.Effect, error) { return abort.Action{Proc: procfs.New("")}.Prepare(context.Background(), t) }
+	}
+	return e
+}
+
+// decidedOn is ErrGone if the socket is not any more what was decided on.
+func (e *effect) decidedOn(now *collectors.Socket) error {
+	decided := &e.sealed.Socket
+	if collectors.KeyOf(now) != collectors.KeyOf(decided) {
+		return fmt.Errorf("socket %x is now %s: %w", decided.Cookie, now.State, collectors.ErrGone)
+	}
+	return nil
 }
 
 type effect struct {
@@ -105,7 +118,11 @@ func (e *effect) String() string { return "destroy" }
 
 // Apply destroys exactly the socket with the cookie.
 func (e *effect) Apply(ctx context.Context) actions.Outcome {
-	err := e.with(func(c *sockdiag.Conn) error { return c.Destroy(ctx, &e.sealed.Socket) })
+	return e.applied(ctx, e.with(func(c *sockdiag.Conn) error { return c.Destroy(ctx, &e.sealed.Socket) }))
+}
+
+// applied is the outcome of the request to destroy that ended with err.
+func (e *effect) applied(ctx context.Context, err error) actions.Outcome {
 	if errors.Is(err, collectors.ErrGone) {
 		// Of an SO_REUSEPORT group the kernel finds only one member.
 		if now, lookErr := e.look(ctx); lookErr == nil {
@@ -138,6 +155,17 @@ func (e *effect) Verify(ctx context.Context) actions.Outcome {
 		return e.other.Verify(ctx)
 	}
 	now, err := e.look(ctx)
+	return e.verified(&now, err, nil)
+}
+
+// verified is the outcome of a look at the socket after it was destroyed.
+func (e *effect) verified(now *collectors.Socket, err error, holds actions.Holds) actions.Outcome {
+	if holds == nil {
+		holds = func(o *collectors.Owner, inode uint32) bool {
+			held, err := e.proc.HeldLately(o.PID, o.StartTime, inode)
+			return err == nil && held
+		}
+	}
 	switch {
 	case err == nil && now.State == collectors.Close && e.sealed.Socket.State != collectors.Close:
 		// A listener, or a connected UDP socket, that chose its port stays bound to
@@ -149,7 +177,7 @@ func (e *effect) Verify(ctx context.Context) actions.Outcome {
 	}
 	for i := range e.sealed.Facts.Owners {
 		o := &e.sealed.Facts.Owners[i]
-		if held, err := e.proc.HeldLately(o.PID, o.StartTime, e.sealed.Socket.Inode); err == nil && held {
+		if holds(o, e.sealed.Socket.Inode) {
 			return actions.Outcome{Result: actions.FDStillHeld, Detail: fmt.Sprintf("%s[%d] still has the descriptor", o.Name, o.PID)}
 		}
 	}

@@ -51,6 +51,7 @@ type commonFlags struct {
 	collect   []string
 	// How it is looked, where that is not left to the program.
 	noPushdown bool
+	owners     string
 }
 
 func (a *app) close() {
@@ -138,6 +139,8 @@ func (a *app) auditLogFlag(cmd *cobra.Command) {
 // tuningFlags are for finding out whether a shortcut is at fault.
 func (a *app) tuningFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&a.flags.noPushdown, "no-pushdown", false, "read every socket instead of letting the kernel filter (for troubleshooting)")
+	cmd.Flags().StringVar(&a.flags.owners, "owners", "auto", "find owners by this `WAY`: bpf, proc, or auto for what is faster")
+	complete(cmd, "owners", fixed("auto", "bpf", "proc"))
 }
 
 // setup opens the log and builds the registries, before any command runs.
@@ -146,6 +149,9 @@ func (a *app) setup() error {
 		return err
 	}
 	if err := oneOf("--log-format", a.flags.logFormat, "text", "json"); err != nil {
+		return err
+	}
+	if err := oneOf("--owners", a.flags.owners, "", "auto", "bpf", "proc"); err != nil {
 		return err
 	}
 	if a.flags.quiet && a.flags.verbose {
@@ -204,7 +210,8 @@ func (a *app) load(trust bool) (*rules.Program, error) {
 // engine makes an engine with the flags.
 func (a *app) engine(o engine.Options) (*engine.Engine, error) {
 	o.Sources, o.Actions, o.Logger, o.By = a.sources.All(), a.actions, a.log, invoker()
-	o.Notifiers, o.NoPushdown = builtinNotifiers(), a.flags.noPushdown
+	o.Notifiers = builtinNotifiers()
+	o.NoPushdown, o.Owners = a.flags.noPushdown, engine.OwnerSource(a.flags.owners)
 	for _, program := range a.flags.collect {
 		p, err := execsource.Plugin(program)
 		if err != nil {

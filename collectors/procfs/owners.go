@@ -86,17 +86,6 @@ func (f *FS) Describe(pid int) (collectors.Owner, error) {
 	return o, nil
 }
 
-// IsKernelThread reports whether pid is a thread of the kernel.
-func (f *FS) IsKernelThread(pid int) bool {
-	p, err := f.open(pid)
-	if err != nil {
-		return false
-	}
-	defer p.close()
-	st, err := p.stat()
-	return err == nil && st.kernel
-}
-
 // Running reports whether the process pid that started at startTime is still
 // running; one that only waits for its parent (a zombie) is not.
 func (f *FS) Running(pid int, startTime uint64) (bool, error) {

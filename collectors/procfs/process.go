@@ -259,7 +259,7 @@ func (f *FS) describe(p process, o *collectors.Owner) error {
 	if err != nil {
 		return err
 	}
-	o.PID, o.Comm, o.StartTime = p.pid, st.comm, st.startTime
+	o.PID, o.Comm, o.StartTime, o.Kernel = p.pid, st.comm, st.startTime, st.kernel
 	o.Age = max(0, f.uptime()-float64(st.startTime)/clockTicks)
 	o.Known |= collectors.Fields(collectors.FieldPID, collectors.FieldProcess, collectors.FieldProcessAge)
 	if exe, err := p.readlink("exe"); err == nil {

@@ -142,16 +142,16 @@ func TestHostileName(t *testing.T) {
 	}
 }
 
-// Within its own PID namespace a test sees no kernel thread, so this only shows
-// that processes are none.
-func TestIsKernelThread(t *testing.T) {
+// Within its own PID namespace a test sees no kernel thread: one is made up.
+func TestKernelThread(t *testing.T) {
 	socklab.Need(t)
-	if New("").IsKernelThread(os.Getpid()) || New("").IsKernelThread(1<<22+1) {
-		t.Error("a kernel thread")
-	}
+	own, err := New("").Describe(os.Getpid())
+	must(t, "describe", err)
 	files := map[string]string{"2/stat": "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0\n"}
-	if !New(tree(t, files)).IsKernelThread(2) {
-		t.Error("kthreadd is none")
+	kthreadd, err := New(tree(t, files)).Describe(2)
+	must(t, "describe", err)
+	if own.Kernel || !kthreadd.Kernel {
+		t.Errorf("the kernel's: %t, kthreadd %t", own.Kernel, kthreadd.Kernel)
 	}
 }
 

@@ -65,3 +65,18 @@ func (f *FS) EphemeralPorts() (low, high uint16, err error) {
 	}
 	return low, high, nil
 }
+
+// OpenFiles returns how many files are open on this machine
+// (/proc/sys/fs/file-nr), 0 if it cannot be told.
+func (f *FS) OpenFiles() int {
+	b, err := os.ReadFile(f.path("sys", "fs", "file-nr"))
+	fields := strings.Fields(string(b))
+	if err != nil || len(fields) == 0 {
+		return 0
+	}
+	n, err := strconv.Atoi(fields[0])
+	if err != nil {
+		return 0
+	}
+	return n
+}

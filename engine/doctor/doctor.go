@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/bpf"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/rules"
@@ -51,7 +52,7 @@ type Usable func(*rules.Rung) error
 func Run(ctx context.Context, p *rules.Program, usable Usable) []Check {
 	checks := []Check{kernelVersion(), kernelConfig()}
 	checks = append(checks, capabilities()...)
-	checks = append(checks, netlink(ctx), destroyOwnPair(ctx), namespaces(), hidepid(), cgroups(), btf())
+	checks = append(checks, netlink(ctx), destroyOwnPair(ctx), namespaces(), hidepid(), cgroups(), programs())
 	if p != nil {
 		checks = append(checks, ruleChecks(p, usable, checks)...)
 	}
@@ -258,11 +259,16 @@ func cgroups() Check {
 	return c
 }
 
-func btf() Check {
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		return Check{Name: "BTF", Level: OK, Detail: "not there; this version does not use BPF"}
+// programs tries to load the BPF programs, without which all works, too.
+func programs() Check {
+	c := Check{Name: "BPF", Level: OK, Detail: "loads: owners without a walk through /proc"}
+	owners, err := bpf.OpenOwners()
+	if err != nil {
+		c.Detail = fmt.Sprintf("owners are found through /proc: %v", err)
+		return c
 	}
-	return Check{Name: "BTF", Level: OK, Detail: "there; this version does not use BPF"}
+	_ = owners.Close()
+	return c
 }
 
 // destroyOwnPair makes a loopback connection and destroys one end of it.

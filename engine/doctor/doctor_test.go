@@ -91,7 +91,7 @@ func TestAllWell(t *testing.T) {
 	for name, detail := range map[string]string{
 		"kernel": "Linux ", "kernel option": "CONFIG_INET_DIAG_DESTROY", "sock_diag": " tcp, ", "self-test": "destroyed and is gone",
 		"CAP_NET_ADMIN": "destroying", "CAP_SYS_PTRACE": "owners", "CAP_DAC_READ_SEARCH": "descriptors", "CAP_KILL": "signalling", "CAP_SYS_ADMIN": "namespaces",
-		"namespaces": "1 network namespaces besides", "/proc": "all processes", "cgroups": "version", "BTF": "BPF",
+		"namespaces": "1 network namespaces besides", "/proc": "all processes", "cgroups": "version", "BPF": "owners",
 	} {
 		c, ok := checks[name]
 		if !ok || c.Level != OK || !strings.Contains(c.Detail, detail) || c.Cure != "" {

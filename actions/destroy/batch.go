@@ -1,0 +1,142 @@
+package destroy
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/sockdiag"
+)
+
+// member is an effect in its place among many.
+type member struct {
+	i int
+	*effect
+}
+
+// PrepareAll is Prepare of each target, with one connection for each namespace
+// and many look-ups at a time.
+func (a action) PrepareAll(ctx context.Context, targets []actions.Target) []actions.Prepared {
+	out := make([]actions.Prepared, len(targets))
+	var members []member
+	for i, t := range targets {
+		if a.method == "pidfd" || len(t.Sockets) != 1 {
+			out[i] = a.prepareOne(ctx, t)
+			continue
+		}
+		members = append(members, member{i, a.effect(t)})
+	}
+	lookAll(ctx, members, func(m member, now *collectors.Socket, err error) {
+		if errors.Is(err, collectors.ErrNotSupported) || errors.Is(err, collectors.ErrNotPermitted) {
+			out[m.i] = a.prepareOne(ctx, targets[m.i]) // the other way, if it is open
+			return
+		}
+		if err == nil {
+			err = m.decidedOn(now)
+		}
+		if err != nil {
+			out[m.i] = actions.Prepared{Err: err}
+			return
+		}
+		out[m.i] = actions.Prepared{Effect: m.effect, Now: *now}
+	})
+	return out
+}
+
+func (a action) prepareOne(ctx context.Context, t actions.Target) actions.Prepared {
+	e, err := a.Prepare(ctx, t)
+	p := actions.Prepared{Effect: e, Err: err}
+	if len(t.Sockets) == 1 {
+		p.Now = t.Sockets[0].Socket
+	}
+	return p
+}
+
+// ApplyAll destroys exactly the sockets with the cookies, many at a time.
+func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []actions.Outcome {
+	out := make([]actions.Outcome, len(effects))
+	var members []member
+	for i, e := range effects {
+		if own, ok := e.(*effect); ok {
+			members = append(members, member{i, own})
+			continue
+		}
+		out[i] = e.Apply(ctx)
+	}
+	for _, group := range perNamespace(members) {
+		var errs []error
+		err := group[0].with(func(c *sockdiag.Conn) error {
+			errs = c.DestroyAll(ctx, sockets(group))
+			return nil
+		})
+		if err != nil {
+			errs = slices.Repeat([]error{err}, len(group))
+		}
+		for k, m := range group {
+			out[m.i] = m.applied(ctx, errs[k])
+		}
+	}
+	return out
+}
+
+// VerifyAll looks at all sockets at a time.
+func (a action) VerifyAll(ctx context.Context, effects []actions.Effect, holds actions.Holds) []actions.Outcome {
+	out := make([]actions.Outcome, len(effects))
+	var members []member
+	for i, e := range effects {
+		if own, ok := e.(*effect); ok && own.other == nil {
+			members = append(members, member{i, own})
+			continue
+		}
+		out[i] = e.Verify(ctx)
+	}
+	lookAll(ctx, members, func(m member, now *collectors.Socket, err error) { out[m.i] = m.verified(now, err, holds) })
+	return out
+}
+
+// lookAll looks sockets up and gives each record, or error, to found.
+func lookAll(ctx context.Context, members []member, found func(m member, now *collectors.Socket, err error)) {
+	for _, group := range perNamespace(members) {
+		var now []collectors.Socket
+		var errs []error
+		err := group[0].with(func(c *sockdiag.Conn) error {
+			now, errs = c.GetAll(ctx, sockets(group))
+			return nil
+		})
+		if err != nil {
+			now, errs = make([]collectors.Socket, len(group)), slices.Repeat([]error{err}, len(group))
+		}
+		for k, m := range group {
+			if now[k].NetNS == 0 {
+				now[k].NetNS = m.sealed.Socket.NetNS
+			}
+			found(m, &now[k], errs[k])
+		}
+	}
+}
+
+// perNamespace divides effects by the namespaces of their sockets.
+func perNamespace(members []member) [][]member {
+	var groups [][]member
+	place := map[uint64]int{}
+	for _, m := range members {
+		ns := m.sealed.Socket.NetNS
+		g, ok := place[ns]
+		if !ok {
+			g = len(groups)
+			place[ns], groups = g, append(groups, nil)
+		}
+		groups[g] = append(groups[g], m)
+	}
+	return groups
+}
+
+func sockets(group []member) []*collectors.Socket {
+	socks := make([]*collectors.Socket, len(group))
+	for i, m := range group {
+		socks[i] = &m.sealed.Socket
+	}
+	return socks
+}

@@ -1,0 +1,54 @@
+package procfs
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Confirm turns what another source says of the descriptors of processes into
+// what Search would have found. By one descriptor of each process it makes sure
+// that the PID still is of the process that was meant; where that one is not the
+// socket any more, it searches the tables of the process.
+func (f *FS) Confirm(ctx context.Context, held map[int][]Held, inodes map[uint32]bool) (Found, error) {
+	s := search{fs: f, inodes: inodes, compare: f.canCompare()}
+	for pid, sockets := range held {
+		if err := ctx.Err(); err != nil {
+			return s.found, err
+		}
+		slices.SortFunc(sockets, func(a, b Held) int { return a.FD - b.FD })
+		t, ok := s.confirm(pid, sockets)
+		if !ok {
+			s.process(pid)
+			continue
+		}
+		s.found.Tables = append(s.found.Tables, t)
+	}
+	return s.found, nil
+}
+
+// confirm returns the table of a process that still has the first of the
+// sockets. The size of the directory is the number of descriptors since Linux
+// 6.2, before that it is 0.
+func (s *search) confirm(pid int, sockets []Held) (Table, bool) {
+	p, err := s.open(pid)
+	if err != nil {
+		return Table{}, false
+	}
+	defer p.close()
+	st, err := p.stat()
+	if err != nil {
+		return Table{}, false
+	}
+	link, err := p.readlink(fmt.Sprintf("fd/%d", sockets[0].FD))
+	if err != nil || link != fmt.Sprintf("socket:[%d]", sockets[0].Inode) {
+		return Table{}, false
+	}
+	var dir unix.Stat_t
+	if err := unix.Fstat(p.dir, &dir); err != nil || dir.Size < int64(len(sockets)) {
+		return Table{}, false
+	}
+	return Table{PID: pid, StartTime: st.startTime, FDs: int(dir.Size), Held: sockets}, true
+}
