@@ -112,7 +112,7 @@ type Batcher interface {
 // Prepared is an effect or an error, and the socket as it was looked up.
 type Prepared struct {
 	Effect Effect
-	Now    collectors.Socket
+	Now    *collectors.Socket
 	Err    error
 }
 

@@ -144,7 +144,8 @@ func (e *Engine) notPrepared(ctx context.Context, l *ladder, err error) {
 
 // applied takes the first outcome of a rung. A success is verified later.
 func (e *Engine) applied(ctx context.Context, l *ladder, out actions.Outcome) {
-	l.deadline = time.Now().Add(max(l.rule.Then[l.rung].Wait, e.settleTime))
+	l.applied = time.Now()
+	l.deadline = l.applied.Add(max(l.rule.Then[l.rung].Wait, e.settleTime))
 	if out.Result.Succeeded() {
 		l.note(out, l.effect.String())
 		return
@@ -206,17 +207,21 @@ func (e *Engine) applyAll(ctx context.Context, batcher actions.Batcher, effects 
 	return inParts(e.workers, effects, func(part []actions.Effect) []actions.Outcome { return batcher.ApplyAll(ctx, part) })
 }
 
-// settle gives the programs time to react, once for all ladders, and verifies.
+// settle gives the programs time to react, and verifies: first what has had that
+// time while others were begun, then the rest.
 func (e *Engine) settle(ctx context.Context, ladders []*ladder) {
-	waiting := false
-	for _, l := range ladders {
-		waiting = waiting || !l.done
-	}
-	if !waiting {
+	begun := slices.DeleteFunc(slices.Clone(ladders), func(l *ladder) bool { return l.done })
+	if len(begun) == 0 {
 		return
 	}
-	sleep(ctx, e.settleTime)
-	e.step(ctx, ladders)
+	before := time.Now().Add(-e.settleTime)
+	n := slices.IndexFunc(begun, func(l *ladder) bool { return l.applied.After(before) })
+	if n > 0 {
+		e.step(ctx, begun[:n])
+		begun = begun[n:]
+	}
+	sleep(ctx, time.Until(begun[len(begun)-1].applied.Add(e.settleTime)))
+	e.step(ctx, begun)
 }
 
 // step verifies ladders that have been applied, and goes on to the next rung

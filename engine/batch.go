@@ -61,7 +61,7 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 	for i, p := range prepared {
 		l, err := ladders[i], p.Err
 		if err == nil && e.opts.Live {
-			err = e.stillMatches(l, l.findings[0], p.Now, began)
+			err = e.stillMatches(l, l.findings[0], *p.Now, began)
 		}
 		switch {
 		case e.hostError != nil: // since one before it

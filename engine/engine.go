@@ -144,6 +144,17 @@ func (e *Engine) Tell(p *rules.Program, r *Report) {
 // is complete but for ladders that still wait (see Pending). An error says that
 // nothing could be looked at.
 func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*Report, error) {
+	c, err := e.find(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	e.act(ctx, c)
+	c.finish()
+	return c.report, nil
+}
+
+// find is a cycle up to where it is decided.
+func (e *Engine) find(ctx context.Context, p *rules.Program) (*cycle, error) {
 	e.cancelLadders(p)
 	c, err := e.look(ctx, p)
 	if err != nil {
@@ -152,7 +163,19 @@ func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*Report, error) {
 	e.decide(c)
 	e.auditDecisions(c.report)
 	e.record(c)
-	e.act(ctx, c)
+	return c, nil
+}
+
+// Find collects and decides, for an Act at once: that looks every socket up again
+// before anything is done. The findings have no results.
+func (e *Engine) Find(ctx context.Context, p *rules.Program) (*Report, error) {
+	live := e.opts.Live
+	e.opts.Live = false
+	defer func() { e.opts.Live = live }()
+	c, err := e.find(ctx, p)
+	if err != nil {
+		return nil, err
+	}
 	c.finish()
 	return c.report, nil
 }
@@ -166,7 +189,7 @@ func (e *Engine) Look(ctx context.Context, p *rules.Program) (*Report, error) {
 	return e.Cycle(ctx, p)
 }
 
-// Act does what the findings of an earlier Look decided, to exactly those
+// Act does what the findings of an earlier Look or Find decided, to exactly those
 // sockets, and reports what came of it.
 func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Report {
 	r := *looked

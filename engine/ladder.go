@@ -24,6 +24,7 @@ type ladder struct {
 	process  *collectors.Owner // nil for actions on sockets
 	effect   actions.Effect
 	batcher  actions.Batcher // what prepared the effect together with others, nil if nothing did
+	applied  time.Time       // when the effect was
 	deadline time.Time       // of the rung's wait
 	held     bool            // the socket is destroyed, and its process keeps the descriptor
 	harm     harm            // what dies with the process

@@ -40,7 +40,7 @@ func (a action) PrepareAll(ctx context.Context, targets []actions.Target) []acti
 			out[m.i] = actions.Prepared{Err: err}
 			return
 		}
-		out[m.i] = actions.Prepared{Effect: m.effect, Now: *now}
+		out[m.i] = actions.Prepared{Effect: m.effect, Now: now}
 	})
 	return out
 }
@@ -49,7 +49,7 @@ func (a action) prepareOne(ctx context.Context, t actions.Target) actions.Prepar
 	e, err := a.Prepare(ctx, t)
 	p := actions.Prepared{Effect: e, Err: err}
 	if len(t.Sockets) == 1 {
-		p.Now = t.Sockets[0].Socket
+		p.Now = &t.Sockets[0].Socket
 	}
 	return p
 }

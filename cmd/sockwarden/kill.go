@@ -85,7 +85,11 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 		return err
 	}
 	defer e.Close()
-	looked, err := e.Look(cmd.Context(), p)
+	look := e.Look
+	if k.yes && !k.dry {
+		look = e.Find // to act on at once
+	}
+	looked, err := look(cmd.Context(), p)
 	if err != nil {
 		return err
 	}
@@ -149,7 +153,7 @@ func (a *app) killProgram(args []string, k *killFlags) (*rules.Program, error) {
 func killTargets(r *engine.Report) []*engine.Finding {
 	var targets []*engine.Finding
 	for _, f := range r.Findings {
-		if f.Decision == engine.DecideAct && f.Last().Result == actions.Would {
+		if last := f.Last().Result; f.Decision == engine.DecideAct && (last == actions.Would || last == "") {
 			targets = append(targets, f)
 		}
 	}
