@@ -8,6 +8,7 @@ const (
 	AgeNone     AgeSource = "none"     // nothing proves a lower bound
 	AgeTCPInfo  AgeSource = "tcp_info" // time stamps and timeouts of struct tcp_info
 	AgeTimer    AgeSource = "timer"    // what is left of a timer of known length
+	AgeEvent    AgeSource = "event"    // the kernel told when it entered the state
 	AgeObserved AgeSource = "observed" // seen in this state before, by us
 )
 

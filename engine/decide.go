@@ -75,6 +75,7 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 		return nil // its group is not one that the rule is about
 	}
 	if left := e.pending(c, f); left > 0 {
+		c.report.sooner(left + grain)
 		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(rule.For-left))
 	}
 	if rule.Mode == rules.ModeObserve {
@@ -109,6 +110,7 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 func (e *Engine) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
 	f := &Finding{Rule: rule, Candidate: c.none, Group: g}
 	if left := e.pending(c, f); left > 0 {
+		c.report.sooner(left + grain)
 		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(rule.For-left))
 	}
 	if rule.Mode == rules.ModeObserve {

@@ -36,6 +36,8 @@ type Options struct {
 	NoPushdown bool
 	// Owners says how owners are found; "" is OwnersAuto.
 	Owners OwnerSource
+	// Events says whether state changes are watched; "" is EventsAuto.
+	Events EventSource
 	// NoBreaker is for commands in which a person has seen the list.
 	NoBreaker bool
 	// QuietEffects keeps the line for each effect out of the log, but for debugging:
@@ -73,9 +75,11 @@ type Engine struct {
 	// How many goroutines may look at a time, and from how many sockets on a dump
 	// is worth two.
 	workers, splitFrom int
-	ownersBy           *bpf.Owners // loaded when first needed
-	ownersTried        bool        // in vain
-	watching           bool        // cycles repeat: what is loaded once pays
+	ownersBy           *bpf.Owners          // loaded when first needed
+	ownersTried        bool                 // in vain
+	watching           bool                 // cycles repeat: what is loaded once pays
+	events             *bpf.Events          // nil for none
+	noted              collectors.StateMask // of which events are kept
 
 	outbox  *outbox
 	audit   auditLog
@@ -96,8 +100,10 @@ type Engine struct {
 // New reads the state file and finds out about the invoking session. A live
 // engine holds the lock of the state file until Close.
 func New(opts Options) (*Engine, error) {
-	e := &Engine{opts: opts, log: opts.Logger, proc: procfs.New(""), settleTime: settle, middle: usualMiddle,
-		workers: runtime.GOMAXPROCS(0), splitFrom: worthSplitting}
+	e := &Engine{
+		opts: opts, log: opts.Logger, proc: procfs.New(""), settleTime: settle, middle: usualMiddle,
+		workers: runtime.GOMAXPROCS(0), splitFrom: worthSplitting,
+	}
 	e.outbox = newOutbox(opts.Notifiers, opts.Logger)
 	e.audit = auditLog{w: opts.AuditLog, log: opts.Logger, by: opts.By}
 	var err error
@@ -113,10 +119,14 @@ func New(opts Options) (*Engine, error) {
 	}
 	e.state.readOnly = opts.ReadOnly
 	if opts.Owners == OwnersBPF {
-		if _, err := e.ownersProgram(); err != nil {
-			e.state.close()
-			return nil, err
-		}
+		_, err = e.ownersProgram()
+	}
+	if err == nil {
+		err = e.watchStates()
+	}
+	if err != nil {
+		e.Close()
+		return nil, err
 	}
 	return e, nil
 }
@@ -129,6 +139,10 @@ func (e *Engine) Close() {
 	if e.ownersBy != nil {
 		_ = e.ownersBy.Close()
 		e.ownersBy = nil
+	}
+	if e.events != nil {
+		_ = e.events.Close()
+		e.events = nil
 	}
 	e.state.close()
 }

@@ -25,6 +25,7 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 	c := &cycle{program: p, began: time.Now(), report: &Report{
 		Mode: mode, Files: p.Files, Generation: p.Generation, Started: time.Now(), ByState: map[collectors.State]int{},
 	}}
+	e.noteStates(p)
 	if err := e.findNamespaces(c); err != nil {
 		return nil, err
 	}
@@ -74,13 +75,13 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 func (e *Engine) findAges(c *cycle) {
 	kept := c.candidates[:0]
 	for _, cand := range c.candidates {
-		shown := evidence(&cand.Socket)
 		key := collectors.KeyOf(&cand.Socket)
-		age := e.memory.recall
+		shown, age := evidence(&cand.Socket), e.memory.recall
 		if c.ageDecides(cand) {
-			age = e.memory.observe
+			shown, age = e.shownAge(&cand.Socket, c.now), e.memory.observe
 		}
 		cand.setAge(age(key, shown, c.looked, c.now))
+		c.ripens(cand)
 		cand.hits = slices.DeleteFunc(cand.hits, func(i int) bool { return c.falseByAge(cand, i) })
 		if len(cand.hits) > 0 {
 			kept = append(kept, cand)

@@ -85,7 +85,8 @@ func (e *Engine) stillMatches(l *ladder, f *Finding, socket collectors.Socket, b
 	}
 	now := f.clone()
 	now.Socket = socket
-	now.setAge(e.memory.recall(key, evidence(&socket), began, monotonic()))
+	at := monotonic()
+	now.setAge(e.memory.recall(key, e.shownAge(&socket, at), began, at))
 	if now.eval(rule.When) != rules.True || now.exempt(l.program, rule, time.Now()) {
 		return fmt.Errorf("socket %x does not match any more: %w", socket.Cookie, collectors.ErrGone)
 	}

@@ -30,6 +30,8 @@ const (
 	// saveEvery is how often a watcher keeps its observations; cool-downs are
 	// kept before each effect.
 	saveEvery = time.Minute
+	// spacing is the least time between two cycles, whatever ripens in between.
+	spacing = 50 * time.Millisecond
 	// maxLines bounds the findings that one cycle logs one by one.
 	maxLines = 25
 )
@@ -57,6 +59,7 @@ type watcher struct {
 	paused   string          // what was said of the pause last
 	errors   map[string]bool // what was said of the last cycle
 	refused  string          // what was said last of a host that refuses
+	next     time.Duration   // until something ripens, as the last cycle told; 0 for nothing
 	// stretched says that cycles take longer than the interval allows.
 	stretched bool
 }
@@ -72,6 +75,9 @@ type findingKey struct {
 func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	w := &watcher{Engine: e, opts: opts, shown: map[findingKey]Decision{}}
 	e.watching = true
+	if err := e.watchStates(); err != nil {
+		return err
+	}
 	program, watched, err := opts.Load()
 	if err != nil {
 		return err
@@ -107,7 +113,9 @@ func (w *watcher) run(ctx context.Context) error {
 	quiet.Stop()
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
-	var due time.Time   // of the next cycle
+	var due time.Time      // of the next cycle
+	var earliest time.Time // that one may begin before its interval is over
+	woke := w.transitions(ctx)
 	var first time.Time // event since the rules were read
 	soon := func() {
 		if first.IsZero() {
@@ -138,12 +146,21 @@ func (w *watcher) run(ctx context.Context) error {
 		case <-w.opts.Reload:
 			w.reload(true)
 			due = time.Time{}
+		case <-w.wanted(woke, due):
+			if ripe, ok := w.ripe(); ok && ripe.Before(due) {
+				due = later(ripe, earliest)
+			}
 		case <-next.C:
 		}
 		w.Step(ctx)
 		if !time.Now().Before(due) {
 			took := w.cycle(ctx)
 			due = time.Now().Add(w.stretch(w.opts.Interval, took))
+			// What ripens is looked at in time, but not by cycles without a pause.
+			earliest = time.Now().Add(max(spacing, took))
+			if ripe := time.Now().Add(w.next); w.next > 0 && ripe.Before(due) {
+				due = later(ripe, earliest)
+			}
 		}
 		w.tellHost()
 		wait := time.Until(due)
@@ -152,6 +169,28 @@ func (w *watcher) run(ctx context.Context) error {
 		}
 		next.Reset(max(0, wait))
 	}
+}
+
+// wanted is the channel of transitions while one could be of use: if what enters
+// a state now can be old enough for a rule before the next cycle.
+func (w *watcher) wanted(woke <-chan struct{}, due time.Time) <-chan struct{} {
+	if ripe, ok := w.ripe(); !ok || !ripe.Before(due) {
+		return nil
+	}
+	return woke
+}
+
+// ripe is when a socket that enters its state now is first old enough for a rule.
+func (w *watcher) ripe() (time.Time, bool) {
+	seconds, ok := w.program.Ripens()
+	return time.Now().Add(time.Duration(seconds*float64(time.Second)) + grain), ok
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (w *watcher) watchFiles(paths []string) {
@@ -251,6 +290,7 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 		w.log.Info("more findings", "count", lines-maxLines)
 	}
 	w.shown = shown
+	w.next = r.Next
 	s := r.Summary
 	attrs := []any{"scanned", s.Scanned, "matched", s.Matched, "acted", s.Acted, "failed", s.Failed, "generation", w.program.Short(), "took", r.Duration.Round(time.Millisecond)}
 	if lines > 0 {

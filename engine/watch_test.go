@@ -386,7 +386,7 @@ func TestHoldsAndReload(t *testing.T) {
 	w.write(t, "rules.yaml", two(", labels: {x: y}"))
 	w.logged(t, 1, "rules reloaded", "changed=[b]")
 	a, b := w.await(t, "a act"), w.await(t, "b observe")
-	if took := a.Sub(begin); took < 950*time.Millisecond || a.Sub(changed) > 900*time.Millisecond {
+	if took := a.Sub(begin); took < 800*time.Millisecond || a.Sub(changed) > 900*time.Millisecond {
 		t.Errorf("the unchanged rule acted after %s", took)
 	}
 	if took := b.Sub(changed); took < time.Second {

@@ -90,6 +90,16 @@ type ageBound struct {
 	from    int
 }
 
+// AgesOver returns the ages, in seconds, that a socket must exceed for the
+// condition to hold.
+func (c *Cond) AgesOver() []float64 {
+	ages := make([]float64, len(c.agesOver))
+	for i, a := range c.agesOver {
+		ages[i] = a.seconds
+	}
+	return ages
+}
+
 // Eval returns the value of the condition for r; it cannot fail and does not
 // keep r.
 func (c *Cond) Eval(r *collectors.Record) Tri { return c.eval(r) }

@@ -237,6 +237,33 @@ func (r *Rule) reads() collectors.FieldSet {
 // ReadsAge reports whether the age of a socket decides about the rule.
 func (r *Rule) ReadsAge() bool { return r.reads()&collectors.AgeFields() != 0 }
 
+// AgeStates returns the states of the sockets about which age decides.
+func (p *Program) AgeStates() collectors.StateMask {
+	var states collectors.StateMask
+	for _, r := range p.Rules {
+		if r.Mode != ModeDisabled && r.ReadsAge() {
+			states |= r.may.states
+		}
+	}
+	return states
+}
+
+// Ripens returns the shortest age, in seconds, that some rule waits for; false
+// if none does.
+func (p *Program) Ripens() (seconds float64, ok bool) {
+	for _, r := range p.Rules {
+		if r.Mode == ModeDisabled {
+			continue
+		}
+		for _, limit := range r.When.AgesOver() {
+			if !ok || limit < seconds {
+				seconds, ok = limit, true
+			}
+		}
+	}
+	return seconds, ok
+}
+
 // Grouped reports whether the rule decides on many sockets together.
 func (r *Rule) Grouped() bool { return len(r.Group) > 0 }
 

@@ -91,7 +91,9 @@ func (a action) byNetlink(ctx context.Context, t actions.Target) (actions.Effect
 func (a action) effect(t actions.Target) *effect {
 	e := &effect{proc: a.proc, sealed: t.Sockets[0]}
 	if a.canAbort(t) {
-		e.abort = func() (actions.Effect, error) { return abort.Action{Proc: procfs.New("")}.Prepare(context.Background(), t) }
+		e.abort = func() (actions.Effect, error) {
+			return abort.Action{Proc: procfs.New("")}.Prepare(context.Background(), t)
+		}
 	}
 	return e
 }

@@ -52,6 +52,7 @@ type commonFlags struct {
 	// How it is looked, where that is not left to the program.
 	noPushdown bool
 	owners     string
+	events     string
 }
 
 func (a *app) close() {
@@ -143,6 +144,12 @@ func (a *app) tuningFlags(cmd *cobra.Command) {
 	complete(cmd, "owners", fixed("auto", "bpf", "proc"))
 }
 
+// eventsFlag is for commands that act by ages.
+func (a *app) eventsFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.flags.events, "events", "auto", "ask the kernel when sockets enter their states: `on`, off, or auto for watch only")
+	complete(cmd, "events", fixed("auto", "on", "off"))
+}
+
 // setup opens the log and builds the registries, before any command runs.
 func (a *app) setup() error {
 	if err := oneOf("--output", a.flags.output, "", "table", "json", "jsonl"); err != nil {
@@ -152,6 +159,9 @@ func (a *app) setup() error {
 		return err
 	}
 	if err := oneOf("--owners", a.flags.owners, "", "auto", "bpf", "proc"); err != nil {
+		return err
+	}
+	if err := oneOf("--events", a.flags.events, "", "auto", "on", "off"); err != nil {
 		return err
 	}
 	if a.flags.quiet && a.flags.verbose {
@@ -212,6 +222,7 @@ func (a *app) engine(o engine.Options) (*engine.Engine, error) {
 	o.Sources, o.Actions, o.Logger, o.By = a.sources.All(), a.actions, a.log, invoker()
 	o.Notifiers = builtinNotifiers()
 	o.NoPushdown, o.Owners = a.flags.noPushdown, engine.OwnerSource(a.flags.owners)
+	o.Events = engine.EventSource(a.flags.events)
 	for _, program := range a.flags.collect {
 		p, err := execsource.Plugin(program)
 		if err != nil {

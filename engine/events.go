@@ -1,0 +1,122 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/bpf"
+	"sockwarden/rules"
+)
+
+// EventSource says whether the kernel is asked when sockets enter their states.
+type EventSource string
+
+// The choices about events. Auto takes them while watching, where it may.
+const (
+	EventsAuto EventSource = "auto"
+	EventsOn   EventSource = "on"
+	EventsOff  EventSource = "off"
+)
+
+// watchStates opens the source of events if it is wanted.
+func (e *Engine) watchStates() error {
+	if e.events != nil || e.opts.Events == EventsOff || e.opts.Events != EventsOn && !e.watching {
+		return nil
+	}
+	events, err := bpf.OpenEvents(bpf.EventOptions{})
+	if err != nil && e.opts.Events == EventsOn {
+		return fmt.Errorf("--events=on: %w", err)
+	}
+	if err != nil {
+		e.log.Debug("ages without events", "error", err)
+		return nil
+	}
+	e.log.Debug("ages by events")
+	e.events = events
+	return nil
+}
+
+// noteStates says of which states the program needs ages.
+func (e *Engine) noteStates(p *rules.Program) {
+	// Of what is closed nothing but the descriptor is left: each would leave an entry.
+	states := p.AgeStates() &^ collectors.Mask(collectors.Close)
+	if e.events == nil || e.noted == states {
+		return
+	}
+	if err := e.events.SetStates(states); err != nil {
+		e.log.Warn("events", "error", err)
+		return
+	}
+	e.noted = states
+}
+
+// shownAge is what one record, read not later than now, and the kernel's own
+// note of the time say of the age of a socket.
+func (e *Engine) shownAge(s *collectors.Socket, now float64) collectors.Age {
+	shown := evidence(s)
+	if e.events == nil || !e.noted.Has(s.State) || s.Cookie == 0 || s.Protocol != collectors.TCP {
+		return shown
+	}
+	entry, ok, err := e.events.Lookup(s.Cookie)
+	if err != nil || !ok || !entry.Fits(s) {
+		return shown
+	}
+	// It is in this state since then, and still was when it was looked up.
+	age := math.Floor(max(0, now-entry.Since)*1000) / 1000
+	return collectors.Age{Min: age, Max: age + 0.001, Bounded: true, Source: collectors.AgeEvent}
+}
+
+// ripens notes when a socket that a rule takes only later becomes old enough.
+func (c *cycle) ripens(cand *Candidate) {
+	age := &cand.Facts.Age
+	if age.Source == collectors.AgeNone {
+		return
+	}
+	for _, i := range cand.hits {
+		for _, limit := range c.program.Rules[i].When.AgesOver() {
+			if left := limit - age.Min; left >= 0 {
+				c.report.sooner(time.Duration(left*float64(time.Second)) + grain)
+			}
+		}
+	}
+}
+
+// grain is how far behind a threshold a look certainly finds it passed.
+const grain = 2 * time.Millisecond
+
+// sooner notes that another cycle would find something to do after that time.
+func (r *Report) sooner(d time.Duration) {
+	if r.Next == 0 || d < r.Next {
+		r.Next = d
+	}
+}
+
+// transitions tells, on the returned channel, that sockets have entered a state
+// of interest. While nobody listens it waits.
+func (e *Engine) transitions(ctx context.Context) <-chan struct{} {
+	if e.events == nil {
+		return nil
+	}
+	woke := make(chan struct{})
+	go func() {
+		for {
+			if _, err := e.events.Wait(); err != nil {
+				if !errors.Is(err, os.ErrClosed) {
+					e.log.Warn("no more events", "error", err)
+				}
+				return
+			}
+			select {
+			case woke <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return woke
+}
