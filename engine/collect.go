@@ -38,8 +38,6 @@ func (e *Engine) collect(ctx context.Context, c *cycle, ns *namespace) error {
 // query returns what a program asks for, as this engine asks it.
 func (e *Engine) query(p *rules.Program) collectors.Query {
 	q := p.Query
-	// The kernel shows MPTCP subflows, which must not be destroyed, only along with tcp_info.
-	q.Info = q.Info || e.destroys(p)
 	if e.opts.NoPushdown {
 		q.Plain, q.Clauses, q.States = true, nil, collectors.AllStates
 	}

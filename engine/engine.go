@@ -77,6 +77,7 @@ type Engine struct {
 	workers, splitFrom int
 	ownersBy           *bpf.Owners          // loaded when first needed
 	ownersTried        bool                 // in vain
+	horizon            time.Duration        // until the next cycle, while watching
 	watching           bool                 // cycles repeat: what is loaded once pays
 	events             *bpf.Events          // nil for none
 	noted              collectors.StateMask // of which events are kept

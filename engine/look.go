@@ -63,6 +63,8 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 	if err := e.findOwners(ctx, c); err != nil {
 		c.fail(err)
 	}
+	c.keep(func(cand *Candidate, rule *rules.Rule) bool { return cand.eval(rule.When) != rules.False })
+	e.completeRecords(ctx, c)
 	slices.SortFunc(c.candidates, func(a, b *Candidate) int {
 		return cmp.Or(-cmp.Compare(coarse(a.Facts.Age.Min), coarse(b.Facts.Age.Min)), cmp.Compare(a.Socket.Cookie, b.Socket.Cookie),
 			cmp.Compare(a.Socket.LocalPort, b.Socket.LocalPort), cmp.Compare(a.Socket.RemotePort, b.Socket.RemotePort))
@@ -70,24 +72,51 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 	return c, nil
 }
 
-// findAges proves what it can about the candidates' ages, drops those that no
-// rule can match any more, and remembers those whose age decides.
-func (e *Engine) findAges(c *cycle) {
+// keep drops the rules that a candidate is not for, and the candidates that no
+// rule is for.
+func (c *cycle) keep(may func(cand *Candidate, rule *rules.Rule) bool) {
 	kept := c.candidates[:0]
 	for _, cand := range c.candidates {
-		key := collectors.KeyOf(&cand.Socket)
-		shown, age := evidence(&cand.Socket), e.memory.recall
-		if c.ageDecides(cand) {
-			shown, age = e.shownAge(&cand.Socket, c.now), e.memory.observe
-		}
-		cand.setAge(age(key, shown, c.looked, c.now))
-		c.ripens(cand)
-		cand.hits = slices.DeleteFunc(cand.hits, func(i int) bool { return c.falseByAge(cand, i) })
+		cand.hits = slices.DeleteFunc(cand.hits, func(i int) bool { return !may(cand, c.program.Rules[i]) })
 		if len(cand.hits) > 0 {
 			kept = append(kept, cand)
 		}
 	}
+	clear(c.candidates[len(kept):])
 	c.candidates = kept
+}
+
+// findAges proves what it can about the candidates' ages, drops those that no
+// rule can match any more, and remembers those whose age decides.
+func (e *Engine) findAges(c *cycle) {
+	for _, cand := range c.candidates {
+		key := collectors.KeyOf(&cand.Socket)
+		if !c.ageDecides(cand) {
+			cand.setAge(e.memory.recall(key, evidence(&cand.Socket), c.looked, c.now))
+			continue
+		}
+		shown := evidence(&cand.Socket)
+		if e.events != nil && !c.tooYoung(cand, shown, e.horizon) {
+			shown = e.shownAge(&cand.Socket, c.now)
+		}
+		cand.setAge(e.memory.observe(key, shown, c.looked, c.now))
+		c.ripens(cand)
+	}
+	c.keep(func(cand *Candidate, rule *rules.Rule) bool { return !rule.ReadsAge() || !c.falseByAge(cand, rule) })
+}
+
+// tooYoung reports whether the evidence says that no rule takes the socket before
+// the next cycle.
+func (c *cycle) tooYoung(cand *Candidate, shown collectors.Age, next time.Duration) bool {
+	if !shown.Bounded {
+		return false
+	}
+	shown.Max += next.Seconds()
+	cand.setAge(shown)
+	return !slices.ContainsFunc(cand.hits, func(i int) bool {
+		rule := c.program.Rules[i]
+		return !rule.ReadsAge() || !c.falseByAge(cand, rule)
+	})
 }
 
 func (c *cycle) ageDecides(cand *Candidate) bool {
@@ -96,10 +125,60 @@ func (c *cycle) ageDecides(cand *Candidate) bool {
 
 // falseByAge reports whether the rule's condition is false now that the age is
 // known but the costly fields are not.
-func (c *cycle) falseByAge(cand *Candidate, rule int) bool {
+func (c *cycle) falseByAge(cand *Candidate, rule *rules.Rule) bool {
 	facts := cand.Facts
 	r := collectors.NewRecord(&cand.Socket, &cand.ns.Namespace, &facts, nil, cand.host)
-	return c.program.Rules[rule].When.Eval(&r) == rules.False
+	return rule.When.Eval(&r) == rules.False
+}
+
+// completeRecords looks candidates up that are to be destroyed, if their dump was
+// without tcp_info: only along with that the kernel shows the subflows of MPTCP,
+// which must be left alone.
+func (e *Engine) completeRecords(ctx context.Context, c *cycle) {
+	if e.query(c.program).Info || !e.destroys(c.program) {
+		return
+	}
+	byNS := map[*namespace][]*Candidate{}
+	for _, cand := range c.candidates {
+		if cand.Socket.Protocol == collectors.TCP && cand.Socket.Cookie != 0 {
+			byNS[cand.ns] = append(byNS[cand.ns], cand)
+		}
+	}
+	for ns, cands := range byNS {
+		if err := e.complete(ctx, ns, cands); err != nil {
+			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
+		}
+	}
+}
+
+func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate) error {
+	fd, closeNS, err := openNS(ns)
+	if err != nil {
+		return err
+	}
+	defer closeNS()
+	conn, err := sockdiag.Dial(fd)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	socks := make([]*collectors.Socket, len(cands))
+	for i, cand := range cands {
+		socks[i] = &cand.Socket
+	}
+	now, errs := conn.GetAll(ctx, socks)
+	for i, cand := range cands {
+		if now[i].NetNS == 0 {
+			now[i].NetNS = ns.Inode
+		}
+		if errs[i] == nil && collectors.KeyOf(&now[i]) == collectors.KeyOf(&cand.Socket) {
+			cand.Socket = now[i]
+		}
+		if errs[i] != nil && !errors.Is(errs[i], collectors.ErrGone) {
+			return errs[i] // what is gone is found out when it is prepared
+		}
+	}
+	return nil
 }
 
 // findOwners looks up who holds the candidates that are left, and the

@@ -44,7 +44,9 @@ func (e *Engine) findNamespaces(c *cycle) error {
 	// One that does not exist has no sockets: that keeps nobody from seeing the others.
 	c.report.Errors = append(c.report.Errors, missing...)
 	c.report.Namespaces = len(c.namespaces)
-	e.countOthers(c)
+	if !e.watching { // whose report nobody sees
+		e.countOthers(c)
+	}
 	return nil
 }
 

@@ -74,7 +74,7 @@ type findingKey struct {
 // last good one goes on. It returns an error only if the host refuses to act.
 func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	w := &watcher{Engine: e, opts: opts, shown: map[findingKey]Decision{}}
-	e.watching = true
+	e.watching, e.horizon = true, opts.Interval
 	if err := e.watchStates(); err != nil {
 		return err
 	}
