@@ -79,6 +79,32 @@ type pass struct {
 	byState    [16]int
 	remote     [1 << 16 >> remoteShift]int // records by remote port
 	candidates []*Candidate
+	block      []Candidate // memory for the next
+	hits       []int
+}
+
+// perBlock is how many candidates, or numbers of rules, have their memory in one
+// piece: fewer allocations, but who keeps one of them does not keep all.
+const perBlock = 32
+
+// candidate returns memory for one more.
+func (p *pass) candidate() *Candidate {
+	if len(p.block) == 0 {
+		p.block = make([]Candidate, perBlock)
+	}
+	c := &p.block[0]
+	p.block = p.block[1:]
+	return c
+}
+
+// keepHits copies a list of rules.
+func (p *pass) keepHits(hits []int) []int {
+	if cap(p.hits)-len(p.hits) < len(hits) {
+		p.hits = make([]int, 0, max(perBlock, len(hits)))
+	}
+	from := len(p.hits)
+	p.hits = append(p.hits, hits...)
+	return p.hits[from:len(p.hits):len(p.hits)]
 }
 
 // remoteShift makes ranges of ports of which the counts are kept.
@@ -166,9 +192,9 @@ func (e *Engine) read(ctx context.Context, p *rules.Program, ns *namespace, sour
 			record.Known &^= collectors.Fields(collectors.FieldInterface)
 		}
 		if hits := evaluator.Match(&record); len(hits) > 0 {
-			found.candidates = append(found.candidates, &Candidate{
-				Socket: *s, ns: ns, host: e.host, hits: slices.Clone(hits), Facts: collectors.Facts{Age: collectors.NoAge()},
-			})
+			cand := found.candidate()
+			cand.Socket, cand.ns, cand.host, cand.hits, cand.Facts.Age = *s, ns, e.host, found.keepHits(hits), collectors.NoAge()
+			found.candidates = append(found.candidates, cand)
 		}
 	}
 	return found, nil

@@ -184,7 +184,7 @@ func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate
 // findOwners looks up who holds the candidates that are left, and the
 // listeners that they belong to, in one walk through /proc.
 func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
-	inodes := map[uint32]bool{}
+	inodes := make(map[uint32]bool, len(c.candidates))
 	for _, cand := range c.candidates {
 		if cand.Socket.Inode != 0 {
 			inodes[cand.Socket.Inode] = true
