@@ -1,6 +1,6 @@
 GO ?= go
 
-.PHONY: build test check lint fuzz bench torture
+.PHONY: build test check lint fuzz bench microbench torture
 
 build:
 	$(GO) build -trimpath -o sockwarden ./cmd/sockwarden
@@ -21,7 +21,14 @@ LENGTH ?= 5m
 torture:
 	SOCKWARDEN_TORTURE=$(LENGTH) $(GO) test -race -count=1 -timeout 60m -v -run '^(TestTorture|TestReloadUnderLadder|TestCrash|TestTermination)' ./cmd/sockwarden
 
+# sockwarden beside ss, netstat, lsof and the least that the kernel takes, over
+# sockets of its own in namespaces of its own: writes docs/performance.*. As root.
+BENCH ?=
 bench:
+	cd .ci/bench && $(GO) run . $(BENCH)
+
+# The Go benchmarks, by size, with allocations.
+microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 check:
