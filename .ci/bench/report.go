@@ -34,7 +34,7 @@ func writeReport(d *data, path string) error {
 
 func report(d *data) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `Written by %smake bench-peers%s; every sample is in [performance-data.json](performance-data.json).
+	fmt.Fprintf(&b, `Written by %smake bench%s; every sample is in [performance-data.json](performance-data.json).
 
 `, "`", "`")
 	for _, f := range d.Machine {

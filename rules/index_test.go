@@ -1,0 +1,52 @@
+package rules
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"sockwarden/collectors"
+)
+
+// With many rules for different states and ports the index finds for each socket
+// exactly those that asking all of them does, in their order.
+func TestIndex(t *testing.T) {
+	sc := scopeOf(t, randomDefinitions)
+	for seed := range uint64(30) {
+		w := writer{rand.New(rand.NewPCG(seed, 9))}
+		p := &Program{}
+		for range 400 {
+			a, b := w.IntN(300), w.IntN(300)
+			text := pick(w,
+				fmt.Sprintf(`state == "CLOSE_WAIT" && port == %d`, a),
+				fmt.Sprintf(`port in [%d, %d..%d] || remote_port == %d && port < 200`, a, b, b+20, a),
+				fmt.Sprintf(`remote_port in %d..%d && state != "CLOSE_WAIT"`, a, a+50),
+				fmt.Sprintf(`remote_port >= %d and port <= %d`, a, b),
+				fmt.Sprintf(`not (port > %d) and state in ["ESTABLISHED", "CLOSE_WAIT"]`, a),
+				fmt.Sprintf(`recv_queue > %d`, a),
+				fmt.Sprintf(`port == %d and port == %d`, a, b),
+				`port == 0 or port == 65535`,
+			)
+			p.Rules = append(p.Rules, &Rule{When: compiled(t, sc, text), Mode: ModeEnforce, netns: []string{"host"}})
+		}
+		p.seal()
+		e := p.NewEvaluator()
+		for range 300 {
+			r := leak()
+			r.Socket.LocalPort = pick(w, uint16(w.IntN(320)), 0, 65535)
+			r.Socket.RemotePort = pick(w, uint16(w.IntN(320)), 0, 65535)
+			r.Socket.RecvQueue = uint32(w.IntN(300))
+			r.Socket.State = pick(w, collectors.CloseWait, collectors.Established, collectors.Listen)
+			var want []int
+			for i, rule := range p.Rules {
+				if rule.When.Eval(r) != False {
+					want = append(want, i)
+				}
+			}
+			if got := e.Match(r); !slices.Equal(got, want) {
+				t.Fatalf("seed %d, ports %d and %d: rules %v, want %v", seed, r.Socket.LocalPort, r.Socket.RemotePort, got, want)
+			}
+		}
+	}
+}
