@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"sockwarden/collectors"
@@ -59,14 +60,21 @@ func TestGetAll(t *testing.T) {
 func TestDestroyAll(t *testing.T) {
 	c := dialTest(t, -1)
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3*batchLen+7)
-	byPort := map[uint16]*collectors.Socket{}
-	for _, s := range dumpTest(t, c, everything) {
-		byPort[s.LocalPort] = &s
+	type pair struct{ local, remote netip.AddrPort }
+	hung := func() map[pair]*collectors.Socket {
+		all := map[pair]*collectors.Socket{}
+		for _, s := range dumpTest(t, c, everything) {
+			if local, remote := ends(&s); s.State == collectors.CloseWait {
+				all[pair{local, remote}] = &s
+			}
+		}
+		return all
 	}
+	before := hung()
 	var asked []*collectors.Socket
 	wants := map[int]error{}
 	for i, conn := range conns {
-		s := byPort[conn.Local.Port()]
+		s := before[pair{conn.Local, conn.Remote}]
 		switch {
 		case s == nil:
 			t.Fatalf("%s is not shown", conn.Local)
@@ -84,15 +92,10 @@ func TestDestroyAll(t *testing.T) {
 			t.Errorf("%d: %v, want %v", i, err, wants[i])
 		}
 	}
-	left := map[uint16]bool{}
-	for _, s := range dumpTest(t, c, everything) {
-		if s.State == collectors.CloseWait {
-			left[s.LocalPort] = true
-		}
-	}
+	left := hung()
 	for i, conn := range conns {
-		if left[conn.Local.Port()] != (wants[i] != nil) {
-			t.Errorf("%d is there: %t", i, left[conn.Local.Port()])
+		if got := left[pair{conn.Local, conn.Remote}] != nil; got != (wants[i] != nil) {
+			t.Errorf("%d is there: %t", i, got)
 		}
 	}
 }
