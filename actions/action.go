@@ -109,11 +109,14 @@ type Batcher interface {
 	VerifyAll(ctx context.Context, effects []Effect, holds Holds) []Outcome
 }
 
-// Prepared is an effect or an error, and the socket as it was looked up.
+// Prepared is an effect, with the socket as it was looked up, or an error.
 type Prepared struct {
 	Effect Effect
 	Now    *collectors.Socket
 	Err    error
+	// Alone says that the target cannot be one of many, and is to be prepared and
+	// applied by itself.
+	Alone bool
 }
 
 // Holds reports whether a process holds the socket of that inode, as far as it

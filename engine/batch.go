@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"sync"
@@ -58,8 +59,17 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 	began := monotonic()
 	var ready []*ladder
 	prepared := inParts(e.workers, targets, func(part []actions.Target) []actions.Prepared { return batcher.PrepareAll(ctx, part) })
+	if ctx.Err() != nil {
+		e.leave(ladders, actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)})
+		return
+	}
+	var alone []*ladder
 	for i, p := range prepared {
 		l, err := ladders[i], p.Err
+		if p.Alone {
+			alone = append(alone, l)
+			continue
+		}
 		if err == nil && e.opts.Live {
 			err = e.stillMatches(l, l.findings[0], *p.Now, began)
 		}
@@ -75,6 +85,18 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 			ready = append(ready, l)
 		}
 	}
+	e.applyReady(ctx, ready, batcher)
+	for _, l := range alone {
+		if ctx.Err() != nil {
+			e.leave([]*ladder{l}, actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)})
+			continue
+		}
+		e.startRung(ctx, l)
+	}
+}
+
+// applyReady applies effects that are prepared together.
+func (e *Engine) applyReady(ctx context.Context, ready []*ladder, batcher actions.Batcher) {
 	switch {
 	case len(ready) == 0:
 		return
@@ -93,6 +115,11 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 		effects[i] = l.effect
 	}
 	for i, out := range e.applyAll(ctx, batcher, effects) {
+		if out.Err != nil && ctx.Err() != nil && errors.Is(out.Err, context.Cause(ctx)) {
+			e.notBegun(ready[i]) // asked to stop, nothing was done
+			e.leave(ready[i:i+1], out)
+			continue
+		}
 		e.applied(ctx, ready[i], out)
 	}
 }

@@ -11,7 +11,7 @@ import (
 // breaker spares everything if the rules together would act on too much, and
 // what one rule would do to one listener if that is too much. What has tripped
 // stays so until two cycles in a row are calm.
-func (e *Engine) breaker(c *cycle) {
+func (e *Engine) breaker(c *cycle, q *quota) {
 	if e.opts.NoBreaker {
 		return
 	}
@@ -29,14 +29,14 @@ func (e *Engine) breaker(c *cycle) {
 	}
 	looked := map[string]bool{}
 	for k, found := range byListener {
-		e.shareOf(c, k, found, looked)
+		e.shareOf(c, k, found, q, looked)
 	}
 	for name := range e.memory.tripped {
 		if strings.HasPrefix(name, tripShare) && !looked[name] {
 			e.trip(c, name, false, "nothing to act on", nil)
 		}
 	}
-	b, total, n := c.program.Breaker, c.report.Summary.SocketsTotal, len(acting)
+	b, total, n := c.program.Breaker, c.report.Summary.SocketsTotal, len(acting)+q.all
 	over := n > b.Count || float64(n) > b.Share*float64(total) && n > b.ShareMin
 	what := fmt.Sprintf("would act on %d of %d sockets (limit %d or %.0f%%)", n, total, b.Count, b.Share*100)
 	e.trip(c, "breaker", over, what, acting)
@@ -51,9 +51,10 @@ type listenerKey struct {
 
 // shareOf spares what a rule would do to one listener if that is too much, or if
 // it cannot be told. Connections to elsewhere have no listener.
-func (e *Engine) shareOf(c *cycle, k listenerKey, found []*Finding, looked map[string]bool) {
-	name := fmt.Sprintf("%s%s %s %d", tripShare, k.rule.Name, k.ns.Name, k.port)
+func (e *Engine) shareOf(c *cycle, k listenerKey, found []*Finding, q *quota, looked map[string]bool) {
+	name := found[0].listener()
 	looked[name] = true
+	n := len(found) + q.listeners[name]
 	share := k.rule.Limits.Share
 	ports, err := e.connections(c, k.ns)
 	if err != nil {
@@ -64,8 +65,8 @@ func (e *Engine) shareOf(c *cycle, k listenerKey, found []*Finding, looked map[s
 		return
 	}
 	p := ports[k.port]
-	what := fmt.Sprintf("rule %s would act on %d of %d connections of port %d (share %.3g%%)", k.rule.Name, len(found), p.connections, k.port, share*100)
-	e.trip(c, name, p.listens && float64(len(found)) > share*float64(p.connections), what, found)
+	what := fmt.Sprintf("rule %s would act on %d of %d connections of port %d (share %.3g%%)", k.rule.Name, n, p.connections+q.listeners[name], k.port, share*100)
+	e.trip(c, name, p.listens && float64(n) > share*float64(p.connections+q.listeners[name]), what, found)
 }
 
 // trip spares the findings while the threshold of that name is exceeded, and
@@ -77,7 +78,7 @@ func (e *Engine) trip(c *cycle, name string, over bool, what string, found []*Fi
 		left = calmCycles
 	case !tripped:
 		return
-	case !c.incomplete:
+	case !c.incomplete && !e.early:
 		left--
 	}
 	e.saved = 0 // a crash must not reset it

@@ -117,6 +117,9 @@ const worthSplitting = 20_000
 // parallel divides a query that makes the kernel show most sockets.
 func (e *Engine) parallel(q collectors.Query, total int) []collectors.Query {
 	states, _ := q.For(collectors.TCP)
+	if len(q.Protocols) != 1 || q.Protocols[0] != collectors.TCP {
+		return []collectors.Query{q}
+	}
 	if total < e.splitFrom || e.workers < 2 || !states.Has(collectors.Established) {
 		return []collectors.Query{q}
 	}

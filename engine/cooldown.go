@@ -68,3 +68,16 @@ func (e *Engine) begin(l *ladder) {
 		}
 	}
 }
+
+// notBegun takes back that something is done for the targets of a ladder.
+func (e *Engine) notBegun(l *ladder) {
+	plugin, err := e.opts.Actions.Get(l.action())
+	if err != nil {
+		return
+	}
+	for _, f := range l.findings {
+		for k := range coolKeys(f, &plugin) {
+			delete(e.begun, k)
+		}
+	}
+}

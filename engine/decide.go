@@ -17,7 +17,7 @@ func (e *Engine) decide(c *cycle) {
 	for i := range c.program.Rules {
 		groups[i] = e.groups(c, i)
 	}
-	q := newQuota()
+	q := e.quota()
 	for _, cand := range c.candidates {
 		var owner *rules.Rule
 		unproven := false
@@ -49,8 +49,9 @@ func (e *Engine) decide(c *cycle) {
 			c.report.Findings = append(c.report.Findings, f)
 		}
 	}
-	e.breaker(c)
+	e.breaker(c, q)
 	e.pauseAll(c)
+	q.count(e, c)
 }
 
 // finding is a decision under construction.
@@ -75,7 +76,7 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 		return nil // its group is not one that the rule is about
 	}
 	if left := e.pending(c, f); left > 0 {
-		c.report.sooner(left + grain)
+		c.sooner(left)
 		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(rule.For-left))
 	}
 	if rule.Mode == rules.ModeObserve {
@@ -110,7 +111,7 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 func (e *Engine) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
 	f := &Finding{Rule: rule, Candidate: c.none, Group: g}
 	if left := e.pending(c, f); left > 0 {
-		c.report.sooner(left + grain)
+		c.sooner(left)
 		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(rule.For-left))
 	}
 	if rule.Mode == rules.ModeObserve {

@@ -75,12 +75,17 @@ type Engine struct {
 	// How many goroutines may look at a time, and from how many sockets on a dump
 	// is worth two.
 	workers, splitFrom int
-	ownersBy           *bpf.Owners          // loaded when first needed
-	ownersTried        bool                 // in vain
-	horizon            time.Duration        // until the next cycle, while watching
-	watching           bool                 // cycles repeat: what is loaded once pays
-	events             *bpf.Events          // nil for none
-	noted              collectors.StateMask // of which events are kept
+	ownersBy           *bpf.Owners // loaded when first needed
+	ownersTried        bool        // in vain
+	// early says that a cycle comes before its interval is over, because something
+	// ripens: for limits it belongs to the cycle before, of which spent keeps the count.
+	early    bool
+	spent    *spent
+	looking  time.Duration        // how long the last cycle took to look and decide
+	horizon  time.Duration        // until the next cycle, while watching
+	watching bool                 // cycles repeat: what is loaded once pays
+	events   *bpf.Events          // nil for none
+	noted    collectors.StateMask // of which events are kept
 
 	outbox  *outbox
 	audit   auditLog
@@ -178,6 +183,7 @@ func (e *Engine) find(ctx context.Context, p *rules.Program) (*cycle, error) {
 	e.decide(c)
 	e.auditDecisions(c.report)
 	e.record(c)
+	e.looking = time.Since(c.began)
 	return c, nil
 }
 
@@ -209,7 +215,7 @@ func (e *Engine) Look(ctx context.Context, p *rules.Program) (*Report, error) {
 func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Report {
 	r := *looked
 	r.Mode, r.Started = "live", time.Now()
-	c := &cycle{program: p, report: &r, began: time.Now(), now: monotonic()}
+	c := &cycle{program: p, report: &r, began: time.Now(), now: monotonic(), ended: time.Now()}
 	for _, f := range r.Findings {
 		f.Actions = nil
 	}
@@ -227,6 +233,7 @@ type cycle struct {
 	began      time.Time
 	looked     float64 // CLOCK_MONOTONIC at the beginning of the dump, seconds
 	now        float64 // and at its end
+	ended      time.Time
 	incomplete bool
 
 	seen map[seenKey]bool // the candidates

@@ -78,9 +78,13 @@ func (c *cycle) ripens(cand *Candidate) {
 		return
 	}
 	for _, i := range cand.hits {
-		for _, limit := range c.program.Rules[i].When.AgesOver() {
+		rule := c.program.Rules[i]
+		if rule.Mode != rules.ModeEnforce {
+			continue
+		}
+		for _, limit := range rule.When.AgesOver() {
 			if left := limit - age.Min; left >= 0 {
-				c.report.sooner(time.Duration(left*float64(time.Second)) + grain)
+				c.sooner(time.Duration(left * float64(time.Second)))
 			}
 		}
 	}
@@ -89,10 +93,12 @@ func (c *cycle) ripens(cand *Candidate) {
 // grain is how far behind a threshold a look certainly finds it passed.
 const grain = 2 * time.Millisecond
 
-// sooner notes that another cycle would find something to do after that time.
-func (r *Report) sooner(d time.Duration) {
-	if r.Next == 0 || d < r.Next {
-		r.Next = d
+// sooner notes that another cycle would find something to do that long after this
+// one's look.
+func (c *cycle) sooner(d time.Duration) {
+	at := c.ended.Add(d + grain)
+	if c.report.Next.IsZero() || at.Before(c.report.Next) {
+		c.report.Next = at
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/rules"
 )
 
 // A socket that enters its state while events are watched has an exact age; one
@@ -87,4 +88,47 @@ func TestActsInTime(t *testing.T) {
 	if late[0] < -500*time.Millisecond || late[len(late)/2] > 500*time.Millisecond {
 		t.Errorf("behind the threshold by %v", late)
 	}
+}
+
+// Cycles that come early because something ripens share the limits and the
+// breaker of their interval, and do not calm what has tripped.
+func TestEarlyCyclesShareLimits(t *testing.T) {
+	more := func() { holder(t, socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3)...) }
+	acted := func(l *lab, p *rules.Program, early bool) int {
+		l.watching, l.early = true, early
+		return l.run(t, p).Summary.Acted
+	}
+	t.Run("per_cycle", func(t *testing.T) {
+		l := newLab(t, Options{Live: true})
+		p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "destroy", "limits: {per_cycle: 4, cooldown: 0}"))
+		more()
+		more()
+		for i, want := range []int{4, 0, 0} {
+			if n := acted(l, p, i > 0); n != want {
+				t.Errorf("cycle %d acted on %d, not %d", i, n, want)
+			}
+		}
+		if n := acted(l, p, false); n != 2 {
+			t.Errorf("the next interval acted on %d, not 2", n)
+		}
+	})
+	t.Run("breaker", func(t *testing.T) {
+		l := newLab(t, Options{Live: true})
+		p := l.rules(t, "version: 1\ndefaults: {breaker: {count: 5}}\nrules:\n  - {name: r, when: 'state == \"CLOSE_WAIT\"', then: [destroy]}\n")
+		more()
+		if n := acted(l, p, false); n != 3 {
+			t.Fatalf("acted on %d", n)
+		}
+		more()
+		for range 4 {
+			if n := acted(l, p, true); n != 0 {
+				t.Errorf("an early cycle acted on %d", n)
+			}
+		}
+		for i, want := range []int{0, 3} {
+			if n := acted(l, p, false); n != want {
+				t.Errorf("calm cycle %d acted on %d, not %d", i, n, want)
+			}
+		}
+	})
 }

@@ -52,7 +52,7 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 	if failed == len(c.namespaces) && c.report.Summary.Scanned == 0 {
 		return nil, fmt.Errorf("%w: %w", errNothingSeen, errors.Join(c.report.Errors...))
 	}
-	c.now = monotonic()
+	c.now, c.ended = monotonic(), time.Now()
 	for _, cand := range c.candidates {
 		if cand.Socket.IfIndex != 0 {
 			e.nameInterfaces(cand.ns)
@@ -175,10 +175,10 @@ func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate
 			cand.Socket = now[i]
 		}
 		if errs[i] != nil && !errors.Is(errs[i], collectors.ErrGone) {
-			return errs[i] // what is gone is found out when it is prepared
+			err = errs[i] // what is gone, or a subflow all the same, is found out before it is acted on
 		}
 	}
-	return nil
+	return err
 }
 
 // findOwners looks up who holds the candidates that are left, and the

@@ -176,7 +176,13 @@ func (m *memory) expire(now float64) {
 	for rule := range m.acts {
 		m.recent(rule, now)
 	}
-	const forgotten = 3600 // seconds after which a process that is not seen any more is
+	const forgotten = 3600      // seconds after which a process that is not seen any more is
+	const stale = 7 * 24 * 3600 // seconds: no rule has asked for such a socket since
+	for k, s := range m.seen {
+		if now-s.last > stale {
+			delete(m.seen, k)
+		}
+	}
 	for k, d := range m.descriptors {
 		if now-d.Last > forgotten {
 			delete(m.descriptors, k)

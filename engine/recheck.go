@@ -85,6 +85,11 @@ func (e *Engine) stillMatches(l *ladder, f *Finding, socket collectors.Socket, b
 	}
 	now := f.clone()
 	now.Socket = socket
+	if plugin, err := e.opts.Actions.Get(l.action()); err == nil && !plugin.OnProcess && !plugin.Harmless {
+		if why := e.quirk(&socket); why != "" {
+			return fmt.Errorf("socket %x: %s: %w", socket.Cookie, why, collectors.ErrGone)
+		}
+	}
 	at := monotonic()
 	now.setAge(e.memory.recall(key, e.shownAge(&socket, at), began, at))
 	if now.eval(rule.When) != rules.True || now.exempt(l.program, rule, time.Now()) {

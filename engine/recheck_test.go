@@ -14,9 +14,16 @@ import (
 // What was decided on is looked at again immediately before it is acted on, with
 // the rule's condition: also after a person has thought about it.
 func TestRecheck(t *testing.T) {
+	for _, then := range []string{"destroy", "{destroy: {method: pidfd}}", "abort"} {
+		t.Run(then, func(t *testing.T) { rechecked(t, then) })
+	}
+}
+
+func rechecked(t *testing.T, then string) {
+	t.Helper()
 	l := newLab(t, Options{Live: true})
 	busy, quiet := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
-	p := l.rules(t, ruleFile(`state == "ESTABLISHED" and recv_queue == 0`, "destroy"))
+	p := l.rules(t, ruleFile(`state == "ESTABLISHED" and recv_queue == 0`, then))
 	holder(t, busy, quiet)
 	looked, err := l.Look(t.Context(), p)
 	must(t, "look", err)

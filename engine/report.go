@@ -127,8 +127,8 @@ type Report struct {
 	Findings   []*Finding
 
 	// Next is when a socket becomes old enough for a rule, or a rule has matched for
-	// long enough, as far as it can be told; 0 if nothing does.
-	Next time.Duration
+	// long enough, as far as it can be told; zero if nothing does.
+	Next time.Time
 	// Namespaces is how many were looked at.
 	Namespaces int
 	// Unseen counts sockets of namespaces that were not looked at; they are not

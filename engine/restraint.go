@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"time"
 
 	"sockwarden/actions"
@@ -55,15 +56,53 @@ func (e *Engine) inCanary(f *Finding) bool {
 	return h.Sum64()%parts < uint64(r.Canary*parts)
 }
 
-// quota counts what rules act on within one cycle.
+// quota counts what rules act on within one cycle, and what they did in the early
+// cycles before it in the same interval. Rules are named by fingerprint: they may
+// be loaded again in between.
 type quota struct {
-	targets map[*rules.Rule]int
+	targets map[string]int
 	// named are the processes and units that count already.
-	named map[*rules.Rule]map[string]bool
+	named map[string]map[string]bool
+	spent
 }
 
-func newQuota() *quota {
-	return &quota{map[*rules.Rule]int{}, map[*rules.Rule]map[string]bool{}}
+// spent is what was acted on since the last cycle that was not early.
+type spent struct {
+	rules     map[string]int
+	listeners map[string]int // for share
+	all       int            // for the breaker
+}
+
+// quota begins a cycle with what its interval has spent.
+func (e *Engine) quota() *quota {
+	if e.spent == nil || !e.early {
+		e.spent = &spent{map[string]int{}, map[string]int{}, 0}
+	}
+	return &quota{maps.Clone(e.spent.rules), map[string]map[string]bool{}, *e.spent}
+}
+
+// count adds what a cycle acts on to what its interval has spent.
+func (q *quota) count(e *Engine, c *cycle) {
+	if !e.watching || !e.opts.Live { // in a dry run the same sockets come again
+		return
+	}
+	acts := map[string]bool{}
+	for _, f := range c.report.Findings {
+		if f.Decision != DecideAct || e.harmless(f.Rule) || f.NoSocket() {
+			continue
+		}
+		e.spent.all++
+		e.spent.listeners[f.listener()]++
+		acts[f.Rule.Fingerprint] = true
+	}
+	for rule := range acts { // those that the breaker spared do not count
+		e.spent.rules[rule] = q.targets[rule]
+	}
+}
+
+// listener names what share is about.
+func (f *Finding) listener() string {
+	return fmt.Sprintf("%s%s %s %d", tripShare, f.Rule.Name, f.ns.Name, f.Socket.LocalPort)
 }
 
 // limit spares what is cooling down, what would take too many healthy
@@ -105,19 +144,19 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 		return
 	}
 	switch {
-	case limits.PerCycle > 0 && q.targets[f.Rule]+n > limits.PerCycle:
+	case limits.PerCycle > 0 && q.targets[f.Rule.Fingerprint]+n > limits.PerCycle:
 		set(DecideLimited, "per_cycle %d reached", limits.PerCycle)
 		return
-	case limits.PerMinute > 0 && e.memory.recent(f.Rule.Name, c.now)+q.targets[f.Rule]+n > limits.PerMinute:
+	case limits.PerMinute > 0 && e.memory.recent(f.Rule.Name, c.now)+q.targets[f.Rule.Fingerprint]+n > limits.PerMinute:
 		set(DecideLimited, "per_minute %d reached", limits.PerMinute)
 		return
 	}
-	q.targets[f.Rule] += n
+	q.targets[f.Rule.Fingerprint] += n
 	for _, key := range named {
-		if q.named[f.Rule] == nil {
-			q.named[f.Rule] = map[string]bool{}
+		if q.named[f.Rule.Fingerprint] == nil {
+			q.named[f.Rule.Fingerprint] = map[string]bool{}
 		}
-		q.named[f.Rule][key] = true
+		q.named[f.Rule.Fingerprint][key] = true
 	}
 }
 
@@ -126,7 +165,7 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 func newTargets(f *Finding, plugin *actions.Plugin, q *quota) []string {
 	var more []string
 	for i := range f.Facts.Owners {
-		if key := targetKey(&f.Facts.Owners[i], plugin); !q.named[f.Rule][key] {
+		if key := targetKey(&f.Facts.Owners[i], plugin); !q.named[f.Rule.Fingerprint][key] {
 			more = append(more, key)
 		}
 	}

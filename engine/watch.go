@@ -59,7 +59,7 @@ type watcher struct {
 	paused   string          // what was said of the pause last
 	errors   map[string]bool // what was said of the last cycle
 	refused  string          // what was said last of a host that refuses
-	next     time.Duration   // until something ripens, as the last cycle told; 0 for nothing
+	next     time.Time       // when something ripens, as the last cycle told; zero for nothing
 	// stretched says that cycles take longer than the interval allows.
 	stretched bool
 }
@@ -114,6 +114,7 @@ func (w *watcher) run(ctx context.Context) error {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	var due time.Time      // of the next cycle
+	var regular time.Time  // of the next cycle that its interval asks for
 	var earliest time.Time // that one may begin before its interval is over
 	woke := w.transitions(ctx)
 	var first time.Time // event since the rules were read
@@ -137,29 +138,33 @@ func (w *watcher) run(ctx context.Context) error {
 		case <-quiet.C:
 			first = time.Time{}
 			if w.reload(false) {
-				due = time.Time{}
+				due, regular = time.Time{}, time.Time{}
 			}
 		case <-ticker.C:
 			if w.reload(false) {
-				due = time.Time{}
+				due, regular = time.Time{}, time.Time{}
 			}
 		case <-w.opts.Reload:
 			w.reload(true)
-			due = time.Time{}
-		case <-w.wanted(woke, due):
-			if ripe, ok := w.ripe(); ok && ripe.Before(due) {
+			due, regular = time.Time{}, time.Time{}
+		case <-w.wanted(woke, due, earliest):
+			if ripe, ok := w.ripe(); ok && later(ripe, earliest).Before(due) {
 				due = later(ripe, earliest)
 			}
 		case <-next.C:
 		}
 		w.Step(ctx)
 		if !time.Now().Before(due) {
+			w.early = time.Now().Before(regular)
 			took := w.cycle(ctx)
-			due = time.Now().Add(w.stretch(w.opts.Interval, took))
-			// What ripens is looked at in time, but not by cycles without a pause.
-			earliest = time.Now().Add(max(spacing, took))
-			if ripe := time.Now().Add(w.next); w.next > 0 && ripe.Before(due) {
-				due = later(ripe, earliest)
+			if !w.early {
+				regular = time.Now().Add(w.stretch(w.opts.Interval, took))
+			}
+			due = regular
+			// What ripens is looked at in time, but for a fifth of the time at most.
+			earliest = time.Now().Add(max(spacing, 4*w.looking))
+			if !w.next.IsZero() && w.next.Before(due) {
+				due = later(w.next, earliest)
 			}
 		}
 		w.tellHost()
@@ -173,8 +178,8 @@ func (w *watcher) run(ctx context.Context) error {
 
 // wanted is the channel of transitions while one could be of use: if what enters
 // a state now can be old enough for a rule before the next cycle.
-func (w *watcher) wanted(woke <-chan struct{}, due time.Time) <-chan struct{} {
-	if ripe, ok := w.ripe(); !ok || !ripe.Before(due) {
+func (w *watcher) wanted(woke <-chan struct{}, due, earliest time.Time) <-chan struct{} {
+	if ripe, ok := w.ripe(); !ok || !later(ripe, earliest).Before(due) {
 		return nil
 	}
 	return woke
@@ -260,6 +265,7 @@ func gone(was, now *rules.Program) []string {
 // cycle runs one cycle and tells what is new.
 func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	began := time.Now()
+	w.next = time.Time{}
 	defer func() { took = time.Since(began) }()
 	r, err := w.Cycle(ctx, w.program)
 	if err != nil {

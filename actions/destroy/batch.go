@@ -22,15 +22,15 @@ func (a action) PrepareAll(ctx context.Context, targets []actions.Target) []acti
 	out := make([]actions.Prepared, len(targets))
 	var members []member
 	for i, t := range targets {
-		if a.method == "pidfd" || len(t.Sockets) != 1 {
-			out[i] = a.prepareOne(ctx, t)
+		if len(t.Sockets) != 1 {
+			out[i].Alone = true // and says what is wrong
 			continue
 		}
 		members = append(members, member{i, a.effect(t)})
 	}
 	lookAll(ctx, members, func(m member, now *collectors.Socket, err error) {
 		if errors.Is(err, collectors.ErrNotSupported) || errors.Is(err, collectors.ErrNotPermitted) {
-			out[m.i] = a.prepareOne(ctx, targets[m.i]) // the other way, if it is open
+			out[m.i].Alone = true // the other way may be open
 			return
 		}
 		if err == nil {
@@ -45,26 +45,10 @@ func (a action) PrepareAll(ctx context.Context, targets []actions.Target) []acti
 	return out
 }
 
-func (a action) prepareOne(ctx context.Context, t actions.Target) actions.Prepared {
-	e, err := a.Prepare(ctx, t)
-	p := actions.Prepared{Effect: e, Err: err}
-	if len(t.Sockets) == 1 {
-		p.Now = &t.Sockets[0].Socket
-	}
-	return p
-}
-
 // ApplyAll destroys exactly the sockets with the cookies, many at a time.
 func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []actions.Outcome {
 	out := make([]actions.Outcome, len(effects))
-	var members []member
-	for i, e := range effects {
-		if own, ok := e.(*effect); ok {
-			members = append(members, member{i, own})
-			continue
-		}
-		out[i] = e.Apply(ctx)
-	}
+	members := own(effects)
 	for _, group := range perNamespace(members) {
 		var errs []error
 		err := group[0].with(func(c *sockdiag.Conn) error {
@@ -75,22 +59,37 @@ func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []action
 			errs = slices.Repeat([]error{err}, len(group))
 		}
 		for k, m := range group {
+			if ctx.Err() != nil && errs[k] != nil && errors.Is(errs[k], ctx.Err()) {
+				out[m.i] = actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)} // it was not begun
+				continue
+			}
 			out[m.i] = m.applied(ctx, errs[k])
 		}
 	}
 	return out
 }
 
+// own returns the effects as what PrepareAll made them.
+func own(effects []actions.Effect) []member {
+	var members []member
+	for i, e := range effects {
+		if e, ok := e.(*effect); ok {
+			members = append(members, member{i, e})
+		}
+	}
+	return members
+}
+
 // VerifyAll looks at all sockets at a time.
 func (a action) VerifyAll(ctx context.Context, effects []actions.Effect, holds actions.Holds) []actions.Outcome {
 	out := make([]actions.Outcome, len(effects))
 	var members []member
-	for i, e := range effects {
-		if own, ok := e.(*effect); ok && own.other == nil {
-			members = append(members, member{i, own})
+	for _, m := range own(effects) {
+		if m.other == nil {
+			members = append(members, m)
 			continue
 		}
-		out[i] = e.Verify(ctx)
+		out[m.i] = m.Verify(ctx) // it was aborted instead
 	}
 	lookAll(ctx, members, func(m member, now *collectors.Socket, err error) { out[m.i] = m.verified(now, err, holds) })
 	return out

@@ -45,8 +45,15 @@ func newAction(params map[string]any, proc *procfs.FS) (actions.Action, error) {
 	if a.method != "auto" && a.method != "netlink" && a.method != "pidfd" {
 		return nil, fmt.Errorf("method is auto, netlink or pidfd, not %q", a.method)
 	}
+	if a.method == "pidfd" {
+		return oneByOne{a}, nil
+	}
 	return a, nil
 }
+
+// oneByOne is an action that is not done to many sockets at a time: each is
+// looked for in the descriptor table of its process.
+type oneByOne struct{ actions.Action }
 
 type action struct {
 	method string
@@ -130,6 +137,9 @@ func (e *effect) applied(ctx context.Context, err error) actions.Outcome {
 		if now, lookErr := e.look(ctx); lookErr == nil {
 			return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s: the kernel does not find it by its address", now.State)}
 		}
+	}
+	if errors.Is(err, sockdiag.ErrNoAnswer) {
+		err = nil // whether it was done is for Verify to see
 	}
 	if errors.Is(err, collectors.ErrNotSupported) && e.abort != nil {
 		return e.tryAbort(ctx, err)

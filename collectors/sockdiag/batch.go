@@ -15,7 +15,8 @@ import (
 // acknowledgements.
 const batchLen = 64
 
-var errNoAnswer = errors.New("the kernel's answer was lost")
+// ErrNoAnswer: the kernel did what it was asked, or not; its answer was lost.
+var ErrNoAnswer = errors.New("the kernel's answer was lost")
 
 // GetAll is Get for many sockets, in batches. Of each it returns the record of
 // now or an error.
@@ -26,11 +27,13 @@ func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collec
 		b := batch{typ: typeByFamily, now: now[at:], errs: errs[at:]}
 		for i, s := range part {
 			b.add(s, true)
-			b.errs[i] = errNoAnswer
+			b.errs[i] = ErrNoAnswer
 		}
 		if err := c.exchange(ctx, &b, part); err != nil {
 			for i := range part {
-				errs[at+i] = fmt.Errorf("look up socket %x: %w", part[i].Cookie, err)
+				if errors.Is(errs[at+i], ErrNoAnswer) {
+					errs[at+i] = fmt.Errorf("look up socket %x: %w", part[i].Cookie, err)
+				}
 			}
 			continue
 		}
@@ -38,7 +41,7 @@ func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collec
 			switch err := errs[at+i]; {
 			case err == nil:
 				now[at+i].NetNS = c.id
-			case errors.Is(err, errNoAnswer), isSearched(err, s):
+			case errors.Is(err, ErrNoAnswer), isSearched(err, s):
 				now[at+i], errs[at+i] = c.Get(ctx, s)
 			default:
 				errs[at+i] = fmt.Errorf("look up socket %x: %w", s.Cookie, err)
@@ -111,7 +114,8 @@ func (b *batch) add(s *collectors.Socket, answer bool) {
 }
 
 // exchange sends a batch and reads its answers. The kernel does what it is asked
-// before the call returns, in its order.
+// before the call returns, in its order. An error that is not ErrNoAnswer says that
+// nothing was sent.
 func (c *Conn) exchange(ctx context.Context, b *batch, socks []*collectors.Socket) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -144,46 +148,48 @@ func (c *Conn) exchange(ctx context.Context, b *batch, socks []*collectors.Socke
 	return c.readAnswers(b, socks, first)
 }
 
-// readAnswers reads until the answer to the last request of a batch.
+// readAnswers reads until the answer to the last request of a batch. If one is
+// lost the connection is of no use afterwards: what is still to come would pass
+// for other answers.
 func (c *Conn) readAnswers(b *batch, socks []*collectors.Socket, first uint32) error {
 	last := first + uint32(len(socks)) - 1
+	c.busy = true
 	for done := false; !done; {
 		var n int
 		var err error
-		if rawErr := c.raw.Read(func(fd uintptr) bool {
+		rawErr := c.raw.Read(func(fd uintptr) bool {
 			n, err = unix.Read(int(fd), c.answers)
 			return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
-		}); rawErr != nil {
-			return fmt.Errorf("read: %w", rawErr)
-		}
-		if err != nil {
-			c.busy = true // what is still to come would pass for other answers
-			return fmt.Errorf("read: %w", err)
+		})
+		if err = errors.Join(rawErr, err); err != nil {
+			return fmt.Errorf("%w: %w", ErrNoAnswer, err)
 		}
 		for buf := c.answers[:n]; len(buf) >= nlHeaderLen; {
 			size := int(ne.Uint32(buf))
 			if size < nlHeaderLen || size > len(buf) {
-				return fmt.Errorf("netlink message of %d bytes in %d", size, len(buf))
+				return fmt.Errorf("%w: netlink message of %d bytes in %d", ErrNoAnswer, size, len(buf))
 			}
 			typ, seq, body := ne.Uint16(buf[4:]), ne.Uint32(buf[8:]), buf[nlHeaderLen:size]
 			buf = buf[min((size+3)&^3, len(buf)):]
-			i := int(seq - first)
-			if i < 0 || i >= len(socks) {
-				continue // the answer to another request
-			}
-			done = done || seq == last
-			switch typ {
-			case unix.NLMSG_ERROR:
-				b.errs[i] = nil
-				if errno := errnoOf(body); errno != 0 {
-					b.errs[i] = classify(errno)
-				}
-			case typeByFamily:
-				if b.now != nil {
-					b.errs[i] = decode(body, socks[i].Protocol, &b.now[i])
-				}
+			if i := int(seq - first); i >= 0 && i < len(socks) {
+				b.take(i, typ, body, socks[i].Protocol)
+				done = done || seq == last
 			}
 		}
 	}
+	c.busy = false
 	return nil
+}
+
+// take notes the answer to one request.
+func (b *batch) take(i int, typ uint16, body []byte, p collectors.Protocol) {
+	switch {
+	case typ == unix.NLMSG_ERROR:
+		b.errs[i] = nil
+		if errno := errnoOf(body); errno != 0 {
+			b.errs[i] = classify(errno)
+		}
+	case typ == typeByFamily && b.now != nil:
+		b.errs[i] = decode(body, p, &b.now[i])
+	}
 }

@@ -19,8 +19,7 @@ const (
 	opRemoteLE   = 5
 	opLocalCond  = 7
 	opRemoteCond = 8
-	opLocalEQ    = 11
-	opRemoteEQ   = 12
+	// There are operations for equality only since Linux 4.16.
 )
 
 // The kernel runs through the alternatives one by one, for each socket that is
@@ -65,8 +64,8 @@ func ofClause(c *collectors.Clause) condition {
 			all.parts = append(all.parts, condition{parts: parts})
 		}
 	}
-	add(ports(c.Local, opLocalEQ, opLocalGE, opLocalLE)...)
-	add(ports(c.Remote, opRemoteEQ, opRemoteGE, opRemoteLE)...)
+	add(ports(c.Local, opLocalGE, opLocalLE)...)
+	add(ports(c.Remote, opRemoteGE, opRemoteLE)...)
 	var peers []condition
 	for _, p := range c.Peers {
 		peers = append(peers, host(opRemoteCond, p))
@@ -83,12 +82,10 @@ func ofClause(c *collectors.Clause) condition {
 	return all
 }
 
-func ports(ranges []collectors.PortRange, eq, ge, le byte) []condition {
+func ports(ranges []collectors.PortRange, ge, le byte) []condition {
 	var parts []condition
 	for _, r := range ranges {
 		switch {
-		case r.Low == r.High:
-			parts = append(parts, port(eq, r.Low))
 		case r.Low == 0:
 			parts = append(parts, port(le, r.High))
 		case r.High == 65535:

@@ -122,8 +122,8 @@ func holds(t testing.TB, code []byte, local, remote uint16) bool {
 		}
 		operand := ne.Uint16(code[at+6:])
 		if map[byte]bool{
-			opLocalEQ: local == operand, opLocalGE: local >= operand, opLocalLE: local <= operand,
-			opRemoteEQ: remote == operand, opRemoteGE: remote >= operand, opRemoteLE: remote <= operand,
+			opLocalGE: local >= operand, opLocalLE: local <= operand,
+			opRemoteGE: remote >= operand, opRemoteLE: remote <= operand,
 		}[op] {
 			at += yes
 		} else {
@@ -199,7 +199,9 @@ func TestBytecodeLayout(t *testing.T) {
 	}})
 	var want []byte
 	op := func(code, yes byte, no uint16) { want = binary.NativeEndian.AppendUint16(append(want, code, yes), no) }
-	op(opLocalEQ, 8, 12)
+	op(opLocalGE, 8, 20)
+	op(0, 0, 22)
+	op(opLocalLE, 8, 12)
 	op(0, 0, 22)
 	op(opJump, 4, 20)
 	op(opLocalGE, 8, 36)
@@ -255,5 +257,30 @@ func TestOneWalk(t *testing.T) {
 	}
 	if len(one) < len(socklab.Kinds()) {
 		t.Errorf("%d records: nothing was tested", len(one))
+	}
+}
+
+// A kernel that does not understand a request is asked in the simplest way, over
+// the same connection.
+func TestRequestNotUnderstood(t *testing.T) {
+	made := socklab.Make(t, socklab.CloseWait, socklab.IPv6)
+	c := dialTest(t, -1)
+	q := everything
+	q.Clauses = []collectors.Clause{{Local: []collectors.PortRange{{Low: made.Local.Port(), High: made.Local.Port()}}}}
+	unknown := []byte{200, 4, 8, 0} // no such operation
+	for _, w := range []walk{
+		{typeGetSock, collectors.TCP, 0, getSockRequest(collectors.AllStates, true, unknown)},
+		{typeByFamily, collectors.TCP, collectors.IPv6, dumpRequest(collectors.IPv6, collectors.TCP, collectors.AllStates, true, unknown)},
+	} {
+		shown := false
+		more := c.answer(t.Context(), &w, q, func(s *collectors.Socket, err error) bool {
+			must(t, w.String(), err)
+			local, _ := ends(s)
+			shown = shown || local == made.Local && s.State == collectors.CloseWait
+			return true
+		})
+		if !more || !shown || c.busy {
+			t.Errorf("%s: to its end %t, shown %t, busy %t", &w, more, shown, c.busy)
+		}
 	}
 }

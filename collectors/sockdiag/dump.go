@@ -70,23 +70,28 @@ func (c *Conn) Dump(ctx context.Context, q collectors.Query) iter.Seq2[*collecto
 }
 
 // answer streams one walk, and reports whether to go on. A kernel that does not
-// know the request for both families at once is asked for one after the other.
+// understand the request is asked in the simplest way.
 func (c *Conn) answer(ctx context.Context, w *walk, q collectors.Query, yield func(*collectors.Socket, error) bool) bool {
+	understood := true
 	for rec, err := range c.dump(ctx, w) {
 		switch {
 		case err == nil:
-		case w.typ == typeGetSock && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)):
-			q.Plain = true
-			for _, w := range walks(q, w.protocol) {
-				if !c.answer(ctx, &w, q, yield) {
-					return false
-				}
-			}
-			return true
+		case !q.Plain && (errors.Is(err, unix.EINVAL) || w.typ == typeGetSock && errors.Is(err, unix.EOPNOTSUPP)):
+			understood = false // to the end of the dump: only then another can begin
+			continue
 		case w.family == collectors.IPv6 && errors.Is(err, collectors.ErrNotSupported):
 			return true // IPv6 is not there
 		}
 		if !yield(rec, err) || err != nil {
+			return false
+		}
+	}
+	if understood {
+		return true
+	}
+	q.Plain = true
+	for _, w := range walks(q, w.protocol) {
+		if !c.answer(ctx, &w, q, yield) {
 			return false
 		}
 	}
