@@ -14,7 +14,7 @@ import (
 // What was decided on is looked at again immediately before it is acted on, with
 // the rule's condition: also after a person has thought about it.
 func TestRecheck(t *testing.T) {
-	for _, then := range []string{"destroy", "{destroy: {method: pidfd}}", "abort"} {
+	for _, then := range []string{"destroy", "{destroy: {method: pidfd}}"} {
 		t.Run(then, func(t *testing.T) { rechecked(t, then) })
 	}
 }
