@@ -15,7 +15,8 @@ import (
 // acknowledgements.
 const batchLen = 64
 
-// ErrNoAnswer: the kernel did what it was asked, or not; its answer was lost.
+// ErrNoAnswer says that the kernel did what it was asked, or not: its answer was
+// lost.
 var ErrNoAnswer = errors.New("the kernel's answer was lost")
 
 // GetAll is Get for many sockets, in batches. Of each it returns the record of
