@@ -261,14 +261,18 @@ func cgroups() Check {
 
 // programs tries to load the BPF programs, without which all works, too.
 func programs() Check {
-	c := Check{Name: "BPF", Level: OK, Detail: "loads: owners without a walk through /proc"}
-	owners, err := bpf.OpenOwners()
-	if err != nil {
-		c.Detail = fmt.Sprintf("owners are found through /proc: %v", err)
-		return c
+	owners, ages := "owners without a walk through /proc", "exact ages while watching"
+	if o, err := bpf.OpenOwners(); err != nil {
+		owners = fmt.Sprintf("owners through /proc (%v)", err)
+	} else {
+		_ = o.Close()
 	}
-	_ = owners.Close()
-	return c
+	if e, err := bpf.OpenEvents(bpf.EventOptions{Capacity: 1}); err != nil {
+		ages = fmt.Sprintf("ages without events (%v)", err)
+	} else {
+		_ = e.Close()
+	}
+	return Check{Name: "BPF", Level: OK, Detail: owners + "; " + ages}
 }
 
 // destroyOwnPair makes a loopback connection and destroys one end of it.
