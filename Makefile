@@ -11,8 +11,8 @@ test:
 lint:
 	$(GO) tool -modfile=.ci/tools/go.mod golangci-lint run ./...
 
-# Each fuzz target for FUZZTIME; the corpus of testdata runs with every test.
-FUZZTIME ?= 5s
+# Each fuzz target for FUZZTIME, inputs (100000x) or time (10m); the corpus of testdata runs with every test.
+FUZZTIME ?= 100000x
 fuzz:
 	.ci/fuzz $(FUZZTIME)
 
