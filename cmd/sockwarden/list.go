@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -227,51 +228,63 @@ func compareValues(a, b any) int {
 }
 
 func (a *app) listJSON(sockets []*engine.Candidate, by, columns []collectors.Field, top int) error {
-	rows := make([]map[string]any, 0, len(sockets))
-	if len(by) > 0 {
-		groups := groupBy(sockets, by)
-		if top > 0 {
-			groups = groups[:min(top, len(groups))]
-		}
-		for _, g := range groups {
-			row := map[string]any{"count": len(g.sockets)}
-			all := jsonOf(g.sockets[0])
-			for _, f := range by {
-				if v, ok := all[f.String()]; ok {
-					row[f.String()] = v
-				}
-			}
-			rows = append(rows, row)
-		}
-	} else {
-		for _, s := range sockets {
-			row := jsonOf(s)
-			if len(columns) > 0 {
-				for k := range row {
-					if !slices.ContainsFunc(columns, func(f collectors.Field) bool { return f.String() == k }) {
-						delete(row, k)
-					}
-				}
-			}
-			rows = append(rows, row)
-		}
+	if len(by) == 0 {
+		only := collectors.Fields(columns...)
+		return a.writeRows(len(sockets), func(i int) map[string]any { return jsonOf(sockets[i], only) })
 	}
-	enc := json.NewEncoder(a.stdout)
-	if a.flags.output == "json" {
-		enc.SetIndent("", "  ")
-		return quietPipe(enc.Encode(rows))
+	groups := groupBy(sockets, by)
+	if top > 0 {
+		groups = groups[:min(top, len(groups))]
 	}
-	for _, row := range rows {
-		if err := enc.Encode(row); err != nil {
+	only := collectors.Fields(by...)
+	return a.writeRows(len(groups), func(i int) map[string]any {
+		row := jsonOf(groups[i].sockets[0], only)
+		row["count"] = len(groups[i].sockets)
+		return row
+	})
+}
+
+// writeRows writes an array of JSON, or lines, a row at a time: that of a million
+// sockets would take gigabytes.
+func (a *app) writeRows(n int, row func(int) map[string]any) error {
+	w := bufio.NewWriter(a.stdout)
+	if a.flags.output == "jsonl" {
+		enc := json.NewEncoder(w)
+		for i := range n {
+			if err := enc.Encode(row(i)); err != nil {
+				return quietPipe(err)
+			}
+		}
+		return quietPipe(w.Flush())
+	}
+	end := "[]\n"
+	for i := range n {
+		text, err := json.MarshalIndent(row(i), "  ", "  ")
+		if err != nil {
+			return fmt.Errorf("write JSON: %w", err)
+		}
+		before := ","
+		if i == 0 {
+			before, end = "[", "\n]\n"
+		}
+		if _, err := fmt.Fprintf(w, "%s\n  %s", before, text); err != nil {
 			return quietPipe(err)
 		}
 	}
-	return nil
+	_, _ = w.WriteString(end) // Flush says what failed
+	return quietPipe(w.Flush())
 }
 
-func jsonOf(c *engine.Candidate) map[string]any {
+// jsonOf returns the fields of a socket, only some unless that is empty.
+func jsonOf(c *engine.Candidate, only collectors.FieldSet) map[string]any {
 	r := c.Record()
-	return collectors.Map(&r)
+	if only == 0 {
+		return collectors.Map(&r)
+	}
+	r.Known &= only
+	row := collectors.Map(&r)
+	delete(row, "owner_processes")
+	return row
 }
 
 // reportErrors logs what kept a listing from being complete.
