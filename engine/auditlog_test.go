@@ -65,7 +65,7 @@ func TestAuditLines(t *testing.T) {
 	want := []string{
 		fmt.Sprint("decision", float64(acted.Local.Port()), "act", "", "", "", "", "", ""),
 		fmt.Sprint("decision", float64(gone.Local.Port()), "act", "", "", "", "", "", ""),
-		fmt.Sprint("decision", float64(spared.Local.Port()), "protect", "protect mine", "", "", "", "", ""),
+		fmt.Sprint("decision", float64(spared.Local.Port()), "protected", "protect mine", "", "", "", "", ""),
 		fmt.Sprint("outcome", float64(acted.Local.Port()), "", "", "failing", "failed", "EBUSY", "destroy: device or resource busy", "as it was"),
 		fmt.Sprint("outcome", float64(gone.Local.Port()), "", "", "failing", "failed", "EPERM", "get: operation not permitted", ""),
 	}

@@ -48,11 +48,11 @@ func TestOwnership(t *testing.T) {
 		"if keeps ownership": {strings.Replace(rule("a", yes, ""), "[destroy]", "[{destroy: {udp: true}, if: 'port == 1'}]", 1) + rule("b", yes, ""), "a unless, b shadowed", "a guarded, b shadowed"},
 		"protect": {
 			rule("a", yes, "") + rule("b", yes, "") + "protect: [{name: p, when: port > 0}]\n",
-			"a protect, b shadowed", "a protect, b shadowed",
+			"a protected, b shadowed", "a protected, b shadowed",
 		},
 		"protect unknown": {
 			rule("a", yes, "") + rule("b", yes, "") + "protect: [{name: p, when: age > 3600}]\n",
-			"a protect, b shadowed", "a protect, b shadowed",
+			"a protected, b shadowed", "a protected, b shadowed",
 		},
 		"protect false": {
 			rule("a", yes, "") + "protect: [{name: p, when: process == 'nginx'}]\n",
@@ -359,7 +359,7 @@ func TestSeveralOwners(t *testing.T) {
 	l := newLab(t, Options{})
 	for _, process := range []string{"alpha", "beta"} {
 		r := l.cycle(t, l.rules(t, ruleFile(port(c), "destroy")+"protect: [{name: p, when: process == '"+process+"'}]\n"))
-		if got := decisions(r, c); got != "r protect" {
+		if got := decisions(r, c); got != "r protected" {
 			t.Errorf("protected %s: %s", process, got)
 		}
 	}

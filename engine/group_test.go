@@ -444,7 +444,7 @@ func TestGroupOwnership(t *testing.T) {
 		{group("count == 4", except) + plain, "g unless, p act"}, // 3 are left
 		{group("count == 3", except) + plain, "g unless, p act"},
 		{group("count == 4", ", limits: {per_cycle: 1}") + plain, ""},
-		{"protect: [{name: x, when: port == " + fmt.Sprint(c.Local.Port()) + "}]\nrules:\n" + group("count == 4", ""), "g protect"},
+		{"protect: [{name: x, when: port == " + fmt.Sprint(c.Local.Port()) + "}]\nrules:\n" + group("count == 4", ""), "g protected"},
 	} {
 		text := "version: 1\nrules:\n" + test.rules
 		if strings.HasPrefix(test.rules, "protect") {

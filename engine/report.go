@@ -19,7 +19,7 @@ const (
 	DecideObserve  Decision = "observe"
 	DecidePending  Decision = "pending"
 	DecideUnless   Decision = "unless"
-	DecideProtect  Decision = "protect"
+	DecideProtect  Decision = "protected"
 	DecideGuarded  Decision = "guarded"
 	DecideLimited  Decision = "limited"
 	DecideBreaker  Decision = "breaker"

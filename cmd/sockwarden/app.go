@@ -146,7 +146,7 @@ func (a *app) tuningFlags(cmd *cobra.Command) {
 
 // eventsFlag is for commands that act by ages.
 func (a *app) eventsFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&a.flags.events, "events", "auto", "ask the kernel when sockets enter their states: `on`, off, or auto for watch only")
+	cmd.Flags().StringVar(&a.flags.events, "events", "auto", "let the kernel tell when sockets enter their states (`WHEN`: on, off, or auto for watch only)")
 	complete(cmd, "events", fixed("auto", "on", "off"))
 }
 

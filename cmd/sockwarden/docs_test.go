@@ -152,6 +152,37 @@ func TestGuardsHaveTests(t *testing.T) {
 	}
 }
 
+// TestDocumentedNames holds the decisions and results that scripts see against
+// the tables of docs/json.md: a name that is changed breaks them.
+func TestDocumentedNames(t *testing.T) {
+	read := func(file string) string {
+		b, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	names := func(text string, re *regexp.Regexp) []string {
+		var all []string
+		for _, m := range re.FindAllStringSubmatch(text, -1) {
+			all = append(all, m[1])
+		}
+		slices.Sort(all)
+		return all
+	}
+	decisions, results, _ := strings.Cut(read("docs/json.md"), "| result |")
+	row := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|")
+	for _, c := range []struct{ file, typ, table string }{
+		{"engine/report.go", "Decision", decisions},
+		{"actions/action.go", "Result", results},
+	} {
+		declared := names(read(c.file), regexp.MustCompile(`\b`+c.typ+` += "([a-z_]+)"`))
+		if documented := names(c.table, row); len(declared) < 10 || !slices.Equal(declared, documented) {
+			t.Errorf("%s: %v\ndocumented: %v", c.file, declared, documented)
+		}
+	}
+}
+
 // TestMigration runs each command of docs/migrating.md, live ones included: in
 // the namespaces of the tests they have nothing to act on.
 func TestMigration(t *testing.T) {
