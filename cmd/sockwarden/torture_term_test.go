@@ -50,6 +50,12 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 	n := newNotebook(t, "slow", "kill -TERM $PPID\nsleep 60 &\nwait\n")
 	t.Cleanup(func() { reapOrphans(t, "sleep") }) // children of killed programs
 	holder := life{Comm: "holder", Serve: []string{at(execPort)}, Leaks: named(targets, at(execPort))}.start(t, ns)
+	// The oldest first: what is destroyed comes behind.
+	socklab.WaitFor(t, "sockets of some age", func() bool {
+		w := startWarden(t, ns, itself(t, "list", fmt.Sprintf(`state == "CLOSE_WAIT" && port == %d && age > "200ms"`, execPort), "--by", "port", "-o", "jsonl", "--state-file", ""), nil)
+		w.exit(t)
+		return strings.Contains(w.stdout.String(), fmt.Sprintf(`"count":%d,`, targets))
+	})
 	other := life{Comm: "other", Serve: []string{at(gonePort)}, Leaks: named(20, at(gonePort))}.start(t, ns)
 	path := termRules(t, fmt.Sprintf(`  - {name: slow, when: state == "CLOSE_WAIT" && port == %d, then: [{exec: {program: %s, timeout: 60s}}]}
   - {name: gone, when: state == "CLOSE_WAIT" && port == %d, then: [destroy]}

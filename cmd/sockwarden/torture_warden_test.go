@@ -133,7 +133,7 @@ func (w *warden) await(t *testing.T, what string, limit time.Duration, cond func
 		default:
 		}
 		if time.Now().After(until) {
-			t.Fatalf("waited %s in vain for %s:\n%s", limit, what, w.tail())
+			t.Fatalf("at %s: waited %s in vain for %s; it said %v, and\n%s", time.Now().Format(time.TimeOnly), limit, what, w.counted(), w.tail())
 		}
 	}
 }
