@@ -9,8 +9,10 @@ import (
 )
 
 // breaker spares everything if the rules together would act on too much, and
-// what one rule would do to one listener if that is too much. What has tripped
-// stays so until two cycles in a row are calm.
+// what one rule would do to one listener if that is too much. What a throttle
+// leaves to later cycles counts: a rule that is wrong about a thousand sockets
+// must not take them a hundred at a time. What has tripped stays so until two
+// cycles in a row are calm.
 func (e *Engine) breaker(c *cycle, q *quota) {
 	if e.opts.NoBreaker {
 		return
@@ -18,7 +20,7 @@ func (e *Engine) breaker(c *cycle, q *quota) {
 	var acting []*Finding
 	byListener := map[listenerKey][]*Finding{}
 	for _, f := range c.report.Findings {
-		if f.Decision != DecideAct || e.harmless(f.Rule) || f.NoSocket() {
+		if f.Decision != DecideAct && !f.throttled || e.harmless(f.Rule) || f.NoSocket() {
 			continue
 		}
 		acting = append(acting, f)

@@ -44,19 +44,6 @@ func (e *Engine) query(p *rules.Program) collectors.Query {
 	return q
 }
 
-// destroys reports whether a rule does something to sockets themselves.
-func (e *Engine) destroys(p *rules.Program) bool {
-	for _, r := range p.Rules {
-		for i := range r.Then {
-			plugin, err := e.opts.Actions.Get(r.Then[i].Action)
-			if err != nil || !plugin.Harmless && !plugin.OnProcess {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // collectPart asks one source after the other about one protocol.
 func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q collectors.Query, fd, total int) error {
 	var refused error

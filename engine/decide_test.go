@@ -178,26 +178,39 @@ func steal(t *testing.T, c *socklab.Conn) int {
 	return fd
 }
 
-// The oldest go first, and what is beyond the limit waits for its turn.
+// The oldest go first, also if the condition does not read ages, and what is beyond
+// the limit waits for its turn.
 func TestPerCycle(t *testing.T) {
-	l := newLab(t, Options{Live: true})
-	var conns []*socklab.Conn
-	for range 3 {
-		conns = append(conns, socklab.Make(t, socklab.CloseWait, socklab.IPv4))
-		socklab.WaitFor(t, "the next to be younger", func() bool { return time.Since(conns[len(conns)-1].SeenAfter) > 60*time.Millisecond })
-	}
-	holder(t, conns...)
-	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT" && age > 0`, "destroy", "limits: {per_cycle: 1}"))
-	for i := range conns {
-		r := l.run(t, p)
-		checkSum(t, r)
-		for j, c := range conns[i:] {
-			if j == 0 {
-				expect(t, findingOf(t, r, c), DecideAct, "", actions.FDStillHeld)
-			} else {
-				expect(t, findingOf(t, r, c), DecideLimited, "per_cycle 1 reached")
+	for _, when := range []string{`state == "CLOSE_WAIT" && age > 0`, `state == "CLOSE_WAIT"`} {
+		t.Run(when, func(t *testing.T) {
+			l := newLab(t, Options{Live: true})
+			var conns []*socklab.Conn
+			for range 3 {
+				conns = append(conns, socklab.Make(t, socklab.CloseWait, socklab.IPv4))
+				socklab.WaitFor(t, "the next to be younger", func() bool { return time.Since(conns[len(conns)-1].SeenAfter) > 60*time.Millisecond })
 			}
-		}
+			for _, c := range slices.Backward(conns) {
+				_, err := unix.GetsockoptUint64(c.FD, unix.SOL_SOCKET, unix.SO_COOKIE) // made now: the youngest has the lowest
+				must(t, "SO_COOKIE", err)
+			}
+			holder(t, conns...)
+			p := l.rules(t, ruleFile(when, "destroy", "limits: {per_cycle: 1}"))
+			for i := range conns {
+				r := l.run(t, p)
+				checkSum(t, r)
+				for j, c := range conns[i:] {
+					f := findingOf(t, r, c)
+					if j == 0 {
+						expect(t, f, DecideAct, "", actions.FDStillHeld)
+					} else {
+						expect(t, f, DecideLimited, "per_cycle 1 reached")
+					}
+					if age := f.Facts.Age.Min; age <= 0 || age > time.Since(c.StartedBefore).Seconds() {
+						t.Errorf("age %g", age)
+					}
+				}
+			}
+		})
 	}
 }
 
@@ -265,7 +278,7 @@ func TestBreaker(t *testing.T) {
 	holder(t, conns...)
 	halves := fmt.Sprintf(`
 version: 1
-defaults: {limits: {per_cycle: 1000}, breaker: BREAKER}
+defaults: {breaker: BREAKER}
 rules:
   - {name: low, when: port < %d, then: [destroy]}
   - {name: high, when: port > 0 && state == "CLOSE_WAIT", then: [{signal: KILL}]}
@@ -276,9 +289,15 @@ rules:
 		"{count: 60}":               "breaker: would act on 60 of 60 sockets (limit 60 or 30%)", // more than 50 and 30%
 		"{count: 60, share: 100%}":  "",
 		"{count: 1000, share: 99%}": "breaker: would act on 60 of 60 sockets (limit 1000 or 99%)",
+		// What is left to later cycles counts.
+		"{count: 59}, limits: {per_cycle: 1}":                   "breaker: would act on 60 of 60 sockets (limit 59 or 30%)",
+		"{count: 59}, limits: {per_cycle: 1000, per_minute: 3}": "breaker: would act on 60 of 60 sockets (limit 59 or 30%)",
 	} {
 		t.Run(breaker, func(t *testing.T) {
 			l := newLab(t, Options{})
+			if !strings.Contains(breaker, "limits") {
+				breaker += ", limits: {per_cycle: 1000}"
+			}
 			p := l.rules(t, strings.Replace(halves, "BREAKER", breaker, 1))
 			live := newLab(t, Options{Live: true})
 			n := map[Decision]int{}

@@ -321,7 +321,8 @@ func TestHarmlessFirst(t *testing.T) {
 	own := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, conns...)
 	l := newLab(t, Options{Live: true})
-	r := l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, then, "limits: {per_cycle: 5}")))
+	calm := "defaults: {breaker: {share: 100%}}\n"
+	r := l.run(t, l.rules(t, calm+ruleFile(`state == "CLOSE_WAIT"`, then, "limits: {per_cycle: 5}")))
 	expect(t, findingOf(t, r, own), DecideGuarded, "sockwarden's own")
 	n := map[Decision]int{}
 	for _, f := range r.Findings {

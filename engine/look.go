@@ -131,11 +131,12 @@ func (c *cycle) falseByAge(cand *Candidate, rule *rules.Rule) bool {
 	return rule.When.Eval(&r) == rules.False
 }
 
-// completeRecords looks candidates up that are to be destroyed, if their dump was
-// without tcp_info: only along with that the kernel shows the subflows of MPTCP,
-// which must be left alone.
+// completeRecords looks up what is left of the candidates if their dump was without
+// tcp_info, as no condition reads it: for their ages, which are shown and by which
+// the oldest come first, and since only along with it the kernel shows the subflows
+// of MPTCP, which must be left alone.
 func (e *Engine) completeRecords(ctx context.Context, c *cycle) {
-	if e.query(c.program).Info || !e.destroys(c.program) {
+	if e.query(c.program).Info {
 		return
 	}
 	byNS := map[*namespace][]*Candidate{}
@@ -145,12 +146,22 @@ func (e *Engine) completeRecords(ctx context.Context, c *cycle) {
 		}
 	}
 	for ns, cands := range byNS {
-		if err := e.complete(ctx, ns, cands); err != nil {
+		err := errors.Join(inParts(e.workers, cands, func(part []*Candidate) []error {
+			return []error{e.complete(ctx, ns, part)}
+		})...)
+		if err != nil {
 			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
+		}
+		late := monotonic() - c.now
+		for _, cand := range cands {
+			shown := evidence(&cand.Socket)
+			shown.Min = max(0, shown.Min-late) // when the others were seen
+			cand.setAge(e.memory.recall(collectors.KeyOf(&cand.Socket), shown, c.looked, c.now))
 		}
 	}
 }
 
+// complete looks candidates of a namespace up.
 func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate) error {
 	fd, closeNS, err := openNS(ns)
 	if err != nil {

@@ -51,6 +51,8 @@ type Finding struct {
 	// Collateral is how many established connections would die with the process.
 	Collateral int
 	*Candidate
+
+	throttled bool // left to a later cycle by per_cycle or per_minute
 }
 
 // MarshalJSON writes the documented shape.

@@ -146,9 +146,11 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 	switch {
 	case limits.PerCycle > 0 && q.targets[f.Rule.Fingerprint]+n > limits.PerCycle:
 		set(DecideLimited, "per_cycle %d reached", limits.PerCycle)
+		f.throttled = true
 		return
 	case limits.PerMinute > 0 && e.memory.recent(f.Rule.Name, c.now)+q.targets[f.Rule.Fingerprint]+n > limits.PerMinute:
 		set(DecideLimited, "per_minute %d reached", limits.PerMinute)
+		f.throttled = true
 		return
 	}
 	q.targets[f.Rule.Fingerprint] += n

@@ -71,7 +71,7 @@ sets:
   named: [20001, 20002, 20012, 20013, 20014, 20015]
 defaults:
   limits: {per_cycle: 60, cooldown: 1s}
-  breaker: {count: 450, share: 90%%}
+  breaker: {count: 2000, share: 90%%}
 rules:
 %s
 `, variant, strings.Join(rules, "\n"))
