@@ -36,7 +36,8 @@ type auditLine struct {
 	Rule       string         `json:"rule,omitempty"`
 	Decision   Decision       `json:"decision,omitempty"`
 	Reason     string         `json:"reason,omitempty"`
-	Action     string         `json:"action,omitempty"`
+	Action     string         `json:"action,omitempty"` // name of the plugin
+	Effect     string         `json:"effect,omitempty"` // what it did, if that says more
 	Result     actions.Result `json:"result,omitempty"`
 	Errno      string         `json:"errno,omitempty"`
 	Error      string         `json:"error,omitempty"`
@@ -104,13 +105,16 @@ func (a *auditLog) decision(mode, generation string, f *Finding) {
 	a.write(l)
 }
 
-// outcome writes down what an action came to; o is the process that it was for,
-// nil for none.
-func (a *auditLog) outcome(generation string, f *Finding, o *collectors.Owner, what string, out actions.Outcome) {
+// outcome writes down what an action came to, by its name and what it did; o is
+// the process that it was for, nil for none.
+func (a *auditLog) outcome(generation string, f *Finding, o *collectors.Owner, action, what string, out actions.Outcome) {
 	if a.w == nil {
 		return
 	}
-	l := auditLine{Event: "outcome", Mode: "live", Generation: generation, Rule: f.Rule.Name, Action: what, Result: out.Result, Detail: out.Detail, Socket: fields(f.Candidate)}
+	l := auditLine{Event: "outcome", Mode: "live", Generation: generation, Rule: f.Rule.Name, Action: action, Result: out.Result, Detail: out.Detail, Socket: fields(f.Candidate)}
+	if what != action {
+		l.Effect = what
+	}
 	if o != nil {
 		l.Process = fmt.Sprintf("%s[%d]", o.Name, o.PID)
 	}

@@ -40,8 +40,26 @@ func (e *Engine) breaker(c *cycle, q *quota) {
 	}
 	b, total, n := c.program.Breaker, c.report.Summary.SocketsTotal, len(acting)+q.all
 	over := n > b.Count || float64(n) > b.Share*float64(total) && n > b.ShareMin
-	what := fmt.Sprintf("would act on %d of %d sockets (limit %d or %.0f%%)", n, total, b.Count, b.Share*100)
+	what := fmt.Sprintf("would act on %d of %d sockets%s (limit %d or %.0f%%)", n, total, mostOf(c.program.Rules, acting), b.Count, b.Share*100)
 	e.trip(c, "breaker", over, what, acting)
+}
+
+// mostOf names the rule that most of the findings are of.
+func mostOf(all []*rules.Rule, found []*Finding) string {
+	if len(found) == 0 {
+		return ""
+	}
+	count := map[*rules.Rule]int{}
+	for _, f := range found {
+		count[f.Rule]++
+	}
+	most := all[0]
+	for _, r := range all {
+		if count[r] > count[most] {
+			most = r
+		}
+	}
+	return fmt.Sprintf(", %d for rule %s", count[most], most.Name)
 }
 
 // listenerKey is what share is about.

@@ -77,7 +77,8 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 	}
 	if left := e.pending(c, f); left > 0 {
 		c.sooner(left)
-		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(rule.For-left))
+		f.Held = rule.For - left
+		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(f.Held))
 	}
 	if rule.Mode == rules.ModeObserve {
 		return f.set(DecideObserve, "mode observe")
@@ -112,7 +113,8 @@ func (e *Engine) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
 	f := &Finding{Rule: rule, Candidate: c.none, Group: g}
 	if left := e.pending(c, f); left > 0 {
 		c.sooner(left)
-		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(rule.For-left))
+		f.Held = rule.For - left
+		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(f.Held))
 	}
 	if rule.Mode == rules.ModeObserve {
 		return f.set(DecideObserve, "mode observe")

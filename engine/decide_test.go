@@ -285,13 +285,13 @@ rules:
   - {name: watch, when: state == "CLOSE_WAIT", mode: observe}
 `, conns[30].Local.Port())
 	for breaker, reason := range map[string]string{
-		"{count: 59}":               "breaker: would act on 60 of 60 sockets (limit 59 or 30%)",
-		"{count: 60}":               "breaker: would act on 60 of 60 sockets (limit 60 or 30%)", // more than 50 and 30%
+		"{count: 59}":               "breaker: would act on 60 of 60 sockets, 30 for rule low (limit 59 or 30%)",
+		"{count: 60}":               "breaker: would act on 60 of 60 sockets, 30 for rule low (limit 60 or 30%)", // more than 50 and 30%
 		"{count: 60, share: 100%}":  "",
-		"{count: 1000, share: 99%}": "breaker: would act on 60 of 60 sockets (limit 1000 or 99%)",
+		"{count: 1000, share: 99%}": "breaker: would act on 60 of 60 sockets, 30 for rule low (limit 1000 or 99%)",
 		// What is left to later cycles counts.
-		"{count: 59}, limits: {per_cycle: 1}":                   "breaker: would act on 60 of 60 sockets (limit 59 or 30%)",
-		"{count: 59}, limits: {per_cycle: 1000, per_minute: 3}": "breaker: would act on 60 of 60 sockets (limit 59 or 30%)",
+		"{count: 59}, limits: {per_cycle: 1}":                   "breaker: would act on 60 of 60 sockets, 30 for rule low (limit 59 or 30%)",
+		"{count: 59}, limits: {per_cycle: 1000, per_minute: 3}": "breaker: would act on 60 of 60 sockets, 30 for rule low (limit 59 or 30%)",
 	} {
 		t.Run(breaker, func(t *testing.T) {
 			l := newLab(t, Options{})

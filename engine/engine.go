@@ -251,6 +251,7 @@ type seenKey struct{ netns, cookie uint64 }
 
 func (c *cycle) finish() {
 	c.report.Duration = time.Since(c.began)
+	c.report.Incomplete = c.report.Incomplete || c.incomplete
 	c.report.count()
 }
 

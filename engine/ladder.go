@@ -178,7 +178,10 @@ func (l *ladder) remark(err error) {
 }
 
 func (l *ladder) result(out actions.Outcome, what string) ActionResult {
-	r := ActionResult{Action: what, Result: out.Result, Detail: out.Detail, ladder: l}
+	r := ActionResult{Action: l.action(), Result: out.Result, Detail: out.Detail, ladder: l}
+	if what != r.Action {
+		r.Effect = what
+	}
 	if out.Err != nil {
 		r.Error = out.Err.Error()
 	}

@@ -55,7 +55,7 @@ func (f *Finding) attrs() []slog.Attr {
 // auditOutcome writes an outcome down for each finding of the target.
 func (e *Engine) auditOutcome(l *ladder, what string, out actions.Outcome) {
 	for _, f := range l.findings {
-		e.audit.outcome(l.program.Generation, f, l.process, what, out)
+		e.audit.outcome(l.program.Generation, f, l.process, l.action(), what, out)
 	}
 }
 

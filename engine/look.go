@@ -155,7 +155,7 @@ func (e *Engine) completeRecords(ctx context.Context, c *cycle) {
 		late := monotonic() - c.now
 		for _, cand := range cands {
 			shown := evidence(&cand.Socket)
-			shown.Min = max(0, shown.Min-late) // when the others were seen
+			shown.Min = math.Floor(max(0, shown.Min-late)*1000) / 1000 // when the others were seen
 			cand.setAge(e.memory.recall(collectors.KeyOf(&cand.Socket), shown, c.looked, c.now))
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"time"
@@ -33,13 +34,17 @@ const (
 
 // ActionResult is what one rung of a ladder came to.
 type ActionResult struct {
-	Action string         `json:"action"`
+	Action string         `json:"action"` // name of the plugin
 	Result actions.Result `json:"result"`
 	Error  string         `json:"error"`
+	Effect string         `json:"effect,omitempty"` // what was or would be done, if that says more: "signal TERM"
 	Detail string         `json:"detail,omitempty"`
 
 	ladder *ladder // that it is a rung of
 }
+
+// Text says what was or would be done.
+func (r *ActionResult) Text() string { return cmp.Or(r.Effect, r.Action) }
 
 // Finding is one rule's decision about one socket.
 type Finding struct {
@@ -50,6 +55,8 @@ type Finding struct {
 	Group    *Group // nil for a rule that decides on single sockets
 	// Collateral is how many established connections would die with the process.
 	Collateral int
+	// Held is how long what is pending has matched.
+	Held time.Duration
 	*Candidate
 
 	throttled bool // left to a later cycle by per_cycle or per_minute
@@ -125,6 +132,7 @@ type Report struct {
 	Started    time.Time
 	Duration   time.Duration
 	Errors     []error
+	Incomplete bool // not everything could be looked at
 	Summary    Summary
 	Findings   []*Finding
 

@@ -94,9 +94,15 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	if e.opts.Live {
 		mode = "live"
 	}
-	b := w.program.Breaker
+	b, events := w.program.Breaker, "off"
+	if e.events != nil {
+		events = "on"
+	}
 	e.log.Info("watching "+mode, "rules", len(w.program.Rules), "generation", w.program.Short(), "interval", opts.Interval,
-		"breaker", fmt.Sprintf("%d/%.0f%%", b.Count, b.Share*100))
+		"events", events, "breaker", fmt.Sprintf("%d/%.0f%%", b.Count, b.Share*100))
+	if w.program.NoDefaultDir {
+		e.log.Info("the built-in rules are in force", "missing", rules.DefaultDir)
+	}
 	w.lastLine = time.Now()
 	w.saveEvery = saveEvery
 	err = w.run(ctx)

@@ -78,6 +78,8 @@ func TestKnown(t *testing.T) {
 		{`(2 + 3) * 4 == 20`, true},
 		{`0 - 5 == -5 and -5 == negative and +5 == 5`, true},
 		{`idle * 2 == "10m"`, true},
+		{`idle == "1m" * 5 and idle < "4m" + 61 and idle == 2 * "2m" + "1m"`, true},
+		{`age > "10s" * 2`, true},
 		{`port + 1 == 21118`, true},
 		{`port * 10 == 211170`, true},
 		{`10 - 3 - 2 == 5`, true},

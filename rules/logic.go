@@ -125,6 +125,9 @@ func (c *compiler) arithmetic(op string, l, r operand, from, to int) (operand, b
 			c.errorf(o.from, noAgeArithmetic)
 			return operand{}, false
 		}
+		if d, err := ParseDuration(o.strVal); err == nil && o.constant && o.kind == kString {
+			*o = numConstant(d.Seconds(), kSeconds, o.from, o.to)
+		}
 		if !o.kind.numeric() {
 			c.errorf(o.from, "%s calculates with numbers, this is %s", op, o.kind)
 			return operand{}, false

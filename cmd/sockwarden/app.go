@@ -108,10 +108,14 @@ func (a *app) rulesFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&a.flags.rules, "rules", nil, "rules `FILE`, directory, or builtin; repeatable (default: "+rules.DefaultDir+", or builtin if that does not exist)")
 	f.StringArrayVar(&a.flags.only, "rule", nil, "only the rule of this `NAME`; repeatable")
-	f.StringArrayVar(&a.flags.vars, "var", nil, "set a variable of the rules: `NAME=VALUE`, or NAME+=VALUE to add to a list; repeatable")
+	a.varFlag(cmd)
 	a.netnsFlag(cmd)
 	complete(cmd, "rules", completeRulesFiles)
 	complete(cmd, "rule", a.completeRules)
+}
+
+func (a *app) varFlag(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&a.flags.vars, "var", nil, "set a variable of the rules: `NAME=VALUE`, or NAME+=VALUE to add to a list; repeatable")
 	complete(cmd, "var", a.completeVars)
 }
 
@@ -252,7 +256,7 @@ func preflight(ctx context.Context, p *rules.Program) error {
 	}
 	hint := "run as root, for example with sudo"
 	if errors.Is(err, collectors.ErrNotSupported) {
-		hint = "use a kernel with CONFIG_INET_DIAG_DESTROY, or rules without destroy; audit works without it"
+		hint = "sockwarden doctor says what works here; a kernel with CONFIG_INET_DIAG_DESTROY can, and audit works without it"
 	}
 	return &exitError{code: code(err), err: fmt.Errorf("cannot act: %w; nothing was done", err), hint: hint}
 }

@@ -53,7 +53,7 @@ what they saw in the state file.`,
 			if err != nil {
 				return err
 			}
-			if err := a.printReport(r, p, table); err != nil {
+			if err := a.printReport(r, p, table, r.Summary.WouldAct+r.Summary.Observed); err != nil {
 				return err
 			}
 			if exitCode && hasFindings(r) {
@@ -138,7 +138,7 @@ cron; a second live run at the same time is refused.`,
 			}
 			e.Finish(cmd.Context(), r)
 			e.Tell(p, r)
-			if err := a.printReport(r, p, table); err != nil {
+			if err := a.printReport(r, p, table, r.Summary.Acted+r.Summary.Failed); err != nil {
 				return err
 			}
 			return outcome(cmd.Context(), r)
@@ -170,6 +170,8 @@ func outcome(ctx context.Context, r *engine.Report) error {
 		return &exitError{code: code(r.HostError), err: fmt.Errorf("the host refuses to act: %w", r.HostError)}
 	case ctx.Err() != nil:
 		return &exitError{code: exitFailed, err: errors.New("interrupted: what had not begun was left alone")}
+	case r.Incomplete && r.Mode == "live" && !r.Failed():
+		return &exitError{code: exitFailed, err: errors.New("not everything could be looked at")}
 	case r.Failed():
 		return &exitError{code: exitFailed, err: fmt.Errorf("%d of %d actions failed", r.Summary.Failed, r.Summary.Failed+r.Summary.Acted)} //nolint:err113 // for people
 	}

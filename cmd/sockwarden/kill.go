@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"sockwarden/actions"
+	"sockwarden/collectors"
 	"sockwarden/engine"
 	"sockwarden/rules"
 )
@@ -50,7 +51,10 @@ apply. Listeners and UDP sockets are left alone unless they are allowed.`,
 	f.BoolVar(&k.allowListen, "allow-listen", false, "also destroy listeners: their services are dead afterwards")
 	f.BoolVar(&k.allowUDP, "allow-udp", false, "also destroy UDP sockets: their servers go deaf")
 	allowUnknownFlag(cmd, &k.allowUnkn)
+	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "print only if there is something to destroy")
 	f.StringArrayVar(&a.flags.rules, "rules", nil, "rules `FILE` whose protect entries and sets apply; repeatable (default as for audit)")
+	complete(cmd, "rules", completeRulesFiles)
+	a.varFlag(cmd)
 	a.netnsFlag(cmd)
 	a.outputFlag(cmd)
 	a.auditLogFlag(cmd)
@@ -70,11 +74,11 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 		return err
 	}
 	if !k.dry {
-		if err := preflight(cmd.Context(), p); err != nil {
-			return err
-		}
 		if !k.yes && !a.isTerminal() {
 			return usagef("not a terminal: add -y to act or --dry-run to look")
+		}
+		if err := preflight(cmd.Context(), p); err != nil {
+			return err
 		}
 	}
 	e, err := a.engine(engine.Options{
@@ -95,6 +99,9 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 	}
 	a.reportErrors(looked)
 	targets := killTargets(looked)
+	if a.flags.quiet && len(targets) == 0 {
+		return nil
+	}
 	if k.max > 0 && len(targets) > k.max {
 		showKill(a.stderr, looked, targets)
 		return usagef("%d sockets match, more than --max %d: nothing was done", len(targets), k.max)
@@ -188,9 +195,14 @@ func showKill(w io.Writer, r *engine.Report, targets []*engine.Finding) {
 	if len(targets) == 0 {
 		fmt.Fprintln(w, "no socket matches that may be destroyed")
 	} else {
-		fmt.Fprintf(w, "%d TCP connection%s would be reset (the processes keep running):\n", len(targets), plural(len(targets)))
-		if slices.ContainsFunc(targets, func(f *engine.Finding) bool { return f.Socket.Protocol != 6 || f.Socket.State == 10 }) {
+		services := slices.ContainsFunc(targets, func(f *engine.Finding) bool {
+			return f.Socket.Protocol != collectors.TCP || f.Socket.State == collectors.Listen
+		})
+		if services {
+			fmt.Fprintf(w, "%d socket%s would be destroyed (the processes keep running):\n", len(targets), plural(len(targets)))
 			fmt.Fprintln(w, "warning: listeners or UDP sockets are among them: their services will not answer any more")
+		} else {
+			fmt.Fprintf(w, "%d TCP connection%s would be reset (the processes keep running):\n", len(targets), plural(len(targets)))
 		}
 		t := newTable("COUNT", "STATE", "PORT", "PROCESS", "WHERE", "PEERS", "OLDEST")
 		for _, g := range groupFindings(targets, func(*engine.Finding) string { return "" }) {

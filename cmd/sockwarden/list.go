@@ -51,6 +51,8 @@ Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
 	complete(cmd, "by", completeFields)
 	complete(cmd, "columns", completeFields)
 	complete(cmd, "sort", completeFields)
+	f.StringArrayVar(&a.flags.rules, "rules", nil, "rules `FILE` whose sets can be named; repeatable (default as for audit)")
+	complete(cmd, "rules", completeRulesFiles)
 	a.netnsFlag(cmd)
 	a.outputFlag(cmd)
 	a.stateFlag(cmd)
@@ -115,7 +117,7 @@ func (a *app) list(cmd *cobra.Command, args []string, l *listFlags) error {
 
 // sockets collects what an expression and selectors select.
 func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads collectors.FieldSet) ([]*engine.Candidate, *engine.Report, error) {
-	sets, err := a.setsFor(sel)
+	sets, err := a.setsFor(args, sel)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -151,27 +153,26 @@ func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads c
 	return sockets, r, nil
 }
 
-// setsFor returns the sets that selectors can name: the built-in ones, and
-// those of the rules if a name is not among them.
-func (a *app) setsFor(sel *selectors) (map[string]*rules.Set, error) {
-	sets := rules.BuiltinSets()
-	for _, list := range sel.ports {
-		for name := range strings.SplitSeq(list, ",") {
-			if _, err := rules.ParsePorts(strings.TrimSpace(name), sets); err == nil {
-				continue
-			}
-			o, err := a.loadOptions(false)
-			if err != nil {
-				return nil, err
-			}
-			p, _, err := rules.Load(o)
-			if err != nil {
-				return sets, nil
-			}
-			return p.Sets, nil
-		}
+// setsFor returns the sets that an expression and selectors can name: those of
+// the rules, as for kill. If these cannot be read, only the built-in ones, which
+// is said, unless they were asked for.
+func (a *app) setsFor(args []string, sel *selectors) (map[string]*rules.Set, error) {
+	if len(args) == 0 && len(a.flags.rules) == 0 && !sel.namesPorts() {
+		return rules.BuiltinSets(), nil
 	}
-	return sets, nil
+	o, err := a.loadOptions(false)
+	if err != nil {
+		return nil, err
+	}
+	p, _, err := rules.Load(o)
+	switch {
+	case err == nil:
+		return p.Sets, nil
+	case len(a.flags.rules) > 0:
+		return nil, err
+	}
+	a.log.Warn("the rules have errors, only the built-in sets are known", "hint", "sockwarden rules check")
+	return rules.BuiltinSets(), nil
 }
 
 func parseFields(flag, list string) ([]collectors.Field, error) {

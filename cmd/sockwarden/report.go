@@ -24,10 +24,10 @@ const (
 	maxGroups = 20 // lines of groups
 )
 
-// printReport shows what a cycle came to.
-func (a *app) printReport(r *engine.Report, p *rules.Program, flags tableFlags) error {
-	s := r.Summary
-	if a.flags.quiet && s.WouldAct+s.Acted+s.Observed+s.Failed == 0 && len(r.Errors) == 0 {
+// printReport shows what a cycle came to; if it is to be quiet, only if there is
+// something of interest or an error.
+func (a *app) printReport(r *engine.Report, p *rules.Program, flags tableFlags, interest int) error {
+	if a.flags.quiet && interest == 0 && len(r.Errors) == 0 && r.HostError == nil {
 		return nil
 	}
 	if a.flags.output != "table" {
@@ -143,7 +143,7 @@ func inTable(f *engine.Finding) bool {
 func actionText(f *engine.Finding) string {
 	var parts []string
 	for _, r := range f.Actions {
-		text := r.Action
+		text := r.Text()
 		if len(f.Actions) > 1 && r.Result != actions.Would {
 			text += " " + string(r.Result)
 		}
@@ -237,7 +237,11 @@ func notes(w io.Writer, r *engine.Report) {
 		fmt.Fprintf(w, "note: the age of %d socket%s cannot be proven by one look; --observe 60s looks twice, and run and watch remember\n", r.AgeUnproven, plural(r.AgeUnproven))
 	}
 	if r.OwnersHidden > 0 {
-		fmt.Fprintf(w, "note: owners of %d socket%s not visible, spared; run as root\n", r.OwnersHidden, plural(r.OwnersHidden))
+		spared := ", spared"
+		if slices.ContainsFunc(r.Findings, func(f *engine.Finding) bool { return f.OwnerHidden() && f.Decision == engine.DecideAct }) {
+			spared = "" // --allow-unknown-owner
+		}
+		fmt.Fprintf(w, "note: owners of %d socket%s not visible%s; run as root\n", r.OwnersHidden, plural(r.OwnersHidden), spared)
 	}
 	if r.Unseen > 0 {
 		fmt.Fprintln(w, unseenNote(r))
@@ -247,6 +251,10 @@ func notes(w io.Writer, r *engine.Report) {
 // sparedReasons counts what was spared, by reason: "spared 31: 22 pending ...".
 func sparedReasons(r *engine.Report) string {
 	counts := map[string]int{}
+	longest := map[*rules.Rule]time.Duration{}
+	for _, f := range r.Findings {
+		longest[f.Rule] = max(longest[f.Rule], f.Held)
+	}
 	total := 0
 	for _, f := range r.Findings {
 		if inTable(f) {
@@ -256,7 +264,7 @@ func sparedReasons(r *engine.Report) string {
 		reason := f.Reason
 		switch f.Decision { //nolint:exhaustive // the others speak for themselves
 		case engine.DecidePending:
-			reason = fmt.Sprintf("pending (%s for %s)", f.Rule.Name, f.Rule.For)
+			reason = fmt.Sprintf("pending (%s for %s, longest %s)", f.Rule.Name, f.Rule.For, longest[f.Rule].Round(time.Second))
 		case engine.DecideGuarded:
 			reason = "guarded (" + f.Reason + ")"
 		case engine.DecideShadowed:

@@ -78,6 +78,18 @@ func quoted(values []string) []string {
 	return out
 }
 
+// namesPorts reports whether ports are given by the name of a set.
+func (s *selectors) namesPorts() bool {
+	return slices.ContainsFunc(s.ports, func(list string) bool {
+		for text := range strings.SplitSeq(list, ",") {
+			if _, err := rules.ParsePorts(strings.TrimSpace(text), nil); err != nil {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 func (s *selectors) portPart(sets map[string]*rules.Set) (string, error) {
 	var parts []string
 	for _, list := range s.ports {

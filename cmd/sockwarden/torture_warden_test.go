@@ -159,7 +159,10 @@ func (w *warden) exit(t *testing.T) int {
 	select {
 	case <-w.done:
 	case <-time.After(20 * time.Second):
-		t.Fatalf("sockwarden does not end:\n%s", w.tail())
+		said := w.tail()
+		_ = w.Process.Signal(syscall.SIGQUIT) // where it hangs
+		<-w.done
+		t.Fatalf("sockwarden does not end:\n%s\n%s", said, strings.Join(w.log(0), "\n"))
 	}
 	w.healthy(t)
 	return w.ProcessState.ExitCode()
