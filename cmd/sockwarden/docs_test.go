@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -316,15 +318,17 @@ func watchUntilTerm(t *testing.T, unit string, args []string) {
 	}
 	timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
-	line, err := bufio.NewReader(errs).ReadString('\n')
+	stderr := bufio.NewReader(errs)
+	line, err := stderr.ReadString('\n')
 	if err != nil || !strings.Contains(line, "watching") {
 		t.Errorf("%s: first line %q, %v", unit, line, err)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("%s: after SIGTERM: %v", unit, err)
+	rest, err := io.ReadAll(stderr)
+	if err := errors.Join(err, cmd.Wait()); err != nil {
+		t.Errorf("%s: after SIGTERM: %v\n%s", unit, err, rest)
 	}
 }
 
