@@ -123,6 +123,14 @@ func (c *Candidate) clone() *Candidate {
 	return &d
 }
 
+// forgetOwners forgets who holds the socket and its listener.
+func (c *Candidate) forgetOwners() {
+	f := &c.Facts
+	f.Owners, f.OthersHidden, f.Complete = nil, false, false
+	f.ListenerOwner, f.ListenerProcess = nil, ""
+	f.Known &^= collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess)
+}
+
 // setAge notes an age, and which fields are known by it.
 func (c *Candidate) setAge(a collectors.Age) {
 	f := &c.Facts

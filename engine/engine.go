@@ -210,6 +210,29 @@ func (e *Engine) Look(ctx context.Context, p *rules.Program) (*Report, error) {
 	return e.Cycle(ctx, p)
 }
 
+// Renew looks again who holds what an earlier Look decided to act on, as long as
+// somebody may have thought about it, and spares what guards and entries of
+// protect spare by now.
+func (e *Engine) Renew(ctx context.Context, p *rules.Program, looked *Report) error {
+	c := &cycle{program: p, report: looked, began: time.Now()}
+	var acting []*Finding
+	for _, f := range looked.Findings {
+		if f.Decision == DecideAct {
+			acting = append(acting, f)
+			c.candidates = append(c.candidates, f.Candidate)
+		}
+	}
+	fresh, err := e.renewOwners(ctx, c)
+	if err != nil {
+		return err
+	}
+	for i, f := range acting {
+		f.Candidate = fresh[i]
+		e.exempted(c, f)
+	}
+	return nil
+}
+
 // Act does what the findings of an earlier Look or Find decided, to exactly those
 // sockets, and reports what came of it.
 func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Report {

@@ -124,8 +124,7 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 
 // leftOf returns the first finding of the ladder's rule that the next rung may be for,
 // nil for none: freshly looked up it still matches and nothing spares it. Of a
-// socket that is destroyed only the descriptor is left: that its process still
-// has it is for the action to prove.
+// socket that is destroyed only the descriptor is left, and who has it by now.
 func (e *Engine) leftOf(ctx context.Context, l *ladder, before actions.Result) (*Finding, error) {
 	for _, f := range l.findings {
 		if !l.own(f) {
@@ -143,6 +142,14 @@ func (e *Engine) leftOf(ctx context.Context, l *ladder, before actions.Result) (
 				continue
 			}
 			f.Candidate = fresh
+		} else if f.Socket.Inode != 0 && len(f.Facts.Owners) > 0 {
+			fresh, err := e.renewOwners(ctx, &cycle{program: l.program, report: &Report{}, candidates: []*Candidate{f.Candidate}})
+			if err != nil {
+				return nil, err
+			}
+			if f.Candidate = fresh[0]; len(f.Facts.Owners) == 0 {
+				continue // nobody has it any more
+			}
 		}
 		if !f.exempt(l.program, l.rule, time.Now()) {
 			return f, nil

@@ -232,6 +232,18 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 	return nil
 }
 
+// renewOwners returns the candidates of a cycle with those who hold them by now.
+func (e *Engine) renewOwners(ctx context.Context, c *cycle) ([]*Candidate, error) {
+	fresh := make([]*Candidate, len(c.candidates))
+	for i, cand := range c.candidates {
+		fresh[i] = cand.clone()
+		fresh[i].forgetOwners()
+	}
+	c.candidates = fresh
+	e.findListeners(ctx, c)
+	return fresh, e.findOwners(ctx, c)
+}
+
 // fresh returns the candidate as it is now: looked up by its cookie, with new
 // evidence and owners. The error is ErrGone if it is no more.
 func (e *Engine) fresh(ctx context.Context, p *rules.Program, rule *rules.Rule, cand *Candidate) (*Candidate, error) {

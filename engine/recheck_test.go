@@ -90,3 +90,61 @@ func TestUnderWay(t *testing.T) {
 		t.Errorf("%d applied", len(poke.applied))
 	}
 }
+
+// passOn gives the socket of a finding to a further process of that name.
+func passOn(t *testing.T, f *Finding, c *socklab.Conn, name string) {
+	t.Helper()
+	o := f.Facts.Owners[0]
+	pidfd, err := unix.PidfdOpen(o.PID, 0)
+	must(t, "pidfd", err)
+	defer unix.Close(pidfd)
+	again := *c
+	again.FD, err = unix.PidfdGetfd(pidfd, o.FD, 0)
+	must(t, "pidfd_getfd", err)
+	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{&again}, Program: name})
+}
+
+// Who holds a socket is looked at again when somebody has thought about it, and
+// before a further rung: guards and protect hold for who has it by then.
+func TestOwnersSince(t *testing.T) {
+	for name, reason := range map[string]string{"sshd": "protected process sshd", "safe": "protect safe", "other": ""} {
+		protect := "protect: [{name: safe, when: process == 'safe'}]\n"
+		t.Run("asked "+name, func(t *testing.T) {
+			l := newLab(t, Options{Live: true})
+			c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+			holder(t, c)
+			p := l.rules(t, protect+ruleFile(port(c), "destroy"))
+			r, err := l.Look(t.Context(), p)
+			must(t, "look", err)
+			f := findingOf(t, r, c)
+			passOn(t, f, c, name)
+			must(t, "renew", l.Renew(t.Context(), p, r))
+			if f.Reason != reason || (f.Decision == DecideAct) != (reason == "") {
+				t.Errorf("%s %q, want %q", f.Decision, f.Reason, reason)
+			}
+			r = l.Act(t.Context(), p, r)
+			if s, there := procState(t, c); there != (reason != "") {
+				t.Errorf("there %t, as %s: %+v", there, s, findingOf(t, r, c).Actions)
+			}
+		})
+		t.Run("next rung "+name, func(t *testing.T) {
+			poke := outcomes("poke", actions.Outcome{Result: actions.Done})
+			l := newLab(t, Options{Live: true}, poke)
+			c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+			holder(t, c)
+			r := l.cycle(t, l.rules(t, protect+ruleFile(port(c), "{destroy: {}, wait: 10s}, {poke: {}, if: result == 'fd_still_held'}")))
+			f := findingOf(t, r, c)
+			if _, waits := l.Pending(); !waits || f.Last().Result != actions.FDStillHeld {
+				t.Fatalf("it does not wait: %+v", f.Actions)
+			}
+			passOn(t, f, c, name)
+			for _, waiting := range l.ladders {
+				waiting.deadline = time.Now()
+			}
+			l.Finish(t.Context(), r)
+			if poked := len(poke.applied) > 0; poked != (reason == "") {
+				t.Errorf("poked %t: %+v", poked, f.Actions)
+			}
+		})
+	}
+}
