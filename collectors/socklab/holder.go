@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -149,6 +150,39 @@ func (h *Holder) expect(want string) error {
 		return fmt.Errorf("it said %q, not %s: %w", line, want, err)
 	}
 	return nil
+}
+
+// Rename makes the holder change its comm, as prctl(PR_SET_NAME) does.
+func (h *Holder) Rename(t testing.TB, comm string) {
+	t.Helper()
+	h.order(t, orderRename, comm, "RENAMED")
+}
+
+// Exec makes the holder become another program, by execve(2), which has the same
+// sockets.
+func (h *Holder) Exec(t testing.TB, program string) {
+	t.Helper()
+	path, err := copyProgram("/proc/self/exe", filepath.Join(t.TempDir(), program))
+	if err != nil {
+		t.Fatalf("socklab: holder: %v", err)
+	}
+	h.order(t, orderExec, path, "READY")
+}
+
+// CloseFrom makes the holder close all of its sockets but the first n.
+func (h *Holder) CloseFrom(t testing.TB, n int) {
+	t.Helper()
+	h.order(t, orderCloseFrom, strconv.Itoa(n), "CLOSED")
+}
+
+func (h *Holder) order(t testing.TB, order byte, what, answer string) {
+	t.Helper()
+	if _, err := h.stdin.Write(append([]byte{order, byte(len(what))}, what...)); err != nil {
+		t.Fatalf("socklab: holder: %v", err)
+	}
+	if err := h.expect(answer); err != nil {
+		t.Fatalf("socklab: holder: %v", err)
+	}
 }
 
 // CloseSockets makes the holder close its sockets and returns when it has; the

@@ -3,8 +3,11 @@ package socklab
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -12,8 +15,13 @@ import (
 )
 
 const (
-	envHolder  = "SOCKLAB_HOLDER"
-	orderClose = 'c'
+	envHolder = "SOCKLAB_HOLDER"
+	// orders on standard input; all but the first are followed by a length and what
+	// is meant
+	orderClose     = 'c'
+	orderCloseFrom = 'f'
+	orderRename    = 'n'
+	orderExec      = 'x'
 )
 
 // holderOrders go to the child in its environment. Comm is bytes: in JSON a
@@ -53,13 +61,47 @@ func hold(orders string) error {
 		if n, err := os.Stdin.Read(order); err != nil || n == 0 {
 			return nil //nolint:nilerr // the test is over
 		}
-		if order[0] == orderClose {
-			for fd := 3; fd < 3+o.Sockets; fd++ {
-				_ = unix.Close(fd)
-			}
-			fmt.Println("CLOSED")
+		if err := o.obey(order[0], orders); err != nil {
+			return err
 		}
 	}
+}
+
+func (o *holderOrders) obey(order byte, orders string) error {
+	if order == orderClose {
+		return o.closeFrom(0)
+	}
+	length := make([]byte, 1)
+	if _, err := io.ReadFull(os.Stdin, length); err != nil {
+		return err
+	}
+	name := make([]byte, length[0])
+	if _, err := io.ReadFull(os.Stdin, name); err != nil {
+		return err
+	}
+	switch order {
+	case orderCloseFrom:
+		n, err := strconv.Atoi(string(name))
+		if err != nil {
+			return err
+		}
+		return o.closeFrom(n)
+	case orderExec:
+		return unix.Exec(string(name), []string{filepath.Base(string(name))}, append(os.Environ(), envHolder+"="+orders))
+	}
+	if err := os.WriteFile("/proc/self/comm", name, 0); err != nil {
+		return err
+	}
+	fmt.Println("RENAMED")
+	return nil
+}
+
+func (o *holderOrders) closeFrom(n int) error {
+	for fd := 3 + n; fd < 3+o.Sockets; fd++ {
+		_ = unix.Close(fd)
+	}
+	fmt.Println("CLOSED")
+	return nil
 }
 
 // disguise makes the process look as ordered. The user comes last, because

@@ -1,0 +1,104 @@
+package procfs
+
+import (
+	"errors"
+	"fmt"
+
+	"sockwarden/collectors"
+)
+
+// Glance looks at processes that were found to hold sockets, immediately before
+// something is done about these: what it reads of a process it reads once. It
+// sees what known holders became, not who else has the socket by now.
+type Glance struct {
+	fs        *FS
+	processes map[int]*glimpsed
+}
+
+// glimpsed is a process as a Glance saw it.
+type glimpsed struct {
+	process
+	owner collectors.Owner
+	st    stat
+	err   error
+}
+
+// Glance begins a look. Close ends it.
+func (f *FS) Glance() *Glance { return &Glance{fs: f, processes: map[int]*glimpsed{}} }
+
+// Close lets go of the processes.
+func (g *Glance) Close() {
+	for _, p := range g.processes {
+		if p.err == nil {
+			p.close()
+		}
+	}
+	g.processes = nil
+}
+
+// Holders returns those of the owners who still hold the socket, each as it is
+// now: its name and user can be others since. Unseen counts those of whom it
+// cannot be told any more; they are not among the holders.
+func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collectors.Owner, unseen int) {
+	for i := range owners {
+		was := &owners[i]
+		p := g.open(was.PID)
+		if p.err != nil {
+			if !isGone(p.err) {
+				unseen++
+			}
+			continue
+		}
+		if p.st.startTime != was.StartTime {
+			continue // another process has its PID
+		}
+		fd, err := p.holds(g.fs, was.FD, inode)
+		switch {
+		case err == nil:
+			o := p.owner
+			o.FD, o.FDs, o.Known = fd, was.FDs, o.Known|was.Known&collectors.Fields(collectors.FieldFDs)
+			now = append(now, o)
+		case !errors.Is(err, collectors.ErrGone):
+			unseen++
+		}
+	}
+	return now, unseen
+}
+
+func (g *Glance) open(pid int) *glimpsed {
+	if p, ok := g.processes[pid]; ok {
+		return p
+	}
+	p := &glimpsed{}
+	g.processes[pid] = p
+	if p.process, p.err = g.fs.open(pid); p.err != nil {
+		return p
+	}
+	if p.st, p.err = p.stat(); p.err == nil {
+		p.err = g.fs.describe(p.process, &p.owner)
+	}
+	if p.err != nil {
+		p.close()
+	}
+	return p
+}
+
+// holds returns a descriptor by which the process has the socket, the known one
+// if it still is. It is ErrGone if there is none.
+func (p *glimpsed) holds(f *FS, fd int, inode uint32) (int, error) {
+	if p.st.holdsNothing() {
+		return -1, collectors.ErrGone
+	}
+	if link, err := p.readlink(fmt.Sprintf("fd/%d", fd)); err == nil && link == fmt.Sprintf("socket:[%d]", inode) {
+		return fd, nil
+	}
+	wanted := map[uint32]bool{inode: true}
+	held, _, err := p.sockets("fd", wanted)
+	if err != nil {
+		return -1, classify(err)
+	}
+	if held = append(held, f.ofThreads(p.process, &p.st, wanted)...); len(held) > 0 {
+		return held[0].FD, nil
+	}
+	return -1, collectors.ErrGone
+}
