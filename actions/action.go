@@ -55,9 +55,24 @@ type Outcome struct {
 	Pending bool
 }
 
+// ChangedError says in what a target that is still there is no longer what was
+// decided on. It counts as collectors.ErrGone.
+type ChangedError struct{ Why string }
+
+// Changedf returns a ChangedError.
+func Changedf(format string, args ...any) error { return &ChangedError{fmt.Sprintf(format, args...)} }
+
+func (c *ChangedError) Error() string { return c.Why }
+
+// Is makes it one sort of collectors.ErrGone.
+func (c *ChangedError) Is(target error) bool { return target == collectors.ErrGone }
+
 // OutcomeOf turns the error of an attempt into an outcome; ErrGone is Changed.
 func OutcomeOf(err error) Outcome {
+	var changed *ChangedError
 	switch {
+	case errors.As(err, &changed):
+		return Outcome{Result: Changed, Detail: changed.Why}
 	case errors.Is(err, collectors.ErrGone):
 		return Outcome{Result: Changed, Detail: "closed before we acted"}
 	case errors.Is(err, collectors.ErrNotPermitted):

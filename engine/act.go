@@ -26,6 +26,7 @@ func (e *Engine) act(ctx context.Context, c *cycle) {
 		e.startCooldowns(ladders, c.report)
 	}
 	e.start(ctx, ladders)
+	e.counted = recount{}
 	if e.opts.Live && e.saved == 0 { // cool-downs were taken back: also for the next run
 		if err := e.save(); err != nil {
 			c.warn(err)
@@ -71,21 +72,36 @@ func (e *Engine) ladderPerTarget(c *cycle) []*ladder {
 
 // start prepares and applies the current rung of each ladder.
 func (e *Engine) start(ctx context.Context, ladders []*ladder) {
-	for len(ladders) > 0 {
+	defer func() { e.queue = nil }()
+	for vain := 0; len(ladders) > 0; {
 		n, batcher := e.together(ladders)
 		part := ladders[:n]
-		ladders = ladders[n:]
+		e.queue, ladders = ladders, ladders[n:]
 		switch {
 		case ctx.Err() != nil:
 			// Asked to stop: what has not begun is left alone.
 			e.leave(part, actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)})
 		case batcher != nil:
-			e.startAll(ctx, part, batcher)
+			again := e.startAll(ctx, part, batcher)
+			if vain++; len(again) < len(part) {
+				vain = 0
+			}
+			if vain == maxVain {
+				e.leave(again, actions.Outcome{Result: actions.Failed, Err: errTooSlow})
+				again = nil
+			}
+			ladders = slices.Concat(again, ladders)
 		default:
 			e.startRung(ctx, part[0])
 		}
 	}
 }
+
+// maxVain is how often it is asked in vain who holds sockets: each answer was too
+// old before anything could be done.
+const maxVain = 5
+
+var errTooSlow = errors.New("this machine is too busy to look and act in time; nothing was done")
 
 // leave ends ladders without having done anything.
 func (e *Engine) leave(ladders []*ladder, out actions.Outcome) {
@@ -113,8 +129,9 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 		l.finish(actions.Outcome{Result: actions.Would, Detail: l.wouldDie()}, l.effect.String())
 		return
 	}
-	if e.pausedNow(l) {
+	if p := e.pauseOf(l); p != nil {
 		e.untouched(l)
+		e.endPaused(p, l)
 		return
 	}
 	if l.process != nil {
@@ -131,6 +148,9 @@ func (e *Engine) notPrepared(ctx context.Context, l *ladder, err error) {
 	out := actions.OutcomeOf(err)
 	what := l.action()
 	l.effect = nil
+	if out.Result == actions.Changed {
+		e.giveBack(l)
+	}
 	l.finish(out, what)
 	switch {
 	case !e.opts.Live:
@@ -147,6 +167,9 @@ func (e *Engine) applied(ctx context.Context, l *ladder, out actions.Outcome) {
 	l.applied = time.Now()
 	l.deadline = l.applied.Add(max(l.rule.Then[l.rung].Wait, e.settleTime))
 	if out.Result.Succeeded() {
+		if g := l.findings[0].Group; g != nil && l.process == nil {
+			g.taken = append(g.taken, l.findings[0].Candidate)
+		}
 		l.note(out, l.effect.String())
 		return
 	}
@@ -204,7 +227,7 @@ func (e *Engine) applyAll(ctx context.Context, batcher actions.Batcher, effects 
 	if !e.opts.Live {
 		return slices.Repeat([]actions.Outcome{{Result: actions.Would}}, len(effects))
 	}
-	return inParts(e.workers, effects, func(part []actions.Effect) []actions.Outcome { return batcher.ApplyAll(ctx, part) })
+	return batcher.ApplyAll(ctx, effects)
 }
 
 // settle gives the programs time to react, and verifies: first what has had that
@@ -264,6 +287,13 @@ func (e *Engine) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 	for e.hostError == nil && ctx.Err() == nil && out.Result != actions.Changed && l.nextRung() {
 		start, err := e.climbs(ctx, l, out.Result)
 		if errors.Is(err, errLadderEnds) {
+			break
+		}
+		if errors.Is(err, collectors.ErrGone) {
+			var changed *actions.ChangedError
+			if errors.As(err, &changed) {
+				l.remark(changed)
+			}
 			break
 		}
 		if err != nil && out.Result.Succeeded() {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"reflect"
 	"slices"
 	"sync"
@@ -12,9 +11,7 @@ import (
 )
 
 const (
-	// batchLen is how many effects are applied at a time, if the action can: they
-	// take a few milliseconds. Between them it is looked at the pause switch, and
-	// whether to stop.
+	// batchLen is how many ladders are begun at a time, if their action can be.
 	batchLen = 1024
 	// partLen is from how many on they are divided among workers.
 	partLen = 64
@@ -43,85 +40,6 @@ func (e *Engine) together(ladders []*ladder) (int, actions.Batcher) {
 		n++
 	}
 	return n, batcher
-}
-
-// startAll is startRung for several ladders: each is looked up, compared with
-// what was decided, applied and concluded by itself.
-func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher actions.Batcher) {
-	if e.hostError != nil {
-		e.leave(ladders, hostOutcome(e.hostError))
-		return
-	}
-	targets := make([]actions.Target, len(ladders))
-	for i, l := range ladders {
-		targets[i] = e.target(l)
-	}
-	began := monotonic()
-	var ready []*ladder
-	prepared := inParts(e.workers, targets, func(part []actions.Target) []actions.Prepared { return batcher.PrepareAll(ctx, part) })
-	if ctx.Err() != nil {
-		e.leave(ladders, actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)})
-		return
-	}
-	var alone []*ladder
-	for i, p := range prepared {
-		l, err := ladders[i], p.Err
-		if p.Alone {
-			alone = append(alone, l)
-			continue
-		}
-		if err == nil && e.opts.Live {
-			err = e.stillMatches(l, l.findings[0], *p.Now, began)
-		}
-		switch {
-		case e.hostError != nil: // since one before it
-			e.leave(ladders[i:i+1], hostOutcome(e.hostError))
-		case err != nil:
-			e.notPrepared(ctx, l, err)
-		case !e.opts.Live:
-			l.finish(actions.Outcome{Result: actions.Would}, p.Effect.String())
-		default:
-			l.effect, l.batcher = p.Effect, batcher
-			ready = append(ready, l)
-		}
-	}
-	e.applyReady(ctx, ready, batcher)
-	for _, l := range alone {
-		if ctx.Err() != nil {
-			e.leave([]*ladder{l}, actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)})
-			continue
-		}
-		e.startRung(ctx, l)
-	}
-}
-
-// applyReady applies effects that are prepared together.
-func (e *Engine) applyReady(ctx context.Context, ready []*ladder, batcher actions.Batcher) {
-	switch {
-	case len(ready) == 0:
-		return
-	case e.hostError != nil:
-		e.leave(ready, hostOutcome(e.hostError))
-		return
-	case e.pausedNow(ready...):
-		for _, l := range ready {
-			e.untouched(l)
-		}
-		return
-	}
-	effects := make([]actions.Effect, len(ready))
-	for i, l := range ready {
-		e.begin(l)
-		effects[i] = l.effect
-	}
-	for i, out := range e.applyAll(ctx, batcher, effects) {
-		if out.Err != nil && ctx.Err() != nil && errors.Is(out.Err, context.Cause(ctx)) {
-			e.notBegun(ready[i]) // asked to stop, nothing was done
-			e.leave(ready[i:i+1], out)
-			continue
-		}
-		e.applied(ctx, ready[i], out)
-	}
 }
 
 // verify returns how far each ladder that is not done got, those of one action

@@ -28,6 +28,8 @@ type Candidate struct {
 	ns   *namespace
 	host string
 	hits []int // rules of the program, by index
+	// ownersAt is when everybody was asked last who holds it.
+	ownersAt time.Time
 }
 
 // Record returns what a condition reads, for the first owner.
@@ -90,23 +92,23 @@ func (c *Candidate) spares(cond *rules.Cond) (spared bool, value rules.Tri) {
 	return false, rules.False
 }
 
-// exempt reports whether the rule's own exception or a protect entry spares the
-// socket.
-func (c *Candidate) exempt(p *rules.Program, rule *rules.Rule, now time.Time) bool {
+// exempt returns which exception, the rule's own or an entry of protect, spares
+// the socket; "" if none does.
+func (c *Candidate) exempt(p *rules.Program, rule *rules.Rule, now time.Time) string {
 	if rule.Unless != nil {
-		if spared, _ := c.spares(rule.Unless); spared {
-			return true
+		if spared, v := c.spares(rule.Unless); spared {
+			return "unless of " + rule.Name + notKnown(v)
 		}
 	}
 	for _, pr := range p.Protect {
 		if !pr.InForce(now) {
 			continue
 		}
-		if spared, _ := c.spares(pr.When); spared {
-			return true
+		if spared, v := c.spares(pr.When); spared {
+			return "protect " + pr.Name + notKnown(v)
 		}
 	}
-	return false
+	return ""
 }
 
 // OwnerHidden reports whether a process has the socket but could not be seen.
@@ -121,6 +123,16 @@ func (c *Candidate) seal() actions.Sealed {
 func (c *Candidate) clone() *Candidate {
 	d := *c
 	return &d
+}
+
+// holders notes who holds the socket now, of those who were known to, and whether
+// there are some of whom it cannot be told any more.
+func (c *Candidate) holders(owners []collectors.Owner, unseen bool) {
+	f := &c.Facts
+	f.Owners, f.OthersHidden = owners, f.OthersHidden || unseen
+	if len(owners) == 0 || f.OthersHidden {
+		f.Known &^= collectors.Fields(collectors.FieldOwners)
+	}
 }
 
 // forgetOwners forgets who holds the socket and its listener.

@@ -69,15 +69,23 @@ func (e *Engine) begin(l *ladder) {
 	}
 }
 
-// notBegun takes back that something is done for the targets of a ladder.
-func (e *Engine) notBegun(l *ladder) {
-	plugin, err := e.opts.Actions.Get(l.action())
-	if err != nil {
+// giveBack returns what a ladder of which nothing was left has used up of limits.
+func (e *Engine) giveBack(l *ladder) {
+	if l.rung > 0 || !e.opts.Live {
 		return
 	}
+	e.untouched(l)
+	if l.counted {
+		l.counted = false
+		e.memory.notActed(l.rule.Name)
+	}
+	f := l.findings[0]
+	if e.spent == nil || e.harmless(l.rule) || f.NoSocket() {
+		return
+	}
+	e.spent.all -= len(l.findings)
+	e.spent.rules[l.rule.Fingerprint]--
 	for _, f := range l.findings {
-		for k := range coolKeys(f, &plugin) {
-			delete(e.begun, k)
-		}
+		e.spent.listeners[f.listener()]--
 	}
 }

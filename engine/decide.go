@@ -87,8 +87,18 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 		return f.set(DecideShadowed, "rule %s comes first", (*owner).Name)
 	}
 	*owner = rule
-	if e.exempted(c, f) {
-		return f
+	for _, p := range c.program.Protect {
+		if !p.InForce(c.began) {
+			continue
+		}
+		if spared, v := cand.spares(p.When); spared {
+			return f.set(DecideProtect, "protect %s%s", p.Name, notKnown(v))
+		}
+	}
+	if rung, _ := e.effective(rule); rung != nil {
+		if why := e.guard(cand, rung); why != "" {
+			return f.set(DecideGuarded, "%s", why)
+		}
 	}
 	if cond := rule.Then[0].If; cond != nil {
 		if v := cand.eval(cond); v != rules.True {
@@ -96,27 +106,6 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 		}
 	}
 	return e.hesitate(c, f)
-}
-
-// exempted decides that a finding is spared if an entry of protect or a guard
-// spares it.
-func (e *Engine) exempted(c *cycle, f *Finding) bool {
-	for _, p := range c.program.Protect {
-		if !p.InForce(c.began) {
-			continue
-		}
-		if spared, v := f.spares(p.When); spared {
-			f.set(DecideProtect, "protect %s%s", p.Name, notKnown(v))
-			return true
-		}
-	}
-	if rung, _ := e.effective(f.Rule); rung != nil {
-		if why := e.guard(f.Candidate, rung); why != "" {
-			f.set(DecideGuarded, "%s", why)
-			return true
-		}
-	}
-	return false
 }
 
 // considerNobody is consider for the empty group of a host.

@@ -97,6 +97,9 @@ type Engine struct {
 	settleTime time.Duration // settle, but for tests
 
 	ladders   []*ladder
+	queue     []*ladder           // whose next rung may be begun soon: looked at together
+	counted   recount             // of groups, for the last look
+	asking    time.Duration       // how long it took last to find out who holds sockets
 	signalled map[string]bool     // processes that the cycle has signalled
 	begun     map[string]bool     // cool-downs of what the cycle has done
 	before    map[string]cooldown // cool-downs before the cycle noted its own
@@ -208,29 +211,6 @@ func (e *Engine) Look(ctx context.Context, p *rules.Program) (*Report, error) {
 	e.opts.Live = false
 	defer func() { e.opts.Live = live }()
 	return e.Cycle(ctx, p)
-}
-
-// Renew looks again who holds what an earlier Look decided to act on, as long as
-// somebody may have thought about it, and spares what guards and entries of
-// protect spare by now.
-func (e *Engine) Renew(ctx context.Context, p *rules.Program, looked *Report) error {
-	c := &cycle{program: p, report: looked, began: time.Now()}
-	var acting []*Finding
-	for _, f := range looked.Findings {
-		if f.Decision == DecideAct {
-			acting = append(acting, f)
-			c.candidates = append(c.candidates, f.Candidate)
-		}
-	}
-	fresh, err := e.renewOwners(ctx, c)
-	if err != nil {
-		return err
-	}
-	for i, f := range acting {
-		f.Candidate = fresh[i]
-		e.exempted(c, f)
-	}
-	return nil
 }
 
 // Act does what the findings of an earlier Look or Find decided, to exactly those

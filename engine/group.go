@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+	"time"
 
 	"sockwarden/collectors"
 	"sockwarden/rules"
@@ -18,6 +19,9 @@ type Group struct {
 	Leak *Leak
 
 	id        string
+	at        time.Time    // when it was counted
+	taken     []*Candidate // what was done something to since
+	over      error        // why it is no group any more, by the last count
 	members   []*Candidate
 	uncertain int     // sockets of which it is not known whether they are members
 	since     float64 // when having began to hold without a break
@@ -76,6 +80,7 @@ func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
 	out := map[*Candidate]*Group{}
 	for _, g := range order {
 		g.uncertain += anywhere
+		g.at = c.ended
 		g.sum(rule)
 		e.growth(g, c.now)
 		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: e.host}) != rules.True {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,10 +83,17 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	if !before.Climbs() && !rung.ReadsResult() {
 		return false, nil
 	}
-	f, err := e.leftOf(ctx, l, before)
-	if f == nil || err != nil {
-		return false, err
+	// After a success there need not be anything left to look at: startRung sees.
+	if before.Climbs() || l.held {
+		if err := e.lookAgain(ctx, l, nil); err != nil {
+			return false, err
+		}
 	}
+	i := slices.IndexFunc(l.findings, l.own)
+	if i < 0 {
+		return false, nil
+	}
+	f := l.findings[i].latest()
 	if rung.If != nil && f.evalAfter(rung.If, before) != rules.True {
 		// What stands behind it without a condition of its own was to come after it.
 		if next := l.rung + 1; next < len(l.rule.Then) && l.rule.Then[next].If == nil {
@@ -103,12 +111,12 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 			return false, fmt.Errorf("%s: %d processes hold it: only the first action of a rule can be for several", rung.Action, len(f.Facts.Owners)) //nolint:err113 // for people
 		}
 	}
-	if why := e.guard(f.Candidate, rung); why != "" {
+	if why := e.guard(f, rung); why != "" {
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
 	if plugin.OnProcess {
-		h := e.collateral(&cycle{}, f.Candidate, l.process, &plugin)
-		f.Collateral, l.harm = len(h.connections), h
+		h := e.collateral(&cycle{}, f, l.process, &plugin)
+		l.findings[i].Collateral, l.harm = len(h.connections), h
 		if why := h.exceeds(l.rule.Limits.MaxCollateral); why != "" {
 			return false, fmt.Errorf("%s: %s", rung.Action, why) //nolint:err113 // for people
 		}
@@ -120,42 +128,6 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 		}
 	}
 	return true, nil
-}
-
-// leftOf returns the first finding of the ladder's rule that the next rung may be for,
-// nil for none: freshly looked up it still matches and nothing spares it. Of a
-// socket that is destroyed only the descriptor is left, and who has it by now.
-func (e *Engine) leftOf(ctx context.Context, l *ladder, before actions.Result) (*Finding, error) {
-	for _, f := range l.findings {
-		if !l.own(f) {
-			continue
-		}
-		if before.Climbs() && !l.held {
-			fresh, err := e.fresh(ctx, l.program, l.rule, f.Candidate)
-			if errors.Is(err, collectors.ErrGone) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			if fresh.eval(l.rule.When) != rules.True {
-				continue
-			}
-			f.Candidate = fresh
-		} else if f.Socket.Inode != 0 && len(f.Facts.Owners) > 0 {
-			fresh, err := e.renewOwners(ctx, &cycle{program: l.program, report: &Report{}, candidates: []*Candidate{f.Candidate}})
-			if err != nil {
-				return nil, err
-			}
-			if f.Candidate = fresh[0]; len(f.Facts.Owners) == 0 {
-				continue // nobody has it any more
-			}
-		}
-		if !f.exempt(l.program, l.rule, time.Now()) {
-			return f, nil
-		}
-	}
-	return nil, nil
 }
 
 // finish ends a ladder with an outcome of its current rung.
@@ -218,7 +190,9 @@ func (e *Engine) Pending() (until time.Time, ok bool) {
 // come.
 func (e *Engine) Step(ctx context.Context) {
 	var waiting []*ladder
+	e.queue = e.ladders
 	e.step(ctx, e.ladders)
+	e.queue, e.counted = nil, recount{}
 	for _, l := range e.ladders {
 		if !l.done {
 			waiting = append(waiting, l)

@@ -163,25 +163,15 @@ func (e *Engine) completeRecords(ctx context.Context, c *cycle) {
 
 // complete looks candidates of a namespace up.
 func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate) error {
-	fd, closeNS, err := openNS(ns)
-	if err != nil {
-		return err
-	}
-	defer closeNS()
-	conn, err := sockdiag.Dial(fd)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
 	socks := make([]*collectors.Socket, len(cands))
 	for i, cand := range cands {
 		socks[i] = &cand.Socket
 	}
-	now, errs := conn.GetAll(ctx, socks)
+	now, errs, err := lookUpIn(ctx, ns, socks)
+	if err != nil {
+		return err
+	}
 	for i, cand := range cands {
-		if now[i].NetNS == 0 {
-			now[i].NetNS = ns.Inode
-		}
 		if errs[i] == nil && collectors.KeyOf(&now[i]) == collectors.KeyOf(&cand.Socket) {
 			cand.Socket = now[i]
 		}
@@ -204,13 +194,16 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 			inodes[l.Inode] = true
 		}
 	}
+	began := time.Now()
 	holders, err := e.holders(ctx, inodes)
 	if err != nil {
 		return fmt.Errorf("owners of sockets: %w", err)
 	}
 	readsListener := c.program.Reads.Has(collectors.FieldListenerProcess)
+	asked := time.Now()
+	e.asking = asked.Sub(began)
 	for _, cand := range c.candidates {
-		cand.Facts.Complete = true
+		cand.Facts.Complete, cand.ownersAt = true, asked
 		// Where some processes cannot be examined, one more of them may hold it.
 		cand.Facts.OthersHidden = holders.Unreadable > 0
 		if owners := holders.ByInode[cand.Socket.Inode]; cand.Socket.Inode != 0 && len(owners) > 0 {
@@ -230,50 +223,6 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 		}
 	}
 	return nil
-}
-
-// renewOwners returns the candidates of a cycle with those who hold them by now.
-func (e *Engine) renewOwners(ctx context.Context, c *cycle) ([]*Candidate, error) {
-	fresh := make([]*Candidate, len(c.candidates))
-	for i, cand := range c.candidates {
-		fresh[i] = cand.clone()
-		fresh[i].forgetOwners()
-	}
-	c.candidates = fresh
-	e.findListeners(ctx, c)
-	return fresh, e.findOwners(ctx, c)
-}
-
-// fresh returns the candidate as it is now: looked up by its cookie, with new
-// evidence and owners. The error is ErrGone if it is no more.
-func (e *Engine) fresh(ctx context.Context, p *rules.Program, rule *rules.Rule, cand *Candidate) (*Candidate, error) {
-	c := &cycle{program: p, report: &Report{}, looked: monotonic()}
-	now := cand.clone()
-	// Its rules are those of the cycle that found it, which can have been under other rules.
-	now.hits = []int{slices.Index(p.Rules, rule)}
-	now.Facts = collectors.Facts{Age: collectors.NoAge()}
-	fd, closeNS, err := openNS(cand.ns)
-	if err != nil {
-		return nil, err
-	}
-	defer closeNS()
-	if now.Socket, err = lookUp(ctx, fd, &cand.Socket); err != nil {
-		return nil, err
-	}
-	c.now = monotonic()
-	if now.Socket.NetNS == 0 {
-		now.Socket.NetNS = cand.ns.Inode
-	}
-	if collectors.KeyOf(&now.Socket) != collectors.KeyOf(&cand.Socket) {
-		return nil, fmt.Errorf("socket %x is now %s: %w", now.Socket.Cookie, now.Socket.State, collectors.ErrGone)
-	}
-	c.candidates = []*Candidate{now}
-	e.findAges(c)
-	e.findListeners(ctx, c)
-	if err := e.findOwners(ctx, c); err != nil {
-		return nil, err
-	}
-	return now, nil
 }
 
 func lookUp(ctx context.Context, netnsFD int, s *collectors.Socket) (collectors.Socket, error) {

@@ -80,6 +80,13 @@ func newMemory() *memory {
 // has acted on within the last minute.
 func (m *memory) acted(rule string, now float64) { m.acts[rule] = append(m.acts[rule], now) }
 
+// notActed takes the last of these back.
+func (m *memory) notActed(rule string) {
+	if n := len(m.acts[rule]); n > 0 {
+		m.acts[rule] = m.acts[rule][:n-1]
+	}
+}
+
 func (m *memory) recent(rule string, now float64) int {
 	const window = 60
 	m.acts[rule] = slices.DeleteFunc(m.acts[rule], func(at float64) bool { return now-at >= window })

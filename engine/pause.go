@@ -109,23 +109,23 @@ func (e *Engine) pauseAll(c *cycle) {
 	}
 }
 
-// pausedNow looks at the switch immediately before an effect; ladders that are
-// under way end there.
-func (e *Engine) pausedNow(ladders ...*ladder) bool {
-	p := ReadPause(e.opts.PauseFile, time.Now())
-	plugin, err := e.opts.Actions.Get(ladders[0].action())
-	if p == nil || err == nil && plugin.Harmless {
-		return false
+// pauseOf looks at the switch immediately before an effect of the ladder: nil for
+// none that is in force for it.
+func (e *Engine) pauseOf(l *ladder) *Pause {
+	if plugin, err := e.opts.Actions.Get(l.action()); err == nil && plugin.Harmless {
+		return nil
 	}
-	for _, l := range ladders {
-		for _, f := range l.findings {
-			f.Decision, f.Reason = DecidePaused, "paused "+p.String()
-			e.audit.decision("live", l.program.Generation, f)
-			if e.audited != nil {
-				e.audited[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = f.Decision
-			}
+	return ReadPause(e.opts.PauseFile, time.Now())
+}
+
+// endPaused ends a ladder that a pause has stopped.
+func (e *Engine) endPaused(p *Pause, l *ladder) {
+	for _, f := range l.findings {
+		f.Decision, f.Reason = DecidePaused, "paused "+p.String()
+		e.audit.decision("live", l.program.Generation, f)
+		if e.audited != nil {
+			e.audited[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = f.Decision
 		}
-		l.done = true
 	}
-	return true
+	l.done = true
 }

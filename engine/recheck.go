@@ -3,44 +3,71 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"slices"
-	"time"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/rules"
+	"sockwarden/collectors/procfs"
 )
 
-// recheck looks each socket of a ladder up again, immediately before something
-// is done: it must still be in its state, the rule's condition must still be
-// true of it, and nothing may exempt it. What does not is left out, with the
-// result changed; the error is ErrGone if nothing of the ladder's own rule is
-// left. Of a socket that is destroyed already only the descriptor is left, which
-// the action proves.
+// recheck is the last look before something is done for a ladder.
 func (e *Engine) recheck(ctx context.Context, l *ladder) error {
 	plugin, err := e.opts.Actions.Get(l.action())
-	if err != nil || plugin.Harmless || !e.opts.Live || l.held {
+	if err != nil || plugin.Harmless || !e.opts.Live {
 		return err
+	}
+	return e.lookAgain(ctx, l, e.allowed)
+}
+
+// lookAgain looks each socket of a ladder up again and confirms who holds it: the
+// rule's condition must still be true of it, a group still be one, and nothing may
+// spare it. What changed, or is not allowed, is left out, with that result; the error
+// is ErrGone if nothing of the ladder's own rule is left.
+func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder, *Candidate) error) error {
+	if err := e.ready(ctx, l); err != nil {
+		return err
+	}
+	glance := procfs.New("").Glance()
+	defer glance.Close()
+	now := make([]*Candidate, len(l.findings))
+	for i, f := range l.findings {
+		now[i] = glimpse(glance, f)
+	}
+	began := monotonic()
+	sockets, errs := make([]collectors.Socket, len(l.findings)), make([]error, len(l.findings))
+	if !l.held {
+		sockets, errs = lookUpAll(ctx, l.findings)
 	}
 	var keep []*Finding
 	var slots []int
 	var why error
 	own := false
 	for i, f := range l.findings {
-		if !f.NoSocket() {
-			if err := e.stillTrue(ctx, l, f); err != nil && !errors.Is(err, collectors.ErrGone) {
-				return err
-			} else if err != nil {
-				why = err
-				if len(l.findings) > 1 {
-					l.slots[i] = len(f.Actions)
-					f.Actions = append(f.Actions, l.result(actions.OutcomeOf(err), l.action()))
-				}
-				continue
+		err := errs[i]
+		if err == nil && !f.NoSocket() {
+			if !l.held {
+				now[i].Socket = sockets[i]
 			}
+			err = e.verdict(l, f, now[i], began)
 		}
+		if err == nil && allowed != nil && !f.NoSocket() && l.own(f) {
+			err = allowed(l, now[i])
+		}
+		if err == nil {
+			err = e.stillGroup(ctx, l, f)
+		}
+		if err != nil && !errors.Is(err, collectors.ErrGone) {
+			return err
+		}
+		if err != nil {
+			why = err
+			if len(l.findings) > 1 {
+				l.slots[i] = len(f.Actions)
+				f.Actions = append(f.Actions, l.result(actions.OutcomeOf(err), l.action()))
+			}
+			continue
+		}
+		f.renewed = now[i]
 		keep, slots, own = append(keep, f), append(slots, l.slots[i]), own || l.own(f)
 	}
 	if !own { // what another rule wants of the process is not this rule's to do
@@ -48,52 +75,6 @@ func (e *Engine) recheck(ctx context.Context, l *ladder) error {
 	}
 	if len(keep) < len(l.findings) {
 		l.findings, l.slots = keep, slots
-	}
-	return nil
-}
-
-// stillTrue compares a finding with the kernel's record of now.
-func (e *Engine) stillTrue(ctx context.Context, l *ladder, f *Finding) error {
-	fd, closeNS, err := openNS(f.ns)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %w", collectors.ErrGone, err)
-	}
-	if err != nil {
-		return err
-	}
-	defer closeNS()
-	began := monotonic()
-	socket, err := lookUp(ctx, fd, &f.Socket)
-	if err != nil {
-		return err
-	}
-	return e.stillMatches(l, f, socket, began)
-}
-
-// stillMatches compares a finding with a record that was looked up since began.
-func (e *Engine) stillMatches(l *ladder, f *Finding, socket collectors.Socket, began float64) error {
-	if socket.NetNS == 0 {
-		socket.NetNS = f.ns.Inode
-	}
-	key := collectors.KeyOf(&socket)
-	if key != collectors.KeyOf(&f.Socket) {
-		return fmt.Errorf("socket %x is now %s: %w", socket.Cookie, socket.State, collectors.ErrGone)
-	}
-	rule := l.ruleOf(f)
-	if rule == nil {
-		return fmt.Errorf("rule %s has changed: %w", f.Rule.Name, collectors.ErrGone)
-	}
-	now := f.clone()
-	now.Socket = socket
-	if plugin, err := e.opts.Actions.Get(l.action()); err == nil && !plugin.OnProcess && !plugin.Harmless {
-		if why := e.quirk(&socket); why != "" {
-			return fmt.Errorf("socket %x: %s: %w", socket.Cookie, why, collectors.ErrGone)
-		}
-	}
-	at := monotonic()
-	now.setAge(e.memory.recall(key, e.shownAge(&socket, at), began, at))
-	if now.eval(rule.When) != rules.True || now.exempt(l.program, rule, time.Now()) {
-		return fmt.Errorf("socket %x does not match any more: %w", socket.Cookie, collectors.ErrGone)
 	}
 	return nil
 }

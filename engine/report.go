@@ -60,6 +60,9 @@ type Finding struct {
 	*Candidate
 
 	throttled bool // left to a later cycle by per_cycle or per_minute
+	// renewed is the candidate with those who were found to hold it for the last
+	// look, nil if the decision is recent enough.
+	renewed *Candidate
 }
 
 // MarshalJSON writes the documented shape.

@@ -117,17 +117,9 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 	if k.dry || len(targets) == 0 {
 		return a.killJSON(looked)
 	}
-	if !k.yes {
-		if !a.confirm(cmd.Context(), shown, len(targets)) {
-			fmt.Fprintln(shown, "nothing was done")
-			return a.killJSON(looked)
-		}
-		if err := e.Renew(cmd.Context(), p, looked); err != nil {
-			return err
-		}
-		if n := len(targets) - len(killTargets(looked)); n > 0 {
-			fmt.Fprintf(shown, "%d of them are spared by now; %s\n", n, sparedReasons(looked))
-		}
+	if !k.yes && !a.confirm(cmd.Context(), shown, len(targets)) {
+		fmt.Fprintln(shown, "nothing was done")
+		return a.killJSON(looked)
 	}
 	r := e.Act(cmd.Context(), p, looked)
 	e.Finish(cmd.Context(), r)

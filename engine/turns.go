@@ -1,0 +1,196 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+
+	"sockwarden/actions"
+	"sockwarden/collectors/procfs"
+)
+
+// turnLen is how many sockets are looked up, and then acted on at once: few, as
+// SOCK_DESTROY ignores the state that a socket has come to in between. Before
+// each turn it is looked at the pause switch, and whether to stop.
+const turnLen = 8
+
+// fate is how far a ladder got in a turn.
+type fate int
+
+const (
+	isAgain   fate = iota // it is too long ago that everybody was asked who holds it
+	isAlone               // its effect cannot be one of many
+	isStopped             // asked to stop before it began
+	isRefused             // by the host, as one before it was told
+	isPaused
+	notReady // err says why
+	applied  // out says what came of it
+)
+
+// turn is what came of one ladder among many.
+type turn struct {
+	fate   fate
+	effect actions.Effect
+	out    actions.Outcome
+	pause  *Pause
+	err    error
+}
+
+// startAll is startRung for several ladders: they are looked up, compared with
+// what was decided and applied a few at a time, and concluded each by itself. It
+// returns those that are to be begun again.
+func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher actions.Batcher) (again []*ladder) {
+	if e.hostError != nil {
+		e.leave(ladders, hostOutcome(e.hostError))
+		return nil
+	}
+	if !e.opts.Live {
+		e.rehearseAll(ctx, ladders, batcher)
+		return nil
+	}
+	if err := e.ready(ctx, ladders...); err != nil {
+		for _, l := range ladders {
+			e.notPrepared(ctx, l, err)
+		}
+		return nil
+	}
+	for _, l := range ladders {
+		if err := e.stillGroup(ctx, l, l.findings[0]); err != nil {
+			e.notPrepared(ctx, l, err)
+		}
+	}
+	ladders = slices.DeleteFunc(slices.Clone(ladders), func(l *ladder) bool { return l.done })
+	var refused atomic.Bool
+	turns := inParts(e.workers, ladders, func(part []*ladder) (turns []turn) {
+		proc := procfs.New("")
+		for some := range slices.Chunk(part, turnLen) {
+			turns = append(turns, e.takeTurn(ctx, proc, some, batcher, &refused)...)
+		}
+		return turns
+	})
+	return e.concludeTurns(ctx, ladders, turns, batcher)
+}
+
+// rehearseAll says what would be done.
+func (e *Engine) rehearseAll(ctx context.Context, ladders []*ladder, batcher actions.Batcher) {
+	prepared := inParts(e.workers, e.targets(ladders), func(part []actions.Target) []actions.Prepared { return batcher.PrepareAll(ctx, part) })
+	for i, l := range ladders {
+		switch p := prepared[i]; {
+		case ctx.Err() != nil:
+			e.leave(ladders[i:i+1], actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)})
+		case p.Alone:
+			e.startRung(ctx, l)
+		case p.Err != nil:
+			e.notPrepared(ctx, l, p.Err)
+		default:
+			l.finish(actions.Outcome{Result: actions.Would}, p.Effect.String())
+		}
+	}
+}
+
+func (e *Engine) targets(ladders []*ladder) []actions.Target {
+	targets := make([]actions.Target, len(ladders))
+	for i, l := range ladders {
+		targets[i] = e.target(l)
+	}
+	return targets
+}
+
+// takeTurn is the last look at a few sockets, and what follows from it at once.
+// Several can run at the same time: it changes nothing but the host.
+func (e *Engine) takeTurn(ctx context.Context, proc *procfs.FS, ladders []*ladder, batcher actions.Batcher, refused *atomic.Bool) []turn {
+	turns := make([]turn, len(ladders))
+	all := func(t turn) []turn {
+		for i := range turns {
+			turns[i] = t
+		}
+		return turns
+	}
+	switch pause := e.pauseOf(ladders[0]); {
+	case ctx.Err() != nil:
+		return all(turn{fate: isStopped, err: context.Cause(ctx)})
+	case refused.Load():
+		return all(turn{fate: isRefused})
+	case pause != nil:
+		return all(turn{fate: isPaused, pause: pause})
+	case slices.ContainsFunc(ladders, func(l *ladder) bool { return !e.recent(l) }):
+		return all(turn{fate: isAgain})
+	}
+	glance := proc.Glance()
+	defer glance.Close()
+	now := make([]*Candidate, len(ladders))
+	for i, l := range ladders {
+		now[i] = glimpse(glance, l.findings[0])
+	}
+	began := monotonic()
+	var effects []actions.Effect
+	var places []int
+	for i, p := range batcher.PrepareAll(ctx, e.targets(ladders)) {
+		if p.Alone {
+			turns[i] = turn{fate: isAlone}
+			continue
+		}
+		err := p.Err
+		if err == nil {
+			now[i].Socket = *p.Now
+			err = e.verdict(ladders[i], ladders[i].findings[0], now[i], began)
+		}
+		if err == nil {
+			err = e.allowed(ladders[i], now[i])
+		}
+		if err != nil {
+			turns[i] = turn{fate: notReady, err: err}
+			continue
+		}
+		effects, places = append(effects, p.Effect), append(places, i)
+	}
+	if len(effects) == 0 {
+		return turns
+	}
+	for k, out := range e.applyAll(ctx, batcher, effects) {
+		turns[places[k]] = turn{fate: applied, effect: effects[k], out: out}
+		if out.Result.EndsAll() {
+			refused.Store(true)
+		}
+	}
+	return turns
+}
+
+// concludeTurns takes down what came of turns: first of those that did something,
+// as by them it is known whether the host refuses.
+func (e *Engine) concludeTurns(ctx context.Context, ladders []*ladder, turns []turn, batcher actions.Batcher) (again []*ladder) {
+	for i, l := range ladders {
+		t := &turns[i]
+		if t.fate != applied {
+			continue
+		}
+		l.effect, l.batcher = t.effect, batcher
+		if t.out.Err != nil && ctx.Err() != nil && errors.Is(t.out.Err, context.Cause(ctx)) {
+			e.leave(ladders[i:i+1], t.out) // asked to stop, nothing was done
+			continue
+		}
+		e.begin(l)
+		e.applied(ctx, l, t.out)
+	}
+	for i, l := range ladders {
+		switch t := &turns[i]; t.fate {
+		case isAgain:
+			again = append(again, l)
+		case isAlone:
+			e.queue = ladders[i:]
+			e.startRung(ctx, l)
+		case isStopped:
+			e.leave(ladders[i:i+1], actions.Outcome{Result: actions.Failed, Err: t.err})
+		case isRefused:
+			e.leave(ladders[i:i+1], hostOutcome(e.hostError))
+		case isPaused:
+			e.untouched(l)
+			e.endPaused(t.pause, l)
+		case notReady:
+			e.notPrepared(ctx, l, t.err)
+		case applied:
+		}
+	}
+	return again
+}
