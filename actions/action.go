@@ -69,10 +69,10 @@ func (c *ChangedError) Is(target error) bool { return target == collectors.ErrGo
 
 // OutcomeOf turns the error of an attempt into an outcome; ErrGone is Changed.
 func OutcomeOf(err error) Outcome {
-	var changed *ChangedError
-	switch {
-	case errors.As(err, &changed):
+	if changed, ok := errors.AsType[*ChangedError](err); ok {
 		return Outcome{Result: Changed, Detail: changed.Why}
+	}
+	switch {
 	case errors.Is(err, collectors.ErrGone):
 		return Outcome{Result: Changed, Detail: "closed before we acted"}
 	case errors.Is(err, collectors.ErrNotPermitted):
@@ -122,6 +122,14 @@ type Batcher interface {
 	// VerifyAll is Verify of such effects. Who still holds a socket is asked of
 	// holds; if that is nil, the action looks itself.
 	VerifyAll(ctx context.Context, effects []Effect, holds Holds) []Outcome
+}
+
+// Sessions is a Batcher that keeps what it opens for many calls in a row.
+type Sessions interface {
+	Batcher
+	// Session returns a Batcher for one goroutine until it is closed. Its effects
+	// outlive it.
+	Session() (b Batcher, closes func())
 }
 
 // Prepared is an effect, with the socket as it was looked up, or an error.

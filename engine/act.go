@@ -290,8 +290,7 @@ func (e *Engine) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 			break
 		}
 		if errors.Is(err, collectors.ErrGone) {
-			var changed *actions.ChangedError
-			if errors.As(err, &changed) {
+			if changed, ok := errors.AsType[*actions.ChangedError](err); ok {
 				l.remark(changed)
 			}
 			break

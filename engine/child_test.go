@@ -39,6 +39,7 @@ type orders struct {
 // ends when its standard input does.
 var lives = map[string]func(orders) error{
 	"engine": engineLife, "ancestor": ancestorLife, "counter": counterLife, "locker": lockerLife, "writer": writerLife,
+	"inetd": inetdLife, "keeper": keeperLife,
 }
 
 // runChild returns if this process is no child.

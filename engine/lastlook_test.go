@@ -93,7 +93,7 @@ func TestHandover(t *testing.T) {
 				l.opts.Actions = l.actions
 				c := socklab.Make(t, socklab.Established, socklab.IPv4)
 				h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: "worker"})
-				p := l.rules(t, ruleFile("process == 'worker' and "+port(c), then, "limits: {max_collateral: 9, cooldown: 1h}"))
+				p := l.rules(t, ruleFile("process == 'worker' and "+port(c), then, "limits: {max_collateral: 9, cooldown: 1h, per_minute: 9}"))
 				looked, err := l.Look(t.Context(), p)
 				must(t, "look", err)
 				f := findingOf(t, looked, c)
@@ -113,8 +113,8 @@ func TestHandover(t *testing.T) {
 				if _, err := os.Stat(program + ".ran"); err == nil {
 					t.Error("the program has run")
 				}
-				if len(l.memory.cooldowns) > 0 {
-					t.Errorf("it cools down: %v", l.memory.cooldowns)
+				if len(l.memory.cooldowns) > 0 || len(l.memory.acts["r"]) > 0 {
+					t.Errorf("it counts: %v, %v", l.memory.cooldowns, l.memory.acts)
 				}
 			})
 		}

@@ -63,9 +63,16 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 	ladders = slices.DeleteFunc(slices.Clone(ladders), func(l *ladder) bool { return l.done })
 	var refused atomic.Bool
 	turns := inParts(e.workers, ladders, func(part []*ladder) (turns []turn) {
-		proc := procfs.New("")
+		glance := procfs.New("").Glance()
+		defer glance.Close()
+		session := batcher
+		if s, ok := batcher.(actions.Sessions); ok {
+			var closes func()
+			session, closes = s.Session()
+			defer closes()
+		}
 		for some := range slices.Chunk(part, turnLen) {
-			turns = append(turns, e.takeTurn(ctx, proc, some, batcher, &refused)...)
+			turns = append(turns, e.takeTurn(ctx, glance, some, session, &refused)...)
 		}
 		return turns
 	})
@@ -99,7 +106,7 @@ func (e *Engine) targets(ladders []*ladder) []actions.Target {
 
 // takeTurn is the last look at a few sockets, and what follows from it at once.
 // Several can run at the same time: it changes nothing but the host.
-func (e *Engine) takeTurn(ctx context.Context, proc *procfs.FS, ladders []*ladder, batcher actions.Batcher, refused *atomic.Bool) []turn {
+func (e *Engine) takeTurn(ctx context.Context, glance *procfs.Glance, ladders []*ladder, batcher actions.Batcher, refused *atomic.Bool) []turn {
 	turns := make([]turn, len(ladders))
 	all := func(t turn) []turn {
 		for i := range turns {
@@ -117,8 +124,6 @@ func (e *Engine) takeTurn(ctx context.Context, proc *procfs.FS, ladders []*ladde
 	case slices.ContainsFunc(ladders, func(l *ladder) bool { return !e.recent(l) }):
 		return all(turn{fate: isAgain})
 	}
-	glance := proc.Glance()
-	defer glance.Close()
 	now := make([]*Candidate, len(ladders))
 	for i, l := range ladders {
 		now[i] = glimpse(glance, l.findings[0])
@@ -144,6 +149,14 @@ func (e *Engine) takeTurn(ctx context.Context, proc *procfs.FS, ladders []*ladde
 			continue
 		}
 		effects, places = append(effects, p.Effect), append(places, i)
+	}
+	// What can be given away was looked at some microseconds ago: once more.
+	for k, i := range slices.Backward(places) {
+		cand := now[i]
+		if !glance.StillHeld(cand.Facts.Owners, cand.Socket.Inode) {
+			turns[i] = turn{fate: notReady, err: actions.Changedf("its process has given it away, or closed it")}
+			effects, places = slices.Delete(effects, k, k+1), slices.Delete(places, k, k+1)
+		}
 	}
 	if len(effects) == 0 {
 		return turns

@@ -58,6 +58,7 @@ type oneByOne struct{ actions.Action }
 type action struct {
 	method string
 	proc   *procfs.FS
+	conns  *conns // of a session, nil for none
 }
 
 // Prepare looks the socket up by its cookie, or in its process where the kernel
@@ -96,7 +97,7 @@ func (a action) byNetlink(ctx context.Context, t actions.Target) (actions.Effect
 }
 
 func (a action) effect(t actions.Target) *effect {
-	e := &effect{proc: a.proc, sealed: t.Sockets[0]}
+	e := &effect{proc: a.proc, sealed: t.Sockets[0], conns: a.conns}
 	if a.canAbort(t) {
 		e.abort = func() (actions.Effect, error) {
 			return abort.Action{Proc: procfs.New("")}.Prepare(context.Background(), t)
@@ -117,6 +118,7 @@ func (e *effect) decidedOn(now *collectors.Socket) error {
 type effect struct {
 	proc   *procfs.FS
 	sealed actions.Sealed
+	conns  *conns // of the session that made it
 	// abort prepares the other way, nil if it is not open; other is set once it
 	// was taken.
 	abort func() (actions.Effect, error)
@@ -209,24 +211,33 @@ func (e *effect) look(ctx context.Context) (now collectors.Socket, err error) {
 
 // with runs f on a connection in the namespace of the socket.
 func (e *effect) with(f func(*sockdiag.Conn) error) error {
+	if c := e.conns.get(e.sealed.Socket.NetNS); c != nil {
+		return f(c)
+	}
+	c, err := e.dial()
+	if err != nil {
+		return err
+	}
+	if !e.conns.keep(e.sealed.Socket.NetNS, c) {
+		defer func() { _ = c.Close() }()
+	}
+	return f(c)
+}
+
+func (e *effect) dial() (*sockdiag.Conn, error) {
 	fd := -1
 	if e.sealed.Open != nil {
 		ns, err := e.sealed.Open()
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // and all its sockets with it
-			return fmt.Errorf("%w: %w", collectors.ErrGone, err)
+			return nil, fmt.Errorf("%w: %w", collectors.ErrGone, err)
 		case errors.Is(err, fs.ErrPermission):
-			return fmt.Errorf("%w: %w", collectors.ErrNotPermitted, err)
+			return nil, fmt.Errorf("%w: %w", collectors.ErrNotPermitted, err)
 		case err != nil:
-			return err
+			return nil, err
 		}
 		defer func() { _ = ns.Close() }()
 		fd = int(ns.Fd())
 	}
-	c, err := sockdiag.Dial(fd)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	return f(c)
+	return sockdiag.Dial(fd)
 }

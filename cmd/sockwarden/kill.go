@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -227,7 +228,7 @@ func (a *app) showKilled(r *engine.Report) {
 		parts[0] += fmt.Sprintf(" (%d still held as a descriptor by their process)", n)
 	}
 	if n := counts[actions.Changed]; n > 0 {
-		parts = append(parts, fmt.Sprintf("changed %d (closed by itself)", n))
+		parts = append(parts, fmt.Sprintf("changed %d (%s)", n, changedTexts(r)))
 	}
 	failed := r.Summary.Failed
 	parts = append(parts, fmt.Sprintf("failed %d", failed))
@@ -235,6 +236,25 @@ func (a *app) showKilled(r *engine.Report) {
 	for _, text := range slices.Sorted(maps.Keys(errorTexts(r))) {
 		fmt.Fprintln(a.stdout, "  "+text)
 	}
+}
+
+// changedTexts says in what the targets had changed when they were to be destroyed,
+// the most frequent first.
+func changedTexts(r *engine.Report) string {
+	counts := map[string]int{}
+	for _, f := range r.Findings {
+		if last := f.Last(); last.Result == actions.Changed {
+			counts[last.Detail]++
+		}
+	}
+	texts := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	const few = 3
+	if len(texts) > few {
+		texts = append(texts[:few], "...")
+	}
+	return strings.Join(texts, "; ")
 }
 
 func errorTexts(r *engine.Report) map[string]bool {

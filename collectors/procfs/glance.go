@@ -2,14 +2,21 @@ package procfs
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
 )
 
+// glanceFor is for how long a process is as it was described.
+const glanceFor = 20 * time.Millisecond
+
 // Glance looks at processes that were found to hold sockets, immediately before
-// something is done about these: what it reads of a process it reads once. It
-// sees what known holders became, not who else has the socket by now.
+// something is done about these: whether they still do it asks for each socket, what
+// they are it asks now and then. It sees what known holders became, not who else has
+// the socket by now.
 type Glance struct {
 	fs        *FS
 	processes map[int]*glimpsed
@@ -18,6 +25,7 @@ type Glance struct {
 // glimpsed is a process as a Glance saw it.
 type glimpsed struct {
 	process
+	at    time.Time
 	owner collectors.Owner
 	st    stat
 	err   error
@@ -65,11 +73,27 @@ func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collect
 	return now, unseen
 }
 
+// StillHeld reports whether all of what Holders returned still have the socket by the
+// same descriptor: it takes a few microseconds, immediately before something is done.
+func (g *Glance) StillHeld(owners []collectors.Owner, inode uint32) bool {
+	for i := range owners {
+		p, ok := g.processes[owners[i].PID]
+		if !ok || p.err != nil || !p.isSocket(owners[i].FD, inode) {
+			return false
+		}
+	}
+	return true
+}
+
 func (g *Glance) open(pid int) *glimpsed {
-	if p, ok := g.processes[pid]; ok {
+	p, ok := g.processes[pid]
+	if ok && time.Since(p.at) < glanceFor {
 		return p
 	}
-	p := &glimpsed{}
+	if ok && p.err == nil {
+		p.close()
+	}
+	p = &glimpsed{at: time.Now()}
 	g.processes[pid] = p
 	if p.process, p.err = g.fs.open(pid); p.err != nil {
 		return p
@@ -89,7 +113,7 @@ func (p *glimpsed) holds(f *FS, fd int, inode uint32) (int, error) {
 	if p.st.holdsNothing() {
 		return -1, collectors.ErrGone
 	}
-	if link, err := p.readlink(fmt.Sprintf("fd/%d", fd)); err == nil && link == fmt.Sprintf("socket:[%d]", inode) {
+	if p.isSocket(fd, inode) {
 		return fd, nil
 	}
 	wanted := map[uint32]bool{inode: true}
@@ -101,4 +125,15 @@ func (p *glimpsed) holds(f *FS, fd int, inode uint32) (int, error) {
 		return held[0].FD, nil
 	}
 	return -1, collectors.ErrGone
+}
+
+// isSocket reports whether a descriptor is the socket.
+func (p *glimpsed) isSocket(fd int, inode uint32) bool {
+	var link [64]byte
+	n, err := unix.Readlinkat(p.dir, p.up+"fd/"+strconv.Itoa(fd), link[:])
+	if err != nil {
+		return false
+	}
+	i, ok := socketInode(link[:n])
+	return ok && i == inode
 }

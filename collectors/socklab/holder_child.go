@@ -16,8 +16,8 @@ import (
 
 const (
 	envHolder = "SOCKLAB_HOLDER"
-	// orders on standard input; all but the first are followed by a length and what
-	// is meant
+	// Orders on standard input. All but the first are followed by a length and what
+	// is meant.
 	orderClose     = 'c'
 	orderCloseFrom = 'f'
 	orderRename    = 'n'
