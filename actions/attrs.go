@@ -17,7 +17,7 @@ func Attrs(s *Sealed) []slog.Attr {
 	if len(s.Facts.Owners) > 0 {
 		o := &s.Facts.Owners[0]
 		attrs = append(attrs, slog.String("process", o.Name), slog.Int("pid", o.PID))
-	} else if s.Facts.ListenerOwner != nil {
+	} else if s.Facts.ListenerProcess != "" {
 		attrs = append(attrs, slog.String("listener_process", s.Facts.ListenerProcess))
 	}
 	if s.Namespace.Name != "host" {

@@ -66,7 +66,8 @@ type Facts struct {
 	// now is known by nobody.
 	Complete bool
 	// ListenerProcess is the name of the process that listens where the
-	// socket was accepted, ListenerOwner that process.
+	// connection came in, if all that can be meant have one name. ListenerOwner
+	// is one of them, a guarded one if there is any; nil if they are not all known.
 	ListenerProcess string
 	ListenerOwner   *Owner
 }

@@ -356,7 +356,7 @@ var fieldDocs = [fieldCount]FieldDoc{
 		Num: func(r *Record) float64 { return float64(ownerOf(r).FDLimit) },
 	},
 	{
-		Field: FieldListenerProcess, Name: "listener_process", Type: TypeString, Source: "sock_diag, /proc", Meaning: "process that listens where this connection came in, \"\" where nobody listens", Unknown: "the listener's process cannot be read",
+		Field: FieldListenerProcess, Name: "listener_process", Type: TypeString, Source: "sock_diag, /proc", Meaning: "process that listens where this connection came in, \"\" where nobody listens", Unknown: "the listener's process cannot be read, or listeners of several processes fit (SO_REUSEPORT)",
 		Str: func(r *Record) string { return factsOf(r).ListenerProcess },
 	},
 	{

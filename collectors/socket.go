@@ -125,6 +125,7 @@ type Socket struct {
 	State        State
 	Timer        Timer
 	Retransmits  uint8 // idiag_retrans
+	V6Only       bool  // INET_DIAG_SKV6ONLY of a listener: it takes no IPv4; false where that is not shown
 	Subflow      bool  // has INET_DIAG_ULP_INFO of MPTCP: destroying it is not noticed by the program; shown only along with tcp_info
 	Info         TCPInfo
 }

@@ -17,6 +17,8 @@ type namespace struct {
 	listening bool                     // listeners are known
 	listeners []collectors.Socket      // all of them
 	hasNames  bool                     // Interfaces was filled
+	// acceptsVRF says that a listener on all devices takes what comes in through any VRF.
+	acceptsVRF bool
 }
 
 // Candidate is a socket that some rule matches or may match, and what was found

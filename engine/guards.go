@@ -116,20 +116,22 @@ func (e *Engine) guardOwners(c *Candidate) string {
 			return why
 		}
 	}
-	if !collectors.Unaccepted(&c.Socket) {
+	if !waits(&c.Socket) {
 		return ""
 	}
-	l := c.Facts.ListenerOwner
-	if l == nil {
-		if e.opts.AllowUnknownOwner {
-			return ""
-		}
-		return "waits to be accepted: owner of its listener not visible"
+	why := ""
+	if l := c.Facts.ListenerOwner; l != nil {
+		why = e.guardOwner(l)
+	} else if !e.opts.AllowUnknownOwner {
+		why = "owner of its listener not visible"
 	}
-	if why := e.guardOwner(l); why != "" {
-		return "waits to be accepted: " + why
+	switch {
+	case why == "":
+		return ""
+	case c.Socket.State == collectors.SynRecv:
+		return "its handshake is under way: " + why
 	}
-	return ""
+	return "waits to be accepted: " + why
 }
 
 // guardOwner returns why nothing may be done to a process and what it has.

@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
 )
 
 // findListeners fills in direction and listener_process where they are read,
@@ -12,7 +14,7 @@ import (
 func (e *Engine) findListeners(ctx context.Context, c *cycle) {
 	reads := c.program.Reads&collectors.ListenerFields() != 0
 	for _, cand := range c.candidates {
-		if !reads && !collectors.Unaccepted(&cand.Socket) {
+		if !reads && !waits(&cand.Socket) {
 			continue
 		}
 		e.loadListeners(ctx, c, cand.ns)
@@ -26,6 +28,7 @@ func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
 	}
 	ns.asked = true
 	err := inside(ns, func() (err error) {
+		ns.acceptsVRF = e.proc.AcceptsVRF()
 		ns.PortLow, ns.PortHigh, err = e.proc.EphemeralPorts()
 		return err
 	})
@@ -59,24 +62,53 @@ func listeners(ctx context.Context, source collectors.Collector) (all []collecto
 	return all, nil
 }
 
-// listenerOf returns the listener that a connection came in by, the one with
-// its address before the one for all.
-func listenerOf(cand *Candidate) *collectors.Socket {
+// listensFor reports whether what comes in for the port, family and address of a
+// connection can be the listener's. A connection of IPv4 that a socket of both
+// families has accepted is of family IPv6, with mapped addresses.
+func listensFor(l, s *collectors.Socket) bool {
+	switch {
+	case l.LocalPort != s.LocalPort || l.Family != s.Family:
+		return false
+	case l.Local == s.Local:
+		return true
+	case l.Family == collectors.IPv4:
+		return l.Local.IsZero()
+	case s.Local.Netip().Is4():
+		return l.Local.IsZero() && !l.V6Only
+	}
+	return l.Local == collectors.Addr{} // and not ::ffff:0.0.0.0, which is all of IPv4
+}
+
+// onDevice reports whether a connection on its device can be of the listener: it
+// is bound as its listener was. That of a listener on all devices is bound
+// nonetheless if the peer has a link-local address, or, with
+// net.ipv4.tcp_l3mdev_accept, if it came in through a VRF.
+func onDevice(l, s *collectors.Socket, ns *namespace) bool {
+	switch {
+	case l.IfIndex == s.IfIndex, l.IfIndex == collectors.UnknownIfIndex, s.IfIndex == collectors.UnknownIfIndex:
+		return true
+	case l.IfIndex != 0:
+		return false
+	}
+	return ns.acceptsVRF || s.Remote.Netip().IsLinkLocalUnicast()
+}
+
+// listenersOf returns every listener that a connection can have come in by, and
+// of a listener itself. Which of several it was the kernel does not tell:
+// SO_REUSEPORT spreads connections over all, and one for the very address can be
+// younger than a connection that came in by the one for all.
+func listenersOf(cand *Candidate) []*collectors.Socket {
 	s := &cand.Socket
-	var any *collectors.Socket
+	if s.State == collectors.Listen {
+		return []*collectors.Socket{s}
+	}
+	var fit []*collectors.Socket
 	for i := range cand.ns.listeners {
-		l := &cand.ns.listeners[i]
-		if l.LocalPort != s.LocalPort || l.Family != s.Family {
-			continue
-		}
-		switch {
-		case l.Local == s.Local:
-			return l
-		case l.Local.IsZero():
-			any = l
+		if l := &cand.ns.listeners[i]; listensFor(l, s) && onDevice(l, s, cand.ns) {
+			fit = append(fit, l)
 		}
 	}
-	return any
+	return fit
 }
 
 func setDirection(cand *Candidate) {
@@ -84,8 +116,8 @@ func setDirection(cand *Candidate) {
 	if s.Protocol != collectors.TCP || s.State == collectors.Listen || s.RemotePort == 0 || !cand.ns.listening {
 		return
 	}
-	switch l := listenerOf(cand); {
-	case l != nil:
+	switch {
+	case slices.ContainsFunc(cand.ns.listeners, func(l collectors.Socket) bool { return listensFor(&l, s) }):
 		cand.Facts.Direction = "inbound"
 	case cand.ns.PortHigh > 0 && s.LocalPort >= cand.ns.PortLow && s.LocalPort <= cand.ns.PortHigh:
 		cand.Facts.Direction = "outbound"
@@ -95,9 +127,50 @@ func setDirection(cand *Candidate) {
 	cand.Facts.Known |= collectors.Fields(collectors.FieldDirection)
 }
 
-func (e *Engine) listenerWanted(c *cycle, cand *Candidate) *collectors.Socket {
-	if !c.program.Reads.Has(collectors.FieldListenerProcess) && !collectors.Unaccepted(&cand.Socket) {
+// waits reports whether a connection belongs to nobody but a listener: it waits
+// to be accepted, or its handshake is under way.
+func waits(s *collectors.Socket) bool {
+	return collectors.Unaccepted(s) || s.Protocol == collectors.TCP && s.State == collectors.SynRecv
+}
+
+// listenersWanted returns the listeners of a candidate whose processes are read,
+// by a condition or by a guard.
+func listenersWanted(c *cycle, cand *Candidate) []*collectors.Socket {
+	if cand.Socket.Protocol != collectors.TCP || !c.program.Reads.Has(collectors.FieldListenerProcess) && !waits(&cand.Socket) {
 		return nil
 	}
-	return listenerOf(cand)
+	return listenersOf(cand)
+}
+
+// setListener notes whose a candidate's listeners are. One of the processes stands
+// for all of them: one that is guarded if any is, and none where it is not known
+// of every listener who has it.
+func (e *Engine) setListener(c *cycle, cand *Candidate, holders *procfs.Holders) {
+	f := &cand.Facts
+	wanted := listenersWanted(c, cand)
+	if len(wanted) == 0 {
+		if c.program.Reads.Has(collectors.FieldListenerProcess) && cand.ns.listening {
+			f.Known |= collectors.Fields(collectors.FieldListenerProcess) // "": nobody listens
+		}
+		return
+	}
+	var all []collectors.Owner
+	everyone := true
+	for _, l := range wanted {
+		owners := holders.ByInode[l.Inode]
+		everyone = everyone && len(owners) > 0
+		all = append(all, owners...)
+	}
+	if len(all) == 0 {
+		return
+	}
+	o := e.speaker(all)
+	if !everyone && e.guardOwner(o) == "" {
+		return
+	}
+	f.ListenerOwner = o
+	if everyone && !slices.ContainsFunc(all, func(other collectors.Owner) bool { return other.Name != o.Name }) {
+		f.ListenerProcess = o.Name
+		f.Known |= collectors.Fields(collectors.FieldListenerProcess)
+	}
 }

@@ -190,7 +190,7 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 		if cand.Socket.Inode != 0 {
 			inodes[cand.Socket.Inode] = true
 		}
-		if l := e.listenerWanted(c, cand); l != nil {
+		for _, l := range listenersWanted(c, cand) {
 			inodes[l.Inode] = true
 		}
 	}
@@ -199,7 +199,6 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 	if err != nil {
 		return fmt.Errorf("owners of sockets: %w", err)
 	}
-	readsListener := c.program.Reads.Has(collectors.FieldListenerProcess)
 	asked := time.Now()
 	e.asking = asked.Sub(began)
 	for _, cand := range c.candidates {
@@ -212,15 +211,7 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 				cand.Facts.Known |= collectors.Fields(collectors.FieldOwners)
 			}
 		}
-		if l := e.listenerWanted(c, cand); l != nil {
-			if owners := holders.ByInode[l.Inode]; len(owners) > 0 {
-				cand.Facts.ListenerOwner = e.speaker(owners)
-				cand.Facts.ListenerProcess = cand.Facts.ListenerOwner.Name
-				cand.Facts.Known |= collectors.Fields(collectors.FieldListenerProcess)
-			}
-		} else if readsListener && cand.ns.listening {
-			cand.Facts.Known |= collectors.Fields(collectors.FieldListenerProcess) // "": nobody listens
-		}
+		e.setListener(c, cand, &holders)
 	}
 	return nil
 }

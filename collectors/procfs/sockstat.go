@@ -1,7 +1,9 @@
 package procfs
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -64,6 +66,14 @@ func (f *FS) EphemeralPorts() (low, high uint16, err error) {
 		return 0, 0, fmt.Errorf("ephemeral ports: %w", err)
 	}
 	return low, high, nil
+}
+
+// AcceptsVRF reports whether, in the namespace of the calling thread, a listener
+// on all devices takes what comes in through any VRF
+// (net.ipv4.tcp_l3mdev_accept); also if that cannot be read.
+func (f *FS) AcceptsVRF() bool {
+	b, err := os.ReadFile(f.path("sys/net/ipv4/tcp_l3mdev_accept"))
+	return err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(b)) != "0"
 }
 
 // OpenFiles returns how many files are open on this machine

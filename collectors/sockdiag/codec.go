@@ -14,6 +14,7 @@ const msgLen = 72
 // Attributes of a record (include/uapi/linux/inet_diag.h).
 const (
 	attrInfo     = 2
+	attrV6Only   = 11
 	attrULPInfo  = 19
 	attrCgroupID = 21
 
@@ -97,6 +98,8 @@ func decodeAttrs(b []byte, s *collectors.Socket) error {
 			if len(value) >= 8 {
 				s.CgroupID = ne.Uint64(value)
 			}
+		case attrV6Only:
+			s.V6Only = len(value) > 0 && value[0] != 0
 		case attrULPInfo:
 			for nested := range attrs(value) {
 				s.Subflow = s.Subflow || nested == ulpInfoMPTCP
