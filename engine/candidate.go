@@ -32,6 +32,8 @@ type Candidate struct {
 	hits []int // rules of the program, by index
 	// ownersAt is when everybody was asked last who holds it.
 	ownersAt time.Time
+	// hidden is why processes that cannot be seen may hold it, "" if none is known of.
+	hidden string
 }
 
 // Record returns what a condition reads, for the first owner.
@@ -140,6 +142,7 @@ func (c *Candidate) holders(owners []collectors.Owner, unseen bool) {
 // forgetOwners forgets who holds the socket and its listener.
 func (c *Candidate) forgetOwners() {
 	f := &c.Facts
+	c.hidden = ""
 	f.Owners, f.OthersHidden, f.Complete = nil, false, false
 	f.ListenerOwner, f.ListenerProcess = nil, ""
 	f.Known &^= collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess)

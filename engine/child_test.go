@@ -33,6 +33,10 @@ type orders struct {
 	Life  string
 	Rules string // a file
 	State string
+	// Proc mounts /proc anew, Share hands the sockets on to a process of its own.
+	Proc, Share bool
+	Allow       bool   // --allow-unknown-owner
+	Login       string // the login uid
 }
 
 // lives of children, in processes of their own. Each says READY first, and
@@ -94,6 +98,13 @@ func startChild(t testing.TB, o orders, conns ...*socklab.Conn) *child {
 	t.Helper()
 	cmd, err := childCommand(o, conns...)
 	must(t, "child", err)
+	return runCommand(t, cmd, conns...)
+}
+
+// runCommand is startChild for a command that is made already.
+func runCommand(t testing.TB, cmd *exec.Cmd, conns ...*socklab.Conn) *child {
+	t.Helper()
+	var err error
 	c := &child{Cmd: cmd}
 	c.in, err = cmd.StdinPipe()
 	must(t, "stdin", err)
@@ -151,13 +162,16 @@ func childEngine(o orders) (*Engine, *rules.Program, error) {
 	}
 	e, err := New(Options{
 		Sources: []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()},
-		Actions: all, Logger: log, Live: true, StateFile: o.State,
+		Actions: all, Logger: log, Live: true, StateFile: o.State, AllowUnknownOwner: o.Allow,
 	})
 	return e, p, err
 }
 
 // engineLife runs one live cycle and prints what came of it.
 func engineLife(o orders) error {
+	if err := settleIn(o); err != nil {
+		return err
+	}
 	fmt.Println("READY")
 	e, p, err := childEngine(o)
 	if err != nil {
@@ -171,6 +185,32 @@ func engineLife(o orders) error {
 	e.Finish(context.Background(), r)
 	fmt.Println(describe(r))
 	return errors.Join(r.Errors...)
+}
+
+// settleIn makes the process and its surroundings as ordered.
+func settleIn(o orders) error {
+	if o.Login != "" {
+		if err := os.WriteFile("/proc/self/loginuid", []byte(o.Login), 0); err != nil {
+			return err
+		}
+	}
+	if o.Proc {
+		if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+			return fmt.Errorf("mount /proc: %w", err)
+		}
+	}
+	if !o.Share {
+		return nil
+	}
+	cat := exec.Command("cat")
+	cat.ExtraFiles = []*os.File{os.NewFile(3, "socket")}
+	if _, err := cat.StdinPipe(); err != nil {
+		return err
+	}
+	if err := cat.Start(); err != nil {
+		return err
+	}
+	return cat.ExtraFiles[0].Close()
 }
 
 // ancestorLife runs an engine as a grandchild.

@@ -56,13 +56,15 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 		return "listener: needs " + e.optIn(rung, "listen")
 	case e.self.isSession(s):
 		return "your own session"
-	case c.OwnerHidden() && !e.opts.AllowUnknownOwner:
-		return "owner not visible"
-	case len(c.Facts.Owners) > 0 && c.Facts.OthersHidden && !e.opts.AllowUnknownOwner:
-		return "other owners may not be visible"
 	}
 	if why := e.guardOwners(c); why != "" {
 		return why
+	}
+	if why := c.hiddenOwners(); why != "" && !e.opts.AllowUnknownOwner {
+		return why
+	}
+	if (plugin.OnProcess || plugin.OnOwner) && e.coverage().Foreign {
+		return "/proc has the processes of another PID namespace, with other numbers: mount the one of this (as unshare --mount-proc does)"
 	}
 	if plugin.OnProcess {
 		if why := guardProcess(c, rung); why != "" {
@@ -119,19 +121,12 @@ func (e *Engine) guardOwners(c *Candidate) string {
 	if !waits(&c.Socket) {
 		return ""
 	}
-	why := ""
 	if l := c.Facts.ListenerOwner; l != nil {
-		why = e.guardOwner(l)
-	} else if !e.opts.AllowUnknownOwner {
-		why = "owner of its listener not visible"
+		if why := e.guardOwner(l); why != "" {
+			return waitsFor(&c.Socket) + why
+		}
 	}
-	switch {
-	case why == "":
-		return ""
-	case c.Socket.State == collectors.SynRecv:
-		return "its handshake is under way: " + why
-	}
-	return "waits to be accepted: " + why
+	return ""
 }
 
 // guardOwner returns why nothing may be done to a process and what it has.

@@ -194,6 +194,7 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 			inodes[l.Inode] = true
 		}
 	}
+	out := e.askOutside(ctx, c, inodes)
 	began := time.Now()
 	holders, err := e.holders(ctx, inodes)
 	if err != nil {
@@ -201,10 +202,12 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 	}
 	asked := time.Now()
 	e.asking = asked.Sub(began)
+	hides := e.hides(ctx, c, out, &holders)
 	for _, cand := range c.candidates {
 		cand.Facts.Complete, cand.ownersAt = true, asked
 		// Where some processes cannot be examined, one more of them may hold it.
-		cand.Facts.OthersHidden = holders.Unreadable > 0
+		cand.hidden = hides[cand.ns]
+		cand.Facts.OthersHidden = cand.hidden != ""
 		if owners := holders.ByInode[cand.Socket.Inode]; cand.Socket.Inode != 0 && len(owners) > 0 {
 			cand.Facts.Owners = owners
 			if !cand.Facts.OthersHidden {

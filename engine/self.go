@@ -22,13 +22,18 @@ type self struct {
 }
 
 func findSelf(proc *procfs.FS) self {
-	s := self{pid: os.Getpid(), ancestors: map[int]bool{}}
-	for pid := os.Getppid(); pid > 1 && !s.ancestors[pid]; {
-		s.ancestors[pid] = true
+	s := self{ancestors: map[int]bool{}}
+	// Numbers are those of /proc, which can be of another PID namespace. If this
+	// process is not in that, nothing that it holds is seen.
+	if pid, err := proc.Self(); err == nil {
+		s.pid = pid
+	}
+	for pid := s.pid; pid > 0; {
 		parent, err := proc.Parent(pid)
-		if err != nil {
+		if err != nil || parent <= 1 || s.ancestors[parent] {
 			break
 		}
+		s.ancestors[parent] = true
 		pid = parent
 	}
 	for _, name := range []string{"SSH_CONNECTION", "SSH_CLIENT"} {

@@ -45,7 +45,7 @@ type Holder struct {
 func StartHolder(t testing.TB, o HolderOptions) *Holder {
 	t.Helper()
 	Need(t)
-	if o.UID != 0 && !hasUsers() {
+	if o.UID != 0 && !HasUsers() {
 		Lacks(t, fmt.Errorf("become user %d: %w", o.UID, unix.EINVAL))
 	}
 	h, err := startHolder(t.TempDir(), &o)

@@ -136,9 +136,9 @@ func (o *holderOrders) disguise() error {
 	return nil
 }
 
-// hasUsers reports whether there are users besides root to become: not in a
+// HasUsers reports whether there are users besides root to become: not in a
 // user namespace of an unprivileged user.
-func hasUsers() bool {
+func HasUsers() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	return err == nil && len(strings.Split(strings.TrimSpace(string(b)), "\n")) == 1 && strings.HasSuffix(strings.TrimSpace(string(b)), "4294967295")
 }

@@ -122,7 +122,7 @@ func TestHolder(t *testing.T) {
 	conns := Many(t, CloseWait, IPv4, 20)
 	const comm = "a) R (b\nx"
 	o := HolderOptions{Conns: conns, Comm: comm, Program: "nginx", Args: []string{"worker process"}, IgnoreTerm: true, NoFile: 100}
-	if hasUsers() {
+	if HasUsers() {
 		o.UID = 65534
 	}
 	h := StartHolder(t, o)

@@ -52,7 +52,7 @@ type Usable func(*rules.Rung) error
 func Run(ctx context.Context, p *rules.Program, usable Usable) []Check {
 	checks := []Check{kernelVersion(), kernelConfig()}
 	checks = append(checks, capabilities()...)
-	checks = append(checks, netlink(ctx), destroyOwnPair(ctx), namespaces(), hidepid(), cgroups(), programs())
+	checks = append(checks, netlink(ctx), destroyOwnPair(ctx), namespaces(), processes(ctx), cgroups(), programs())
 	if p != nil {
 		checks = append(checks, ruleChecks(p, usable, checks)...)
 	}
@@ -212,26 +212,6 @@ func namespaces() Check {
 	if len(refused) > 0 {
 		c.Level, c.Detail = Warn, fmt.Sprintf("%s, %d of them cannot be entered: %s", c.Detail, len(refused), strings.Join(refused[:min(3, len(refused))], ", "))
 		c.Cure = "CAP_SYS_ADMIN"
-	}
-	return c
-}
-
-func hidepid() Check {
-	c := Check{Name: "/proc", Level: OK, Detail: "all processes are listed"}
-	text, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return Check{Name: c.Name, Level: Warn, Detail: err.Error()}
-	}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 4 || f[1] != "/proc" {
-			continue
-		}
-		for o := range strings.SplitSeq(f[3], ",") {
-			if v, ok := strings.CutPrefix(o, "hidepid="); ok && v != "0" && v != "off" && os.Geteuid() != 0 {
-				c.Level, c.Detail, c.Cure = Warn, "hidepid="+v+" hides other users' processes", "run as root, or as a member of the group of gid="
-			}
-		}
 	}
 	return c
 }

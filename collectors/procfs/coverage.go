@@ -1,0 +1,167 @@
+package procfs
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Coverage says which processes the tree cannot show, whoever may look. A process
+// that it does not show holds sockets that seem to be nobody's, or only those of
+// the others who hold them.
+type Coverage struct {
+	// HidePID is how the mount hides processes, such as "hidepid=invisible" or
+	// "unknown options", "" if it hides none from this process.
+	HidePID string
+	// Inside says that it shows a PID namespace other than the one that the
+	// machine started with: what runs outside of that is not shown.
+	Inside bool
+	// Foreign says that it numbers processes as another PID namespace does than
+	// the one that this process is in: its numbers are not those of system calls.
+	Foreign bool
+}
+
+// The inodes of the namespaces that the machine started with (PROC_USER_INIT_INO
+// and PROC_PID_INIT_INO, include/uapi/linux/nsfs.h; the same since Linux 3.8).
+const (
+	initialUser = 0xEFFFFFFD
+	initialPID  = 0xEFFFFFFC
+)
+
+// Coverage looks at the mount of the tree. It is meant for /proc.
+func (f *FS) Coverage() Coverage {
+	var c Coverage
+	self, err := f.Self()
+	c.Foreign = err != nil || self != os.Getpid()
+	c.HidePID = f.hidePID()
+	// The init of the namespace that the mount is of has number 1 in it. Where that
+	// may not be asked, the mount is of this process's own if the numbers agree.
+	first, err := nsInode(f.path("1/ns/pid"))
+	if err != nil && !c.Foreign {
+		first, err = nsInode(f.path("self/ns/pid"))
+	}
+	c.Inside = err != nil || first != initialPID
+	return c
+}
+
+// Self returns the number that the tree has for this process. It is
+// fs.ErrNotExist where the tree is of a PID namespace that this process is not in.
+func (f *FS) Self() (int, error) {
+	link, err := os.Readlink(f.path("self"))
+	if err != nil {
+		return 0, fmt.Errorf("own process: %w", err)
+	}
+	pid, err := strconv.Atoi(link)
+	if err != nil {
+		return 0, fmt.Errorf("own process: %w", err)
+	}
+	return pid, nil
+}
+
+// hidePID returns the option of the mount that hides processes from the calling
+// thread. From who may examine every process none are hidden; a security module
+// can forbid that of single ones, of the first process before others.
+func (f *FS) hidePID() string {
+	if _, err := os.Stat(f.path("1")); err == nil && mayExamineAll() {
+		return ""
+	}
+	options, err := f.mountOptions()
+	if err != nil {
+		return "unknown options"
+	}
+	hides, member := "", false
+	for _, o := range options {
+		if gid, ok := strings.CutPrefix(o, "gid="); ok {
+			member = isGroup(gid)
+		}
+		if strings.HasPrefix(o, "hidepid=") {
+			hides = o
+		}
+	}
+	switch hides {
+	case "hidepid=4", "hidepid=ptraceable":
+		return hides
+	case "", "hidepid=0", "hidepid=off", "hidepid=1", "hidepid=noaccess": // what may not be read is listed
+		return ""
+	}
+	if member {
+		return ""
+	}
+	return hides
+}
+
+// mountOptions returns the options of the file system that the tree is on.
+func (f *FS) mountOptions() ([]string, error) {
+	dir, err := os.Open(f.root)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }()
+	info, err := os.ReadFile(f.path("self", "fdinfo", strconv.Itoa(int(dir.Fd()))))
+	if err != nil {
+		return nil, err
+	}
+	_, id, ok := strings.Cut(string(info), "mnt_id:\t")
+	id, _, _ = strings.Cut(id, "\n")
+	table, err := os.Open(f.path("self", "mountinfo"))
+	if err != nil || !ok {
+		return nil, errors.Join(err, fs.ErrNotExist)
+	}
+	defer func() { _ = table.Close() }()
+	for lines := bufio.NewScanner(table); lines.Scan(); {
+		// 22 27 0:21 / /proc rw,relatime [tags] - proc proc rw,hidepid=invisible
+		fields, super, _ := strings.Cut(lines.Text(), " - ")
+		if mount, _, _ := strings.Cut(fields, " "); mount != id {
+			continue
+		}
+		if f := strings.Fields(super); len(f) > 2 {
+			return strings.Split(f[2], ","), nil
+		}
+	}
+	return nil, fmt.Errorf("mount %s: %w", id, fs.ErrNotExist)
+}
+
+// isGroup reports whether this process is in a group.
+func isGroup(gid string) bool {
+	n, err := strconv.Atoi(gid)
+	groups, _ := os.Getgroups()
+	return err == nil && (n == os.Getegid() || slices.Contains(groups, n))
+}
+
+// mayExamineAll reports whether the calling thread has CAP_SYS_PTRACE over the
+// processes of all users.
+func mayExamineAll() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if unix.Capget(&header, &caps[0]) != nil || caps[0].Effective&(1<<unix.CAP_SYS_PTRACE) == 0 {
+		return false
+	}
+	user, err := nsInode("/proc/self/ns/user")
+	return err == nil && user == initialUser
+}
+
+func nsInode(path string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, fmt.Errorf("stat %s: %w", path, err)
+	}
+	return st.Ino, nil
+}
+
+// InitialNetwork reports whether the namespace of the calling thread is the one
+// that the machine started with, or cannot be told from it: only that has the
+// settings of all devices (net.core.netdev_max_backlog).
+func (f *FS) InitialNetwork() bool {
+	if _, err := os.Stat(f.path("sys/net/core/netdev_max_backlog")); err == nil {
+		return true
+	}
+	_, err := os.Stat(f.path("sys/net/core/somaxconn"))
+	return err != nil
+}

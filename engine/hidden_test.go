@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/collectors/socklab"
+)
+
+// nobody is the user of a process that may not look at those of others.
+const nobody = 65534
+
+// readableRules is a file of rules that every user can read.
+func readableRules(t *testing.T, text string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sockwarden-test")
+	must(t, "directory", err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	must(t, "chmod", os.Chmod(dir, 0o755))
+	path := filepath.Join(dir, "rules.yaml")
+	must(t, "write", os.WriteFile(path, []byte(text), 0o644))
+	return path
+}
+
+// share hands sockets to a process of a user that does nothing with them.
+func share(t *testing.T, as *syscall.SysProcAttr, conns ...*socklab.Conn) {
+	t.Helper()
+	cmd := exec.Command("cat")
+	cmd.SysProcAttr = as
+	for _, c := range conns {
+		fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)
+		must(t, "duplicate", err)
+		cmd.ExtraFiles = append(cmd.ExtraFiles, os.NewFile(uintptr(fd), "socket"))
+	}
+	in, err := cmd.StdinPipe()
+	must(t, "stdin", err)
+	must(t, "start cat", cmd.Start())
+	for _, f := range cmd.ExtraFiles {
+		must(t, "hand over", f.Close())
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+}
+
+// A process that hidepid hides may hold a socket, too: here sshd does.
+func TestHidePID(t *testing.T) {
+	for option, hides := range map[string]string{
+		"":                                 "2 process(es) cannot be examined", // as everywhere: it is listed
+		"hidepid=1":                        "cannot be examined",
+		"hidepid=2":                        "/proc hides processes (hidepid=",
+		"hidepid=4":                        "/proc hides processes (hidepid=",
+		"hidepid=2,gid=65534":              "cannot be examined",
+		"hidepid=4,gid=65534":              "/proc hides processes (hidepid=",
+		"hidepid=2,gid=65534,subset=pid":   "cannot be examined",
+		"hidepid=invisible,subset=pid":     "/proc hides processes (hidepid=invisible): run with CAP_SYS_PTRACE, or --allow-unknown-owner",
+		"hidepid=ptraceable,gid=0":         "/proc hides processes (hidepid=ptraceable)",
+		"subset=pid,hidepid=off,gid=65534": "2 process(es) cannot be examined",
+	} {
+		t.Run(option, func(t *testing.T) {
+			if !socklab.HasUsers() {
+				socklab.Lacks(t, unix.EINVAL)
+			}
+			c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+			waits := socklab.Make(t, socklab.EstablishedUnaccepted, socklab.IPv4)
+			as := &syscall.Credential{Uid: nobody, Gid: nobody}
+			share(t, &syscall.SysProcAttr{Credential: as}, c)
+			socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: "sshd"})
+			must(t, "mount /proc", unix.Mount("proc", "/proc", "proc", 0, option))
+			t.Cleanup(func() { must(t, "unmount /proc", unix.Unmount("/proc", unix.MNT_DETACH)) })
+			for _, allow := range []bool{false, true} {
+				o := orders{Life: "engine", Allow: allow, Rules: readableRules(t, ruleFile(port(c), "destroy"))}
+				cmd, err := childCommand(o)
+				must(t, "child", err)
+				cmd.Path = "/proc/self/exe" // the way to the binary is closed to others
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, AmbientCaps: []uintptr{unix.CAP_NET_ADMIN}}
+				got := runCommand(t, cmd).rest(t)
+				want := "guarded \"other owners may not be visible: "
+				if allow {
+					want = "act "
+				} else if !strings.Contains(got, hides) {
+					t.Errorf("the reason is not %s: %s", hides, got)
+				}
+				if !strings.Contains(got, want) || alive(c) == allow {
+					t.Errorf("allowed %t: not %q but %s", allow, want, got)
+				}
+			}
+			// Who may examine all processes is not hindered.
+			l := newLab(t, Options{})
+			expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(waits)+" && unaccepted", "destroy"))), waits), DecideGuarded, "sockwarden's own")
+			if cover := l.coverage(); cover.HidePID != "" || cover.Foreign || !cover.Inside {
+				t.Errorf("%+v", cover)
+			}
+		})
+	}
+}
+
+// inPIDNamespace starts an engine in a PID namespace of its own, with a process
+// in it that holds the socket; ours is the network.
+func inPIDNamespace(t *testing.T, o orders, c *socklab.Conn) string {
+	t.Helper()
+	o.Life = "engine"
+	cmd, err := childCommand(o, c)
+	must(t, "child", err)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
+	return runCommand(t, cmd, c).rest(t)
+}
+
+// A PID namespace does not show who holds a socket outside of it. That somebody is
+// there shows by a listener that nobody has who can be seen.
+func TestHiddenByPIDNamespace(t *testing.T) {
+	const reason = `guarded "other owners may not be visible: processes that this PID namespace does not show listen in its network: run with --pid=host, or --allow-unknown-owner"`
+	for _, test := range []struct {
+		name   string
+		listen bool // sshd listens, too
+		allow  bool
+		want   string
+	}{
+		{"hidden sshd", true, false, reason},
+		{"hidden sshd, allowed", true, true, "r CLOSE_WAIT"},
+		{"nobody is known to be outside", false, false, "r CLOSE_WAIT"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+			conns := []*socklab.Conn{c}
+			if test.listen {
+				conns = append(conns, socklab.Make(t, socklab.Listen, socklab.IPv4))
+			}
+			socklab.StartHolder(t, socklab.HolderOptions{Conns: conns, Program: "sshd", Keep: true})
+			if test.listen {
+				conns[1].CloseFD()
+			}
+			got := inPIDNamespace(t, orders{Proc: true, Share: true, Allow: test.allow, Rules: readableRules(t, ruleFile(port(c), "destroy"))}, c)
+			if !strings.Contains(got, test.want) || strings.Contains(got, "guarded") != (test.want == reason) {
+				t.Errorf("not %s but %s", test.want, got)
+			}
+		})
+	}
+}
+
+// Where /proc is of another PID namespace, its numbers are not those of system
+// calls: no process is signalled by them, and one's own is known.
+func TestForeignProc(t *testing.T) {
+	for then, want := range map[string]string{
+		"{signal: KILL}": "/proc has the processes of another PID namespace",
+		"destroy":        string(actions.FDStillHeld),
+	} {
+		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+		got := inPIDNamespace(t, orders{Share: true, Rules: readableRules(t, ruleFile(port(c), then))}, c)
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: not %s but %s", then, want, got)
+		}
+	}
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	if got := inPIDNamespace(t, orders{Rules: readableRules(t, ruleFile(port(c), "destroy"))}, c); !strings.Contains(got, "sockwarden's own") {
+		t.Errorf("its own: %s", got)
+	}
+}
