@@ -134,7 +134,7 @@ func (e *Engine) guardOwner(o *collectors.Owner) string {
 	switch {
 	case o.PID == e.self.pid:
 		return "sockwarden's own"
-	case e.self.ancestors[o.PID]:
+	case e.self.ancestors[o.PID], e.self.isLogin(e.proc, o):
 		return "your own session"
 	case o.PID == 1:
 		return "held by PID 1"

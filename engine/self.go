@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,19 +17,39 @@ import (
 )
 
 // self is what must not be harmed so that the person who runs this can go on:
-// this process, its ancestors, and the ssh connection that they came by.
+// this process, its ancestors, the ssh connection that they came by, and, as sudo
+// in tmux or screen has neither, what the same person has logged in by.
 type self struct {
 	pid       int
 	ancestors map[int]bool
 	session   []netip.AddrPort // the peer of the ssh session
+	login     uint32           // the login uid, procfs.NoLogin for none
+}
+
+// loginServers hold the connections by which people are logged in, by comm or by
+// the base name of the executable. Those that do not take their user's login uid
+// (tailscaled, which has all sessions in one process) are protected by name only.
+var loginServers = []string{"sshd", "sshd-session", "sshd-auth", "dropbear", "mosh-server"}
+
+// isLogin reports whether a process is one by which the same person is logged in.
+// Where that cannot be read, a server of logins is.
+func (s *self) isLogin(proc *procfs.FS, o *collectors.Owner) bool {
+	if s.login == procfs.NoLogin || !slices.Contains(loginServers, o.Comm) && !slices.Contains(loginServers, path.Base(o.Exe)) {
+		return false
+	}
+	uid, err := proc.LoginUID(o.PID, o.StartTime)
+	return uid == s.login || err != nil && !errors.Is(err, collectors.ErrGone)
 }
 
 func findSelf(proc *procfs.FS) self {
-	s := self{ancestors: map[int]bool{}}
+	s := self{ancestors: map[int]bool{}, login: procfs.NoLogin}
 	// Numbers are those of /proc, which can be of another PID namespace. If this
 	// process is not in that, nothing that it holds is seen.
 	if pid, err := proc.Self(); err == nil {
 		s.pid = pid
+	}
+	if uid, err := proc.OwnLoginUID(); err == nil {
+		s.login = uid
 	}
 	for pid := s.pid; pid > 0; {
 		parent, err := proc.Parent(pid)

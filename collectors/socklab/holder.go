@@ -27,6 +27,7 @@ type HolderOptions struct {
 	Comm       string
 	UID        int // user and group to become; also the owner of the sockets
 	IgnoreTerm bool
+	Login      string // login uid (/proc/PID/loginuid), "" for none
 	NoFile     uint64 // soft and hard RLIMIT_NOFILE, 0 for that of this process
 }
 
@@ -47,6 +48,9 @@ func StartHolder(t testing.TB, o HolderOptions) *Holder {
 	Need(t)
 	if o.UID != 0 && !HasUsers() {
 		Lacks(t, fmt.Errorf("become user %d: %w", o.UID, unix.EINVAL))
+	}
+	if o.Login != "" {
+		NeedLogins(t)
 	}
 	h, err := startHolder(t.TempDir(), &o)
 	if err != nil {
@@ -78,7 +82,7 @@ func startHolder(dir string, o *HolderOptions) (*Holder, error) {
 			return nil, err
 		}
 	}
-	orders, err := json.Marshal(holderOrders{len(o.Conns), []byte(o.Comm), o.UID, o.IgnoreTerm, o.NoFile})
+	orders, err := json.Marshal(holderOrders{len(o.Conns), []byte(o.Comm), o.UID, o.IgnoreTerm, o.NoFile, o.Login})
 	if err != nil {
 		return nil, fmt.Errorf("orders: %w", err)
 	}

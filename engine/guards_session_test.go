@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/socklab"
+)
+
+// By sudo in tmux or screen the ssh session is neither an ancestor nor in
+// SSH_CONNECTION. It is told by the login uid, whatever the name would protect.
+func TestGuardLogin(t *testing.T) {
+	socklab.NeedLogins(t)
+	for _, test := range []struct {
+		program, login, own string
+		kind                socklab.Kind
+		want                string
+	}{
+		{"sshd", "1234", "1234", socklab.Established, `guarded "your own session"`},
+		{"sshd-session", "1234", "1234", socklab.Established, `guarded "your own session"`},
+		{"sshd-auth", "1234", "1234", socklab.CloseWait, `guarded "your own session"`},
+		{"dropbear", "1234", "1234", socklab.Established, `guarded "your own session"`},
+		{"mosh-server", "1234", "1234", socklab.UDPBound, `guarded "your own session"`},
+		{"sshd", "0", "0", socklab.Established, `guarded "your own session"`},
+		{"sshd", "4321", "1234", socklab.Established, `guarded "protected process sshd"`},
+		{"sshd", "", "1234", socklab.Established, `guarded "protected process sshd"`},
+		{"sshd", "", "", socklab.Established, `guarded "protected process sshd"`}, // none is not the same one
+		{"sshd", "1234", "", socklab.Established, `guarded "protected process sshd"`},
+		{"mosh-server", "4321", "1234", socklab.UDPBound, "act "},
+		{"web", "1234", "1234", socklab.Established, "act "},
+	} {
+		for _, then := range []string{destroyAll, killAll} {
+			t.Run(fmt.Sprint(test.program, test.login, test.own, then), func(t *testing.T) {
+				c := socklab.Make(t, test.kind, socklab.IPv4)
+				h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: test.program, Login: test.login})
+				text := ruleFile(port(c)+" && ("+anySocket+")", then)
+				if then == killAll && test.kind == socklab.UDPBound {
+					return // no signal for UDP
+				}
+				got := startChild(t, orders{Life: "engine", Login: test.own, Rules: readableRules(t, text)}).rest(t)
+				if !strings.Contains(got, test.want) {
+					t.Errorf("not %s but %s", test.want, got)
+				}
+				if spared := strings.HasPrefix(test.want, "guarded"); spared != alive(c) || spared && !h.Running() {
+					t.Errorf("spared %t: lives %t, its process %t", spared, alive(c), h.Running())
+				}
+			})
+		}
+	}
+}
+
+// Where the login of a server of logins cannot be read, it may be one's own.
+func TestUnreadableLogin(t *testing.T) {
+	const stat = "77 (sshd) S 1 77 77 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 1000 0 0"
+	s := self{login: 1234}
+	for login, want := range map[string]bool{"1234": true, "99": false, "4294967295": false, "?": true, "": true} {
+		dir := t.TempDir()
+		must(t, "directory", os.Mkdir(filepath.Join(dir, "77"), 0o755))
+		must(t, "stat", os.WriteFile(filepath.Join(dir, "77", "stat"), []byte(stat), 0o644))
+		must(t, "login", os.WriteFile(filepath.Join(dir, "77", "loginuid"), []byte(login), 0o644))
+		proc := procfs.New(dir)
+		for start, want := range map[uint64]bool{1000: want, 1001: false} { // of another process there is nothing to spare
+			o := &collectors.Owner{PID: 77, StartTime: start, Comm: "sshd"}
+			if got := s.isLogin(proc, o); got != want {
+				t.Errorf("login %q, start time %d: %t", login, start, got)
+			}
+		}
+	}
+}
