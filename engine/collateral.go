@@ -6,15 +6,25 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/collectors/netns"
+	"sockwarden/collectors/procfs"
 )
 
 // harm is what dies with a process or unit besides what was decided on.
 type harm struct {
-	name        string   // of the process or unit
-	connections []uint32 // inodes of its established connections
-	err         error    // why they could not be counted, nil if they were
+	name        string     // of the process or unit
+	connections []endpoint // its established connections, with those that wait for it to be accepted
+	err         error      // why they could not be counted, nil if they were
+}
+
+// endpoint names an established connection, for as long as its namespace lives.
+type endpoint struct {
+	netns  uint64 // inode of the nsfs file
+	cookie uint64 // 0 for one of which only the number is known
 }
 
 // exceeds returns why the harm is more than a rule allows, "" if it is not. A
@@ -31,22 +41,27 @@ func (h *harm) exceeds(limit int) string {
 }
 
 // collateral counts the established connections of a process, or of all
-// processes of its unit if the action is for that, in the namespace of the
-// socket. One look serves a whole cycle.
+// processes of its unit if the action is for that, in whatever namespace they are.
+// One look serves a whole cycle.
 func (e *Engine) collateral(c *cycle, cand *Candidate, o *collectors.Owner, plugin *actions.Plugin) harm {
 	key := targetKey(o, plugin)
 	if h, ok := c.collateral[key]; ok {
 		return h
 	}
 	h := harm{name: fmt.Sprintf("%s[%d]", o.Name, o.PID)}
-	var established map[uint32]bool
-	if established, h.err = e.established(c, cand.ns); h.err == nil {
-		if plugin.OnUnit && o.Unit != "" {
-			h.name = o.Unit
-			h.connections, h.err = e.ofUnit(established, o.Unit)
-		} else {
-			h.connections, h.err = e.ofProcess(established, o)
+	processes := []collectors.Owner{*o}
+	if plugin.OnUnit && o.Unit != "" {
+		h.name = o.Unit
+		processes, h.err = e.proc.InUnit(o)
+	}
+	found := map[endpoint]int{}
+	for i := range processes {
+		if h.err == nil {
+			h.err = e.connectionsOf(c, cand.ns, &processes[i], found)
 		}
+	}
+	for end, n := range found {
+		h.connections = append(h.connections, slices.Repeat([]endpoint{end}, n)...)
 	}
 	if h.err != nil {
 		e.log.Warn("collateral unknown", "process", o.Name, "pid", o.PID, "error", h.err)
@@ -58,32 +73,53 @@ func (e *Engine) collateral(c *cycle, cand *Candidate, o *collectors.Owner, plug
 	return h
 }
 
-// ofProcess returns those of the sockets that a process has; of one that is no
-// more there are none.
-func (e *Engine) ofProcess(sockets map[uint32]bool, o *collectors.Owner) ([]uint32, error) {
-	inodes, err := e.proc.SocketInodes(o.PID, o.StartTime)
-	if errors.Is(err, collectors.ErrGone) {
-		return nil, nil
-	}
-	slices.Sort(inodes) // a socket can have several descriptors
-	return slices.DeleteFunc(slices.Compact(inodes), func(i uint32) bool { return !sockets[i] }), err
-}
-
-// ofUnit returns those of the sockets that processes of a unit have.
-func (e *Engine) ofUnit(sockets map[uint32]bool, unit string) (inodes []uint32, err error) {
-	holders, err := e.holders(context.Background(), sockets)
+// connectionsOf adds the established connections of a process to what was found;
+// one that is no more has none. Sockets that are not in the namespace that the
+// process was come upon in are asked themselves, in which they are.
+func (e *Engine) connectionsOf(c *cycle, ns *namespace, o *collectors.Owner, found map[endpoint]int) error {
+	held, err := e.proc.Sockets(o.PID, o.StartTime)
 	if err != nil {
-		return nil, fmt.Errorf("owners of sockets: %w", err)
-	}
-	if holders.Unreadable > 0 {
-		return nil, fmt.Errorf("%d process(es) cannot be read: %w", holders.Unreadable, collectors.ErrNotPermitted)
-	}
-	for inode, owners := range holders.ByInode {
-		if slices.ContainsFunc(owners, func(o collectors.Owner) bool { return o.Unit == unit }) {
-			inodes = append(inodes, inode)
+		if errors.Is(err, collectors.ErrGone) {
+			return nil
 		}
+		return err
 	}
-	return inodes, nil
+	p, err := e.picture(c, ns)
+	if err != nil {
+		return err
+	}
+	own := make(map[uint32]bool, len(held))
+	for _, h := range held {
+		own[h.Inode] = true
+	}
+	p.count(own, found)
+	seen := []*picture{p}
+	elsewhere := slices.DeleteFunc(held, func(h procfs.Held) bool { return p.shows(h.Inode) })
+	return e.proc.Borrow(o.PID, o.StartTime, elsewhere, func(h procfs.Held, fd int) error {
+		if slices.ContainsFunc(seen, func(p *picture) bool { return p.shows(h.Inode) }) {
+			return nil
+		}
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			return fmt.Errorf("state of a socket of process %d: %w", o.PID, err)
+		}
+		state := collectors.State(info.State)
+		if state != collectors.Established && state != collectors.Listen {
+			return nil
+		}
+		p, err := e.pictureAround(c, fd)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(seen, p) {
+			seen = append(seen, p)
+			p.count(own, found)
+		}
+		if !p.shows(h.Inode) {
+			return p.countLate(fd, state, int(info.Unacked), found)
+		}
+		return nil
+	})
 }
 
 // died says how many of the connections are no longer established now that the
@@ -94,13 +130,16 @@ func (e *Engine) died(l *ladder) string {
 	if total == 0 || l.process == nil {
 		return ""
 	}
-	alive, err := e.established(&cycle{}, l.findings[0].ns)
-	if err != nil {
-		return fmt.Sprintf("how many of its %d established connection(s) died with it cannot be told: %v", total, err)
-	}
+	alive := map[uint64]map[uint64]bool{}
 	dead := 0
-	for _, i := range l.harm.connections {
-		if !alive[i] {
+	for _, end := range l.harm.connections {
+		if _, looked := alive[end.netns]; !looked {
+			var err error
+			if alive[end.netns], err = e.established(l.findings[0].ns, end.netns); err != nil {
+				return fmt.Sprintf("how many of its %d established connection(s) died with it cannot be told: %v", total, err)
+			}
+		}
+		if !alive[end.netns][end.cookie] {
 			dead++
 		}
 	}
@@ -110,27 +149,29 @@ func (e *Engine) died(l *ladder) string {
 	return fmt.Sprintf("%d of its %d established connection(s) died with it", dead, total)
 }
 
-// established returns the inodes of the established TCP connections of a
-// namespace.
-func (e *Engine) established(c *cycle, ns *namespace) (map[uint32]bool, error) {
-	if m, ok := c.established[ns]; ok {
-		return m, nil
+// established returns the cookies of the established TCP connections of a
+// namespace, which can be the one at hand. One that is no more has none.
+func (e *Engine) established(ns *namespace, inode uint64) (map[uint64]bool, error) {
+	if ns.Inode != inode {
+		all, err := netns.List()
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(all, func(h netns.Handle) bool { return h.Inode == inode })
+		if i < 0 {
+			return nil, nil
+		}
+		ns = &namespace{Namespace: collectors.Namespace{Inode: inode, Name: all[i].Name}, open: all[i].Open}
 	}
-	m := map[uint32]bool{}
+	cookies := map[uint64]bool{}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Established)}
 	for s, err := range e.sockets(ns, q) {
 		if err != nil {
 			return nil, err
 		}
-		if s.Inode != 0 {
-			m[s.Inode] = true
-		}
+		cookies[s.Cookie] = true
 	}
-	if c.established == nil {
-		c.established = map[*namespace]map[uint32]bool{}
-	}
-	c.established[ns] = m
-	return m, nil
+	return cookies, nil
 }
 
 // sockets streams an extra look at a namespace.

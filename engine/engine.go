@@ -245,10 +245,10 @@ type cycle struct {
 	seen map[seenKey]bool // the candidates
 	none *Candidate       // stands for the socket of an empty group
 	// What extra looks found, once for the cycle.
-	collateral  map[string]harm
-	established map[*namespace]map[uint32]bool
-	ports       map[*namespace]map[uint16]portUse
-	waiting     map[string]bool // what ladders of earlier cycles are for
+	collateral map[string]harm
+	pictures   map[uint64]*picture // by inode of the namespace
+	ports      map[*namespace]map[uint16]portUse
+	waiting    map[string]bool // what ladders of earlier cycles are for
 }
 
 // seenKey names a socket within a cycle: before Linux 5.10 each namespace counts

@@ -95,17 +95,17 @@ func (e *Engine) guardUnits(c *Candidate, plugin *actions.Plugin) string {
 		return ""
 	}
 	for i := range c.Facts.Owners {
-		unit := c.Facts.Owners[i].Unit
-		if unit == "" {
+		o := &c.Facts.Owners[i]
+		if o.Unit == "" {
 			continue // the action says it
 		}
-		members, err := e.proc.InUnit(unit)
-		if err != nil {
-			return "the processes of " + unit + " cannot be listed"
+		members, err := e.proc.InUnit(o)
+		if err != nil || e.coverage().HidePID != "" {
+			return "the processes of " + o.Unit + " cannot all be listed"
 		}
 		for k := range members {
 			if why := e.guardOwner(&members[k]); why != "" {
-				return fmt.Sprintf("%s has also %s[%d]: %s", unit, members[k].Name, members[k].PID, why)
+				return fmt.Sprintf("%s has also %s[%d]: %s", o.Unit, members[k].Name, members[k].PID, why)
 			}
 		}
 	}

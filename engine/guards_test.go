@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -457,31 +456,3 @@ func TestGuardsOfSelection(t *testing.T) {
 
 // blind are the capabilities to see what other processes hold.
 var blind = []int{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE}
-
-// A unit is not restarted if anything in it is guarded: here the test itself.
-func TestGuardUnit(t *testing.T) {
-	l := newLab(t, Options{Live: true})
-	me, err := l.proc.Describe(os.Getpid())
-	must(t, "describe", err)
-	other := collectors.Owner{PID: 4242, Name: "other", Unit: me.Unit}
-	c := &Candidate{Facts: collectors.Facts{Owners: []collectors.Owner{other}}}
-	plugin := &actions.Plugin{OnProcess: true, OnUnit: true}
-	if me.Unit == "" {
-		// Processes outside of units are those of the unit with no name.
-		members, err := l.proc.InUnit("")
-		must(t, "members", err)
-		if !slices.ContainsFunc(members, func(o collectors.Owner) bool { return o.PID == os.Getpid() }) {
-			t.Errorf("%d processes without a unit, this one is not among them", len(members))
-		}
-		if why := l.guardUnits(c, plugin); why != "" {
-			t.Errorf("a process without a unit: %s", why)
-		}
-		return
-	}
-	if why := l.guardUnits(c, plugin); !strings.Contains(why, me.Unit) {
-		t.Errorf("a unit with this process in it: %q", why)
-	}
-	if why := l.guardUnits(c, &actions.Plugin{OnProcess: true}); why != "" {
-		t.Errorf("for an action on a process: %s", why)
-	}
-}

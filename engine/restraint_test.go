@@ -678,7 +678,7 @@ func TestCollateralIsCountedAfter(t *testing.T) {
 // What cannot be counted is too much.
 func TestCollateralUnknown(t *testing.T) {
 	h, hung, _ := crowd(t, 0)
-	source := faulty(func(q collectors.Query) bool { return q.States == collectors.Mask(collectors.Established) })
+	source := faulty(func(q collectors.Query) bool { return q.States == pictured })
 	l := newLab(t, Options{Live: true, Sources: []collectors.Plugin{source}})
 	text := ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 100}")
 	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), DecideLimited, "cannot be told: out of buffers")
@@ -709,39 +709,6 @@ func TestCollateralOfLaterRungs(t *testing.T) {
 			t.Error(line(f))
 		}
 	}
-}
-
-// The restart of a unit ends all of its processes, so what they all serve
-// counts.
-func TestCollateralOfUnits(t *testing.T) {
-	worker, hung, _ := crowd(t, 0)
-	server, _, _ := crowd(t, 3)
-	stranger, _, _ := crowd(t, 4)
-	for h, unit := range map[*socklab.Holder]string{worker: "web.service", server: "web.service", stranger: "other.service"} {
-		inUnit(t, h, unit)
-	}
-	restart := outcomes("again", actions.Outcome{Result: actions.Done})
-	restart.onProcess = true
-	plugin := restart.plugin()
-	plugin.OnUnit = true
-	l := newLab(t, Options{})
-	l.actions = registry(t, plugin)
-	l.opts.Actions = l.actions
-	text := ruleFile(port(hung), "again", "limits: {max_collateral: 2}")
-	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), DecideLimited, "max_collateral 2: 3 established connection(s) would die with web.service")
-	f := findingOf(t, l.run(t, l.rules(t, strings.Replace(text, "collateral: 2", "collateral: 3", 1))), hung)
-	expect(t, f, DecideAct, "", actions.Would)
-	if f.Collateral != 3 {
-		t.Errorf("collateral %d", f.Collateral)
-	}
-}
-
-// inUnit makes /proc show a process in a systemd unit, to the tests alone.
-func inUnit(t *testing.T, h *socklab.Holder, unit string) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "cgroup")
-	must(t, "write", os.WriteFile(path, []byte("0::/system.slice/"+unit+"\n"), 0o644))
-	must(t, "mount", unix.Mount(path, fmt.Sprintf("/proc/%d/cgroup", h.PID), "", unix.MS_BIND, ""))
 }
 
 // A finding that is spared by one restraint is not counted by the next: per_cycle

@@ -69,29 +69,6 @@ func (f *FS) socketsOf(pid int, startTime uint64) ([]Held, error) {
 	return append(held, f.ofThreads(p, &st, nil)...), nil
 }
 
-// InUnit returns the processes of a systemd unit.
-func (f *FS) InUnit(unit string) ([]collectors.Owner, error) {
-	pids, err := f.PIDs()
-	if err != nil {
-		return nil, err
-	}
-	var members []collectors.Owner
-	for _, pid := range pids {
-		p, err := f.open(pid)
-		if err != nil {
-			continue // ended meanwhile
-		}
-		if b, err := p.read("cgroup"); err == nil && unitOf(parseCgroup(b)) == unit {
-			var o collectors.Owner
-			if f.describe(p, &o) == nil {
-				members = append(members, o)
-			}
-		}
-		p.close()
-	}
-	return members, nil
-}
-
 // recentTable is what a process held when it was looked at last.
 type recentTable struct {
 	startTime   uint64

@@ -70,6 +70,29 @@ func NewNamespace(t testing.TB, name string) *Namespace {
 	return n
 }
 
+// NewNamelessNamespace makes a network namespace with its loopback up that no name
+// and no process leads to, only what is open in it.
+func NewNamelessNamespace(t testing.TB) *Namespace {
+	t.Helper()
+	Need(t)
+	var n *Namespace
+	err := onThread(func() (err error) {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("new network namespace: %w", err)
+		}
+		if err := linkUp("lo"); err != nil {
+			return err
+		}
+		n, err = openNamespace("nameless", "/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.file.Close() })
+	return n
+}
+
 // FD is an open nsfs descriptor of the namespace; it belongs to n.
 func (n *Namespace) FD() int { return int(n.file.Fd()) }
 

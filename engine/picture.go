@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+)
+
+// picture is what one extra look showed of the TCP sockets of a namespace, to
+// count what would die with processes.
+type picture struct {
+	netns     uint64              // inode of the nsfs file
+	held      map[uint32]uint64   // by inode, the cookies of what is established, 0 for any other state
+	queued    []collectors.Socket // established, and nobody has accepted them
+	listeners []collectors.Socket
+}
+
+// pictured are the states in which a process can have a socket of TCP.
+var pictured = collectors.Mask(collectors.Established, collectors.Listen, collectors.CloseWait, collectors.SynSent,
+	collectors.FinWait1, collectors.FinWait2, collectors.Closing, collectors.LastAck)
+
+// picture looks at a namespace, once in a cycle.
+func (e *Engine) picture(c *cycle, ns *namespace) (*picture, error) {
+	if p, ok := c.pictures[ns.Inode]; ok {
+		return p, nil
+	}
+	p := &picture{netns: ns.Inode, held: map[uint32]uint64{}}
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: pictured}
+	for s, err := range e.sockets(ns, q) {
+		if err != nil {
+			return nil, err
+		}
+		established := s.State == collectors.Established
+		switch {
+		case s.Inode == 0 && established:
+			p.queued = append(p.queued, *s)
+		case s.Inode != 0 && established:
+			p.held[s.Inode] = s.Cookie
+		case s.Inode != 0:
+			p.held[s.Inode] = 0
+		}
+		if s.State == collectors.Listen {
+			p.listeners = append(p.listeners, *s)
+		}
+	}
+	if c.pictures == nil {
+		c.pictures = map[uint64]*picture{}
+	}
+	c.pictures[ns.Inode] = p
+	return p, nil
+}
+
+// pictureAround looks at the namespace that an open socket is in, also if nothing
+// but sockets keeps that alive.
+func (e *Engine) pictureAround(c *cycle, fd int) (*picture, error) {
+	ns, err := unix.IoctlRetInt(fd, unix.SIOCGSKNS)
+	if err != nil {
+		return nil, fmt.Errorf("network namespace of a socket: %w", err)
+	}
+	file := os.NewFile(uintptr(ns), "network namespace")
+	defer func() { _ = file.Close() }()
+	var st unix.Stat_t
+	if err := unix.Fstat(ns, &st); err != nil {
+		return nil, fmt.Errorf("network namespace of a socket: %w", err)
+	}
+	open := func() (*os.File, error) {
+		dup, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		return os.NewFile(uintptr(dup), file.Name()), err
+	}
+	return e.picture(c, &namespace{Namespace: collectors.Namespace{Inode: st.Ino, Name: fmt.Sprintf("net:[%d]", st.Ino)}, open: open})
+}
+
+// shows reports whether a socket is in the picture.
+func (p *picture) shows(inode uint32) bool {
+	_, ok := p.held[inode]
+	return ok
+}
+
+// count adds the established connections of who holds the sockets, and those that
+// wait to be accepted by one of them. Which of several listeners that fit these
+// wait for cannot be told: each has them all.
+func (p *picture) count(own map[uint32]bool, found map[endpoint]int) {
+	for inode := range own {
+		if cookie := p.held[inode]; cookie != 0 {
+			found[endpoint{p.netns, cookie}] = 1
+		}
+	}
+	if len(p.queued) == 0 {
+		return
+	}
+	anyDevice := &namespace{acceptsVRF: true}
+	for i := range p.listeners {
+		l := &p.listeners[i]
+		if !own[l.Inode] {
+			continue
+		}
+		for k := range p.queued {
+			if s := &p.queued[k]; listensFor(l, s) && onDevice(l, s, anyDevice) {
+				found[endpoint{p.netns, s.Cookie}] = 1
+			}
+		}
+	}
+}
+
+// countLate adds what is not in the picture as it came later, or is of MPTCP: an
+// established connection, or all that a listener has in its queue.
+func (p *picture) countLate(fd int, state collectors.State, queued int, found map[endpoint]int) error {
+	if state == collectors.Listen {
+		if queued > 0 {
+			found[endpoint{p.netns, 0}] += queued
+		}
+		return nil
+	}
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		return fmt.Errorf("cookie of a socket: %w", err)
+	}
+	found[endpoint{p.netns, cookie}] = 1
+	return nil
+}
