@@ -35,8 +35,7 @@ type orders struct {
 	State string
 	// Proc mounts /proc anew, Share hands the sockets on to a process of its own.
 	Proc, Share bool
-	Allow       bool   // --allow-unknown-owner
-	Login       string // the login uid
+	Allow       bool // --allow-unknown-owner
 }
 
 // lives of children, in processes of their own. Each says READY first, and
@@ -98,11 +97,12 @@ func startChild(t testing.TB, o orders, conns ...*socklab.Conn) *child {
 	t.Helper()
 	cmd, err := childCommand(o, conns...)
 	must(t, "child", err)
-	return runCommand(t, cmd, conns...)
+	return runCommand(t, cmd, "", conns...)
 }
 
-// runCommand is startChild for a command that is made already.
-func runCommand(t testing.TB, cmd *exec.Cmd, conns ...*socklab.Conn) *child {
+// runCommand is startChild for a command that is made already, with a login uid
+// unless that is "".
+func runCommand(t testing.TB, cmd *exec.Cmd, login string, conns ...*socklab.Conn) *child {
 	t.Helper()
 	var err error
 	c := &child{Cmd: cmd}
@@ -111,7 +111,7 @@ func runCommand(t testing.TB, cmd *exec.Cmd, conns ...*socklab.Conn) *child {
 	out, err := cmd.StdoutPipe()
 	must(t, "stdout", err)
 	c.out = bufio.NewReader(out)
-	must(t, "start", cmd.Start())
+	must(t, "start", socklab.StartLoggedIn(cmd, login))
 	t.Cleanup(func() {
 		_ = c.in.Close()
 		_ = cmd.Process.Kill()
@@ -169,9 +169,11 @@ func childEngine(o orders) (*Engine, *rules.Program, error) {
 
 // engineLife runs one live cycle and prints what came of it.
 func engineLife(o orders) error {
-	if err := settleIn(o); err != nil {
+	companion, err := settleIn(o)
+	if err != nil {
 		return err
 	}
+	defer companion()
 	fmt.Println("READY")
 	e, p, err := childEngine(o)
 	if err != nil {
@@ -187,30 +189,31 @@ func engineLife(o orders) error {
 	return errors.Join(r.Errors...)
 }
 
-// settleIn makes the process and its surroundings as ordered.
-func settleIn(o orders) error {
-	if o.Login != "" {
-		if err := os.WriteFile("/proc/self/loginuid", []byte(o.Login), 0); err != nil {
-			return err
-		}
-	}
+// settleIn makes the surroundings of the process as ordered; end ends the process
+// that it shares its sockets with.
+func settleIn(o orders) (end func(), err error) {
 	if o.Proc {
 		if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-			return fmt.Errorf("mount /proc: %w", err)
+			return nil, fmt.Errorf("mount /proc: %w", err)
 		}
 	}
 	if !o.Share {
-		return nil
+		return func() {}, nil
 	}
 	cat := exec.Command("cat")
 	cat.ExtraFiles = []*os.File{os.NewFile(3, "socket")}
-	if _, err := cat.StdinPipe(); err != nil {
-		return err
+	in, err := cat.StdinPipe()
+	if err != nil {
+		return nil, err
 	}
 	if err := cat.Start(); err != nil {
-		return err
+		return nil, err
 	}
-	return cat.ExtraFiles[0].Close()
+	end = func() {
+		_ = in.Close()
+		_ = cat.Wait()
+	}
+	return end, cat.ExtraFiles[0].Close()
 }
 
 // ancestorLife runs an engine as a grandchild.

@@ -42,7 +42,9 @@ func TestGuardLogin(t *testing.T) {
 				if then == killAll && test.kind == socklab.UDPBound {
 					return // no signal for UDP
 				}
-				got := startChild(t, orders{Life: "engine", Login: test.own, Rules: readableRules(t, text)}).rest(t)
+				cmd, err := childCommand(orders{Life: "engine", Rules: readableRules(t, text)})
+				must(t, "child", err)
+				got := runCommand(t, cmd, test.own).rest(t)
 				if !strings.Contains(got, test.want) {
 					t.Errorf("not %s but %s", test.want, got)
 				}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
 )
 
@@ -82,7 +85,7 @@ func TestHidePID(t *testing.T) {
 				must(t, "child", err)
 				cmd.Path = "/proc/self/exe" // the way to the binary is closed to others
 				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, AmbientCaps: []uintptr{unix.CAP_NET_ADMIN}}
-				got := runCommand(t, cmd).rest(t)
+				got := runCommand(t, cmd, "").rest(t)
 				want := "guarded \"other owners may not be visible: "
 				if allow {
 					want = "act "
@@ -111,7 +114,7 @@ func inPIDNamespace(t *testing.T, o orders, c *socklab.Conn) string {
 	cmd, err := childCommand(o, c)
 	must(t, "child", err)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
-	return runCommand(t, cmd, c).rest(t)
+	return runCommand(t, cmd, "", c).rest(t)
 }
 
 // A PID namespace does not show who holds a socket outside of it. That somebody is
@@ -160,7 +163,13 @@ func TestForeignProc(t *testing.T) {
 		}
 	}
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
-	if got := inPIDNamespace(t, orders{Rules: readableRules(t, ruleFile(port(c), "destroy"))}, c); !strings.Contains(got, "sockwarden's own") {
+	o := orders{Rules: readableRules(t, ruleFile(port(c), "destroy"))}
+	if got := inPIDNamespace(t, o, c); !strings.Contains(got, "sockwarden's own") {
 		t.Errorf("its own: %s", got)
+	}
+	l := newLab(t, Options{})
+	l.cover, l.covered, l.opts.Owners = procfs.Coverage{Inside: true, Foreign: true}, monotonic(), OwnersBPF
+	if _, err := l.ownersProgram(); !errors.Is(err, collectors.ErrNotSupported) {
+		t.Errorf("owners by BPF: %v", err)
 	}
 }

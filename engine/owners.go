@@ -52,6 +52,10 @@ func (e *Engine) holders(ctx context.Context, inodes map[uint32]bool) (procfs.Ho
 // first of use; nil if they are found through /proc.
 func (e *Engine) ownersProgram() (*bpf.Owners, error) {
 	switch {
+	case e.opts.Owners != OwnersBPF && e.coverage().Foreign:
+		return nil, nil // the program numbers processes as system calls do
+	case e.coverage().Foreign:
+		return nil, fmt.Errorf("--owners=bpf: /proc has the processes of another PID namespace: %w", collectors.ErrNotSupported)
 	case e.ownersBy != nil || e.ownersTried:
 		return e.ownersBy, nil
 	case e.opts.Owners == OwnersProc, e.opts.Owners != OwnersBPF && !e.watching && e.proc.OpenFiles() < worthBPF:

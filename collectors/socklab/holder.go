@@ -82,7 +82,7 @@ func startHolder(dir string, o *HolderOptions) (*Holder, error) {
 			return nil, err
 		}
 	}
-	orders, err := json.Marshal(holderOrders{len(o.Conns), []byte(o.Comm), o.UID, o.IgnoreTerm, o.NoFile, o.Login})
+	orders, err := json.Marshal(holderOrders{len(o.Conns), []byte(o.Comm), o.UID, o.IgnoreTerm, o.NoFile})
 	if err != nil {
 		return nil, fmt.Errorf("orders: %w", err)
 	}
@@ -108,7 +108,7 @@ func startHolder(dir string, o *HolderOptions) (*Holder, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := StartLoggedIn(cmd, o.Login); err != nil {
 		return nil, err
 	}
 	h.PID, h.stdout = cmd.Process.Pid, bufio.NewReader(stdout)

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +32,6 @@ type holderOrders struct {
 	UID        int
 	IgnoreTerm bool
 	NoFile     uint64
-	Login      string
 }
 
 // runHolder is the life of a holder. It returns if this process is none.
@@ -117,11 +115,6 @@ func (o *holderOrders) disguise() error {
 			return err
 		}
 	}
-	if o.Login != "" {
-		if err := os.WriteFile("/proc/self/loginuid", []byte(o.Login), 0); err != nil {
-			return err
-		}
-	}
 	if o.NoFile > 0 {
 		// Through package syscall, or a later exec would undo it.
 		if err := syscall.Setrlimit(unix.RLIMIT_NOFILE, &syscall.Rlimit{Cur: o.NoFile, Max: o.NoFile}); err != nil {
@@ -141,21 +134,6 @@ func (o *holderOrders) disguise() error {
 		return fmt.Errorf("setuid: %w", err)
 	}
 	return nil
-}
-
-// NeedLogins skips the test where the kernel keeps no login uids (CONFIG_AUDIT), or
-// none can be set: in a user namespace, and where this process has one that is fixed.
-func NeedLogins(t testing.TB) {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/loginuid")
-	switch {
-	case err != nil:
-		Lacks(t, err)
-	case !HasUsers():
-		Lacks(t, fmt.Errorf("set a login uid: %w", unix.EINVAL))
-	case strings.TrimSpace(string(b)) != "4294967295" && os.WriteFile("/proc/self/loginuid", b, 0) != nil:
-		Lacks(t, fmt.Errorf("the login uid is %s for ever: %w", b, unix.EPERM))
-	}
 }
 
 // HasUsers reports whether there are users besides root to become: not in a
