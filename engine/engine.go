@@ -69,12 +69,10 @@ type Engine struct {
 	state  *stateFile
 	memory *memory
 	self   self
-	// cover is what /proc does not show, as of covered, on the monotonic clock.
-	cover   procfs.Coverage
-	covered float64
-	kernel  kernelVersion
-	host    string
-	middle  uint16 // the remote port that halves what is read
+	cover  covered
+	kernel kernelVersion
+	host   string
+	middle uint16 // the remote port that halves what is read
 	// How many goroutines may look at a time, and from how many sockets on a dump
 	// is worth two.
 	workers, splitFrom int

@@ -3,19 +3,29 @@ package engine
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 )
 
+// covered is what /proc was found not to show.
+type covered struct {
+	sync.Mutex // guards are asked by several goroutines
+	procfs.Coverage
+	at float64 // CLOCK_MONOTONIC, 0 for never
+}
+
 // coverage returns what /proc does not show. Mounts hardly ever change, and
 // reading their table takes long where there are many.
 func (e *Engine) coverage() procfs.Coverage {
-	const fresh = 1.0 // seconds
-	if now := monotonic(); e.covered == 0 || now-e.covered > fresh {
-		e.cover, e.covered = e.proc.Coverage(), now
+	const recent = 1.0 // seconds
+	e.cover.Lock()
+	defer e.cover.Unlock()
+	if now := monotonic(); e.cover.at == 0 || now-e.cover.at > recent {
+		e.cover.Coverage, e.cover.at = e.proc.Coverage(), now
 	}
-	return e.cover
+	return e.cover.Coverage
 }
 
 // outside are the listeners by which it is found out whether processes that

@@ -23,9 +23,8 @@ const nobody = 65534
 // readableRules is a file of rules that every user can read.
 func readableRules(t *testing.T, text string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sockwarden-test")
-	must(t, "directory", err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := t.TempDir()
+	must(t, "chmod", os.Chmod(filepath.Dir(dir), 0o755))
 	must(t, "chmod", os.Chmod(dir, 0o755))
 	path := filepath.Join(dir, "rules.yaml")
 	must(t, "write", os.WriteFile(path, []byte(text), 0o644))
@@ -168,7 +167,7 @@ func TestForeignProc(t *testing.T) {
 		t.Errorf("its own: %s", got)
 	}
 	l := newLab(t, Options{})
-	l.cover, l.covered, l.opts.Owners = procfs.Coverage{Inside: true, Foreign: true}, monotonic(), OwnersBPF
+	l.cover.Coverage, l.cover.at, l.opts.Owners = procfs.Coverage{Inside: true, Foreign: true}, monotonic(), OwnersBPF
 	if _, err := l.ownersProgram(); !errors.Is(err, collectors.ErrNotSupported) {
 		t.Errorf("owners by BPF: %v", err)
 	}

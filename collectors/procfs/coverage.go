@@ -101,12 +101,12 @@ func (f *FS) hidePID() string {
 func (f *FS) mountOptions() ([]string, error) {
 	dir, err := os.Open(f.root)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("mount options: %w", err)
 	}
 	defer func() { _ = dir.Close() }()
 	info, err := os.ReadFile(f.path("self", "fdinfo", strconv.Itoa(int(dir.Fd()))))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("mount options: %w", err)
 	}
 	_, id, ok := strings.Cut(string(info), "mnt_id:\t")
 	id, _, _ = strings.Cut(id, "\n")
