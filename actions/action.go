@@ -169,6 +169,8 @@ type Param struct {
 	Name string
 	Type string // string, bool, number (float64) or duration (time.Duration)
 	Doc  string
+	// SecretFile says that it names a file whose content is a secret.
+	SecretFile bool
 }
 
 // Plugin is an action that rules can name.

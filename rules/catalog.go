@@ -22,6 +22,8 @@ type Param struct {
 	Name string
 	Type ParamType
 	Doc  string
+	// SecretFile says that it names a file whose content is a secret.
+	SecretFile bool
 }
 
 // ActionSpec is what a rules file needs to know of an action.

@@ -9,7 +9,7 @@ import (
 // rulesFile is one parsed file; its conditions are not compiled yet.
 type rulesFile struct {
 	reader
-	dir     string // for relative names of sets' files
+	path    string // for relative names of sets' files
 	netns   []string
 	vars    map[string]*Var
 	varsAt  map[string]*yaml.Node
@@ -24,6 +24,10 @@ type rulesFile struct {
 	protect   []rawProtect
 	rules     []rawRule
 	readSet   func(path string) (string, error)
+	// checkSecret says what is wrong with a file that holds a secret, and what is
+	// unwise.
+	checkSecret func(path string) (warning string, err error)
+	warnings    Problems
 	// overridden names the variables that the command line set.
 	overridden []string
 }

@@ -5,15 +5,12 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors/trust"
 )
@@ -64,6 +61,8 @@ type loader struct {
 	watched  []string
 	hash     []string
 	noDir    bool
+	trust    trust.Checker
+	warnings Problems
 }
 
 // Load reads and compiles a generation of rules. The error is Problems or a
@@ -87,6 +86,7 @@ func Load(opts Options) (*Program, []string, error) {
 		return nil, l.watched, err
 	}
 	p.Watched, p.NoDefaultDir = l.watched, l.noDir
+	p.Warnings = append(l.warnings, p.Warnings...)
 	p.Generation = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(strings.Join(l.hash, "\x00"))))
 	p.seal()
 	return p, l.watched, nil
@@ -131,6 +131,8 @@ func (l *loader) defaultPaths() []string {
 	case !info.IsDir():
 		l.fail(dir, "is no directory")
 		return nil
+	case !l.trusted(dir):
+		return nil
 	}
 	var paths []string
 	main := filepath.Join(dir, "rules.yaml")
@@ -154,6 +156,9 @@ func (l *loader) defaultPaths() []string {
 
 // yamlFiles lists the rules files of a directory in lexical order.
 func (l *loader) yamlFiles(dir string) (files []string, ok bool) {
+	if !l.trusted(dir) {
+		return nil, false
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		l.fail(dir, "%v", unreadable(err))
@@ -166,6 +171,20 @@ func (l *loader) yamlFiles(dir string) (files []string, ok bool) {
 		}
 	}
 	return files, true
+}
+
+// trusted says whether a live run may go by what is in a directory: who can take
+// files away can take away what they protect.
+func (l *loader) trusted(dir string) bool {
+	if !l.opts.Trust {
+		return true
+	}
+	err := l.trust.Dir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.fail(dir, "a live run does not trust it: %v", err)
+		return false
+	}
+	return true
 }
 
 // unreadable drops the path from the error of a system call.
@@ -199,24 +218,18 @@ func (l *loader) readFile(path string) {
 
 // read returns the text of a file, after it was found to be trustworthy.
 func (l *loader) read(path string) (string, error) {
-	// Without waiting: a pipe would keep it until somebody writes to it.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
+	f, err := l.trust.Open(path)
+	switch {
+	case errors.Is(err, trust.ErrNotRegular):
+		return "", err
+	case err != nil:
 		return "", unreadable(err)
 	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("cannot be read: %w", err)
-	case !info.Mode().IsRegular():
-		return "", errors.New("is no regular file")
-	case l.opts.Trust:
-		if err := trust.File(path, f); err != nil {
-			return "", fmt.Errorf("a live run does not trust it: %w", err)
-		}
+	defer f.Close()
+	if err := f.Trusted(); l.opts.Trust && err != nil {
+		return "", fmt.Errorf("a live run does not trust it: %w", err)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	b, err := f.ReadAll(maxFile + 1)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("cannot be read: %w", err)
@@ -230,7 +243,7 @@ func (l *loader) read(path string) (string, error) {
 
 func (l *loader) add(path, text string) {
 	l.hash = append(l.hash, path, text)
-	f := &rulesFile{reader: reader{src: newSource(path, text), problems: &l.problems}, dir: filepath.Dir(path), netns: nil}
+	f := &rulesFile{reader: reader{src: newSource(path, text), problems: &l.problems}, path: path, netns: nil}
 	f.readSet = func(p string) (string, error) {
 		text, err := l.read(p)
 		l.watched = append(l.watched, p)
@@ -240,7 +253,9 @@ func (l *loader) add(path, text string) {
 		}
 		return text, err
 	}
+	f.checkSecret = l.checkSecret
 	f.parse(l.opts.Catalog, l.opts.Notifiers)
+	l.warnings = append(l.warnings, f.warnings...)
 	l.files = append(l.files, f)
 }
 

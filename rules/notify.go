@@ -1,9 +1,12 @@
 package rules
 
 import (
+	"errors"
 	"maps"
 
 	"go.yaml.in/yaml/v4"
+
+	"sockwarden/collectors/trust"
 )
 
 // Notifier is a configured way to send messages, under actions in a rules file.
@@ -66,4 +69,31 @@ func (f *rulesFile) parseNotifier(at entry, catalog Catalog) {
 		return
 	}
 	f.notifiers[at.key.Value] = Notifier{spec.Name, rung.params}
+	for _, e := range entries {
+		if q, ok := spec.param(e.key.Value); ok && q.SecretFile {
+			f.secret(e.value)
+		}
+	}
+}
+
+// secret looks at the file that holds a secret. That there is none is said by
+// who wants to read it: rules are also checked on other machines.
+func (f *rulesFile) secret(n *yaml.Node) {
+	warning, err := f.checkSecret(n.Value)
+	if err != nil {
+		f.errorf(n, "%s: %v", n.Value, err)
+	}
+	if warning != "" {
+		f.warnings = append(f.warnings, f.src.problem(n.Line, n.Column, n.Value+": "+warning))
+	}
+}
+
+func (l *loader) checkSecret(path string) (warning string, err error) {
+	switch err := l.trust.Secret(path); {
+	case errors.Is(err, trust.ErrNotRegular), l.opts.Trust && errors.Is(err, trust.ErrForeign):
+		return "", err
+	case errors.Is(err, trust.ErrForeign), errors.Is(err, trust.ErrReadable):
+		return err.Error(), nil
+	}
+	return "", nil
 }

@@ -32,6 +32,15 @@ func chmod(t *testing.T, path string, mode os.FileMode) {
 	}
 }
 
+func mode(t *testing.T, path string) string {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%#o", info.Mode().Perm())
+}
+
 func symlink(t *testing.T, target, path string) {
 	t.Helper()
 	if err := os.Symlink(target, path); err != nil {
@@ -42,7 +51,8 @@ func symlink(t *testing.T, target, path string) {
 func TestTrust(t *testing.T) {
 	me := fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())
 	writable := func(path, mode string) string {
-		return fmt.Sprintf("a live run does not trust it: others can write to DIR/%[1]s (mode %[2]s); cure: chown %[3]s DIR/%[1]s && chmod go-w DIR/%[1]s", path, mode, me)
+		const text = "a live run does not trust it: others can write to DIR/%[1]s (mode %[2]s); cure: chown %[3]s DIR/%[1]s && chmod go-w DIR/%[1]s"
+		return fmt.Sprintf(text, path, mode, me)
 	}
 	link := func(t *testing.T, dir, target string) {
 		t.Helper()
@@ -62,7 +72,10 @@ func TestTrust(t *testing.T) {
 		{"file read by all", func(t *testing.T, dir string) { chmod(t, dir+"/etc/rules.yaml", 0o444) }, ""},
 		{"directory for the group", func(t *testing.T, dir string) { chmod(t, dir+"/etc", 0o775) }, "etc/rules.yaml: " + writable("etc", "0775")},
 		{"directory for all", func(t *testing.T, dir string) { chmod(t, dir+"/etc", 0o777) }, "etc/rules.yaml: " + writable("etc", "0777")},
-		{"sticky directory for all", func(t *testing.T, dir string) { chmod(t, dir+"/etc", 0o777|os.ModeSticky) }, "etc/rules.yaml: " + writable("etc", "01777")},
+		{
+			"sticky directory for all", func(t *testing.T, dir string) { chmod(t, dir+"/etc", 0o777|os.ModeSticky) },
+			"etc/rules.yaml: a live run does not trust it: others can put files into DIR/etc (mode 01777); cure: move the file to a directory that only you can write",
+		},
 		{"directory above", func(t *testing.T, dir string) { chmod(t, dir, 0o777) }, "etc/rules.yaml: others can write to DIR "},
 		{"sticky directory above", func(t *testing.T, dir string) { chmod(t, dir, 0o777|os.ModeSticky) }, ""},
 		{"set", func(t *testing.T, dir string) { chmod(t, dir+"/lists/set.txt", 0o666) }, "etc/rules.yaml:3:6: DIR/lists/set.txt: " + writable("lists/set.txt", "0666")},
@@ -71,7 +84,7 @@ func TestTrust(t *testing.T) {
 		{"target of a link", func(t *testing.T, dir string) {
 			link(t, dir, "../store/rules.yaml")
 			chmod(t, dir+"/store/rules.yaml", 0o666)
-		}, "etc/rules.yaml: " + writable("etc/rules.yaml", "0666")},
+		}, "etc/rules.yaml: " + writable("store/rules.yaml", "0666")},
 		{"directory of the target", func(t *testing.T, dir string) {
 			link(t, dir, "../store/rules.yaml")
 			chmod(t, dir+"/store", 0o777)
@@ -137,8 +150,8 @@ func TestTrustOwner(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, _, err := Load(Options{Paths: []string{filepath.Join(dir, "etc/rules.yaml")}, Catalog: testCatalog(), Trust: true})
-			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("a live run does not trust it: %s belongs to uid %d, who could change it; cure: chown %d:%d %s",
-				path, somebody, os.Geteuid(), os.Getegid(), path)) {
+			const text = "a live run does not trust it: %s belongs to uid %d, who could change it (mode %s); cure: chown %d:%d %s, or copy"
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf(text, path, somebody, mode(t, path), os.Geteuid(), os.Getegid(), path)) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -157,6 +170,7 @@ func TestTrustCure(t *testing.T) {
 			return
 		}
 		_, cure, _ := strings.Cut(err.Error(), "cure: ")
+		cure, _, _ = strings.Cut(cure, ", or copy")
 		shell(t, dir, cure)
 	}
 	t.Error("still not trusted")
@@ -171,5 +185,65 @@ func TestTrustDirectory(t *testing.T) {
 		opts.Trust, opts.Catalog = true, testCatalog()
 		_, _, err := Load(opts)
 		checkTrustProblem(t, err, dir, "b.yaml: a live run does not trust it: others can write to DIR/b.yaml (mode 0666)")
+	}
+}
+
+// TestTrustEmptyDirectory: who can write to a directory could have taken away
+// the file with what is protected.
+func TestTrustEmptyDirectory(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"rules.yaml": oneRule, "rules.d/x.txt": ""})
+	chmod(t, dir, 0o755)
+	chmod(t, dir+"/rules.d", 0o777)
+	opts := Options{Dir: dir, Catalog: testCatalog()}
+	if _, _, err := Load(opts); err != nil {
+		t.Errorf("a dry run: %v", err)
+	}
+	opts.Trust = true
+	_, _, err := Load(opts)
+	checkTrustProblem(t, err, dir, "rules.d: a live run does not trust it: others can write to DIR/rules.d (mode 0777)")
+	chmod(t, dir+"/rules.d", 0o755)
+	chmod(t, dir, 0o775)
+	_, _, err = Load(opts)
+	if err == nil || !strings.Contains(err.Error(), "others can write to "+dir+" (mode 0775)") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestDotDot: behind a link ".." is the directory above where the link leads, for
+// rules, for the sets that are named relative to them, and for what is watched.
+func TestDotDot(t *testing.T) {
+	dir := writeFiles(t, map[string]string{
+		"safe/rules.yaml": oneRule, "safe/set.txt": "10.0.0.1\n",
+		"other/rules.yaml": "version: 1\nsets:\n  s: {file: set.txt}\nrules:\n  - {name: r, when: remote_addr in s, then: [destroy]}\n",
+		"other/set.txt":    "10.0.0.2\n", "other/deep/x": "",
+	})
+	for _, p := range []string{"", "safe", "other", "other/deep"} {
+		chmod(t, filepath.Join(dir, p), 0o755)
+	}
+	symlink(t, "../other/deep", dir+"/safe/link")
+	opts := Options{Paths: []string{dir + "/safe/link/../rules.yaml"}, Catalog: testCatalog(), Trust: true}
+	p, watched, err := Load(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Rules[0].Name != "r" || !strings.HasSuffix(watched[1], "/safe/link/../set.txt") || strings.Contains(watched[1], "//") {
+		t.Errorf("rule %s, watched %v", p.Rules[0].Name, watched)
+	}
+	dirs := dirsOf(watched)
+	for _, want := range []string{"/safe", "/other"} {
+		if !dirs[dir+want] {
+			t.Errorf("%s is not watched: %v", want, dirs)
+		}
+	}
+	for path, mode := range map[string]os.FileMode{"other": 0o777, "other/rules.yaml": 0o666, "other/set.txt": 0o666} {
+		before := os.FileMode(0o644)
+		if path == "other" {
+			before = 0o755
+		}
+		chmod(t, filepath.Join(dir, path), mode)
+		if _, _, err := Load(opts); err == nil || !strings.Contains(err.Error(), "others can write to "+dir+"/"+path+" ") {
+			t.Errorf("%s: %v", path, err)
+		}
+		chmod(t, filepath.Join(dir, path), before)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/trust"
 )
 
 // reserved are the words that the language itself uses.
@@ -259,7 +260,7 @@ func (f *rulesFile) parseSetFile(n *yaml.Node) *Set {
 		return nil
 	}
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(f.dir, path)
+		path = trust.Beside(f.path, path)
 	}
 	text, err := f.readSet(path)
 	if err != nil {

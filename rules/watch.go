@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 
 	"github.com/fsnotify/fsnotify"
 
@@ -52,41 +50,30 @@ func (w *Watcher) Errors() <-chan error { return w.fs.Errors }
 // that was removed and made again has lost its watch, and a missing one is
 // awaited in the nearest directory above it that exists.
 func (w *Watcher) Set(paths []string) error {
-	want, err := dirsOf(paths)
+	want := dirsOf(paths)
+	err := w.watch(want)
 	// What was made or moved between the look and the watch would go unseen.
 	for range 10 {
-		if err == nil {
-			err = w.watch(want)
-		}
-		now, lookErr := dirsOf(paths)
-		if lookErr != nil || maps.Equal(now, want) {
+		now := dirsOf(paths)
+		if maps.Equal(now, want) {
 			break
 		}
-		want, err = now, nil
+		want, err = now, w.watch(now)
 	}
 	return err
 }
 
 // dirsOf returns the directories in which something can happen to the paths.
-func dirsOf(paths []string) (map[string]bool, error) {
+func dirsOf(paths []string) map[string]bool {
 	dirs := map[string]bool{}
 	for _, p := range paths {
-		abs, err := filepath.Abs(p)
-		if err != nil {
-			return nil, fmt.Errorf("watch rules: %w", err)
-		}
-		dirs[existingDir(filepath.Dir(abs))] = true
-		for _, dir := range trust.LinkDirs(abs) {
-			dirs[dir] = true
-		}
-		if target, err := filepath.EvalSymlinks(abs); err == nil {
-			dirs[filepath.Dir(target)] = true
-			if info, err := os.Stat(target); err == nil && info.IsDir() {
-				dirs[target] = true
+		for _, dir := range trust.Places(p) {
+			if dir != "" {
+				dirs[dir] = true
 			}
 		}
 	}
-	return dirs, nil
+	return dirs
 }
 
 func (w *Watcher) watch(want map[string]bool) error {
@@ -108,17 +95,4 @@ func (w *Watcher) watch(want map[string]bool) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func existingDir(dir string) string {
-	for {
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			return dir
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return dir
-		}
-		dir = parent
-	}
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"sockwarden/actions"
+	"sockwarden/collectors/trust"
 )
 
 const (
@@ -47,7 +48,7 @@ func Plugin() actions.NotifierPlugin {
 		Needs: "a way out to the URL",
 		Params: []actions.Param{
 			{Name: "format", Type: "string", Doc: "generic (default), slack or discord"},
-			{Name: "url_file", Type: "string", Doc: "absolute path of a file that holds the URL"},
+			{Name: "url_file", Type: "string", Doc: "absolute path of a file that holds the URL; a live run refuses one that others can write", SecretFile: true},
 			{Name: "url_env", Type: "string", Doc: "name of an environment variable that holds it"},
 			{Name: "timeout", Type: "duration", Doc: "of one attempt (default 10s)"},
 		},
@@ -96,12 +97,31 @@ type webhook struct {
 	client          *http.Client
 }
 
+// targetInTime is target where the file system answers, and else an error.
+func (w *webhook) targetInTime(ctx context.Context, live bool) (target string, err error) {
+	done := make(chan func(), 1)
+	go func() {
+		t, e := w.target(live)
+		done <- func() { target, err = t, e }
+	}()
+	select {
+	case set := <-done:
+		set()
+		return target, err
+	case <-time.After(w.timeout):
+		return "", fmt.Errorf("url_file: %s could not be read within %s: its file system does not answer", w.urlFile, w.timeout)
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
 // target reads the URL anew for each message, so that a secret can be changed.
-func (w *webhook) target() (string, error) {
+// Others must not choose where a live run's messages go.
+func (w *webhook) target(live bool) (string, error) {
 	raw := os.Getenv(w.urlEnv)
 	from := "environment variable " + w.urlEnv
 	if w.urlFile != "" {
-		b, err := readURL(w.urlFile)
+		b, err := readURL(w.urlFile, live)
 		if err != nil {
 			return "", fmt.Errorf("url_file: %w", err)
 		}
@@ -115,18 +135,28 @@ func (w *webhook) target() (string, error) {
 	return raw, nil
 }
 
-func readURL(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // says what and where
+func readURL(path string, trusted bool) ([]byte, error) {
+	f, err := new(trust.Checker).Open(path)
+	switch {
+	case errors.Is(err, trust.ErrNotRegular):
+		return nil, fmt.Errorf("%s %w", path, err)
+	case err != nil:
+		return nil, err
 	}
-	defer func() { _ = f.Close() }()
-	return io.ReadAll(io.LimitReader(f, maxURL)) //nolint:wrapcheck // says what and where
+	defer f.Close()
+	if err := f.Trusted(); trusted && err != nil {
+		return nil, fmt.Errorf("a live run does not trust it: %w", err)
+	}
+	b, err := f.ReadAll(maxURL)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return b, nil
 }
 
 // Send posts the message, and tries again if the other side is slow or busy.
 func (w *webhook) Send(ctx context.Context, m actions.Message) error {
-	target, err := w.target()
+	target, err := w.targetInTime(ctx, m.Mode == "live")
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sockwarden/actions"
 	"sockwarden/actions/actiontest"
 	"sockwarden/collectors/socklab"
@@ -174,14 +176,64 @@ func TestSources(t *testing.T) {
 			t.Errorf("%s, not %s", got, want)
 		}
 	}
-	// Not a URL, and without an end.
-	n, err = Plugin().New(map[string]any{"url_file": "/dev/zero"})
-	must(t, "New", err)
-	if err := n.Send(t.Context(), message()); err == nil || !strings.Contains(err.Error(), "/dev/zero holds no") {
-		t.Errorf("/dev/zero: %v", err)
+	// Not a URL, without an end, and a pipe that nobody writes to.
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	must(t, "pipe", unix.Mkfifo(pipe, 0o600))
+	must(t, "write", os.WriteFile(file, []byte("hello"), 0o600))
+	for path, want := range map[string]string{file: file + " holds no http or https URL", "/dev/zero": "/dev/zero is no regular file", pipe: pipe + " is no regular file"} {
+		n, err = Plugin().New(map[string]any{"url_file": path})
+		must(t, "New", err)
+		if err := n.Send(t.Context(), message()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 	if s.count() != 4 {
 		t.Errorf("%d requests", s.count())
+	}
+}
+
+// Others do not choose where a live run's messages go.
+func TestForeignURL(t *testing.T) {
+	actiontest.LeakCheck(t)
+	s := serve(t, status(http.StatusOK))
+	file := filepath.Join(t.TempDir(), "url")
+	must(t, "write", os.WriteFile(file, []byte(s.URL), 0o600))
+	must(t, "chmod", os.Chmod(file, 0o666))
+	n, err := Plugin().New(map[string]any{"url_file": file})
+	must(t, "New", err)
+	m := message()
+	m.Mode = "live"
+	if err := n.Send(t.Context(), m); err == nil || !strings.Contains(err.Error(), "a live run does not trust it: others can write to "+file+" (mode 0666)") || s.count() != 0 {
+		t.Errorf("%v, %d requests", err, s.count())
+	}
+	m.Mode = "dry-run"
+	must(t, "Send", n.Send(t.Context(), m))
+	must(t, "chmod", os.Chmod(file, 0o600))
+	m.Mode = "live"
+	must(t, "Send", n.Send(t.Context(), m))
+}
+
+// A file system that does not answer costs the message, and no more than its time.
+func TestSilentFileSystem(t *testing.T) {
+	socklab.Need(t)
+	fuse, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Skipf("/dev/fuse: %v", err)
+	}
+	dir := t.TempDir()
+	must(t, "mount", unix.Mount("silent", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fuse)))
+	defer func() { _, _ = unix.Close(fuse), unix.Unmount(dir, unix.MNT_DETACH) }()
+	n, err := Plugin().New(map[string]any{"url_file": dir + "/url", "timeout": 100 * time.Millisecond})
+	must(t, "New", err)
+	if err := n.Send(t.Context(), message()); err == nil || !strings.Contains(err.Error(), dir+"/url could not be read within 100ms: its file system does not answer") {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	n, err = Plugin().New(map[string]any{"url_file": dir + "/url", "timeout": time.Minute})
+	must(t, "New", err)
+	if err := n.Send(ctx, message()); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
 	}
 }
 
