@@ -49,8 +49,8 @@ type Options struct {
 	// StateFile keeps memory between runs, "" for none. With ReadOnly it is only read.
 	StateFile string
 	ReadOnly  bool
-	// PauseFile is the switch that is looked at before each effect, "" for none.
-	PauseFile string
+	// PauseFiles are the switches that are looked at before each effect.
+	PauseFiles []string
 	// AuditLog gets a JSON line for each decision and outcome, nil for none; By
 	// says in it who runs this.
 	AuditLog io.Writer

@@ -4,15 +4,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/trust"
 )
 
 // Pause says that live runs and watchers only observe meanwhile.
@@ -20,13 +22,19 @@ type Pause struct {
 	Since time.Time `json:"since"`
 	Until time.Time `json:"until,omitzero"` // zero: until it is resumed
 	By    string    `json:"by"`
+	// File is where it was found.
+	File string `json:"-"`
 }
 
 // String says until when and by whom, as reports and logs do.
 func (p *Pause) String() string {
 	until := "until resumed"
-	if !p.Until.IsZero() {
+	switch {
+	case p.Until.IsZero():
+	case p.Until.Sub(p.Since) < 12*time.Hour:
 		until = "until " + p.Until.Format(time.TimeOnly)
+	default:
+		until = "until " + p.Until.Format(time.DateTime)
 	}
 	if p.By == "" {
 		return until
@@ -34,8 +42,16 @@ func (p *Pause) String() string {
 	return until + " by " + p.By
 }
 
-// PauseFile is where the switch is kept: beside the state file of the user.
+// MachinePause is the switch of the whole machine: only root can throw it, and
+// the live runs of every user look at it.
+const MachinePause = "/run/sockwarden/pause.json"
+
+// PauseFile is the switch that a user can throw: root that of the machine,
+// others their own beside their state file, "" if there is no place for it.
 func PauseFile() string {
+	if os.Geteuid() == 0 {
+		return MachinePause
+	}
 	state := DefaultStateFile()
 	if state == "" {
 		return ""
@@ -43,16 +59,43 @@ func PauseFile() string {
 	return filepath.Join(filepath.Dir(state), "pause.json")
 }
 
-// Write throws the switch: it replaces the file at once.
+// PauseFiles are the switches that the runs of this user look at.
+func PauseFiles() []string {
+	if own := PauseFile(); own != "" && own != MachinePause {
+		return []string{MachinePause, own}
+	}
+	return []string{MachinePause}
+}
+
+// makeDir makes a directory as far as it is missing. Into that of the machine's
+// switch every user can look, whatever the umask of who comes first.
+func makeDir(path string) error {
+	_, err := os.Stat(path)
+	if err == nil {
+		return nil
+	}
+	if err := trust.MakeDir(path); err != nil {
+		return err
+	}
+	if path == filepath.Dir(MachinePause) {
+		return os.Chmod(path, 0o755) //nolint:wrapcheck // says what and where
+	}
+	return nil
+}
+
+// Write throws the switch: it replaces the file at once. Every user can read it.
 func (p *Pause) Write(path string) error {
 	b, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("pause: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := makeDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("pause: %w", err)
 	}
-	return replaceFile(path, append(b, '\n'))
+	if err := replaceFile(path, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("pause: %w", err)
+	}
+	return nil
 }
 
 // Resume throws the switch back; it reports whether there was a pause.
@@ -67,30 +110,72 @@ func Resume(path string) (bool, error) {
 	return true, nil
 }
 
-// ReadPause returns the pause that is in force now, nil for none. A file that
-// cannot be understood pauses, too: whoever put it there wanted that.
-func ReadPause(path string, now time.Time) *Pause {
+// ReadPause returns the first pause of these switches that is in force now, nil
+// for none. A file that cannot be read or understood pauses, too: whoever put it
+// there wanted that.
+func ReadPause(now time.Time, paths ...string) *Pause {
+	for _, path := range paths {
+		if p := readPause(now, path); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+// maxPauseFile bounds what is read of a switch, in bytes.
+const maxPauseFile = 4 << 10
+
+func readPause(now time.Time, path string) *Pause {
 	if path == "" {
 		return nil
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	unclear := &Pause{By: "a file that cannot be read: " + path}
-	if err != nil {
-		return unclear
+	p := &Pause{}
+	if err == nil {
+		err = p.read(fd)
+		_ = unix.Close(fd)
 	}
-	defer func() { _ = f.Close() }()
-	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
-	var p Pause
-	if err != nil || json.Unmarshal(b, &p) != nil {
-		return unclear
+	if err != nil {
+		text := fmt.Sprintf("a file that cannot be read: %s (%v)", path, err)
+		if errors.Is(err, fs.ErrPermission) {
+			text += "; cure: chmod a+x " + filepath.Dir(path) + " && chmod a+r " + path
+		}
+		return &Pause{By: text, File: path}
 	}
 	if !p.Until.IsZero() && !now.Before(p.Until) {
 		return nil
 	}
-	return &p
+	p.File = path
+	return p
+}
+
+func (p *Pause) read(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err //nolint:wrapcheck // by readPause
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return trust.ErrNotRegular
+	}
+	b, err := trust.ReadAll(fd, maxPauseFile)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, p); err != nil {
+		return errors.New("it is no pause")
+	}
+	// Somebody's text goes to logs and terminals.
+	p.By = strings.ToValidUTF8(p.By, "?")
+	p.By = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, p.By)
+	return nil
 }
 
 // pauseAll spares everything while a live engine is paused.
@@ -98,7 +183,7 @@ func (e *Engine) pauseAll(c *cycle) {
 	if !e.opts.Live {
 		return
 	}
-	p := ReadPause(e.opts.PauseFile, time.Now())
+	p := ReadPause(time.Now(), e.opts.PauseFiles...)
 	if p == nil {
 		return
 	}
@@ -115,7 +200,7 @@ func (e *Engine) pauseOf(l *ladder) *Pause {
 	if plugin, err := e.opts.Actions.Get(l.action()); err == nil && plugin.Harmless {
 		return nil
 	}
-	return ReadPause(e.opts.PauseFile, time.Now())
+	return ReadPause(time.Now(), e.opts.PauseFiles...)
 }
 
 // endPaused ends a ladder that a pause has stopped.

@@ -38,7 +38,7 @@ func TestPauseBetweenEffects(t *testing.T) {
 		return actions.Outcome{Result: actions.Done}
 	}
 	log := &journal{}
-	l := newLab(t, Options{Live: true, PauseFile: path, AuditLog: log}, alarm)
+	l := newLab(t, Options{Live: true, PauseFiles: []string{path}, AuditLog: log}, alarm)
 	p := l.rules(t, ruleFile(among(conns...), "alarm", "limits: {cooldown: 0}"))
 	r := l.run(t, p)
 	expectTally(t, r, map[Decision]int{DecideAct: 2, DecidePaused: 2})
@@ -71,7 +71,7 @@ func TestPauseEndsLadders(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, IgnoreTerm: true})
 	path := pauseFile(t)
-	l := newLab(t, Options{Live: true, PauseFile: path})
+	l := newLab(t, Options{Live: true, PauseFiles: []string{path}})
 	r := l.cycle(t, l.rules(t, ruleFile(port(c), "{signal: TERM, wait: 200ms}, {signal: KILL, wait: 5s}")))
 	if _, waits := l.Pending(); !waits {
 		t.Fatalf("it does not wait: %s", describe(r))
@@ -92,11 +92,11 @@ func TestPauseLeavesHarmless(t *testing.T) {
 	holder(t, c)
 	path := pauseFile(t)
 	pause(t, path)
-	l := newLab(t, Options{Live: true, PauseFile: path}, keeper())
+	l := newLab(t, Options{Live: true, PauseFiles: []string{path}}, keeper())
 	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "log"))), c), DecideAct, "", actions.Done)
 	// A harmless beginning does not carry the rest through.
 	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), `log, {keep: {udp: true}, if: result == "done"}`))), c), DecidePaused, "paused")
-	dry := newLab(t, Options{PauseFile: path}, keeper())
+	dry := newLab(t, Options{PauseFiles: []string{path}}, keeper())
 	expect(t, findingOf(t, dry.run(t, dry.rules(t, ruleFile(port(c), "keep"))), c), DecideAct, "", actions.Would)
 }
 
@@ -115,22 +115,31 @@ func TestReadPause(t *testing.T) {
 		make func(path string) error
 		want string // "" for no pause
 	}{
-		"missing":        {func(string) error { return nil }, ""},
-		"not over":       {until(time.Minute), "until " + now.Add(time.Minute).Format(time.TimeOnly) + " by anna"},
-		"over":           {until(-time.Nanosecond), ""},
-		"over just now":  {until(0), ""},
-		"for good":       {(&Pause{Since: now}).Write, "until resumed"},
-		"empty":          {write(""), unclear},
-		"garbage":        {write("\x00{"), unclear},
-		"touched":        {write("\n"), unclear},
-		"wrong type":     {write(`{"until": 5}`), unclear},
-		"list":           {write(`[]`), unclear},
-		"null":           {write(`null`), "until resumed"},
-		"no fields":      {write(`{}`), "until resumed"},
-		"directory":      {func(path string) error { return os.Mkdir(path, 0o755) }, unclear},
-		"pipe":           {func(path string) error { return unix.Mkfifo(path, 0o600) }, unclear},
-		"symbolic link":  {func(path string) error { return os.Symlink("/dev/null", path) }, unclear},
-		"dangling link":  {func(path string) error { return os.Symlink("/nowhere", path) }, unclear},
+		"missing":       {func(string) error { return nil }, ""},
+		"not over":      {until(time.Minute), "until " + now.Add(time.Minute).Format(time.TimeOnly) + " by anna"},
+		"over":          {until(-time.Nanosecond), ""},
+		"over just now": {until(0), ""},
+		"for good":      {(&Pause{Since: now}).Write, "until resumed"},
+		"empty":         {write(""), unclear},
+		"garbage":       {write("\x00{"), unclear},
+		"touched":       {write("\n"), unclear},
+		"wrong type":    {write(`{"until": 5}`), unclear},
+		"list":          {write(`[]`), unclear},
+		"null":          {write(`null`), "until resumed"},
+		"no fields":     {write(`{}`), "until resumed"},
+		"directory":     {func(path string) error { return os.Mkdir(path, 0o755) }, unclear},
+		"pipe":          {func(path string) error { return unix.Mkfifo(path, 0o600) }, unclear},
+		"symbolic link": {func(path string) error { return os.Symlink("/dev/null", path) }, unclear},
+		"dangling link": {func(path string) error { return os.Symlink("/nowhere", path) }, unclear},
+		"pipe that nobody writes to": {func(path string) error {
+			if err := unix.Mkfifo(path, 0o600); err != nil {
+				return err
+			}
+			_, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0) // as long as the test runs
+			return err
+		}, unclear},
+		"hostile name":   {write(`{"by": "\u001b[2Janna\n"}`), "until resumed by ?[2Janna?"},
+		"long":           {(&Pause{Since: now, Until: now.Add(30 * time.Hour)}).Write, "until " + now.Add(30*time.Hour).Format(time.DateTime)},
 		"too long":       {write(`{"by": "` + strings.Repeat("x", 5000) + `"}`), unclear},
 		"nobody's place": {func(path string) error { return os.WriteFile(path, nil, 0) }, unclear},
 	} {
@@ -138,19 +147,19 @@ func TestReadPause(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "pause.json")
 			must(t, "make", test.make(path))
 			got := ""
-			if p := ReadPause(path, now); p != nil {
+			if p := ReadPause(now, path); p != nil {
 				got = strings.ReplaceAll(p.String(), path, "PATH")
 			}
-			if got != test.want {
+			if got != test.want && (test.want != unclear || !strings.HasPrefix(got, unclear+" (")) {
 				t.Errorf("%q, want %q", got, test.want)
 			}
 		})
 	}
-	if p := ReadPause("", now); p != nil {
+	if p := ReadPause(now, ""); p != nil {
 		t.Errorf("no file: %s", p)
 	}
 	// A part of the path that is no directory cannot hold a switch, and what cannot be told pauses.
-	if p := ReadPause("/dev/null/pause.json", now); p == nil {
+	if p := ReadPause(now, "/dev/null/pause.json"); p == nil {
 		t.Error("a place that cannot be looked at does not pause")
 	}
 }
@@ -163,12 +172,13 @@ func TestPauseAndResume(t *testing.T) {
 	}
 	want := Pause{Since: time.Now().UTC().Round(0), Until: time.Now().Add(time.Hour).UTC().Round(0), By: "anna"}
 	must(t, "write", want.Write(path))
-	if got := ReadPause(path, time.Now()); got == nil || *got != want {
+	want.File = path
+	if got := ReadPause(time.Now(), path); got == nil || *got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	want.Until = time.Time{}
 	must(t, "write again", want.Write(path))
-	if got := ReadPause(path, time.Now().Add(1000*time.Hour)); got == nil || *got != want {
+	if got := ReadPause(time.Now().Add(1000*time.Hour), path); got == nil || *got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if was, err := Resume(path); !was || err != nil {
@@ -192,7 +202,7 @@ func TestWatchSaysPause(t *testing.T) {
 	holder(t, c)
 	path := pauseFile(t)
 	pause(t, path)
-	w := watch(t, Options{Live: true, PauseFile: path}, 20*time.Millisecond, map[string]string{"rules.yaml": ruleFile(port(c), "keep")}, keeper())
+	w := watch(t, Options{Live: true, PauseFiles: []string{path}}, 20*time.Millisecond, map[string]string{"rules.yaml": ruleFile(port(c), "keep")}, keeper())
 	w.await(t, "r paused")
 	n := w.cycles()
 	socklab.WaitFor(t, "more cycles", func() bool { return w.cycles() > n+2 })
@@ -215,7 +225,7 @@ func TestPauseAndCooldowns(t *testing.T) {
 		pause(t, path)
 		return actions.Outcome{Result: actions.Done}
 	}
-	l := newLab(t, Options{Live: true, PauseFile: path}, alarm)
+	l := newLab(t, Options{Live: true, PauseFiles: []string{path}}, alarm)
 	text := ruleFile(among(append(conns, other)...), "alarm", "limits: {cooldown: {peer: 5m}}")
 	expectTally(t, l.run(t, l.rules(t, text)), map[Decision]int{DecideAct: 1, DecidePaused: 2})
 	done := alarm.applied[0].Sockets[0].Socket
@@ -235,4 +245,55 @@ func TestPauseAndCooldowns(t *testing.T) {
 		want[DecideAct] = 3 - acted
 	}
 	expectTally(t, l.run(t, l.rules(t, strings.Replace(text, "peer: 5m", "target: 5m", 1))), want)
+}
+
+// The switch of the machine stops the runs of every user, besides their own,
+// and its file can be read by all and written by root alone, whatever the umask.
+func TestMachinePause(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	machine, own := pauseFile(t), pauseFile(t)
+	l := newLab(t, Options{Live: true, PauseFiles: []string{machine, own}}, outcomes("alarm", actions.Outcome{Result: actions.Done}))
+	p := l.rules(t, ruleFile(port(c), "alarm", "limits: {cooldown: 0}"))
+	for _, path := range []string{machine, own} {
+		before := unix.Umask(0o077)
+		pause(t, path)
+		unix.Umask(before)
+		info, err := os.Stat(path)
+		must(t, "stat", err)
+		if info.Mode() != 0o644 {
+			t.Errorf("mode %v", info.Mode())
+		}
+		expectTally(t, l.run(t, p), map[Decision]int{DecidePaused: 1})
+		_, err = Resume(path)
+		must(t, "resume", err)
+		expectTally(t, l.run(t, p), map[Decision]int{DecideAct: 1})
+	}
+	pause(t, own)
+	must(t, "write", (&Pause{Since: time.Now(), Until: time.Now().Add(time.Hour), By: "the machine"}).Write(machine))
+	if got := ReadPause(time.Now(), machine, own); got == nil || got.File != machine || got.By != "the machine" {
+		t.Errorf("%+v", got)
+	}
+	if os.Geteuid() == 0 && (PauseFile() != MachinePause || len(PauseFiles()) != 1 || PauseFiles()[0] != MachinePause) {
+		t.Errorf("%s, %v", PauseFile(), PauseFiles())
+	}
+}
+
+// The directory of the machine's switch is open to all, however it is made.
+func TestMachinePauseDirectory(t *testing.T) {
+	dir := filepath.Dir(MachinePause)
+	if _, err := os.Stat(dir); err == nil {
+		t.Fatalf("%s is there: it is not the lab's", dir)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	before := unix.Umask(0o077)
+	l, err := openLab(t, Options{Live: true, StateFile: dir + "/state.json"})
+	unix.Umask(before)
+	must(t, "engine", err)
+	defer l.Close()
+	info, err := os.Stat(dir)
+	must(t, "stat", err)
+	if info.Mode().Perm() != 0o755 {
+		t.Errorf("mode %v", info.Mode())
+	}
 }

@@ -4,17 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/trust"
 )
 
 // maxStateFile bounds what is read of a state file, in bytes: more than the
@@ -89,51 +87,6 @@ func openState(path string, live bool) (*stateFile, *memory, error) {
 	return s, m, nil
 }
 
-// lockWait is how long a live run waits for a dry one to write.
-const lockWait = 500 * time.Millisecond
-
-// waitForLock takes the lock for as long as the run lasts, and leaves its PID in
-// it. A live run fails without: its cool-downs must last.
-func (s *stateFile) waitForLock() (*os.File, error) {
-	f, err := s.takeLock()
-	for until := time.Now().Add(lockWait); errors.Is(err, ErrLocked) && time.Now().Before(until); {
-		time.Sleep(lockWait / 20) //nolint:forbidigo // flock(2) cannot wait for some time only
-		f, err = s.takeLock()
-	}
-	if errors.Is(err, ErrLocked) {
-		return nil, err
-	}
-	if err != nil {
-		return nil, fmt.Errorf("state file: %w; name another: --state-file", err)
-	}
-	if err := f.Truncate(0); err == nil {
-		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-	return f, nil
-}
-
-// takeLock makes the directory and locks a file beside the state file, which is
-// itself replaced at every write.
-func (s *stateFile) takeLock() (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
-		return nil, err //nolint:wrapcheck // says what and where
-	}
-	f, err := os.OpenFile(s.path+".lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // says what and where
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == nil {
-		return f, nil
-	}
-	defer func() { _ = f.Close() }()
-	if !errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("lock %s.lock: %w", s.path, err)
-	}
-	b, _ := io.ReadAll(io.LimitReader(f, 32))
-	return nil, fmt.Errorf("%w: process %s holds %s.lock; stop it, or give this run a state file of its own: --state-file", ErrLocked, strings.TrimSpace(string(b)), s.path)
-}
-
 // read fills m from the file, if there is one.
 func (s *stateFile) read(m *memory) error {
 	if err := s.readFile(m); err != nil {
@@ -143,31 +96,42 @@ func (s *stateFile) read(m *memory) error {
 }
 
 func (s *stateFile) readFile(m *memory) error {
-	f, err := os.OpenFile(s.path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	dir, name, err := trust.Parent(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return unnamed(err)
+	}
+	defer dir.Close()
+	fd, err := unix.Openat(dir.FD(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, unix.ELOOP):
 		return errors.New("is a symbolic link")
 	case err != nil:
-		return unnamed(err)
+		return fmt.Errorf("open: %w", err)
 	}
+	f := os.NewFile(uintptr(fd), s.path)
 	defer func() { _ = f.Close() }()
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("examine: %w", err)
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return errors.New("is no regular file")
+		return trust.ErrNotRegular
 	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
 		return fmt.Errorf("belongs to uid %d", st.Uid)
+	case st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0:
+		return fmt.Errorf("can be written by others (mode %#o)", st.Mode&0o7777)
 	case st.Size > maxStateFile:
 		return fmt.Errorf("has %d bytes, more than any that sockwarden writes", st.Size)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxStateFile))
+	b, err := trust.ReadAll(fd, maxStateFile)
 	if err != nil {
-		return unnamed(err)
+		return fmt.Errorf("read: %w", err)
 	}
 	if s.known, err = f.Stat(); err != nil {
 		return unnamed(err)
@@ -283,7 +247,7 @@ func (s *stateFile) replace(m *memory) error {
 	if err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
-	if err := replaceFile(s.path, b); err != nil {
+	if err := replaceFile(s.path, b, 0o600); err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
 	if s.known, err = os.Lstat(s.path); err != nil {

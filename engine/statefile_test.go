@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -86,6 +88,9 @@ func TestStateRefused(t *testing.T) {
 		"other uid": {func(path string) error {
 			return errors.Join(os.WriteFile(path, text, 0o644), os.Chown(path, 65534, 65534))
 		}, "belongs to uid 65534"},
+		"for all": {func(path string) error {
+			return errors.Join(os.WriteFile(path, text, 0o600), os.Chmod(path, 0o646))
+		}, "can be written by others (mode 0646)"},
 		"huge": {func(path string) error {
 			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxStateFile+1))
 		}, "bytes, more than any that sockwarden writes"},
@@ -157,6 +162,105 @@ func TestLockIsNoSymlink(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(victim); string(b) != "precious" {
 		t.Errorf("the file holds %q", b)
+	}
+}
+
+// What others have put where the state, its lock, or what is about to become it
+// would be is refused or left alone, and nothing waits for it.
+func TestStateAmongOthers(t *testing.T) {
+	const stranger = 54321
+	give := func(path string) error { return os.Lchown(path, stranger, stranger) }
+	for name, test := range map[string]struct {
+		make func(dir string) error
+		want string // in the error of a live run, "" for none
+	}{
+		"pipe at the old name for the new": {func(dir string) error {
+			return errors.Join(unix.Mkfifo(dir+"/state.json.new", 0o666), give(dir+"/state.json.new"))
+		}, ""},
+		"file at the old name for the new": {func(dir string) error {
+			return errors.Join(os.WriteFile(dir+"/state.json.new", []byte("theirs"), 0o666), give(dir+"/state.json.new"))
+		}, ""},
+		"hard link at the lock": {func(dir string) error { return os.Link(dir+"/../victim", dir+"/state.json.lock") }, "is a file with 2 names, and not a lock"},
+		"pipe at the lock":      {func(dir string) error { return unix.Mkfifo(dir+"/state.json.lock", 0o600) }, "is no regular file"},
+		"their pipe at the lock": {func(dir string) error {
+			return errors.Join(unix.Mkfifo(dir+"/state.json.lock", 0o666), give(dir+"/state.json.lock"))
+		}, "state.json.lock"},
+		"their file at the lock": {func(dir string) error {
+			return errors.Join(os.WriteFile(dir+"/state.json.lock", []byte("theirs"), 0o666), give(dir+"/state.json.lock"))
+		}, "state.json.lock"},
+		"link at the lock":      {func(dir string) error { return os.Symlink("../victim", dir+"/state.json.lock") }, "state.json.lock"},
+		"directory at the lock": {func(dir string) error { return os.Mkdir(dir+"/state.json.lock", 0o755) }, "is a directory"},
+		"their file": {func(dir string) error {
+			return errors.Join(os.WriteFile(dir+"/state.json", []byte("{}"), 0o644), give(dir+"/state.json"))
+		}, "belongs to uid 54321"},
+		"hard link": {func(dir string) error { return os.Link(dir+"/../victim", dir+"/state.json") }, "is broken"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			top := t.TempDir()
+			must(t, "chmod", os.Chmod(top, 0o755))
+			must(t, "write", os.WriteFile(top+"/victim", []byte("precious"), 0o600))
+			dir := top + "/sticky"
+			must(t, "mkdir", os.Mkdir(dir, 0o755))
+			if err := test.make(dir); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
+				t.Skipf("there is no other user: %v", err)
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			must(t, "chmod", os.Chmod(dir, 0o777|os.ModeSticky))
+			l, err := openLab(t, Options{StateFile: dir + "/state.json", Live: true})
+			if err == nil {
+				noErrors(t, l.cycle(t, l.rules(t, ruleFile("true", "log"))))
+				l.Close()
+			}
+			if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "state file")) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+			if b, _ := os.ReadFile(top + "/victim"); string(b) != "precious" {
+				t.Errorf("the victim holds %q", b)
+			}
+			if info, err := os.Lstat(dir + "/state.json"); test.want == "" && (err != nil || info.Mode() != 0o600 || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid())) {
+				t.Errorf("the state is %v, %v", info, err)
+			}
+		})
+	}
+}
+
+// Somebody who swaps what is written for a file of his own does not get it into
+// the place of the state, and writers that were killed leave nothing for long.
+func TestReplaceFile(t *testing.T) {
+	dir := t.TempDir()
+	path := dir + "/state.json"
+	must(t, "write", replaceFile(path, []byte("one"), 0o600))
+	must(t, "write", replaceFile(path, []byte("two"), 0o644))
+	if b, err := os.ReadFile(path); err != nil || string(b) != "two" {
+		t.Errorf("%q, %v", b, err)
+	}
+	for _, name := range []string{"state.json.ABC.new", "state.json.ABC.DEF.new", "other.json.ABC.new", "state.json.ABC"} {
+		must(t, "write", os.WriteFile(dir+"/"+name, nil, 0o600))
+	}
+	must(t, "pipe", unix.Mkfifo(dir+"/state.json.PIPE.new", 0o600))
+	l := newLab(t, Options{StateFile: path + "x", Live: true})
+	l.Close()
+	removeLeftovers(path)
+	entries, err := os.ReadDir(dir)
+	must(t, "list", err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	want := []string{"other.json.ABC.new", "state.json", "state.json.ABC", "state.json.ABC.DEF.new", "state.json.PIPE.new", "state.jsonx.lock"}
+	if !slices.Equal(names, want) {
+		t.Errorf("%v, want %v", names, want)
+	}
+	if err := replaceFile(dir+"/none/state.json", nil, 0o600); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	must(t, "mkdir", os.Mkdir(dir+"/taken", 0o755))
+	if err := replaceFile(dir+"/taken", nil, 0o600); err == nil {
+		t.Error("a directory was replaced")
+	}
+	if left, _ := filepath.Glob(dir + "/taken.*"); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 

@@ -357,7 +357,7 @@ func (w *watcher) logFinding(ctx context.Context, f *Finding) {
 // tellPause says once that a pause began, and that it ended.
 func (w *watcher) tellPause() {
 	now := ""
-	p := ReadPause(w.Engine.opts.PauseFile, time.Now())
+	p := ReadPause(time.Now(), w.Engine.opts.PauseFiles...)
 	if p != nil {
 		now = p.String()
 	}

@@ -206,12 +206,12 @@ func (a *app) loadOptions(trust bool) (rules.Options, error) {
 }
 
 // load reads the rules and logs their warnings.
-func (a *app) load(trust bool) (*rules.Program, error) {
+func (a *app) load(ctx context.Context, trust bool) (*rules.Program, error) {
 	o, err := a.loadOptions(trust)
 	if err != nil {
 		return nil, err
 	}
-	p, _, err := rules.Load(o)
+	p, _, err := newRuleLoader(o).next(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ what they saw in the state file.`,
   sockwarden audit --exit-code || echo "something hangs"   # 10: findings`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := a.load(false)
+			p, err := a.load(cmd.Context(), false)
 			if err != nil {
 				return err
 			}
@@ -118,7 +118,7 @@ cron; a second live run at the same time is refused.`,
 			if live && dry {
 				return usagef("--live and --dry-run exclude each other")
 			}
-			p, err := a.load(live)
+			p, err := a.load(cmd.Context(), live)
 			if err != nil {
 				return err
 			}
@@ -127,7 +127,7 @@ cron; a second live run at the same time is refused.`,
 					return err
 				}
 			}
-			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFile: engine.PauseFile(), Notify: live})
+			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFiles: engine.PauseFiles(), Notify: live})
 			if err != nil {
 				return err
 			}

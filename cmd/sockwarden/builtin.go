@@ -62,7 +62,7 @@ func notifierCatalog() rules.Catalog {
 func params(in []actions.Param) []rules.Param {
 	var out []rules.Param
 	for _, q := range in {
-		out = append(out, rules.Param{Name: q.Name, Type: rules.ParamType(q.Type), Doc: q.Doc})
+		out = append(out, rules.Param{Name: q.Name, Type: rules.ParamType(q.Type), Doc: q.Doc, SecretFile: q.SecretFile})
 	}
 	return out
 }

@@ -3,10 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sockwarden/actions"
+	"sockwarden/collectors/trust"
 	"sockwarden/engine/doctor"
 	"sockwarden/rules"
 )
@@ -23,11 +26,11 @@ not do here. Exit code 0 only if a live run would work, otherwise 4.`,
   sockwarden doctor -o json | jq '.checks[] | select(.level != "ok")'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := a.load(false)
+			p, err := a.load(cmd.Context(), false)
 			if err != nil {
 				return err
 			}
-			checks := doctor.Run(cmd.Context(), p, a.usable)
+			checks := append(doctor.Run(cmd.Context(), p, a.usable), secrets(p)...)
 			works := doctor.Works(checks)
 			if a.flags.output != "table" {
 				if err := a.encoder().Encode(map[string]any{"works": works, "checks": checks}); err != nil {
@@ -54,6 +57,29 @@ not do here. Exit code 0 only if a live run would work, otherwise 4.`,
 	a.rulesFlags(cmd)
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// secrets looks at the files with secrets that notifiers read.
+func secrets(p *rules.Program) []doctor.Check {
+	var checks []doctor.Check
+	catalog := notifierCatalog()
+	for _, name := range sorted(p.Notifiers) {
+		n := p.Notifiers[name]
+		i := slices.IndexFunc(catalog, func(s rules.ActionSpec) bool { return s.Name == n.Plugin })
+		for _, q := range catalog[i].Params {
+			path, _ := n.Params[q.Name].(string)
+			if !q.SecretFile || path == "" {
+				continue
+			}
+			c := doctor.Check{Name: "notifier " + name, Level: doctor.OK, Detail: q.Name + " " + path}
+			if err := new(trust.Checker).Secret(path); err != nil {
+				text, cure, _ := strings.Cut(err.Error(), "; cure: ")
+				c.Level, c.Detail, c.Cure = doctor.Warn, fmt.Sprintf("%s %s: %s", q.Name, path, strings.TrimPrefix(text, "open "+path+": ")), cure
+			}
+			checks = append(checks, c)
+		}
+	}
+	return checks
 }
 
 // usable returns why a rung could not be done on any target of this host.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -26,6 +27,15 @@ type killFlags struct {
 	yes, dry                         bool
 	max                              int
 	allowListen, allowUDP, allowUnkn bool
+	despitePause                     bool
+}
+
+// switches are those that stop a kill.
+func (k *killFlags) switches() []string {
+	if k.despitePause {
+		return nil
+	}
+	return engine.PauseFiles()
 }
 
 func (a *app) killCommand() *cobra.Command {
@@ -36,7 +46,8 @@ func (a *app) killCommand() *cobra.Command {
 		Long: `Destroys the sockets that match EXPR and all selectors, and nothing else: it
 shows them, asks, and then destroys exactly those that it showed. Processes keep
 running and are never signalled. All guards and the protect entries of the rules
-apply. Listeners and UDP sockets are left alone unless they are allowed.`,
+apply. Listeners and UDP sockets are left alone unless they are allowed. While
+sockwarden is paused it refuses to act, with exit code 4.`,
 		Example: `  sudo sockwarden kill -s established -p rustdesk        # shows, then asks
   sudo sockwarden kill -s established -p 21117 -y        # from a script
   sudo sockwarden kill --peer 203.0.113.9 --max 10
@@ -52,6 +63,7 @@ apply. Listeners and UDP sockets are left alone unless they are allowed.`,
 	f.BoolVar(&k.allowListen, "allow-listen", false, "also destroy listeners: their services are dead afterwards")
 	f.BoolVar(&k.allowUDP, "allow-udp", false, "also destroy UDP sockets: their servers go deaf")
 	allowUnknownFlag(cmd, &k.allowUnkn)
+	f.BoolVar(&k.despitePause, "despite-pause", false, "also act while sockwarden is paused")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "print only if there is something to destroy")
 	f.StringArrayVar(&a.flags.rules, "rules", nil, "rules `FILE` whose protect entries and sets apply; repeatable (default as for audit)")
 	complete(cmd, "rules", completeRulesFiles)
@@ -70,7 +82,7 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 	if k.max < 0 {
 		return usagef("--max: %d is negative", k.max)
 	}
-	p, err := a.killProgram(args, k)
+	p, err := a.killProgram(cmd.Context(), args, k)
 	if err != nil {
 		return err
 	}
@@ -78,12 +90,15 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 		if !k.yes && !a.isTerminal() {
 			return usagef("not a terminal: add -y to act or --dry-run to look")
 		}
+		if p := engine.ReadPause(time.Now(), k.switches()...); p != nil {
+			return killPaused("paused " + p.String() + ": nothing was done")
+		}
 		if err := preflight(cmd.Context(), p); err != nil {
 			return err
 		}
 	}
 	e, err := a.engine(engine.Options{
-		Live: !k.dry, NoBreaker: true, QuietEffects: true, AllowUnknownOwner: k.allowUnkn,
+		Live: !k.dry, NoBreaker: true, QuietEffects: true, AllowUnknownOwner: k.allowUnkn, PauseFiles: k.switches(),
 		OptIn: func(param string) string { return "--allow-" + param },
 	})
 	if err != nil {
@@ -115,6 +130,9 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 	if a.flags.output == "table" || !k.yes && !k.dry {
 		showKill(shown, looked, targets)
 	}
+	if p := engine.ReadPause(time.Now(), k.switches()...); p != nil && k.dry && len(targets) > 0 {
+		fmt.Fprintf(shown, "paused %s: only --despite-pause would act now\n", p)
+	}
 	if k.dry || len(targets) == 0 {
 		return a.killJSON(looked)
 	}
@@ -122,20 +140,37 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 		fmt.Fprintln(shown, "nothing was done")
 		return a.killJSON(looked)
 	}
-	r := e.Act(cmd.Context(), p, looked)
-	e.Finish(cmd.Context(), r)
+	return a.killShown(cmd.Context(), e, p, looked)
+}
+
+// killShown destroys what was shown, and says what became of it.
+func (a *app) killShown(ctx context.Context, e *engine.Engine, p *rules.Program, looked *engine.Report) error {
+	r := e.Act(ctx, p, looked)
+	e.Finish(ctx, r)
 	if a.flags.output == "table" {
 		a.showKilled(r)
 	} else if err := a.killJSON(r); err != nil {
 		return err
 	}
-	return outcome(cmd.Context(), r)
+	if err := outcome(ctx, r); err != nil {
+		return err
+	}
+	// Somebody may have paused while it was shown and asked.
+	left := slices.IndexFunc(r.Findings, func(f *engine.Finding) bool { return f.Decision == engine.DecidePaused })
+	if left < 0 {
+		return nil
+	}
+	return killPaused(r.Findings[left].Reason + ": what had not begun was left alone")
+}
+
+func killPaused(text string) error {
+	return &exitError{code: exitForbidden, err: errors.New(text), hint: "resume ends the pause (sudo sockwarden resume, if root has paused); --despite-pause acts all the same"}
 }
 
 // killProgram makes a program of the selection. It is about TCP unless UDP is
 // allowed or named, and bound by the protect entries of the rules.
-func (a *app) killProgram(args []string, k *killFlags) (*rules.Program, error) {
-	loaded, err := a.load(!k.dry)
+func (a *app) killProgram(ctx context.Context, args []string, k *killFlags) (*rules.Program, error) {
+	loaded, err := a.load(ctx, !k.dry)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -117,7 +118,7 @@ func (a *app) list(cmd *cobra.Command, args []string, l *listFlags) error {
 
 // sockets collects what an expression and selectors select.
 func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads collectors.FieldSet) ([]*engine.Candidate, *engine.Report, error) {
-	sets, err := a.setsFor(args, sel)
+	sets, err := a.setsFor(cmd.Context(), args, sel)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -156,7 +157,7 @@ func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads c
 // setsFor returns the sets that an expression and selectors can name: those of
 // the rules, as for kill. If these cannot be read, only the built-in ones, which
 // is said, unless they were asked for.
-func (a *app) setsFor(args []string, sel *selectors) (map[string]*rules.Set, error) {
+func (a *app) setsFor(ctx context.Context, args []string, sel *selectors) (map[string]*rules.Set, error) {
 	if len(args) == 0 && len(a.flags.rules) == 0 && !sel.namesPorts() {
 		return rules.BuiltinSets(), nil
 	}
@@ -164,11 +165,11 @@ func (a *app) setsFor(args []string, sel *selectors) (map[string]*rules.Set, err
 	if err != nil {
 		return nil, err
 	}
-	p, _, err := rules.Load(o)
+	p, _, err := newRuleLoader(o).next(ctx)
 	switch {
 	case err == nil:
 		return p.Sets, nil
-	case len(a.flags.rules) > 0:
+	case len(a.flags.rules) > 0, ctx.Err() != nil:
 		return nil, err
 	}
 	a.log.Warn("the rules have errors, only the built-in sets are known", "hint", "sockwarden rules check")

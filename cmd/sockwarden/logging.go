@@ -14,6 +14,8 @@ import (
 	"github.com/lmittmann/tint"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"sockwarden/collectors/trust"
 )
 
 // openLog sets a.log up: to stderr or a file, coloured on a terminal, with
@@ -83,9 +85,9 @@ func openLogFile(path string) (*logFile, error) {
 }
 
 func (l *logFile) reopen() error {
-	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	f, err := trust.Append(l.path, 0o640)
 	if err != nil {
-		return err //nolint:wrapcheck // os names the path
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,10 +98,15 @@ func (l *logFile) reopen() error {
 	return nil
 }
 
+// logPatience is how long a pipe or a terminal may take no more before a line is
+// given up: a reader that stands still must hold up neither cycles nor the end.
+const logPatience = time.Second
+
 func (l *logFile) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.f.Write(b) //nolint:wrapcheck // an io.Writer
+	_ = l.f.SetWriteDeadline(time.Now().Add(logPatience)) // files have none and need none
+	return l.f.Write(b)                                   //nolint:wrapcheck // an io.Writer
 }
 
 func (l *logFile) close() {

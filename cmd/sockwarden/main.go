@@ -13,6 +13,10 @@ func main() { os.Exit(realMain()) }
 
 // realMain is main for tests: it returns the exit code.
 func realMain() int {
+	if err := enoughDescriptors(); err != nil {
+		explain(os.Stderr, err)
+		return code(err)
+	}
 	// A reader that goes away must not end a live run in the middle: writes then
 	// fail, quietly.
 	signal.Ignore(syscall.SIGPIPE)

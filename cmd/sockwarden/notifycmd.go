@@ -37,7 +37,7 @@ func (a *app) notifyCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := a.load(true)
+			p, err := a.load(cmd.Context(), true)
 			if err != nil {
 				return err
 			}

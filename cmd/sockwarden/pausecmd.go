@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"sockwarden/collectors/trust"
 	"sockwarden/engine"
 	"sockwarden/rules"
 )
@@ -14,9 +17,12 @@ func (a *app) pauseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "pause [TIME]",
 		Short: "Make live runs and watchers only observe, for a time or until resume",
-		Long: `Throws a switch that every live run and watcher of this user looks at immediately
-before each effect: they go on looking, and do nothing, until the time is over
-or "sockwarden resume". kill is not affected: it asks by itself.`,
+		Long: `Throws a switch that live runs and watchers look at immediately before each
+effect: they go on looking, and do nothing, until the time is over or "sockwarden
+resume". kill refuses to act meanwhile, unless --despite-pause is given.
+
+Thrown by root it holds for the whole machine, for the runs of every user; thrown
+by another user for the runs of that user.`,
 		Example: `  sudo sockwarden pause 30m
   sudo sockwarden pause          # until sockwarden resume`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -41,41 +47,68 @@ or "sockwarden resume". kill is not affected: it asks by itself.`,
 			if err := p.Write(path); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stdout, "paused %s\n", p.String())
+			if err := othersCanResume(path); err != nil {
+				a.log.Warn("others can end this pause", "reason", err)
+			}
+			text := fmt.Sprintf("paused %s\n", p.String())
+			if path != engine.MachinePause {
+				text += "this holds for your own runs; sudo sockwarden pause holds for those of every user\n"
+			}
+			_, err = fmt.Fprint(a.stdout, text)
 			return quietPipe(err)
 		},
 	}
 }
 
+// othersCanResume says why the switch of the machine is not root's alone.
+func othersCanResume(path string) error {
+	if path != engine.MachinePause {
+		return nil
+	}
+	return new(trust.Checker).Dir(filepath.Dir(path))
+}
+
 func (a *app) resumeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "resume",
-		Short:   "End a pause",
+		Use:   "resume",
+		Short: "End a pause",
+		Long: `Ends the pause that this user can end: root that of the machine, others their
+own. If another one still holds, it says which.`,
 		Example: "  sudo sockwarden resume",
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			path, err := pauseFile()
-			if err != nil {
-				return err
-			}
-			was, err := engine.Resume(path)
-			if err != nil {
-				return err
-			}
-			text := "resumed"
-			if !was {
-				text = "was not paused"
-			}
-			_, err = fmt.Fprintln(a.stdout, text)
-			return quietPipe(err)
-		},
+		RunE:    func(*cobra.Command, []string) error { return a.resume() },
 	}
+}
+
+func (a *app) resume() error {
+	was := false
+	if path := engine.PauseFile(); path != "" {
+		var err error
+		if was, err = engine.Resume(path); err != nil {
+			return err
+		}
+	}
+	text := "resumed"
+	if !was {
+		text = "was not paused"
+	}
+	if p := engine.ReadPause(time.Now(), engine.PauseFiles()...); p != nil {
+		if !was {
+			return &exitError{code: exitForbidden, err: fmt.Errorf("paused %s, for the whole machine", p), hint: "sudo sockwarden resume"} //nolint:err113 // for people
+		}
+		text += fmt.Sprintf("; but the whole machine is still paused %s (sudo sockwarden resume)", p)
+	}
+	_, err := fmt.Fprintln(a.stdout, text)
+	return quietPipe(err)
 }
 
 func pauseFile() (string, error) {
 	path := engine.PauseFile()
 	if path == "" {
-		return "", &exitError{code: exitFailed, err: fmt.Errorf("there is no directory for the switch: XDG_RUNTIME_DIR is not set"), hint: "run as root, as the runs that you want to pause"}
+		return "", &exitError{
+			code: exitFailed, err: errors.New("there is no directory for the switch: XDG_RUNTIME_DIR is not set"),
+			hint: "sudo sockwarden pause stops the runs of every user",
+		}
 	}
 	return path, nil
 }

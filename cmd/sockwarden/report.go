@@ -85,7 +85,7 @@ func header(w io.Writer, r *engine.Report, p *rules.Program) {
 		}
 	}
 	fmt.Fprintf(w, "%s  %s%s\n", mode, from, by)
-	if p := engine.ReadPause(engine.PauseFile(), time.Now()); p != nil {
+	if p := engine.ReadPause(time.Now(), engine.PauseFiles()...); p != nil {
 		fmt.Fprintf(w, "paused %s: live runs and watchers only observe (sockwarden resume)\n", p)
 	}
 }

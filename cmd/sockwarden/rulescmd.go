@@ -45,13 +45,13 @@ func (a *app) rulesCheck() *cobra.Command {
 code 0 if they are valid (warnings do not count), 3 if not.`,
 		Example: `  sockwarden rules check rules.yaml
   sockwarden rules check --trust          # also the permissions, as a live run would`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			a.flags.rules = append(a.flags.rules, args...)
 			o, err := a.loadOptions(trust)
 			if err != nil {
 				return err
 			}
-			p, _, err := rules.Load(o)
+			p, _, err := newRuleLoader(o).next(cmd.Context())
 			if a.flags.output != "table" {
 				return a.checkJSON(p, err)
 			}
@@ -192,7 +192,7 @@ kernel is asked for. With --source it prints the text of the built-in rules, to
 start a file of your own.`,
 		Example: `  sockwarden rules show --var close_wait_timeout=30
   sockwarden rules show --source > rules.yaml`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if source {
 				if len(args)+len(a.flags.rules) > 0 {
 					return usagef("--source prints the built-in rules; your own files are where you put them")
@@ -201,7 +201,7 @@ start a file of your own.`,
 				return quietPipe(err)
 			}
 			a.flags.rules = append(a.flags.rules, args...)
-			p, err := a.load(false)
+			p, err := a.load(cmd.Context(), false)
 			if err != nil {
 				return err
 			}

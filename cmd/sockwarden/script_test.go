@@ -55,6 +55,7 @@ func (c cleaning) Run() int {
 //	refused ARGS  ...          sw where the kernel refuses netlink sockets
 //	server NAME ARGS...        a background process with sockets, see holdSockets
 //	unprivileged ARGS...       sw as nobody, without capabilities
+//	service ARGS...            sw as nobody, with what a live run needs
 //	golden NAME                compares stdout, made repeatable, with testdata/golden
 //	alive NAME, ! alive NAME   whether that process still runs; stop NAME ends it
 func TestScripts(t *testing.T) { scripts(t, "testdata/script") }
@@ -71,6 +72,7 @@ func scripts(t *testing.T, dir string) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"sw":           func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, nil, args) },
 			"unprivileged": func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, nobody, args) },
+			"service":      func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, service, args) },
 			"refused":      func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, []string{"nonetlink"}, args) },
 			"server":       server,
 			"golden":       golden,
@@ -82,6 +84,12 @@ func scripts(t *testing.T, dir string) {
 
 // nobody runs a command as uid 65534 without any capability.
 var nobody = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"}
+
+// service runs a command as uid 65534 with what the user of a service would have.
+var service = []string{
+	"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+	"--inh-caps=+net_admin,+sys_ptrace,+dac_read_search", "--ambient-caps=+net_admin,+sys_ptrace,+dac_read_search",
+}
 
 type netnsKey struct{}
 

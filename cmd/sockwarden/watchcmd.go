@@ -46,7 +46,7 @@ Findings are logged when they appear and when their decision changes; with
 			if err != nil {
 				return err
 			}
-			p, err := a.load(live)
+			p, err := a.load(cmd.Context(), live)
 			if err != nil {
 				return err
 			}
@@ -58,7 +58,7 @@ Findings are logged when they appear and when their decision changes; with
 			if _, set := os.LookupEnv("GOGC"); !set {
 				debug.SetGCPercent(watchGC)
 			}
-			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFile: engine.PauseFile(), Notify: true})
+			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFiles: engine.PauseFiles(), Notify: true})
 			if err != nil {
 				return err
 			}
@@ -66,7 +66,8 @@ Findings are logged when they appear and when their decision changes; with
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, syscall.SIGHUP)
 			defer signal.Stop(reload)
-			w := engine.WatchOptions{Interval: interval, Reload: reload, Load: func() (*rules.Program, []string, error) { return rules.Load(o) }}
+			files := newRuleLoader(o)
+			w := engine.WatchOptions{Interval: interval, Reload: reload, Load: func() (*rules.Program, []string, error) { return files.next(cmd.Context()) }}
 			if a.flags.output == "jsonl" || a.flags.output == "json" {
 				out := json.NewEncoder(a.stdout)
 				w.OnFinding = func(f *engine.Finding) {

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sockwarden/rules"
+)
+
+// loadPatience is how long the rules may take to be read. A file system that
+// does not answer (a network, FUSE) must hold up neither cycles nor the end.
+const loadPatience = 10 * time.Second
+
+var errNoAnswer = errors.New("a file system does not answer")
+
+// ruleLoader reads rules beside whoever wants them. It is used from one
+// goroutine, and never leaves more than one behind.
+type ruleLoader struct {
+	options  rules.Options
+	patience time.Duration
+	load     func(rules.Options) (*rules.Program, []string, error)
+	hanging  chan loaded // what an earlier call gave up to wait for
+}
+
+type loaded struct {
+	program *rules.Program
+	watched []string
+	err     error
+}
+
+func newRuleLoader(o rules.Options) *ruleLoader {
+	return &ruleLoader{options: o, patience: loadPatience, load: rules.Load}
+}
+
+// next reads the rules as they are now. The error is that of rules.Load,
+// errNoAnswer, or the context's; with the last two no places are returned, as
+// watching them would hang in the same way.
+func (l *ruleLoader) next(ctx context.Context) (*rules.Program, []string, error) {
+	if l.hanging != nil {
+		select {
+		case <-l.hanging: // by now they may be others
+			l.hanging = nil
+		default:
+			return nil, nil, fmt.Errorf("the rules still cannot be read: %w", errNoAnswer)
+		}
+	}
+	results := make(chan loaded, 1)
+	go func() {
+		p, watched, err := l.load(l.options)
+		results <- loaded{p, watched, err}
+	}()
+	select {
+	case r := <-results:
+		return r.program, r.watched, r.err
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	case <-time.After(l.patience):
+		l.hanging = results
+		return nil, nil, fmt.Errorf("the rules could not be read within %s: %w", l.patience, errNoAnswer)
+	}
+}

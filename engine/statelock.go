@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors/trust"
+)
+
+// lockWait is how long a live run waits for a dry one to write.
+const lockWait = 500 * time.Millisecond
+
+// waitForLock takes the lock for as long as the run lasts, and leaves its PID in
+// it. A live run fails without: its cool-downs must last.
+func (s *stateFile) waitForLock() (*os.File, error) {
+	f, err := s.takeLock()
+	for until := time.Now().Add(lockWait); errors.Is(err, ErrLocked) && time.Now().Before(until); {
+		time.Sleep(lockWait / 20) //nolint:forbidigo // flock(2) cannot wait for some time only
+		f, err = s.takeLock()
+	}
+	if errors.Is(err, ErrLocked) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state file: %w; name another: --state-file", err)
+	}
+	if err := f.Truncate(0); err == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	removeLeftovers(s.path)
+	return f, nil
+}
+
+// takeLock makes the directory and locks a file beside the state file, which is
+// itself replaced at every write.
+func (s *stateFile) takeLock() (*os.File, error) {
+	if err := makeDir(filepath.Dir(s.path)); err != nil {
+		return nil, err
+	}
+	f, err := openLock(s.path + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	defer func() { _ = f.Close() }()
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("lock %s.lock: %w", s.path, err)
+	}
+	b, _ := io.ReadAll(io.LimitReader(f, 32))
+	return nil, fmt.Errorf("%w: process %s holds %s.lock; stop it, or give this run a state file of its own: --state-file", ErrLocked, strings.TrimSpace(string(b)), s.path)
+}
+
+// openLock opens the file that is locked, and makes it if it is not there. What
+// lies there and is not a lock of ours is not touched.
+func openLock(path string) (*os.File, error) {
+	dir, name, err := trust.Parent(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	fd, err := unix.Openat(dir.FD(), name, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	switch {
+	case err != nil:
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		err = trust.ErrNotRegular
+	case int(st.Uid) != os.Geteuid():
+		err = fmt.Errorf("belongs to uid %d", st.Uid)
+	case st.Nlink != 1:
+		err = fmt.Errorf("is a file with %d names, and not a lock", st.Nlink)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
