@@ -73,7 +73,7 @@ func (c *Clause) covers(k *Key) bool {
 		return false
 	}
 	peer := k.Remote.Netip()
-	return len(c.Peers) == 0 || slices.ContainsFunc(c.Peers, func(p netip.Prefix) bool { return p.Contains(peer) })
+	return len(c.Peers) == 0 || slices.ContainsFunc(c.Peers, func(p netip.Prefix) bool { return PlainPrefix(p).Contains(peer) })
 }
 
 // For returns the states of a protocol that are wanted, and how they are

@@ -73,6 +73,24 @@ func AddrFrom(a netip.Addr) Addr { return Addr(a.As16()) }
 // out as IPv4.
 func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
 
+// MappedBits is how many leading bits the mapped form of every IPv4 address has
+// in common: all of them lie in ::ffff:0:0/96.
+const MappedBits = 96
+
+// IsIPv4 reports whether a is an IPv4 address.
+func (a Addr) IsIPv4() bool { return [12]byte(a[:12]) == [12]byte{10: 0xff, 11: 0xff} }
+
+// PlainPrefix returns the one way to write a prefix: a prefix of mapped
+// addresses is the one of IPv4 (::ffff:10.0.0.0/104 is 10.0.0.0/8). Every other
+// prefix of IPv6, also ::/0, is about IPv6 only and contains no IPv4 address,
+// mapped or not. Bits beyond its length are dropped.
+func PlainPrefix(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= MappedBits {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-MappedBits)
+	}
+	return p.Masked()
+}
+
 // IsZero reports whether a is the unspecified address of either family.
 func (a Addr) IsZero() bool {
 	n := a.Netip()

@@ -49,6 +49,36 @@ func TestAddrText(t *testing.T) {
 	}
 }
 
+// There is one way to write a prefix, and only a prefix of IPv4 holds an IPv4
+// address.
+func TestPlainPrefix(t *testing.T) {
+	for text, want := range map[string]string{
+		"::ffff:10.1.2.3/104": "10.0.0.0/8",
+		"::ffff:0:0/96":       "0.0.0.0/0",
+		"::ffff:10.1.2.3/128": "10.1.2.3/32",
+		"10.1.2.3/8":          "10.0.0.0/8",
+		"::/0":                "::/0",
+		"::/80":               "::/80",
+		"::ffff:0:0/95":       "::fffe:0:0/95",
+		"fd00::1/8":           "fd00::/8",
+	} {
+		p := PlainPrefix(netip.MustParsePrefix(text))
+		if p.String() != want {
+			t.Errorf("%s is %s, want %s", text, p, want)
+		}
+		four := KeyOf(&Socket{Protocol: TCP, State: Established, Family: IPv6, Remote: AddrFrom(netip.MustParseAddr("10.1.2.3"))})
+		q := Query{Protocols: []Protocol{TCP}, States: AllStates, Clauses: []Clause{{Peers: []netip.Prefix{netip.MustParsePrefix(text)}}}}
+		if q.Covers(&four) != p.Addr().Is4() {
+			t.Errorf("%s covers 10.1.2.3: %t", text, q.Covers(&four))
+		}
+	}
+	for text, want := range map[string]bool{"10.1.2.3": true, "::ffff:10.1.2.3": true, "::": false, "::10.1.2.3": false, "::fffe:0:0": false, "1::ffff:a01:203": false} {
+		if got := AddrFrom(netip.MustParseAddr(text)).IsIPv4(); got != want {
+			t.Errorf("%s: %t", text, got)
+		}
+	}
+}
+
 func FuzzAddrText(f *testing.F) {
 	f.Add([]byte("10.9.0.1"))
 	f.Add([]byte("::ffff:10.9.0.1"))

@@ -227,21 +227,11 @@ func compared(op string, n float64) []Range {
 	return []Range{{n, 65535}}
 }
 
-// mappedIPv4 is where IPv4 addresses lie among those of IPv6.
-var mappedIPv4 = netip.MustParsePrefix("::ffff:0:0/96")
-
-// peerBounds bounds a question that is true for peers within the prefixes. The
-// kernel does not find IPv4 peers by a prefix of IPv6.
+// peerBounds bounds a question that is true for peers within the prefixes.
 func peerBounds(prefixes []netip.Prefix) bounds {
-	if len(prefixes) > maxPeers {
-		return unbounded
-	}
-	for _, p := range prefixes {
-		if p.Overlaps(mappedIPv4) {
-			return unbounded
-		}
-	}
 	b := unbounded
-	b.yes.peers = prefixes
+	if len(prefixes) <= maxPeers {
+		b.yes.peers = prefixes
+	}
 	return b
 }

@@ -187,7 +187,12 @@ func TestKnown(t *testing.T) {
 		// addresses; mapped ones are IPv4
 		{`local_addr in ["10.0.0.0/8"]`, true},
 		{`local_addr in ["10.1.2.3"]`, true},
-		{`local_addr in ["::/0"]`, true},
+		{`local_addr in ["::/0"]`, false}, // of IPv6 only
+		{`local_addr in ["::/80"]`, false},
+		{`local_addr in ["::ffff:0:0/95"]`, false},
+		{`local_addr in ["::ffff:0:0/96"]`, true},
+		{`local_addr in ["::/0", "0.0.0.0/0"]`, true},
+		{`local_addr not in ["::/0"]`, true},
 		{`local_addr in ["0.0.0.0/0"]`, true},
 		{`local_addr in ["fe80::/10", "10.1.2.0/24"]`, true},
 		{`local_addr in ["11.0.0.0/8"]`, false},
@@ -518,7 +523,7 @@ func TestFields(t *testing.T) {
 	sc := scopeOf(t, "")
 	forms := map[collectors.Type]string{
 		collectors.TypeBool: "%s == %[1]s", collectors.TypeNumber: "%s >= 0 - 1", collectors.TypeSeconds: "%s >= 0",
-		collectors.TypePort: "%s <= 65535", collectors.TypeString: "%s contains \"\"", collectors.TypeAddr: `%s in ["::/0"]`,
+		collectors.TypePort: "%s <= 65535", collectors.TypeString: "%s contains \"\"", collectors.TypeAddr: `%s in ["::/0", "0.0.0.0/0"]`,
 	}
 	for _, d := range collectors.AllFields() {
 		for _, name := range append([]string{d.Name}, d.Aliases...) {

@@ -25,6 +25,8 @@ vars:
   words: {hbbs: relay, nginx: web}
 sets:
   tailnet: [100.64.0.0/10, "fd7a:115c:a1e0::/48"]
+  everyone6: ["::/0"]
+  mapped10: ["::ffff:10.0.0.0/104"]
   gaps: [1..3, 5, 7-9]
 macros:
   hung: state == "CLOSE_WAIT" and age > limit
@@ -257,7 +259,11 @@ func (w writer) addresses() said {
 	case 2:
 		return said{"local_addr != remote_addr", "not equal(local_addr, remote_addr)"}
 	}
-	p := pick(w, "10.0.0.0/8", "203.0.113.8/31", "::/0", "0.0.0.0/0", "fd00::/8", "100.64.0.0/10", "10.1.2.3/32", "::ffff:0.0.0.0/96")
+	p := pick(w, "10.0.0.0/8", "203.0.113.8/31", "::/0", "0.0.0.0/0", "fd00::/8", "100.64.0.0/10", "10.1.2.3/32", "::ffff:0.0.0.0/96",
+		"::/80", "::/95", "::ffff:0:0/90", "::ffff:10.0.0.0/104", "::ffff:203.0.113.9/128", "::/128", "0.0.0.0/32", "everyone6", "mapped10")
+	if named := map[string]string{"everyone6": "::/0", "mapped10": "::ffff:10.0.0.0/104"}[p]; named != "" {
+		return said{field + " in " + p, fmt.Sprintf("inside(%s, %q)", field, named)}
+	}
 	if w.IntN(2) == 0 {
 		return said{fmt.Sprintf("%s not in [%q]", field, p), fmt.Sprintf("not inside(%s, %q)", field, p)}
 	}
@@ -295,7 +301,7 @@ func (w writer) named() said {
 
 // randomRecord returns a record of which everything is known.
 func randomRecord(w writer) *collectors.Record {
-	addresses := []string{"10.1.2.3", "203.0.113.9", "203.0.113.8", "100.64.3.4", "fd7a:115c:a1e0::1", "::1", "192.0.2.77", "2001:db8::5"}
+	addresses := []string{"10.1.2.3", "203.0.113.9", "203.0.113.8", "100.64.3.4", "fd7a:115c:a1e0::1", "::1", "192.0.2.77", "2001:db8::5", "0.0.0.0", "::", "::fffe:a01:203"}
 	states := collectors.StateNames()
 	state, _ := collectors.ParseState(pick(w, states...))
 	port := func() uint16 { return pick[uint16](w, 0, 1, 5, 22, 80, 443, 8050, 21115, 21117, 21120, 51514, 65535) }

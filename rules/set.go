@@ -27,7 +27,10 @@ type Set struct {
 // Range is a range of numbers with both ends.
 type Range struct{ Low, High float64 }
 
-type prefixMask struct{ addr, mask collectors.Addr }
+type prefixMask struct {
+	addr, mask collectors.Addr
+	ipv4       bool // it is about IPv4 addresses only, otherwise about IPv6 only
+}
 
 // setKind is what the elements of a set are.
 type setKind string
@@ -114,10 +117,11 @@ func portBits(ranges []Range) *[1024]uint64 {
 }
 
 func maskOf(p netip.Prefix) prefixMask {
-	m := prefixMask{addr: collectors.AddrFrom(p.Masked().Addr())}
+	p = collectors.PlainPrefix(p)
+	m := prefixMask{addr: collectors.AddrFrom(p.Addr()), ipv4: p.Addr().Is4()}
 	bits := p.Bits()
-	if p.Addr().Is4() {
-		bits += 96
+	if m.ipv4 {
+		bits += collectors.MappedBits
 	}
 	for i := range m.mask {
 		switch {
@@ -144,9 +148,10 @@ func (s *Set) hasNumber(n float64) bool {
 }
 
 func (s *Set) hasAddr(a collectors.Addr) bool {
+	ipv4 := a.IsIPv4()
 	for i := range s.masks {
 		m := &s.masks[i]
-		match := true
+		match := m.ipv4 == ipv4
 		for k := range a {
 			if a[k]&m.mask[k] != m.addr[k] {
 				match = false
@@ -173,7 +178,7 @@ func parseElement(text string) (Range, netip.Prefix, setKind, error) {
 		return r, netip.Prefix{}, kindNumber, err
 	}
 	if p, err := netip.ParsePrefix(text); err == nil {
-		return Range{}, unmapPrefix(p), kindAddr, nil
+		return Range{}, collectors.PlainPrefix(p), kindAddr, nil
 	}
 	if a, err := netip.ParseAddr(text); err == nil {
 		if a.Zone() != "" {
@@ -186,14 +191,6 @@ func parseElement(text string) (Range, netip.Prefix, setKind, error) {
 		return Range{}, netip.Prefix{}, kindAddr, fmt.Errorf("%q is no CIDR prefix", text)
 	}
 	return Range{}, netip.Prefix{}, kindName, nil
-}
-
-// unmapPrefix makes a prefix of mapped addresses one of IPv4.
-func unmapPrefix(p netip.Prefix) netip.Prefix {
-	if p.Addr().Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	return p.Masked()
 }
 
 // parseRange reads a number or a range of ports; ok says that it looks like one.

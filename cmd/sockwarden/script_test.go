@@ -243,6 +243,8 @@ func golden(ts *testscript.TestScript, _ bool, args []string) {
 
 // holdSockets is a process with sockets on loopback. Its arguments are words:
 //
+//	host=ADDR      where the next port listens (127.0.0.1); of :: the clients
+//	               speak IPv4, so that its connections have mapped addresses
 //	port=N         listen here (0: anywhere), for what follows
 //	close_wait=N   so many connections whose clients have closed
 //	established=N  so many open connections, their clients in this process
@@ -251,18 +253,20 @@ func golden(ts *testscript.TestScript, _ bool, args []string) {
 //	name=COMM      call itself that
 func holdSockets() {
 	var listener net.Listener
-	port := 0
+	port, host := 0, "127.0.0.1"
 	for _, arg := range os.Args[1:] {
 		key, value, _ := strings.Cut(arg, "=")
 		n, _ := strconv.Atoi(value)
 		switch key {
+		case "host":
+			host = value
 		case "port":
 			port = n
-			listener = mustListen(port)
+			listener = mustListen(host, port)
 			kept = append(kept, listener)
 		case "close_wait", "established":
 			for range n {
-				client, err := (&net.Dialer{KeepAlive: -1}).Dial("tcp", listener.Addr().String())
+				client, err := (&net.Dialer{KeepAlive: -1}).Dial("tcp", strings.Replace(listener.Addr().String(), "[::]", "127.0.0.1", 1))
 				must(err)
 				conn, err := listener.Accept()
 				must(err)
@@ -288,10 +292,10 @@ func holdSockets() {
 	select {}
 }
 
-func mustListen(port int) net.Listener {
+func mustListen(host string, port int) net.Listener {
 	lc := net.ListenConfig{KeepAlive: -1}
 	lc.SetMultipathTCP(false)
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
+	l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	must(err)
 	return l
 }

@@ -105,8 +105,10 @@ func port(op byte, p uint16) condition {
 
 // host is a comparison with struct inet_diag_hostcond: family, length of the
 // prefix, padding, port (-1 for any), address. Prefixes of IPv4 also hold for
-// IPv4-mapped addresses.
+// IPv4-mapped addresses; the kernel also lets those through by a short prefix of
+// IPv6, such as ::/0, which is about IPv6 only.
 func host(op byte, p netip.Prefix) condition {
+	p = collectors.PlainPrefix(p)
 	family := collectors.IPv6
 	if p.Addr().Is4() {
 		family = collectors.IPv4

@@ -39,7 +39,14 @@ func randomClauses(w *rand.Rand, socks []collectors.Socket) []collectors.Clause 
 		c.Local, c.Remote = collectors.MergePorts(c.Local), collectors.MergePorts(c.Remote)
 		for range w.IntN(3) {
 			ip := socks[w.IntN(len(socks))].Remote.Netip()
-			c.Peers = append(c.Peers, netip.PrefixFrom(ip, ip.BitLen()-w.IntN(20)).Masked())
+			p := netip.PrefixFrom(ip, ip.BitLen()-w.IntN(20)).Masked()
+			switch w.IntN(6) {
+			case 0: // a short one of IPv6, among whose addresses the mapped ones lie
+				p = netip.PrefixFrom(netip.AddrFrom16(ip.As16()), w.IntN(collectors.MappedBits)).Masked()
+			case 1: // one of mapped addresses
+				p = netip.PrefixFrom(netip.AddrFrom16(ip.As16()), 128-w.IntN(20))
+			}
+			c.Peers = append(c.Peers, p)
 		}
 		c.Family = []collectors.Family{0, 0, collectors.IPv4, collectors.IPv6}[w.IntN(4)]
 		clauses = append(clauses, c)
@@ -48,12 +55,17 @@ func randomClauses(w *rand.Rand, socks []collectors.Socket) []collectors.Clause 
 }
 
 // widened is the query as the kernel can be asked: sockets of IPv6 that speak
-// IPv4 are among the others.
+// IPv4 are among the others, also for a short prefix of IPv6.
 func widened(q collectors.Query, s *collectors.Socket) collectors.Query {
 	q.Clauses = slices.Clone(q.Clauses)
 	for i := range q.Clauses {
 		if q.Clauses[i].Family == collectors.IPv6 && s.Family == collectors.IPv6 {
 			q.Clauses[i].Family = 0
+		}
+		if slices.ContainsFunc(q.Clauses[i].Peers, func(p netip.Prefix) bool {
+			return s.Family == collectors.IPv6 && p.Addr().Is6() && p.Contains(netip.AddrFrom16(s.Remote))
+		}) {
+			q.Clauses[i].Peers = nil
 		}
 	}
 	return q
