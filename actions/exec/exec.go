@@ -17,6 +17,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/collectors/leash"
 	"sockwarden/collectors/trust"
 )
 
@@ -28,7 +29,7 @@ func Plugin() actions.Plugin {
 		Name:    "exec",
 		Summary: "runs a program with the finding as JSON on standard input",
 		Doc: "No shell, a clean environment (PATH, LANG=C), standard input with one JSON object: rule, labels, host, sockets. Exit code 0 is " +
-			"done, any other failed with the end of the program's output; after timeout it is killed with its process group.",
+			"done, any other failed with the end of the program's output; after timeout it is killed with everything that it started.",
 		Needs: "an executable file that only root and the running user can write, in directories that only they can write",
 		Params: []actions.Param{
 			{Name: "program", Type: "string", Doc: "absolute path"},
@@ -82,17 +83,13 @@ func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, 
 	}, nil
 }
 
-// searchPath is where programs are found that are named without a directory, and
-// what they get as PATH.
-const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 // NewCommand returns the effect of running a program of the system with
 // arguments and nothing on standard input, for actions that are such a command
 // and that look for their target themselves. What says in the imperative what it
 // does.
 func NewCommand(what string, timeout time.Duration, program string, args ...string) (actions.Effect, error) {
 	var errs error
-	for dir := range strings.SplitSeq(searchPath, ":") {
+	for dir := range strings.SplitSeq(leash.Path, ":") {
 		path := filepath.Join(dir, program)
 		err := trust.Program(path)
 		if err == nil {
@@ -100,7 +97,7 @@ func NewCommand(what string, timeout time.Duration, program string, args ...stri
 		}
 		errs = errors.Join(errs, err)
 	}
-	return nil, fmt.Errorf("%s is not in %s: %w", program, searchPath, flat{errs})
+	return nil, fmt.Errorf("%s is not in %s: %w", program, leash.Path, flat{errs})
 }
 
 // flat is an error of several lines on one.

@@ -17,6 +17,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/actions/actiontest"
 	"sockwarden/collectors"
+	"sockwarden/collectors/leash"
 	"sockwarden/collectors/socklab"
 )
 
@@ -139,7 +140,7 @@ cat /proc/self/stat > stat
 			t.Errorf("%s: %q, not %q", name, got, want)
 		}
 	}
-	if got, want := lines(said(t, program, "env")), []string{"LANG=C", "PATH=" + searchPath}; !slices.Equal(got, want) {
+	if got, want := lines(said(t, program, "env")), []string{"LANG=C", "PATH=" + leash.Path}; !slices.Equal(got, want) {
 		t.Errorf("environment %q", got)
 	}
 	var fds []string

@@ -79,20 +79,11 @@ func started(t testing.TB, program string, timeout time.Duration, target actions
 	return e.(*effect)
 }
 
-// end kills what is under way, as the engine does when it is asked to stop. What
-// the program had started is then ours, for we are the first process here.
+// end kills what is under way, as the engine does when it is asked to stop.
 func end(t testing.TB, e actions.Effect) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	socklab.WaitFor(t, "the end of the program", func() bool { return !e.Verify(ctx).Pending })
-	program, ok := e.(*effect)
-	if !ok || program.killed == nil {
-		return
-	}
-	socklab.WaitFor(t, "the end of its children", func() bool {
-		_, err := unix.Wait4(-program.pid, nil, unix.WNOHANG, nil)
-		return errors.Is(err, unix.ECHILD)
-	})
 }
 
 // await asks until there is a final outcome.

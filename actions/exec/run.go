@@ -5,19 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sockwarden/actions"
+	"sockwarden/collectors/leash"
 )
 
-// killGrace is how long a killed program may take to end before it is asked for
-// again: one that waits for a dead disk does not end.
-const killGrace = 100 * time.Millisecond
+// stopGrace is how long a stop waits for the end of what it has ended, which
+// takes milliseconds: a program that waits for a dead disk does not end.
+const stopGrace = time.Second
 
 type effect struct {
 	what    string
@@ -25,12 +24,10 @@ type effect struct {
 	timeout time.Duration
 	input   []byte
 	// proves says whether the target is still there; nil if that is done elsewhere.
-	proves   func(context.Context) error
-	pid      int // 0 before it is started
-	output   output
-	deadline time.Time
-	killed   error            // why, nil if it was not
-	outcome  *actions.Outcome // once it is known
+	proves  func(context.Context) error
+	running *leash.Running // nil before it is started
+	output  output
+	outcome *actions.Outcome // once it is known
 }
 
 func (e *effect) String() string { return e.what }
@@ -60,20 +57,10 @@ func (e *effect) start() error {
 		return err
 	}
 	defer func() { _ = unix.Close(out) }()
-	// What Go opens is closed in other programs, but not what it was started with.
-	// Before Linux 5.11 that is handed on.
-	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-	pid, err := syscall.ForkExec(e.argv[0], e.argv, &syscall.ProcAttr{
-		Dir:   "/",
-		Env:   []string{"PATH=" + searchPath, "LANG=C"},
-		Files: []uintptr{in.Fd(), uintptr(out), uintptr(out)},
-		Sys:   &syscall.SysProcAttr{Setpgid: true},
+	e.running, err = leash.Start(leash.Program{
+		Argv: e.argv, Timeout: e.timeout, Files: [3]uintptr{in.Fd(), uintptr(out), uintptr(out)},
 	})
-	if err != nil {
-		return fmt.Errorf("start %s: %w", e.argv[0], err)
-	}
-	e.pid, e.deadline = pid, time.Now().Add(e.timeout)
-	return nil
+	return err
 }
 
 func memory(content []byte) (*os.File, error) {
@@ -94,85 +81,48 @@ func memory(content []byte) (*os.File, error) {
 }
 
 // Verify says whether the program has ended, and how. It takes what the program
-// has printed, and kills one whose time is over.
+// has printed, and ends it if nobody wants to wait any longer. That it does not
+// run for too long is seen to by its keeper, whoever asks.
 func (e *effect) Verify(ctx context.Context) actions.Outcome {
 	switch {
 	case e.outcome != nil:
 		return *e.outcome
-	case e.pid == 0: // and no other child is waited for, or killed
+	case e.running == nil:
 		return actions.Outcome{Result: actions.Failed, Err: errors.New("not started")}
 	}
 	e.output.take()
-	status, ended, err := e.reap()
-	if !ended && err == nil {
-		if e.killed == nil {
-			e.killed = e.over(ctx)
-		}
-		if e.killed == nil {
-			return actions.Outcome{Result: actions.StillRunning, Pending: true}
-		}
-		// It is not reaped yet: the number is that of its process group.
-		_ = unix.Kill(-e.pid, unix.SIGKILL)
-		e.awaitEnd()
-		if status, ended, err = e.reap(); !ended && err == nil {
-			return actions.Outcome{Result: actions.StillRunning, Pending: true}
-		}
+	grace := time.Duration(0)
+	if ctx.Err() != nil {
+		e.running.Stop()
+		grace = stopGrace
+	}
+	ending, ended := e.running.Ended(grace)
+	if !ended {
+		return actions.Outcome{Result: actions.StillRunning, Pending: true}
 	}
 	e.output.take()
-	return e.end(e.judge(status, err))
+	return e.end(e.judge(ending))
 }
 
-// over returns why the program may not run any longer, nil if it may.
-func (e *effect) over(ctx context.Context) error {
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("killed: %w", context.Cause(ctx))
-	case time.Now().After(e.deadline):
-		return fmt.Errorf("killed after %s", e.timeout) //nolint:err113 // for people
-	}
-	return nil
-}
-
-func (e *effect) reap() (status unix.WaitStatus, ended bool, err error) {
-	for {
-		pid, err := unix.Wait4(e.pid, &status, unix.WNOHANG, nil)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return status, false, fmt.Errorf("wait for program: %w", err)
-		default:
-			return status, pid == e.pid, nil
-		}
-	}
-}
-
-// awaitEnd waits for the end of a killed program, which takes microseconds.
-func (e *effect) awaitEnd() {
-	fd, err := unix.PidfdOpen(e.pid, 0)
-	if err != nil {
-		return
-	}
-	defer func() { _ = unix.Close(fd) }()
-	until := time.Now().Add(killGrace)
-	for err = unix.EINTR; errors.Is(err, unix.EINTR) && time.Now().Before(until); {
-		_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(killGrace/time.Millisecond))
-	}
-}
-
-func (e *effect) judge(status unix.WaitStatus, err error) actions.Outcome {
-	said := e.output.tail()
+func (e *effect) judge(ending leash.Ending) actions.Outcome {
+	said, status := e.output.tail(), ending.Status
 	if said != "" {
 		said = ": " + said
 	}
+	failed := func(format string, args ...any) actions.Outcome {
+		return actions.Outcome{Result: actions.Failed, Err: fmt.Errorf(format, args...)} //nolint:err113 // for people
+	}
 	switch {
-	case err != nil:
-		return actions.Outcome{Result: actions.Failed, Err: err}
-	case e.killed != nil:
-		return actions.Outcome{Result: actions.Timeout, Err: fmt.Errorf("%w%s", e.killed, said)}
+	case ending.Err != nil:
+		return failed("%w%s", ending.Err, said)
+	case ending.Reason == leash.TimedOut:
+		return actions.Outcome{Result: actions.Timeout, Err: fmt.Errorf("killed after %s%s", e.timeout, said)} //nolint:err113 // for people
+	case ending.Reason == leash.Stopped:
+		return failed("stopped before its end, with the run or the rule that it was for%s", said)
 	case status.Signaled():
-		return actions.Outcome{Result: actions.Failed, Err: fmt.Errorf("ended by %s%s", unix.SignalName(status.Signal()), said)} //nolint:err113 // for people
+		return failed("ended by %s%s", unix.SignalName(status.Signal()), said)
 	case status.ExitStatus() != 0:
-		return actions.Outcome{Result: actions.Failed, Err: fmt.Errorf("exit code %d%s", status.ExitStatus(), said)} //nolint:err113 // for people
+		return failed("exit code %d%s", status.ExitStatus(), said)
 	}
 	return actions.Outcome{Result: actions.Done, Detail: e.output.tail()}
 }

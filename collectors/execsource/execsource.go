@@ -11,6 +11,7 @@ package execsource
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,12 +19,9 @@ import (
 	"io"
 	"iter"
 	"net/netip"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"sockwarden/collectors"
@@ -49,67 +47,47 @@ func Plugin(program string) (collectors.Plugin, error) {
 		Doc:        "Runs " + program + " once for each cycle, with a clean environment.",
 		Needs:      "the program",
 		Actionable: true,
-		New:        func(int) collectors.Collector { return source{program} },
+		New:        func(int) collectors.Collector { return source{program, timeout} },
 	}, nil
 }
 
-type source struct{ program string }
+type source struct {
+	program string
+	timeout time.Duration
+}
 
 // Collect runs the program and yields its records, also if the query asks for
-// fewer.
+// fewer. The program is ended with everything that it started when its time is
+// over, when the context is done, or when nobody wants more.
 func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
+		fail := func(err error) { yield(nil, fmt.Errorf("collector %s: %w", s.program, err)) }
 		if err := trust.Program(s.program); err != nil {
 			yield(nil, fmt.Errorf("collector: %w", err))
 			return
 		}
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, s.program)
-		cmd.Dir = "/"
-		cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-		cmd.WaitDelay = time.Second
-		var stderr bytes.Buffer
-		cmd.Stderr = &limited{&stderr, 4 << 10}
-		out, err := cmd.StdoutPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
+		r, err := start(s.program, s.timeout)
 		if err != nil {
-			yield(nil, fmt.Errorf("collector %s: %w", s.program, err))
+			yield(nil, fmt.Errorf("collector: %w", err))
 			return
 		}
-		more := read(out, q, func(rec *collectors.Socket, err error) bool {
+		defer func() { _ = r.out.Close() }()
+		defer context.AfterFunc(ctx, r.program.Stop)()
+		if !read(r, q, func(rec *collectors.Socket, err error) bool {
 			if err != nil {
-				err = fmt.Errorf("collector %s: %w", s.program, err)
+				// What the end of the program has cut off is not at fault.
+				fail(cmp.Or(r.stop(ctx), err))
+				return false
 			}
-			return yield(rec, err)
-		})
-		if !more {
-			cancel()
+			return yield(rec, nil)
+		}) {
+			_ = r.stop(ctx) // nobody wants to know
+			return
 		}
-		err = cmd.Wait()
-		if more && err != nil {
-			yield(nil, fmt.Errorf("collector %s: %w: %s", s.program, err, strings.TrimSpace(stderr.String())))
+		if err := r.failure(ctx, s.timeout+lingering); err != nil {
+			fail(err)
 		}
 	}
-}
-
-// limited keeps the beginning of what is written to it.
-type limited struct {
-	w    io.Writer
-	left int
-}
-
-func (l *limited) Write(b []byte) (int, error) {
-	n := min(len(b), l.left)
-	l.left -= n
-	if _, err := l.w.Write(b[:n]); err != nil {
-		return 0, err //nolint:wrapcheck // an io.Writer
-	}
-	return len(b), nil
 }
 
 // read yields the records of r; it reports whether all was read and right.

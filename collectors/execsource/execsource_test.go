@@ -2,10 +2,15 @@ package execsource
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
 )
@@ -91,8 +96,8 @@ func TestProgram(t *testing.T) {
 		t.Error("a relative path is taken")
 	}
 	for text, word := range map[string]string{
-		"echo oops >&2; exit 3": "exit status 3: oops",
-		"kill -9 $$":            "killed",
+		"echo oops >&2; exit 3": "exit code 3: oops",
+		"kill -9 $$":            "ended by SIGKILL",
 	} {
 		if _, err := collect(t, t.Context(), program(t, text)); err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("%s: %v", text, err)
@@ -118,6 +123,90 @@ func TestProgram(t *testing.T) {
 		}
 		break
 	}
+}
+
+// alive reports whether the process whose number is in a file beside the program
+// still runs.
+func alive(t testing.TB, program string) bool {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(program), "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return !errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+}
+
+// away starts something in a session of its own that holds the output.
+const away = `(setsid sh -c 'echo $$ > '$(dirname $0)'/pid; exec sleep 1000' &)
+while ! test -s $(dirname $0)/pid; do :; done
+`
+
+// Nothing is left of a program whose time is over, that is stopped, whose
+// records are wrong, or of which nobody wants more.
+func TestNothingIsLeft(t *testing.T) {
+	run := func(t *testing.T, ctx context.Context, timeout time.Duration, text string, each func() bool) error {
+		t.Helper()
+		path := program(t, away+text)
+		began := time.Now()
+		var failed error
+		for _, err := range (source{path, timeout}).Collect(ctx, all) {
+			if failed = err; err != nil || !each() {
+				break
+			}
+		}
+		if took := time.Since(began); took > 8*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if alive(t, path) {
+			t.Error("what it started is left")
+		}
+		return failed
+	}
+	yes := func() bool { return true }
+	if err := run(t, t.Context(), 500*time.Millisecond, "sleep 1000", yes); err == nil || !strings.Contains(err.Error(), "killed after 500ms") {
+		t.Errorf("timeout: %v", err)
+	}
+	// In the middle of a record, too.
+	if err := run(t, t.Context(), 500*time.Millisecond, `printf '{"protocol":'; sleep 1000`, yes); err == nil || !strings.Contains(err.Error(), "killed after 500ms") {
+		t.Errorf("timeout: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := func() bool { cancel(errors.New("no more")); return true }
+	if err := run(t, ctx, time.Hour, "echo '"+good+"'; sleep 1000", stop); err == nil || !strings.Contains(err.Error(), "stopped: no more") {
+		t.Errorf("stop: %v", err)
+	}
+	if err := run(t, t.Context(), time.Hour, "echo hello; sleep 1000", yes); err == nil || !strings.Contains(err.Error(), "line 1: record") {
+		t.Errorf("wrong record: %v", err)
+	}
+	if err := run(t, t.Context(), time.Hour, "echo '"+good+"'; sleep 1000", func() bool { return false }); err != nil {
+		t.Errorf("enough: %v", err)
+	}
+}
+
+// What a program leaves behind does not hold anybody up, and does not pass for
+// its end.
+func TestOutputHeld(t *testing.T) {
+	path := program(t, away+"echo '"+good+"'")
+	var got int
+	var failed error
+	for _, err := range (source{path, time.Hour}).Collect(t.Context(), all) {
+		if failed = err; err == nil {
+			got++
+		}
+	}
+	if got != 1 || !errors.Is(failed, errHeld) {
+		t.Errorf("%d records, %v", got, failed)
+	}
+	if !alive(t, path) {
+		t.Error("it was killed")
+	}
+	text, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "pid"))
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	_ = unix.Kill(pid, unix.SIGKILL)
 }
 
 func FuzzParse(f *testing.F) {
