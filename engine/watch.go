@@ -237,11 +237,14 @@ func (w *watcher) reload(forced bool) bool {
 	if len(c.ProtectRemoved) > 0 {
 		w.log.Warn("protection removed", "generation", p.Short(), "protect_removed", c.ProtectRemoved, "files_gone", gone(was, p))
 	}
-	for _, warning := range p.Warnings {
+	for _, warning := range p.Warnings.First(maxLogged) {
 		w.log.Warn("rules", "warning", warning.String())
 	}
 	return true
 }
+
+// maxLogged is how many problems of rules are logged; rules check shows more.
+const maxLogged = 5
 
 func (w *watcher) reject(err error) {
 	var problems rules.Problems
@@ -249,7 +252,7 @@ func (w *watcher) reject(err error) {
 		w.log.Error("rules rejected, still on "+w.program.Short(), "error", err)
 		return
 	}
-	for _, p := range problems {
+	for _, p := range problems.First(maxLogged) {
 		w.log.Error("rules rejected, still on "+w.program.Short(), "error", p.String())
 	}
 }

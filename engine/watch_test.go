@@ -230,6 +230,22 @@ func TestReloadInBusyDirectory(t *testing.T) {
 	}
 }
 
+// Of very many errors a few are logged, and how many there are besides.
+func TestManyProblems(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	good := ruleFile(port(c), "log")
+	w := watch(t, Options{}, 50*time.Millisecond, map[string]string{"rules.yaml": good})
+	w.await(t, "r act")
+	w.write(t, "rules.yaml", good+strings.Repeat("bogus: 1\n", 20_000))
+	w.logged(t, 1, "rules rejected", "... and 19,995 more problems")
+	w.reload <- unix.SIGHUP
+	w.logged(t, 2, "rules rejected", "... and 19,995 more problems")
+	w.logged(t, 2*(maxLogged+1), "rules rejected")
+	w.write(t, "rules.yaml", good)
+	w.logged(t, 1, "rules unchanged")
+}
+
 // Files with errors leave the last good generation in force and are reported
 // once, again when what is wrong changes, and again when they are good.
 func TestBrokenRules(t *testing.T) {

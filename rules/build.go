@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/expr-lang/expr/ast"
 	"go.yaml.in/yaml/v4"
 
 	"sockwarden/collectors"
@@ -20,11 +21,11 @@ func (l *loader) compileAll() *Program {
 	// Before the rules: those of every file can name them.
 	p.Notifiers = map[string]Notifier{}
 	for _, f := range l.files {
-		for name, n := range f.notifiers {
+		for _, name := range sortedKeys(f.notifiers) {
 			if _, dup := p.Notifiers[name]; dup {
 				f.fileProblem(fmt.Sprintf("%q stands under actions of another file, too", name))
 			}
-			p.Notifiers[name] = n
+			p.Notifiers[name] = f.notifiers[name]
 		}
 	}
 	for i, f := range l.files {
@@ -82,7 +83,10 @@ func (l *loader) netnsOf(f *rulesFile) []string {
 
 // scope checks the macros, each at its own place, and leaves out the bad ones.
 func (f *rulesFile) scope() *scope {
-	sc := &scope{vars: f.vars, sets: f.sets, macros: map[string]string{}, broken: f.broken}
+	sc := &scope{
+		vars: f.vars, sets: f.sets, macros: map[string]string{}, broken: f.broken,
+		file: &fileScope{left: maxFileNodes, full: f.problems.full, prints: map[string]string{}, parsed: map[string]ast.Node{}},
+	}
 	for name, n := range f.macros {
 		sc.macros[name] = n.Value
 	}
@@ -177,6 +181,9 @@ func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
 		switch _, known := p.Notifiers[name]; {
 		case name == "":
 			ok = false
+		case !known && f.problems.full():
+			f.errorf(n, "no entry")
+			ok = false
 		case !known:
 			f.errorf(n, "no entry %q under actions%s", name, Suggest(name, sortedKeys(p.Notifiers)))
 			ok = false
@@ -237,8 +244,12 @@ const timeWaitLength = 60
 // lint warns about rules that are valid and yet cannot do what they say.
 func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 	warn := func(n *yaml.Node, from int, format string, args ...any) {
+		if p.warnings.full() {
+			p.warnings.add(Problem{})
+			return
+		}
 		line, column := f.src.locate(n, from)
-		p.Warnings = append(p.Warnings, f.src.problem(line, column, fmt.Sprintf(format, args...)))
+		p.warnings.add(f.src.problem(line, column, fmt.Sprintf(format, args...)))
 	}
 	yes := rule.When.may.yes
 	if yes.states == 0 {

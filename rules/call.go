@@ -138,15 +138,14 @@ func (c *compiler) lookup(n *ast.CallNode, from, to int) (operand, bool) {
 	getKey := keyText(key)
 	out := operand{from: from, to: to, reads: key.reads, may: unbounded}
 	if def.kind == kString {
-		if d, err := ParseDuration(def.strVal); err == nil && allNumbers(m.table) {
+		_, texts := m.of.first(false)
+		if d, err := ParseDuration(def.strVal); err == nil && !texts {
 			def = numConstant(d.Seconds(), kSeconds, def.from, def.to)
 		}
 	}
-	for _, name := range sortedKeys(m.table) {
-		if m.table[name].IsNumber != def.kind.numeric() {
-			c.errorf(m.from, "the value of %q in the map and the default of lookup() are of different types", name)
-			return operand{}, false
-		}
+	if name, ok := m.of.first(!def.kind.numeric()); ok {
+		c.errorf(m.from, "the value of %q in the map and the default of lookup() are of different types", name)
+		return operand{}, false
 	}
 	table := m.table
 	if def.kind == kString {
@@ -178,13 +177,4 @@ func keyText(key operand) func(*collectors.Record) (string, bool) {
 		n, ok := get(r)
 		return strconv.FormatFloat(n, 'f', -1, 64), ok
 	}
-}
-
-func allNumbers(table map[string]Scalar) bool {
-	for _, v := range table {
-		if !v.IsNumber {
-			return false
-		}
-	}
-	return true
 }

@@ -287,15 +287,7 @@ func (c *compiler) oneOf(l operand, values []string, negate bool, out operand) o
 	if negate {
 		out.may = out.may.not()
 	}
-	set := newSet(nil, nil, values)
-	get := l.str
-	out.tri = negateIf(negate, func(rec *collectors.Record) Tri {
-		x, ok := get(rec)
-		if !ok {
-			return Unknown
-		}
-		return triOf(set.hasName(x))
-	})
+	out.tri = hasName(l.str, newSet(nil, nil, values), negate)
 	return out
 }
 

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"math"
 	"slices"
@@ -32,9 +33,66 @@ type scope struct {
 	sets   map[string]*Set
 	macros map[string]string
 	broken map[string]bool // names with problems of their own
+	file   *fileScope      // nil for an expression that is in no file
 	// result is set where the outcome of the rung before can be read, group where
 	// a group and not a socket is asked about.
 	result, group bool
+}
+
+// maxFileNodes bounds the parts of all conditions of a file, with their macros
+// expanded: a file of a few kilobytes can mean billions.
+const maxFileNodes = 500_000
+
+// fileScope is what the expressions of a file share while they are compiled, so
+// that nothing is done again for each of them.
+type fileScope struct {
+	left   int                 // nodes that can still be compiled
+	full   func() bool         // whether problems are only counted
+	prints map[string]string   // of the values of names
+	parsed map[string]ast.Node // texts of macros
+}
+
+// use notes that the expression depends on the value of a name.
+func (c *compiler) use(name string, value func() string) {
+	if _, ok := c.uses[name]; ok {
+		return
+	}
+	if c.sc.file == nil {
+		c.uses[name] = value()
+		return
+	}
+	print, ok := c.sc.file.prints[name]
+	if !ok {
+		if print = value(); len(print) > 2*sha256.Size {
+			print = fmt.Sprintf("%x", sha256.Sum256([]byte(print)))
+		}
+		c.sc.file.prints[name] = print
+	}
+	c.uses[name] = print
+}
+
+// spend counts a node; false if there are too many.
+func (c *compiler) spend() bool {
+	c.nodes++
+	if c.nodes == maxNodes+1 {
+		c.errorf(0, "expression has more than %d parts with its macros expanded", maxNodes)
+	}
+	if f := c.sc.file; f != nil {
+		if f.left--; f.left == -1 {
+			c.errorf(0, "the conditions of this file have more than %d parts with their macros expanded: divide it into files", maxFileNodes)
+		}
+		return c.nodes <= maxNodes && f.left >= 0
+	}
+	return c.nodes <= maxNodes
+}
+
+// suggest is Suggest for the names that the expression can use, as long as
+// somebody will read it.
+func (c *compiler) suggest(name string) string {
+	if len(c.errs) >= maxProblems || c.sc.file != nil && c.sc.file.full() {
+		return ""
+	}
+	return Suggest(name, c.sc.names())
 }
 
 func (sc *scope) names() []string {
@@ -110,8 +168,9 @@ type compiler struct {
 	errs   []exprError
 	uses   map[string]string
 	nodes  int
-	macros []string // that are being expanded
-	at     *[2]int  // place of the outermost macro, for everything within it
+	spans  map[ast.Node][2]int // places of nodes that are known already
+	macros []string            // that are being expanded
+	at     *[2]int             // place of the outermost macro, for everything within it
 	result bool
 	// ofProcess is set once fds or fd_limit of a group is read.
 	ofProcess bool
@@ -145,13 +204,10 @@ func (c *compiler) errorf(from int, format string, args ...any) {
 }
 
 func (c *compiler) compile(n ast.Node) (operand, bool) {
-	if c.nodes++; c.nodes > maxNodes {
-		if c.nodes == maxNodes+1 {
-			c.errorf(0, "expression has more than %d parts with its macros expanded", maxNodes)
-		}
+	if !c.spend() {
 		return operand{}, false
 	}
-	from, to := span(n)
+	from, to := c.span(n)
 	switch n := n.(type) {
 	case *ast.BoolNode:
 		return boolConstant(n.Value, from, to), true
@@ -192,7 +248,7 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 		return c.expand(name, text, from, to)
 	}
 	if v, ok := c.sc.vars[name]; ok {
-		c.uses[name] = v.String()
+		c.use(name, v.String)
 		return v.operand(from, to), true
 	}
 	if name == "result" && c.sc.result {
@@ -215,14 +271,14 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 		return fieldOperand(f, from, to), true
 	}
 	if s, ok := c.sc.sets[name]; ok {
-		c.uses[name] = s.String()
+		c.use(name, s.String)
 		return operand{kind: kList, constant: true, set: s, from: from, to: to}, true
 	}
 	if name == "$env" {
 		c.errorf(from, "$env is not available: write the field's name")
 		return operand{}, false
 	}
-	hint := Suggest(name, c.sc.names())
+	hint := c.suggest(name)
 	if _, ok := collectors.ParseState(name); ok {
 		hint = fmt.Sprintf(": a state is written in quotes, %q", strings.ToUpper(name))
 	}
@@ -251,8 +307,8 @@ func (c *compiler) expand(name, text string, from, to int) (operand, bool) {
 		c.at = &[2]int{from, to}
 	}
 	c.macros = append(c.macros, name)
-	c.uses[name] = text
-	node, ok := c.parse(text)
+	c.use(name, func() string { return text })
+	node, ok := c.parseMacro(text)
 	var o operand
 	if ok {
 		o, ok = c.compile(node)

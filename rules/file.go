@@ -15,6 +15,7 @@ type rulesFile struct {
 	varsAt  map[string]*yaml.Node
 	broken  map[string]bool // names whose value is wrong
 	sets    map[string]*Set
+	lists   map[string]*Set // that were read from files, by path; nil for what is wrong
 	macros  map[string]*yaml.Node
 	limits  Limits
 	breaker Breaker
@@ -78,7 +79,7 @@ var (
 func (f *rulesFile) parse(catalog, notifiers Catalog) {
 	f.notifiers = map[string]Notifier{}
 	f.vars, f.varsAt, f.broken = map[string]*Var{}, map[string]*yaml.Node{}, map[string]bool{}
-	f.sets, f.macros = BuiltinSets(), map[string]*yaml.Node{}
+	f.sets, f.macros, f.lists = BuiltinSets(), map[string]*yaml.Node{}, map[string]*Set{}
 	f.limits, f.breaker, f.zone = defaultLimits, defaultBreaker, time.Local
 	root, ok := f.parseYAML()
 	if !ok {
@@ -116,8 +117,16 @@ func (f *rulesFile) parse(catalog, notifiers Catalog) {
 	}
 }
 
+// maxNetNS bounds the names of network namespaces in a file: each rule is asked
+// about each of them.
+const maxNetNS = 256
+
 func (f *rulesFile) parseNetNS(n *yaml.Node) {
 	if n.Kind == yaml.SequenceNode {
+		if len(n.Content) > maxNetNS {
+			f.errorf(n, "netns has %d names, at most %d: write netns: all", len(n.Content), maxNetNS)
+			return
+		}
 		for _, k := range n.Content {
 			if name, ok := f.text(k, "a name of netns"); ok {
 				f.netns = append(f.netns, name)
@@ -132,14 +141,14 @@ func (f *rulesFile) parseNetNS(n *yaml.Node) {
 
 func (f *rulesFile) parseProtect(n *yaml.Node) {
 	p := rawProtect{at: n}
-	before := len(*f.problems)
+	before := f.problems.seen
 	f.fields(n, "protect", map[string]func(*yaml.Node){
 		"name":        func(n *yaml.Node) { p.name, _ = f.text(n, "name") },
 		"description": func(n *yaml.Node) { f.text(n, "description") },
 		"when":        func(n *yaml.Node) { p.when = n },
 		"during":      func(n *yaml.Node) { p.during = f.windows(n) },
 	})
-	if len(*f.problems) > before {
+	if f.problems.seen > before {
 		return
 	}
 	if p.name == "" {
@@ -156,8 +165,12 @@ func (f *rulesFile) parseProtect(n *yaml.Node) {
 }
 
 func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
+	if n.Kind != yaml.MappingNode {
+		f.entries(n, "a rule") // says so
+		return
+	}
 	r := rawRule{at: n, nameAt: n, mode: ModeEnforce, limits: f.limits}
-	before := len(*f.problems)
+	before := f.problems.seen
 	f.fields(n, "a rule", map[string]func(*yaml.Node){
 		"name":        func(n *yaml.Node) { r.name, _ = f.text(n, "name"); r.nameAt = n },
 		"description": func(n *yaml.Node) { r.description, _ = f.text(n, "description") },
@@ -182,9 +195,6 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 		"limits": func(n *yaml.Node) { r.limits = f.parseLimits(n, r.limits) },
 		"labels": func(n *yaml.Node) { r.labels = f.parseLabels(n) },
 	})
-	if n.Kind != yaml.MappingNode {
-		return
-	}
 	switch {
 	case r.name == "":
 		f.errorf(n, "a rule needs a name")
@@ -200,7 +210,7 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 	if !r.hasThen && r.mode == ModeEnforce {
 		f.errorf(n, "rule %q needs an action: then: [destroy], or mode: observe", r.name)
 	}
-	if r.hasThen && len(r.then) == 0 && r.mode == ModeEnforce && len(*f.problems) == before {
+	if r.hasThen && len(r.then) == 0 && r.mode == ModeEnforce && f.problems.seen == before {
 		f.errorf(n, "rule %q has no action: then: [destroy], or mode: observe", r.name)
 	}
 	process := ""

@@ -56,7 +56,7 @@ func (e *UsageError) Error() string { return e.Message }
 // loader reads the files of one generation.
 type loader struct {
 	opts     Options
-	problems Problems
+	problems problemList
 	files    []*rulesFile
 	watched  []string
 	hash     []string
@@ -75,25 +75,27 @@ func Load(opts Options) (*Program, []string, error) {
 	}
 	l.readAll()
 	// What comes from the command line is wrong only if all files are read.
-	if err := l.applyVars(); err != nil && len(l.problems) == 0 {
+	if err := l.applyVars(); err != nil && l.problems.seen == 0 {
 		return nil, l.watched, err
 	}
 	p := l.compileAll()
-	if len(l.problems) > 0 {
-		return nil, l.watched, l.problems.sorted()
+	if l.problems.seen > 0 {
+		return nil, l.watched, l.problems.all()
 	}
 	if err := l.keepOnly(p); err != nil {
 		return nil, l.watched, err
 	}
-	p.Watched, p.NoDefaultDir = l.watched, l.noDir
-	p.Warnings = append(l.warnings, p.Warnings...)
+	for _, w := range l.warnings {
+		p.warnings.add(w)
+	}
+	p.Watched, p.NoDefaultDir, p.Warnings = l.watched, l.noDir, p.warnings.all()
 	p.Generation = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(strings.Join(l.hash, "\x00"))))
 	p.seal()
 	return p, l.watched, nil
 }
 
 func (l *loader) fail(path, format string, args ...any) {
-	l.problems = append(l.problems, Problem{File: path, Message: fmt.Sprintf(format, args...)})
+	l.problems.add(Problem{File: path, Message: fmt.Sprintf(format, args...)})
 }
 
 func (l *loader) readAll() {
@@ -210,7 +212,7 @@ func (l *loader) readFile(path string) {
 	l.watched = append(l.watched, path)
 	text, err := l.read(path)
 	if err != nil {
-		l.problems = append(l.problems, Problem{File: path, Message: err.Error()})
+		l.problems.add(Problem{File: path, Message: err.Error()})
 		return
 	}
 	l.add(path, text)

@@ -89,16 +89,17 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 		if set.kind() != kindName {
 			return wrong()
 		}
-		values := set.Names
-		if l.field != nil && len(l.field.Values) > 0 {
-			values = nil
-			for _, v := range set.Names {
-				own, ok := c.enumValue(l.field, v, r.from)
-				if !ok {
-					return operand{}, false
-				}
-				values = append(values, own)
+		if l.field == nil || len(l.field.Values) == 0 {
+			out.tri = hasName(l.str, set, false)
+			break
+		}
+		var values []string
+		for _, v := range set.Names {
+			own, ok := c.enumValue(l.field, v, r.from)
+			if !ok {
+				return operand{}, false
 			}
+			values = append(values, own)
 		}
 		out = c.oneOf(l, values, false, out)
 	default:
@@ -107,13 +108,24 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 	return out, true
 }
 
+// hasName asks whether a string is in a set.
+func hasName(get func(*collectors.Record) (string, bool), set *Set, negate bool) func(*collectors.Record) Tri {
+	return negateIf(negate, func(rec *collectors.Record) Tri {
+		x, ok := get(rec)
+		if !ok {
+			return Unknown
+		}
+		return triOf(set.hasName(x))
+	})
+}
+
 // listOperand compiles the right side of in, where also a range can stand.
 func (c *compiler) listOperand(n ast.Node) (operand, bool) {
 	b, ok := n.(*ast.BinaryNode)
 	if !ok || b.Operator != ".." {
 		return c.compile(n)
 	}
-	from, to := span(n)
+	from, to := c.span(n)
 	r, ok := c.rangeOf(b, from)
 	if !ok {
 		return operand{}, false
@@ -144,7 +156,7 @@ func (c *compiler) list(n *ast.ArrayNode, from, to int) (operand, bool) {
 	var ranges []Range
 	var texts []operand
 	for _, e := range n.Nodes {
-		f, _ := span(e)
+		f, _ := c.span(e)
 		if b, ok := e.(*ast.BinaryNode); ok && b.Operator == ".." {
 			r, ok := c.rangeOf(b, f)
 			if !ok {

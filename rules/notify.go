@@ -54,14 +54,14 @@ func (f *rulesFile) parseNotifier(at entry, catalog Catalog) {
 		f.errorf(at.value, "%s needs its plugin: plugin: webhook", at.key.Value)
 		return
 	}
-	before := len(*f.problems)
+	before := f.problems.seen
 	rung := rawRung{at: at.value, params: map[string]any{}}
 	for _, e := range entries {
 		if e.key.Value != "plugin" {
 			f.param(e, spec, &rung, "plugin")
 		}
 	}
-	if len(*f.problems) > before {
+	if f.problems.seen > before {
 		return
 	}
 	if err := spec.Check(rung.params); err != nil {

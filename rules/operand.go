@@ -39,6 +39,7 @@ type operand struct {
 	strVal  string
 	boolVal bool
 	set     *Set
+	of      *Var // the variable of the map
 	table   map[string]Scalar
 
 	num  func(*collectors.Record) (float64, bool)

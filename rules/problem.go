@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Problem is one thing that is wrong with a rules file, at its place.
@@ -14,6 +16,9 @@ type Problem struct {
 	Column  int // 1-based, in runes
 	Message string
 	Source  string // the text of the line
+	// Omitted is set in the last entry of a list that was cut: how many further
+	// problems there are. Nothing else is set then but Message, which says it.
+	Omitted int
 }
 
 // String is "file:line:col: message", without the line of source.
@@ -47,17 +52,26 @@ const maxSource = 200
 
 // window cuts what is far from the column out of a very long line.
 func window(line string, column int) (part string, at int) {
-	runes := []rune(line)
-	if len(runes) <= maxSource {
+	n := utf8.RuneCountInString(line)
+	if n <= maxSource {
 		return line, column
 	}
-	from := max(0, min(column-maxSource/2, len(runes)-maxSource))
-	return string(runes[from : from+maxSource]), column - from
+	from := max(0, min(column-maxSource/2, n-maxSource))
+	skip := 0
+	for range from {
+		_, width := utf8.DecodeRuneInString(line[skip:])
+		skip += width
+	}
+	return firstRunes(line[skip:], maxSource), column - from
 }
 
 func firstRunes(s string, n int) string {
-	r := []rune(s)
-	return string(r[:max(0, min(n, len(r)))])
+	for i := range s {
+		if n--; n < 0 {
+			return s[:i]
+		}
+	}
+	return s
 }
 
 // Problems is everything that is wrong with the files of one generation. It is
@@ -82,9 +96,75 @@ func (p Problems) Detail() string {
 	return strings.Join(lines, "\n")
 }
 
-func (p Problems) sorted() Problems {
+// Shown returns the problems without the entry that counts the others, and how
+// many it counts.
+func (p Problems) Shown() (shown Problems, omitted int) {
+	if n := len(p); n > 0 && p[n-1].Omitted > 0 {
+		return p[:n-1], p[n-1].Omitted
+	}
+	return p, 0
+}
+
+// First returns at most n problems, and if that are not all an entry that counts
+// the others.
+func (p Problems) First(n int) Problems {
+	shown, omitted := p.Shown()
+	if len(shown) <= n {
+		return p
+	}
+	return append(slices.Clone(shown[:n]), more(omitted+len(shown)-n))
+}
+
+func more(n int) Problem {
+	what := "problems"
+	if n == 1 {
+		what = "problem"
+	}
+	return Problem{Omitted: n, Message: fmt.Sprintf("... and %s more %s", thousands(n), what)}
+}
+
+// thousands writes a number with commas.
+func thousands(n int) string {
+	digits := strconv.Itoa(n)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// maxProblems is how many problems of one generation are reported. They are the
+// first that were found; of the others nothing is kept but their number.
+const maxProblems = 50
+
+// problemList collects problems.
+type problemList struct {
+	kept Problems
+	seen int // all of them
+}
+
+// full reports whether what is added now is only counted, so that nothing has to
+// be found out about it.
+func (l *problemList) full() bool { return len(l.kept) >= maxProblems }
+
+func (l *problemList) add(p Problem) {
+	if l.full() {
+		l.seen++
+		return
+	}
+	if !slices.Contains(l.kept, p) {
+		l.seen++
+		l.kept = append(l.kept, p)
+	}
+}
+
+// all returns the problems by place, and how many there are besides.
+func (l *problemList) all() Problems {
+	p := slices.Clone(l.kept)
 	slices.SortStableFunc(p, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return slices.CompactFunc(p, func(a, b Problem) bool { return a == b })
+	if n := l.seen - len(p); n > 0 {
+		p = append(p, more(n))
+	}
+	return p
 }

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -174,7 +173,8 @@ type Program struct {
 	// Watched lists the files and directories that can change the program.
 	Watched []string
 
-	index index
+	warnings problemList
+	index    index
 }
 
 // Short is the generation as reports show it.
@@ -182,13 +182,19 @@ func (p *Program) Short() string { return p.Generation[len("sha256:") : len("sha
 
 // seal computes what follows from the rules.
 func (p *Program) seal() {
-	var want box
+	var states collectors.StateMask
+	var protocols uint32 // bit 1<<protocol
+	known := map[string]bool{}
+	for _, n := range p.NetNS {
+		known[n] = true
+	}
 	for _, r := range p.Rules {
 		if r.Mode == ModeDisabled {
 			continue
 		}
 		for _, n := range r.netns {
-			if !slices.Contains(p.NetNS, n) {
+			if !known[n] {
+				known[n] = true
 				p.NetNS = append(p.NetNS, n)
 			}
 		}
@@ -200,7 +206,8 @@ func (p *Program) seal() {
 		}
 		p.Reads |= r.reads()
 		if !r.may.empty() {
-			want = want.join(r.may)
+			states |= r.may.states
+			protocols |= r.may.protocols
 			p.Query.Clauses = append(p.Query.Clauses, r.may.clause())
 		}
 	}
@@ -208,9 +215,9 @@ func (p *Program) seal() {
 	for _, pr := range p.Protect {
 		p.Reads |= pr.When.Reads
 	}
-	p.Query.States = want.states
+	p.Query.States = states
 	for _, proto := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
-		if want.protocols&(1<<proto) != 0 {
+		if protocols&(1<<proto) != 0 {
 			p.Query.Protocols = append(p.Query.Protocols, proto)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // reader walks the YAML of one file and collects everything that is wrong.
 type reader struct {
 	src      *source
-	problems *Problems
+	problems *problemList
 	// refused are the nodes that were reported for their form.
 	refused map[*yaml.Node]bool
 }
@@ -42,9 +42,9 @@ func (r *reader) yamlError(err error) {
 	case strings.Contains(text, "no documents in stream"):
 		r.fileProblem("the file is empty: it needs at least \"version: 1\"")
 	case strings.Contains(text, "expected single document"):
-		*r.problems = append(*r.problems, r.src.problem(r.secondDocument(), 1, "a rules file is one document: put the second one into a file of its own"))
+		r.problems.add(r.src.problem(r.secondDocument(), 1, "a rules file is one document: put the second one into a file of its own"))
 	case errors.As(err, &le) && le.Mark.Line > 0:
-		*r.problems = append(*r.problems, r.src.problem(le.Mark.Line, le.Mark.Column, "YAML: "+le.Message))
+		r.problems.add(r.src.problem(le.Mark.Line, le.Mark.Column, "YAML: "+le.Message))
 	case le != nil:
 		r.fileProblem("YAML: " + le.Message)
 	default:
@@ -69,17 +69,29 @@ func (r *reader) secondDocument() int {
 }
 
 func (r *reader) fileProblem(message string) {
-	*r.problems = append(*r.problems, Problem{File: r.src.name, Message: message})
+	r.problems.add(Problem{File: r.src.name, Message: message})
 }
 
 func (r *reader) errorf(n *yaml.Node, format string, args ...any) {
-	*r.problems = append(*r.problems, r.src.problem(n.Line, n.Column, fmt.Sprintf(format, args...)))
+	if r.problems.full() {
+		r.problems.add(Problem{})
+		return
+	}
+	r.problems.add(r.src.problem(n.Line, n.Column, fmt.Sprintf(format, args...)))
+}
+
+// suggest is Suggest, as long as somebody will read it.
+func (r *reader) suggest(written string, candidates []string) string {
+	if r.problems.full() {
+		return ""
+	}
+	return Suggest(written, candidates)
 }
 
 // checkTags refuses what YAML would silently make of a condition or copy about.
 func (r *reader) checkTags(n *yaml.Node) {
-	before := len(*r.problems)
-	defer func() { r.refused[n] = len(*r.problems) > before }()
+	before := r.problems.seen
+	defer func() { r.refused[n] = r.problems.seen > before }()
 	switch {
 	case n.Kind == yaml.AliasNode:
 		r.errorf(n, "aliases are not supported: use vars, sets or macros")
@@ -136,6 +148,8 @@ func (r *reader) fields(n *yaml.Node, what string, set map[string]func(*yaml.Nod
 		switch {
 		case known:
 			f(e.value)
+		case r.problems.full():
+			r.errorf(e.key, "unknown key")
 		default:
 			r.errorf(e.key, "unknown key %q in %s%s", e.key.Value, what, Suggest(e.key.Value, sortedKeys(set)))
 		}
@@ -193,7 +207,7 @@ func (r *reader) count(n *yaml.Node, what string) int {
 func (r *reader) oneOf(n *yaml.Node, what string, values ...string) string {
 	text, ok := r.text(n, what)
 	if ok && !slices.Contains(values, text) {
-		r.errorf(n, "%s is %s, not %q%s", what, choices(values), text, Suggest(text, values))
+		r.errorf(n, "%s is %s, not %q%s", what, choices(values), text, r.suggest(text, values))
 	}
 	return text
 }
@@ -209,7 +223,11 @@ func (r *reader) items(n *yaml.Node, what string) []*yaml.Node {
 // exprProblems reports errors of an expression at their places in the scalar.
 func (r *reader) exprProblems(n *yaml.Node, errs []exprError) {
 	for _, e := range errs {
+		if r.problems.full() {
+			r.problems.add(Problem{})
+			continue
+		}
 		line, column := r.src.locate(n, e.from)
-		*r.problems = append(*r.problems, r.src.problem(line, column, e.message))
+		r.problems.add(r.src.problem(line, column, e.message))
 	}
 }

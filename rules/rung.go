@@ -77,7 +77,7 @@ func (f *rulesFile) param(e entry, spec *ActionSpec, rung *rawRung, besides ...s
 			return
 		}
 		f.errorf(e.key, "%s has no parameter %q%s: it has %s, besides %s", spec.Name, e.key.Value,
-			Suggest(e.key.Value, append(spec.paramNames(), besides...)), choices(spec.paramNames()), others)
+			f.suggest(e.key.Value, append(spec.paramNames(), besides...)), choices(spec.paramNames()), others)
 		return
 	}
 	if _, twice := rung.params[p.Name]; twice {

@@ -59,10 +59,10 @@ func CheckExpr(text string, sets map[string]*Set) error {
 }
 
 func (s *source) problems(errs []exprError) Problems {
-	var out Problems
+	var out problemList
 	for _, e := range errs {
 		line, column := s.position(min(e.from, len(s.runes)))
-		out = append(out, s.problem(line, column, e.message))
+		out.add(s.problem(line, column, e.message))
 	}
-	return out.sorted()
+	return out.all()
 }

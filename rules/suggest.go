@@ -6,11 +6,21 @@ import (
 	"strings"
 )
 
+// maxSuggested bounds the names that are compared, in bytes: what is longer is no
+// slip of the finger.
+const maxSuggested = 64
+
 // Suggest returns ` (did you mean "x"?)` for the candidate nearest to what was
 // written, or "" if none is near.
 func Suggest(written string, candidates []string) string {
+	if len(written) > maxSuggested {
+		return ""
+	}
 	best, distance := "", max(2, len(written)/3)+1
 	for _, c := range candidates {
+		if len(c)-len(written) >= distance || len(written)-len(c) >= distance {
+			continue // so many letters are missing
+		}
 		if d := editDistance(strings.ToLower(written), strings.ToLower(c)); d < distance {
 			best, distance = c, d
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/conf"
@@ -14,6 +15,13 @@ import (
 	"sockwarden/collectors"
 )
 
+// language is what the parser knows, which takes longer to make than to use.
+var language = sync.OnceValue(func() *conf.Config {
+	config := conf.CreateNew()
+	config.MaxNodes = maxNodes
+	return config
+})
+
 func (c *compiler) parse(text string) (ast.Node, bool) {
 	if strings.TrimSpace(text) == "" {
 		c.errorf(0, "empty condition")
@@ -23,9 +31,7 @@ func (c *compiler) parse(text string) (ast.Node, bool) {
 		c.errorf(0, "expression of %d bytes is too long (at most %d): use sets and macros", len(text), maxExpression)
 		return nil, false
 	}
-	config := conf.CreateNew()
-	config.MaxNodes = maxNodes
-	tree, err := parser.ParseWithConfig(text, config)
+	tree, err := parser.ParseWithConfig(text, language())
 	if err != nil {
 		if fe, ok := errors.AsType[*file.Error](err); ok {
 			from := fe.From
@@ -100,13 +106,34 @@ func syntaxHint(message string) string {
 	return message
 }
 
+// parseMacro parses the text of a macro, once for the whole file: compiling does
+// not change a tree.
+func (c *compiler) parseMacro(text string) (ast.Node, bool) {
+	if c.sc.file == nil {
+		return c.parse(text)
+	}
+	if node, ok := c.sc.file.parsed[text]; ok {
+		return node, true
+	}
+	node, ok := c.parse(text)
+	if ok {
+		c.sc.file.parsed[text] = node
+	}
+	return node, ok
+}
+
 // span returns the place of a node: expr gives binary nodes the place of their
 // operator.
-func span(n ast.Node) (from, to int) {
+func (c *compiler) span(n ast.Node) (from, to int) {
+	if s, ok := c.spans[n]; ok {
+		return s[0], s[1]
+	}
 	from, to = n.Location().From, n.Location().To
+	parts := 0
 	widen := func(k ast.Node) {
-		f, t := span(k)
+		f, t := c.span(k)
 		from, to = min(from, f), max(to, t)
+		parts++
 	}
 	switch n := n.(type) {
 	case *ast.BinaryNode:
@@ -120,6 +147,12 @@ func span(n ast.Node) (from, to int) {
 		}
 	case *ast.ConditionalNode:
 		widen(n.Cond)
+	}
+	if parts > 0 {
+		if c.spans == nil {
+			c.spans = map[ast.Node][2]int{}
+		}
+		c.spans[n] = [2]int{from, to}
 	}
 	return from, to
 }

@@ -41,15 +41,15 @@ func (f *rulesFile) checkName(n *yaml.Node, what string) bool {
 
 // checkNames reports a name that stands for two things.
 func (f *rulesFile) checkNames() {
-	for name, n := range f.macros {
+	for _, name := range sortedKeys(f.macros) {
 		if _, ok := f.vars[name]; ok {
-			f.errorf(n, "%q is already a variable", name)
+			f.errorf(f.macros[name], "%q is already a variable", name)
 		}
 		if _, ok := f.sets[name]; ok {
-			f.errorf(n, "%q is already a set", name)
+			f.errorf(f.macros[name], "%q is already a set", name)
 		}
 	}
-	for name := range f.vars {
+	for _, name := range sortedKeys(f.vars) {
 		if _, ok := f.sets[name]; ok {
 			f.errorf(f.varsAt[name], "%q is already a set", name)
 		}
@@ -225,7 +225,7 @@ func (f *rulesFile) parseSets(n *yaml.Node) {
 
 func (f *rulesFile) parseElements(n *yaml.Node, asNames bool) *Set {
 	var b setBuilder
-	before := len(*f.problems)
+	before := f.problems.seen
 	for _, k := range f.items(n, "a list of ports, addresses or names") {
 		text, ok := f.text(k, "an element")
 		if !ok {
@@ -240,7 +240,7 @@ func (f *rulesFile) parseElements(n *yaml.Node, asNames bool) *Set {
 			f.errorf(k, "%v", err)
 		}
 	}
-	if len(*f.problems) > before {
+	if f.problems.seen > before {
 		return nil
 	}
 	return b.set()
@@ -262,13 +262,17 @@ func (f *rulesFile) parseSetFile(n *yaml.Node) *Set {
 	if !filepath.IsAbs(path) {
 		path = trust.Beside(f.path, path)
 	}
+	if s, ok := f.lists[path]; ok {
+		return s
+	}
+	f.lists[path] = nil
 	text, err := f.readSet(path)
 	if err != nil {
 		f.errorf(n, "%v", err)
 		return nil
 	}
 	var b setBuilder
-	src, before, entries := newSource(path, text), len(*f.problems), 0
+	src, before, entries := newSource(path, text), f.problems.seen, 0
 	for i, line := range src.lines {
 		entry, _, _ := strings.Cut(line, "#")
 		entry = strings.TrimSpace(entry)
@@ -276,17 +280,18 @@ func (f *rulesFile) parseSetFile(n *yaml.Node) *Set {
 			continue
 		}
 		if entries++; entries > maxSetEntries {
-			*f.problems = append(*f.problems, src.problem(i+1, 1, fmt.Sprintf("a set has at most %d entries", maxSetEntries)))
+			f.problems.add(src.problem(i+1, 1, fmt.Sprintf("a set has at most %d entries", maxSetEntries)))
 			break
 		}
 		if err := b.add(entry, false); err != nil {
-			*f.problems = append(*f.problems, src.problem(i+1, 1, err.Error()))
+			f.problems.add(src.problem(i+1, 1, err.Error()))
 		}
 	}
-	if len(*f.problems) > before {
+	if f.problems.seen > before {
 		return nil
 	}
-	return b.set()
+	f.lists[path] = b.set()
+	return f.lists[path]
 }
 
 // parseShare reads a part such as 30% or 0.3.

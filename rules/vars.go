@@ -20,6 +20,9 @@ type Var struct {
 	OneOf  []string // if not empty, what Text may be
 	// asNames says that the elements of the list are names, whatever they look like.
 	asNames bool
+	// firsts are the first names of the map whose values are numbers (true) and
+	// texts (false), once somebody has asked.
+	firsts map[bool]string
 	// declared is the kind of an empty list's elements, "" if it is left open.
 	declared setKind
 }
@@ -56,6 +59,21 @@ func (v *Var) String() string {
 	return strconv.Quote(v.Text)
 }
 
+// first returns the first name of a map whose value is a number, or a text; false
+// if it has none.
+func (v *Var) first(number bool) (name string, ok bool) {
+	if v.firsts == nil {
+		v.firsts = map[bool]string{}
+		for _, name := range sortedKeys(v.Map) {
+			if _, ok := v.firsts[v.Map[name].IsNumber]; !ok {
+				v.firsts[v.Map[name].IsNumber] = name
+			}
+		}
+	}
+	name, ok = v.firsts[number]
+	return name, ok
+}
+
 // String returns the number or the quoted text.
 func (s Scalar) String() string {
 	if s.IsNumber {
@@ -73,7 +91,7 @@ func (v *Var) operand(from, to int) operand {
 	case VarList:
 		return operand{kind: kList, constant: true, set: v.List, from: from, to: to}
 	case VarMap:
-		return operand{kind: kMap, constant: true, table: v.Map, from: from, to: to}
+		return operand{kind: kMap, constant: true, table: v.Map, of: v, from: from, to: to}
 	case VarString:
 	}
 	return strConstant(v.Text, from, to)
@@ -101,6 +119,7 @@ func ParseOverride(text string) (Override, error) {
 // override returns a copy of v with the value of o, which must be of v's type.
 func (v *Var) override(o Override) (*Var, error) {
 	out := *v
+	out.firsts = nil
 	if o.Add && v.Type != VarList && v.Type != VarMap {
 		return nil, fmt.Errorf("+= adds to lists and maps, %s is a %s: write %s=%s", o.Name, v.Type, o.Name, o.Value)
 	}
@@ -174,7 +193,7 @@ func (v *Var) overrideMap(o Override) (map[string]Scalar, error) {
 	if o.Add {
 		maps.Copy(m, v.Map)
 	}
-	numbers := allNumbers(v.Map)
+	_, texts := v.first(false)
 	for e := range strings.SplitSeq(o.Value, ",") {
 		if strings.TrimSpace(e) == "" {
 			continue
@@ -186,7 +205,7 @@ func (v *Var) overrideMap(o Override) (map[string]Scalar, error) {
 		s := Scalar{Text: text}
 		if d, err := ParseDuration(text); err == nil {
 			s = Scalar{IsNumber: true, Number: d.Seconds()}
-		} else if numbers && len(v.Map) > 0 {
+		} else if !texts && len(v.Map) > 0 {
 			return nil, fmt.Errorf("%s holds numbers: %w", o.Name, err)
 		}
 		m[strings.TrimSpace(k)] = s

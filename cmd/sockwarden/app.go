@@ -215,7 +215,7 @@ func (a *app) load(ctx context.Context, trust bool) (*rules.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range p.Warnings {
+	for _, w := range p.Warnings.First(5) { // rules check shows more
 		a.log.Warn("rules", "warning", w.String())
 	}
 	return p, nil

@@ -79,7 +79,8 @@ func explain(w io.Writer, err error) {
 	text := err.Error()
 	if problems, ok := errors.AsType[rules.Problems](err); ok {
 		text = problems.Detail()
-		if n := len(problems); n > 1 {
+		shown, omitted := problems.Shown()
+		if n := len(shown) + omitted; n > 1 {
 			text = fmt.Sprintf("%d problems\n%s", n, text)
 		}
 	}

@@ -58,8 +58,12 @@ code 0 if they are valid (warnings do not count), 3 if not.`,
 			if err != nil {
 				return err
 			}
-			for _, w := range p.Warnings {
+			warnings, omitted := p.Warnings.Shown()
+			for _, w := range warnings {
 				fmt.Fprintln(a.stdout, "warning: "+w.Detail())
+			}
+			if omitted > 0 {
+				fmt.Fprintf(a.stdout, "... and %d more warning%s\n", omitted, plural(omitted))
 			}
 			fmt.Fprintf(a.stdout, "OK  %d file%s, %d rule%s, generation %s\n", len(p.Files), plural(len(p.Files)), len(p.Rules), plural(len(p.Rules)), p.Short())
 			return nil
@@ -80,9 +84,11 @@ func (a *app) checkJSON(p *rules.Program, err error) error {
 		Level   string `json:"level"`
 		Message string `json:"message"`
 	}
-	out := []problem{}
+	out, omitted := []problem{}, 0
 	add := func(level string, ps rules.Problems) {
-		for _, q := range ps {
+		shown, others := ps.Shown()
+		omitted += others
+		for _, q := range shown {
 			out = append(out, problem{q.File, q.Line, q.Column, level, q.Message})
 		}
 	}
@@ -91,11 +97,13 @@ func (a *app) checkJSON(p *rules.Program, err error) error {
 		return err
 	}
 	add("error", problems)
+	report := map[string]any{"valid": err == nil}
 	if p != nil {
 		add("warning", p.Warnings)
+		report["generation"] = p.Generation
 	}
-	enc := a.encoder()
-	if encErr := enc.Encode(map[string]any{"valid": err == nil, "problems": out}); encErr != nil {
+	report["problems"], report["omitted"] = out, omitted
+	if encErr := a.encoder().Encode(report); encErr != nil {
 		return quietPipe(encErr)
 	}
 	if err != nil {

@@ -90,10 +90,10 @@ var escapes = map[string]string{
 	"deaf":  `trap '' TERM HUP INT QUIT; sleep 1000 & echo $! >> $here/pids; echo $$ >> $here/pids; wait`,
 	"setsid": `setsid sh -c 'echo $$ >> '$here'/pids; exec sleep 1000' &
 echo $$ >> $here/pids; wait`,
-	"double fork":        `(setsid sh -c 'echo $$ >> '$here'/pids; sleep 1000 & echo $! >> '$here'/pids; wait' &) ; sleep 1000`,
+	"double fork": `(setsid sh -c 'echo $$ >> '$here'/pids; sleep 1000 & echo $! >> '$here'/pids; wait' &) ; sleep 1000`,
 	"daemon of a daemon": `(setsid sh -c '
 (setsid sh -c "echo \$\$ >> '$here'/pids; (sleep 1000 & echo \$! >> '$here'/pids); sleep 1000" &); sleep 1000' &); sleep 1000`,
-	"stopped":            `sleep 1000 & kill -STOP $!; echo $! >> $here/pids; echo $$ >> $here/pids; wait`,
+	"stopped": `sleep 1000 & kill -STOP $!; echo $! >> $here/pids; echo $$ >> $here/pids; wait`,
 	"no environment": `env -i setsid sh -c 'echo $$ >> '$here'/pids; exec sleep 1000' &
 echo $$ >> $here/pids; wait`,
 	"spawning": `while :; do setsid sleep 1000 & echo $! >> $here/pids; sleep 0.01; done`,
