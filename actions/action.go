@@ -202,6 +202,9 @@ type Plugin struct {
 	// Harmless actions change nothing on sockets and processes: guards,
 	// cool-downs and the breaker are not for them.
 	Harmless bool
+	// Results are those with which it can end, besides changed, not_permitted and
+	// unsupported, which every action has.
+	Results []Result
 	// New returns the action for the given parameters, all of them declared in
 	// Params and of their types, or says what is wrong with them. It does no I/O.
 	New func(params map[string]any) (Action, error)

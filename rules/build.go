@@ -55,6 +55,10 @@ func (l *loader) compileAll() *Program {
 			p.Vars[name] = v.String()
 		}
 		maps.Copy(p.Sets, f.sets)
+		for _, note := range f.notes.kept {
+			p.warnings.add(note)
+		}
+		p.warnings.seen += f.notes.seen - len(f.notes.kept)
 		p.Breaker = tighter(p.Breaker, f.breaker, i == 0)
 		p.Files = append(p.Files, FileInfo{Path: f.src.name, Rules: len(f.rules)})
 	}
@@ -148,6 +152,12 @@ func (f *rulesFile) cond(n *yaml.Node, sc *scope) *Cond {
 	}
 	c, errs := compileCond(n.Value, sc)
 	f.exprProblems(n, errs)
+	if c != nil {
+		for _, note := range c.notes {
+			line, column := f.src.locate(n, note.from)
+			f.notes.add(f.src.problem(line, column, note.message))
+		}
+	}
 	return c
 }
 
@@ -251,6 +261,7 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 		line, column := f.src.locate(n, from)
 		p.warnings.add(f.src.problem(line, column, fmt.Sprintf(format, args...)))
 	}
+	lintLadder(r, rule, warn)
 	yes := rule.When.may.yes
 	if yes.states == 0 {
 		warn(r.when, 0, "rule %q never matches: no socket is in these states", rule.Name)

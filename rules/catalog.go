@@ -38,6 +38,9 @@ type ActionSpec struct {
 	OnProcess, Single bool
 	// NeedsCooldown says that a rule that uses it must have a cool-down.
 	NeedsCooldown bool
+	// Results are the outcomes that it can have, besides those that end the ladder;
+	// nil if they are not known.
+	Results []string
 	// Check says what is wrong with the values of the parameters.
 	Check func(params map[string]any) error
 }

@@ -135,6 +135,8 @@ type Cond struct {
 	uses map[string]string
 	// agesOver lists the constants that age must exceed for it to hold.
 	agesOver []ageBound
+	// notes are what is valid and maybe not meant.
+	notes []exprError
 	// readsResult says that it asks for the outcome of the rung before.
 	readsResult bool
 	// ofProcess says that it asks for what only a group of one process has.
@@ -166,6 +168,7 @@ func (c *Cond) Eval(r *collectors.Record) Tri { return c.eval(r) }
 type compiler struct {
 	sc     *scope
 	errs   []exprError
+	notes  []exprError
 	uses   map[string]string
 	nodes  int
 	spans  map[ast.Node][2]int // places of nodes that are known already
@@ -192,7 +195,7 @@ func compileCond(text string, sc *scope) (*Cond, []exprError) {
 	}
 	return &Cond{
 		Text: text, Reads: o.reads, eval: o.tri, may: o.may, uses: c.uses, agesOver: o.ages,
-		readsResult: c.result, ofProcess: c.ofProcess, constant: o.constant,
+		notes: c.notes, readsResult: c.result, ofProcess: c.ofProcess, constant: o.constant,
 	}, nil
 }
 
@@ -201,6 +204,14 @@ func (c *compiler) errorf(from int, format string, args ...any) {
 		from = c.at[0]
 	}
 	c.errs = append(c.errs, exprError{from, fmt.Sprintf(format, args...)})
+}
+
+// note is a warning about a place, as errorf is an error.
+func (c *compiler) note(from int, message string) {
+	if c.at != nil {
+		from = c.at[0]
+	}
+	c.notes = append(c.notes, exprError{from, message})
 }
 
 func (c *compiler) compile(n ast.Node) (operand, bool) {

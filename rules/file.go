@@ -29,6 +29,7 @@ type rulesFile struct {
 	// unwise.
 	checkSecret func(path string) (warning string, err error)
 	warnings    Problems
+	notes       problemList // what is valid in conditions, and maybe not meant
 	// overridden names the variables that the command line set.
 	overridden []string
 }
@@ -66,6 +67,8 @@ type rawRung struct {
 	params map[string]any
 	wait   time.Duration
 	cond   *yaml.Node
+	// results are the outcomes that it can have, nil if they are not known.
+	results []string
 }
 
 // The defaults of limits and of the breaker (DESIGN: they suit a small server).

@@ -265,6 +265,20 @@ func TestBuiltin(t *testing.T) {
 	}
 }
 
+// TestOnlyIPv6: who writes ::/0 may have meant everyone.
+func TestOnlyIPv6(t *testing.T) {
+	for list, warns := range map[string]bool{
+		`["::/0"]`: true, `["fd00::/8", "::/0"]`: true, "everyone": true,
+		`["::/0", "0.0.0.0/0"]`: false, `["::/0", "10.0.0.0/8"]`: false, `["::/1"]`: false, `["::ffff:0:0/96"]`: false, "both": false,
+	} {
+		p := mustLoad(t, "version: 1\nsets: {everyone: ['::/0'], both: ['::/0', 0.0.0.0/0]}\nprotect:\n  - name: p\n    when: 'port == 22 and remote_addr in "+list+"'\n")
+		got := fmt.Sprint(p.Warnings)
+		if (len(p.Warnings) > 0) != warns || warns && (len(p.Warnings) != 1 || !strings.Contains(got, ":5:42: ::/0 is about IPv6 only: add 0.0.0.0/0")) {
+			t.Errorf("%s: %s", list, got)
+		}
+	}
+}
+
 // TestNamesOfAllFiles: names are unique over all files.
 func TestNamesOfAllFiles(t *testing.T) {
 	protect := "version: 1\nprotect:\n  - {name: ssh, when: port == 22}\n"

@@ -74,6 +74,9 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 		if set.kind() != kindAddr {
 			return wrong()
 		}
+		if set.onlyIPv6 {
+			c.note(r.from, "::/0 is about IPv6 only: add 0.0.0.0/0 if IPv4 is meant, too")
+		}
 		get := l.addr
 		out.tri = func(rec *collectors.Record) Tri {
 			x, ok := get(rec)

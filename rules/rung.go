@@ -109,5 +109,6 @@ func (f *rulesFile) checkRung(rung *rawRung, catalog Catalog, rule *rawRule) {
 		f.errorf(rung.at, "%s: %v", spec.Name, err)
 		return
 	}
+	rung.results = spec.Results
 	rule.then = append(rule.then, *rung)
 }

@@ -22,6 +22,8 @@ type Set struct {
 	ports *[1024]uint64 // the ranges, if all lie within 0..65535
 	masks []prefixMask
 	names map[string]struct{}
+	// onlyIPv6 says that it has all addresses of IPv6 and none of IPv4.
+	onlyIPv6 bool
 }
 
 // Range is a range of numbers with both ends.
@@ -77,9 +79,13 @@ func (s *Set) String() string {
 func newSet(ranges []Range, prefixes []netip.Prefix, names []string) *Set {
 	s := &Set{Ranges: mergeRanges(ranges), Prefixes: prefixes, Names: names}
 	s.ports = portBits(s.Ranges)
+	ipv4 := false
 	for _, p := range prefixes {
 		s.masks = append(s.masks, maskOf(p))
+		ipv4 = ipv4 || p.Addr().Is4()
+		s.onlyIPv6 = s.onlyIPv6 || p.Addr().Is6() && p.Bits() == 0
 	}
+	s.onlyIPv6 = s.onlyIPv6 && !ipv4
 	if len(names) > 0 {
 		s.names = make(map[string]struct{}, len(names))
 		for _, n := range names {

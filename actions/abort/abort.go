@@ -28,6 +28,7 @@ func Plugin() actions.Plugin {
 		Needs:   "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
 		OnOwner: true,
 		Single:  true,
+		Results: []actions.Result{actions.Gone, actions.FDStillHeld, actions.Refused, actions.Failed},
 		New:     func(map[string]any) (actions.Action, error) { return Action{procfs.New("")}, nil },
 	}
 }

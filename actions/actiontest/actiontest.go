@@ -104,6 +104,9 @@ func (s suite) documented(t *testing.T) {
 	if p.OnProcess && p.Harmless {
 		t.Error("what acts on processes is not harmless")
 	}
+	if len(p.Results) == 0 {
+		t.Error("its results are not declared")
+	}
 	names := map[string]bool{}
 	for _, param := range p.Params {
 		if param.Name == "" || param.Doc == "" || names[param.Name] {
@@ -257,6 +260,9 @@ func (s suite) apply(t *testing.T) {
 		out = e.Verify(t.Context())
 		return out.Result.Succeeded()
 	})
+	if !slices.Contains(s.plugin.Results, out.Result) {
+		t.Errorf("%s is not among its results %v", out.Result, s.plugin.Results)
+	}
 	for range 3 {
 		if again := e.Verify(t.Context()); again != out {
 			t.Errorf("Verify: %+v, then %+v", out, again)

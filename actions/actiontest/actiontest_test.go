@@ -30,6 +30,7 @@ type kill struct {
 var plugin = actions.Plugin{
 	Name: "kill", Summary: "kills the process", Doc: "By SIGKILL.", Needs: "CAP_KILL", OnProcess: true,
 	Params: []actions.Param{{Name: "how", Type: "string", Doc: "quickly"}}, Main: "how",
+	Results: []actions.Result{actions.Ended, actions.StillRunning, actions.Failed},
 }
 
 func (k kill) holds() error {
@@ -124,6 +125,10 @@ func newKill(breaks string) actions.Plugin {
 		p.Needs = ""
 	case "Documented by its main parameter":
 		p.Main = "who"
+	case "Documented by its results":
+		p.Results = nil
+	case "Apply by another result":
+		p.Results = []actions.Result{actions.Done}
 	}
 	p.New = func(params map[string]any) (actions.Action, error) {
 		if breaks == "New" {
@@ -158,10 +163,10 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, breaks := range []string{
-		"", "Documented", "Documented by its main parameter", "New", "New by accepting",
+		"", "Documented", "Documented by its main parameter", "Documented by its results", "New", "New by accepting",
 		"PrepareChangesNothing", "PrepareChangesNothing by a leak", "PrepareChangesNothing by its name",
 		"PrepareWithoutTarget", "PrepareVanished", "ApplyVanished", "ApplyVanished by a bystander",
-		"Apply", "Apply by forgetting", "ApplyNeverWaits",
+		"Apply", "Apply by forgetting", "Apply by another result", "ApplyNeverWaits",
 	} {
 		t.Run("breaks "+breaks, func(t *testing.T) {
 			t.Parallel()

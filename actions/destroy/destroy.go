@@ -32,8 +32,9 @@ func Plugin() actions.Plugin {
 			{Name: "udp", Type: "bool", Doc: "also destroy UDP sockets: a server goes deaf"},
 			{Name: "method", Type: "string", Doc: "netlink, pidfd (as abort does), or auto (default): pidfd where the kernel or the namespace refuses netlink"},
 		},
-		Single: true,
-		New:    func(params map[string]any) (actions.Action, error) { return newAction(params, proc) },
+		Single:  true,
+		Results: []actions.Result{actions.Gone, actions.FDStillHeld, actions.Refused, actions.Failed},
+		New:     func(params map[string]any) (actions.Action, error) { return newAction(params, proc) },
 	}
 }
 

@@ -35,8 +35,9 @@ func Plugin() actions.Plugin {
 			{Name: "program", Type: "string", Doc: "absolute path"},
 			{Name: "timeout", Type: "duration", Doc: "how long it may run (default 10s)"},
 		},
-		Main: "program",
-		New:  newAction,
+		Main:    "program",
+		Results: []actions.Result{actions.Done, actions.Failed, actions.Timeout},
+		New:     newAction,
 	}
 }
 

@@ -22,6 +22,7 @@ func Plugin(logger *slog.Logger) actions.Plugin {
 		Params:   []actions.Param{{Name: "level", Type: "string", Doc: "debug, info, warn or error"}},
 		Main:     "level",
 		Harmless: true,
+		Results:  []actions.Result{actions.Done},
 		New: func(params map[string]any) (actions.Action, error) {
 			level := slog.LevelInfo
 			if text, ok := params["level"].(string); ok {

@@ -39,6 +39,7 @@ func Plugin() actions.Plugin {
 		},
 		OnOwner: true,
 		Single:  true,
+		Results: []actions.Result{actions.Repaired, actions.Unchanged, actions.Refused, actions.Failed},
 		New:     newAction,
 	}
 }

@@ -33,6 +33,7 @@ func Plugin() actions.Plugin {
 		OnProcess:     true,
 		OnUnit:        true,
 		NeedsCooldown: true,
+		Results:       []actions.Result{actions.Done, actions.Failed, actions.Timeout},
 		New:           newAction,
 	}
 }

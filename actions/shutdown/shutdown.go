@@ -30,6 +30,7 @@ func Plugin() actions.Plugin {
 		Main:    "how",
 		OnOwner: true,
 		Single:  true,
+		Results: []actions.Result{actions.Done, actions.Failed},
 		New:     newAction,
 	}
 }

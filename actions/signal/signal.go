@@ -34,6 +34,7 @@ func Plugin() actions.Plugin {
 		},
 		Main:      "signal",
 		OnProcess: true,
+		Results:   []actions.Result{actions.Ended, actions.StillRunning, actions.Done, actions.Failed},
 		New:       newAction,
 	}
 }

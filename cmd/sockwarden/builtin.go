@@ -75,6 +75,9 @@ func catalog(registry *actions.Registry) rules.Catalog {
 			_, err := p.New(params)
 			return err
 		}}
+		for _, r := range p.Results {
+			spec.Results = append(spec.Results, string(r))
+		}
 		c = append(c, spec)
 	}
 	return c
