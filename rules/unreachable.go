@@ -31,9 +31,11 @@ func lintLadder(r *rawRule, rule *Rule, warn func(n *yaml.Node, from int, format
 		}
 		switch {
 		case !reached && rung.ReadsResult():
-			warn(r.then[i].at, 0, "rule %q: %s is never reached: %s before it ends with %s, and its if asks for something else", rule.Name, rung.Action, said, choices(before))
+			warn(r.then[i].at, 0, "rule %q: %s is never reached: %s before it ends with %s, and its if asks for something else",
+				rule.Name, rung.Action, said, choices(before))
 		case !reached:
-			warn(r.then[i].at, 0, "rule %q: %s is never reached: %s before it ends with %s, and a ladder goes on by itself only after %s: give it if: result == %q, or a rule of its own%s",
+			warn(r.then[i].at, 0, "rule %q: %s is never reached: %s before it ends with %s, and a ladder goes on by itself only after %s: "+
+				"give it if: result == %q, or a rule of its own%s",
 				rule.Name, rung.Action, said, choices(before), choices(climbing), before[0], leaveOut(said))
 		case r.then[i].results == nil:
 			return // anything can follow
