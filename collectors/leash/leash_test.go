@@ -288,3 +288,15 @@ func TestNobodysKeeper(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// BenchmarkRun is what it costs to run a program that does nothing.
+func BenchmarkRun(b *testing.B) {
+	socklab.Need(b)
+	for b.Loop() {
+		r, err := Start(Program{Argv: []string{"/bin/true"}, Files: [3]uintptr{0, 1, 2}, Timeout: time.Minute})
+		must(b, "Start", err)
+		if e, ended := r.Ended(time.Minute); !ended || e != (Ending{}) {
+			b.Fatalf("%+v, %t", e, ended)
+		}
+	}
+}
