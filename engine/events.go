@@ -83,11 +83,21 @@ func (c *cycle) ripens(cand *Candidate) {
 			continue
 		}
 		for _, limit := range rule.When.AgesOver() {
-			if left := limit - age.Min; left >= 0 {
+			if left := limit - still(cand, rule); left >= 0 {
 				c.sooner(time.Duration(left * float64(time.Second)))
 			}
 		}
 	}
+}
+
+// still returns for how long a socket has been in its state and, if the rule asks
+// for that, moved no data: the two are mostly asked to be as long.
+func still(cand *Candidate, rule *rules.Rule) float64 {
+	if !rule.When.ReadsIdle() || !cand.Socket.Known.Has(collectors.FieldIdle) {
+		return cand.Facts.Age.Min
+	}
+	r := cand.Record()
+	return min(cand.Facts.Age.Min, collectors.FieldIdle.Doc().Num(&r))
 }
 
 // grain is how far behind a threshold a look certainly finds it passed.

@@ -115,7 +115,8 @@ func (c *cycle) tooYoung(cand *Candidate, shown collectors.Age, next time.Durati
 	cand.setAge(shown)
 	return !slices.ContainsFunc(cand.hits, func(i int) bool {
 		rule := c.program.Rules[i]
-		return !rule.ReadsAge() || !c.falseByAge(cand, rule)
+		// What still moves may not until then.
+		return !rule.ReadsAge() || c.evalByAge(cand, rule.When.EvalOnceIdle) != rules.False
 	})
 }
 
@@ -126,9 +127,13 @@ func (c *cycle) ageDecides(cand *Candidate) bool {
 // falseByAge reports whether the rule's condition is false now that the age is
 // known but the costly fields are not.
 func (c *cycle) falseByAge(cand *Candidate, rule *rules.Rule) bool {
+	return c.evalByAge(cand, rule.When.Eval) == rules.False
+}
+
+func (c *cycle) evalByAge(cand *Candidate, eval func(*collectors.Record) rules.Tri) rules.Tri {
 	facts := cand.Facts
 	r := collectors.NewRecord(&cand.Socket, &cand.ns.Namespace, &facts, nil, cand.host)
-	return rule.When.Eval(&r) == rules.False
+	return eval(&r)
 }
 
 // completeRecords looks up what is left of the candidates if their dump was without

@@ -117,6 +117,8 @@ type Rule struct {
 
 	netns []string
 	may   box
+	// settles is set if the condition asks how long no data has moved, besides the age.
+	settles bool
 }
 
 // InNetNS reports whether the rule is about the namespace of that name.
@@ -198,7 +200,7 @@ func (p *Program) seal() {
 				p.NetNS = append(p.NetNS, n)
 			}
 		}
-		r.may = r.When.may.yes
+		r.may, r.settles = r.When.may.yes, r.ReadsAge() && r.When.ReadsIdle()
 		if !r.When.Reads.Has(collectors.FieldProtocol) {
 			tcp := everything
 			tcp.protocols = 1 << collectors.TCP
@@ -291,7 +293,8 @@ func (p *Program) NewEvaluator() *Evaluator {
 }
 
 // Match returns the indexes of the rules whose condition holds for r, or may
-// hold once more is known about it. The slice is valid until the next call.
+// hold once more is known about it, or, of rules that read ages, once no data has
+// moved for long enough. The slice is valid until the next call.
 // Nothing is allocated for a record that no rule can match.
 func (e *Evaluator) Match(r *collectors.Record) []int {
 	e.hits = e.hits[:0]
@@ -301,11 +304,18 @@ func (e *Evaluator) Match(r *collectors.Record) []int {
 		if rule.may.protocols&bit == 0 || (r.Namespace != nil && !rule.InNetNS(r.Namespace.Name)) {
 			continue
 		}
-		if rule.When.eval(r) != False {
+		if rule.When.eval(r) != False || rule.mayHoldOnceIdle(r) {
 			e.hits = append(e.hits, i)
 		}
 	}
 	return e.hits
+}
+
+// mayHoldOnceIdle reports whether a socket has to be remembered, for its age, that
+// the rule does not take as long as data moves. In ESTABLISHED the time without
+// data is itself an age.
+func (r *Rule) mayHoldOnceIdle(rec *collectors.Record) bool {
+	return r.settles && rec.Socket.State != collectors.Established && r.When.EvalOnceIdle(rec) != False
 }
 
 // Changes names the rules that differ between two generations.
