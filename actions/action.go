@@ -205,6 +205,11 @@ type Plugin struct {
 	// Results are those with which it can end, besides changed, not_permitted and
 	// unsupported, which every action has.
 	Results []Result
+	// Gentle actions change something, but a connection that lives loses nothing.
+	Gentle bool
+	// Warn says what may not be meant with valid parameters, for sockets as the query
+	// asks for, "" for nothing; nil if there is never anything to say.
+	Warn func(params map[string]any, of *collectors.Query) string
 	// New returns the action for the given parameters, all of them declared in
 	// Params and of their types, or says what is wrong with them. It does no I/O.
 	New func(params map[string]any) (Action, error)

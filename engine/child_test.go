@@ -35,14 +35,15 @@ type orders struct {
 	State string
 	// Proc mounts /proc anew, Share hands the sockets on to a process of its own.
 	Proc, Share bool
-	Allow       bool // --allow-unknown-owner
+	Allow       bool     // --allow-unknown-owner
+	Pumps       [][2]int // descriptors that data goes from and to
 }
 
 // lives of children, in processes of their own. Each says READY first, and
 // ends when its standard input does.
 var lives = map[string]func(orders) error{
 	"engine": engineLife, "ancestor": ancestorLife, "counter": counterLife, "locker": lockerLife, "writer": writerLife,
-	"inetd": inetdLife, "keeper": keeperLife,
+	"inetd": inetdLife, "keeper": keeperLife, "pumps": pumpsLife,
 }
 
 // runChild returns if this process is no child.

@@ -270,6 +270,8 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 	if rule.Having != nil && rule.Having.ofProcess && !slices.Contains(rule.Group, ByPID) {
 		warn(r.having, 0, "rule %q never holds: fds and fd_limit are known only of one process, group: pid", rule.Name)
 	}
+	lintStill(r, rule, warn)
+	lintRungs(r, rule, warn)
 	if yes.states != collectors.Mask(collectors.TimeWait) || (f.src.name == Builtin && !f.overrides(rule.When)) {
 		return
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"sockwarden/collectors"
 )
 
 // ParamType is the type of a parameter of an action.
@@ -41,8 +43,13 @@ type ActionSpec struct {
 	// Results are the outcomes that it can have, besides those that end the ladder;
 	// nil if they are not known.
 	Results []string
+	// Spares says that it ends neither connections nor processes.
+	Spares bool
 	// Check says what is wrong with the values of the parameters.
 	Check func(params map[string]any) error
+	// Warn says what may not be meant with valid ones, for sockets as the query asks
+	// for, "" for nothing; nil if there is nothing to say ever.
+	Warn func(params map[string]any, of *collectors.Query) string
 }
 
 // Catalog lists the actions that rules can use.

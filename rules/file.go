@@ -64,6 +64,7 @@ type rawRule struct {
 type rawRung struct {
 	at     *yaml.Node
 	action string
+	spec   ActionSpec
 	params map[string]any
 	wait   time.Duration
 	cond   *yaml.Node

@@ -22,7 +22,7 @@ func testCatalog() Catalog {
 	return Catalog{
 		{Name: "destroy", Params: []Param{{Name: "listen", Type: ParamBool}, {Name: "udp", Type: ParamBool}}, Check: nothingWrong},
 		{Name: "signal", Main: "signal", Params: []Param{{Name: "signal", Type: ParamString}, {Name: "owners", Type: ParamString}}, Check: checkSignal},
-		{Name: "log", Main: "level", Params: []Param{{Name: "level", Type: ParamString}}, Check: nothingWrong},
+		{Name: "log", Main: "level", Params: []Param{{Name: "level", Type: ParamString}}, Spares: true, Check: nothingWrong},
 		{Name: "knock", Main: "times", Params: []Param{{Name: "times", Type: ParamNumber}, {Name: "pause", Type: ParamDuration}}, Check: nothingWrong},
 		{Name: "beep", Check: nothingWrong},
 	}

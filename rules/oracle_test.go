@@ -271,7 +271,11 @@ func TestPlan(t *testing.T) {
 			var want []int
 			for i, rule := range p.Rules {
 				about := r.Socket.Protocol == collectors.TCP || rule.When.Reads.Has(collectors.FieldProtocol)
-				if rule.Mode == ModeDisabled || !about || rule.When.Eval(r) == False {
+				// What only moves data still is remembered for its age.
+				later := *r
+				later.Known &^= idleFields
+				remembered := rule.When.Reads&collectors.AgeFields() != 0 && r.Socket.State != collectors.Established && rule.When.Eval(&later) != False
+				if rule.Mode == ModeDisabled || !about || rule.When.Eval(r) == False && !remembered {
 					continue
 				}
 				want = append(want, i)

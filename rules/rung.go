@@ -110,5 +110,6 @@ func (f *rulesFile) checkRung(rung *rawRung, catalog Catalog, rule *rawRule) {
 		return
 	}
 	rung.results = spec.Results
+	rung.spec = spec
 	rule.then = append(rule.then, *rung)
 }

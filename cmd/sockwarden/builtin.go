@@ -78,6 +78,7 @@ func catalog(registry *actions.Registry) rules.Catalog {
 		for _, r := range p.Results {
 			spec.Results = append(spec.Results, string(r))
 		}
+		spec.Spares, spec.Warn = p.Harmless || p.Gentle, p.Warn
 		c = append(c, spec)
 	}
 	return c

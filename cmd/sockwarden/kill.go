@@ -51,7 +51,7 @@ sockwarden is paused it refuses to act, with exit code 4.`,
 		Example: `  sudo sockwarden kill -s established -p rustdesk        # shows, then asks
   sudo sockwarden kill -s established -p 21117 -y        # from a script
   sudo sockwarden kill --peer 203.0.113.9 --max 10
-  sudo sockwarden kill 'state == "CLOSE_WAIT" && age > "1h"' --dry-run`,
+  sudo sockwarden kill 'state == "CLOSE_WAIT" && idle > "1h"' --dry-run`,
 		Args: oneExpr,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.kill(cmd, args, &k) },
 	}
