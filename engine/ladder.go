@@ -80,7 +80,9 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	if err != nil {
 		return false, err
 	}
-	if !before.Climbs() && !rung.ReadsResult() {
+	// A UDP server that is not destroyed is well.
+	healthy := l.findings[0].Socket.Protocol == collectors.UDP
+	if (healthy || !before.Climbs()) && !rung.ReadsResult() {
 		return false, nil
 	}
 	// After a success there need not be anything left to look at: startRung sees.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"sockwarden/actions"
 	"sockwarden/actions/abort"
@@ -25,17 +26,28 @@ func Plugin() actions.Plugin {
 		Name:    "destroy",
 		Summary: "closes the socket in the kernel (SOCK_DESTROY)",
 		Doc: "The program gets ECONNABORTED or EOF and wakes up; the peer gets a RST in ESTABLISHED, CLOSE_WAIT, FIN_WAIT1 and " +
-			"FIN_WAIT2. The descriptor stays open in the program until it closes it: a leak of descriptors stays a leak, and the result is then fd_still_held.",
+			"FIN_WAIT2. The descriptor stays open in the program until it closes it: a leak of descriptors stays a leak, and the result is then fd_still_held. " +
+			"A UDP socket that bound a port of its choice gets one ECONNABORTED and goes on answering, which is unchanged; if it was connected, it receives from others, too; " +
+			"one whose port the kernel chose is gone, and its program hears nothing until it binds anew.",
 		Needs: "CAP_NET_ADMIN; Linux 4.5 with CONFIG_INET_DIAG_DESTROY; CAP_SYS_ADMIN for other namespaces",
 		Params: []actions.Param{
 			{Name: "listen", Type: "bool", Doc: "also destroy listeners: the service is dead afterwards while its process lives"},
-			{Name: "udp", Type: "bool", Doc: "also destroy UDP sockets: a server goes deaf"},
+			{Name: "udp", Type: "bool", Doc: "also destroy UDP sockets: ends connected ones and those on a port that the kernel chose, which go deaf, but no server that bound its port"},
 			{Name: "method", Type: "string", Doc: "netlink, pidfd (as abort does), or auto (default): pidfd where the kernel or the namespace refuses netlink"},
 		},
 		Single:  true,
-		Results: []actions.Result{actions.Gone, actions.FDStillHeld, actions.Refused, actions.Failed},
+		Warn:    warn,
+		Results: []actions.Result{actions.Gone, actions.FDStillHeld, actions.Unchanged, actions.Refused, actions.Failed},
 		New:     func(params map[string]any) (actions.Action, error) { return newAction(params, proc) },
 	}
+}
+
+// warn says what destroying does not do to UDP sockets that are not connected.
+func warn(params map[string]any, of *collectors.Query) string {
+	if params["udp"] != true || !slices.Contains(of.Protocols, collectors.UDP) || !of.States.Has(collectors.Close) {
+		return ""
+	}
+	return "a UDP server that bound its port gets one error and goes on answering; one whose port the kernel chose goes deaf"
 }
 
 func newAction(params map[string]any, proc *procfs.FS) (actions.Action, error) {
@@ -185,6 +197,8 @@ func (e *effect) verified(now *collectors.Socket, err error, holds actions.Holds
 	case err == nil && now.State == collectors.Close && e.sealed.Socket.State != collectors.Close:
 		// A listener, or a connected UDP socket, that chose its port stays bound to
 		// it, and the kernel shows that: what was destroyed is gone all the same.
+	case err == nil && now.Protocol == collectors.UDP:
+		return actions.Outcome{Result: actions.Unchanged, Detail: "it bound its port: the program got one error, and it goes on answering"}
 	case err == nil:
 		return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s after the kernel took the request", now.State)}
 	case !errors.Is(err, collectors.ErrGone):
@@ -193,10 +207,22 @@ func (e *effect) verified(now *collectors.Socket, err error, holds actions.Holds
 	for i := range e.sealed.Facts.Owners {
 		o := &e.sealed.Facts.Owners[i]
 		if holds(o, e.sealed.Socket.Inode) {
-			return actions.Outcome{Result: actions.FDStillHeld, Detail: fmt.Sprintf("%s[%d] still has the descriptor", o.Name, o.PID)}
+			return actions.Outcome{Result: actions.FDStillHeld, Detail: fmt.Sprintf("%s[%d] still has the descriptor%s", o.Name, o.PID, e.hears(err))}
 		}
 	}
 	return actions.Outcome{Result: actions.Gone}
+}
+
+// hears says what a UDP socket whose descriptor is left still receives; err is that
+// of the look at it.
+func (e *effect) hears(err error) string {
+	switch {
+	case e.sealed.Socket.Protocol != collectors.UDP:
+		return ""
+	case err == nil: // it bound its port, which is all that the kernel leaves it
+		return ", which is not connected any more and still receives on the port that it bound"
+	}
+	return ", which hears nothing until it is bound anew"
 }
 
 func (e *effect) look(ctx context.Context) (now collectors.Socket, err error) {

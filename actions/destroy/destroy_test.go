@@ -283,19 +283,6 @@ func bindUDP(t *testing.T) (fd int, local netip.AddrPort) {
 	return fd, auto.Local
 }
 
-// A UDP socket that chose its port survives: the kernel takes the request and
-// the socket still receives.
-func TestBoundUDP(t *testing.T) {
-	_, local := bindUDP(t)
-	e := prepared(t, actiontest.Seal(t, collectors.UDP, local, netip.MustParseAddrPort("0.0.0.0:0"), nil))
-	if out := e.Apply(t.Context()); out.Result != actions.Gone {
-		t.Errorf("Apply: %+v", out)
-	}
-	if out := e.Verify(t.Context()); out.Result != actions.Refused || out.Detail == "" {
-		t.Errorf("Verify: %+v", out)
-	}
-}
-
 // The socket's namespace is entered for each look.
 func TestOtherNamespace(t *testing.T) {
 	actiontest.LeakCheck(t)

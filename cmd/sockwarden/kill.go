@@ -61,7 +61,7 @@ sockwarden is paused it refuses to act, with exit code 4.`,
 	f.BoolVarP(&k.dry, "dry-run", "n", false, "only show what would be destroyed")
 	f.IntVar(&k.max, "max", 0, "refuse if more than `N` sockets would be destroyed")
 	f.BoolVar(&k.allowListen, "allow-listen", false, "also destroy listeners: their services are dead afterwards")
-	f.BoolVar(&k.allowUDP, "allow-udp", false, "also destroy UDP sockets: their servers go deaf")
+	f.BoolVar(&k.allowUDP, "allow-udp", false, "also destroy UDP sockets: a server that bound its port goes on answering, others go deaf")
 	allowUnknownFlag(cmd, &k.allowUnkn)
 	f.BoolVar(&k.despitePause, "despite-pause", false, "also act while sockwarden is paused")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "print only if there is something to destroy")
@@ -231,13 +231,18 @@ func showKill(w io.Writer, r *engine.Report, targets []*engine.Finding) {
 	if len(targets) == 0 {
 		fmt.Fprintln(w, "no socket matches that may be destroyed")
 	} else {
-		services := slices.ContainsFunc(targets, func(f *engine.Finding) bool {
-			return f.Socket.Protocol != collectors.TCP || f.Socket.State == collectors.Listen
-		})
-		if services {
+		listeners := slices.ContainsFunc(targets, func(f *engine.Finding) bool { return f.Socket.State == collectors.Listen })
+		udp := slices.ContainsFunc(targets, func(f *engine.Finding) bool { return f.Socket.Protocol == collectors.UDP })
+		if listeners || udp {
 			fmt.Fprintf(w, "%d socket%s would be destroyed (the processes keep running):\n", len(targets), plural(len(targets)))
-			fmt.Fprintln(w, "warning: listeners or UDP sockets are among them: their services will not answer any more")
-		} else {
+		}
+		if listeners {
+			fmt.Fprintln(w, "warning: listeners are among them: their services will not answer any more")
+		}
+		if udp {
+			fmt.Fprintln(w, "warning: UDP sockets are among them: servers that bound their port go on answering, others go deaf")
+		}
+		if !listeners && !udp {
 			fmt.Fprintf(w, "%d TCP connection%s would be reset (the processes keep running):\n", len(targets), plural(len(targets)))
 		}
 		t := newTable("COUNT", "STATE", "PORT", "PROCESS", "WHERE", "PEERS", "OLDEST")
@@ -261,6 +266,9 @@ func (a *app) showKilled(r *engine.Report) {
 	parts := []string{fmt.Sprintf("gone %d", counts[actions.Gone]+counts[actions.FDStillHeld])}
 	if n := counts[actions.FDStillHeld]; n > 0 {
 		parts[0] += fmt.Sprintf(" (%d still held as a descriptor by their process)", n)
+	}
+	if n := counts[actions.Unchanged]; n > 0 {
+		parts = append(parts, fmt.Sprintf("unchanged %d", n))
 	}
 	if n := counts[actions.Changed]; n > 0 {
 		parts = append(parts, fmt.Sprintf("changed %d (%s)", n, changedTexts(r)))
@@ -297,7 +305,7 @@ func errorTexts(r *engine.Report) map[string]bool {
 	for _, f := range r.Findings {
 		if last := f.Last(); last.Error != "" {
 			texts[fmt.Sprintf("%s: %s", last.Result, last.Error)] = true
-		} else if last.Result == actions.Refused {
+		} else if last.Result == actions.Refused || last.Result == actions.Unchanged {
 			texts[fmt.Sprintf("%s: %s", last.Result, last.Detail)] = true
 		}
 	}
