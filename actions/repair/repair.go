@@ -29,17 +29,20 @@ func Plugin() actions.Plugin {
 		Doc: "Sets SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and, if given, TCP_USER_TIMEOUT on the owner's socket. " +
 			"With a dead peer the program gets ETIMEDOUT and can close; with a live one nothing is lost. " +
 			"Probes are sent only while nothing waits to be acknowledged: user_timeout is for what does. Where a user_timeout is set, by this or by the program, it ends the connection in place of count. " +
-			"The result is repaired, or unchanged if all was set already.",
+			"It counts from the last sign of the peer: one that is less than the silence so far and the probes take would end a live connection at the first lost probe, and is not set; where the program has set such a one, nothing is. " +
+			"The result is repaired, or unchanged if all was set already or is left alone.",
 		Needs: "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
 		Params: []actions.Param{
 			{Name: "idle", Type: "duration", Doc: "silence before the first probe (default 60s)"},
 			{Name: "interval", Type: "duration", Doc: "between two probes (default 10s)"},
 			{Name: "count", Type: "number", Doc: "unanswered probes that end the connection (default 6)"},
-			{Name: "user_timeout", Type: "duration", Doc: "how long sent data may stay unacknowledged (default: not set)"},
+			{Name: "user_timeout", Type: "duration", Doc: "how long sent data may stay unacknowledged, more than idle + count * interval (default: not set)"},
 		},
 		OnOwner: true,
 		Single:  true,
 		Results: []actions.Result{actions.Repaired, actions.Unchanged, actions.Refused, actions.Failed},
+		Gentle:  true,
+		Warn:    warn,
 		New:     newAction,
 	}
 }
@@ -53,6 +56,20 @@ type settings struct {
 
 // maxUserTimeout keeps clear of the kernel's int of milliseconds, 596 hours.
 const maxUserTimeout = 500 * time.Hour
+
+// warn says that a user_timeout is never set.
+func warn(params map[string]any, _ *collectors.Query) string {
+	a, err := newAction(params)
+	if err != nil {
+		return ""
+	}
+	want := a.(action).want //nolint:forcetypeassert // newAction makes no other
+	if want.userTimeout == 0 || want.userTimeout > want.probing() {
+		return ""
+	}
+	return fmt.Sprintf("user_timeout %s is never set, it is not more than idle + count * interval (%s): a live peer would be lost with the first lost probe",
+		millis(want.userTimeout), millis(want.probing()))
+}
 
 func newAction(params map[string]any) (actions.Action, error) {
 	want := settings{on: true, idle: 60, interval: 10, count: 6}
@@ -104,7 +121,7 @@ func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, er
 		if err := ownersock.Same(fd, &s.Socket); err != nil {
 			return err
 		}
-		e.before, err = read(fd)
+		e.plan, err = e.planFor(fd)
 		return err
 	})
 	if err != nil {
@@ -126,7 +143,7 @@ func hasPeer(s collectors.State) bool {
 type effect struct {
 	action
 	sealed *actions.Sealed
-	before settings
+	plan
 }
 
 func (e *effect) String() string { return "repair" }
@@ -137,10 +154,10 @@ func (e *effect) Apply(context.Context) actions.Outcome {
 		if err := ownersock.Same(fd, &e.sealed.Socket); err != nil {
 			return err
 		}
-		if e.before, err = read(fd); err != nil || e.before.satisfies(e.want) {
+		if e.plan, err = e.planFor(fd); err != nil || e.alone != "" || e.before.satisfies(e.goal) {
 			return err
 		}
-		return e.want.write(fd)
+		return e.goal.write(fd)
 	})
 	if err != nil {
 		return actions.OutcomeOf(err)
@@ -160,17 +177,20 @@ func (e *effect) Verify(context.Context) actions.Outcome {
 		return e.outcome() // closed meanwhile, as is the purpose
 	case err != nil:
 		return actions.OutcomeOf(err)
-	case !now.satisfies(e.want):
+	case e.alone == "" && !now.satisfies(e.goal):
 		return actions.Outcome{Result: actions.Refused, Detail: "its owner has set it again: " + now.String()}
 	}
 	return e.outcome()
 }
 
 func (e *effect) outcome() actions.Outcome {
-	if e.before.satisfies(e.want) {
-		return actions.Outcome{Result: actions.Unchanged, Detail: e.before.String()}
+	switch {
+	case e.alone != "":
+		return actions.Outcome{Result: actions.Unchanged, Detail: e.alone}
+	case e.before.satisfies(e.goal):
+		return actions.Outcome{Result: actions.Unchanged, Detail: e.before.String() + e.without}
 	}
-	return actions.Outcome{Result: actions.Repaired, Detail: "before: " + e.before.String()}
+	return actions.Outcome{Result: actions.Repaired, Detail: "before: " + e.before.String() + e.without}
 }
 
 func (s settings) satisfies(want settings) bool {
@@ -186,7 +206,7 @@ func (s settings) String() string {
 		parts = append(parts, "keepalive off")
 	}
 	if s.userTimeout > 0 {
-		parts = append(parts, fmt.Sprintf("user_timeout %s", time.Duration(s.userTimeout)*time.Millisecond))
+		parts = append(parts, fmt.Sprintf("user_timeout %s", millis(s.userTimeout)))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -1,0 +1,66 @@
+package repair
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions/ownersock"
+)
+
+// plan is what is set on one connection, so that a live peer can miss all probes
+// but the last.
+type plan struct {
+	before settings
+	goal   settings // userTimeout is 0 where it is left as it is
+	alone  string   // why nothing is set, "" if something may be
+	// without says that user_timeout is left alone, in words that end a sentence.
+	without string
+}
+
+// planFor reads what is set on a descriptor's socket and for how long its peer has
+// been silent. With TCP_USER_TIMEOUT the kernel counts from the last sign of the
+// peer, not from the first probe, and ends the connection with the first one
+// that stays unanswered after that time (tcp_keepalive_timer).
+func (a action) planFor(fd int) (p plan, err error) {
+	if p.before, err = read(fd); err != nil {
+		return p, err
+	}
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return p, ownersock.Classify("state of socket", err)
+	}
+	p.goal = a.want
+	silent := silence(info)
+	need := silent + a.want.probing()
+	if p.goal.userTimeout > 0 && p.goal.userTimeout < need {
+		p.goal.userTimeout = 0
+		p.without = fmt.Sprintf("; user_timeout is left alone: after %s of silence it had to be %s", millis(silent), millis(need))
+	}
+	switch its := p.before.userTimeout; {
+	case p.before.on && info.Probes > 0:
+		// Those count, too: with fewer allowed the next timer could end it.
+		p.alone = fmt.Sprintf("left alone: %d probes are unanswered already", info.Probes)
+	case p.goal.userTimeout == 0 && its > 0 && its < need:
+		p.alone = fmt.Sprintf("left alone: its user_timeout of %s would end it with the first lost probe, after %s of silence it had to be %s",
+			millis(its), millis(silent), millis(need))
+	}
+	return p, nil
+}
+
+// silence returns for how long, in milliseconds, the peer has given no sign or, where
+// something is sent again or a window probed, at most for how long that has made no
+// progress.
+func silence(info *unix.TCPInfo) int {
+	silent := int(min(info.Last_data_recv, info.Last_ack_recv))
+	if info.Retransmits > 0 || info.Probes > 0 {
+		silent = max(silent, int(min(info.Busy_time/1000, uint64(maxUserTimeout.Milliseconds()))))
+	}
+	return silent
+}
+
+// probing returns how long a dead peer is asked, in milliseconds.
+func (s settings) probing() int { return (s.idle + s.count*s.interval) * 1000 }
+
+func millis(n int) time.Duration { return time.Duration(n) * time.Millisecond }
