@@ -164,22 +164,6 @@ func (c *Cond) AgesOver() []float64 {
 // keep r.
 func (c *Cond) Eval(r *collectors.Record) Tri { return c.eval(r) }
 
-// idleFields are the times since something moved.
-var idleFields = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle)
-
-// ReadsIdle reports whether the condition asks how long nothing has moved.
-func (c *Cond) ReadsIdle() bool { return c.Reads&idleFields != 0 }
-
-// EvalOnceIdle is Eval for a later time at which nothing may have moved for as
-// long as one likes: how long that has been is not known.
-func (c *Cond) EvalOnceIdle(r *collectors.Record) Tri {
-	known := r.Known
-	r.Known &^= idleFields
-	value := c.eval(r)
-	r.Known = known
-	return value
-}
-
 // compiler turns one expression into closures and collects all its errors.
 type compiler struct {
 	sc     *scope

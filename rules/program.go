@@ -311,13 +311,6 @@ func (e *Evaluator) Match(r *collectors.Record) []int {
 	return e.hits
 }
 
-// mayHoldOnceIdle reports whether a socket has to be remembered, for its age, that
-// the rule does not take as long as data moves. In ESTABLISHED the time without
-// data is itself an age.
-func (r *Rule) mayHoldOnceIdle(rec *collectors.Record) bool {
-	return r.settles && rec.Socket.State != collectors.Established && r.When.EvalOnceIdle(rec) != False
-}
-
 // Changes names the rules that differ between two generations.
 type Changes struct{ Added, Changed, Removed, ProtectRemoved []string }
 

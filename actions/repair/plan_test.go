@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -37,9 +38,7 @@ func TestLivePeerSurvivesLoss(t *testing.T) {
 	params := map[string]any{"idle": time.Second, "interval": time.Second, "count": 9.0}
 	with := func(timeout time.Duration) map[string]any {
 		p := map[string]any{"user_timeout": timeout}
-		for k, v := range params {
-			p[k] = v
-		}
+		maps.Copy(p, params)
 		return p
 	}
 	const silence, probing, loss = 2 * time.Second, 10 * time.Second, 5 * time.Second
