@@ -122,6 +122,7 @@ func TestHandoverChurn(t *testing.T) {
 			if err != nil {
 				return // and the other end waits in vain
 			}
+			_ = c.(*net.TCPConn).SetLinger(0) // nothing stays for other tests
 			t.Cleanup(func() { _ = c.Close() })
 		}
 	}()
@@ -218,6 +219,7 @@ func TestSynSentChurn(t *testing.T) {
 		if accepted++; !living(fd) {
 			reset++
 		}
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // nothing stays for other tests
 		_ = unix.Close(fd)
 	}
 	t.Logf("of %d: %d destroyed, %d changed, %d accepted, %d of them dead", n, destroyed, changed, accepted, reset)
