@@ -158,12 +158,18 @@ const (
 	proc      = "/proc/PID"
 	never     = "never"
 	noInfo    = "UDP, LISTEN, SYN_SENT, SYN_RECV, TIME_WAIT, FIN_WAIT2 orphans, /proc/net"
+	noStamp   = noInfo + ", closed before the handshake was over"
 	noSegInfo = "UDP, LISTEN, SYN_RECV, TIME_WAIT, FIN_WAIT2 orphans, /proc/net"
 	noOwner   = "the owner exists but cannot be read"
 	ownerless = "no owner, or it cannot be read"
 )
 
 func seconds(ms uint32) float64 { return float64(ms) / 1000 }
+
+func idleOf(r *Record, stamp func(*Socket) (uint32, bool)) float64 {
+	ms, _ := stamp(r.Socket)
+	return seconds(ms)
+}
 
 // fieldDocs is the one place in which fields are declared: `rules fields`,
 // the language, JSON, tables and completion read it.
@@ -234,20 +240,20 @@ var fieldDocs = [fieldCount]FieldDoc{
 		Values: []string{"event", "observed", "tcp_info", "timer", "none"}, Str: func(r *Record) string { return string(factsOf(r).Age.Source) },
 	},
 	{
-		Field: FieldIdle, Name: "idle", Type: TypeSeconds, Unit: "s", Source: tcpInfo, Meaning: "time since data went either way", Unknown: noInfo,
-		Num: func(r *Record) float64 { return seconds(min(r.Socket.Info.LastDataRecv, r.Socket.Info.LastDataSent)) },
+		Field: FieldIdle, Name: "idle", Type: TypeSeconds, Unit: "s", Source: tcpInfo, Meaning: "time since data went either way", Unknown: noStamp,
+		Num: func(r *Record) float64 { return min(idleOf(r, IdleRecv), idleOf(r, IdleSend)) },
 	},
 	{
-		Field: FieldIdleRecv, Name: "idle_recv", Type: TypeSeconds, Unit: "s", Source: tcpInfo, Meaning: "time since data was received", Unknown: noInfo,
-		Num: func(r *Record) float64 { return seconds(r.Socket.Info.LastDataRecv) },
+		Field: FieldIdleRecv, Name: "idle_recv", Type: TypeSeconds, Unit: "s", Source: tcpInfo, Meaning: "time since data was received; if none was, what is proven of the connection's own time", Unknown: noStamp,
+		Num: func(r *Record) float64 { return idleOf(r, IdleRecv) },
 	},
 	{
-		Field: FieldIdleSend, Name: "idle_send", Type: TypeSeconds, Unit: "s", Source: tcpInfo, Meaning: "time since data was sent", Unknown: noInfo,
-		Num: func(r *Record) float64 { return seconds(r.Socket.Info.LastDataSent) },
+		Field: FieldIdleSend, Name: "idle_send", Type: TypeSeconds, Unit: "s", Source: tcpInfo, Meaning: "time since data was sent; if none was, what is proven of the connection's own time", Unknown: noStamp,
+		Num: func(r *Record) float64 { return idleOf(r, IdleSend) },
 	},
 	{
-		Field: FieldAckIdle, Name: "ack_idle", Type: TypeSeconds, Unit: "s", Source: tcpInfo, Meaning: "time since the peer's last ACK: keepalive replies renew it", Unknown: noInfo,
-		Num: func(r *Record) float64 { return seconds(r.Socket.Info.LastAckRecv) },
+		Field: FieldAckIdle, Name: "ack_idle", Type: TypeSeconds, Unit: "s", Source: tcpInfo, Meaning: "time since the peer's last ACK: keepalive replies renew it", Unknown: noStamp,
+		Num: func(r *Record) float64 { return idleOf(r, IdleAck) },
 	},
 	{
 		Field: FieldRecvQueue, Name: "recv_queue", Type: TypeNumber, Unit: "bytes", Source: diag, Meaning: "unread bytes, plus 1 for an unread FIN; LISTEN: connections waiting for accept", Unknown: never,

@@ -114,7 +114,20 @@ type TCPInfo struct {
 	BytesSent     uint64 // tcpi_bytes_sent, payload with retransmissions (Linux 4.19)
 	BytesReceived uint64 // tcpi_bytes_received, payload (Linux 4.1)
 	BusyTime      uint64 // tcpi_busy_time, microseconds with unacknowledged data (Linux 4.10)
+	SegsIn        uint32 // tcpi_segs_in, segments received (Linux 4.2)
+	SegsOut       uint32 // tcpi_segs_out, segments sent (Linux 4.2)
+	RTOTime       uint32 // tcpi_total_rto_time, milliseconds since timeouts began, all recoveries together (Linux 6.7)
+	TotalRTO      uint16 // tcpi_total_rto, retransmission timeouts of the connection (Linux 6.7)
+	Options       uint8  // tcpi_options, TCPI_OPT_ bits
+	WindowScales  uint8  // tcpi_snd_wscale and tcpi_rcv_wscale, as agreed in the handshake
 }
+
+// OptSynData is the bit of TCPInfo.Options for data that came, or was taken, in
+// the SYN (TCPI_OPT_SYN_DATA: TCP Fast Open).
+const OptSynData = 32
+
+// InfoRTOTime is the TCPInfo.Len from which on RTOTime and TotalRTO are there.
+const InfoRTOTime = 248
 
 // UnknownIfIndex stands for the bound interface in records of sources that do
 // not show it. No interface has this index.

@@ -13,98 +13,141 @@ const (
 	// timeWait is how long TIME_WAIT lasts (TCP_TIMEWAIT_LEN), in seconds,
 	// whatever tcp_fin_timeout says.
 	timeWait = 60.0
-	// resourceProbe is when a segment that could not be sent for want of local
-	// resources is tried again (TCP_RESOURCE_PROBE_INTERVAL), in seconds.
-	resourceProbe = 0.5
+	// firstSYN is how long at least the first timeout of a SYN is (TCP_TIMEOUT_INIT),
+	// in seconds.
+	firstSYN = 1.0
 )
 
 // evidence bounds the time that s has been in its state by what one record
 // shows, measured on Linux 6.18. Each bound is proven: where something could
-// spoil it, there is none.
+// spoil it, there is none. What the peer can do about its own connection is in
+// docs/ages.md.
 func evidence(s *collectors.Socket) collectors.Age {
 	if s.Protocol != collectors.TCP {
 		return collectors.NoAge()
 	}
-	ms := func(v uint32) float64 { return float64(v) / 1000 }
 	i := &s.Info
-	stamps := s.Known.Has(collectors.FieldAckIdle)
 	busy := float64(i.BusyTime) / 1e6
 	switch s.State {
 	case collectors.Established:
-		if stamps {
-			// All three stamps start at the handshake.
-			return atLeast(ms(max(i.LastDataSent, i.LastDataRecv, i.LastAckRecv)), collectors.AgeTCPInfo)
-		}
+		return established(s)
 	case collectors.CloseWait:
-		if stamps {
-			// The FIN carried an ACK and so renewed the ACK's stamp, but not that of data.
-			return atMost(atLeast(ms(i.LastAckRecv), collectors.AgeTCPInfo), true, ms(i.LastDataRecv))
-		}
+		// The FIN carried an ACK and so renewed the ACK's stamp, but not that of data.
+		return atMost(sinceAck(s), s.Known.Has(collectors.FieldAckIdle), seconds(i.LastDataRecv))
 	case collectors.FinWait2:
-		if stamps {
-			// The ACK of our FIN began the state; our last data was sent before.
-			return atMost(atLeast(ms(i.LastAckRecv), collectors.AgeTCPInfo), true, ms(i.LastDataSent))
-		}
-		// A mini-socket's timer starts from tcp_fin_timeout or TCP_LINGER2, and the latter does not show.
+		// The ACK of our FIN began the state; our last data was sent before. A
+		// mini-socket has no stamps, and its timer starts from tcp_fin_timeout or
+		// TCP_LINGER2, and the latter does not show.
+		return atMost(sinceAck(s), s.Known.Has(collectors.FieldAckIdle), seconds(i.LastDataSent))
 	case collectors.TimeWait:
 		if s.Timer == collectors.TimerTimeWait {
 			// A retransmitted FIN starts the timer again: still a lower bound.
-			return atLeast(timeWait-ms(s.TimerExpires), collectors.AgeTimer)
+			return atLeast(timeWait-seconds(s.TimerExpires), collectors.AgeTimer)
 		}
 	case collectors.FinWait1:
-		return atMost(retransmitting(s), busy > 0, busy)
+		return atMost(unanswered(s), busy > 0, busy)
 	case collectors.LastAck:
-		return atMost(atMost(retransmitting(s), busy > 0, busy), stamps, ms(i.LastDataRecv))
+		return atMost(atMost(unanswered(s), busy > 0, busy), s.Known.Has(collectors.FieldAckIdle), seconds(i.LastDataRecv))
 	case collectors.Closing:
-		if stamps {
-			return atMost(atLeast(ms(i.LastAckRecv), collectors.AgeTCPInfo), busy > 0, busy)
-		}
+		return atMost(sinceAck(s), busy > 0, busy)
 	case collectors.SynSent:
-		return retransmitting(s)
+		if s.Known.Has(collectors.FieldRTO) {
+			return atMost(unanswered(s), true, connecting(i))
+		}
 	case collectors.SynRecv, collectors.Close, collectors.Listen, collectors.BoundInactive:
 	}
 	return collectors.NoAge()
 }
 
-// retransmitting adds up the timeouts of a SYN or FIN that went unanswered.
-//
-// Sound only if nothing else was ever waited for: one byte is unacknowledged
-// (the SYN or FIN itself), and so all timeouts since the last progress were its
-// own. Each of the n that doubled the timeout took at least half of what it is
-// after it, so that they took at least rto - rto/2^n. What the running timer has
-// used up does not count: TCP_USER_TIMEOUT and loss probes shorten it without
-// showing. Others do not double it: SYNs are first repeated at the initial
-// timeout (tcp_syn_linear_timeouts, Linux 6.5), and what this host could not
-// even send is tried again sooner.
-func retransmitting(s *collectors.Socket) collectors.Age {
-	i := &s.Info
-	n := min(i.Retransmits, i.Backoff)
-	if !s.Known.Has(collectors.FieldRTO) || s.SendQueue != 1 || i.Retransmits == 0 || i.Backoff > 30 {
+func seconds(ms uint32) float64 { return float64(ms) / 1000 }
+
+// established is the oldest stamp: all start at the handshake. That of received
+// data may be older in a Fast Open server, where the SYN brought data and the
+// handshake ended later.
+func established(s *collectors.Socket) collectors.Age {
+	if !s.Known.Has(collectors.FieldAckIdle) {
 		return collectors.NoAge()
 	}
-	rto := float64(i.RTO) / 1e6
-	first := rto / float64(uint32(1)<<n)
-	age := rto - first
-	if more := float64(i.Retransmits - n); s.State == collectors.SynSent && more > 0 {
-		again := min(first, resourceProbe)
-		if age += more * again; n == 0 {
-			age += first - again // the timer began with it
-		}
+	i := &s.Info
+	oldest := max(i.LastDataSent, i.LastAckRecv)
+	if collectors.Received(s) && i.Options&collectors.OptSynData == 0 {
+		oldest = max(oldest, i.LastDataRecv)
 	}
-	return atLeast(age, collectors.AgeTimer)
+	return atLeast(seconds(oldest), collectors.AgeTCPInfo)
+}
+
+func sinceAck(s *collectors.Socket) collectors.Age {
+	if !s.Known.Has(collectors.FieldAckIdle) {
+		return collectors.NoAge()
+	}
+	return atLeast(seconds(s.Info.LastAckRecv), collectors.AgeTCPInfo)
+}
+
+// unanswered is how long a SYN or FIN has waited for its ACK at least.
+//
+// The timeouts that it has been through do not add up to it: TCP_USER_TIMEOUT
+// shortens each of them without showing, and they double all the same. Since
+// Linux 6.7 the kernel keeps the time since the first of them, but adds up all
+// that the connection ever had. It is this one's if there were no others: one
+// byte is unacknowledged (the SYN or FIN itself), and all timeouts came since the
+// last progress.
+//
+// The time with unacknowledged data is over the whole connection, too. It is the
+// FIN's if no data was ever sent.
+func unanswered(s *collectors.Socket) collectors.Age {
+	i := &s.Info
+	if !s.Known.Has(collectors.FieldRTO) || s.SendQueue != 1 {
+		return collectors.NoAge()
+	}
+	age := collectors.NoAge()
+	if ownTimeouts(i) {
+		age = atLeast(seconds(i.RTOTime), collectors.AgeTimer)
+	}
+	nothingSent := s.Known.Has(collectors.FieldBytesSent) && i.BytesSent == 0 && i.Options&collectors.OptSynData == 0
+	if busy := atLeast(float64(i.BusyTime)/1e6, collectors.AgeTCPInfo); nothingSent && busy.Min > age.Min {
+		return busy
+	}
+	return age
+}
+
+// ownTimeouts reports whether all timeouts that the connection ever had came
+// since the last progress.
+func ownTimeouts(i *collectors.TCPInfo) bool {
+	return i.Len >= collectors.InfoRTOTime && i.Retransmits > 0 && i.TotalRTO == uint16(i.Retransmits)
+}
+
+// connecting is how long a SYN has waited at most, in seconds. Timers can be late
+// by an eighth (kernel/time/timer.c), and by what else the machine does.
+func connecting(i *collectors.TCPInfo) float64 {
+	const late, load = 1.125, 0.1
+	rto := float64(i.RTO) / 1e6
+	first := max(firstSYN, rto/float64(uint64(1)<<min(i.Backoff, 32)))*late + load
+	switch {
+	case i.Retransmits == 0:
+		return first
+	case ownTimeouts(i):
+		return seconds(i.RTOTime) + first
+	}
+	return (float64(i.Retransmits)+1)*max(firstSYN, rto)*late + load
 }
 
 func atLeast(seconds float64, source collectors.AgeSource) collectors.Age {
-	if seconds -= jiffy; seconds <= 0 {
+	ms := math.Floor((seconds - jiffy) * 1000)
+	if ms <= 0 {
 		return collectors.NoAge()
 	}
-	return collectors.Age{Min: math.Floor(seconds*1000) / 1000, Source: source}
+	return collectors.Age{Min: ms / 1000, Source: source}
 }
 
-// atMost adds an upper bound, the tighter of two, if it is known.
+// atMost adds an upper bound, the tighter of two, if it is known. A lower bound
+// above it proves that one of them is wrong: it is dropped, as an age must never
+// exceed the truth.
 func atMost(a collectors.Age, known bool, seconds float64) collectors.Age {
 	if seconds += jiffy; known && (!a.Bounded || seconds < a.Max) {
-		a.Max, a.Bounded = max(math.Ceil(seconds*1000)/1000, a.Min), true
+		a.Max, a.Bounded = math.Ceil(seconds*1000)/1000, true
+	}
+	if a.Bounded && a.Min > a.Max {
+		a.Min, a.Source = 0, collectors.AgeNone
 	}
 	return a
 }

@@ -77,10 +77,9 @@ func newSubject(t *testing.T, k socklab.Kind, f socklab.Family) *subject {
 	case socklab.CloseWait, socklab.CloseWaitFIN, socklab.CloseWaitUnread, socklab.CloseWaitUnaccepted, socklab.FinWait2:
 		s.proven, s.bounded, s.tight = 0.9, true, true
 	case socklab.FinWait1, socklab.FinWait1Orphan, socklab.LastAck, socklab.LastAckOrphan:
-		// What the running timer has used up does not count: nearly the half.
-		s.proven, s.bounded = 0.4, true
+		s.proven, s.bounded = 0.8, true // but for the first timeout
 	case socklab.SynSent:
-		s.Conn, s.proven = synSent(t, f), 0.4
+		s.Conn, s.proven, s.bounded = synSent(t, f), 0.5, true // but for the first second
 	}
 	s.bounded = s.bounded || k.State() == collectors.Closing
 	// A peer that repeats its FIN renews the only evidence.
@@ -223,7 +222,7 @@ func disturbed(t *testing.T) []*subject {
 		s = add("data received in FIN_WAIT2 "+string(f), socklab.FinWait2, f, true)
 		s.disturb = write(&s.Peer, 300*time.Millisecond)
 		s = add("data sent in ESTABLISHED "+string(f), socklab.Established, f, false)
-		s.disturb, s.proven = write(&s.FD, 300*time.Millisecond), 0.9 // nothing was received
+		s.disturb = write(&s.FD, 300*time.Millisecond) // nothing was received: its stamp may be of no time at all
 		s = add("data received in ESTABLISHED "+string(f), socklab.Established, f, false)
 		s.disturb, s.proven = write(&s.Peer, 300*time.Millisecond), 0.9 // nothing was sent
 	}
@@ -252,7 +251,7 @@ func dropFIN(t *testing.T, fd int) {
 	})
 }
 
-func tcpInfo(t *testing.T, fd int) *unix.TCPInfo {
+func tcpInfo(t testing.TB, fd int) *unix.TCPInfo {
 	t.Helper()
 	i, err := unix.GetsockoptTCPInfo(fd, unix.SOL_TCP, unix.TCP_INFO)
 	must(t, "TCP_INFO", err)
@@ -307,7 +306,7 @@ func TestEvidenceDataBeforeFIN(t *testing.T) {
 		most = max(most, tcpInfo(t, all[1].FD).Retransmits)
 		return time.Since(begin) > 3500*time.Millisecond
 	})
-	if all[1].best.Min == 0 || most < 2 {
+	if most < 2 {
 		t.Errorf("nothing was put to the test: %+v, %d retransmissions of the FIN", all[1].best, most)
 	}
 }

@@ -175,7 +175,7 @@ func (e *Engine) verdict(l *ladder, f *Finding, now *Candidate, began float64) e
 			return actions.Changedf("it is another connection now")
 		}
 		at := monotonic()
-		now.setAge(e.memory.recall(key, e.shownAge(&now.Socket, at), began, at))
+		now.setAge(e.memory.recall(key, markOf(&now.Socket, began, at), e.shownAge(&now.Socket, at), began, at))
 	}
 	if o := newHolder(f.Facts.Owners, now.Facts.Owners); o != nil {
 		return actions.Changedf("%s[%d] holds it now", o.Name, o.PID)

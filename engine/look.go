@@ -90,16 +90,16 @@ func (c *cycle) keep(may func(cand *Candidate, rule *rules.Rule) bool) {
 // rule can match any more, and remembers those whose age decides.
 func (e *Engine) findAges(c *cycle) {
 	for _, cand := range c.candidates {
-		key := collectors.KeyOf(&cand.Socket)
+		key, mk := collectors.KeyOf(&cand.Socket), markOf(&cand.Socket, c.looked, c.now)
 		if !c.ageDecides(cand) {
-			cand.setAge(e.memory.recall(key, evidence(&cand.Socket), c.looked, c.now))
+			cand.setAge(e.memory.recall(key, mk, e.shownAge(&cand.Socket, c.now), c.looked, c.now))
 			continue
 		}
 		shown := evidence(&cand.Socket)
 		if e.events != nil && !c.tooYoung(cand, shown, e.horizon) {
 			shown = e.shownAge(&cand.Socket, c.now)
 		}
-		cand.setAge(e.memory.observe(key, shown, c.looked, c.now))
+		cand.setAge(e.memory.observe(key, mk, shown, c.looked, c.now))
 		c.ripens(cand)
 	}
 	c.keep(func(cand *Candidate, rule *rules.Rule) bool { return !rule.ReadsAge() || !c.falseByAge(cand, rule) })
@@ -157,11 +157,13 @@ func (e *Engine) completeRecords(ctx context.Context, c *cycle) {
 		if err != nil {
 			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
 		}
-		late := monotonic() - c.now
+		now := monotonic()
 		for _, cand := range cands {
-			shown := evidence(&cand.Socket)
-			shown.Min = math.Floor(max(0, shown.Min-late)*1000) / 1000 // when the others were seen
-			cand.setAge(e.memory.recall(collectors.KeyOf(&cand.Socket), shown, c.looked, c.now))
+			shown := e.shownAge(&cand.Socket, c.now)
+			if shown.Source != collectors.AgeEvent {
+				shown.Min = math.Floor(max(0, shown.Min-(now-c.now))*1000) / 1000 // when the others were seen
+			}
+			cand.setAge(e.memory.recall(collectors.KeyOf(&cand.Socket), markOf(&cand.Socket, c.now, now), shown, c.looked, c.now))
 		}
 	}
 }

@@ -60,7 +60,8 @@ type descriptorCount struct {
 type sighting struct {
 	since  float64
 	last   float64
-	missed int // complete dumps that should have shown it and did not
+	missed int  // complete dumps that should have shown it and did not
+	mark   mark // of the last look
 }
 
 // holdKey names a rule by its fingerprint too: a changed rule starts again.
@@ -97,38 +98,52 @@ func (m *memory) recent(rule string, now float64) int {
 }
 
 // observe notes that a socket was seen in its state, by a look that lasted from
-// began to now, and returns the larger of the proven lower bounds. An observation
-// that the record's own evidence contradicts is of an earlier stay in the same
-// state: it is forgotten.
-func (m *memory) observe(key collectors.Key, shown collectors.Age, began, now float64) collectors.Age {
+// began to now and left this mark, and returns the larger of the proven lower
+// bounds. An event wins over all others. An observation is of an earlier stay in
+// the same state if the record's own evidence contradicts it, or if the marks show
+// another connection: it is forgotten.
+func (m *memory) observe(key collectors.Key, mk mark, shown collectors.Age, began, now float64) collectors.Age {
 	s, ok := m.seen[key]
 	if !ok {
 		if len(m.seen) >= maxRemembered || key.Cookie == 0 {
 			return shown
 		}
-		m.seen[key] = &sighting{since: now, last: now}
+		m.seen[key] = &sighting{since: now, last: now, mark: mk}
 		return shown
 	}
-	s.last, s.missed = now, 0
+	before := s.mark
+	if !mk.Known && before.Known {
+		return shown // looked at without what would tell them apart
+	}
+	s.last, s.missed, s.mark = now, 0, mk
 	// From the end of one look to the beginning of the other: both saw it there.
 	observed := began - s.since
-	if shown.Bounded && observed > shown.Max {
+	if shown.Bounded && observed > shown.Max || !before.continuedBy(&mk) {
 		s.since = now
 		return shown
 	}
 	// Within a jiffy the evidence of the record itself is as good.
-	if observed > shown.Min+jiffy {
+	if shown.Source != collectors.AgeEvent && observed > shown.Min+jiffy {
 		shown.Min, shown.Source = math.Floor(observed*1000)/1000, collectors.AgeObserved
 	}
 	return shown
 }
 
 // recall returns the age like observe, but remembers nothing new.
-func (m *memory) recall(key collectors.Key, shown collectors.Age, began, now float64) collectors.Age {
+func (m *memory) recall(key collectors.Key, mk mark, shown collectors.Age, began, now float64) collectors.Age {
 	if _, ok := m.seen[key]; ok {
-		return m.observe(key, shown, began, now)
+		return m.observe(key, mk, shown, began, now)
 	}
 	return shown
+}
+
+// seenFor is how long before that time a socket had been seen in its state, in
+// seconds; 0 if it had not.
+func (m *memory) seenFor(key collectors.Key, at float64) float64 {
+	if s, ok := m.seen[key]; ok {
+		return max(0, at-s.since)
+	}
+	return 0
 }
 
 // hold notes that a rule matches a socket and returns since when it has. Looks
@@ -164,7 +179,7 @@ func (m *memory) breakHolds(now float64) {
 // the query covered them.
 func (m *memory) prune(q *collectors.Query, now float64) {
 	for k, s := range m.seen {
-		if s.last == now || !q.Covers(&k) {
+		if s.last >= now || !q.Covers(&k) {
 			continue
 		}
 		if s.missed++; s.missed >= 2 {

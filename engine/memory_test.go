@@ -159,9 +159,9 @@ func TestObservedBySlowLooks(t *testing.T) {
 			end = 15
 		}
 		// Seen at 10.5 by a look from 10 to 11, entered its state at 10.4.
-		m.observe(key, collectors.Age{Max: 0.1, Bounded: true, Source: collectors.AgeNone}, 10, 11)
+		m.observe(key, mark{}, collectors.Age{Max: 0.1, Bounded: true, Source: collectors.AgeNone}, 10, 11)
 		// Seen again at 12, by a look from 12 on.
-		got := m.observe(key, collectors.Age{Max: 1.6, Bounded: true, Source: collectors.AgeNone}, 12, end+2)
+		got := m.observe(key, mark{}, collectors.Age{Max: 1.6, Bounded: true, Source: collectors.AgeNone}, 12, end+2)
 		if got.Min != 1 || got.Source != collectors.AgeObserved {
 			t.Errorf("slow %t: %+v", slow, got)
 		}
@@ -252,7 +252,7 @@ func TestPruneInARow(t *testing.T) {
 	for i, seen := range []bool{true, false, true, false, true} {
 		now := float64(i)
 		if seen {
-			m.observe(key, collectors.NoAge(), now, now)
+			m.observe(key, mark{}, collectors.NoAge(), now, now)
 		}
 		m.prune(&q, now)
 		if len(m.seen) != 1 {
@@ -287,10 +287,10 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	m := newMemory()
 	for i := range maxRemembered + 10 {
-		m.observe(collectors.Key{Cookie: uint64(i + 1)}, collectors.NoAge(), 1, 1)
+		m.observe(collectors.Key{Cookie: uint64(i + 1)}, mark{}, collectors.NoAge(), 1, 1)
 		m.hold(holdKey{socket: collectors.Key{Cookie: uint64(i + 1)}}, 0, 1)
 	}
-	m.observe(collectors.Key{}, collectors.NoAge(), 1, 1)
+	m.observe(collectors.Key{}, mark{}, collectors.NoAge(), 1, 1)
 	if len(m.seen) != maxRemembered || len(m.holds) != maxRemembered {
 		t.Errorf("%d and %d are remembered", len(m.seen), len(m.holds))
 	}
@@ -300,7 +300,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if a := full.age(t, c); a.Source != collectors.AgeTCPInfo {
 		t.Errorf("%+v", a)
 	}
-	if got := m.observe(collectors.Key{Cookie: 5}, collectors.NoAge(), 3, 3); got.Min != 2 {
+	if got := m.observe(collectors.Key{Cookie: 5}, mark{}, collectors.NoAge(), 3, 3); got.Min != 2 {
 		t.Errorf("what was remembered before: %+v", got)
 	}
 }

@@ -27,16 +27,18 @@ var ErrLocked = errors.New("another live run is active")
 type stateFile struct {
 	path     string // "" to keep nothing
 	bootID   string
+	clock    string // see clockIdentity
 	readOnly bool
 	lock     *os.File    // of a live run
 	known    fs.FileInfo // of the file that was read or written last, nil for none
 	theirs   stateDoc    // what a dry run hands on as it read it
 }
 
-// stateDoc is the file: JSON, of one boot. Times are CLOCK_MONOTONIC seconds.
+// stateDoc is the file: JSON, of one boot. Times are seconds of CLOCK_MONOTONIC.
 type stateDoc struct {
 	Format    string              `json:"format"` // stateFormat
 	BootID    string              `json:"boot_id"`
+	Clock     string              `json:"clock,omitempty"` // not from programs before this field
 	Seen      []seenDoc           `json:"seen"`
 	Holds     []holdDoc           `json:"holds"`
 	Cooldowns map[string]cooldown `json:"cooldowns"`
@@ -52,6 +54,7 @@ type seenDoc struct {
 	Since  float64        `json:"since"`
 	Last   float64        `json:"last"`
 	Missed int            `json:"missed,omitempty"`
+	Mark   mark           `json:"mark,omitzero"`
 }
 
 type holdDoc struct {
@@ -75,6 +78,9 @@ func openState(path string, live bool) (*stateFile, *memory, error) {
 		return nil, nil, fmt.Errorf("boot id: %w", err)
 	}
 	s := &stateFile{path: path, bootID: strings.TrimSpace(string(boot))}
+	if s.clock, err = clockIdentity(); err != nil {
+		return nil, nil, err
+	}
 	if live {
 		if s.lock, err = s.waitForLock(); err != nil {
 			return nil, nil, err
@@ -148,7 +154,7 @@ func unnamed(err error) error {
 }
 
 // decode fills m from the bytes of a state file. One of another boot is of no
-// use, as times and cookies start anew.
+// use, as times and cookies start anew, nor is one by another clock.
 func (s *stateFile) decode(b []byte, m *memory) error {
 	var doc stateDoc
 	if err := json.Unmarshal(b, &doc); err != nil {
@@ -157,15 +163,18 @@ func (s *stateFile) decode(b []byte, m *memory) error {
 	if doc.Format != stateFormat {
 		return fmt.Errorf("is not of this program (format %q)", doc.Format)
 	}
-	if doc.BootID != s.bootID {
+	switch {
+	case doc.BootID != s.bootID || doc.Clock != "" && doc.Clock != s.clock:
 		return nil
+	case doc.Clock != s.clock: // it may be by another clock: good enough to leave something alone
+		doc.Seen, doc.Holds = nil, nil
 	}
 	s.theirs = doc
 	s.theirs.Seen, s.theirs.Holds = nil, nil
 	now := monotonic()
 	for _, d := range doc.Seen {
 		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.seen) < maxRemembered {
-			m.seen[d.Key] = &sighting{since: d.Since, last: d.Last, missed: max(0, d.Missed)}
+			m.seen[d.Key] = &sighting{since: d.Since, last: d.Last, missed: max(0, d.Missed), mark: d.Mark}
 		}
 	}
 	for _, d := range doc.Holds {
@@ -230,7 +239,7 @@ func (s *stateFile) write(m *memory) error {
 // replace puts a new file in place of the old one; readers see either, whole.
 func (s *stateFile) replace(m *memory) error {
 	doc := stateDoc{
-		Format: stateFormat, BootID: s.bootID, Cooldowns: m.cooldowns,
+		Format: stateFormat, BootID: s.bootID, Clock: s.clock, Cooldowns: m.cooldowns,
 		Acts: m.acts, Rules: m.rules, Tripped: m.tripped, Descriptors: m.descriptors,
 	}
 	if s.lock == nil {
@@ -238,7 +247,7 @@ func (s *stateFile) replace(m *memory) error {
 		doc.Cooldowns, doc.Acts, doc.Rules, doc.Tripped = s.theirs.Cooldowns, s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped
 	}
 	for k, v := range m.seen {
-		doc.Seen = append(doc.Seen, seenDoc{k, v.since, v.last, v.missed})
+		doc.Seen = append(doc.Seen, seenDoc{k, v.since, v.last, v.missed, v.mark})
 	}
 	for k, v := range m.holds {
 		doc.Holds = append(doc.Holds, holdDoc{k.rule, k.fingerprint, k.socket, v.since, v.last})

@@ -322,7 +322,9 @@ func TestStateLimit(t *testing.T) {
 		longest.Local[i], longest.Remote[i] = 0xfe, 0xfe
 	}
 	const when = 12345678.123456789
-	seen, err := json.Marshal(seenDoc{longest, when, when, 1})
+	seen, err := json.Marshal(seenDoc{longest, when, when, 1, mark{
+		true, math.MaxUint16, math.MaxUint32, math.MaxUint32, math.MaxUint64, math.MaxUint64, math.MaxUint64, when, when, when, when, 0,
+	}})
 	must(t, "encode", err)
 	hold, err := json.Marshal(holdDoc{strings.Repeat("r", 100), strings.Repeat("f", 16), longest, when, when})
 	must(t, "encode", err)

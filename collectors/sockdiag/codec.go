@@ -36,7 +36,7 @@ var (
 	ownerlessKnown = collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess,
 		collectors.FieldExe, collectors.FieldCmdline)
 	segmentKnown = collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost)
-	stampKnown   = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle)
+	dataKnown    = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend)
 )
 
 // decode fills s from one inet_diag_msg with its attributes. It trusts no
@@ -136,6 +136,8 @@ func attrs(b []byte) func(yield func(uint16, []byte) bool) {
 const (
 	infoRetransmits   = 2
 	infoBackoff       = 4
+	infoOptions       = 5
+	infoWindowScales  = 6
 	infoRTO           = 8
 	infoUnacked       = 24
 	infoLost          = 32
@@ -145,8 +147,12 @@ const (
 	infoRTT           = 68
 	infoCore          = 72 // everything above
 	infoBytesReceived = 128
+	infoSegsOut       = 136
+	infoSegsIn        = 140
 	infoBusyTime      = 168
 	infoBytesSent     = 200
+	infoTotalRTO      = 240
+	infoRTOTime       = 244
 )
 
 // peerFinished are the states with a tcp_info in which the peer's FIN has come.
@@ -162,18 +168,21 @@ func decodeInfo(b []byte, s *collectors.Socket) {
 	i.Len = uint16(min(len(b), 1<<16-1))
 	i.Retransmits = b[infoRetransmits]
 	i.Backoff = b[infoBackoff]
+	i.Options = b[infoOptions]
+	i.WindowScales = b[infoWindowScales]
 	i.RTO = ne.Uint32(b[infoRTO:])
 	i.Unacked = ne.Uint32(b[infoUnacked:])
 	i.Lost = ne.Uint32(b[infoLost:])
 	s.Known |= segmentKnown
-	if s.State == collectors.SynSent {
+	decodeCounters(b, i)
+	if s.State == collectors.SynSent || s.State == collectors.SynRecv {
 		return // the stamps count from boot, there is no round trip yet
 	}
 	i.LastDataSent = ne.Uint32(b[infoLastDataSent:])
 	i.LastDataRecv = ne.Uint32(b[infoLastDataRecv:])
 	i.LastAckRecv = ne.Uint32(b[infoLastAckRecv:])
 	i.RTT = ne.Uint32(b[infoRTT:])
-	s.Known |= stampKnown | collectors.Fields(collectors.FieldRTT)
+	s.Known |= collectors.Fields(collectors.FieldRTT)
 	if len(b) >= infoBytesReceived+8 {
 		i.BytesReceived = ne.Uint64(b[infoBytesReceived:])
 		if peerFinished.Has(s.State) {
@@ -181,11 +190,29 @@ func decodeInfo(b []byte, s *collectors.Socket) {
 		}
 		s.Known |= collectors.Fields(collectors.FieldBytesReceived)
 	}
-	if len(b) >= infoBusyTime+8 {
-		i.BusyTime = ne.Uint64(b[infoBusyTime:])
-	}
 	if len(b) >= infoBytesSent+8 {
 		i.BytesSent = ne.Uint64(b[infoBytesSent:])
 		s.Known |= collectors.Fields(collectors.FieldBytesSent)
+	}
+	if _, ok := collectors.IdleAck(s); ok {
+		s.Known |= collectors.Fields(collectors.FieldAckIdle)
+	}
+	if _, ok := collectors.IdleRecv(s); ok {
+		s.Known |= dataKnown
+	}
+}
+
+// decodeCounters reads what later kernels added and what no state spoils.
+func decodeCounters(b []byte, i *collectors.TCPInfo) {
+	if len(b) >= infoSegsIn+4 {
+		i.SegsOut = ne.Uint32(b[infoSegsOut:])
+		i.SegsIn = ne.Uint32(b[infoSegsIn:])
+	}
+	if len(b) >= infoBusyTime+8 {
+		i.BusyTime = ne.Uint64(b[infoBusyTime:])
+	}
+	if len(b) >= collectors.InfoRTOTime {
+		i.TotalRTO = ne.Uint16(b[infoTotalRTO:])
+		i.RTOTime = ne.Uint32(b[infoRTOTime:])
 	}
 }

@@ -59,6 +59,8 @@ func decodeRecording(t testing.TB, name string) []byte {
 		m := collectors.Map(&r)
 		m["_cgroup_id"], m["_subflow"], m["_interface"], m["_info_len"] = s.CgroupID, s.Subflow, s.IfIndex, s.Info.Len
 		m["_retransmits"], m["_busy_time_us"] = s.Info.Retransmits, s.Info.BusyTime
+		m["_segs_in"], m["_segs_out"], m["_total_rto"], m["_rto_time_ms"] = s.Info.SegsIn, s.Info.SegsOut, s.Info.TotalRTO, s.Info.RTOTime
+		m["_options"], m["_window_scales"] = s.Info.Options, s.Info.WindowScales
 		all = append(all, m)
 	}
 	b, err := json.MarshalIndent(all, "", "  ")

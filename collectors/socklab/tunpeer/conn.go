@@ -1,0 +1,207 @@
+package tunpeer
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Conn is the peer's end of a connection. Its methods are safe for concurrent use.
+type Conn struct {
+	Peer   netip.AddrPort
+	Kernel netip.AddrPort // not known before its SYN has come, if the kernel connects
+
+	dev *Device
+	mu  sync.Mutex
+	// quiet says that nothing is acknowledged unless the test does.
+	quiet    bool
+	greeted  bool   // our SYN was sent
+	seq, ack uint32 // the next that is sent, and that is expected
+	window   uint16
+	options  []byte
+	answer   func(c *Conn, s *Segment) bool
+	came     []Segment
+	wake     chan struct{}
+}
+
+const firstSeq = 1_000_000
+
+func (d *Device) newConn(v6 bool) *Conn {
+	return &Conn{
+		dev: d, Peer: netip.AddrPortFrom(Peer(v6), d.newPort()),
+		seq: firstSeq, window: 65000, wake: make(chan struct{}, 1),
+	}
+}
+
+// Await is an end that the kernel will connect to.
+func (d *Device) Await(v6 bool) *Conn {
+	c := d.newConn(v6)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.await[c.Peer] = c
+	return c
+}
+
+// AwaitAgain makes the end wait for another SYN of the kernel, by a new
+// connection.
+func (c *Conn) AwaitAgain() {
+	c.mu.Lock()
+	c.seq, c.ack, c.came = c.seq+1_000_000, 0, nil
+	c.greeted = false
+	c.mu.Unlock()
+	c.dev.mu.Lock()
+	defer c.dev.mu.Unlock()
+	delete(c.dev.conns, [2]netip.AddrPort{c.Peer, c.Kernel})
+	c.dev.await[c.Peer] = c
+}
+
+// Toward is an end that will connect to the kernel.
+func (d *Device) Toward(kernel netip.AddrPort) *Conn {
+	c := d.newConn(kernel.Addr().Is6())
+	c.Kernel = kernel
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.conns[[2]netip.AddrPort{c.Peer, kernel}] = c
+	return c
+}
+
+// Forget ends what the device knows about the connection: what still comes is
+// dropped.
+func (c *Conn) Forget() {
+	c.dev.mu.Lock()
+	defer c.dev.mu.Unlock()
+	delete(c.dev.conns, [2]netip.AddrPort{c.Peer, c.Kernel})
+	delete(c.dev.await, c.Peer)
+}
+
+// Quiet says whether what comes is left without an ACK.
+func (c *Conn) Quiet(yes bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.quiet = yes
+}
+
+// Answer lets f see what comes before it is acknowledged; if it returns true, it
+// has dealt with it. It runs with the numbers as they were before the segment, and
+// must not call other methods than Raw.
+func (c *Conn) Answer(f func(c *Conn, s *Segment) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answer = f
+}
+
+// SetWindow is what is announced from the next segment on, SetOptions its options.
+func (c *Conn) SetWindow(w uint16) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.window = w
+}
+
+// SetOptions sets the options of the segments that follow.
+func (c *Conn) SetOptions(o []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.options = o
+}
+
+// take notes a segment of the kernel, and answers it.
+func (c *Conn) take(s Segment) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.came = append(c.came, s); len(c.came) > 64 {
+		c.came = c.came[1:]
+	}
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+	if c.answer != nil && c.answer(c, &s) {
+		return
+	}
+	switch {
+	case s.Flags&RST != 0:
+	case s.Flags&SYN != 0:
+		if c.ack = s.Seq + 1; c.quiet {
+			return
+		}
+		if s.Flags&ACK == 0 {
+			if !c.greeted {
+				c.greeted = true
+				c.seq++
+			}
+			c.Raw(Segment{Flags: SYN | ACK, Seq: c.seq - 1, Ack: c.ack})
+			return
+		}
+		c.Raw(Segment{Flags: ACK, Seq: c.seq, Ack: c.ack})
+	case s.Len() > 0:
+		if s.Seq == c.ack {
+			c.ack += s.Len()
+		}
+		if !c.quiet {
+			c.Raw(Segment{Flags: ACK, Seq: c.seq, Ack: c.ack})
+		}
+	}
+}
+
+// Raw sends a segment exactly with these numbers, but for addresses, window and
+// options, which are those of the connection where they are not given.
+func (c *Conn) Raw(s Segment) {
+	s.From, s.To = c.Peer, c.Kernel
+	if s.Window == 0 {
+		s.Window = c.window
+	}
+	if s.Options == nil {
+		s.Options = c.options
+	}
+	_ = c.dev.Send(s) // a device that is down loses it, as a network may
+}
+
+// Send sends what comes next: its sequence number and ACK are filled in, the
+// latter plus ack, and the former advances.
+func (c *Conn) Send(flags uint8, data []byte, ack int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Segment{Flags: flags, Seq: c.seq, Ack: c.ack + uint32(ack), Data: data}
+	c.seq += s.Len()
+	c.greeted = c.greeted || flags&SYN != 0
+	c.Raw(s)
+}
+
+// SendAt is Send from another place of the stream, which advances nothing.
+func (c *Conn) SendAt(offset int, flags uint8, data []byte, ack int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Raw(Segment{Flags: flags, Seq: c.seq + uint32(offset), Ack: c.ack + uint32(ack), Data: data})
+}
+
+// Skip advances the sequence number, as if that much had been sent.
+func (c *Conn) Skip(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seq += uint32(n)
+}
+
+// Wait returns the first segment that came and for which want is true, and takes
+// it and those before it away. It fails the test if none comes.
+func (c *Conn) Wait(t testing.TB, what string, want func(s *Segment) bool) Segment {
+	t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		c.mu.Lock()
+		for i := range c.came {
+			if want(&c.came[i]) {
+				s := c.came[i]
+				c.came = c.came[i+1:]
+				c.mu.Unlock()
+				return s
+			}
+		}
+		c.mu.Unlock()
+		select {
+		case <-c.wake:
+		case <-limit:
+			t.Fatalf("tunpeer: waited in vain for %s", what)
+		}
+	}
+}

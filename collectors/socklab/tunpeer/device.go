@@ -1,0 +1,135 @@
+package tunpeer
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors/socklab"
+)
+
+// Local is the kernel's address on the device, Peer one of the peer's.
+func Local(v6 bool) netip.Addr {
+	if v6 {
+		return netip.MustParseAddr("fd00:99::1")
+	}
+	return netip.MustParseAddr("10.99.0.1")
+}
+
+// Peer is an address of the peer.
+func Peer(v6 bool) netip.Addr { return Local(v6).Next() }
+
+// Device is the TUN device behind which the peer is.
+type Device struct {
+	file *os.File
+
+	mu    sync.Mutex
+	conns map[[2]netip.AddrPort]*Conn // by the peer's end and the kernel's
+	await map[netip.AddrPort]*Conn    // those that wait for the kernel's SYN, by the peer's end
+	port  uint16                      // of the peer, the last one taken
+}
+
+// Open makes the device, until the end of the test. It skips the test where there
+// are none.
+func Open(t testing.TB) *Device {
+	t.Helper()
+	socklab.Need(t)
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		socklab.Lacks(t, fmt.Errorf("open /dev/net/tun: %w", err))
+	}
+	name, err := attach(fd)
+	if err != nil {
+		_ = unix.Close(fd)
+		socklab.Lacks(t, err)
+	}
+	d := &Device{file: os.NewFile(uintptr(fd), "tun"), conns: map[[2]netip.AddrPort]*Conn{}, await: map[netip.AddrPort]*Conn{}, port: 1024}
+	done := make(chan struct{})
+	go func() { d.read(); close(done) }()
+	t.Cleanup(func() { _ = d.file.Close(); <-done })
+	for _, args := range []string{
+		"addr add " + Local(false).String() + "/24 dev " + name,
+		"addr add " + Local(true).String() + "/64 dev " + name + " nodad",
+		"link set " + name + " up",
+	} {
+		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", args, err, out)
+		}
+	}
+	return d
+}
+
+// attach makes the device of an open /dev/net/tun and returns its name.
+func attach(fd int) (string, error) {
+	req, err := unix.NewIfreq("peer%d")
+	if err != nil {
+		return "", fmt.Errorf("tun device: %w", err)
+	}
+	req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+		return "", fmt.Errorf("tun device: %w", err)
+	}
+	return req.Name(), nil
+}
+
+// read hands what the kernel sends to whom it is for.
+func (d *Device) read() {
+	b := make([]byte, 1<<16)
+	for {
+		n, err := d.file.Read(b)
+		if err != nil {
+			if errors.Is(err, unix.EIO) { // it is not up yet
+				continue
+			}
+			return
+		}
+		s, err := parse(b[:n])
+		if err != nil {
+			continue
+		}
+		if c := d.find(&s); c != nil {
+			c.take(s)
+		}
+	}
+}
+
+func (d *Device) find(s *Segment) *Conn {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.conns[[2]netip.AddrPort{s.To, s.From}]; c != nil {
+		return c
+	}
+	c := d.await[s.To]
+	if c != nil && s.Flags&(SYN|ACK) == SYN {
+		delete(d.await, s.To)
+		c.Kernel = s.From
+		d.conns[[2]netip.AddrPort{s.To, s.From}] = c
+		return c
+	}
+	return nil
+}
+
+// Send puts a segment on the wire.
+func (d *Device) Send(s Segment) error {
+	if _, err := d.file.Write(s.packet()); err != nil {
+		return fmt.Errorf("send a segment: %w", err)
+	}
+	return nil
+}
+
+// newPort returns a port of the peer that was not used for long.
+func (d *Device) newPort() uint16 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.port++; d.port < 1024 {
+		d.port = 1024
+	}
+	return d.port
+}

@@ -1,0 +1,81 @@
+package engine
+
+import "sockwarden/collectors"
+
+// mark is what one record says of the connection that a socket has, by which the
+// next record tells whether it is still the same one: a descriptor can be
+// disconnected (AF_UNSPEC) and connected again between the same ports, and keeps
+// its cookie. Times are seconds of CLOCK_MONOTONIC, as late as they can be; zero
+// where there is none. It is part of the state file.
+type mark struct {
+	Known    bool    `json:"known,omitempty"` // the record had a tcp_info
+	Agreed   uint16  `json:"agreed,omitempty"`
+	SegsIn   uint32  `json:"segs_in,omitempty"`
+	SegsOut  uint32  `json:"segs_out,omitempty"`
+	Sent     uint64  `json:"sent,omitempty"`
+	Received uint64  `json:"received,omitempty"`
+	Busy     uint64  `json:"busy,omitempty"` // microseconds
+	SentAt   float64 `json:"sent_at,omitempty"`
+	GotAt    float64 `json:"got_at,omitempty"`
+	AckedAt  float64 `json:"acked_at,omitempty"`
+	Ends     float64 `json:"ends,omitempty"` // when the timer of a mini-socket fires
+
+	// look is how long the look lasted in which the record was read: so much earlier
+	// than said the times can be.
+	look float64
+}
+
+// handshakeOptions are the bits of tcpi_options that a handshake settles:
+// timestamps, SACK, window scaling, data in the SYN. That of ECN comes and goes.
+const handshakeOptions = 1 | 2 | 4 | collectors.OptSynData
+
+// markOf is the mark of a record that was read between began and now.
+func markOf(s *collectors.Socket, began, now float64) mark {
+	if s.Protocol != collectors.TCP {
+		return mark{}
+	}
+	m := mark{look: now - began}
+	if s.Timer == collectors.TimerTimeWait {
+		m.Ends = now + seconds(s.TimerExpires)
+	}
+	if !s.Known.Has(collectors.FieldRTO) {
+		return m
+	}
+	i := &s.Info
+	m.Known = true
+	m.SegsIn, m.SegsOut, m.Sent, m.Received, m.Busy = i.SegsIn, i.SegsOut, i.BytesSent, i.BytesReceived, i.BusyTime
+	if s.State != collectors.SynSent {
+		m.Agreed = uint16(i.WindowScales)<<8 | uint16(i.Options&handshakeOptions)
+	}
+	if s.Known.Has(collectors.FieldAckIdle) {
+		m.AckedAt = now - seconds(i.LastAckRecv)
+		m.SentAt, m.GotAt = now-seconds(i.LastDataSent), now-seconds(i.LastDataRecv)
+	}
+	return m
+}
+
+// continuedBy reports whether a later record can be of the same connection.
+// Counters only grow, and no stamp is renewed without its counter: only a
+// handshake does that.
+func (m *mark) continuedBy(next *mark) bool {
+	if !m.Known && next.Known {
+		return false // by another program, or of a mini-socket: it cannot be told
+	}
+	later := func(a, b float64) bool { return a > 0 && b-next.look > a+2*jiffy }
+	switch {
+	case later(m.Ends, next.Ends):
+		return false // the timer began again
+	case !m.Known:
+		return true
+	case next.Agreed != m.Agreed, next.SegsIn < m.SegsIn, next.SegsOut < m.SegsOut,
+		next.Sent < m.Sent, next.Received < m.Received, next.Busy < m.Busy:
+		return false
+	case next.SegsIn == m.SegsIn && (later(m.AckedAt, next.AckedAt) || later(m.GotAt, next.GotAt)):
+		return false
+	case next.Sent == m.Sent && later(m.SentAt, next.SentAt):
+		return false
+	case next.Received == m.Received && later(m.GotAt, next.GotAt):
+		return false
+	}
+	return true
+}
