@@ -30,6 +30,9 @@ type Candidate struct {
 	ns   *namespace
 	host string
 	hits []int // rules of the program, by index
+
+	since     float64 // when it was first seen in its state (CLOCK_MONOTONIC), 0 if it is not remembered
+	seenAgain float64 // when the look began that came after the cycle's own, 0 for none
 	// ownersAt is when everybody was asked last who holds it.
 	ownersAt time.Time
 	// hidden is why processes that cannot be seen may hold it, "" if none is known of.

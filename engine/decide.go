@@ -153,6 +153,8 @@ func (e *Engine) hesitate(c *cycle, f *Finding) *Finding {
 		return f.set(DecideSoak, "soak of %s, %s left", rule.Name, short(e.soaking(rule, c.now)))
 	case !f.NoSocket() && !e.inCanary(f):
 		return f.set(DecideCanary, "not in the canary part (%.3g%%) of %s", rule.Canary*100, rule.Name)
+	case e.seenOnce(c, f):
+		return f
 	}
 	return f.set(DecideAct, "")
 }

@@ -184,6 +184,7 @@ func (e *Engine) find(ctx context.Context, p *rules.Program) (*cycle, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.lookTwice(ctx, c)
 	e.decide(c)
 	e.auditDecisions(c.report)
 	e.record(c)
@@ -239,6 +240,8 @@ type cycle struct {
 	now        float64 // and at its end
 	ended      time.Time
 	incomplete bool
+
+	remembers, needsTwo []bool // see findNeeds, by rule
 
 	seen map[seenKey]bool // the candidates
 	none *Candidate       // stands for the socket of an empty group

@@ -148,7 +148,7 @@ func TestEvidence(t *testing.T) {
 		if got.Bounded != s.bounded {
 			t.Errorf("%s: %+v after %.3fs", s.name, got, s.age)
 		}
-		if s.tight && got.Max-got.Min > 0.1 {
+		if s.tight && got.Max-got.Min > 0.5 { // between handshake and FIN, on a busy machine
 			t.Errorf("%s: %+v is not tight", s.name, got)
 		}
 	}

@@ -71,6 +71,10 @@ func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
 			byID[id] = g
 			order = append(order, g)
 		}
+		if began := max(c.looked, cand.seenAgain); c.needsTwo[index] && !cand.provenAt(began) {
+			matches = rules.Unknown
+			c.sooner(cand.leftAt(began))
+		}
 		if matches == rules.Unknown {
 			g.uncertain++
 		} else {

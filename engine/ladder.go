@@ -91,6 +91,9 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 			return false, err
 		}
 	}
+	if err := e.climbsTwice(ctx, l, &plugin); err != nil {
+		return false, err
+	}
 	i := slices.IndexFunc(l.findings, l.own)
 	if i < 0 {
 		return false, nil

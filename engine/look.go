@@ -89,10 +89,12 @@ func (c *cycle) keep(may func(cand *Candidate, rule *rules.Rule) bool) {
 // findAges proves what it can about the candidates' ages, drops those that no
 // rule can match any more, and remembers those whose age decides.
 func (e *Engine) findAges(c *cycle) {
+	e.findNeeds(c)
 	for _, cand := range c.candidates {
 		key, mk := collectors.KeyOf(&cand.Socket), markOf(&cand.Socket, c.looked, c.now)
 		if !c.ageDecides(cand) {
 			cand.setAge(e.memory.recall(key, mk, e.shownAge(&cand.Socket, c.now), c.looked, c.now))
+			cand.since = e.memory.since(key)
 			continue
 		}
 		shown := evidence(&cand.Socket)
@@ -100,6 +102,7 @@ func (e *Engine) findAges(c *cycle) {
 			shown = e.shownAge(&cand.Socket, c.now)
 		}
 		cand.setAge(e.memory.observe(key, mk, shown, c.looked, c.now))
+		cand.since = e.memory.since(key)
 		c.ripens(cand)
 	}
 	c.keep(func(cand *Candidate, rule *rules.Rule) bool { return !rule.ReadsAge() || !c.falseByAge(cand, rule) })
@@ -121,7 +124,7 @@ func (c *cycle) tooYoung(cand *Candidate, shown collectors.Age, next time.Durati
 }
 
 func (c *cycle) ageDecides(cand *Candidate) bool {
-	return slices.ContainsFunc(cand.hits, func(i int) bool { return c.program.Rules[i].ReadsAge() })
+	return slices.ContainsFunc(cand.hits, func(i int) bool { return c.remembers[i] || c.program.Rules[i].ReadsAge() })
 }
 
 // falseByAge reports whether the rule's condition is false now that the age is

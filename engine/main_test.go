@@ -271,6 +271,7 @@ type script struct {
 	name      string
 	onProcess bool
 	harmless  bool
+	single    bool
 	prepare   func(actions.Target) error
 	apply     func(actions.Target) actions.Outcome
 	verify    func(actions.Target) actions.Outcome
@@ -289,7 +290,7 @@ func outcomes(name string, results ...actions.Outcome) *script {
 
 func (s *script) plugin() actions.Plugin {
 	return actions.Plugin{
-		Name: s.name, Summary: "for tests", OnProcess: s.onProcess, Harmless: s.harmless,
+		Name: s.name, Summary: "for tests", OnProcess: s.onProcess, Harmless: s.harmless, Single: s.single,
 		Params: []actions.Param{{Name: "listen", Type: "bool"}, {Name: "udp", Type: "bool"}, {Name: "owners", Type: "string"}},
 		New:    func(map[string]any) (actions.Action, error) { return s, nil },
 	}

@@ -137,11 +137,10 @@ func (m *memory) recall(key collectors.Key, mk mark, shown collectors.Age, began
 	return shown
 }
 
-// seenFor is how long before that time a socket had been seen in its state, in
-// seconds; 0 if it had not.
-func (m *memory) seenFor(key collectors.Key, at float64) float64 {
+// since is when a socket was first seen in its state, 0 if it is not remembered.
+func (m *memory) since(key collectors.Key) float64 {
 	if s, ok := m.seen[key]; ok {
-		return max(0, at-s.since)
+		return s.since
 	}
 	return 0
 }

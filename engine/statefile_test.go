@@ -130,6 +130,13 @@ func TestStateRefused(t *testing.T) {
 	}
 }
 
+func clock(t testing.TB) string {
+	t.Helper()
+	id, err := clockIdentity()
+	must(t, "clock", err)
+	return id
+}
+
 func bootID(t testing.TB) string {
 	t.Helper()
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -450,7 +457,7 @@ func TestAtomicWrite(t *testing.T) {
 	for range 5 {
 		path := filepath.Join(dir, "state.json")
 		writer := startChild(t, orders{Life: "writer", State: path})
-		s := &stateFile{path: path, bootID: bootID(t), readOnly: true}
+		s := &stateFile{path: path, bootID: bootID(t), clock: clock(t), readOnly: true}
 		written := map[string]bool{}
 		check := func() {
 			m := newMemory()

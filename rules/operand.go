@@ -186,7 +186,7 @@ func groupOperand(name string, from, to int) (operand, bool) {
 		read(func(g *collectors.Group) float64 { return float64(g.Count) })
 		o.upper = func(r *collectors.Record) float64 { return float64(r.Group.Count + r.Group.Uncertain) }
 	case "max_age":
-		o.kind = kAge
+		o.kind, o.reads = kAge, collectors.Fields(collectors.FieldAge)
 		o.age = func(r *collectors.Record) *collectors.Age {
 			if r.Group == nil {
 				return nil

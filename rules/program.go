@@ -246,6 +246,26 @@ func (r *Rule) reads() collectors.FieldSet {
 // ReadsAge reports whether the age of a socket decides about the rule.
 func (r *Rule) ReadsAge() bool { return r.reads()&collectors.AgeFields() != 0 }
 
+// timeFields are what a condition can read of how long something has lasted.
+var timeFields = collectors.AgeFields() | collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle)
+
+// ReadsTime reports whether ages or idle times of sockets decide about the rule,
+// or about one of its rungs.
+func (r *Rule) ReadsTime() bool {
+	reads := r.When.Reads
+	for _, c := range []*Cond{r.Unless, r.Having} {
+		if c != nil {
+			reads |= c.Reads
+		}
+	}
+	for i := range r.Then {
+		if c := r.Then[i].If; c != nil {
+			reads |= c.Reads
+		}
+	}
+	return reads&timeFields != 0
+}
+
 // AgeStates returns the states of the sockets about which age decides.
 func (p *Program) AgeStates() collectors.StateMask {
 	var states collectors.StateMask

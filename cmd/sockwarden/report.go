@@ -264,6 +264,10 @@ func sparedReasons(r *engine.Report) string {
 		reason := f.Reason
 		switch f.Decision { //nolint:exhaustive // the others speak for themselves
 		case engine.DecidePending:
+			if f.Rule.For <= 0 || f.Held >= f.Rule.For {
+				reason = "pending (" + f.Reason + ")"
+				break
+			}
 			reason = fmt.Sprintf("pending (%s for %s, longest %s)", f.Rule.Name, f.Rule.For, longest[f.Rule].Round(time.Second))
 		case engine.DecideGuarded:
 			reason = "guarded (" + f.Reason + ")"

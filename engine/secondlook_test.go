@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/socklab"
+	"sockwarden/collectors/socklab/tunpeer"
+)
+
+// forged is a connection of a process of its own whose peer has just closed it in
+// a way that makes it look old.
+func forged(t *testing.T, d *tunpeer.Device, v6 bool) (*sock, *socklab.Holder, time.Time) {
+	t.Helper()
+	s, c := bound(t, tunpeer.Local(v6)), d.Await(v6)
+	s.connect(t, c.Peer)
+	began := s.until(t, collectors.Established)
+	_, err := unix.Write(s.fd, []byte("data"))
+	must(t, "write", err)
+	socklab.WaitFor(t, "the ACK", func() bool { return tcpInfo(t, s.fd).Unacked == 0 })
+	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{{FD: s.fd, Peer: -1}}})
+	s.fd = -1
+	passes(t, began, 800*time.Millisecond)
+	c.Send(tunpeer.FIN|tunpeer.ACK, nil, -2)
+	socklab.WaitFor(t, "CLOSE_WAIT", func() bool { rec, _ := recordOf(t, s.local); return rec.State == collectors.CloseWait })
+	return s, h, time.Now()
+}
+
+// seenOnce are rules that take the process of such a connection, each by another
+// way: at once, later in a ladder, by a group, by idle times.
+var seenOnceRules = map[string]string{
+	"signal":  ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "{signal: TERM}"),
+	"exec":    ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "wide"),
+	"idle":    ruleFile("state == 'CLOSE_WAIT' && ack_idle > 0.5", "{signal: TERM}"),
+	"unless":  ruleFile("state == 'CLOSE_WAIT'", "{signal: TERM}", "unless: age < 0.5"),
+	"later":   ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "refuses, {signal: TERM}"),
+	"group":   ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "{signal: TERM}", "group: pid", "having: count > 0"),
+	"max_age": ruleFile("state == 'CLOSE_WAIT'", "{signal: TERM}", "group: pid", "having: max_age > 0.5"),
+}
+
+// scripts are an action that does more than end a connection, and one on a
+// connection that fails.
+func scripts() (wide, refuses *script) {
+	wide = outcomes("wide", actions.Outcome{Result: actions.Done})
+	refuses = outcomes("refuses", actions.Outcome{Result: actions.Refused})
+	refuses.single = true
+	return wide, refuses
+}
+
+// A peer that forges the age of its own connection does not get a program killed
+// that closes what its peer has closed.
+func TestForgedAgeKillsNobody(t *testing.T) {
+	d := tunpeer.Open(t)
+	i := 0
+	for name, text := range seenOnceRules {
+		t.Run(name, func(t *testing.T) {
+			wide, refuses := scripts()
+			l := newLab(t, Options{Live: true}, wide, refuses)
+			l.stranger()
+			p := l.rules(t, text)
+			_, h, _ := forged(t, d, i%2 == 1)
+			i++
+			// The program takes its time, but not a second.
+			closed := make(chan struct{})
+			time.AfterFunc(300*time.Millisecond, func() { h.CloseSockets(t); close(closed) })
+			r := l.run(t, p)
+			<-closed
+			if !h.Running() || len(wide.applied) > 0 {
+				t.Errorf("its process was acted on\n%s", describe(r))
+			}
+		})
+	}
+}
+
+// What is still there a second later is acted on by the same run.
+func TestSeenTwiceInOneRun(t *testing.T) {
+	d := tunpeer.Open(t)
+	for name, text := range seenOnceRules {
+		t.Run(name, func(t *testing.T) {
+			wide, refuses := scripts()
+			l := newLab(t, Options{Live: true}, wide, refuses)
+			l.stranger()
+			_, h, began := forged(t, d, false)
+			r := l.run(t, l.rules(t, text))
+			if took := time.Since(began); took < time.Second {
+				t.Errorf("after %s", took)
+			}
+			if name == "exec" {
+				if len(wide.applied) != 1 {
+					t.Errorf("not acted on\n%s", describe(r))
+				}
+				return
+			}
+			h.Wait(t)
+		})
+	}
+}
+
+// A rule that reads no time, and one that is for the connection only, do not wait.
+func TestSeenOnceIsEnough(t *testing.T) {
+	d := tunpeer.Open(t)
+	for text, signals := range map[string]bool{
+		ruleFile("state == 'CLOSE_WAIT'", "{signal: TERM}"):                      true,
+		ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "destroy"):      false,
+		ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "log, destroy"): false,
+	} {
+		l := newLab(t, Options{Live: true})
+		l.stranger()
+		_, h, _ := forged(t, d, false)
+		p := l.rules(t, text)
+		began := time.Now()
+		r := l.cycle(t, p)
+		if took := r.Duration; took > 900*time.Millisecond && time.Since(began) > 900*time.Millisecond {
+			t.Errorf("took %s\n%s", took, text)
+		}
+		if len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct {
+			t.Errorf("%s\n%s", describe(r), text)
+		}
+		l.Finish(t.Context(), r)
+		if signals {
+			h.Wait(t)
+		}
+	}
+}
+
+// A watcher does not wait in its cycle: it looks again a second later, and says why.
+func TestWatcherLooksTwice(t *testing.T) {
+	d := tunpeer.Open(t)
+	l := newLab(t, Options{Live: true, Events: EventsOff, StateFile: t.TempDir() + "/state.json"})
+	l.stranger().watching = true
+	_, h, began := forged(t, d, false)
+	p := l.rules(t, seenOnceRules["signal"])
+	r := l.cycle(t, p)
+	if len(r.Findings) != 1 || r.Findings[0].Decision != DecidePending {
+		t.Fatalf("%s", describe(r))
+	}
+	expect(t, r.Findings[0], DecidePending, "second look")
+	if left := time.Until(r.Next); r.Next.IsZero() || left > time.Second+grain {
+		t.Errorf("looks again in %s", left)
+	}
+	passes(t, began, time.Second+100*time.Millisecond)
+	// The first look counts for another run with the same state file.
+	must(t, "save", l.save())
+	next := newLab(t, Options{StateFile: l.state.path})
+	next.stranger().watching = true
+	if r := next.cycle(t, next.rules(t, seenOnceRules["signal"])); len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct {
+		t.Errorf("from the state file: %s", describe(r))
+	}
+	r = l.run(t, p)
+	if len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct {
+		t.Fatalf("%s", describe(r))
+	}
+	h.Wait(t)
+}
+
+// An event needs no second look; and it is not forged.
+func TestEventNeedsNoSecondLook(t *testing.T) {
+	d := tunpeer.Open(t)
+	l := newLab(t, Options{Live: true, Events: EventsOn})
+	l.stranger().watching = true
+	p := l.rules(t, ruleFile("state == 'CLOSE_WAIT' && age > 0.3", "{signal: TERM}"))
+	l.noteStates(p)
+	_, h, began := forged(t, d, false)
+	if r := l.cycle(t, p); time.Since(began) < 250*time.Millisecond && len(r.Findings) > 0 {
+		t.Errorf("the event does not win: %s", describe(r))
+	}
+	passes(t, began, 400*time.Millisecond)
+	r := l.cycle(t, p)
+	if time.Since(began) < 900*time.Millisecond && (len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct || r.Findings[0].Facts.Age.Source != collectors.AgeEvent) {
+		t.Errorf("%s %s", describe(r), fmt.Sprint(r.Findings))
+	}
+	l.Finish(t.Context(), r)
+	h.Wait(t)
+}
