@@ -92,22 +92,14 @@ func sinceAck(s *collectors.Socket) collectors.Age {
 // byte is unacknowledged (the SYN or FIN itself), and all timeouts came since the
 // last progress.
 //
-// The time with unacknowledged data is over the whole connection, too. It is the
-// FIN's if no data was ever sent.
+// The time with unacknowledged data bounds nothing from below: it is over all
+// connections that the descriptor ever had.
 func unanswered(s *collectors.Socket) collectors.Age {
 	i := &s.Info
-	if !s.Known.Has(collectors.FieldRTO) || s.SendQueue != 1 {
+	if !s.Known.Has(collectors.FieldRTO) || s.SendQueue != 1 || !ownTimeouts(i) {
 		return collectors.NoAge()
 	}
-	age := collectors.NoAge()
-	if ownTimeouts(i) {
-		age = atLeast(seconds(i.RTOTime), collectors.AgeTimer)
-	}
-	nothingSent := s.Known.Has(collectors.FieldBytesSent) && i.BytesSent == 0 && i.Options&collectors.OptSynData == 0
-	if busy := atLeast(float64(i.BusyTime)/1e6, collectors.AgeTCPInfo); nothingSent && busy.Min > age.Min {
-		return busy
-	}
-	return age
+	return atLeast(seconds(i.RTOTime), collectors.AgeTimer)
 }
 
 // ownTimeouts reports whether all timeouts that the connection ever had came

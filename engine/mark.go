@@ -1,6 +1,10 @@
 package engine
 
-import "sockwarden/collectors"
+import (
+	"math"
+
+	"sockwarden/collectors"
+)
 
 // mark is what one record says of the connection that a socket has, by which the
 // next record tells whether it is still the same one: a descriptor can be
@@ -15,10 +19,12 @@ type mark struct {
 	Sent     uint64  `json:"sent,omitempty"`
 	Received uint64  `json:"received,omitempty"`
 	Busy     uint64  `json:"busy,omitempty"` // microseconds
+	Timeouts uint8   `json:"timeouts,omitempty"`
 	SentAt   float64 `json:"sent_at,omitempty"`
 	GotAt    float64 `json:"got_at,omitempty"`
 	AckedAt  float64 `json:"acked_at,omitempty"`
-	Ends     float64 `json:"ends,omitempty"` // when the timer of a mini-socket fires
+	Ends     float64 `json:"ends,omitempty"`      // when the timer of a mini-socket fires, or the first one of a SYN
+	FirstRTO float64 `json:"first_rto,omitempty"` // when that timer of a SYN fired
 
 	// look is how long the look lasted in which the record was read: so much earlier
 	// than said the times can be.
@@ -44,7 +50,9 @@ func markOf(s *collectors.Socket, began, now float64) mark {
 	i := &s.Info
 	m.Known = true
 	m.SegsIn, m.SegsOut, m.Sent, m.Received, m.Busy = i.SegsIn, i.SegsOut, i.BytesSent, i.BytesReceived, i.BusyTime
-	if s.State != collectors.SynSent {
+	if s.State == collectors.SynSent {
+		m.markSYN(s, now)
+	} else {
 		m.Agreed = uint16(i.WindowScales)<<8 | uint16(i.Options&handshakeOptions)
 	}
 	if s.Known.Has(collectors.FieldAckIdle) {
@@ -52,6 +60,36 @@ func markOf(s *collectors.Socket, began, now float64) mark {
 		m.SentAt, m.GotAt = now-seconds(i.LastDataSent), now-seconds(i.LastDataRecv)
 	}
 	return m
+}
+
+// markSYN notes the first timer of a SYN: each connect(2) starts it anew.
+func (m *mark) markSYN(s *collectors.Socket, now float64) {
+	i := &s.Info
+	switch m.Timeouts = i.Retransmits; {
+	case i.Retransmits == 0:
+		m.Ends = now + seconds(s.TimerExpires)
+	case i.Len >= collectors.InfoRTOTime:
+		m.FirstRTO = now - seconds(i.RTOTime)
+	}
+}
+
+// sameSYN reports whether two records of a SYN are of the same one. Its first timer
+// fires once, when it was to, a bit late at most; that a segment which answers
+// something else makes it fire at once counts as another SYN, too.
+func (m *mark) sameSYN(next *mark) bool {
+	const late = 0.3 // seconds
+	grain := 2*jiffy + m.look + next.look
+	switch {
+	case next.Timeouts < m.Timeouts:
+		return false
+	case m.Ends > 0 && next.Ends > 0:
+		return math.Abs(next.Ends-m.Ends) <= grain
+	case m.Ends > 0 && next.FirstRTO > 0:
+		return next.FirstRTO >= m.Ends-grain && next.FirstRTO <= m.Ends+late
+	case m.FirstRTO > 0 && next.FirstRTO > 0:
+		return math.Abs(next.FirstRTO-m.FirstRTO) <= grain
+	}
+	return true
 }
 
 // continuedBy reports whether a later record can be of the same connection.
@@ -63,10 +101,10 @@ func (m *mark) continuedBy(next *mark) bool {
 	}
 	later := func(a, b float64) bool { return a > 0 && b-next.look > a+2*jiffy }
 	switch {
-	case later(m.Ends, next.Ends):
-		return false // the timer began again
 	case !m.Known:
-		return true
+		return !later(m.Ends, next.Ends) // otherwise the timer began again
+	case !m.sameSYN(next):
+		return false
 	case next.Agreed != m.Agreed, next.SegsIn < m.SegsIn, next.SegsOut < m.SegsOut,
 		next.Sent < m.Sent, next.Received < m.Received, next.Busy < m.Busy:
 		return false

@@ -39,6 +39,7 @@ var seenOnceRules = map[string]string{
 	"idle":    ruleFile("state == 'CLOSE_WAIT' && ack_idle > 0.5", "{signal: TERM}"),
 	"unless":  ruleFile("state == 'CLOSE_WAIT'", "{signal: TERM}", "unless: age < 0.5"),
 	"later":   ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "refuses, {signal: TERM}"),
+	"held":    ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "destroy, {signal: TERM, if: result == 'fd_still_held'}"),
 	"group":   ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "{signal: TERM}", "group: pid", "having: count > 0"),
 	"max_age": ruleFile("state == 'CLOSE_WAIT'", "{signal: TERM}", "group: pid", "having: max_age > 0.5"),
 }
@@ -80,7 +81,8 @@ func TestForgedAgeKillsNobody(t *testing.T) {
 // What is still there a second later is acted on by the same run.
 func TestSeenTwiceInOneRun(t *testing.T) {
 	d := tunpeer.Open(t)
-	for name, text := range seenOnceRules {
+	for _, name := range []string{"signal", "exec", "later", "held", "group"} {
+		text := seenOnceRules[name]
 		t.Run(name, func(t *testing.T) {
 			wide, refuses := scripts()
 			l := newLab(t, Options{Live: true}, wide, refuses)
@@ -105,7 +107,7 @@ func TestSeenTwiceInOneRun(t *testing.T) {
 func TestSeenOnceIsEnough(t *testing.T) {
 	d := tunpeer.Open(t)
 	for text, signals := range map[string]bool{
-		ruleFile("state == 'CLOSE_WAIT'", "{signal: TERM}"):                      true,
+		ruleFile("state == 'CLOSE_WAIT'", "{signal: TERM}"):            true,
 		ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "destroy"):      false,
 		ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "log, destroy"): false,
 	} {

@@ -84,7 +84,7 @@ func (c *Conn) Quiet(yes bool) {
 
 // Answer lets f see what comes before it is acknowledged; if it returns true, it
 // has dealt with it. It runs with the numbers as they were before the segment, and
-// must not call other methods than Raw.
+// must not call other methods than Raw and Greet.
 func (c *Conn) Answer(f func(c *Conn, s *Segment) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,6 +155,13 @@ func (c *Conn) Raw(s Segment) {
 		s.Options = c.options
 	}
 	_ = c.dev.Send(s) // a device that is down loses it, as a network may
+}
+
+// Greet sends a SYN without an ACK, for Answer: a simultaneous open.
+func (c *Conn) Greet() {
+	c.Raw(Segment{Flags: SYN, Seq: c.seq})
+	c.seq++
+	c.greeted = true
 }
 
 // Send sends what comes next: its sequence number and ACK are filled in, the

@@ -1,0 +1,256 @@
+package engine
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/sockdiag"
+	"sockwarden/collectors/socklab"
+	"sockwarden/collectors/socklab/tunpeer"
+)
+
+const (
+	// envTorture is how long the attack lasts, envSeed repeats one.
+	envTorture, envSeed = "SOCKWARDEN_TORTURE", "SOCKWARDEN_SEED"
+	// victimsAtOnce are attacked at the same time.
+	victimsAtOnce = 250
+	// tolerance is by how much what was seen twice may exceed the truth: by less a new
+	// connection cannot be told from the old one (see mark).
+	tolerance = 0.040
+)
+
+// attack is a peer in user space that does to many connections whatever comes to
+// its mind, with looks at all of them in between.
+type attack struct {
+	t         *testing.T
+	start     time.Time
+	seed      uint64
+	rng       *rand.Rand
+	dev       *tunpeer.Device
+	events    *lab
+	listeners map[bool]*sock
+	victims   map[[2]netip.AddrPort]*victim
+	running   []*victim
+	memories  []*memory // of looks that come seldom, and more seldom
+
+	records, observed, byEvent, begun, overtaken int
+	shown                                        map[string]int // what was put to the test
+}
+
+// No age exceeds the truth, whatever a peer does, by one look, by several, and by
+// events; but for the one that only the peer can forge: its FIN with an old ACK
+// number. The truth is when the test itself saw the socket last in another state.
+func TestAgesUnderAttack(t *testing.T) {
+	length, seed := 12*time.Second, uint64(time.Now().UnixNano())
+	if text := os.Getenv(envTorture); text != "" {
+		var err error
+		length, err = time.ParseDuration(text)
+		must(t, envTorture, err)
+	}
+	if text := os.Getenv(envSeed); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		must(t, envSeed, err)
+	}
+	a := newAttack(t, seed)
+	a.last(length)
+	t.Logf("%s=%d: %d records of %d connections, %d ages by observation, %d by events, %d overtaken: %v", envSeed, seed, a.records, a.begun, a.observed, a.byEvent, a.overtaken, a.shown)
+	for _, s := range []collectors.State{collectors.SynSent, collectors.Established, collectors.CloseWait, collectors.FinWait1, collectors.FinWait2, collectors.Closing, collectors.LastAck, collectors.TimeWait} {
+		for _, family := range []string{"v4", "v6"} {
+			if a.shown[s.String()+" "+family] == 0 {
+				t.Errorf("no %s in %s was put to the test", s, family)
+			}
+		}
+	}
+	if a.observed == 0 {
+		t.Error("nothing was observed")
+	}
+}
+
+func newAttack(t *testing.T, seed uint64) *attack {
+	a := &attack{
+		t: t, start: time.Now(), seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), dev: tunpeer.Open(t),
+		listeners: map[bool]*sock{}, victims: map[[2]netip.AddrPort]*victim{}, shown: map[string]int{},
+		memories: []*memory{newMemory(), newMemory(), newMemory()},
+	}
+	const serverWithoutCookie = "1539"
+	socklab.Home(t).Sysctl(t, "net/ipv4/tcp_fastopen", serverWithoutCookie)
+	socklab.Home(t).Sysctl(t, "net/ipv4/tcp_invalid_ratelimit", "0")
+	for _, v6 := range []bool{false, true} {
+		l := bound(t, tunpeer.Local(v6))
+		must(t, "fast open", unix.SetsockoptInt(l.fd, unix.SOL_TCP, unix.TCP_FASTOPEN, 1000))
+		must(t, "listen", unix.Listen(l.fd, 1000))
+		a.listeners[v6] = l
+	}
+	if os.Geteuid() == 0 {
+		a.events = newLab(t, Options{Events: EventsOn})
+		a.events.noted = collectors.AllStates &^ collectors.Mask(collectors.Close)
+		must(t, "states", a.events.events.SetStates(a.events.noted))
+	}
+	return a
+}
+
+// last goes on for that long, or until something is wrong.
+func (a *attack) last(length time.Duration) {
+	end := time.Now().Add(length)
+	for wrong := 0; time.Now().Before(end) && wrong < 5; {
+		for len(a.running) < victimsAtOnce {
+			a.begun++
+			a.running = append(a.running, newVictim(a, a.seed+uint64(a.begun)))
+		}
+		a.accept()
+		kept := a.running[:0]
+		for _, v := range a.running {
+			if !time.Now().Before(v.next) {
+				v.poll()
+				v.step()
+				v.poll()
+			}
+			if v.steps > 0 {
+				kept = append(kept, v)
+			} else {
+				v.end()
+			}
+		}
+		a.running = kept
+		wrong += a.look()
+	}
+	for _, v := range a.running {
+		v.end()
+	}
+}
+
+// accept takes what waits at the listeners.
+func (a *attack) accept() {
+	for _, l := range a.listeners {
+		for {
+			fd, from, err := unix.Accept4(l.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			if err != nil {
+				break
+			}
+			v := a.victims[[2]netip.AddrPort{l.local, addrPort(from)}]
+			if v == nil || v.fd >= 0 || v.steps <= 0 {
+				(&sock{fd: fd}).reset()
+				continue
+			}
+			v.fd = fd
+			v.say("accepted")
+		}
+	}
+}
+
+// look looks at all sockets, and compares what follows with the truth.
+func (a *attack) look() (wrong int) {
+	began, before := monotonic(), time.Now()
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates &^ collectors.Mask(collectors.Listen, collectors.Close), Info: true}
+	var all []collectors.Socket
+	for s, err := range sockdiag.Plugin().New(-1).Collect(a.t.Context(), q) {
+		must(a.t, "dump", err)
+		all = append(all, *s)
+	}
+	now, after := monotonic(), time.Now()
+	var looks []*memory
+	for i, m := range a.memories {
+		if a.rng.IntN([]int{1, 8, 60}[i]) == 0 {
+			looks = append(looks, m)
+		}
+	}
+	there := map[[2]netip.AddrPort]bool{}
+	for i := range all {
+		local, remote := ends(&all[i])
+		pair := [2]netip.AddrPort{local, remote}
+		there[pair] = true
+		v := a.victims[pair]
+		if v != nil && v.cookie == 0 {
+			v.cookie = all[i].Cookie
+		}
+		if v != nil && !v.wrong && v.cookie == all[i].Cookie { // a SYN to what is gone makes another socket
+			v.saw(all[i].State, before, after)
+			if v.check(&all[i], looks, began, now, before, after); v.wrong {
+				wrong++
+			}
+		}
+	}
+	for pair, v := range a.victims {
+		if v.steps <= 0 && !there[pair] {
+			delete(a.victims, pair)
+		}
+	}
+	for i, m := range a.memories {
+		if len(m.seen) > maxRemembered/2 {
+			a.memories[i] = newMemory()
+		}
+	}
+	return wrong
+}
+
+// overtaken reports whether a connection that took the place of another on the same
+// descriptor, between two looks, has received and sent more segments by then than
+// the one before: only events tell them apart (docs/ages.md).
+func overtaken(before, now *mark) bool {
+	return now.SegsIn > before.SegsIn && now.SegsOut > before.SegsOut && now.Sent >= before.Sent && now.Received >= before.Received
+}
+
+// check compares what one record, and looks before it, say with the truth.
+func (v *victim) check(rec *collectors.Socket, looks []*memory, began, now float64, before, after time.Time) {
+	truth, least := after.Sub(v.since).Seconds(), before.Sub(v.seenSince).Seconds()
+	key, mk := collectors.KeyOf(rec), markOf(rec, began, now)
+	forged := v.oldACK && (rec.State == collectors.CloseWait || rec.State == collectors.Closing)
+	v.a.records++
+	v.a.shown[rec.State.String()+" "+v.family()]++
+	bad := func(format string, args ...any) {
+		if !v.wrong {
+			v.wrong = true
+			v.a.t.Errorf("%s=%d, connection %d, %s %s -> %s, %.3f to %.3fs in its state: %s\n%+v\n%s",
+				envSeed, v.a.seed, v.number, rec.State, v.local, v.remote, least, truth, fmt.Sprintf(format, args...), *rec, v.story())
+		}
+	}
+	age := evidence(rec)
+	if age.Min > truth && !forged {
+		bad("one look: %+v", age)
+	}
+	if late := map[bool]float64{true: 1, false: 0.05}[rec.State == collectors.SynSent]; age.Bounded && age.Max+late < least {
+		bad("one look, at most: %+v", age)
+	}
+	for _, m := range looks {
+		before, had := mark{}, false
+		if s := m.seen[key]; s != nil {
+			before, had = s.mark, true
+		}
+		got := m.observe(key, mk, age, began, now)
+		if got.Source != collectors.AgeObserved {
+			continue
+		}
+		if had && v.again && got.Min > truth+tolerance && overtaken(&before, &mk) {
+			v.a.overtaken++
+			delete(m.seen, key)
+			continue
+		}
+		if v.a.observed++; got.Min > truth+tolerance {
+			bad("observed: %+v", got)
+		}
+	}
+	if v.a.events != nil {
+		if got := v.a.events.shownAge(rec, now); got.Source == collectors.AgeEvent {
+			if v.a.byEvent++; got.Min > truth || got.Max+0.01 < least {
+				bad("event: %+v", got)
+			}
+		}
+	}
+	record := collectors.NewRecord(rec, nil, nil, nil, "")
+	for _, f := range []collectors.Field{collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle} {
+		if record.Known.Has(f) {
+			if got := f.Doc().Num(&record); got > after.Sub(v.began).Seconds()+jiffy {
+				bad("%s is %.3f, the connection is at most %.3fs old", f, got, after.Sub(v.began).Seconds())
+			}
+		}
+	}
+}
