@@ -16,10 +16,13 @@ FUZZTIME ?= 100000x
 fuzz:
 	.ci/fuzz $(FUZZTIME)
 
-# Thousands of connections under live rules, for LENGTH, and many more crashes.
+# Thousands of connections under live rules, for LENGTH, and many more crashes; and a
+# peer in user space that attacks the ages of the kernel's sockets, as long: at 5m a
+# dozen million records.
 LENGTH ?= 5m
 torture:
 	SOCKWARDEN_TORTURE=$(LENGTH) $(GO) test -race -count=1 -timeout 60m -v -run '^(TestTorture|TestReloadUnderLadder|TestCrash|TestTermination)' ./cmd/sockwarden
+	SOCKWARDEN_TORTURE=$(LENGTH) $(GO) test -count=1 -timeout 60m -v -run '^TestAgesUnderAttack' ./engine
 
 # sockwarden beside ss, netstat, lsof and the least that the kernel takes, over
 # sockets of its own in namespaces of its own: writes docs/performance.*. As root.

@@ -37,6 +37,9 @@ type orders struct {
 	Proc, Share bool
 	Allow       bool     // --allow-unknown-owner
 	Pumps       [][2]int // descriptors that data goes from and to
+	// Shift puts the child in a time namespace of its own, with CLOCK_MONOTONIC so
+	// many seconds ahead; 0 for none.
+	Shift int
 }
 
 // lives of children, in processes of their own. Each says READY first, and
@@ -74,6 +77,9 @@ func childCommand(o orders, conns ...*socklab.Conn) (*exec.Cmd, error) {
 		return nil, err
 	}
 	cmd := exec.Command(exe)
+	if o.Shift != 0 {
+		cmd = exec.Command("unshare", "--time", "--monotonic", strconv.Itoa(o.Shift), "--fork", "--kill-child", exe)
+	}
 	cmd.Env = append(os.Environ(), envChild+"="+string(text))
 	cmd.Stderr = os.Stderr
 	for _, c := range conns {

@@ -2,6 +2,9 @@ package engine
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -423,4 +426,35 @@ func TestAgeOldACKOnFIN(t *testing.T) {
 			t.Errorf("%+v: the kernel renews the stamp by now; take the exception out of docs/ages.md", age)
 		}
 	})
+}
+
+// In a time namespace CLOCK_MONOTONIC is another: what a state file says of the
+// time there is nothing here, whoever wrote it.
+func TestAgeTimeNamespace(t *testing.T) {
+	const shift = 100_000
+	c, disturb := disturbedConn(t)
+	path := t.TempDir() + "/state.json"
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	must(t, "write", os.WriteFile(file, []byte(ruleFile("'"+port(c)+" && age > 50000'", "log")), 0o600))
+	for _, order := range []string{"from here to there", "from there to here"} {
+		disturb()
+		here := func() string {
+			l := newLab(t, Options{StateFile: path})
+			defer l.Close()
+			return describe(l.cycle(t, l.rules(t, ruleFile("'"+port(c)+" && age > 50000'", "log"))))
+		}
+		there := func() string {
+			return startChild(t, orders{Life: "engine", Rules: file, State: path, Shift: shift}).rest(t)
+		}
+		looks := []func() string{here, there}
+		if order == "from there to here" {
+			must(t, "remove", os.Remove(path))
+			looks = []func() string{there, here, there}
+		}
+		for i, look := range looks {
+			if got := strings.TrimSpace(look()); got != "" {
+				t.Errorf("%s, look %d: %s", order, i, got)
+			}
+		}
+	}
 }

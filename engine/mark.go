@@ -50,7 +50,7 @@ func markOf(s *collectors.Socket, began, now float64) mark {
 	i := &s.Info
 	m.Known = true
 	m.SegsIn, m.SegsOut, m.Sent, m.Received, m.Busy = i.SegsIn, i.SegsOut, i.BytesSent, i.BytesReceived, i.BusyTime
-	if s.State == collectors.SynSent {
+	if s.State == collectors.SynSent || s.State == collectors.SynRecv {
 		m.markSYN(s, now)
 	} else {
 		m.Agreed = uint16(i.WindowScales)<<8 | uint16(i.Options&handshakeOptions)
