@@ -99,6 +99,10 @@ func unanswered(s *collectors.Socket) collectors.Age {
 	if !s.Known.Has(collectors.FieldRTO) || s.SendQueue != 1 || !ownTimeouts(i) {
 		return collectors.NoAge()
 	}
+	if s.State != collectors.SynSent && !s.Known.Has(collectors.FieldAckIdle) {
+		// Closed before the handshake was over: they may be those of the SYN with the ACK.
+		return collectors.NoAge()
+	}
 	return atLeast(seconds(i.RTOTime), collectors.AgeTimer)
 }
 

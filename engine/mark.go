@@ -50,7 +50,7 @@ func markOf(s *collectors.Socket, began, now float64) mark {
 	i := &s.Info
 	m.Known = true
 	m.SegsIn, m.SegsOut, m.Sent, m.Received, m.Busy = i.SegsIn, i.SegsOut, i.BytesSent, i.BytesReceived, i.BusyTime
-	if s.State == collectors.SynSent || s.State == collectors.SynRecv {
+	if s.State == collectors.SynSent {
 		m.markSYN(s, now)
 	} else {
 		m.Agreed = uint16(i.WindowScales)<<8 | uint16(i.Options&handshakeOptions)
@@ -77,7 +77,7 @@ func (m *mark) markSYN(s *collectors.Socket, now float64) {
 // fires once, when it was to, a bit late at most; that a segment which answers
 // something else makes it fire at once counts as another SYN, too.
 func (m *mark) sameSYN(next *mark) bool {
-	const late = 0.3 // seconds
+	const late = 0.1 // seconds
 	grain := 2*jiffy + m.look + next.look
 	switch {
 	case next.Timeouts < m.Timeouts:

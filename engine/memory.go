@@ -112,6 +112,9 @@ func (m *memory) observe(key collectors.Key, mk mark, shown collectors.Age, bega
 		return shown
 	}
 	before := s.mark
+	if key.State == collectors.SynRecv && mk.Known {
+		s.since = now // a full socket: nothing tells one SYN from the next
+	}
 	if !mk.Known && before.Known {
 		return shown // looked at without what would tell them apart
 	}
