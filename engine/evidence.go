@@ -10,6 +10,9 @@ const (
 	// jiffy is the coarsest grain of the kernel's time stamps (HZ=100), in
 	// seconds: a difference of two of them can be off by one of it.
 	jiffy = 0.010
+	// slack is what two stamps can be off by: by a jiffy, and by another if the tick
+	// that counts them comes late on a busy machine.
+	slack = 2 * jiffy
 	// timeWait is how long TIME_WAIT lasts (TCP_TIMEWAIT_LEN), in seconds,
 	// whatever tcp_fin_timeout says.
 	timeWait = 60.0
@@ -128,7 +131,7 @@ func connecting(i *collectors.TCPInfo) float64 {
 }
 
 func atLeast(seconds float64, source collectors.AgeSource) collectors.Age {
-	ms := math.Floor((seconds - jiffy) * 1000)
+	ms := math.Floor((seconds - slack) * 1000)
 	if ms <= 0 {
 		return collectors.NoAge()
 	}
@@ -139,7 +142,7 @@ func atLeast(seconds float64, source collectors.AgeSource) collectors.Age {
 // above it proves that one of them is wrong: it is dropped, as an age must never
 // exceed the truth.
 func atMost(a collectors.Age, known bool, seconds float64) collectors.Age {
-	if seconds += jiffy; known && (!a.Bounded || seconds < a.Max) {
+	if seconds += slack; known && (!a.Bounded || seconds < a.Max) {
 		a.Max, a.Bounded = math.Ceil(seconds*1000)/1000, true
 	}
 	if a.Bounded && a.Min > a.Max {
