@@ -22,9 +22,8 @@ const (
 	envTorture, envSeed = "SOCKWARDEN_TORTURE", "SOCKWARDEN_SEED"
 	// victimsAtOnce are attacked at the same time.
 	victimsAtOnce = 250
-	// tolerance is by how much what was seen twice may exceed the truth: by less a new
-	// connection cannot be told from the old one (see mark).
-	tolerance = 0.040
+	// tolerance is what is left to rounding, in seconds.
+	tolerance = 0.001
 )
 
 // attack is a peer in user space that does to many connections whatever comes to

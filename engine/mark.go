@@ -26,9 +26,9 @@ type mark struct {
 	Ends     float64 `json:"ends,omitempty"`      // when the timer of a mini-socket fires, or the first one of a SYN
 	FirstRTO float64 `json:"first_rto,omitempty"` // when that timer of a SYN fired
 
-	// look is how long the look lasted in which the record was read: so much earlier
-	// than said the times can be.
-	look float64
+	// Look is how long the look lasted in which the record was read, in seconds: so
+	// much earlier than said the times can be.
+	Look float64 `json:"look,omitempty"`
 }
 
 // handshakeOptions are the bits of tcpi_options that a handshake settles:
@@ -40,7 +40,7 @@ func markOf(s *collectors.Socket, began, now float64) mark {
 	if s.Protocol != collectors.TCP {
 		return mark{}
 	}
-	m := mark{look: now - began}
+	m := mark{Look: now - began}
 	if s.Timer == collectors.TimerTimeWait {
 		m.Ends = now + seconds(s.TimerExpires)
 	}
@@ -78,7 +78,7 @@ func (m *mark) markSYN(s *collectors.Socket, now float64) {
 // something else makes it fire at once counts as another SYN, too.
 func (m *mark) sameSYN(next *mark) bool {
 	const late = 0.1 // seconds
-	grain := 2*jiffy + m.look + next.look
+	grain := 2*jiffy + m.Look + next.Look
 	switch {
 	case next.Timeouts < m.Timeouts:
 		return false
@@ -92,6 +92,18 @@ func (m *mark) sameSYN(next *mark) bool {
 	return true
 }
 
+// unsure is by how much, in seconds, another connection can have begun after the look
+// that left m, and not show as one in the next: what stamps and looks are off by.
+func (m *mark) unsure(next *mark) float64 {
+	if !next.Known {
+		return 0
+	}
+	if next.Timeouts > 0 || next.Ends > 0 { // a SYN: two times are compared, both ways
+		return 2*jiffy + 2*(m.Look+next.Look)
+	}
+	return 2*jiffy + next.Look
+}
+
 // continuedBy reports whether a later record can be of the same connection.
 // Counters only grow, and no stamp is renewed without its counter: only a
 // handshake does that.
@@ -99,7 +111,7 @@ func (m *mark) continuedBy(next *mark) bool {
 	if !m.Known && next.Known {
 		return false // by another program, or of a mini-socket: it cannot be told
 	}
-	later := func(a, b float64) bool { return a > 0 && b-next.look > a+2*jiffy }
+	later := func(a, b float64) bool { return a > 0 && b-next.Look > a+2*jiffy }
 	switch {
 	case !m.Known:
 		return !later(m.Ends, next.Ends) // otherwise the timer began again

@@ -60,8 +60,9 @@ type descriptorCount struct {
 type sighting struct {
 	since  float64
 	last   float64
-	missed int  // complete dumps that should have shown it and did not
-	mark   mark // of the last look
+	missed int     // complete dumps that should have shown it and did not
+	mark   mark    // of the last look
+	unsure float64 // by how much since may be too early: see mark.unsure
 }
 
 // holdKey names a rule by its fingerprint too: a changed rule starts again.
@@ -120,9 +121,10 @@ func (m *memory) observe(key collectors.Key, mk mark, shown collectors.Age, bega
 	}
 	s.last, s.missed, s.mark = now, 0, mk
 	// From the end of one look to the beginning of the other: both saw it there.
-	observed := began - s.since
+	s.unsure = max(s.unsure, before.unsure(&mk))
+	observed := began - s.since - s.unsure
 	if shown.Bounded && observed > shown.Max || !before.continuedBy(&mk) {
-		s.since = now
+		s.since, s.unsure = now, 0
 		return shown
 	}
 	// Within a jiffy the evidence of the record itself is as good.

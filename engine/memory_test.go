@@ -54,7 +54,9 @@ func TestObservedAge(t *testing.T) {
 			if true := time.Since(c.StartedBefore).Seconds(); a.Min > true {
 				t.Fatalf("at least %.3fs, but it is at most %.3fs old", a.Min, true)
 			}
-			if a.Min < last || looks == 0 && a.Min < first {
+			// A look that takes longer than all before it proves so much less.
+			const slowest = 0.25
+			if a.Min < last-slowest || looks == 0 && a.Min < first-slowest {
 				t.Errorf("engine %d, look %d: %.3fs after %.3fs", i, looks, a.Min, last)
 			}
 			if a.Min > 0.1 && a.Source != collectors.AgeObserved {
@@ -67,7 +69,7 @@ func TestObservedAge(t *testing.T) {
 		first = last
 		l.Close()
 	}
-	if youngest := time.Since(c.SeenAfter).Seconds(); first < youngest-0.3 {
+	if youngest := time.Since(c.SeenAfter).Seconds(); first < youngest-0.6 {
 		t.Errorf("only %.3fs proven of %.3fs", first, youngest)
 	}
 }

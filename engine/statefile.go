@@ -55,6 +55,7 @@ type seenDoc struct {
 	Last   float64        `json:"last"`
 	Missed int            `json:"missed,omitempty"`
 	Mark   mark           `json:"mark,omitzero"`
+	Unsure float64        `json:"unsure,omitempty"`
 }
 
 type holdDoc struct {
@@ -174,7 +175,7 @@ func (s *stateFile) decode(b []byte, m *memory) error {
 	now := monotonic()
 	for _, d := range doc.Seen {
 		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.seen) < maxRemembered {
-			m.seen[d.Key] = &sighting{since: d.Since, last: d.Last, missed: max(0, d.Missed), mark: d.Mark}
+			m.seen[d.Key] = &sighting{since: d.Since, last: d.Last, missed: max(0, d.Missed), mark: d.Mark, unsure: max(0, d.Unsure)}
 		}
 	}
 	for _, d := range doc.Holds {
@@ -247,7 +248,7 @@ func (s *stateFile) replace(m *memory) error {
 		doc.Cooldowns, doc.Acts, doc.Rules, doc.Tripped = s.theirs.Cooldowns, s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped
 	}
 	for k, v := range m.seen {
-		doc.Seen = append(doc.Seen, seenDoc{k, v.since, v.last, v.missed, v.mark})
+		doc.Seen = append(doc.Seen, seenDoc{k, v.since, v.last, v.missed, v.mark, v.unsure})
 	}
 	for k, v := range m.holds {
 		doc.Holds = append(doc.Holds, holdDoc{k.rule, k.fingerprint, k.socket, v.since, v.last})

@@ -330,8 +330,8 @@ func TestStateLimit(t *testing.T) {
 	}
 	const when = 12345678.123456789
 	seen, err := json.Marshal(seenDoc{longest, when, when, 1, mark{
-		true, math.MaxUint16, math.MaxUint32, math.MaxUint32, math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MaxUint8, when, when, when, when, when, 0,
-	}})
+		true, math.MaxUint16, math.MaxUint32, math.MaxUint32, math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MaxUint8, when, when, when, when, when, when,
+	}, when})
 	must(t, "encode", err)
 	hold, err := json.Marshal(holdDoc{strings.Repeat("r", 100), strings.Repeat("f", 16), longest, when, when})
 	must(t, "encode", err)
