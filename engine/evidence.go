@@ -145,7 +145,7 @@ func atMost(a collectors.Age, known bool, seconds float64) collectors.Age {
 	if seconds += slack; known && (!a.Bounded || seconds < a.Max) {
 		a.Max, a.Bounded = math.Ceil(seconds*1000)/1000, true
 	}
-	if a.Bounded && a.Min > a.Max {
+	if a.Bounded && a.Min > a.Max-slack { // more than the two can be off by
 		a.Min, a.Source = 0, collectors.AgeNone
 	}
 	return a
