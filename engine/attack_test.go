@@ -61,8 +61,12 @@ func TestAgesUnderAttack(t *testing.T) {
 	}
 	a := newAttack(t, seed)
 	a.last(length)
-	t.Logf("%s=%d: %d records of %d connections, %d ages by observation, %d by events, %d overtaken: %v", envSeed, seed, a.records, a.begun, a.observed, a.byEvent, a.overtaken, a.shown)
-	for _, s := range []collectors.State{collectors.SynSent, collectors.Established, collectors.CloseWait, collectors.FinWait1, collectors.FinWait2, collectors.Closing, collectors.LastAck, collectors.TimeWait} {
+	t.Logf("%s=%d: %d records of %d connections, %d ages by observation, %d by events, %d overtaken: %v",
+		envSeed, seed, a.records, a.begun, a.observed, a.byEvent, a.overtaken, a.shown)
+	for _, s := range []collectors.State{
+		collectors.SynSent, collectors.Established, collectors.CloseWait, collectors.FinWait1, collectors.FinWait2,
+		collectors.Closing, collectors.LastAck, collectors.TimeWait,
+	} {
 		for _, family := range []string{"v4", "v6"} {
 			if a.shown[s.String()+" "+family] == 0 {
 				t.Errorf("no %s in %s was put to the test", s, family)

@@ -127,7 +127,8 @@ func (e *Engine) seenOnce(c *cycle, f *Finding) bool {
 	c.sooner(left)
 	rung, _ := e.effective(f.Rule)
 	f.Held = f.Rule.For
-	f.set(DecidePending, "seen for less than %s: %s needs a second look, by watch, --observe, or the next run with this state file", short(secondLook), rung.Action)
+	f.set(DecidePending, "seen for less than %s: %s needs a second look, by watch, --observe, or the next run with this state file",
+		short(secondLook), rung.Action)
 	return true
 }
 

@@ -276,7 +276,8 @@ func (v *victim) attack() {
 		v.say("quiet %t", quiet)
 		c.Quiet(quiet)
 	case 15:
-		o := [][]byte{nil, {8, 10, byte(v.rng.IntN(256)), 1, 2, 3, 4, 5, 6, 7}, {5, 10, 1, 2, 3, 4, 5, 6, 7, byte(v.rng.IntN(256))}, {3, 3, byte(v.rng.IntN(14))}}[v.rng.IntN(4)]
+		some := byte(v.rng.IntN(256))
+		o := [][]byte{nil, {8, 10, some, 1, 2, 3, 4, 5, 6, 7}, {5, 10, 1, 2, 3, 4, 5, 6, 7, some}, {3, 3, some % 14}}[v.rng.IntN(4)]
 		v.say("options %v", o)
 		c.SetOptions(o)
 	case 16:
