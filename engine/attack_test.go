@@ -129,6 +129,18 @@ func (a *attack) last(length time.Duration) {
 	for _, v := range a.running {
 		v.end()
 	}
+	// Nothing is left to the tests that follow: orphans have no peer any more.
+	for _, l := range a.listeners {
+		l.reset()
+	}
+	conn, err := sockdiag.Dial(-1)
+	must(a.t, "dial", err)
+	defer func() { _ = conn.Close() }()
+	for _, s := range sockets(a.t) {
+		if local, remote := ends(&s); a.victims[[2]netip.AddrPort{local, remote}] != nil {
+			_ = conn.Destroy(a.t.Context(), &s) // gone by itself is as good
+		}
+	}
 }
 
 // accept takes what waits at the listeners.
