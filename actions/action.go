@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/stuck"
 )
 
 // Result is the outcome of an action, as JSON and conditions name it.
@@ -67,12 +68,15 @@ func (c *ChangedError) Error() string { return c.Why }
 // Is makes it one sort of collectors.ErrGone.
 func (c *ChangedError) Is(target error) bool { return target == collectors.ErrGone }
 
-// OutcomeOf turns the error of an attempt into an outcome; ErrGone is Changed.
+// OutcomeOf turns the error of an attempt into an outcome; ErrGone is Changed, and
+// what does not return from the kernel is Timeout.
 func OutcomeOf(err error) Outcome {
 	if changed, ok := errors.AsType[*ChangedError](err); ok {
 		return Outcome{Result: Changed, Detail: changed.Why}
 	}
 	switch {
+	case stuck.In(err) != nil:
+		return Outcome{Result: Timeout, Err: err}
 	case errors.Is(err, collectors.ErrGone):
 		return Outcome{Result: Changed, Detail: "closed before we acted"}
 	case errors.Is(err, collectors.ErrNotPermitted):

@@ -6,6 +6,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/collectors/stuck"
 	"sockwarden/rules"
 )
 
@@ -37,6 +38,10 @@ type Candidate struct {
 	ownersAt time.Time
 	// hidden is why processes that cannot be seen may hold it, "" if none is known of.
 	hidden string
+	// blind says that the kernel does not show its tcp_info, as that hangs; call is
+	// the look-up that found it out, until that is noted.
+	blind bool
+	call  *stuck.Call
 }
 
 // Record returns what a condition reads, for the first owner.

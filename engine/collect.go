@@ -7,8 +7,10 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/stuck"
 	"sockwarden/rules"
 )
 
@@ -48,11 +50,12 @@ func (e *Engine) query(p *rules.Program) collectors.Query {
 func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q collectors.Query, fd, total int) error {
 	var refused error
 	for i, source := range e.opts.Sources {
-		err := e.stream(ctx, c, ns, source.New(fd), e.parallel(q, total))
+		err := e.streamPast(ctx, c, ns, source, fd, q, total)
 		if err == nil && i > 0 {
 			c.warn(fmt.Errorf("%w; reading /proc/net instead: ages are unknown and nothing can be acted on", refused))
 		}
-		if err == nil || (!errors.Is(err, collectors.ErrNotPermitted) && !errors.Is(err, collectors.ErrNotSupported)) {
+		held := stuck.In(err) != nil && ctx.Err() == nil || errors.Is(err, stuck.ErrHeldUp)
+		if err == nil || (!held && !errors.Is(err, collectors.ErrNotPermitted) && !errors.Is(err, collectors.ErrNotSupported)) {
 			return err
 		}
 		refused = errors.Join(refused, err)
@@ -118,10 +121,13 @@ func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source col
 	found, errs := make([]*pass, len(parts)), make([]error, len(parts))
 	var all sync.WaitGroup
 	for i, q := range parts[1:] {
-		all.Go(func() { found[i+1], errs[i+1] = e.read(ctx, c.program, ns, source, q, true) })
+		all.Go(func() { found[i+1], errs[i+1] = e.readPast(ctx, c.program, ns, source, q, true) })
 	}
-	found[0], errs[0] = e.read(ctx, c.program, ns, source, parts[0], len(parts) > 1)
+	found[0], errs[0] = e.readPast(ctx, c.program, ns, source, parts[0], len(parts) > 1)
 	all.Wait()
+	if e.noteHung(ns, parts, errs) {
+		return errors.Join(errs...) // none of it is used: what is looked at again would count twice
+	}
 	for _, f := range found {
 		c.take(f)
 	}
@@ -156,10 +162,13 @@ const usualMiddle = 40_000
 // read streams the answer to a query and keeps what a rule matches or may match.
 // Nothing is allocated for any other socket, and nothing of the engine changes:
 // several passes can run at a time, each over its part.
-func (e *Engine) read(ctx context.Context, p *rules.Program, ns *namespace, source collectors.Collector, q collectors.Query, part bool) (*pass, error) {
+func (e *Engine) read(
+	ctx context.Context, p *rules.Program, ns *namespace, own *collectors.Namespace, source collectors.Collector, q collectors.Query, part bool,
+	progress *atomic.Uint64,
+) (*pass, error) {
 	found := &pass{}
 	evaluator := p.NewEvaluator()
-	record := collectors.NewRecord(&collectors.Socket{}, &ns.Namespace, nil, nil, e.host)
+	record := collectors.NewRecord(&collectors.Socket{}, own, nil, nil, e.host)
 	base := record.Known
 	for s, err := range source.Collect(ctx, q) {
 		if err != nil {
@@ -174,11 +183,13 @@ func (e *Engine) read(ctx context.Context, p *rules.Program, ns *namespace, sour
 				continue
 			}
 		}
-		found.scanned++
+		if found.scanned++; found.scanned&63 == 1 { // not for each: it costs
+			progress.Add(1)
+		}
 		found.byState[s.State&15]++
 		found.remote[s.RemotePort>>remoteShift]++
 		record.Socket, record.Known = s, base|s.Known
-		if s.IfIndex != 0 && ns.Interfaces[s.IfIndex] == "" {
+		if s.IfIndex != 0 && own.Interfaces[s.IfIndex] == "" {
 			record.Known &^= collectors.Fields(collectors.FieldInterface)
 		}
 		if hits := evaluator.Match(&record); len(hits) > 0 {

@@ -104,6 +104,7 @@ type Engine struct {
 	signalled map[string]bool     // processes that the cycle has signalled
 	begun     map[string]bool     // cool-downs of what the cycle has done
 	before    map[string]cooldown // cool-downs before the cycle noted its own
+	hanging   map[uint64]*hanging // looks, by the inode of their namespace
 	hostError error               // the host refuses to act: nothing is tried any more
 }
 
@@ -144,6 +145,7 @@ func New(opts Options) (*Engine, error) {
 // Close delivers the messages that still wait, for a short time, and gives up
 // the lock of the state file.
 func (e *Engine) Close() {
+	e.tellHanging()
 	e.outbox.close()
 	e.audit.close()
 	if e.ownersBy != nil {

@@ -50,6 +50,8 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 		return ""
 	case s.Cookie == 0:
 		return "no cookie that the kernel confirms: it cannot be told from another socket"
+	case c.blind:
+		return "the kernel waits for its lock, which a process keeps: its tcp_info cannot be read"
 	case s.Protocol == collectors.UDP && rung.Params["udp"] != true:
 		return "UDP socket: needs " + e.optIn(rung, "udp")
 	case s.State == collectors.Listen && rung.Params["listen"] != true:

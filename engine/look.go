@@ -26,6 +26,7 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 		Mode: mode, Files: p.Files, Generation: p.Generation, Started: time.Now(), ByState: map[collectors.State]int{},
 	}}
 	e.noteStates(p)
+	e.noticeReturns()
 	if err := e.findNamespaces(c); err != nil {
 		return nil, err
 	}
@@ -92,6 +93,10 @@ func (e *Engine) findAges(c *cycle) {
 	e.findNeeds(c)
 	for _, cand := range c.candidates {
 		key, mk := collectors.KeyOf(&cand.Socket), markOf(&cand.Socket, c.looked, c.now)
+		if cand.blind {
+			cand.setAge(collectors.NoAge()) // what could contradict an observation does not show
+			continue
+		}
 		if !c.ageDecides(cand) {
 			cand.setAge(e.memory.recall(key, mk, e.shownAge(&cand.Socket, c.now), c.looked, c.now))
 			cand.since = e.memory.since(key)
@@ -154,14 +159,15 @@ func (e *Engine) completeRecords(ctx context.Context, c *cycle) {
 		}
 	}
 	for ns, cands := range byNS {
-		err := errors.Join(inParts(e.workers, cands, func(part []*Candidate) []error {
-			return []error{e.complete(ctx, ns, part)}
-		})...)
-		if err != nil {
+		if err := e.completeAll(ctx, c, ns, cands); err != nil {
 			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
 		}
 		now := monotonic()
 		for _, cand := range cands {
+			if cand.blind {
+				cand.setAge(collectors.NoAge())
+				continue
+			}
 			shown := e.shownAge(&cand.Socket, c.now)
 			if shown.Source != collectors.AgeEvent {
 				shown.Min = math.Floor(max(0, shown.Min-(now-c.now))*1000) / 1000 // when the others were seen
@@ -169,27 +175,6 @@ func (e *Engine) completeRecords(ctx context.Context, c *cycle) {
 			cand.setAge(e.memory.recall(collectors.KeyOf(&cand.Socket), markOf(&cand.Socket, c.now, now), shown, c.looked, c.now))
 		}
 	}
-}
-
-// complete looks candidates of a namespace up.
-func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate) error {
-	socks := make([]*collectors.Socket, len(cands))
-	for i, cand := range cands {
-		socks[i] = &cand.Socket
-	}
-	now, errs, err := lookUpIn(ctx, ns, socks)
-	if err != nil {
-		return err
-	}
-	for i, cand := range cands {
-		if errs[i] == nil && collectors.KeyOf(&now[i]) == collectors.KeyOf(&cand.Socket) {
-			cand.Socket = now[i]
-		}
-		if errs[i] != nil && !errors.Is(errs[i], collectors.ErrGone) {
-			err = errs[i] // what is gone, or a subflow all the same, is found out before it is acted on
-		}
-	}
-	return err
 }
 
 // findOwners looks up who holds the candidates that are left, and the

@@ -20,6 +20,7 @@ import (
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/collectors/stuck"
 	"sockwarden/rules"
 )
 
@@ -455,7 +456,7 @@ func TestNotPermitted(t *testing.T) {
 	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, `destroy, {signal: KILL, if: result != "gone"}`))
 	var r *Report
 	must(t, "cycle", socklab.WithoutCapability(t, func() (err error) {
-		r, err = l.Cycle(t.Context(), p)
+		r, err = l.Cycle(stuck.OnThisThread(t.Context()), p)
 		return err
 	}, unix.CAP_NET_ADMIN))
 	if !errors.Is(r.HostError, collectors.ErrNotPermitted) || !h.Running() || !survives(t, conns[0]) || !survives(t, conns[1]) {

@@ -10,6 +10,10 @@ import (
 	"sockwarden/collectors/sockdiag"
 )
 
+// maxHung is how many requests may be left behind in the kernel, each with a
+// thread, before the rest is not tried.
+const maxHung = 2
+
 // member is an effect in its place among many.
 type member struct {
 	i int
@@ -50,20 +54,27 @@ func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []action
 	out := make([]actions.Outcome, len(effects))
 	members := own(effects)
 	for _, group := range perNamespace(members) {
-		var errs []error
-		err := group[0].with(func(c *sockdiag.Conn) error {
-			errs = c.DestroyAll(ctx, sockets(group))
-			return nil
-		})
-		if err != nil {
-			errs = slices.Repeat([]error{err}, len(group))
-		}
-		for k, m := range group {
-			if ctx.Err() != nil && errs[k] != nil && errors.Is(errs[k], ctx.Err()) {
-				out[m.i] = actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)} // it was not begun
-				continue
+		for hung := 0; len(group) > 0; hung++ {
+			var errs []error
+			err := group[0].with(func(c *sockdiag.Conn) error {
+				errs = c.DestroyAll(ctx, sockets(group))
+				return nil
+			})
+			if err != nil {
+				errs = slices.Repeat([]error{err}, len(group))
 			}
-			out[m.i] = m.applied(ctx, errs[k])
+			var left []member
+			for k, m := range group {
+				switch {
+				case errors.Is(errs[k], sockdiag.ErrNotAsked) && hung < maxHung:
+					left = append(left, m)
+				case ctx.Err() != nil && errs[k] != nil && errors.Is(errs[k], ctx.Err()):
+					out[m.i] = actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)} // it was not begun
+				default:
+					out[m.i] = m.applied(ctx, errs[k])
+				}
+			}
+			group = left
 		}
 	}
 	return out
@@ -98,20 +109,28 @@ func (a action) VerifyAll(ctx context.Context, effects []actions.Effect, holds a
 // lookAll looks sockets up and gives each record, or error, to found.
 func lookAll(ctx context.Context, members []member, found func(m member, now *collectors.Socket, err error)) {
 	for _, group := range perNamespace(members) {
-		var now []collectors.Socket
-		var errs []error
-		err := group[0].with(func(c *sockdiag.Conn) error {
-			now, errs = c.GetAll(ctx, sockets(group))
-			return nil
-		})
-		if err != nil {
-			now, errs = make([]collectors.Socket, len(group)), slices.Repeat([]error{err}, len(group))
-		}
-		for k, m := range group {
-			if now[k].NetNS == 0 {
-				now[k].NetNS = m.sealed.Socket.NetNS
+		for hung := 0; len(group) > 0; hung++ {
+			var now []collectors.Socket
+			var errs []error
+			err := group[0].with(func(c *sockdiag.Conn) error {
+				now, errs = c.GetAll(ctx, sockets(group))
+				return nil
+			})
+			if err != nil {
+				now, errs = make([]collectors.Socket, len(group)), slices.Repeat([]error{err}, len(group))
 			}
-			found(m, &now[k], errs[k])
+			var left []member
+			for k, m := range group {
+				if errors.Is(errs[k], sockdiag.ErrNotAsked) && hung < maxHung {
+					left = append(left, m)
+					continue
+				}
+				if now[k].NetNS == 0 {
+					now[k].NetNS = m.sealed.Socket.NetNS
+				}
+				found(m, &now[k], errs[k])
+			}
+			group = left
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
+	"sockwarden/collectors/stuck"
 )
 
 // Plugin returns the registration of the action.
@@ -153,6 +154,9 @@ func (e *effect) applied(ctx context.Context, err error) actions.Outcome {
 			return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s: the kernel does not find it by its address", now.State)}
 		}
 	}
+	if stuck.In(err) != nil && !errors.Is(err, sockdiag.ErrNotAsked) {
+		return e.hanging(ctx, err)
+	}
 	if errors.Is(err, sockdiag.ErrNoAnswer) {
 		err = nil // whether it was done is for Verify to see
 	}
@@ -163,6 +167,21 @@ func (e *effect) applied(ctx context.Context, err error) actions.Outcome {
 		return actions.OutcomeOf(err)
 	}
 	return actions.Outcome{Result: actions.Gone}
+}
+
+// hanging is the outcome of a request from which the kernel has not come back: it
+// waits for the lock of this socket, or of one that was to be destroyed along with
+// it, before or after.
+func (e *effect) hanging(ctx context.Context, err error) actions.Outcome {
+	there := true
+	lookErr := e.with(func(c *sockdiag.Conn) (err error) {
+		there, err = c.Exists(ctx, &e.sealed.Socket)
+		return err
+	})
+	if lookErr == nil && !there {
+		return actions.Outcome{Result: actions.Gone}
+	}
+	return actions.Outcome{Result: actions.Timeout, Err: err, Detail: "the kernel destroys it as soon as the socket that it waits for is free"}
 }
 
 // tryAbort takes the other way on a kernel that cannot destroy.

@@ -17,6 +17,7 @@ import (
 	"sockwarden/actions/actiontest"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/collectors/stuck"
 )
 
 func TestMain(m *testing.M) { socklab.Main(m) }
@@ -336,7 +337,7 @@ func TestNotPermitted(t *testing.T) {
 	e := prepared(t, s.Target.Sockets[0])
 	var out, verified actions.Outcome
 	must(t, "without CAP_NET_ADMIN", socklab.WithoutCapability(t, func() error {
-		out, verified = e.Apply(t.Context()), e.Verify(t.Context())
+		out, verified = e.Apply(stuck.OnThisThread(t.Context())), e.Verify(t.Context())
 		return nil
 	}, unix.CAP_NET_ADMIN))
 	if out.Result != actions.NotPermitted || !out.Result.EndsAll() || !errors.Is(out.Err, collectors.ErrNotPermitted) {

@@ -8,6 +8,7 @@
 package ownersock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/stuck"
 )
 
 // ErrNoOwner says that no process has the socket.
@@ -25,7 +27,8 @@ var ErrNoOwner = errors.New("no process has the socket")
 // With calls f with a descriptor of the socket, duplicated from the first of its
 // owners that can be reached. The descriptor is closed afterwards. The error is
 // ErrGone if no owner has it any more; an owner that could not be looked at may
-// still have it.
+// still have it. It is a stuck.Call if f does not return, as it waits for the lock
+// of the socket: f still runs then, and must own what it writes.
 func With(proc *procfs.FS, s *actions.Sealed, f func(fd int) error) error {
 	if len(s.Facts.Owners) == 0 {
 		return ErrNoOwner
@@ -34,8 +37,15 @@ func With(proc *procfs.FS, s *actions.Sealed, f func(fd int) error) error {
 	for i := range s.Facts.Owners {
 		fd, err := duplicate(proc, &s.Facts.Owners[i], &s.Socket)
 		if err == nil {
-			defer func() { _ = unix.Close(fd) }()
-			return f(fd)
+			var failed error
+			hung := stuck.Do(context.Background(), "the socket of "+s.Facts.Owners[i].Name, func() {
+				defer func() { _ = unix.Close(fd) }()
+				failed = f(fd)
+			})
+			if hung != nil {
+				return hung
+			}
+			return failed
 		}
 		if failed == nil || errors.Is(failed, collectors.ErrGone) {
 			failed = err

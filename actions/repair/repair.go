@@ -117,7 +117,7 @@ func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, er
 		return nil, fmt.Errorf("repair is for connections, not for %s", s.Socket.State)
 	}
 	e := &effect{action: a, sealed: s}
-	err = ownersock.With(a.proc, s, func(fd int) error {
+	err = ownersock.With(a.proc, s, func(fd int) (err error) {
 		if err := ownersock.Same(fd, &s.Socket); err != nil {
 			return err
 		}

@@ -19,8 +19,13 @@ const batchLen = 64
 // lost.
 var ErrNoAnswer = errors.New("the kernel's answer was lost")
 
+// ErrNotAsked says that nothing was asked of the kernel about this socket, as it
+// does not come back from what it was asked before. Another connection can.
+var ErrNotAsked = errors.New("not asked")
+
 // GetAll is Get for many sockets, in batches. Of each it returns the record of
-// now or an error.
+// now or an error: a stuck.Call for the one of which the kernel waits for the lock,
+// ErrNotAsked for all behind it.
 func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collectors.Socket, []error) {
 	now, errs := make([]collectors.Socket, len(socks)), make([]error, len(socks))
 	for at := 0; at < len(socks); at += batchLen {
@@ -30,22 +35,18 @@ func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collec
 			b.add(s, true)
 			b.errs[i] = ErrNoAnswer
 		}
-		if err := c.exchange(ctx, &b, part); err != nil {
-			for i := range part {
-				if errors.Is(errs[at+i], ErrNoAnswer) {
-					errs[at+i] = fmt.Errorf("look up socket %x: %w", part[i].Cookie, err)
-				}
-			}
-			continue
-		}
+		err := c.exchange(ctx, &b, part)
 		for i, s := range part {
-			switch err := errs[at+i]; {
-			case err == nil:
+			switch answer := errs[at+i]; {
+			case answer == nil:
 				now[at+i].NetNS = c.id
-			case errors.Is(err, ErrNoAnswer), isSearched(err, s):
+			case err != nil && errors.Is(answer, ErrNoAnswer):
+				errs[at+i] = fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+				err = c.behind(err)
+			case errors.Is(answer, ErrNoAnswer), isSearched(answer, s):
 				now[at+i], errs[at+i] = c.Get(ctx, s)
 			default:
-				errs[at+i] = fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+				errs[at+i] = fmt.Errorf("look up socket %x: %w", s.Cookie, answer)
 			}
 		}
 	}
@@ -53,7 +54,9 @@ func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collec
 }
 
 // DestroyAll is Destroy for many sockets, in batches: the kernel answers only
-// for those that it did not destroy, and for the last of each batch.
+// for those that it did not destroy, and for the last of each batch. A stuck.Call
+// says that the kernel waits for the lock of one of a batch: it has destroyed what
+// stands before that, and will destroy the others when it gets the lock.
 func (c *Conn) DestroyAll(ctx context.Context, socks []*collectors.Socket) []error {
 	errs := make([]error, len(socks))
 	for at := 0; at < len(socks); at += batchLen {
@@ -118,11 +121,8 @@ func (b *batch) add(s *collectors.Socket, answer bool) {
 // before the call returns, in its order. An error that is not ErrNoAnswer says that
 // nothing was sent.
 func (c *Conn) exchange(ctx context.Context, b *batch, socks []*collectors.Socket) error {
-	if err := ctx.Err(); err != nil {
+	if err := c.usable(ctx); err != nil {
 		return err
-	}
-	if c.busy {
-		return errBusy
 	}
 	if c.raw == nil {
 		raw, err := c.nl.SyscallConn()
@@ -136,17 +136,53 @@ func (c *Conn) exchange(ctx context.Context, b *batch, socks []*collectors.Socke
 		ne.PutUint32(b.requests[at+8:], first+uint32(i))
 	}
 	c.sequence += uint32(len(socks))
-	var err error
-	if rawErr := c.raw.Write(func(fd uintptr) bool {
-		err = unix.Sendto(int(fd), b.requests, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-		return !errors.Is(err, unix.EAGAIN)
-	}); rawErr != nil {
+	var err, rawErr error
+	raw, requests := c.raw, b.requests
+	if hung := c.wait(ctx, "sock_diag", nil, func() {
+		rawErr = raw.Write(func(fd uintptr) bool {
+			err = unix.Sendto(int(fd), requests, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+			return !errors.Is(err, unix.EAGAIN)
+		})
+	}); hung != nil {
+		c.answered(b, socks, first)
+		return hung
+	}
+	if rawErr != nil {
 		return fmt.Errorf("send: %w", rawErr)
 	}
 	if err != nil {
 		return fmt.Errorf("send: %w", classify(err))
 	}
 	return c.readAnswers(b, socks, first)
+}
+
+// behind is what the error of a request says of those that come after it.
+func (c *Conn) behind(err error) error {
+	if c.hung == nil || errors.Is(err, ErrNotAsked) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotAsked, c.hung)
+}
+
+// answered reads what there is of the answers to a batch while the kernel has not
+// come back from it: it answers in the order in which it was asked.
+func (c *Conn) answered(b *batch, socks []*collectors.Socket, first uint32) {
+	for {
+		n, err := 0, error(nil)
+		rawErr := c.raw.Read(func(fd uintptr) bool {
+			n, err = unix.Read(int(fd), c.answers)
+			return true
+		})
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if rawErr != nil || err != nil || n <= 0 {
+			return
+		}
+		if _, err := b.takeAll(c.answers[:n], socks, first); err != nil {
+			return
+		}
+	}
 }
 
 // readAnswers reads until the answer to the last request of a batch. If one is
@@ -165,21 +201,32 @@ func (c *Conn) readAnswers(b *batch, socks []*collectors.Socket, first uint32) e
 		if err = errors.Join(rawErr, err); err != nil {
 			return fmt.Errorf("%w: %w", ErrNoAnswer, err)
 		}
-		for buf := c.answers[:n]; len(buf) >= nlHeaderLen; {
-			size := int(ne.Uint32(buf))
-			if size < nlHeaderLen || size > len(buf) {
-				return fmt.Errorf("%w: netlink message of %d bytes in %d", ErrNoAnswer, size, len(buf))
-			}
-			typ, seq, body := ne.Uint16(buf[4:]), ne.Uint32(buf[8:]), buf[nlHeaderLen:size]
-			buf = buf[min((size+3)&^3, len(buf)):]
-			if i := int(seq - first); i >= 0 && i < len(socks) {
-				b.take(i, typ, body, socks[i].Protocol)
-				done = done || seq == last
-			}
+		newest, err := b.takeAll(c.answers[:n], socks, first)
+		if err != nil {
+			return err
 		}
+		done = done || newest == last
 	}
 	c.busy = false
 	return nil
+}
+
+// takeAll notes the answers in one datagram, and returns the number of the last of
+// the requests that they are for.
+func (b *batch) takeAll(buf []byte, socks []*collectors.Socket, first uint32) (newest uint32, err error) {
+	for len(buf) >= nlHeaderLen {
+		size := int(ne.Uint32(buf))
+		if size < nlHeaderLen || size > len(buf) {
+			return newest, fmt.Errorf("%w: netlink message of %d bytes in %d", ErrNoAnswer, size, len(buf))
+		}
+		typ, seq, body := ne.Uint16(buf[4:]), ne.Uint32(buf[8:]), buf[nlHeaderLen:size]
+		buf = buf[min((size+3)&^3, len(buf)):]
+		if i := int(seq - first); i >= 0 && i < len(socks) {
+			b.take(i, typ, body, socks[i].Protocol)
+			newest = seq
+		}
+	}
+	return newest, nil
 }
 
 // take notes the answer to one request.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/stuck"
 )
 
 // Conn is one sock_diag socket in one network namespace. It is not safe for
@@ -27,6 +29,9 @@ type Conn struct {
 	raw      syscall.RawConn
 	answers  []byte
 	sequence uint32
+	// hung is a request from which the kernel did not come back: it has the
+	// connection for as long as that lasts.
+	hung *stuck.Call
 }
 
 var errNoCookie = errors.New("destroy socket: it has no cookie, refusing")
@@ -53,8 +58,16 @@ func Dial(netns int) (*Conn, error) {
 	return c, nil
 }
 
-// Close closes the netlink socket.
+// Close closes the netlink socket, once the kernel has come back from what it was
+// asked.
 func (c *Conn) Close() error {
+	if c.hung != nil {
+		go func() {
+			<-c.hung.Done()
+			_ = c.nl.Close()
+		}()
+		return nil
+	}
 	if err := c.nl.Close(); err != nil {
 		return fmt.Errorf("close sock_diag: %w", err)
 	}
@@ -93,6 +106,10 @@ func (c *Conn) netnsID() (uint64, error) {
 // For members of an SO_REUSEPORT group the kernel looks only at one of them,
 // and bound TCP sockets it does not look up at all, so listeners, bound and UDP
 // sockets that it does not find are searched in a dump.
+//
+// The error is a stuck.Call if the kernel does not come back: it waits for the
+// lock of the socket, to read its tcp_info. The connection then refuses everything
+// but Close.
 func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket, error) {
 	req := exactRequest(s)
 	if s.Protocol == collectors.UDP {
@@ -122,14 +139,29 @@ func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket
 // search reads the dump to its end, so that the connection stays usable.
 func (c *Conn) search(ctx context.Context, s *collectors.Socket) (collectors.Socket, error) {
 	var found collectors.Socket
+	var failed error
+	var read atomic.Uint64
 	w := walk{typeByFamily, s.Protocol, s.Family, dumpRequest(s.Family, s.Protocol, collectors.AllStates, true, nil)}
-	for now, err := range c.dump(ctx, &w) {
-		if err != nil {
-			return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+	wanted := s.Cookie
+	if err := c.usable(ctx); err != nil {
+		return found, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+	}
+	err := c.wait(ctx, "sock_diag", &read, func() {
+		for now, err := range c.records(ctx, &w) {
+			if read.Add(1); err != nil {
+				failed = err
+				return
+			}
+			if now.Cookie == wanted {
+				found = *now
+			}
 		}
-		if now.Cookie == s.Cookie {
-			found = *now
-		}
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
 	}
 	if found.Cookie == 0 {
 		return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, collectors.ErrGone)
@@ -154,6 +186,24 @@ func (c *Conn) Destroy(ctx context.Context, s *collectors.Socket) error {
 	return nil
 }
 
+// Exists reports whether there is a socket with the cookie of s. Unlike Get it
+// takes no lock of the socket.
+func (c *Conn) Exists(ctx context.Context, s *collectors.Socket) (bool, error) {
+	req := exactRequest(s)
+	req[2] = 0 // no tcp_info
+	if s.Protocol == collectors.UDP {
+		swapEnds(req)
+	}
+	_, err := c.execute(ctx, typeByFamily, 0, req)
+	if errors.Is(err, collectors.ErrGone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for socket %x: %w", s.Cookie, err)
+	}
+	return true, nil
+}
+
 // Supported asks the kernel whether it can destroy sockets at all, by way of
 // a socket that cannot exist. It is ErrNotSupported if not, otherwise nil. It
 // says nothing about permission: the kernel looks a socket up first.
@@ -167,20 +217,45 @@ func (c *Conn) Supported(ctx context.Context) error {
 }
 
 func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlink.HeaderFlags, data []byte) ([]netlink.Message, error) {
-	if err := ctx.Err(); err != nil {
+	if err := c.usable(ctx); err != nil {
 		return nil, err
 	}
-	if c.busy {
-		return nil, errBusy
-	}
-	msgs, err := c.nl.Execute(netlink.Message{
-		Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
-		Data:   data,
+	var msgs []netlink.Message
+	var failed error
+	err := c.wait(ctx, "sock_diag", nil, func() {
+		msgs, failed = c.nl.Execute(netlink.Message{
+			Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
+			Data:   data,
+		})
 	})
-	if err != nil {
-		return nil, classify(err)
+	switch {
+	case err != nil:
+		return nil, err
+	case failed != nil:
+		return nil, classify(failed)
 	}
 	return msgs, nil
+}
+
+// usable is nil if another request can be made over the connection.
+func (c *Conn) usable(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case c.hung != nil:
+		return fmt.Errorf("%w: %w", ErrNotAsked, c.hung)
+	case c.busy:
+		return errBusy
+	}
+	return nil
+}
+
+// wait runs f, which makes calls to the kernel over the connection. If they do
+// not come back the connection is theirs.
+func (c *Conn) wait(ctx context.Context, what string, progress *atomic.Uint64, f func()) error {
+	err := stuck.Watch(ctx, what, progress, f)
+	c.hung = stuck.In(err)
+	return err
 }
 
 // interruptReads makes a blocked read return when ctx ends; the connection is

@@ -53,7 +53,8 @@ func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*coll
 // protocol by protocol; TCP in one walk through the kernel's table for both
 // families. A family that the kernel lacks has no sockets. An abandoned or
 // failed dump leaves the connection unusable: it then refuses everything but
-// Close.
+// Close. With tcp_info the kernel takes the lock of each socket and so may never
+// come back (see package stuck): whoever reads it waits for that.
 //
 // A dump is no snapshot: while sockets come and go, listeners and UDP sockets
 // that share a port can be missed or shown twice.
@@ -99,21 +100,25 @@ func (c *Conn) answer(ctx context.Context, w *walk, q collectors.Query, yield fu
 }
 
 func (c *Conn) dump(ctx context.Context, w *walk) iter.Seq2[*collectors.Socket, error] {
+	if err := c.usable(ctx); err != nil {
+		return func(yield func(*collectors.Socket, error) bool) {
+			yield(nil, w.failed(ctx, err))
+		}
+	}
+	return c.records(ctx, w)
+}
+
+func (w *walk) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return fmt.Errorf("dump %s: %w", w, err)
+}
+
+// records is a dump over a connection that is usable.
+func (c *Conn) records(ctx context.Context, w *walk) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
-		fail := func(err error) {
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
-			}
-			yield(nil, fmt.Errorf("dump %s: %w", w, err))
-		}
-		if err := ctx.Err(); err != nil {
-			fail(err)
-			return
-		}
-		if c.busy {
-			fail(errBusy)
-			return
-		}
+		fail := func(err error) { yield(nil, w.failed(ctx, err)) }
 		c.busy = true
 		sent, err := c.nl.Send(netlink.Message{
 			Header: netlink.Header{Type: netlink.HeaderType(w.typ), Flags: netlink.Request | netlink.Dump},

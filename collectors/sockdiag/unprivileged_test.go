@@ -13,6 +13,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/collectors/stuck"
 )
 
 const envNobody = "SOCKDIAG_TEST_PORT_FOR_NOBODY"
@@ -30,7 +31,7 @@ func TestWithoutNetAdmin(t *testing.T) {
 		if _, err := c.Get(t.Context(), &s); err != nil {
 			return err
 		}
-		return c.Destroy(t.Context(), &s)
+		return c.Destroy(stuck.OnThisThread(t.Context()), &s)
 	}, unix.CAP_NET_ADMIN)
 	if !errors.Is(err, collectors.ErrNotPermitted) {
 		t.Errorf("destroy: %v", err)

@@ -29,6 +29,7 @@ type HolderOptions struct {
 	IgnoreTerm bool
 	Login      string // login uid (/proc/PID/loginuid), "" for none
 	NoFile     uint64 // soft and hard RLIMIT_NOFILE, 0 for that of this process
+	lock       bool   // it keeps the lock of the first socket, see Lock
 }
 
 // Holder is a child process that holds sockets and does nothing with them. It
@@ -82,7 +83,7 @@ func startHolder(dir string, o *HolderOptions) (*Holder, error) {
 			return nil, err
 		}
 	}
-	orders, err := json.Marshal(holderOrders{len(o.Conns), []byte(o.Comm), o.UID, o.IgnoreTerm, o.NoFile})
+	orders, err := json.Marshal(holderOrders{len(o.Conns), []byte(o.Comm), o.UID, o.IgnoreTerm, o.NoFile, o.lock})
 	if err != nil {
 		return nil, fmt.Errorf("orders: %w", err)
 	}
@@ -187,6 +188,13 @@ func (h *Holder) order(t testing.TB, order byte, what, answer string) {
 	if err := h.expect(answer); err != nil {
 		t.Fatalf("socklab: holder: %v", err)
 	}
+}
+
+// Kill ends the process and returns when it has ended.
+func (h *Holder) Kill(t testing.TB) {
+	t.Helper()
+	_ = h.cmd.Process.Kill()
+	h.Wait(t)
 }
 
 // CloseSockets makes the holder close its sockets and returns when it has; the

@@ -32,6 +32,7 @@ type holderOrders struct {
 	UID        int
 	IgnoreTerm bool
 	NoFile     uint64
+	Lock       bool
 }
 
 // runHolder is the life of a holder. It returns if this process is none.
@@ -56,6 +57,13 @@ func hold(orders string) error {
 		return err
 	}
 	fmt.Println("READY")
+	if o.Lock {
+		if err := lockSocket(3); err != nil {
+			fmt.Println(err)
+			return err
+		}
+		fmt.Println("LOCKED")
+	}
 	order := make([]byte, 1)
 	for {
 		if n, err := os.Stdin.Read(order); err != nil || n == 0 {

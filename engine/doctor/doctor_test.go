@@ -16,6 +16,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/collectors/stuck"
 	"sockwarden/rules"
 )
 
@@ -40,7 +41,7 @@ func runWithout(t *testing.T, p *rules.Program, drop ...int) map[string]Check {
 	t.Helper()
 	var checks []Check
 	must(t, "without capabilities", socklab.WithoutCapability(t, func() error {
-		checks = Run(t.Context(), p, usable)
+		checks = Run(stuck.OnThisThread(t.Context()), p, usable)
 		return nil
 	}, drop...))
 	return byName(t, checks)
@@ -154,7 +155,7 @@ func TestSelfTest(t *testing.T) {
 		}
 	})
 	leavesNothing(t, func() {
-		err := socklab.WithoutCapability(t, func() error { return selfTest(t.Context()) }, unix.CAP_NET_ADMIN)
+		err := socklab.WithoutCapability(t, func() error { return selfTest(stuck.OnThisThread(t.Context())) }, unix.CAP_NET_ADMIN)
 		if !errors.Is(err, collectors.ErrNotPermitted) {
 			t.Errorf("without capability: %v", err)
 		}

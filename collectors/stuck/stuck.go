@@ -1,0 +1,151 @@
+// Package stuck waits for calls to the kernel from which a thread may never come
+// back, and leaves those behind that do not.
+//
+// Comes in: a function that makes such calls and owns all that it touches. Goes
+// out: nil once it has returned, or a Call, as an error, that goes on by itself.
+// Such a thread sleeps uninterruptibly, mostly for the lock of a socket that a
+// process keeps while its own call waits for a page (userfaultfd, FUSE, a file
+// server that is away): no signal ends it, and its process stays until the lock
+// is free.
+package stuck
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// Limit is how long a call may make no progress while a thread of this process
+// sleeps uninterruptibly: socket locks are held for microseconds.
+const Limit = 5 * time.Second
+
+const (
+	// step is how often it is looked whether there was progress. Several looks
+	// must find none: after a stop or a suspension a single one would find none.
+	step = Limit / 10
+	// grace is how many looks find no progress, once the caller was asked to stop.
+	grace = 2
+)
+
+// Call is a call that did not come back in its time. It is an error.
+type Call struct {
+	// Since is when it was begun.
+	Since time.Time
+	what  string
+	cause error // why it was not waited for any longer, nil for Limit
+	back  chan struct{}
+}
+
+// ErrHeldUp says that a call was not even begun, as one that hangs holds it up.
+var ErrHeldUp = errors.New("held up")
+
+// Error says what hangs.
+func (c *Call) Error() string { return c.what + " does not return from the kernel" }
+
+// Unwrap returns the cause of the context that ended the wait, if one did.
+func (c *Call) Unwrap() error { return c.cause }
+
+// Back reports whether it has come back by now.
+func (c *Call) Back() bool {
+	select {
+	case <-c.back:
+		return true
+	default:
+		return false
+	}
+}
+
+// Done is closed when it has come back.
+func (c *Call) Done() <-chan struct{} { return c.back }
+
+// In returns the call that an error is about, nil if it is about none.
+func In(err error) *Call {
+	var c *Call
+	if errors.As(err, &c) {
+		return c
+	}
+	return nil
+}
+
+type onThisThread struct{}
+
+// OnThisThread returns a context under which calls are made on the thread of the
+// caller, and are waited for however long: it may have other rights than the
+// threads of other goroutines.
+func OnThisThread(ctx context.Context) context.Context {
+	return context.WithValue(ctx, onThisThread{}, true)
+}
+
+// Watch runs f on a goroutine of its own and returns nil when it has returned. If
+// it makes no progress for Limit, as told by a counter that f adds to (nil for
+// none), the error is a Call: f then still runs, and what it was given is its own
+// until it is back. When ctx ends f is waited for only a moment longer.
+func Watch(ctx context.Context, what string, progress *atomic.Uint64, f func()) error {
+	if ctx.Value(onThisThread{}) != nil {
+		f()
+		return nil
+	}
+	c := &Call{Since: time.Now(), what: what, back: make(chan struct{})}
+	go func() {
+		defer close(c.back)
+		f()
+	}()
+	timer := time.NewTimer(step)
+	defer timer.Stop()
+	var seen uint64
+	left, stop := int(Limit/step), ctx.Done()
+	for left > 0 {
+		select {
+		case <-c.back:
+			return nil
+		case <-stop:
+			stop, c.cause, left = nil, context.Cause(ctx), min(left, grace)
+			timer.Reset(step)
+			continue
+		case <-timer.C:
+			timer.Reset(step)
+		}
+		left--
+		if now := load(progress); now != seen || !asleep() {
+			seen, left = now, int(Limit/step)
+			if stop == nil {
+				left = grace
+			}
+		}
+	}
+	return c
+}
+
+// Do is Watch for a call without any progress to tell.
+func Do(ctx context.Context, what string, f func()) error { return Watch(ctx, what, nil, f) }
+
+func load(counter *atomic.Uint64) uint64 {
+	if counter == nil {
+		return 0
+	}
+	return counter.Load()
+}
+
+// asleep reports whether a thread of this process sleeps uninterruptibly, or
+// that cannot be told: a kernel that is only slow works, or waits for a processor.
+func asleep() bool {
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return true
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%s/stat", task.Name()))
+		if err != nil {
+			continue // ended meanwhile
+		}
+		// The name stands in parentheses and can hold some itself.
+		if i := bytes.LastIndexByte(b, ')'); i >= 0 && bytes.HasPrefix(b[i:], []byte(") D ")) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,279 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/sockdiag"
+	"sockwarden/collectors/stuck"
+	"sockwarden/rules"
+)
+
+const (
+	// maxHanging bounds the sockets of a namespace that are looked at and of which
+	// the kernel does not come back: each keeps a thread until then.
+	maxHanging = 8
+	// hangsAtATime bounds those of one look: each takes stuck.Limit.
+	hangsAtATime = 2
+)
+
+// hanging is what the kernel has not come back from in one namespace.
+type hanging struct {
+	name    string
+	dumps   []*stuck.Call // with tcp_info
+	plain   []*stuck.Call // without
+	sockets map[collectors.Key]*stuck.Call
+	by      string // who seems to keep the lock, "" if that cannot be told
+	began   time.Time
+}
+
+func (h *hanging) left() int { return len(h.dumps) + len(h.plain) + len(h.sockets) }
+
+// text says what hangs, and why.
+func (h *hanging) text() string {
+	what := "a look that takes the locks of sockets, for tcp_info, does not return from the kernel"
+	if h.by != "" {
+		what += ": " + h.by
+	}
+	return what
+}
+
+// lookStuck notes a look at a namespace that hangs.
+func (e *Engine) lookStuck(ns *namespace) *hanging {
+	h := e.hanging[ns.Inode]
+	if h == nil {
+		h = &hanging{name: ns.Name, sockets: map[collectors.Key]*stuck.Call{}, began: time.Now()}
+		if e.hanging == nil {
+			e.hanging = map[uint64]*hanging{}
+		}
+		e.hanging[ns.Inode] = h
+		h.by = e.lockKeepers()
+	}
+	return h
+}
+
+// lockKeepers names the processes that seem to keep the locks of sockets.
+func (e *Engine) lockKeepers() string {
+	var names []string
+	for _, s := range e.proc.AsleepInSockets() {
+		names = append(names, fmt.Sprintf("%s[%d] sleeps in %s during a call on socket:[%d]", s.Name, s.PID, s.Where, s.Inode))
+	}
+	if more := len(names) - 3; more > 0 {
+		names = append(names[:3], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
+}
+
+// noticeReturns forgets what has come back, and says when nothing hangs any more.
+func (e *Engine) noticeReturns() {
+	back := func(c *stuck.Call) bool { return c.Back() }
+	for inode, h := range e.hanging {
+		h.dumps, h.plain = slices.DeleteFunc(h.dumps, back), slices.DeleteFunc(h.plain, back)
+		maps.DeleteFunc(h.sockets, func(_ collectors.Key, c *stuck.Call) bool { return c.Back() })
+		if h.left() == 0 {
+			delete(e.hanging, inode)
+			e.log.Info("looks return again", "netns", h.name, "after", time.Since(h.began).Round(time.Second))
+		}
+	}
+}
+
+// tellHanging says what still hangs when the engine closes: the kernel lets the
+// process go only with its last thread.
+func (e *Engine) tellHanging() {
+	e.noticeReturns()
+	for _, h := range e.hanging {
+		e.log.Warn("still hangs in the kernel: nothing more is done, but this process can end only when that does", "netns", h.name,
+			"threads", h.left(), "since", h.began.Format(time.RFC3339), "why", h.text())
+	}
+}
+
+// shut returns why sock_diag can show nothing of a namespace, nil if it can.
+// Before Linux 6.9 requests share mutexes, also between namespaces: one that hangs
+// holds up all others.
+func (e *Engine) shut(ns *namespace) error {
+	if h := e.hanging[ns.Inode]; h != nil && len(h.plain) > 0 {
+		return fmt.Errorf("%s: %w", h.text(), h.plain[0])
+	}
+	if !e.kernel.before(6, 9) {
+		return nil
+	}
+	for _, h := range e.hanging {
+		return fmt.Errorf("namespace %s: %s, and before Linux 6.9 that holds up all others: %w", h.name, h.text(), stuck.ErrHeldUp)
+	}
+	return nil
+}
+
+// streamPast streams a namespace, past what hangs: then without tcp_info, which
+// takes no locks, and with the tcp_info of each candidate by itself. Those of which
+// that hangs are blind: nothing is done to them.
+func (e *Engine) streamPast(ctx context.Context, c *cycle, ns *namespace, source collectors.Plugin, fd int, q collectors.Query, total int) error {
+	if !source.Actionable {
+		return e.stream(ctx, c, ns, source.New(fd), e.parallel(q, total))
+	}
+	if err := e.shut(ns); err != nil {
+		return err
+	}
+	if !q.Info || e.hanging[ns.Inode] == nil {
+		err := e.stream(ctx, c, ns, source.New(fd), e.parallel(q, total))
+		if !q.Info || stuck.In(err) == nil || ctx.Err() != nil {
+			return err
+		}
+		if err := e.shut(ns); err != nil {
+			return err
+		}
+	}
+	q.Info = false
+	from := len(c.candidates)
+	if err := e.stream(ctx, c, ns, source.New(fd), e.parallel(q, total)); err != nil {
+		return err
+	}
+	return e.completeAll(ctx, c, ns, c.candidates[from:])
+}
+
+// completeAll looks up the candidates of a namespace whose records are without
+// tcp_info, and says how many stay so because that hangs.
+func (e *Engine) completeAll(ctx context.Context, c *cycle, ns *namespace, all []*Candidate) error {
+	h := e.hanging[ns.Inode]
+	var cands []*Candidate
+	blind := 0
+	for _, cand := range all {
+		switch s := &cand.Socket; {
+		case s.Protocol != collectors.TCP, s.Cookie == 0:
+		case h != nil && h.sockets[collectors.KeyOf(s)] != nil:
+			cand.blind = true
+			blind++
+		case h != nil && len(h.sockets) >= maxHanging:
+			cand.blind = hasLock(s)
+		default:
+			cands = append(cands, cand)
+		}
+	}
+	err := errors.Join(inParts(e.workers, cands, func(part []*Candidate) []error {
+		return []error{e.complete(ctx, ns, part)}
+	})...)
+	for _, cand := range cands {
+		if cand.call != nil {
+			h = e.lookStuck(ns)
+			h.sockets[collectors.KeyOf(&cand.Socket)], cand.call = cand.call, nil
+		}
+		if cand.blind {
+			blind++
+		}
+	}
+	if h == nil {
+		return err
+	}
+	why := fmt.Errorf("namespace %s: %s; each socket is looked at by itself", ns.Name, h.text()) //nolint:err113 // for people
+	if blind == 0 {
+		c.warn(why)
+		return err
+	}
+	c.fail(fmt.Errorf("%w, and nothing is done to %d of which that hangs, too", why, blind))
+	return err
+}
+
+// hasLock reports whether the kernel takes a lock to show the tcp_info of s: what
+// is left of a connection in TIME_WAIT, or not yet one, has none.
+func hasLock(s *collectors.Socket) bool {
+	return s.Protocol == collectors.TCP && s.State != collectors.TimeWait && s.State != collectors.SynRecv && s.State != collectors.Listen
+}
+
+// complete looks candidates of a namespace up. Those of which the kernel does not
+// come back, and those behind them if these are too many, become blind.
+func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate) error {
+	if len(cands) == 0 {
+		return nil
+	}
+	fd, closeNS, err := openNS(ns)
+	if err != nil {
+		return err
+	}
+	defer closeNS()
+	for hung := 0; len(cands) > 0; hung++ {
+		conn, dialErr := sockdiag.Dial(fd)
+		if dialErr != nil {
+			return dialErr
+		}
+		socks := make([]*collectors.Socket, len(cands))
+		for i, cand := range cands {
+			socks[i] = &cand.Socket
+		}
+		now, errs := conn.GetAll(ctx, socks)
+		_ = conn.Close()
+		var left []*Candidate
+		for i, cand := range cands {
+			switch call := stuck.In(errs[i]); {
+			case call == nil:
+				if lookErr := cand.complete(&now[i], errs[i]); lookErr != nil {
+					err = lookErr
+				}
+			case !errors.Is(errs[i], sockdiag.ErrNotAsked):
+				cand.blind, cand.call = true, call
+			case hung+1 < hangsAtATime && ctx.Err() == nil:
+				left = append(left, cand)
+			default:
+				cand.blind = hasLock(&cand.Socket)
+			}
+		}
+		cands = left
+	}
+	return err
+}
+
+// complete takes over the record that a look-up returned.
+func (cand *Candidate) complete(now *collectors.Socket, err error) error {
+	if now.NetNS == 0 {
+		now.NetNS = cand.ns.Inode
+	}
+	if err == nil && collectors.KeyOf(now) == collectors.KeyOf(&cand.Socket) {
+		cand.Socket = *now
+	}
+	if err != nil && !errors.Is(err, collectors.ErrGone) {
+		return err
+	}
+	return nil // what is gone, or a subflow all the same, is found out before it is acted on
+}
+
+// readPast is read, left behind if the kernel does not come back from it.
+func (e *Engine) readPast(ctx context.Context, p *rules.Program, ns *namespace, source collectors.Collector, q collectors.Query, part bool) (*pass, error) {
+	var found *pass
+	var failed error
+	var progress atomic.Uint64
+	// What goes on after it was left behind has nothing in common with the cycle.
+	own := collectors.Namespace{Inode: ns.Inode, Name: ns.Name}
+	if p.Reads.Has(collectors.FieldInterface) {
+		own.Interfaces = maps.Clone(ns.Interfaces)
+	}
+	within, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if hung := stuck.Watch(ctx, "a dump", &progress, func() {
+		found, failed = e.read(within, p, ns, &own, source, q, part, &progress)
+	}); hung != nil {
+		return &pass{}, hung
+	}
+	return found, failed
+}
+
+// noteHung notes which parts of a look hang, and reports whether any does.
+func (e *Engine) noteHung(ns *namespace, parts []collectors.Query, errs []error) (any bool) {
+	for i, err := range errs {
+		call := stuck.In(err)
+		if call == nil {
+			continue
+		}
+		any = true
+		if h := e.lookStuck(ns); parts[i].Info {
+			h.dumps = append(h.dumps, call)
+		} else {
+			h.plain = append(h.plain, call)
+		}
+	}
+	return any
+}

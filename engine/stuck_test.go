@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors/socklab"
+	"sockwarden/collectors/stuck"
+)
+
+// unhurried is far more than any look takes that the kernel comes back from, with
+// those that it does not given up.
+const unhurried = 4 * stuck.Limit
+
+// A socket of which a process keeps the lock holds up whoever reads its tcp_info.
+// It is left behind, named, and spared; all others are treated as ever.
+func TestLockedSocket(t *testing.T) {
+	l := newLab(t, Options{Live: true, NoBreaker: true})
+	locked, free := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
+	holder(t, free)
+	p := l.rules(t, ruleFile(`state == "ESTABLISHED" && age > 0`, "destroy")+
+		fmt.Sprintf("  - name: port\n    when: port == %d\n    then: [destroy]\n", locked.Local.Port()))
+	rogue := socklab.Lock(t, locked)
+
+	began := time.Now()
+	r := l.run(t, p)
+	if took := time.Since(began); took > unhurried {
+		t.Errorf("the cycle took %s", took)
+	}
+	expect(t, findingOf(t, r, free), DecideAct, "", actions.FDStillHeld)
+	expect(t, findingOf(t, r, locked), DecideGuarded, "its lock")
+	said := fmt.Sprint(r.Errors)
+	for _, part := range []string{"namespace host", fmt.Sprintf("%s[%d] sleeps in", program(), rogue.PID), fmt.Sprintf("socket:[%d]", findingOf(t, r, locked).Socket.Inode)} {
+		if !strings.Contains(said, part) {
+			t.Errorf("%q is not in %s", part, said)
+		}
+	}
+
+	// What is known to hang is not tried again.
+	threads := l.hanging[findingOf(t, r, locked).ns.Inode].left()
+	began = time.Now()
+	r = l.run(t, p)
+	if took := time.Since(began); took > stuck.Limit/2 {
+		t.Errorf("the next cycle took %s", took)
+	}
+	expect(t, findingOf(t, r, locked), DecideGuarded, "its lock")
+	if now := l.hanging[findingOf(t, r, locked).ns.Inode].left(); now != threads || threads > 3 {
+		t.Errorf("%d threads hang, and %d after another cycle", threads, now)
+	}
+
+	rogue.Kill(t)
+	socklab.WaitFor(t, "what hung to return", func() bool {
+		l.noticeReturns()
+		return len(l.hanging) == 0
+	})
+	noErrors(t, l.run(t, p))
+	if len(l.journal.lines("looks return again", "netns=host")) != 1 {
+		t.Error("that looks return is not said")
+	}
+}
+
+// A look that reads no tcp_info gets it for what it found, and is held up there.
+func TestLockedSocketWithoutInfo(t *testing.T) {
+	l := newLab(t, Options{Live: true, NoBreaker: true})
+	locked, free := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
+	holder(t, free)
+	p := l.rules(t, ruleFile(`state == "ESTABLISHED"`, "destroy"))
+	socklab.Lock(t, locked)
+	began := time.Now()
+	r := l.run(t, p)
+	if took := time.Since(began); took > unhurried {
+		t.Errorf("the cycle took %s", took)
+	}
+	expect(t, findingOf(t, r, free), DecideAct, "", actions.FDStillHeld)
+	expect(t, findingOf(t, r, locked), DecideGuarded, "its lock")
+}
+
+// Other namespaces are looked at as ever.
+func TestLockedSocketElsewhere(t *testing.T) {
+	l := newLab(t, Options{Live: true, NoBreaker: true})
+	locked, free := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
+	p := l.rules(t, "netns: all\n"+ruleFile(`state == "ESTABLISHED" && age > 0`, "log"))
+	socklab.Lock(t, locked)
+	r := l.run(t, p)
+	ends := map[string]int{}
+	for _, f := range r.Findings {
+		ends[f.Namespace()]++
+	}
+	if ends["host"] == 0 || ends["peer"] < 2 {
+		t.Errorf("findings by namespace: %v\n%s", ends, describe(r))
+	}
+	_ = free
+}
+
+// Before Linux 6.9 one look that hangs holds up all others: none is begun, and
+// /proc/net shows what there is.
+func TestLockedSocketOnOldKernels(t *testing.T) {
+	l := newLab(t, Options{Live: true, NoBreaker: true})
+	l.kernel = kernelVersion{6, 8}
+	locked, free := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
+	holder(t, free)
+	p := l.rules(t, ruleFile(`state == "ESTABLISHED" && age > 0`, "destroy")+
+		fmt.Sprintf("  - name: port\n    when: port in [%d, %d]\n    then: [destroy]\n", locked.Local.Port(), free.Local.Port()))
+	socklab.Lock(t, locked)
+	r := l.run(t, p)
+	for _, c := range []*socklab.Conn{locked, free} {
+		expect(t, findingOf(t, r, c), DecideGuarded, "no cookie")
+	}
+	if said := fmt.Sprint(r.Errors); !strings.Contains(said, "reading /proc/net instead") {
+		t.Errorf("errors: %s", said)
+	}
+	if threads := l.hanging[findingOf(t, r, free).ns.Inode].left(); threads != 1 {
+		t.Errorf("%d threads hang", threads)
+	}
+}
+
+// A watcher in which a look hangs goes on, and stops when it is told to: with its
+// state kept, and saying what still hangs.
+func TestStopWhileLookHangs(t *testing.T) {
+	state := t.TempDir() + "/state.json"
+	locked, free := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
+	holder(t, free)
+	rogue := socklab.Lock(t, locked)
+	w := watch(t, Options{Live: true, NoBreaker: true, StateFile: state}, 200*time.Millisecond,
+		map[string]string{"rules.yaml": ruleFile(`state == "ESTABLISHED" && age > 0`, "destroy")})
+	deadline := time.Now().Add(unhurried)
+	for len(w.journal.lines("acted", "fd_still_held")) == 0 && time.Now().Before(deadline) {
+		<-time.After(50 * time.Millisecond)
+	}
+	w.end(t)
+	w.Close()
+	if n := len(w.journal.lines("still hangs in the kernel", fmt.Sprintf("%s[%d]", program(), rogue.PID))); n != 1 {
+		t.Errorf("what still hangs is said %d times", n)
+	}
+	if n := len(w.journal.lines("msg=cycle", "does not return from the kernel")); n != 1 {
+		t.Errorf("that a look hangs is said %d times", n)
+	}
+	b, err := os.ReadFile(state)
+	must(t, "state", err)
+	if !strings.Contains(string(b), "cooldowns") {
+		t.Errorf("state: %s", b)
+	}
+	rogue.Kill(t)
+}
