@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -38,11 +40,7 @@ func (h *hanging) left() int { return len(h.dumps) + len(h.plain) + len(h.socket
 
 // text says what hangs, and why.
 func (h *hanging) text() string {
-	what := "a look that takes the locks of sockets, for tcp_info, does not return from the kernel"
-	if h.by != "" {
-		what += ": " + h.by
-	}
-	return what
+	return "to read tcp_info does not return from the kernel, as " + cmp.Or(h.by, "a process keeps the lock of a socket")
 }
 
 // lookStuck notes a look at a namespace that hangs.
@@ -63,7 +61,7 @@ func (e *Engine) lookStuck(ns *namespace) *hanging {
 func (e *Engine) lockKeepers() string {
 	var names []string
 	for _, s := range e.proc.AsleepInSockets() {
-		names = append(names, fmt.Sprintf("%s[%d] sleeps in %s during a call on socket:[%d]", s.Name, s.PID, s.Where, s.Inode))
+		names = append(names, fmt.Sprintf("%s[%d] keeps the lock of socket:[%d] (it sleeps in %s)", s.Name, s.PID, s.Inode, s.Where))
 	}
 	if more := len(names) - 3; more > 0 {
 		names = append(names[:3], fmt.Sprintf("and %d more", more))
@@ -89,7 +87,7 @@ func (e *Engine) noticeReturns() {
 func (e *Engine) tellHanging() {
 	e.noticeReturns()
 	for _, h := range e.hanging {
-		e.log.Warn("still hangs in the kernel: nothing more is done, but this process can end only when that does", "netns", h.name,
+		e.log.Warn("nothing more is done, but the kernel lets this process end only when what hangs returns", "netns", h.name,
 			"threads", h.left(), "since", h.began.Format(time.RFC3339), "why", h.text())
 	}
 }
@@ -120,9 +118,10 @@ func (e *Engine) streamPast(ctx context.Context, c *cycle, ns *namespace, source
 	if err := e.shut(ns); err != nil {
 		return err
 	}
-	if !q.Info || e.hanging[ns.Inode] == nil {
+	locks := q.Info && slices.Contains(q.Protocols, collectors.TCP)
+	if !locks || e.hanging[ns.Inode] == nil {
 		err := e.stream(ctx, c, ns, source.New(fd), e.parallel(q, total))
-		if !q.Info || stuck.In(err) == nil || ctx.Err() != nil {
+		if !locks || stuck.In(err) == nil || ctx.Err() != nil {
 			return err
 		}
 		if err := e.shut(ns); err != nil {
@@ -142,13 +141,11 @@ func (e *Engine) streamPast(ctx context.Context, c *cycle, ns *namespace, source
 func (e *Engine) completeAll(ctx context.Context, c *cycle, ns *namespace, all []*Candidate) error {
 	h := e.hanging[ns.Inode]
 	var cands []*Candidate
-	blind := 0
 	for _, cand := range all {
 		switch s := &cand.Socket; {
 		case s.Protocol != collectors.TCP, s.Cookie == 0:
 		case h != nil && h.sockets[collectors.KeyOf(s)] != nil:
 			cand.blind = true
-			blind++
 		case h != nil && len(h.sockets) >= maxHanging:
 			cand.blind = hasLock(s)
 		default:
@@ -163,19 +160,19 @@ func (e *Engine) completeAll(ctx context.Context, c *cycle, ns *namespace, all [
 			h = e.lookStuck(ns)
 			h.sockets[collectors.KeyOf(&cand.Socket)], cand.call = cand.call, nil
 		}
-		if cand.blind {
-			blind++
-		}
 	}
 	if h == nil {
 		return err
 	}
-	why := fmt.Errorf("namespace %s: %s; each socket is looked at by itself", ns.Name, h.text()) //nolint:err113 // for people
-	if blind == 0 {
-		c.warn(why)
+	why := fmt.Errorf("namespace %s: %s", ns.Name, h.text()) //nolint:err113 // for people
+	blind := slices.DeleteFunc(slices.Clone(all), func(cand *Candidate) bool { return !cand.blind })
+	if len(blind) == 0 {
+		c.warn(fmt.Errorf("%w; the sockets that rules are about are looked at one by one", why))
 		return err
 	}
-	c.fail(fmt.Errorf("%w, and nothing is done to %d of which that hangs, too", why, blind))
+	s := &blind[0].Socket
+	c.fail(fmt.Errorf("%w; %d socket(s) cannot be looked at and are left alone: %s -> %s, %s", why, len(blind),
+		netip.AddrPortFrom(s.Local.Netip(), s.LocalPort), netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort), s.State))
 	return err
 }
 

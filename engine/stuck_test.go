@@ -34,7 +34,7 @@ func TestLockedSocket(t *testing.T) {
 	expect(t, findingOf(t, r, free), DecideAct, "", actions.FDStillHeld)
 	expect(t, findingOf(t, r, locked), DecideGuarded, "its lock")
 	said := fmt.Sprint(r.Errors)
-	for _, part := range []string{"namespace host", fmt.Sprintf("%s[%d] sleeps in", program(), rogue.PID), fmt.Sprintf("socket:[%d]", findingOf(t, r, locked).Socket.Inode)} {
+	for _, part := range []string{"namespace host", fmt.Sprintf("%s[%d] keeps the lock of", program(), rogue.PID), fmt.Sprintf("socket:[%d]", findingOf(t, r, locked).Socket.Inode)} {
 		if !strings.Contains(said, part) {
 			t.Errorf("%q is not in %s", part, said)
 		}
@@ -133,7 +133,7 @@ func TestStopWhileLookHangs(t *testing.T) {
 	}
 	w.end(t)
 	w.Close()
-	if n := len(w.journal.lines("still hangs in the kernel", fmt.Sprintf("%s[%d]", program(), rogue.PID))); n != 1 {
+	if n := len(w.journal.lines("only when what hangs returns", fmt.Sprintf("%s[%d]", program(), rogue.PID))); n != 1 {
 		t.Errorf("what still hangs is said %d times", n)
 	}
 	if n := len(w.journal.lines("msg=cycle", "does not return from the kernel")); n != 1 {

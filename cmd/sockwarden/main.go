@@ -9,7 +9,14 @@ import (
 	_ "time/tzdata" // windows of time have zones, also where the host has no database of them
 )
 
-func main() { os.Exit(realMain()) }
+func main() {
+	code := realMain()
+	// A thread that hangs in the kernel keeps the process, and all that it has open:
+	// whoever reads what it prints must see the end all the same.
+	_ = os.Stdout.Close()
+	_ = os.Stderr.Close()
+	os.Exit(code)
+}
 
 // realMain is main for tests: it returns the exit code.
 func realMain() int {
