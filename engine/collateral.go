@@ -163,6 +163,9 @@ func (e *Engine) established(ns *namespace, inode uint64) (map[uint64]bool, erro
 		}
 		ns = &namespace{Namespace: collectors.Namespace{Inode: inode, Name: all[i].Name}, open: all[i].Open}
 	}
+	if err := e.shut(ns); err != nil {
+		return nil, err
+	}
 	cookies := map[uint64]bool{}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Established)}
 	for s, err := range e.sockets(ns, q) {

@@ -42,6 +42,9 @@ func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
 	}
 	defer closeNS()
 	for _, source := range e.opts.Sources {
+		if source.Actionable && e.shut(ns) != nil {
+			continue
+		}
 		var found []collectors.Socket
 		if found, err = listeners(ctx, source.New(fd)); err == nil {
 			ns.listeners, ns.listening = found, true

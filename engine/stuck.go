@@ -188,22 +188,16 @@ func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate
 	if len(cands) == 0 {
 		return nil
 	}
-	fd, closeNS, err := openNS(ns)
-	if err != nil {
-		return err
-	}
-	defer closeNS()
+	var err error
 	for hung := 0; len(cands) > 0; hung++ {
-		conn, dialErr := sockdiag.Dial(fd)
-		if dialErr != nil {
-			return dialErr
-		}
 		socks := make([]*collectors.Socket, len(cands))
 		for i, cand := range cands {
 			socks[i] = &cand.Socket
 		}
-		now, errs := conn.GetAll(ctx, socks)
-		_ = conn.Close()
+		now, errs, lookErr := lookUpIn(ctx, ns, socks)
+		if lookErr != nil {
+			return lookErr
+		}
 		var left []*Candidate
 		for i, cand := range cands {
 			switch call := stuck.In(errs[i]); {
@@ -226,9 +220,6 @@ func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate
 
 // complete takes over the record that a look-up returned.
 func (cand *Candidate) complete(now *collectors.Socket, err error) error {
-	if now.NetNS == 0 {
-		now.NetNS = cand.ns.Inode
-	}
 	if err == nil && collectors.KeyOf(now) == collectors.KeyOf(&cand.Socket) {
 		cand.Socket = *now
 	}

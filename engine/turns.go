@@ -8,6 +8,8 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/sockdiag"
+	"sockwarden/collectors/stuck"
 )
 
 // turnLen is how many sockets are looked up, and then acted on at once: few, as
@@ -131,9 +133,16 @@ func (e *Engine) takeTurn(ctx context.Context, glance *procfs.Glance, ladders []
 	began := monotonic()
 	var effects []actions.Effect
 	var places []int
-	for i, p := range batcher.PrepareAll(ctx, e.targets(ladders)) {
+	prepared := batcher.PrepareAll(ctx, e.targets(ladders))
+	// One that hangs takes seconds, after which the look at the others is too old.
+	heldUp := slices.ContainsFunc(prepared, func(p actions.Prepared) bool { return stuck.In(p.Err) != nil })
+	for i, p := range prepared {
 		if p.Alone {
 			turns[i] = turn{fate: isAlone}
+			continue
+		}
+		if heldUp && (p.Err == nil || errors.Is(p.Err, sockdiag.ErrNotAsked)) {
+			turns[i] = turn{fate: isAgain}
 			continue
 		}
 		err := p.Err

@@ -18,6 +18,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
+	"sockwarden/collectors/stuck"
 )
 
 func TestMain(m *testing.M) { socklab.Main(m) }
@@ -479,4 +480,21 @@ func disconnect(fd int) error {
 		return errno
 	}
 	return nil
+}
+
+// A socket that its owner keeps locked is left alone in time.
+func TestLockedSocket(t *testing.T) {
+	c := socklab.Make(t, socklab.Established, socklab.IPv4)
+	sealed := actiontest.Sealed(t, c)
+	rogue := socklab.Lock(t, c)
+	o, err := procfs.New("").Describe(rogue.PID)
+	must(t, "describe", err)
+	sealed.Facts.Owners = []collectors.Owner{o}
+	err = With(procfs.New(""), &sealed, func(fd int) error { return Same(fd, &sealed.Socket) })
+	call := stuck.In(err)
+	if call == nil || actions.OutcomeOf(err).Result != actions.Timeout {
+		t.Fatalf("With: %v", err)
+	}
+	rogue.Kill(t)
+	<-call.Done()
 }
