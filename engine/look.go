@@ -64,6 +64,9 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 	if err := e.findOwners(ctx, c); err != nil {
 		c.fail(err)
 	}
+	for _, err := range e.proc.Hanging() {
+		c.warn(err)
+	}
 	c.keep(func(cand *Candidate, rule *rules.Rule) bool { return cand.eval(rule.When) != rules.False })
 	e.completeRecords(ctx, c)
 	slices.SortFunc(c.candidates, func(a, b *Candidate) int {

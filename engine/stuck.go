@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/stuck"
 	"sockwarden/rules"
@@ -59,8 +60,13 @@ func (e *Engine) lookStuck(ns *namespace) *hanging {
 
 // lockKeepers names the processes that seem to keep the locks of sockets.
 func (e *Engine) lockKeepers() string {
+	var asleep []procfs.Sleeper
+	// It looks at every process, of which any can hold it up, too.
+	if stuck.Do(context.Background(), "/proc", func() { asleep = procfs.New("").AsleepInSockets() }) != nil {
+		return ""
+	}
 	var names []string
-	for _, s := range e.proc.AsleepInSockets() {
+	for _, s := range asleep {
 		names = append(names, fmt.Sprintf("%s[%d] keeps the lock of socket:[%d] (it sleeps in %s)", s.Name, s.PID, s.Inode, s.Where))
 	}
 	if more := len(names) - 3; more > 0 {

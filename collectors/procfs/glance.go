@@ -50,7 +50,7 @@ func (g *Glance) Close() {
 func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collectors.Owner, unseen int) {
 	for i := range owners {
 		was := &owners[i]
-		p := g.open(was.PID)
+		p := g.open(was)
 		if p.err != nil {
 			if !isGone(p.err) {
 				unseen++
@@ -85,7 +85,8 @@ func (g *Glance) StillHeld(owners []collectors.Owner, inode uint32) bool {
 	return true
 }
 
-func (g *Glance) open(pid int) *glimpsed {
+func (g *Glance) open(was *collectors.Owner) *glimpsed {
+	pid := was.PID
 	p, ok := g.processes[pid]
 	if ok && time.Since(p.at) < glanceFor {
 		return p
@@ -99,7 +100,8 @@ func (g *Glance) open(pid int) *glimpsed {
 		return p
 	}
 	if p.st, p.err = p.stat(); p.err == nil {
-		p.err = g.fs.describe(p.process, &p.owner)
+		// What could not be read when it was found to hold the socket can hang.
+		p.err = g.fs.describeBut(p.process, &p.owner, collectors.Fields(collectors.FieldCmdline)&^was.Known)
 	}
 	if p.err != nil {
 		p.close()

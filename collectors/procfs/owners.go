@@ -17,6 +17,7 @@ type FS struct {
 	recent map[int]recentTable // of HeldLately
 	root   string
 	users  map[uint32]string
+	hung   map[int]hungRead // by PID
 }
 
 // New returns an FS for the tree at root, "" for /proc.
