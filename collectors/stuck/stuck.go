@@ -64,11 +64,8 @@ func (c *Call) Done() <-chan struct{} { return c.back }
 
 // In returns the call that an error is about, nil if it is about none.
 func In(err error) *Call {
-	var c *Call
-	if errors.As(err, &c) {
-		return c
-	}
-	return nil
+	c, _ := errors.AsType[*Call](err)
+	return c
 }
 
 type onThisThread struct{}
