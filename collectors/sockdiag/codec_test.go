@@ -80,6 +80,9 @@ func TestInfoLengths(t *testing.T) {
 			if n < 176 {
 				full.Info.BusyTime = 0
 			}
+			if n < 144 {
+				full.Info.SegsIn, full.Info.SegsOut = 0, 0
+			}
 			if n < 136 {
 				full.Info.BytesReceived = 0
 			}
