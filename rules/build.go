@@ -37,6 +37,7 @@ func (l *loader) compileAll() *Program {
 				protected[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
 			}
 			if cond := f.cond(r.when, sc); cond != nil {
+				f.mustHold(cond, fmt.Sprintf("protect %q", r.name), true)
 				p.Protect = append(p.Protect, &Protect{Name: r.name, File: f.src.name, When: cond, During: r.during})
 			}
 		}
@@ -112,7 +113,7 @@ func (f *rulesFile) checkMacro(name string, sc *scope, seen map[string]bool) {
 		sc.broken[name] = true
 		return
 	}
-	c := &compiler{sc: sc, uses: map[string]string{}, macros: []string{name}}
+	c := newCompiler(sc, name)
 	node, ok := c.parse(f.macros[name].Value)
 	if ok {
 		for _, used := range namesIn(node) {
@@ -133,7 +134,7 @@ func (f *rulesFile) checkMacro(name string, sc *scope, seen map[string]bool) {
 func (sc *scope) ofGroup(name, text string) bool {
 	group := *sc
 	group.group = true
-	c := &compiler{sc: &group, uses: map[string]string{}, macros: []string{name}}
+	c := newCompiler(&group, name)
 	node, ok := c.parse(text)
 	if ok {
 		_, ok = c.compile(node)
@@ -171,7 +172,9 @@ func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
 		return nil
 	}
 	ok := true
-	if rule.When = f.cond(r.when, sc); rule.When == nil {
+	ofWhen := *sc
+	ofWhen.grown = f.grown
+	if rule.When = f.cond(r.when, &ofWhen); rule.When == nil {
 		ok = false
 	}
 	if r.unless != nil {
@@ -217,6 +220,7 @@ func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
 	if !ok {
 		return nil
 	}
+	f.checkEmptySets(rule)
 	rule.Fingerprint = rule.print(f)
 	f.lint(r, rule, p)
 	return rule

@@ -34,6 +34,9 @@ type scope struct {
 	macros map[string]string
 	broken map[string]bool // names with problems of their own
 	file   *fileScope      // nil for an expression that is in no file
+	// grown are sets with what a younger generation has added, for where more in the
+	// set can only make the condition true of more.
+	grown map[string]*Set
 	// result is set where the outcome of the rung before can be read, group where
 	// a group and not a socket is asked about.
 	result, group bool
@@ -133,6 +136,8 @@ type Cond struct {
 	// uses lists what the text refers to, with the values, so that a change of
 	// a variable counts as a change of the rule.
 	uses map[string]string
+	// sets says how it asks each set that it asks.
+	sets map[string]setUse
 	// agesOver lists the constants that age must exceed for it to hold.
 	agesOver []ageBound
 	// notes are what is valid and maybe not meant.
@@ -170,6 +175,8 @@ type compiler struct {
 	errs   []exprError
 	notes  []exprError
 	uses   map[string]string
+	sets   map[string]setUse
+	sense  sense
 	nodes  int
 	spans  map[ast.Node][2]int // places of nodes that are known already
 	macros []string            // that are being expanded
@@ -179,9 +186,13 @@ type compiler struct {
 	ofProcess bool
 }
 
+func newCompiler(sc *scope, macros ...string) *compiler {
+	return &compiler{sc: sc, uses: map[string]string{}, sets: map[string]setUse{}, sense: asWritten, macros: macros}
+}
+
 // compileCond compiles a condition; the errors have offsets into text.
 func compileCond(text string, sc *scope) (*Cond, []exprError) {
-	c := &compiler{sc: sc, uses: map[string]string{}}
+	c := newCompiler(sc)
 	node, ok := c.parse(text)
 	if !ok {
 		return nil, c.errs
@@ -194,7 +205,7 @@ func compileCond(text string, sc *scope) (*Cond, []exprError) {
 		return nil, c.errs
 	}
 	return &Cond{
-		Text: text, Reads: o.reads, eval: o.tri, may: o.may, uses: c.uses, agesOver: o.ages,
+		Text: text, Reads: o.reads, eval: o.tri, may: o.may, uses: c.uses, sets: c.sets, agesOver: o.ages,
 		notes: c.notes, readsResult: c.result, ofProcess: c.ofProcess, constant: o.constant,
 	}, nil
 }
@@ -282,7 +293,7 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 		return fieldOperand(f, from, to), true
 	}
 	if s, ok := c.sc.sets[name]; ok {
-		c.use(name, s.String)
+		s = c.useSet(name, s)
 		return operand{kind: kList, constant: true, set: s, from: from, to: to}, true
 	}
 	if name == "$env" {

@@ -60,6 +60,7 @@ func TestDiff(t *testing.T) {
 		added   string
 		removed string
 		protect string
+		sets    string
 	}{
 		{name: "nothing", change: func(map[string]string) {}},
 		{name: "comment", change: replace("version: 1\n", "version: 1\n# a comment\n")},
@@ -69,8 +70,8 @@ func TestDiff(t *testing.T) {
 		{name: "map", change: replace("{hbbs: 30}", "{hbbs: 30, nginx: 1}"), changed: "by-map"},
 		{name: "list", change: replace("ports: [80]", "ports: []"), changed: "by-list"},
 		{name: "same list", change: replace("ports: [80]", "ports: [80, 80..80]")},
-		{name: "set", change: replace("names: [nginx]", "names: [apache]"), changed: "by-set"},
-		{name: "file of a set", change: func(f map[string]string) { f["peers.txt"] = "10.0.0.2\n" }, changed: "by-set-file"},
+		{name: "set", change: replace("names: [nginx]", "names: [apache]"), sets: "names"},
+		{name: "file of a set", change: func(f map[string]string) { f["peers.txt"] = "10.0.0.2\n" }, sets: "peers"},
 		{name: "comment in the file of a set", change: func(f map[string]string) { f["peers.txt"] = "10.0.0.1 # home\n" }},
 		{name: "macro", change: replace("old: age > limit\n", "old: age >= limit\n"), changed: "by-macro by-nested-macro"},
 		{name: "nested macro", change: replace("2 * limit", "3 * limit"), changed: "by-nested-macro"},
@@ -104,8 +105,9 @@ func TestDiff(t *testing.T) {
 			after := loadFiles(t, files)
 			list := func(s string) string { return fmt.Sprint(strings.Fields(s)) }
 			c := after.Diff(before)
-			if fmt.Sprint(c.Changed) != list(tt.changed) || fmt.Sprint(c.Added) != list(tt.added) || fmt.Sprint(c.Removed) != list(tt.removed) || fmt.Sprint(c.ProtectRemoved) != list(tt.protect) {
-				t.Errorf("got %+v, want changed %q added %q removed %q protect %q", c, tt.changed, tt.added, tt.removed, tt.protect)
+			if fmt.Sprint(c.Changed) != list(tt.changed) || fmt.Sprint(c.Added) != list(tt.added) || fmt.Sprint(c.Removed) != list(tt.removed) || fmt.Sprint(c.ProtectRemoved) != list(tt.protect) ||
+				fmt.Sprint(c.Sets) != list(tt.sets) {
+				t.Errorf("got %+v, want changed %q added %q removed %q protect %q sets %q", c, tt.changed, tt.added, tt.removed, tt.protect, tt.sets)
 			}
 			// The other way round the same rules have changed.
 			back := before.Diff(after)

@@ -30,6 +30,12 @@ type rulesFile struct {
 	checkSecret func(path string) (warning string, err error)
 	warnings    Problems
 	notes       problemList // what is valid in conditions, and maybe not meant
+	// setFiles are the sets that are read from files, and grown those with what a
+	// younger generation has added to their files.
+	setFiles map[string]setFile
+	grown    map[string]*Set
+	reported map[string]bool // sets that are empty and must not be
+	added    func(path string) (string, bool)
 	// overridden names the variables that the command line set.
 	overridden []string
 }
@@ -84,6 +90,7 @@ func (f *rulesFile) parse(catalog, notifiers Catalog) {
 	f.notifiers = map[string]Notifier{}
 	f.vars, f.varsAt, f.broken = map[string]*Var{}, map[string]*yaml.Node{}, map[string]bool{}
 	f.sets, f.macros, f.lists = BuiltinSets(), map[string]*yaml.Node{}, map[string]*Set{}
+	f.setFiles, f.grown, f.reported = map[string]setFile{}, map[string]*Set{}, map[string]bool{}
 	f.limits, f.breaker, f.zone = defaultLimits, defaultBreaker, time.Local
 	root, ok := f.parseYAML()
 	if !ok {

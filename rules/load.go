@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"crypto/sha256"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -40,6 +39,9 @@ type Options struct {
 	Vars  []Override
 	Only  []string // names of the only rules to keep; empty for all
 	NetNS string   // overrides netns of the files, "" for not
+	// NeedDir makes it an error that Dir does not exist: a watcher that had rules there
+	// never takes the built-in ones instead.
+	NeedDir bool
 	// Trust makes files that others can write an error, as a live run must.
 	Trust   bool
 	Catalog Catalog
@@ -59,7 +61,8 @@ type loader struct {
 	problems problemList
 	files    []*rulesFile
 	watched  []string
-	hash     []string
+	inputs   *inputs
+	younger  *inputs // whose additions to the files of sets count, nil for none
 	noDir    bool
 	trust    trust.Checker
 	warnings Problems
@@ -69,29 +72,41 @@ type loader struct {
 // *UsageError. One problem in one file rejects all of them. The list of
 // watched places is returned in any case: a change there can cure it.
 func Load(opts Options) (*Program, []string, error) {
-	l := &loader{opts: opts}
-	if l.opts.Dir == "" {
-		l.opts.Dir = DefaultDir
+	p, l, err := readAndCompile(opts)
+	return p, l.watched, l.unfinished(err)
+}
+
+func readAndCompile(opts Options) (*Program, *loader, error) {
+	if opts.Dir == "" {
+		opts.Dir = DefaultDir
 	}
+	l := &loader{opts: opts, inputs: &inputs{sets: map[string]string{}}}
 	l.readAll()
+	p, err := l.program()
+	return p, l, err
+}
+
+// program compiles what was read.
+func (l *loader) program() (*Program, error) {
 	// What comes from the command line is wrong only if all files are read.
 	if err := l.applyVars(); err != nil && l.problems.seen == 0 {
-		return nil, l.watched, err
+		return nil, err
 	}
 	p := l.compileAll()
 	if l.problems.seen > 0 {
-		return nil, l.watched, l.problems.all()
+		return nil, l.problems.all()
 	}
 	if err := l.keepOnly(p); err != nil {
-		return nil, l.watched, err
+		return nil, err
 	}
 	for _, w := range l.warnings {
 		p.warnings.add(w)
 	}
 	p.Watched, p.NoDefaultDir, p.Warnings = l.watched, l.noDir, p.warnings.all()
-	p.Generation = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(strings.Join(l.hash, "\x00"))))
+	p.opts, p.inputs = l.opts, l.inputs
+	p.Generation, p.text = l.inputs.digest(&l.opts)
 	p.seal()
-	return p, l.watched, nil
+	return p, nil
 }
 
 func (l *loader) fail(path, format string, args ...any) {
@@ -115,7 +130,6 @@ func (l *loader) readAll() {
 		}
 		l.readFile(p)
 	}
-	l.hash = append(l.hash, fmt.Sprint(l.opts.Vars, l.opts.Only, l.opts.NetNS))
 }
 
 // defaultPaths is rules.yaml and rules.d of the directory, or the built-in
@@ -123,8 +137,13 @@ func (l *loader) readAll() {
 func (l *loader) defaultPaths() []string {
 	dir := l.opts.Dir
 	l.watched = append(l.watched, dir)
+	l.inputs.noteDir(dir)
+	_, linkErr := os.Lstat(dir) // a link that leads nowhere is there
 	switch info, err := os.Stat(dir); {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(linkErr, fs.ErrNotExist) && l.opts.NeedDir:
+		l.fail(dir, "is gone; while it runs, the built-in rules do not take its place")
+		return nil
+	case errors.Is(linkErr, fs.ErrNotExist):
 		l.noDir = true
 		return []string{Builtin}
 	case err != nil:
@@ -143,6 +162,7 @@ func (l *loader) defaultPaths() []string {
 	}
 	sub := filepath.Join(dir, "rules.d")
 	l.watched = append(l.watched, sub)
+	l.inputs.noteDir(sub)
 	if _, err := os.Lstat(sub); err == nil {
 		files, ok := l.yamlFiles(sub)
 		if !ok {
@@ -199,6 +219,7 @@ func unreadable(err error) error {
 
 func (l *loader) readDir(dir string, mustHave bool) {
 	l.watched = append(l.watched, dir)
+	l.inputs.noteDir(dir)
 	files, ok := l.yamlFiles(dir)
 	if len(files) == 0 && mustHave && ok {
 		l.fail(dir, "no rules in this directory: files must end in .yaml")
@@ -225,6 +246,7 @@ func (l *loader) read(path string) (string, error) {
 	case errors.Is(err, trust.ErrNotRegular):
 		return "", err
 	case err != nil:
+		l.inputs.noteDir(filepath.Dir(path))
 		return "", unreadable(err)
 	}
 	defer f.Close()
@@ -232,6 +254,7 @@ func (l *loader) read(path string) (string, error) {
 		return "", fmt.Errorf("a live run does not trust it: %w", err)
 	}
 	b, err := f.ReadAll(maxFile + 1)
+	l.inputs.note(path, f.FD()) // only now: what was written meanwhile shows
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("cannot be read: %w", err)
@@ -244,18 +267,32 @@ func (l *loader) read(path string) (string, error) {
 }
 
 func (l *loader) add(path, text string) {
-	l.hash = append(l.hash, path, text)
+	l.inputs.files = append(l.inputs.files, input{path, text})
+	l.parse(path, text)
+}
+
+// parse reads the structure of a file and the files of its sets.
+func (l *loader) parse(path, text string) {
 	f := &rulesFile{reader: reader{src: newSource(path, text), problems: &l.problems}, path: path, netns: nil}
 	f.readSet = func(p string) (string, error) {
+		if text, ok := l.inputs.sets[p]; ok {
+			return text, nil
+		}
+		if l.younger != nil { // what was read once is compiled again, nothing else
+			return "", fmt.Errorf("%s: %w", p, fs.ErrNotExist)
+		}
 		text, err := l.read(p)
 		l.watched = append(l.watched, p)
-		l.hash = append(l.hash, p, text)
+		l.inputs.setOrder, l.inputs.sets[p] = append(l.inputs.setOrder, p), text
 		if err != nil {
 			err = fmt.Errorf("%s: %w", p, err)
 		}
 		return text, err
 	}
 	f.checkSecret = l.checkSecret
+	if l.younger != nil {
+		f.added = l.younger.set
+	}
 	f.parse(l.opts.Catalog, l.opts.Notifiers)
 	l.warnings = append(l.warnings, f.warnings...)
 	l.files = append(l.files, f)

@@ -10,7 +10,11 @@ import (
 )
 
 func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
-	o, ok := c.compile(n.Node)
+	within := c.sense
+	if n.Operator == "not" || n.Operator == "!" {
+		within = -within
+	}
+	o, ok := c.within(within, n.Node)
 	if !ok {
 		return o, false
 	}
@@ -56,8 +60,12 @@ func (c *compiler) binary(n *ast.BinaryNode, from, to int) (operand, bool) {
 	if n.Operator == "in" {
 		return c.in(n, from, to)
 	}
-	l, okL := c.compile(n.Left)
-	r, okR := c.compile(n.Right)
+	within := c.sense
+	if op := n.Operator; op != "and" && op != "&&" && op != "or" && op != "||" {
+		within = eitherWay // a condition that is compared counts for both
+	}
+	l, okL := c.within(within, n.Left)
+	r, okR := c.within(within, n.Right)
 	if !okL || !okR {
 		return operand{}, false
 	}

@@ -177,6 +177,9 @@ type Program struct {
 
 	warnings problemList
 	index    index
+	opts     Options
+	inputs   *inputs // nil for what was not read from files
+	text     string  // digest of everything but the files of sets
 }
 
 // Short is the generation as reports show it.
@@ -331,8 +334,9 @@ func (e *Evaluator) Match(r *collectors.Record) []int {
 	return e.hits
 }
 
-// Changes names the rules that differ between two generations.
-type Changes struct{ Added, Changed, Removed, ProtectRemoved []string }
+// Changes names the rules that differ between two generations, and the sets whose
+// contents do: those are data, no rule is another for it.
+type Changes struct{ Added, Changed, Removed, ProtectRemoved, Sets []string }
 
 // Diff compares p with the generation before it, by the rules' names.
 func (p *Program) Diff(before *Program) Changes {
@@ -363,6 +367,11 @@ func (p *Program) Diff(before *Program) Changes {
 	for _, pr := range before.Protect {
 		if !kept[pr.Name] {
 			c.ProtectRemoved = append(c.ProtectRemoved, pr.Name)
+		}
+	}
+	for _, name := range sortedKeys(p.Sets) {
+		if was := before.Sets[name]; was != nil && !p.Sets[name].equal(was) {
+			c.Sets = append(c.Sets, name)
 		}
 	}
 	return c

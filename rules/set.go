@@ -75,6 +75,11 @@ func (s *Set) String() string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
+// equal reports whether two sets hold the same, in the same order.
+func (s *Set) equal(o *Set) bool {
+	return slices.Equal(s.Ranges, o.Ranges) && slices.Equal(s.Prefixes, o.Prefixes) && slices.Equal(s.Names, o.Names)
+}
+
 // newSet makes a set of elements of one kind.
 func newSet(ranges []Range, prefixes []netip.Prefix, names []string) *Set {
 	s := &Set{Ranges: mergeRanges(ranges), Prefixes: prefixes, Names: names}

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"sockwarden/collectors"
-	"sockwarden/collectors/trust"
 )
 
 // reserved are the words that the language itself uses.
@@ -211,7 +209,7 @@ func (f *rulesFile) parseSets(n *yaml.Node) {
 		}
 		var s *Set
 		if e.value.Kind == yaml.MappingNode {
-			s = f.parseSetFile(e.value)
+			s = f.parseSetFile(e.key.Value, e.value)
 		} else {
 			s = f.parseElements(e.value, false)
 		}
@@ -244,54 +242,6 @@ func (f *rulesFile) parseElements(n *yaml.Node, asNames bool) *Set {
 		return nil
 	}
 	return b.set()
-}
-
-// maxSetEntries bounds the file of a set.
-const maxSetEntries = 100_000
-
-// parseSetFile reads {file: path}: one entry a line, # begins a comment.
-func (f *rulesFile) parseSetFile(n *yaml.Node) *Set {
-	path := ""
-	f.fields(n, "a set", map[string]func(*yaml.Node){
-		"file": func(n *yaml.Node) { path, _ = f.text(n, "file") },
-	})
-	if path == "" {
-		f.errorf(n, "a set is a list, or {file: path}")
-		return nil
-	}
-	if !filepath.IsAbs(path) {
-		path = trust.Beside(f.path, path)
-	}
-	if s, ok := f.lists[path]; ok {
-		return s
-	}
-	f.lists[path] = nil
-	text, err := f.readSet(path)
-	if err != nil {
-		f.errorf(n, "%v", err)
-		return nil
-	}
-	var b setBuilder
-	src, before, entries := newSource(path, text), f.problems.seen, 0
-	for i, line := range src.lines {
-		entry, _, _ := strings.Cut(line, "#")
-		entry = strings.TrimSpace(entry)
-		if entry == "" {
-			continue
-		}
-		if entries++; entries > maxSetEntries {
-			f.problems.add(src.problem(i+1, 1, fmt.Sprintf("a set has at most %d entries", maxSetEntries)))
-			break
-		}
-		if err := b.add(entry, false); err != nil {
-			f.problems.add(src.problem(i+1, 1, err.Error()))
-		}
-	}
-	if f.problems.seen > before {
-		return nil
-	}
-	f.lists[path] = b.set()
-	return f.lists[path]
 }
 
 // parseShare reads a part such as 30% or 0.3.

@@ -1,0 +1,57 @@
+package rules
+
+import (
+	"errors"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stamp is when something last changed that was read.
+type stamp struct {
+	path    string
+	changed time.Time // ctime: it cannot be set back
+	inode   uint64
+}
+
+// note notes whether another process has an opened file open for writing, and when
+// it last changed.
+func (in *inputs) note(path string, fd int) {
+	if beingWritten(fd) {
+		in.writing = append(in.writing, path)
+	}
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil {
+		in.stamps = append(in.stamps, stampOf(path, &st))
+	}
+}
+
+// noteDir notes when something last changed in a directory, or in the nearest one
+// above it that exists: a file that is missing may only be away for a moment.
+func (in *inputs) noteDir(dir string) {
+	var st unix.Stat_t
+	for unix.Stat(dir, &st) != nil && filepath.Dir(dir) != dir {
+		dir = filepath.Dir(dir)
+	}
+	if unix.Stat(dir, &st) == nil {
+		in.stamps = append(in.stamps, stampOf(filepath.Clean(dir), &st))
+	}
+}
+
+func stampOf(path string, st *unix.Stat_t) stamp {
+	return stamp{path, time.Unix(st.Ctim.Unix()), st.Ino}
+}
+
+// beingWritten reports whether another process has the file open for writing, or
+// mapped so. A lease for reading is refused then; one that is granted is given back
+// at once, as it would keep a writer waiting. Where the kernel grants none (another's
+// file without CAP_LEASE, some file systems) nothing is known.
+func beingWritten(fd int) bool {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
+	if err != nil {
+		return errors.Is(err, unix.EAGAIN)
+	}
+	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
+	return false
+}

@@ -1,0 +1,188 @@
+package rules
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+	"go.yaml.in/yaml/v4"
+
+	"sockwarden/collectors/trust"
+)
+
+// maxSetEntries bounds the file of a set.
+const maxSetEntries = 100_000
+
+// setFile is a set that is read from a file.
+type setFile struct {
+	at         *yaml.Node
+	path       string
+	empty      bool
+	mayBeEmpty bool
+}
+
+// parseSetFile reads {file: path}: one entry a line, # begins a comment.
+func (f *rulesFile) parseSetFile(name string, n *yaml.Node) *Set {
+	file := setFile{at: n}
+	before := f.problems.seen
+	f.fields(n, "a set", map[string]func(*yaml.Node){
+		"file":         func(n *yaml.Node) { file.path, _ = f.text(n, "file") },
+		"may_be_empty": func(n *yaml.Node) { file.mayBeEmpty = f.yesOrNo(n, "may_be_empty") },
+	})
+	if file.path == "" {
+		f.errorf(n, "a set is a list, or {file: path}")
+		return nil
+	}
+	if !filepath.IsAbs(file.path) {
+		file.path = trust.Beside(f.path, file.path)
+	}
+	if s, ok := f.lists[file.path]; ok { // by another name
+		for other, first := range f.setFiles {
+			if first.path == file.path {
+				file.empty, f.grown[name] = first.empty, f.grown[other]
+			}
+		}
+		f.setFiles[name] = file
+		return s
+	}
+	f.lists[file.path] = nil
+	text, err := f.readSet(file.path)
+	if err != nil {
+		f.errorf(n, "%v", err)
+		return nil
+	}
+	var b setBuilder
+	src, entries := newSource(file.path, text), 0
+	for i, line := range src.lines {
+		entry := entryOf(line)
+		if entry == "" {
+			continue
+		}
+		if entries++; entries > maxSetEntries {
+			f.problems.add(src.problem(i+1, 1, fmt.Sprintf("a set has at most %d entries", maxSetEntries)))
+			break
+		}
+		if err := b.add(entry, false); err != nil {
+			f.problems.add(src.problem(i+1, 1, err.Error()))
+		}
+	}
+	if f.problems.seen > before {
+		return nil
+	}
+	file.empty = entries == 0
+	f.setFiles[name] = file
+	f.grow(name, file.path, b)
+	f.lists[file.path] = b.set()
+	return f.lists[file.path]
+}
+
+// entryOf returns what a line of a set's file says, "" for nothing.
+func entryOf(line string) string {
+	entry, _, _ := strings.Cut(line, "#")
+	return strings.TrimSpace(entry)
+}
+
+// wholeEntries calls yield for each entry that stands on a line which has its end:
+// the rest of one that has not may still come.
+func wholeEntries(text string, yield func(entry string)) {
+	for line := range strings.Lines(text) {
+		if entry := entryOf(line); entry != "" && strings.HasSuffix(line, "\n") {
+			yield(entry)
+		}
+	}
+}
+
+// grow makes the set of that name with what a younger generation has added to its
+// file. What does not go together is left out: the younger one alone has it then.
+func (f *rulesFile) grow(name, path string, b setBuilder) {
+	if f.added == nil {
+		return
+	}
+	text, ok := f.added(path)
+	if !ok {
+		return
+	}
+	// What is appended must not change the set itself.
+	more := setBuilder{kind: b.kind, ranges: append([]Range{}, b.ranges...), prefixes: b.prefixes[:len(b.prefixes):len(b.prefixes)], names: b.names[:len(b.names):len(b.names)]}
+	fits := true
+	wholeEntries(text, func(entry string) { fits = fits && more.add(entry, false) == nil })
+	if fits {
+		f.grown[name] = more.set()
+	}
+}
+
+// yesOrNo reads true or false.
+func (r *reader) yesOrNo(n *yaml.Node, what string) bool {
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" {
+		r.errorf(n, "%s is true or false, not %s", what, nodeKind(n))
+	}
+	return strings.EqualFold(n.Value, "true")
+}
+
+// sense says what becomes of a condition as a part of it becomes true: it becomes
+// true too, or false, or that cannot be told.
+type sense int8
+
+const (
+	asWritten sense = 1
+	negated   sense = -1
+	eitherWay sense = 0
+)
+
+// setUse says in which senses a condition asks a set.
+type setUse struct{ asWritten, otherwise bool }
+
+// within compiles a part of a condition in the given sense.
+func (c *compiler) within(s sense, n ast.Node) (operand, bool) {
+	outer := c.sense
+	c.sense = s
+	o, ok := c.compile(n)
+	c.sense = outer
+	return o, ok
+}
+
+// useSet notes how a set is asked, and returns it, or it with what was added since
+// where that can only make the condition true of more. What it holds is data: a
+// condition stays the same when that changes.
+func (c *compiler) useSet(name string, s *Set) *Set {
+	c.uses[name] = "a set"
+	use := c.sets[name]
+	use.asWritten = use.asWritten || c.sense == asWritten
+	use.otherwise = use.otherwise || c.sense != asWritten
+	c.sets[name] = use
+	if grown := c.sc.grown[name]; grown != nil && c.sense == asWritten {
+		return grown
+	}
+	return s
+}
+
+// checkEmptySets rejects a rule that would act on more because the file of a set is
+// empty: more often than not that is one which is just being written anew.
+func (f *rulesFile) checkEmptySets(r *Rule) {
+	if r.Mode == ModeDisabled {
+		return
+	}
+	f.mustHold(r.Unless, fmt.Sprintf("unless of rule %q", r.Name), true)
+	f.mustHold(r.When, fmt.Sprintf("a negation in rule %q", r.Name), false)
+	f.mustHold(r.Having, fmt.Sprintf("a negation in rule %q", r.Name), false)
+	for i := range r.Then {
+		f.mustHold(r.Then[i].If, fmt.Sprintf("a negation in rule %q", r.Name), false)
+	}
+}
+
+// mustHold reports the files of sets that are empty although the condition, or its
+// negations, spare what is in them.
+func (f *rulesFile) mustHold(c *Cond, who string, spares bool) {
+	if c == nil {
+		return
+	}
+	for _, name := range sortedKeys(c.sets) {
+		file, isFile := f.setFiles[name]
+		if !isFile || !file.empty || file.mayBeEmpty || !spares && !c.sets[name].otherwise || f.reported[name] {
+			continue
+		}
+		f.reported[name] = true
+		f.errorf(file.at, "set %q: %s is empty, and %s asks it: what it spared would be spared no more; if that is meant, add may_be_empty: true", name, file.path, who)
+	}
+}

@@ -1,0 +1,100 @@
+package rules
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// Settle is how long files must be left alone before what they say counts alone.
+	Settle = 2 * time.Second
+	// Patience is how long it is waited for files that somebody is writing.
+	Patience = 5 * time.Second
+	// settlePoll is how often files are read while it is waited for them.
+	settlePoll = 100 * time.Millisecond
+)
+
+// Unfinished wraps what is wrong with files that are still being written: it may be
+// cured by itself.
+type Unfinished struct {
+	Err     error
+	Writing []string // files that another process has open for writing
+}
+
+// Error returns the message of what is wrong.
+func (e *Unfinished) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *Unfinished) Unwrap() error { return e.Err }
+
+func (l *loader) unfinished(err error) error {
+	if err == nil || len(l.inputs.writing) == 0 {
+		return err
+	}
+	return &Unfinished{err, l.inputs.writing}
+}
+
+// LoadSettled is Load for who acts on it at once: it waits until no file is open for
+// writing elsewhere, and nothing has changed for as long as Settle. It tells why, if
+// it must wait. After Patience the error is Problems that name what does not settle.
+func LoadSettled(ctx context.Context, opts Options, waiting func(why string)) (*Program, []string, error) {
+	began := time.Now()
+	since, last, told := began, "", false
+	for {
+		p, l, err := readAndCompile(opts)
+		now, sight := time.Now(), l.sight(p, err)
+		if sight != last {
+			since, last = now, sight
+		}
+		why := l.inputs.unsettled(now)
+		if len(l.inputs.writing) == 0 && (why == "" || now.Sub(since) >= Settle) {
+			return p, l.watched, err
+		}
+		if now.Sub(began) >= Patience {
+			if err == nil {
+				err = Problems{{Message: fmt.Sprintf("the rules do not settle: %s; waited %s for it, and a live run takes no rules that are just being written", why, Patience)}}
+			}
+			return nil, l.watched, err
+		}
+		if !told {
+			waiting(why)
+			told = true
+		}
+		select {
+		case <-time.After(settlePoll):
+		case <-ctx.Done():
+			return nil, l.watched, context.Cause(ctx)
+		}
+	}
+}
+
+// sight is what was read: as long as it stays the same, nothing has changed.
+func (l *loader) sight(p *Program, err error) string {
+	var b strings.Builder
+	if p != nil {
+		b.WriteString(p.Generation)
+	}
+	fmt.Fprintln(&b, err)
+	isFile := func(path string) bool { _, ok := l.inputs.content(path); return ok }
+	for _, s := range l.inputs.stamps {
+		if isFile(s.path) { // of directories what is in them counts, others may work there
+			fmt.Fprintln(&b, s.path, s.inode, s.changed.UnixNano())
+		}
+	}
+	return b.String()
+}
+
+// unsettled says what is being written or was changed a moment ago, "" if nothing.
+func (in *inputs) unsettled(now time.Time) string {
+	if len(in.writing) > 0 {
+		return in.writing[0] + " is open for writing by another process"
+	}
+	youngest := slices.MaxFunc(append([]stamp{{}}, in.stamps...), func(a, b stamp) int { return a.changed.Compare(b.changed) })
+	if now.Sub(youngest.changed) >= Settle {
+		return ""
+	}
+	return fmt.Sprintf("%s has changed %.1f s ago", youngest.path, max(0, now.Sub(youngest.changed).Seconds()))
+}
