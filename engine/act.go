@@ -267,6 +267,10 @@ func (e *Engine) step(ctx context.Context, ladders []*ladder) {
 			l.note(out, l.effect.String())
 			continue
 		}
+		if ctx.Err() == nil && e.heldBack(l, out.Result) {
+			l.note(out, l.effect.String())
+			continue
+		}
 		e.conclude(ctx, l, out)
 	}
 }

@@ -38,7 +38,7 @@ func (e *Engine) breaker(c *cycle, q *quota) {
 			e.trip(c, name, false, "nothing to act on", nil)
 		}
 	}
-	b, total, n := c.program.Breaker, c.report.Summary.SocketsTotal, len(acting)+q.all
+	b, total, n := e.strictest(c.program.Breaker), c.report.Summary.SocketsTotal, len(acting)+q.all
 	over := n > b.Count || float64(n) > b.Share*float64(total) && n > b.ShareMin
 	what := fmt.Sprintf("would act on %d of %d sockets%s (limit %d or %.0f%%)", n, total, mostOf(c.program.Rules, acting), b.Count, b.Share*100)
 	e.trip(c, "breaker", over, what, acting)

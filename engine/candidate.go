@@ -20,6 +20,7 @@ type namespace struct {
 	hasNames  bool                     // Interfaces was filled
 	// acceptsVRF says that a listener on all devices takes what comes in through any VRF.
 	acceptsVRF bool
+	younger    []*rules.Program // those that a cycle asks besides its own
 }
 
 // Candidate is a socket that some rule matches or may match, and what was found
@@ -42,6 +43,8 @@ type Candidate struct {
 	// the look-up that found it out, until that is noted.
 	blind bool
 	call  *stuck.Call
+	// younger says that a younger generation of rules may match it.
+	younger bool
 }
 
 // Record returns what a condition reads, for the first owner.

@@ -16,6 +16,10 @@ import (
 
 // collect streams one namespace. Only what a rule may match is kept.
 func (e *Engine) collect(ctx context.Context, c *cycle, ns *namespace) error {
+	ns.younger = nil
+	for _, g := range e.younger() {
+		ns.younger = append(ns.younger, g.judged)
+	}
 	fd, closeNS, err := openNS(ns)
 	if err != nil {
 		return err
@@ -26,10 +30,10 @@ func (e *Engine) collect(ctx context.Context, c *cycle, ns *namespace) error {
 		total = counts.TCP
 		c.report.Summary.SocketsTotal += counts.TCP + counts.UDP
 	}
-	if c.program.Reads.Has(collectors.FieldInterface) {
+	if c.wants().Reads.Has(collectors.FieldInterface) {
 		e.nameInterfaces(ns)
 	}
-	q := e.query(c.program)
+	q := e.query(c.wants())
 	var errs error
 	for _, part := range collectors.Split(q, len(q.Protocols)) {
 		errs = errors.Join(errs, e.collectPart(ctx, c, ns, part, fd, total))
@@ -168,6 +172,10 @@ func (e *Engine) read(
 ) (*pass, error) {
 	found := &pass{}
 	evaluator := p.NewEvaluator()
+	var younger []*rules.Evaluator
+	for _, later := range ns.younger {
+		younger = append(younger, later.NewEvaluator())
+	}
 	record := collectors.NewRecord(&collectors.Socket{}, own, nil, nil, e.host)
 	base := record.Known
 	for s, err := range source.Collect(ctx, q) {
@@ -192,9 +200,12 @@ func (e *Engine) read(
 		if s.IfIndex != 0 && own.Interfaces[s.IfIndex] == "" {
 			record.Known &^= collectors.Fields(collectors.FieldInterface)
 		}
-		if hits := evaluator.Match(&record); len(hits) > 0 {
+		hits := evaluator.Match(&record)
+		later := slices.ContainsFunc(younger, func(y *rules.Evaluator) bool { return len(y.Match(&record)) > 0 })
+		if len(hits) > 0 || later {
 			cand := found.candidate()
 			cand.Socket, cand.ns, cand.host, cand.hits, cand.Facts.Age = *s, ns, e.host, found.keepHits(hits), collectors.NoAge()
+			cand.younger = later
 			found.candidates = append(found.candidates, cand)
 		}
 	}
@@ -231,7 +242,7 @@ func (e *Engine) collectExtra(ctx context.Context, c *cycle, source collectors.P
 	if i < 0 {
 		return nil // it is about this namespace
 	}
-	return e.stream(ctx, c, c.namespaces[i], confirmed{source.New(-1)}, []collectors.Query{e.query(c.program)})
+	return e.stream(ctx, c, c.namespaces[i], confirmed{source.New(-1)}, []collectors.Query{e.query(c.wants())})
 }
 
 // confirmed is a collector whose records are looked up in the kernel.

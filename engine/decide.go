@@ -17,10 +17,11 @@ func (e *Engine) decide(c *cycle) {
 	for i := range c.program.Rules {
 		groups[i] = e.groups(c, i)
 	}
-	q := e.quota()
-	for _, cand := range c.candidates {
+	q, opinions := e.quota(), e.opinions(c)
+	for n, cand := range c.candidates {
 		var owner *rules.Rule
 		unproven := false
+		said := e.askAll(opinions, n)
 		for _, i := range cand.hits {
 			rule := c.program.Rules[i]
 			f := e.consider(c, cand, rule, groups[i][cand], &owner)
@@ -28,6 +29,7 @@ func (e *Engine) decide(c *cycle) {
 				unproven = unproven || unprovenAge(cand, rule)
 				continue
 			}
+			e.agree(c, f, opinions, said, q)
 			if f.Decision == DecideAct {
 				e.limit(f, c, q)
 			}
@@ -43,12 +45,14 @@ func (e *Engine) decide(c *cycle) {
 	for i, rule := range c.program.Rules {
 		if g := groups[i][c.none]; c.none != nil && g != nil {
 			f := e.considerNobody(c, rule, g)
+			e.agree(c, f, opinions, e.askOfNobody(opinions), q)
 			if f.Decision == DecideAct {
 				e.limit(f, c, q)
 			}
 			c.report.Findings = append(c.report.Findings, f)
 		}
 	}
+	e.showNews(c, opinions)
 	e.breaker(c, q)
 	e.pauseAll(c)
 	q.count(e, c)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"sockwarden/actions"
@@ -96,6 +97,11 @@ type Engine struct {
 	saveEvery time.Duration // observations are kept at least this often
 
 	settleTime time.Duration // settle, but for tests
+
+	gens    *generations       // of the rules, while watching
+	asks    sync.Mutex         // held while they are asked by several at a time
+	refresh func()             // looks whether the rules have changed, nil for not
+	young   map[string]float64 // since when there are rules that are not in force yet, by fingerprint
 
 	ladders   []*ladder
 	queue     []*ladder           // whose next rung may be begun soon: looked at together
@@ -234,6 +240,7 @@ func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Rep
 // cycle is the work of one cycle.
 type cycle struct {
 	program    *rules.Program
+	plan       *rules.Program // what is looked at, nil for the program
 	report     *Report
 	candidates []*Candidate
 	namespaces []*namespace
@@ -285,7 +292,7 @@ func (e *Engine) record(c *cycle) {
 	// What was not seen may have stopped to match, also if not everything was seen.
 	e.memory.breakHolds(c.now)
 	if !c.incomplete {
-		q := e.query(c.program)
+		q := e.query(c.wants())
 		e.memory.prune(&q, c.now)
 	}
 	e.memory.expire(c.now)

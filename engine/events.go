@@ -44,7 +44,11 @@ func (e *Engine) watchStates() error {
 // noteStates says of which states the program needs ages.
 func (e *Engine) noteStates(p *rules.Program) {
 	// Of what is closed nothing but the descriptor is left: each would leave an entry.
-	states := p.AgeStates() &^ collectors.Mask(collectors.Close)
+	states := p.AgeStates()
+	for _, g := range e.younger() {
+		states |= g.judged.AgeStates()
+	}
+	states &^= collectors.Mask(collectors.Close)
 	if e.events == nil || e.noted == states {
 		return
 	}

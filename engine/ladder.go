@@ -31,6 +31,7 @@ type ladder struct {
 	harm     harm            // what dies with the process
 	counted  bool            // among what the rule has acted on
 	signals  bool            // an earlier rung was for the process: its cool-down is this ladder's own
+	last     bool            // its rule is no more: what runs for it may end, and nothing follows
 	done     bool
 }
 
@@ -58,7 +59,7 @@ func (l *ladder) action() string { return l.rule.Then[l.rung].Action }
 
 // nextRung moves on to the next rung; false if there is none.
 func (l *ladder) nextRung() bool {
-	if l.rung+1 >= len(l.rule.Then) {
+	if l.last || l.rung+1 >= len(l.rule.Then) {
 		return false
 	}
 	l.rung++
@@ -220,6 +221,19 @@ func (e *Engine) Finish(ctx context.Context, r *Report) {
 	r.count()
 }
 
+// runs reports whether a program runs for a ladder: it may end in its own time, but
+// nothing comes after it any more.
+func (e *Engine) runs(l *ladder) bool {
+	if l.done || l.effect == nil || !l.last && !l.effect.Verify(context.Background()).Pending {
+		return false
+	}
+	if !l.last {
+		l.last = true
+		e.log.Info("its rule changed: what runs is left to end, and nothing follows", "rule", l.rule.Name, "action", l.action())
+	}
+	return true
+}
+
 // cancelLadders ends the ladders of rules that are no more, or changed. The
 // others go on under the new generation, which may protect more.
 func (e *Engine) cancelLadders(p *rules.Program) {
@@ -230,7 +244,11 @@ func (e *Engine) cancelLadders(p *rules.Program) {
 			kept = append(kept, l)
 			continue
 		}
-		e.abandon(l)
+		if e.runs(l) {
+			kept = append(kept, l)
+			continue
+		}
+		e.abandon(l, errRuleChanged)
 		e.log.Info("ladder cancelled, its rule changed", "rule", l.rule.Name, "action", l.action())
 	}
 	e.ladders = kept

@@ -68,7 +68,7 @@ func (e *Engine) ready(ctx context.Context, ladders ...*ladder) error {
 // renewOwners looks who holds the sockets of findings now, and who listens where
 // they wait to be accepted.
 func (e *Engine) renewOwners(ctx context.Context, p *rules.Program, findings []*Finding) error {
-	c := &cycle{program: p, report: &Report{}}
+	c := &cycle{program: p, plan: e.plan(p), report: &Report{}}
 	namespaces := map[*namespace]*namespace{}
 	for _, f := range findings {
 		cand := f.clone()
@@ -186,7 +186,7 @@ func (e *Engine) verdict(l *ladder, f *Finding, now *Candidate, began float64) e
 	if why := now.exempt(l.program, rule, time.Now()); why != "" {
 		return actions.Changedf("%s spares it now", why)
 	}
-	return nil
+	return e.newerSpares(l, f, now)
 }
 
 // allowed is a ChangedError if a guard, or the rung itself, spares what is about to

@@ -12,7 +12,7 @@ import (
 // findListeners fills in direction and listener_process where they are read,
 // and the listeners of sockets that wait to be accepted.
 func (e *Engine) findListeners(ctx context.Context, c *cycle) {
-	reads := c.program.Reads&collectors.ListenerFields() != 0
+	reads := c.wants().Reads&collectors.ListenerFields() != 0
 	for _, cand := range c.candidates {
 		if !reads && !waits(&cand.Socket) {
 			continue
@@ -139,7 +139,7 @@ func waits(s *collectors.Socket) bool {
 // listenersWanted returns the listeners of a candidate whose processes are read,
 // by a condition or by a guard.
 func listenersWanted(c *cycle, cand *Candidate) []*collectors.Socket {
-	if cand.Socket.Protocol != collectors.TCP || !c.program.Reads.Has(collectors.FieldListenerProcess) && !waits(&cand.Socket) {
+	if cand.Socket.Protocol != collectors.TCP || !c.wants().Reads.Has(collectors.FieldListenerProcess) && !waits(&cand.Socket) {
 		return nil
 	}
 	return listenersOf(cand)
@@ -152,7 +152,7 @@ func (e *Engine) setListener(c *cycle, cand *Candidate, holders *procfs.Holders)
 	f := &cand.Facts
 	wanted := listenersWanted(c, cand)
 	if len(wanted) == 0 {
-		if c.program.Reads.Has(collectors.FieldListenerProcess) && cand.ns.listening {
+		if c.wants().Reads.Has(collectors.FieldListenerProcess) && cand.ns.listening {
 			f.Known |= collectors.Fields(collectors.FieldListenerProcess) // "": nobody listens
 		}
 		return

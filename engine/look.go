@@ -22,7 +22,7 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 	if e.opts.Live {
 		mode = "live"
 	}
-	c := &cycle{program: p, began: time.Now(), report: &Report{
+	c := &cycle{program: p, plan: e.plan(p), began: time.Now(), report: &Report{
 		Mode: mode, Files: p.Files, Generation: p.Generation, Started: time.Now(), ByState: map[collectors.State]int{},
 	}}
 	e.noteStates(p)
@@ -82,7 +82,7 @@ func (c *cycle) keep(may func(cand *Candidate, rule *rules.Rule) bool) {
 	kept := c.candidates[:0]
 	for _, cand := range c.candidates {
 		cand.hits = slices.DeleteFunc(cand.hits, func(i int) bool { return !may(cand, c.program.Rules[i]) })
-		if len(cand.hits) > 0 {
+		if len(cand.hits) > 0 || cand.younger {
 			kept = append(kept, cand)
 		}
 	}
@@ -119,7 +119,7 @@ func (e *Engine) findAges(c *cycle) {
 // tooYoung reports whether the evidence says that no rule takes the socket before
 // the next cycle.
 func (c *cycle) tooYoung(cand *Candidate, shown collectors.Age, next time.Duration) bool {
-	if !shown.Bounded {
+	if !shown.Bounded || cand.younger {
 		return false
 	}
 	shown.Max += next.Seconds()
@@ -132,7 +132,7 @@ func (c *cycle) tooYoung(cand *Candidate, shown collectors.Age, next time.Durati
 }
 
 func (c *cycle) ageDecides(cand *Candidate) bool {
-	return slices.ContainsFunc(cand.hits, func(i int) bool { return c.remembers[i] || c.program.Rules[i].ReadsAge() })
+	return cand.younger || slices.ContainsFunc(cand.hits, func(i int) bool { return c.remembers[i] || c.program.Rules[i].ReadsAge() })
 }
 
 // falseByAge reports whether the rule's condition is false now that the age is
@@ -152,7 +152,7 @@ func (c *cycle) evalByAge(cand *Candidate, eval func(*collectors.Record) rules.T
 // the oldest come first, and since only along with it the kernel shows the subflows
 // of MPTCP, which must be left alone.
 func (e *Engine) completeRecords(ctx context.Context, c *cycle) {
-	if e.query(c.program).Info {
+	if e.query(c.wants()).Info {
 		return
 	}
 	byNS := map[*namespace][]*Candidate{}

@@ -13,7 +13,7 @@ import (
 // findNamespaces resolves which namespaces the rules are about, and counts the
 // sockets of the others.
 func (e *Engine) findNamespaces(c *cycle) error {
-	wanted := c.program.NetNS
+	wanted := c.wants().NetNS
 	if len(wanted) == 0 {
 		wanted = []string{netns.HostName}
 	}

@@ -44,11 +44,16 @@ func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder,
 	own := false
 	for i, f := range l.findings {
 		err := errs[i]
+		if err == nil {
+			err = e.groupsAgree(ctx, l, f)
+		}
 		if err == nil && !f.NoSocket() {
 			if !l.held {
 				now[i].Socket = sockets[i]
 			}
 			err = e.verdict(l, f, now[i], began)
+		} else if err == nil {
+			err = e.newerSpares(l, f, f.Candidate)
 		}
 		if err == nil && allowed != nil && !f.NoSocket() && l.own(f) {
 			err = allowed(l, now[i])
@@ -111,22 +116,28 @@ func (c *cycle) underWay(e *Engine, f *Finding, plugin *actions.Plugin) bool {
 
 // abandon ends a ladder in its middle: what is under way is ended, and how far it
 // got is written down.
-func (e *Engine) abandon(l *ladder) {
+func (e *Engine) abandon(l *ladder, why error) {
 	if l.done || l.effect == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(why)
 	out := l.effect.Verify(ctx)
 	l.note(out, l.effect.String())
 	e.logOutcome(ctx, l, l.effect.String(), out)
 	l.done = true
 }
 
+// errStopped and errRuleChanged say why a ladder is abandoned.
+var (
+	errStopped     = errors.New("sockwarden was told to stop")
+	errRuleChanged = errors.New("its rule has changed")
+)
+
 // abandonAll ends every ladder that waits.
 func (e *Engine) abandonAll() {
 	for _, l := range e.ladders {
-		e.abandon(l)
+		e.abandon(l, errStopped)
 	}
 	e.ladders = nil
 }

@@ -63,6 +63,9 @@ type Finding struct {
 	// renewed is the candidate with those who were found to hold it for the last
 	// look, nil if the decision is recent enough.
 	renewed *Candidate
+	// agreed are the younger generations of rules that would do the same, each with the
+	// group that its rule decided on.
+	agreed map[*generation]*Group
 }
 
 // MarshalJSON writes the documented shape.

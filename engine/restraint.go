@@ -19,7 +19,11 @@ const calmCycles = 2
 func (e *Engine) noteRules(c *cycle) {
 	for _, r := range c.program.Rules {
 		if was, ok := e.memory.rules[r.Name]; !ok || was.Fingerprint != r.Fingerprint {
-			e.memory.rules[r.Name] = ruleSince{Fingerprint: r.Fingerprint, Since: c.now}
+			since, ok := e.young[r.Fingerprint]
+			if !ok {
+				since = c.now
+			}
+			e.memory.rules[r.Name] = ruleSince{Fingerprint: r.Fingerprint, Since: since}
 		}
 	}
 	for name := range e.memory.rules {
@@ -27,12 +31,26 @@ func (e *Engine) noteRules(c *cycle) {
 			delete(e.memory.rules, name)
 		}
 	}
+	young := map[string]float64{}
+	for _, g := range e.younger() {
+		for _, r := range g.judged.Rules {
+			since, ok := e.young[r.Fingerprint]
+			if !ok {
+				since = c.now
+			}
+			young[r.Fingerprint] = since
+		}
+	}
+	e.young = young
 }
 
 // soaking returns how long a rule must still only observe.
 func (e *Engine) soaking(r *rules.Rule, now float64) time.Duration {
-	since := now
-	if was, ok := e.memory.rules[r.Name]; ok {
+	since, ok := e.young[r.Fingerprint]
+	if !ok {
+		since = now
+	}
+	if was, ok := e.memory.rules[r.Name]; ok && was.Fingerprint == r.Fingerprint {
 		since = was.Since
 	}
 	return max(0, r.Soak-time.Duration((now-since)*float64(time.Second)))

@@ -58,7 +58,11 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 		return nil
 	}
 	for _, l := range ladders {
-		if err := e.stillGroup(ctx, l, l.findings[0]); err != nil {
+		err := e.stillGroup(ctx, l, l.findings[0])
+		if err == nil {
+			err = e.groupsAgree(ctx, l, l.findings[0])
+		}
+		if err != nil {
 			e.notPrepared(ctx, l, err)
 		}
 	}

@@ -51,9 +51,8 @@ type WatchOptions struct {
 type watcher struct {
 	*Engine
 	opts     WatchOptions
-	program  *rules.Program
 	files    *rules.Watcher
-	rejected string // the last error of the rules that was reported
+	reader   reader
 	shown    map[findingKey]Decision
 	lastLine time.Time
 	paused   string          // what was said of the pause last
@@ -82,7 +81,9 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	if err != nil {
 		return err
 	}
-	w.program = program
+	w.gens = newGenerations(program, time.Now())
+	w.refresh = w.lookAgain
+	defer func() { w.refresh = nil }()
 	if w.files, err = rules.NewWatcher(); err != nil {
 		return err
 	}
@@ -94,13 +95,13 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	if e.opts.Live {
 		mode = "live"
 	}
-	b, events := w.program.Breaker, "off"
+	b, events := w.gens.newest().Breaker, "off"
 	if e.events != nil {
 		events = "on"
 	}
-	e.log.Info("watching "+mode, "rules", len(w.program.Rules), "generation", w.program.Short(), "interval", opts.Interval,
+	e.log.Info("watching "+mode, "rules", len(w.gens.newest().Rules), "generation", w.gens.newest().Short(), "interval", opts.Interval,
 		"events", events, "breaker", fmt.Sprintf("%d/%.0f%%", b.Count, b.Share*100))
-	if w.program.NoDefaultDir {
+	if w.gens.inForce().NoDefaultDir {
 		e.log.Info("the built-in rules are in force", "missing", rules.DefaultDir)
 	}
 	w.lastLine = time.Now()
@@ -153,6 +154,10 @@ func (w *watcher) run(ctx context.Context) error {
 		case <-w.opts.Reload:
 			w.reload(true)
 			due, regular = time.Time{}, time.Time{}
+		case <-w.reader.settles(w.gens):
+			if w.takeOver() {
+				due, regular = time.Time{}, time.Time{}
+			}
 		case <-w.wanted(woke, due, earliest):
 			if ripe, ok := w.ripe(); ok && later(ripe, earliest).Before(due) {
 				due = later(ripe, earliest)
@@ -174,6 +179,10 @@ func (w *watcher) run(ctx context.Context) error {
 			}
 		}
 		w.tellHost()
+		if w.reader.behind {
+			w.reader.behind = false
+			soon()
+		}
 		wait := time.Until(due)
 		if _, pending := w.Pending(); pending {
 			wait = min(wait, ladderPoll)
@@ -193,7 +202,7 @@ func (w *watcher) wanted(woke <-chan struct{}, due, earliest time.Time) <-chan s
 
 // ripe is when a socket that enters its state now is first old enough for a rule.
 func (w *watcher) ripe() (time.Time, bool) {
-	seconds, ok := w.program.Ripens()
+	seconds, ok := w.gens.inForce().Ripens()
 	return time.Now().Add(time.Duration(seconds*float64(time.Second)) + grain), ok
 }
 
@@ -204,79 +213,13 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-func (w *watcher) watchFiles(paths []string) {
-	if err := w.files.Set(paths); err != nil {
-		w.log.Debug("some rules are only polled", "error", err)
-	}
-}
-
-// reload loads the rules and takes them over if they are good and new.
-func (w *watcher) reload(forced bool) bool {
-	p, watched, err := w.opts.Load()
-	w.watchFiles(watched)
-	if err != nil {
-		if text := err.Error(); text != w.rejected || forced {
-			w.rejected = text
-			w.reject(err)
-		}
-		return false
-	}
-	wasRejected := w.rejected != ""
-	w.rejected = ""
-	if p.Generation == w.program.Generation {
-		if wasRejected || forced {
-			w.log.Info("rules unchanged", "generation", p.Short())
-		}
-		return false
-	}
-	was := w.program
-	w.program = p
-	w.cancelLadders(p) // before any of them takes its next step
-	c := p.Diff(was)
-	w.log.Info("rules reloaded", "generation", p.Short(), "was", was.Short(), "changed", c.Changed, "added", c.Added, "removed", c.Removed)
-	if len(c.ProtectRemoved) > 0 {
-		w.log.Warn("protection removed", "generation", p.Short(), "protect_removed", c.ProtectRemoved, "files_gone", gone(was, p))
-	}
-	for _, warning := range p.Warnings.First(maxLogged) {
-		w.log.Warn("rules", "warning", warning.String())
-	}
-	return true
-}
-
-// maxLogged is how many problems of rules are logged; rules check shows more.
-const maxLogged = 5
-
-func (w *watcher) reject(err error) {
-	var problems rules.Problems
-	if !errors.As(err, &problems) {
-		w.log.Error("rules rejected, still on "+w.program.Short(), "error", err)
-		return
-	}
-	for _, p := range problems.First(maxLogged) {
-		w.log.Error("rules rejected, still on "+w.program.Short(), "error", p.String())
-	}
-}
-
-func gone(was, now *rules.Program) []string {
-	var names []string
-	for _, f := range was.Files {
-		found := false
-		for _, g := range now.Files {
-			found = found || g.Path == f.Path
-		}
-		if !found {
-			names = append(names, f.Path)
-		}
-	}
-	return names
-}
-
 // cycle runs one cycle and tells what is new.
 func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	began := time.Now()
 	w.next = time.Time{}
+	program := w.gens.inForce()
 	defer func() { took = time.Since(began) }()
-	r, err := w.Cycle(ctx, w.program)
+	r, err := w.Cycle(ctx, program)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Error("cycle", "error", err)
@@ -285,7 +228,7 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	}
 	w.tellErrors(r.Errors)
 	w.tellPause()
-	w.Tell(w.program, r)
+	w.Tell(program, r)
 	shown := map[findingKey]Decision{}
 	lines := 0
 	for _, f := range r.Findings {
@@ -307,7 +250,7 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	w.shown = shown
 	w.next = r.Next
 	s := r.Summary
-	attrs := []any{"scanned", s.Scanned, "matched", s.Matched, "acted", s.Acted, "failed", s.Failed, "generation", w.program.Short(), "took", r.Duration.Round(time.Millisecond)}
+	attrs := []any{"scanned", s.Scanned, "matched", s.Matched, "acted", s.Acted, "failed", s.Failed, "generation", program.Short(), "took", r.Duration.Round(time.Millisecond)}
 	if lines > 0 {
 		w.lastLine = time.Now()
 	}

@@ -207,11 +207,28 @@ func (a *app) loadOptions(trust bool) (rules.Options, error) {
 
 // load reads the rules and logs their warnings.
 func (a *app) load(ctx context.Context, trust bool) (*rules.Program, error) {
+	return a.loadBy(ctx, trust, rules.Load)
+}
+
+// loadFor is load for a command that may act: a live one waits for files that somebody
+// is writing.
+func (a *app) loadFor(ctx context.Context, live bool) (*rules.Program, error) {
+	if !live {
+		return a.load(ctx, false)
+	}
+	return a.loadBy(ctx, true, func(o rules.Options) (*rules.Program, []string, error) {
+		return rules.LoadSettled(ctx, o, func(why string) { a.log.Info("waiting for the rules to settle", "why", why) })
+	})
+}
+
+func (a *app) loadBy(ctx context.Context, trust bool, load func(rules.Options) (*rules.Program, []string, error)) (*rules.Program, error) {
 	o, err := a.loadOptions(trust)
 	if err != nil {
 		return nil, err
 	}
-	p, _, err := newRuleLoader(o).next(ctx)
+	files := newRuleLoader(o)
+	files.load = load
+	p, _, err := files.next(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -118,7 +118,7 @@ cron; a second live run at the same time is refused.`,
 			if live && dry {
 				return usagef("--live and --dry-run exclude each other")
 			}
-			p, err := a.load(cmd.Context(), live)
+			p, err := a.loadFor(cmd.Context(), live)
 			if err != nil {
 				return err
 			}

@@ -170,7 +170,7 @@ func killPaused(text string) error {
 // killProgram makes a program of the selection. It is about TCP unless UDP is
 // allowed or named, and bound by the protect entries of the rules.
 func (a *app) killProgram(ctx context.Context, args []string, k *killFlags) (*rules.Program, error) {
-	loaded, err := a.load(ctx, !k.dry)
+	loaded, err := a.loadFor(ctx, !k.dry)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/signal"
@@ -17,6 +18,21 @@ import (
 // watchGC is how much garbage, in percent of what is in use, a watcher lets pile
 // up: it stays small, at the price of some CPU time in each cycle.
 const watchGC = 50
+
+// loader returns what a watcher reads its rules by: first those that it was started
+// with, and never the built-in ones once there was a directory.
+func loader(ctx context.Context, o rules.Options, first *rules.Program) func() (*rules.Program, []string, error) {
+	files := newRuleLoader(o)
+	return func() (p *rules.Program, watched []string, err error) {
+		if p, first = first, nil; p != nil {
+			watched = p.Watched
+		} else {
+			p, watched, err = files.next(ctx)
+		}
+		files.options.NeedDir = files.options.NeedDir || err == nil && !p.NoDefaultDir
+		return p, watched, err
+	}
+}
 
 func (a *app) watchCommand() *cobra.Command {
 	var live, dry, allowUnknown bool
@@ -46,7 +62,7 @@ Findings are logged when they appear and when their decision changes; with
 			if err != nil {
 				return err
 			}
-			p, err := a.load(cmd.Context(), live)
+			p, err := a.loadFor(cmd.Context(), live)
 			if err != nil {
 				return err
 			}
@@ -66,8 +82,7 @@ Findings are logged when they appear and when their decision changes; with
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, syscall.SIGHUP)
 			defer signal.Stop(reload)
-			files := newRuleLoader(o)
-			w := engine.WatchOptions{Interval: interval, Reload: reload, Load: func() (*rules.Program, []string, error) { return files.next(cmd.Context()) }}
+			w := engine.WatchOptions{Interval: interval, Reload: reload, Load: loader(cmd.Context(), o, p)}
 			if a.flags.output == "jsonl" || a.flags.output == "json" {
 				out := json.NewEncoder(a.stdout)
 				w.OnFinding = func(f *engine.Finding) {

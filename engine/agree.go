@@ -1,0 +1,288 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// opinion is what a younger generation makes of the sockets of a cycle: a cycle of its
+// own, about the same candidates.
+type opinion struct {
+	*generation
+	*cycle
+	groups []map[*Candidate]*Group
+	news   []*Finding // of what the rules in force do not take
+}
+
+// opinions asks every younger generation. They see all candidates: groups are counted
+// and timers run there as they will when it is in force.
+func (e *Engine) opinions(c *cycle) []*opinion {
+	var all []*opinion
+	for _, g := range e.younger() {
+		o := &opinion{generation: g, cycle: e.cycleOf(g, c)}
+		o.candidates = make([]*Candidate, len(c.candidates))
+		for i, cand := range c.candidates {
+			o.candidates[i] = cand.clone()
+			r := cand.Record()
+			o.candidates[i].hits = append([]int(nil), g.matches.Match(&r)...)
+		}
+		o.groups = make([]map[*Candidate]*Group, len(g.judged.Rules))
+		for i := range o.groups {
+			o.groups[i] = e.groups(o.cycle, i)
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// cycleOf is a cycle for asking a generation.
+func (e *Engine) cycleOf(g *generation, c *cycle) *cycle {
+	return &cycle{
+		program: g.judged, report: &Report{}, namespaces: c.namespaces, began: c.began, looked: c.looked, now: c.now, ended: c.ended,
+		incomplete: c.incomplete, ports: c.ports,
+	}
+}
+
+// askAll returns what each younger generation finds about a candidate.
+func (e *Engine) askAll(opinions []*opinion, n int) [][]*Finding {
+	var said [][]*Finding
+	for _, o := range opinions {
+		var owner *rules.Rule
+		var found []*Finding
+		cand := o.candidates[n]
+		for _, i := range cand.hits {
+			if f := e.consider(o.cycle, cand, o.judged.Rules[i], o.groups[i][cand], &owner); f != nil {
+				found = append(found, f)
+			}
+		}
+		said, o.news = append(said, found), append(o.news, found...)
+	}
+	return said
+}
+
+// askOfNobody is askAll for the empty group of a host.
+func (e *Engine) askOfNobody(opinions []*opinion) [][]*Finding {
+	var said [][]*Finding
+	for _, o := range opinions {
+		var found []*Finding
+		for i, rule := range o.judged.Rules {
+			if g := o.groups[i][o.none]; o.none != nil && g != nil {
+				found = append(found, e.considerNobody(o.cycle, rule, g))
+			}
+		}
+		said = append(said, found)
+	}
+	return said
+}
+
+// agree has every younger generation confirm what the rules in force would do: with
+// each there must be a rule that does the same to the socket now. Otherwise the finding
+// is spared, and the reason says by what. said are their findings about its candidate.
+func (e *Engine) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Finding, q *quota) {
+	if f.Decision != DecideAct {
+		return
+	}
+	for i, o := range opinions {
+		theirs := owning(said[i])
+		switch {
+		case theirs == nil:
+			f.set(DecidePending, "%s: none of the new ones takes it", ago(o.generation, c.began))
+			return
+		case theirs.Decision != DecideAct:
+			f.set(theirs.Decision, "%s: the new ones spare it: %s", ago(o.generation, c.began), theirs.Reason)
+			return
+		case !e.sameEffect(f.Rule, 0, theirs.Rule):
+			f.set(DecidePending, "%s: with the new ones rule %s does something else", ago(o.generation, c.began), theirs.Rule.Name)
+			return
+		}
+		if theirs.Rule.Fingerprint != f.Rule.Fingerprint {
+			if e.limit(theirs, o.cycle, q); theirs.Decision != DecideAct {
+				f.set(theirs.Decision, "%s: %s", ago(o.generation, c.began), theirs.Reason)
+				f.throttled = theirs.throttled
+				return
+			}
+		}
+		if f.agreed == nil {
+			f.agreed = map[*generation]*Group{}
+		}
+		f.agreed[o.generation] = theirs.Group
+	}
+}
+
+// owning returns the finding of the rule that has the socket; else the first that says
+// why none has, nil if no rule takes it.
+func owning(found []*Finding) *Finding {
+	for _, f := range found {
+		switch f.Decision { //nolint:exhaustive // the others belong to the owner
+		case DecidePending, DecideObserve, DecideShadowed, DecideUnless:
+		default:
+			return f
+		}
+	}
+	if len(found) > 0 {
+		return found[0]
+	}
+	return nil
+}
+
+func ago(g *generation, now time.Time) string {
+	return fmt.Sprintf("rules changed %.1f s ago", max(0, now.Sub(g.at).Seconds()))
+}
+
+// sameEffect reports whether a rule of a younger generation does what another does on
+// that rung: on the first, what first changes something counts; further up, the whole
+// way to it.
+func (e *Engine) sameEffect(r *rules.Rule, rung int, theirs *rules.Rule) bool {
+	if r.Fingerprint == theirs.Fingerprint {
+		return true
+	}
+	same := func(a, b *rules.Rung) bool {
+		return a.Action == b.Action && reflect.DeepEqual(a.Params, b.Params)
+	}
+	if a, _ := e.effective(r); a == nil || a == &r.Then[rung] || rung == 0 {
+		if b, _ := e.effective(theirs); a != nil && b != nil {
+			return same(a, b)
+		}
+		return a == nil && len(r.Then) > 0 && len(theirs.Then) > 0 && same(&r.Then[0], &theirs.Then[0])
+	}
+	if len(theirs.Then) <= rung {
+		return false
+	}
+	for i := range r.Then[:rung+1] {
+		a, b := &r.Then[i], &theirs.Then[i]
+		if !same(a, b) || (a.If == nil) != (b.If == nil) || a.If != nil && a.If.Text != b.If.Text {
+			return false
+		}
+	}
+	return true
+}
+
+// showNews adds what only the youngest generation has: it waits until that is in force.
+func (e *Engine) showNews(c *cycle, opinions []*opinion) {
+	if len(opinions) == 0 {
+		return
+	}
+	for _, o := range opinions {
+		if next := o.cycle.report.Next; !next.IsZero() && (c.report.Next.IsZero() || next.Before(c.report.Next)) {
+			c.report.Next = next
+		}
+	}
+	o := opinions[len(opinions)-1]
+	has := map[findingKey]bool{}
+	for _, f := range c.report.Findings {
+		has[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = true
+	}
+	for _, f := range o.news {
+		if has[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] {
+			continue
+		}
+		if f.Decision == DecideAct {
+			left := max(0, rules.Settle-c.began.Sub(o.at))
+			f.set(DecidePending, "%s: they are in force in %.1f s", ago(o.generation, c.began), left.Seconds())
+		}
+		c.report.Findings = append(c.report.Findings, f)
+	}
+}
+
+// newerSpares is a ChangedError if a generation of rules that counts now, besides that
+// of the ladder, would not do to a finding's socket, as it is freshly seen, what the
+// ladder is about to do. It first looks whether the rules have changed. Several can be
+// asked at the same time.
+func (e *Engine) newerSpares(l *ladder, f *Finding, fresh *Candidate) error {
+	e.asks.Lock()
+	defer e.asks.Unlock()
+	if e.refresh != nil {
+		e.refresh()
+	}
+	for _, g := range e.younger() {
+		if why := e.sparedBy(g, l, f, fresh); why != "" {
+			return actions.Changedf("%s: %s", ago(g, time.Now()), why)
+		}
+	}
+	return nil
+}
+
+// groupsAgree counts the group of a finding in generations that were read since it was
+// decided on: it is a ChangedError if there is none there.
+func (e *Engine) groupsAgree(ctx context.Context, l *ladder, f *Finding) error {
+	if f.Group == nil {
+		return nil
+	}
+	for _, g := range e.younger() {
+		if _, agreed := f.agreed[g]; agreed {
+			continue
+		}
+		var now *Group
+		rule := g.judged.Rule(f.Rule.Name)
+		if rule != nil {
+			var err error
+			if now, err = e.regroup(ctx, g.judged, rule, f.Group); err != nil {
+				return fmt.Errorf("count the group again: %w", err)
+			}
+		}
+		if now == nil {
+			return actions.Changedf("%s: with the new ones %s has no such group", ago(g, time.Now()), f.Rule.Name)
+		}
+		if f.agreed == nil {
+			f.agreed = map[*generation]*Group{}
+		}
+		f.agreed[g] = now
+	}
+	return nil
+}
+
+func (e *Engine) sparedBy(g *generation, l *ladder, f *Finding, fresh *Candidate) string {
+	group, agreed := f.agreed[g]
+	if !agreed && (f.Group != nil || f.NoSocket()) {
+		return "a group is decided on anew by the next cycle"
+	}
+	if f.NoSocket() {
+		return ""
+	}
+	now := monotonic()
+	c := &cycle{program: g.judged, report: &Report{}, began: time.Now(), looked: now, now: now, ended: time.Now()}
+	var owner *rules.Rule
+	var found []*Finding
+	r := fresh.Record()
+	for _, i := range append([]int(nil), g.matches.Match(&r)...) {
+		if theirs := e.consider(c, fresh, g.judged.Rules[i], group, &owner); theirs != nil {
+			found = append(found, theirs)
+		}
+	}
+	rule, rung := l.rule, l.rung
+	if !l.own(f) {
+		rule, rung = f.Rule, 0 // it only shares the process
+	}
+	theirs := owning(found)
+	switch {
+	case theirs == nil:
+		return "none of the new ones takes it"
+	case theirs.Decision != DecideAct:
+		return "the new ones spare it: " + theirs.Reason
+	case !e.sameEffect(rule, rung, theirs.Rule):
+		return fmt.Sprintf("with the new ones rule %s does something else", theirs.Rule.Name)
+	case l.rung > 0:
+		return e.guard(fresh, &l.rule.Then[l.rung])
+	}
+	return ""
+}
+
+// heldBack reports whether a ladder is to wait where it stands: its rule is not the same
+// in all generations, and which of them stay is known in a moment.
+func (e *Engine) heldBack(l *ladder, before actions.Result) bool {
+	if l.rung+1 >= len(l.rule.Then) || !before.Climbs() && !l.rule.Then[l.rung+1].ReadsResult() {
+		return false
+	}
+	for _, g := range e.younger() {
+		if now := g.judged.Rule(l.rule.Name); now == nil || now.Fingerprint != l.rule.Fingerprint {
+			return true
+		}
+	}
+	return false
+}

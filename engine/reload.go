@@ -1,0 +1,254 @@
+package engine
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"sockwarden/rules"
+)
+
+const (
+	// writerPoll is how often it is looked whether a file is still open for writing.
+	writerPoll = 500 * time.Millisecond
+	// maxLogged is how many problems of rules are logged; rules check shows more.
+	maxLogged = 5
+	// lookAgainAfter is the least time between two readings in the middle of a cycle.
+	lookAgainAfter = 50 * time.Millisecond
+)
+
+// reader is what a watcher remembers about reading its rules.
+type reader struct {
+	rejected string    // the last error of the rules that was reported
+	watched  []string  // places that can change the rules
+	last     time.Time // when they were read
+	took     time.Duration
+	behind   bool // something happened that was not followed up
+	timer    *time.Timer
+	armed    time.Time // for when the timer is set
+
+	awaited map[string]time.Time // files that are being written, since when
+	warned  map[string]bool      // those that were named
+	again   time.Time            // when it is looked again whether they still are
+}
+
+// settles is a channel that gets a value when the time of a younger generation is over.
+func (r *reader) settles(g *generations) <-chan time.Time {
+	at, ok := g.due()
+	if !ok {
+		return nil
+	}
+	at = later(at, r.again)
+	if r.timer == nil {
+		r.timer = time.NewTimer(time.Until(at))
+	} else if !at.Equal(r.armed) {
+		r.timer.Reset(time.Until(at))
+	}
+	r.armed = at
+	return r.timer.C
+}
+
+// load reads the rules as they are now.
+func (w *watcher) load() (*rules.Program, error) {
+	began := time.Now()
+	p, watched, err := w.opts.Load()
+	w.reader.last, w.reader.took = time.Now(), time.Since(began)
+	w.watchFiles(watched)
+	return p, err
+}
+
+func (w *watcher) watchFiles(paths []string) {
+	w.reader.watched = paths
+	if err := w.files.Set(paths); err != nil {
+		w.log.Debug("some rules are only polled", "error", err)
+	}
+}
+
+// reload reads the rules. New ones have a say at once, and are in force alone when
+// nothing has changed for a while; forced, they are at once.
+func (w *watcher) reload(forced bool) (changed bool) {
+	p, err := w.load()
+	if err != nil {
+		w.reject(err, forced)
+		return false
+	}
+	wasRejected := w.reader.rejected != ""
+	w.reader.rejected = ""
+	was, newest := w.gens.all[0].read, w.gens.newest()
+	if forced {
+		w.gens.only(p, time.Now())
+		w.cancelLadders(w.gens.inForce())
+		if p.Generation == was.Generation {
+			w.log.Info("rules unchanged", "generation", p.Short())
+		} else {
+			w.tellReload(was, p)
+		}
+		return true
+	}
+	if !w.gens.add(p, time.Now()) {
+		if wasRejected {
+			w.log.Info("rules unchanged", "generation", p.Short())
+		}
+		return false
+	}
+	w.cancelLadders(w.gens.inForce())
+	c := p.Diff(newest)
+	log := w.log.Info
+	if len(c.Added)+len(c.Changed)+len(c.Removed)+len(c.ProtectRemoved) == 0 && p.Generation != was.Generation {
+		log = w.log.Debug
+	}
+	log("rules changed, in force when they stay so", "generation", p.Short(), "was", newest.Short(), "after", rules.Settle,
+		"changed", c.Changed, "added", c.Added, "removed", c.Removed, "sets", c.Sets)
+	return true
+}
+
+// takeOver lets those rules be in force whose time has come. Before that it reads them
+// once more: where nothing tells that a file changes, that would go unseen.
+func (w *watcher) takeOver() (changed bool) {
+	changed = w.reload(false)
+	was := w.gens.all[0].read
+	if w.awaitWriters(was) {
+		return changed
+	}
+	more := len(w.gens.all)
+	if !w.gens.advance(time.Now()) {
+		return changed || len(w.gens.all) < more
+	}
+	now := w.gens.all[0].read
+	w.cancelLadders(w.gens.inForce())
+	w.tellReload(was, now)
+	return true
+}
+
+// awaitWriters reports whether another process still writes what is to be in force
+// next, and says so once if that takes long.
+func (w *watcher) awaitWriters(was *rules.Program) bool {
+	now, r := time.Now(), &w.reader
+	r.again = time.Time{}
+	writing := w.gens.newest().BeingWritten(was)
+	awaited := map[string]time.Time{}
+	for _, path := range writing {
+		since, ok := r.awaited[path]
+		if !ok {
+			since = now
+		}
+		awaited[path] = since
+		if now.Sub(since) >= rules.Patience && !r.warned[path] {
+			if r.warned == nil {
+				r.warned = map[string]bool{}
+			}
+			r.warned[path] = true
+			w.log.Warn("another process has it open for writing: what has changed in it is in force alone only when it is closed, or after SIGHUP", "file", path)
+		}
+	}
+	for path := range r.warned {
+		if _, still := awaited[path]; !still {
+			delete(r.warned, path)
+		}
+	}
+	if r.awaited = awaited; len(writing) == 0 || len(w.gens.all) != 2 {
+		return false // what is younger has a say anyway
+	}
+	r.again = now.Add(writerPoll)
+	return true
+}
+
+// lookAgain reads the rules in the middle of a cycle, if something has happened to
+// them: what they spare by now is spared by what is just about to be done.
+func (w *watcher) lookAgain() {
+	happened := false
+	for more := true; more; {
+		select {
+		case ev, open := <-w.files.Events():
+			happened = happened || w.reader.concerns(ev.Name)
+			w.reader.behind, more = true, open
+		case err, open := <-w.files.Errors():
+			if more = open; !open {
+				break
+			}
+			w.log.Warn("watching rules", "error", err)
+			happened = true
+		default:
+			more = false
+		}
+	}
+	if since := time.Since(w.reader.last); !happened && since < poll || since < max(lookAgainAfter, 10*w.reader.took) {
+		return
+	}
+	w.reader.behind = true
+	p, err := w.load()
+	if err == nil && w.gens.add(p, time.Now()) {
+		w.log.Info("rules changed in the middle of a cycle", "generation", p.Short())
+	}
+}
+
+// concerns reports whether what happens to a file of that name can change the rules.
+func (r *reader) concerns(name string) bool {
+	switch filepath.Ext(name) {
+	case ".yaml", ".yml", "":
+		return true
+	}
+	return slices.ContainsFunc(r.watched, func(p string) bool {
+		abs, err := filepath.Abs(p)
+		return err != nil || abs == name || filepath.Base(abs) == filepath.Base(name)
+	})
+}
+
+func (w *watcher) tellReload(was, p *rules.Program) {
+	c := p.Diff(was)
+	w.log.Info("rules reloaded", "generation", p.Short(), "was", was.Short(), "changed", c.Changed, "added", c.Added, "removed", c.Removed, "sets", c.Sets)
+	if len(c.ProtectRemoved) > 0 {
+		w.log.Warn("protection removed", "generation", p.Short(), "protect_removed", c.ProtectRemoved, "files_gone", gone(was, p))
+	}
+	if !p.SameText(was) {
+		for _, warning := range p.Warnings.First(maxLogged) {
+			w.log.Warn("rules", "warning", warning.String())
+		}
+	}
+}
+
+// reject says once what is wrong. A file that is being written may be right in a
+// moment: that is said only when it takes long.
+func (w *watcher) reject(err error, forced bool) {
+	text := err.Error()
+	if text == w.reader.rejected && !forced {
+		return
+	}
+	var unfinished *rules.Unfinished
+	if errors.As(err, &unfinished) && !forced {
+		path := unfinished.Writing[0]
+		since, ok := w.reader.awaited[path]
+		if !ok {
+			since = time.Now()
+			w.reader.awaited = map[string]time.Time{path: since}
+		}
+		if time.Since(since) < rules.Patience {
+			w.reader.behind = true
+			return
+		}
+	}
+	w.reader.rejected = text
+	var problems rules.Problems
+	if !errors.As(err, &problems) {
+		w.log.Error("rules rejected, still on "+w.gens.newest().Short(), "error", err)
+		return
+	}
+	for _, p := range problems.First(maxLogged) {
+		w.log.Error("rules rejected, still on "+w.gens.newest().Short(), "error", p.String())
+	}
+}
+
+func gone(was, now *rules.Program) []string {
+	var names []string
+	for _, f := range was.Files {
+		found := false
+		for _, g := range now.Files {
+			found = found || g.Path == f.Path
+		}
+		if !found {
+			names = append(names, f.Path)
+		}
+	}
+	return names
+}
