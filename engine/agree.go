@@ -90,6 +90,7 @@ func (e *Engine) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Find
 	}
 	for i, o := range opinions {
 		theirs := owning(said[i])
+		f.unsettled = true
 		switch {
 		case theirs == nil:
 			f.set(DecidePending, "%s: none of the new ones takes it", ago(o.generation, c.began))
@@ -111,7 +112,7 @@ func (e *Engine) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Find
 		if f.agreed == nil {
 			f.agreed = map[*generation]*Group{}
 		}
-		f.agreed[o.generation] = theirs.Group
+		f.agreed[o.generation], f.unsettled = theirs.Group, false
 	}
 }
 
@@ -186,6 +187,7 @@ func (e *Engine) showNews(c *cycle, opinions []*opinion) {
 			left := max(0, rules.Settle-c.began.Sub(o.at))
 			f.set(DecidePending, "%s: they are in force in %.1f s", ago(o.generation, c.began), left.Seconds())
 		}
+		f.unsettled = true
 		c.report.Findings = append(c.report.Findings, f)
 	}
 }

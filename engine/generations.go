@@ -49,7 +49,7 @@ func (g *generations) only(p *rules.Program, now time.Time) {
 
 // add takes rules up that were just read; false if they are those that were read last.
 func (g *generations) add(p *rules.Program, now time.Time) bool {
-	if p.Generation == g.all[0].read.Generation {
+	if p.Generation == g.all[0].read.Generation || len(g.all) == 1 {
 		g.confirmed = now
 	}
 	last := g.all[len(g.all)-1]

@@ -71,6 +71,12 @@ func (o *outbox) tell(e *Engine, p *rules.Program, r *Report) {
 			continue
 		}
 		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
+		if f.unsettled { // no news: it may be as before in a moment
+			if was, ok := o.told[key]; ok {
+				now[key] = was
+			}
+			continue
+		}
 		now[key] = f.Decision
 		if o.told[key] != f.Decision {
 			news[f.Rule] = append(news[f.Rule], f)

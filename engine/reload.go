@@ -2,8 +2,6 @@ package engine
 
 import (
 	"errors"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"sockwarden/rules"
@@ -21,10 +19,10 @@ const (
 // reader is what a watcher remembers about reading its rules.
 type reader struct {
 	rejected string    // the last error of the rules that was reported
-	watched  []string  // places that can change the rules
 	last     time.Time // when they were read
 	took     time.Duration
-	behind   bool // something happened that was not followed up
+	stale    bool // something has happened since
+	behind   bool // and the loop has not heard of it
 	timer    *time.Timer
 	armed    time.Time // for when the timer is set
 
@@ -53,13 +51,12 @@ func (r *reader) settles(g *generations) <-chan time.Time {
 func (w *watcher) load() (*rules.Program, error) {
 	began := time.Now()
 	p, watched, err := w.opts.Load()
-	w.reader.last, w.reader.took = time.Now(), time.Since(began)
+	w.reader.last, w.reader.took, w.reader.stale = time.Now(), time.Since(began), false
 	w.watchFiles(watched)
 	return p, err
 }
 
 func (w *watcher) watchFiles(paths []string) {
-	w.reader.watched = paths
 	if err := w.files.Set(paths); err != nil {
 		w.log.Debug("some rules are only polled", "error", err)
 	}
@@ -99,7 +96,7 @@ func (w *watcher) reload(forced bool) (changed bool) {
 		log = w.log.Debug
 	}
 	log("rules changed, in force when they stay so", "generation", p.Short(), "was", newest.Short(), "after", rules.Settle,
-		"changed", c.Changed, "added", c.Added, "removed", c.Removed, "sets", c.Sets)
+		"changed", c.Changed, "added", c.Added, "removed", c.Removed, "protect_removed", c.ProtectRemoved, "sets", c.Sets)
 	return true
 }
 
@@ -155,44 +152,30 @@ func (w *watcher) awaitWriters(was *rules.Program) bool {
 }
 
 // lookAgain reads the rules in the middle of a cycle, if something has happened to
-// them: what they spare by now is spared by what is just about to be done.
+// them: what they spare by now is spared by what is just about to be done. In a busy
+// directory it takes a tenth of the time at most.
 func (w *watcher) lookAgain() {
-	happened := false
+	r := &w.reader
 	for more := true; more; {
 		select {
-		case ev, open := <-w.files.Events():
-			happened = happened || w.reader.concerns(ev.Name)
-			w.reader.behind, more = true, open
+		case _, open := <-w.files.Events():
+			r.stale, r.behind, more = true, true, open
 		case err, open := <-w.files.Errors():
-			if more = open; !open {
-				break
+			if r.stale, r.behind, more = true, true, open; open {
+				w.log.Warn("watching rules", "error", err)
 			}
-			w.log.Warn("watching rules", "error", err)
-			happened = true
 		default:
 			more = false
 		}
 	}
-	if since := time.Since(w.reader.last); !happened && since < poll || since < max(lookAgainAfter, 10*w.reader.took) {
+	since := time.Since(r.last)
+	if !r.stale && since < poll || since < max(lookAgainAfter, 10*r.took) {
 		return
 	}
-	w.reader.behind = true
-	p, err := w.load()
-	if err == nil && w.gens.add(p, time.Now()) {
+	r.behind = true
+	if p, err := w.load(); err == nil && w.gens.add(p, time.Now()) {
 		w.log.Info("rules changed in the middle of a cycle", "generation", p.Short())
 	}
-}
-
-// concerns reports whether what happens to a file of that name can change the rules.
-func (r *reader) concerns(name string) bool {
-	switch filepath.Ext(name) {
-	case ".yaml", ".yml", "":
-		return true
-	}
-	return slices.ContainsFunc(r.watched, func(p string) bool {
-		abs, err := filepath.Abs(p)
-		return err != nil || abs == name || filepath.Base(abs) == filepath.Base(name)
-	})
 }
 
 func (w *watcher) tellReload(was, p *rules.Program) {

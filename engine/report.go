@@ -66,6 +66,8 @@ type Finding struct {
 	// agreed are the younger generations of rules that would do the same, each with the
 	// group that its rule decided on.
 	agreed map[*generation]*Group
+	// unsettled says that the decision is because rules have just changed.
+	unsettled bool
 }
 
 // MarshalJSON writes the documented shape.

@@ -267,7 +267,7 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 	}
 	lintLadder(r, rule, warn)
 	yes := rule.When.may.yes
-	if yes.states == 0 {
+	if yes.states == 0 && !f.asksEmpty(rule.When) {
 		warn(r.when, 0, "rule %q never matches: no socket is in these states", rule.Name)
 		return
 	}

@@ -146,6 +146,9 @@ func (l *loader) defaultPaths() []string {
 	case errors.Is(linkErr, fs.ErrNotExist):
 		l.noDir = true
 		return []string{Builtin}
+	case errors.Is(err, fs.ErrNotExist):
+		l.fail(dir, "is a symbolic link that leads nowhere")
+		return nil
 	case err != nil:
 		l.fail(dir, "%v", unreadable(err))
 		return nil

@@ -112,6 +112,16 @@ func (f *rulesFile) grow(name, path string, b setBuilder) {
 	}
 }
 
+// asksEmpty reports whether a condition asks a set whose file is empty now.
+func (f *rulesFile) asksEmpty(c *Cond) bool {
+	for name := range c.sets {
+		if f.setFiles[name].empty {
+			return true
+		}
+	}
+	return false
+}
+
 // yesOrNo reads true or false.
 func (r *reader) yesOrNo(n *yaml.Node, what string) bool {
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" {
