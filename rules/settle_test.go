@@ -1,0 +1,253 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestSameGenerationElsewhere: the name of a generation does not depend on where its
+// files lie and how that is written.
+func TestSameGenerationElsewhere(t *testing.T) {
+	const text = "version: 1\nsets: {s: {file: s.txt}}\nrules: [{name: r, then: [destroy], when: remote_addr in s}]\n"
+	files := map[string]string{"a.yaml": text, "s.txt": "10.0.0.1\n"}
+	dir := writeFiles(t, files)
+	t.Chdir(dir)
+	want, err := load("", "a.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, paths := range [][]string{{"./a.yaml"}, {dir + "/a.yaml"}, {dir + "/../" + filepath.Base(dir) + "/a.yaml"}, {dir}, {"."}, {writeFiles(t, files) + "/a.yaml"}} {
+		p, _, err := Load(Options{Paths: paths, Catalog: testCatalog()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Generation != want.Generation {
+			t.Errorf("%s: another generation", paths)
+		}
+	}
+	// Where one text ends and another begins counts.
+	other := writeFiles(t, map[string]string{"a.yaml": text, "b.yaml": "version: 1\n", "s.txt": "10.0.0.1\n"})
+	p, err := load(other, ".")
+	if err != nil || p.Generation == want.Generation {
+		t.Errorf("the same generation with one more file (%v)", err)
+	}
+}
+
+func openForWriting(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+// TestBeingWritten: files that are open for writing are named, as far as their content
+// is another one.
+func TestBeingWritten(t *testing.T) {
+	dir := writeFiles(t, map[string]string{
+		"a.yaml": "version: 1\nsets: {s: {file: s.txt}}\nrules: [{name: r, then: [destroy], when: remote_addr in s}]\n", "s.txt": "10.0.0.1\n",
+	})
+	again := func() *Program {
+		t.Helper()
+		p, err := load(dir, "a.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	before := again()
+	none := func(p *Program) {
+		t.Helper()
+		if got := p.BeingWritten(before); len(got) > 0 {
+			t.Errorf("being written: %s", got)
+		}
+	}
+	none(before)
+	f := openForWriting(t, filepath.Join(dir, "s.txt"))
+	none(again()) // it has what it had
+	if _, err := f.WriteString("10.0.0.2\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := again().BeingWritten(before); !slices.Equal(got, []string{filepath.Join(dir, "s.txt")}) {
+		t.Errorf("being written: %s", got)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	none(again())
+	if f, err := os.Open(filepath.Join(dir, "s.txt")); err == nil { // a reader is nobody to wait for
+		defer f.Close()
+	}
+	none(again())
+	// What is wrong in a file that is being written may be cured.
+	f = openForWriting(t, filepath.Join(dir, "a.yaml"))
+	if _, err := f.WriteString("rulez:\n"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := load(dir, "a.yaml")
+	var unfinished *Unfinished
+	if !errors.As(err, &unfinished) || !strings.Contains(problemLines(t, err, dir)[0], "rulez") {
+		t.Errorf("got %v (%T)", err, err)
+	}
+}
+
+// TestLeaseHoldsNobodyUp: who writes while it is looked whether somebody writes is
+// neither refused nor kept waiting, and the signal of the kernel does no harm.
+func TestLeaseHoldsNobodyUp(t *testing.T) {
+	path := filepath.Join(writeFiles(t, map[string]string{"f": "x"}), "f")
+	r, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var stop atomic.Bool
+	looked := make(chan int)
+	go func() {
+		n, saw := 0, 0
+		for ; !stop.Load(); n++ {
+			if beingWritten(r) {
+				saw++
+			}
+		}
+		looked <- saw
+	}()
+	for range 20_000 {
+		began := time.Now()
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Fatalf("kept waiting for %s", took)
+		}
+	}
+	stop.Store(true)
+	if <-looked == 0 {
+		t.Error("no writer was seen")
+	}
+}
+
+// TestLoadSettled: who acts at once waits for files that somebody is writing, and for
+// what has just changed.
+func TestLoadSettled(t *testing.T) {
+	t.Parallel()
+	const text = "version: 1\nrules: [{name: r, then: [destroy], when: owned}]\n"
+	settled := func(t *testing.T, ctx context.Context, dir string) (p *Program, took time.Duration, why string, err error) {
+		t.Helper()
+		began := time.Now()
+		p, _, err = LoadSettled(ctx, Options{Paths: []string{filepath.Join(dir, "rules.yaml")}, Catalog: testCatalog()}, func(s string) { why = s })
+		return p, time.Since(began), why, err
+	}
+	t.Run("new", func(t *testing.T) {
+		t.Parallel()
+		written := time.Now()
+		dir := writeFiles(t, map[string]string{"rules.yaml": text})
+		p, _, why, err := settled(t, t.Context(), dir)
+		if err != nil || p == nil || time.Since(written) < Settle || !strings.Contains(why, "rules.yaml has changed 0.") {
+			t.Errorf("%s old, %q, %v", time.Since(written), why, err)
+		}
+		// Now it is old.
+		if _, _, why, err := settled(t, t.Context(), dir); err != nil || why != "" {
+			t.Errorf("waited: %q, %v", why, err)
+		}
+		// What is wrong and old is said at once, what is wrong and new is waited for.
+		if _, took, why, err := settled(t, t.Context(), filepath.Join(dir, "none")); err == nil || why != "" || took > Settle {
+			t.Errorf("waited %s: %q, %v", took, why, err)
+		}
+		writeFile(t, filepath.Join(dir, "rules.yaml"), "version: 1\nrul")
+		if _, took, _, err := settled(t, t.Context(), dir); err == nil || took < Settle*9/10 || took > Patience {
+			t.Errorf("after %s: %v", took, err)
+		}
+	})
+	t.Run("changes", func(t *testing.T) {
+		t.Parallel()
+		dir := writeFiles(t, map[string]string{"rules.yaml": text})
+		last := make(chan time.Time, 1)
+		go func() {
+			time.Sleep(Settle / 2)
+			_ = os.Remove(filepath.Join(dir, "rules.yaml"))
+			time.Sleep(50 * time.Millisecond)
+			_ = os.WriteFile(filepath.Join(dir, "rules.yaml"), []byte(text+"# more\n"), 0o600)
+			last <- time.Now()
+		}()
+		p, _, _, err := settled(t, t.Context(), dir)
+		if err != nil || !strings.Contains(p.inputs.files[0].text, "# more") || time.Since(<-last) < Settle*9/10 {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("written", func(t *testing.T) {
+		t.Parallel()
+		dir := writeFiles(t, map[string]string{"rules.yaml": text})
+		openForWriting(t, filepath.Join(dir, "rules.yaml"))
+		_, took, why, err := settled(t, t.Context(), dir)
+		if took < Patience || !strings.Contains(why, "open for writing") || !strings.Contains(problemLines(t, err, dir)[0], "rules.yaml is open for writing by another process") {
+			t.Errorf("after %s: %q, %v", took, why, err)
+		}
+	})
+	t.Run("busy directory", func(t *testing.T) {
+		t.Parallel()
+		dir := writeFiles(t, map[string]string{"rules.yaml": text})
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for tick := time.NewTicker(20 * time.Millisecond); ; <-tick.C {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = os.WriteFile(filepath.Join(dir, "log"), nil, 0o600)
+					_ = os.Remove(filepath.Join(dir, "log"))
+				}
+			}
+		}()
+		p, _, err := LoadSettled(t.Context(), Options{Paths: []string{dir}, Catalog: testCatalog()}, func(string) {})
+		close(stop)
+		<-stopped
+		if err != nil || len(p.Rules) != 1 {
+			t.Error(err)
+		}
+	})
+	t.Run("stopped", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, _, _, err := settled(t, ctx, writeFiles(t, map[string]string{"rules.yaml": text})); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestDirectoryGone: the built-in rules take the place of a directory that is not
+// there at the start, never of one that was.
+func TestDirectoryGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "sockwarden")
+	opts := Options{Dir: dir, Catalog: testCatalog()}
+	p, _, err := Load(opts)
+	if err != nil || !p.NoDefaultDir || p.Files[0].Path != Builtin {
+		t.Fatal(err)
+	}
+	opts.NeedDir = true
+	_, watched, err := Load(opts)
+	checkLines(t, problemLines(t, err, "-"), dir+": is gone; while it runs, the built-in rules do not take its place")
+	if !slices.Contains(watched, dir) {
+		t.Errorf("watches %s", watched)
+	}
+	opts.NeedDir = false
+	if err := os.Symlink("nowhere", dir); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = Load(opts)
+	checkLines(t, problemLines(t, err, "-"), dir+": is a symbolic link that leads nowhere")
+}
