@@ -175,6 +175,9 @@ func (e *Engine) showNews(c *cycle, opinions []*opinion) {
 		}
 	}
 	o := opinions[len(opinions)-1]
+	if o.read != e.gens.newest() {
+		return // what is read by now is what is in force
+	}
 	has := map[findingKey]bool{}
 	for _, f := range c.report.Findings {
 		has[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = true

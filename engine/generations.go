@@ -25,7 +25,8 @@ type generation struct {
 // first, so that a file which is away for a moment changes nothing.
 type generations struct {
 	all       []*generation
-	confirmed time.Time // when what is in force was read last
+	besides   []*generation // those to ask besides the first: each content once
+	confirmed time.Time     // when what is in force was read last
 	wide      *rules.Program
 }
 
@@ -104,15 +105,23 @@ func (g *generations) changed() {
 			old.judged, old.matches = judged, judged.NewEvaluator()
 		}
 	}
-	g.wide = nil
+	g.wide, g.besides = nil, nil
+	known := map[string]bool{g.all[0].read.Generation: true}
+	for _, one := range slices.Backward(g.all[1:]) {
+		if !known[one.read.Generation] {
+			g.besides = append(g.besides, one)
+		}
+		known[one.read.Generation] = true
+	}
+	slices.Reverse(g.besides)
 }
 
-// younger returns the generations besides the one in force.
+// younger returns the generations to ask besides the one in force.
 func (e *Engine) younger() []*generation {
 	if e.gens == nil {
 		return nil
 	}
-	return e.gens.all[1:]
+	return e.gens.besides
 }
 
 // plan returns what is to be looked at, so that every generation can be asked.

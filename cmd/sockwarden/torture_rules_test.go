@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sockwarden/rules"
 )
 
 // The ports of the torture, by what its rules say of CLOSE_WAIT there.
@@ -35,7 +37,7 @@ const (
 // tortureRules is a rules file; its variants differ in what changes nothing for
 // the sockets.
 func tortureRules(variant int) string {
-	rules := []string{
+	list := []string{
 		`  - {name: observed, when: 'state == "CLOSE_WAIT" && port == 20016', mode: observe, then: [destroy]}`,
 		`  - {name: canary, when: 'state == "CLOSE_WAIT" && port == 20017', canary: 0.001%, then: [destroy]}`,
 		`  - {name: quota, when: 'state == "CLOSE_WAIT" && port == 20018', then: [destroy], limits: {per_cycle: 1, cooldown: 1s}}`,
@@ -45,23 +47,23 @@ func tortureRules(variant int) string {
 	}
 	switch variant % 5 {
 	case 0:
-		rules = append(rules, `  - {name: named, when: 'state == "CLOSE_WAIT" && (port in named || port == 20004)', unless: port == 20012, then: [destroy]}`)
+		list = append(list, `  - {name: named, when: 'state == "CLOSE_WAIT" && (port in named || port == 20004)', unless: port == 20012, then: [destroy]}`)
 	case 1: // in another order, and split
-		rules = append([]string{
+		list = append([]string{
 			`  - {name: either, when: 'state == "CLOSE_WAIT" && port == 20004', then: [destroy]}`,
 			`  - {name: named, when: 'state == "CLOSE_WAIT" && port in named', unless: 'port in [20012]', then: [destroy]}`,
-		}, rules...)
+		}, list...)
 	case 2: // other limits, which also cancels ladders
-		rules[5] = strings.Replace(rules[5], "}]}", "}], limits: {per_cycle: 3}}", 1)
-		rules = append(rules, `  - {name: named, when: '(port in named || port == 20004) && state == "CLOSE_WAIT"', unless: "!(port != 20012)", then: [destroy], limits: {per_cycle: 20, cooldown: 1s}}`)
+		list[5] = strings.Replace(list[5], "}]}", "}], limits: {per_cycle: 3}}", 1)
+		list = append(list, `  - {name: named, when: '(port in named || port == 20004) && state == "CLOSE_WAIT"', unless: "!(port != 20012)", then: [destroy], limits: {per_cycle: 20, cooldown: 1s}}`)
 	case 3: // with rules that would be the end of everything
-		rules = append(rules, `  - {name: named, when: 'state == "CLOSE_WAIT" && (port in named || port == 20004)', unless: port == 20012, then: [destroy]}`,
+		list = append(list, `  - {name: named, when: 'state == "CLOSE_WAIT" && (port in named || port == 20004)', unless: port == 20012, then: [destroy]}`,
 			`  - {name: everything-disabled, when: true, mode: disabled, then: [destroy, {signal: KILL}]}`,
 			`  - {name: everything-observed, when: true, mode: observe, then: [destroy, {signal: KILL}]}`,
 			`  - {name: everything-held, when: true, for: 24h, then: [destroy, {signal: KILL}]}`)
 	case 4: // with one that soaks, and one outside its window for ever
-		rules = append([]string{`  - {name: everything-soaking, when: 'state == "ESTABLISHED"', soak: 24h, mode: observe, then: [destroy]}`}, rules...)
-		rules = append(rules, `  - {name: named, when: 'state == "CLOSE_WAIT" && (port in named || port == 20004)', unless: port == 20012, then: [destroy]}`)
+		list = append([]string{`  - {name: everything-soaking, when: 'state == "ESTABLISHED"', soak: 24h, mode: observe, then: [destroy]}`}, list...)
+		list = append(list, `  - {name: named, when: 'state == "CLOSE_WAIT" && (port in named || port == 20004)', unless: port == 20012, then: [destroy]}`)
 	}
 	return fmt.Sprintf(`# variant %d
 version: 1
@@ -74,7 +76,7 @@ defaults:
   breaker: {count: 2000, share: 90%%}
 rules:
 %s
-`, variant, strings.Join(rules, "\n"))
+`, variant, strings.Join(list, "\n"))
 }
 
 // lethal is the end of everything if it is ever taken over.
@@ -141,7 +143,11 @@ func (r *rewriter) run() {
 			}
 		}
 		r.err = errors.Join(r.err, last[n%len(last)](n))
-		if r.pause(time.Duration(300+rand.IntN(400)) * time.Millisecond) {
+		length := time.Duration(300+rand.IntN(400)) * time.Millisecond
+		if n%len(last) == 0 { // long enough to be in force
+			length += rules.Settle
+		}
+		if r.pause(length) {
 			return
 		}
 	}

@@ -315,7 +315,7 @@ func TestReloadUnderLadder(t *testing.T) {
 	rude := life{Comm: "rude", IgnoreTerm: true, Serve: []string{at(rudePort)}, Leaks: named(1, at(rudePort))}.start(t, ns)
 	const (
 		before = "  - {name: before, when: port == 20007, mode: observe, then: [destroy]}\n"
-		ladder = `  - {name: ladder, when: 'state == "CLOSE_WAIT" && port == 20007', then: [{signal: TERM, wait: 1s}, {signal: KILL, wait: 5s}]}` + "\n"
+		ladder = `  - {name: ladder, when: 'state == "CLOSE_WAIT" && port == 20007', then: [{signal: TERM, wait: 4s}, {signal: KILL, wait: 5s}]}` + "\n"
 	)
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := replaceRules(path, "version: 1\nrules:\n"+before+ladder, 0o600); err != nil {
