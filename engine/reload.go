@@ -60,6 +60,9 @@ func (w *watcher) watchFiles(paths []string) {
 	if err := w.files.Set(paths); err != nil {
 		w.log.Debug("some rules are only polled", "error", err)
 	}
+	if w.files.Renewed() { // what happened meanwhile was not told
+		w.reader.behind, w.reader.stale = true, true
+	}
 }
 
 // reload reads the rules. New ones have a say at once, and are in force alone when

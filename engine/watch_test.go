@@ -388,7 +388,7 @@ func TestFindingLines(t *testing.T) {
 	}
 	w.write(t, "rules.yaml", strings.Replace(text, "per_cycle: 1000", fmt.Sprintf("per_cycle: %d", n-3), 1))
 	// Which ones are beyond the limit can vary: they are of the same age but for a tick of the clock.
-	limited := []string{"msg=finding", "decision=limited", fmt.Sprintf(`reason="per_cycle %d reached"`, n-3)}
+	limited := []string{"msg=finding", "decision=limited", fmt.Sprintf("per_cycle %d reached", n-3)}
 	socklab.WaitFor(t, "other decisions", func() bool { return len(w.journal.lines(limited...)) >= 3 })
 	w.write(t, "rules.yaml", text)
 	socklab.WaitFor(t, "the old decisions", func() bool { return len(w.journal.lines("would act")) >= maxLines+3 })

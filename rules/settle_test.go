@@ -114,7 +114,7 @@ func TestLeaseHoldsNobodyUp(t *testing.T) {
 	go func() {
 		n, saw := 0, 0
 		for ; !stop.Load(); n++ {
-			if beingWritten(r) {
+			if beingWritten(int(r.Fd())) {
 				saw++
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors/trust"
 )
@@ -17,8 +18,14 @@ import (
 // the reader loads again and compares generations.
 type Watcher struct {
 	fs      *fsnotify.Watcher
-	watched map[string]bool
+	watched map[string]dirID
+	renewed bool
 }
+
+// dirID tells a directory from another that has taken its name. The kernel has one
+// watch for each, whatever it is called, and fsnotify (1.10) panics where two of its
+// names have the same: it is never asked for that.
+type dirID struct{ dev, inode uint64 }
 
 // NewWatcher returns a watcher that watches nothing yet. It uses one inotify
 // instance until it is closed.
@@ -27,7 +34,7 @@ func NewWatcher() (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch rules: %w", err)
 	}
-	return &Watcher{fs: w, watched: map[string]bool{}}, nil
+	return &Watcher{fs: w, watched: map[string]dirID{}}, nil
 }
 
 // Close ends the watch.
@@ -44,6 +51,14 @@ func (w *Watcher) Events() <-chan fsnotify.Event { return w.fs.Events }
 // Errors yields what went wrong with the watch, such as an overflow: the reader
 // then looks for itself.
 func (w *Watcher) Errors() <-chan error { return w.fs.Errors }
+
+// Renewed reports whether directories have been replaced since it was asked last: what
+// happened in them meanwhile can have gone unseen.
+func (w *Watcher) Renewed() bool {
+	renewed := w.renewed
+	w.renewed = false
+	return renewed
+}
 
 // Set makes the directories of the given files and directories the watched
 // ones. It is called again after every event and on a slow timer: a directory
@@ -63,36 +78,76 @@ func (w *Watcher) Set(paths []string) error {
 	return err
 }
 
-// dirsOf returns the directories in which something can happen to the paths.
-func dirsOf(paths []string) map[string]bool {
-	dirs := map[string]bool{}
+// dirsOf returns the directories in which something can happen to the paths, each by
+// one of its names.
+func dirsOf(paths []string) map[string]dirID {
+	names := map[string]bool{}
 	for _, p := range paths {
 		for _, dir := range trust.Places(p) {
-			if dir != "" {
-				dirs[dir] = true
-			}
+			names[dir] = dir != ""
+		}
+	}
+	dirs, seen := map[string]dirID{}, map[dirID]bool{}
+	for _, name := range sortedKeys(names) {
+		var st unix.Stat_t
+		if name == "" || unix.Stat(name, &st) != nil {
+			continue // gone meanwhile
+		}
+		if id := (dirID{st.Dev, st.Ino}); !seen[id] {
+			seen[id], dirs[name] = true, id
 		}
 	}
 	return dirs
 }
 
-func (w *Watcher) watch(want map[string]bool) error {
+// watch watches the given directories. If all that is watched already is wanted, the
+// others are added; otherwise another watch takes the place of the one before.
+func (w *Watcher) watch(want map[string]dirID) error {
 	alive := map[string]bool{}
 	for _, dir := range w.fs.WatchList() {
 		alive[dir] = true
 	}
-	for dir := range w.watched {
-		if !want[dir] && alive[dir] {
-			_ = w.fs.Remove(dir) // it may be gone
+	known := map[dirID]bool{}
+	for dir, id := range w.watched {
+		if want[dir] != id || !alive[dir] {
+			return w.renew(want)
 		}
+		known[id] = true
 	}
-	w.watched = want
 	var errs []error
-	for dir := range want {
-		// Adding a watched directory again is how a replaced one is found.
-		if err := w.fs.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("watch %s: %w", dir, err))
+	for dir, id := range want {
+		if !known[id] {
+			errs = append(errs, w.add(dir, id))
 		}
 	}
+	return errors.Join(errs...)
+}
+
+func (w *Watcher) add(dir string, id dirID) error {
+	err := w.fs.Add(dir)
+	if err == nil {
+		w.watched[dir] = id
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it is seen when it is looked again
+	}
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", dir, err)
+	}
+	return nil
+}
+
+func (w *Watcher) renew(want map[string]dirID) error {
+	fresh, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch rules: %w", err)
+	}
+	was := w.fs
+	w.fs, w.watched, w.renewed = fresh, map[string]dirID{}, true
+	var errs []error
+	for dir, id := range want {
+		errs = append(errs, w.add(dir, id))
+	}
+	_ = was.Close() // only now: nothing is unwatched in between
 	return errors.Join(errs...)
 }

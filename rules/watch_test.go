@@ -374,3 +374,55 @@ func TestWatchSet(t *testing.T) {
 		}
 	}
 }
+
+// TestWatchRenamedDirectories: directories that are renamed, replaced and reached by
+// several names are watched on, and end nobody.
+func TestWatchRenamedDirectories(t *testing.T) {
+	base := t.TempDir()
+	at := func(name string) string { return filepath.Join(base, name) }
+	w, err := NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.Close() })
+	set := func() {
+		t.Helper()
+		if err := w.Set([]string{at("dir"), at("dir/a.yaml")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range 50 {
+		version := fmt.Sprint("v", n)
+		writeFile(t, at(version+"/a.yaml"), "x")
+		for _, step := range []func() error{
+			func() error { return os.Symlink(at(version), at("tmp")) },
+			func() error { return os.Rename(at("tmp"), at("dir")) },
+			func() error { return os.Rename(at("dir"), at("away")) },
+			func() error { return os.Rename(at("away"), at("dir")) },
+			func() error { return os.Rename(at(version), at(version+".away")) },
+			func() error { return os.Rename(at(version+".away"), at(version)) },
+		} {
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+			set()
+		}
+		if n > 0 {
+			if err := os.RemoveAll(at(fmt.Sprint("v", n-1))); err != nil {
+				t.Fatal(err)
+			}
+			set()
+		}
+	}
+	w.Renewed()
+	set()
+	if w.Renewed() {
+		t.Error("renewed though nothing has changed")
+	}
+	writeFile(t, at("dir/a.yaml"), "y")
+	select {
+	case <-w.Events():
+	case <-time.After(10 * time.Second):
+		t.Error("nothing is seen any more")
+	}
+}
