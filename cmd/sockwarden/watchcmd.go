@@ -41,9 +41,11 @@ func (a *app) watchCommand() *cobra.Command {
 		Use:   "watch [flags]",
 		Short: "Run a cycle every interval, with hot reload of the rules; dry unless --live",
 		Long: `Runs a cycle every interval, until SIGTERM. The rules are read again as soon as
-their files change, however they change; SIGHUP forces it. Files with errors are
-reported once, and the last good generation goes on. Ages, cool-downs and "for"
-timers survive a reload for rules that did not change.
+their files change, however they change: what they spare is spared at once, what
+they take is acted on when they have stayed the same for 2 seconds, or after
+SIGHUP. Files with errors are reported once, and the last good generation goes
+on. Ages, cool-downs and "for" timers survive a reload for rules that did not
+change.
 
 Findings are logged when they appear and when their decision changes; with
 -o jsonl they are also printed, one JSON object on a line.`,
