@@ -120,7 +120,7 @@ func (e *Engine) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Find
 // why none has, nil if no rule takes it.
 func owning(found []*Finding) *Finding {
 	for _, f := range found {
-		switch f.Decision { //nolint:exhaustive // the others belong to the owner
+		switch f.Decision {
 		case DecidePending, DecideObserve, DecideShadowed, DecideUnless:
 		default:
 			return f
@@ -170,7 +170,7 @@ func (e *Engine) showNews(c *cycle, opinions []*opinion) {
 		return
 	}
 	for _, o := range opinions {
-		if next := o.cycle.report.Next; !next.IsZero() && (c.report.Next.IsZero() || next.Before(c.report.Next)) {
+		if next := o.report.Next; !next.IsZero() && (c.report.Next.IsZero() || next.Before(c.report.Next)) {
 			c.report.Next = next
 		}
 	}
@@ -215,7 +215,7 @@ func (e *Engine) newerSpares(l *ladder, f *Finding, fresh *Candidate) error {
 
 // groupsAgree counts the group of a finding in generations that were read since it was
 // decided on: it is a ChangedError if there is none there.
-func (e *Engine) groupsAgree(ctx context.Context, l *ladder, f *Finding) error {
+func (e *Engine) groupsAgree(ctx context.Context, f *Finding) error {
 	if f.Group == nil {
 		return nil
 	}

@@ -45,7 +45,7 @@ func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder,
 	for i, f := range l.findings {
 		err := errs[i]
 		if err == nil {
-			err = e.groupsAgree(ctx, l, f)
+			err = e.groupsAgree(ctx, f)
 		}
 		if err == nil && !f.NoSocket() {
 			if !l.held {

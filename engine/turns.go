@@ -60,7 +60,7 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 	for _, l := range ladders {
 		err := e.stillGroup(ctx, l, l.findings[0])
 		if err == nil {
-			err = e.groupsAgree(ctx, l, l.findings[0])
+			err = e.groupsAgree(ctx, l.findings[0])
 		}
 		if err != nil {
 			e.notPrepared(ctx, l, err)

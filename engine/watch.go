@@ -89,8 +89,7 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	}
 	defer func() { _ = w.files.Close() }()
 	w.watchFiles(watched)
-	// A change between the first load and the watch would go unseen.
-	w.reload(false)
+	w.reload(false) // a change between the first load and the watch would go unseen
 	mode := "dry"
 	if e.opts.Live {
 		mode = "live"

@@ -303,6 +303,45 @@ func TestForcedReload(t *testing.T) {
 		w.logged(t, i+1, "rules unchanged")
 		socklab.WaitFor(t, "a cycle", func() bool { return w.cycles() == i+2 })
 	}
+	// New rules are in force at once.
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	w.write(t, "rules.yaml", strings.Replace(ruleFile(port(c), "log"), "name: r", "name: new", 1))
+	begin := time.Now()
+	w.reload <- unix.SIGHUP
+	if took := w.await(t, "new act").Sub(begin); took >= rules.Settle {
+		t.Errorf("acted after %s", took)
+	}
+	w.logged(t, 1, "rules reloaded", "added=[new]")
+}
+
+// Where nothing tells of changes, files are read again before what was read of them is
+// in force.
+func TestPolledRules(t *testing.T) {
+	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+	holder(t, c)
+	half := ruleFile(port(c), "destroy")
+	whole := half + "protect: [{name: last, when: port > 0}]\n"
+	w := &watched{lab: newLab(t, Options{Live: true}), dir: t.TempDir(), reload: make(chan os.Signal), done: make(chan error, 1)}
+	w.write(t, "rules.yaml", whole)
+	opts := rules.Options{Paths: []string{w.dir}, Catalog: catalog(w.actions)}
+	w.start(t, 50*time.Millisecond, func() (*rules.Program, []string, error) {
+		p, _, err := rules.Load(opts)
+		if err == nil && len(p.Protect) == 0 {
+			w.write(t, "rules.yaml", whole) // and nobody is told
+		}
+		return p, nil, err
+	})
+	w.await(t, "r protected")
+	w.write(t, "rules.yaml", half)
+	changes := w.logged(t, 1, "msg=\"rules changed", "protect_removed=[last]")
+	socklab.WaitFor(t, "the whole rules to be read", func() bool { return len(w.journal.lines("msg=\"rules changed")) > len(changes) })
+	from := time.Now()
+	socklab.WaitFor(t, "the time of the others to be over", func() bool { return time.Since(from) > rules.Settle+500*time.Millisecond })
+	w.end(t)
+	if !survives(t, c) || len(w.journal.lines("rules reloaded")) > 0 {
+		t.Errorf("half of the rules were in force:\n%s", strings.Join(w.journal.lines("msg=\"rules"), "\n"))
+	}
 }
 
 // What changed between the first load and the watch is not missed.

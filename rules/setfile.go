@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
@@ -104,7 +105,7 @@ func (f *rulesFile) grow(name, path string, b setBuilder) {
 		return
 	}
 	// What is appended must not change the set itself.
-	more := setBuilder{kind: b.kind, ranges: append([]Range{}, b.ranges...), prefixes: b.prefixes[:len(b.prefixes):len(b.prefixes)], names: b.names[:len(b.names):len(b.names)]}
+	more := setBuilder{kind: b.kind, ranges: slices.Clip(b.ranges), prefixes: slices.Clip(b.prefixes), names: slices.Clip(b.names)}
 	fits := true
 	wholeEntries(text, func(entry string) { fits = fits && more.add(entry, false) == nil })
 	if fits {

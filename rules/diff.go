@@ -1,0 +1,44 @@
+package rules
+
+// Changes names the rules that differ between two generations, and the sets whose
+// contents do: those are data, no rule is another for it.
+type Changes struct{ Added, Changed, Removed, ProtectRemoved, Sets []string }
+
+// Diff compares p with the generation before it, by the rules' names.
+func (p *Program) Diff(before *Program) Changes {
+	var c Changes
+	old := map[string]string{}
+	for _, r := range before.Rules {
+		old[r.Name] = r.Fingerprint
+	}
+	now := map[string]bool{}
+	for _, r := range p.Rules {
+		now[r.Name] = true
+		switch print, had := old[r.Name]; {
+		case !had:
+			c.Added = append(c.Added, r.Name)
+		case print != r.Fingerprint:
+			c.Changed = append(c.Changed, r.Name)
+		}
+	}
+	for _, r := range before.Rules {
+		if !now[r.Name] {
+			c.Removed = append(c.Removed, r.Name)
+		}
+	}
+	kept := map[string]bool{}
+	for _, pr := range p.Protect {
+		kept[pr.Name] = true
+	}
+	for _, pr := range before.Protect {
+		if !kept[pr.Name] {
+			c.ProtectRemoved = append(c.ProtectRemoved, pr.Name)
+		}
+	}
+	for _, name := range sortedKeys(p.Sets) {
+		if was := before.Sets[name]; was != nil && !p.Sets[name].equal(was) {
+			c.Sets = append(c.Sets, name)
+		}
+	}
+	return c
+}
