@@ -15,7 +15,8 @@ const starving = 10 * time.Second
 type generation struct {
 	read    *rules.Program
 	judged  *rules.Program // with the lines that a younger one has added to lists
-	at      time.Time      // when it was read
+	at      time.Time      // when it was read first
+	seen    time.Time      // and when last
 	matches *rules.Evaluator
 }
 
@@ -44,7 +45,7 @@ func (g *generations) newest() *rules.Program { return g.all[len(g.all)-1].read 
 
 // only makes rules the only ones.
 func (g *generations) only(p *rules.Program, now time.Time) {
-	g.all, g.confirmed = []*generation{{read: p, at: now}}, now
+	g.all, g.confirmed = []*generation{{read: p, at: now, seen: now}}, now
 	g.changed()
 }
 
@@ -55,11 +56,11 @@ func (g *generations) add(p *rules.Program, now time.Time) bool {
 	}
 	last := g.all[len(g.all)-1]
 	if p.Generation == last.read.Generation {
-		last.read = p // what is being written, and where it lies, can have changed
+		last.read, last.seen = p, now // what is being written, and where it lies, can have changed
 		g.changed()
 		return false
 	}
-	g.all = append(g.all, &generation{read: p, at: now})
+	g.all = append(g.all, &generation{read: p, at: now, seen: now})
 	g.changed()
 	return true
 }
@@ -73,14 +74,14 @@ func (g *generations) due() (time.Time, bool) {
 }
 
 // advance lets go of the oldest as the time of those after it is over, and reports
-// whether others are in force now. One that was replaced within that time never was
-// in force, unless what is in force was not read again for too long; and what was
+// whether others are in force now. One that was not seen for as long never was in
+// force, unless what is in force was not read again for too long; and what was
 // half written never is.
 func (g *generations) advance(now time.Time) bool {
 	was := g.all[0].read.Generation
 	for len(g.all) > 1 && now.Sub(g.all[1].at) >= rules.Settle {
 		next := g.all[1]
-		fleeting := len(g.all) > 2 && g.all[2].at.Sub(next.at) < rules.Settle && now.Sub(g.confirmed) < starving
+		fleeting := len(g.all) > 2 && next.seen.Sub(next.at) < rules.Settle && now.Sub(g.confirmed) < starving
 		half := len(g.all) > 2 && len(next.read.BeingWritten(g.all[0].read)) > 0
 		if fleeting || half {
 			g.all = slices.Delete(g.all, 1, 2)
