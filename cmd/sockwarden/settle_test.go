@@ -56,7 +56,7 @@ func TestLoaderNeedsItsDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := loader(o, first)
+	load := loader(t.Context(), o, first)
 	for range 2 {
 		if p, _, err := load(); err != nil || !p.NoDefaultDir || p.Generation != first.Generation {
 			t.Fatalf("not the built-in rules: %v", err)
