@@ -43,10 +43,12 @@ func (e *Engine) opinions(c *cycle) []*opinion {
 
 // cycleOf is a cycle for asking a generation.
 func (e *Engine) cycleOf(g *generation, c *cycle) *cycle {
-	return &cycle{
+	asked := &cycle{
 		program: g.judged, report: &Report{}, namespaces: c.namespaces, began: c.began, looked: c.looked, now: c.now, ended: c.ended,
 		incomplete: c.incomplete, ports: c.ports,
 	}
+	e.findNeeds(asked)
+	return asked
 }
 
 // askAll returns what each younger generation finds about a candidate.
