@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -77,9 +78,7 @@ func Load(opts Options) (*Program, []string, error) {
 }
 
 func readAndCompile(opts Options) (*Program, *loader, error) {
-	if opts.Dir == "" {
-		opts.Dir = DefaultDir
-	}
+	opts.Dir = cmp.Or(opts.Dir, DefaultDir)
 	l := &loader{opts: opts, inputs: &inputs{sets: map[string]string{}}}
 	l.readAll()
 	p, err := l.program()
