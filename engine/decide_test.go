@@ -453,14 +453,14 @@ func TestAgeUnproven(t *testing.T) {
 	mini := socklab.Make(t, socklab.FinWait2Orphan, socklab.IPv4)
 	holder(t, c, other)
 	for when, want := range map[string]int{
-		port(c) + " && age > 3600":                        1,
-		port(c) + " && age > 3600 && process == 'x'":      0,
-		port(c) + " && age < 3600":                        0,
-		port(c) + " && age > 0":                           0,
-		"state == 'CLOSE_WAIT' && age > 3600":             0, // it is younger than its connection
-		"state == 'ESTABLISHED' && age > 3600":            1,
-		port(mini) + " && age > 3600":                     0, // the kernel ends it within a minute
-		port(c) + " && (age > 3600 || state == 'LISTEN')": 1,
+		port(c) + " && age > 3600":                                               1,
+		port(c) + " && age > 3600 && process == 'x'":                             0,
+		port(c) + " && age < 3600":                                               0,
+		port(c) + " && age > 0":                                                  0,
+		"state == 'CLOSE_WAIT' && age > 3600":                                    0, // it is younger than its connection
+		"state == 'ESTABLISHED' && age > 3600 && process == '" + program() + "'": 1,
+		port(mini) + " && age > 3600":                                            0, // the kernel ends it within a minute
+		port(c) + " && (age > 3600 || state == 'LISTEN')":                        1,
 	} {
 		l := newLab(t, Options{})
 		r := l.cycle(t, l.rules(t, ruleFile(when, "destroy")))

@@ -177,9 +177,11 @@ func TestGroupCountedAgain(t *testing.T) {
 			}
 			l := newLab(t, Options{Live: true}, poke)
 			p := l.rules(t, ruleFile("state == 'CLOSE_WAIT' and process == 'worker'", "{poke: {}, wait: 300ms}, {signal: KILL}", "group: pid", "having: count > 5"))
-			l.run(t, p)
-			if h.Running() == ended {
-				t.Errorf("running %t", h.Running())
+			r := l.run(t, p)
+			if ended {
+				h.Wait(t)
+			} else if !h.Running() {
+				t.Errorf("it is killed: %s", describe(r))
 			}
 		})
 	}
