@@ -157,6 +157,10 @@ func (a *attack) accept() {
 				continue
 			}
 			v.fd = fd
+			if v.cookie == 0 { // it can end before the first look
+				v.cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+				must(a.t, "cookie", err)
+			}
 			v.say("accepted")
 		}
 	}

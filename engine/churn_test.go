@@ -223,7 +223,9 @@ func TestSynSentChurn(t *testing.T) {
 		_ = unix.Close(fd)
 	}
 	t.Logf("of %d: %d destroyed, %d changed, %d accepted, %d of them dead", n, destroyed, changed, accepted, reset)
-	if reset > 1 || destroyed == 0 || accepted == 0 {
+	// Between look-up and destroy of eight sockets one can become established; with a
+	// thousand between them it is one in ten.
+	if reset > accepted/50 || destroyed == 0 || accepted == 0 {
 		t.Errorf("%d of %d accepted connections were destroyed", reset, accepted)
 	}
 }

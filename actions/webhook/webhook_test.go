@@ -501,7 +501,11 @@ func TestSecret(t *testing.T) {
 		"port out of sync": {"http://127.0.0.1:99999" + path, "invalid port"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := notifier(t, c.url, map[string]any{"timeout": 100 * time.Millisecond})
+			timeout := 10 * time.Second
+			if name == "slow" {
+				timeout = 100 * time.Millisecond
+			}
+			w := notifier(t, c.url, map[string]any{"timeout": timeout})
 			err := w.Send(t.Context(), message())
 			if err == nil || !strings.Contains(err.Error(), c.word) {
 				t.Errorf("%v, not %s", err, c.word)

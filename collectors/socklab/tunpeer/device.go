@@ -109,7 +109,9 @@ func (d *Device) find(s *Segment) *Conn {
 	c := d.await[s.To]
 	if c != nil && s.Flags&(SYN|ACK) == SYN {
 		delete(d.await, s.To)
+		c.mu.Lock()
 		c.Kernel = s.From
+		c.mu.Unlock()
 		d.conns[[2]netip.AddrPort{s.To, s.From}] = c
 		return c
 	}
