@@ -144,9 +144,7 @@ func (e *Engine) plan(p *rules.Program) *rules.Program {
 // strictest is the breaker of all generations.
 func (e *Engine) strictest(b rules.Breaker) rules.Breaker {
 	for _, g := range e.younger() {
-		b.Count = min(b.Count, g.judged.Breaker.Count)
-		b.Share = min(b.Share, g.judged.Breaker.Share)
-		b.ShareMin = min(b.ShareMin, g.judged.Breaker.ShareMin)
+		b = b.Stricter(g.judged.Breaker)
 	}
 	return b
 }

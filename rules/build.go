@@ -16,7 +16,7 @@ import (
 // compileAll compiles the files into one program. The problems say whether it
 // is of use.
 func (l *loader) compileAll() *Program {
-	p := &Program{Breaker: defaultBreaker, Sets: map[string]*Set{}, Vars: map[string]string{}}
+	p := &Program{Breaker: l.breaker(), Sets: map[string]*Set{}, Vars: map[string]string{}}
 	names, protected := map[string]string{}, map[string]string{}
 	// Before the rules: those of every file can name them.
 	p.Notifiers = map[string]Notifier{}
@@ -28,7 +28,7 @@ func (l *loader) compileAll() *Program {
 			p.Notifiers[name] = f.notifiers[name]
 		}
 	}
-	for i, f := range l.files {
+	for _, f := range l.files {
 		sc := f.scope()
 		for _, r := range f.protect {
 			if first, dup := protected[r.name]; dup {
@@ -60,20 +60,9 @@ func (l *loader) compileAll() *Program {
 			p.warnings.add(note)
 		}
 		p.warnings.seen += f.notes.seen - len(f.notes.kept)
-		p.Breaker = tighter(p.Breaker, f.breaker, i == 0)
 		p.Files = append(p.Files, FileInfo{Path: f.src.name, Rules: len(f.rules)})
 	}
 	return p
-}
-
-// tighter keeps the stricter breaker: files cannot loosen each other's.
-func tighter(a, b Breaker, first bool) Breaker {
-	if first {
-		return b
-	}
-	a.Count = min(a.Count, b.Count)
-	a.Share = min(a.Share, b.Share)
-	return a
 }
 
 func (l *loader) netnsOf(f *rulesFile) []string {

@@ -18,7 +18,7 @@ type rulesFile struct {
 	lists   map[string]*Set // that were read from files, by path; nil for what is wrong
 	macros  map[string]*yaml.Node
 	limits  Limits
-	breaker Breaker
+	breaker Breaker // what is written of it, zero for what is not
 	// notifiers are the entries of actions.
 	notifiers map[string]Notifier
 	zone      *time.Location
@@ -78,11 +78,9 @@ type rawRung struct {
 	results []string
 }
 
-// The defaults of limits and of the breaker (DESIGN: they suit a small server).
-var (
-	defaultLimits  = Limits{PerCycle: 100, Cooldown: 5 * time.Minute, MaxCollateral: -1}
-	defaultBreaker = Breaker{Count: 500, Share: 0.30, ShareMin: 50}
-)
+// defaultLimits are those of rules where nothing else is written (DESIGN: they
+// suit a small server).
+var defaultLimits = Limits{PerCycle: 100, Cooldown: 5 * time.Minute, MaxCollateral: -1}
 
 // parseFile reads the structure of a file. What is wrong goes to the problems;
 // the rest is there nevertheless, so that everything is reported at once.
@@ -91,7 +89,7 @@ func (f *rulesFile) parse(catalog, notifiers Catalog) {
 	f.vars, f.varsAt, f.broken = map[string]*Var{}, map[string]*yaml.Node{}, map[string]bool{}
 	f.sets, f.macros, f.lists = BuiltinSets(), map[string]*yaml.Node{}, map[string]*Set{}
 	f.setFiles, f.grown, f.reported = map[string]setFile{}, map[string]*Set{}, map[string]bool{}
-	f.limits, f.breaker, f.zone = defaultLimits, defaultBreaker, time.Local
+	f.limits, f.zone = defaultLimits, time.Local
 	root, ok := f.parseYAML()
 	if !ok {
 		return

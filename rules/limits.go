@@ -70,13 +70,6 @@ func (f *rulesFile) windows(n *yaml.Node) []Window {
 	return out
 }
 
-func (f *rulesFile) parseBreaker(n *yaml.Node) {
-	f.fields(n, "breaker", map[string]func(*yaml.Node){
-		"count": func(n *yaml.Node) { f.breaker.Count = f.count(n, "count") },
-		"share": func(n *yaml.Node) { f.breaker.Share = f.share(n, "share") },
-	})
-}
-
 // parseZone reads the zone of the windows of the file.
 func (f *rulesFile) parseZone(n *yaml.Node) {
 	name, ok := f.text(n, "timezone")

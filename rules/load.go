@@ -43,6 +43,8 @@ type Options struct {
 	// NeedDir makes it an error that Dir does not exist: a watcher that had rules there
 	// never takes the built-in ones instead.
 	NeedDir bool
+	// Breaker stands in place of that of the files, nil for not.
+	Breaker *Breaker
 	// Trust makes files that others can write an error, as a live run must.
 	Trust   bool
 	Catalog Catalog

@@ -47,15 +47,6 @@ func (l Limits) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// Breaker bounds what all rules together do in one cycle: more than Count
-// sockets, or more than Share of all where that is more than ShareMin, and
-// nothing is done.
-type Breaker struct {
-	Count    int
-	Share    float64
-	ShareMin int
-}
-
 // Rung is one step of a ladder.
 type Rung struct {
 	Action string
@@ -274,6 +265,17 @@ func (p *Program) AgeStates() collectors.StateMask {
 	var states collectors.StateMask
 	for _, r := range p.Rules {
 		if r.Mode != ModeDisabled && r.ReadsAge() {
+			states |= r.may.states
+		}
+	}
+	return states
+}
+
+// EnforcedStates returns the states of the sockets that some enforcing rule takes.
+func (p *Program) EnforcedStates() collectors.StateMask {
+	var states collectors.StateMask
+	for _, r := range p.Rules {
+		if r.Mode == ModeEnforce {
 			states |= r.may.states
 		}
 	}

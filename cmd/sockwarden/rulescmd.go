@@ -297,7 +297,7 @@ func (a *app) showProgram(p *rules.Program) {
 			fmt.Fprintf(w, "           %s only with %s\n", proto, strings.Join(texts, "; or "))
 		}
 	}
-	fmt.Fprintf(w, "breaker    %d sockets, or %.0f%% where that is more than %d\n", p.Breaker.Count, p.Breaker.Share*100, p.Breaker.ShareMin)
+	fmt.Fprintf(w, "breaker    %d living targets, or %.0f%% of all where that is more than %d\n", p.Breaker.Count, p.Breaker.Share*100, p.Breaker.ShareMin)
 	if len(p.Vars) > 0 {
 		fmt.Fprintln(w, "\nvars")
 		for _, name := range sorted(p.Vars) {
