@@ -8,22 +8,18 @@ import (
 	"sockwarden/rules"
 )
 
-// breaker spares everything if the rules together would act on too much, and
-// what one rule would do to one listener if that is too much. What a throttle
-// leaves to later cycles counts: a rule that is wrong about a thousand sockets
-// must not take them a hundred at a time. What has tripped stays so until two
-// cycles in a row are calm.
+// breaker spares everything if the rules together would act on too much that
+// lives, and what one rule would do to one listener if that is too much. What a
+// throttle leaves to later cycles counts: a rule that is wrong about a thousand
+// sockets must not take them a hundred at a time. What has tripped stays so until
+// two cycles in a row are calm.
 func (e *Engine) breaker(c *cycle, q *quota) {
-	if e.opts.NoBreaker {
+	if e.opts.NoBreaker || c.paused {
 		return
 	}
-	var acting []*Finding
+	acting := e.acting(c, true)
 	byListener := map[listenerKey][]*Finding{}
-	for _, f := range c.report.Findings {
-		if f.Decision != DecideAct && !f.throttled || e.harmless(f.Rule) || f.NoSocket() {
-			continue
-		}
-		acting = append(acting, f)
+	for _, f := range acting {
 		if f.Rule.Limits.Share > 0 {
 			k := listenerKey{f.Rule, f.ns, f.Socket.LocalPort}
 			byListener[k] = append(byListener[k], f)
@@ -35,31 +31,65 @@ func (e *Engine) breaker(c *cycle, q *quota) {
 	}
 	for name := range e.memory.tripped {
 		if strings.HasPrefix(name, tripShare) && !looked[name] {
-			e.trip(c, name, false, "nothing to act on", nil)
+			e.trip(c, &TrippedError{name: name}, false, nil)
 		}
 	}
-	b, total, n := e.strictest(c.program.Breaker), c.report.Summary.SocketsTotal, len(acting)+q.all
-	over := n > b.Count || float64(n) > b.Share*float64(total) && n > b.ShareMin
-	what := fmt.Sprintf("would act on %d of %d sockets%s (limit %d or %.0f%%)", n, total, mostOf(c.program.Rules, acting), b.Count, b.Share*100)
-	e.trip(c, "breaker", over, what, acting)
+	t, over := e.tooMuch(c, acting, q)
+	// What tripped at other limits says nothing about these: they were set since.
+	for name := range e.memory.tripped {
+		if !strings.HasPrefix(name, tripShare) && name != t.name {
+			e.reset(name)
+		}
+	}
+	e.trip(c, t, over, acting)
 }
 
-// mostOf names the rule that most of the findings are of.
-func mostOf(all []*rules.Rule, found []*Finding) string {
-	if len(found) == 0 {
-		return ""
-	}
-	count := map[*rules.Rule]int{}
-	for _, f := range found {
-		count[f.Rule]++
-	}
-	most := all[0]
-	for _, r := range all {
-		if count[r] > count[most] {
-			most = r
+// acting returns the findings that would be acted on, with what throttles leave to
+// later cycles if that is wanted.
+func (e *Engine) acting(c *cycle, throttled bool) []*Finding {
+	var acting []*Finding
+	for _, f := range c.report.Findings {
+		if (f.Decision == DecideAct || throttled && f.throttled) && !e.harmless(f.Rule) && !f.NoSocket() {
+			acting = append(acting, f)
 		}
 	}
-	return fmt.Sprintf(", %d for rule %s", count[most], most.Name)
+	return acting
+}
+
+// tooMuch compares what would be acted on with the limits for all rules together.
+func (e *Engine) tooMuch(c *cycle, acting []*Finding, q *quota) (t *TrippedError, over bool) {
+	b, toll := e.strictest(c.program.Breaker), e.toll(c, acting)
+	t = &TrippedError{Living: toll.living + q.all, Of: c.report.Summary.SocketsTotal, name: tripAll + b.String()}
+	var limits []string
+	if b.Count > 0 && t.Living > b.Count {
+		limits = append(limits, fmt.Sprintf("count %d", b.Count))
+	}
+	if b.Share > 0 && float64(t.Living) > b.Share*float64(t.Of) && t.Living > b.ShareMin {
+		limits = append(limits, fmt.Sprintf("share %.3g%%", b.Share*100))
+	}
+	over = len(limits) > 0
+	if t.Limit = strings.Join(limits, " and "); !over {
+		t.Limit = "limit " + b.String()
+	}
+	t.What = fmt.Sprintf("%d living target%s", t.Living, plural(t.Living))
+	if most := toll.most(c.program.Rules); most != nil {
+		t.Rule = most.Name
+		t.What += fmt.Sprintf(" (%d for rule %s)", toll.byRule[most], most.Name)
+	}
+	if toll.dead > 0 {
+		t.What += fmt.Sprintf(" besides %d dead", toll.dead)
+	}
+	t.What += fmt.Sprintf(" of %d sockets", t.Of)
+	const round = 100
+	t.GoOn = fmt.Sprintf("If that is right: --breaker %d, or kill what you have looked at", (t.Living/round+1)*round)
+	return t, over
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
 }
 
 // listenerKey is what share is about.
@@ -85,14 +115,19 @@ func (e *Engine) shareOf(c *cycle, k listenerKey, found []*Finding, q *quota, lo
 		return
 	}
 	p := ports[k.port]
-	what := fmt.Sprintf("rule %s would act on %d of %d connections of port %d (share %.3g%%)", k.rule.Name, n, p.connections+q.listeners[name], k.port, share*100)
-	e.trip(c, name, p.listens && float64(n) > share*float64(p.connections+q.listeners[name]), what, found)
+	all := p.connections + q.listeners[name]
+	t := &TrippedError{
+		What:  fmt.Sprintf("%d of %d connections of port %d by rule %s", n, all, k.port, k.rule.Name),
+		Limit: fmt.Sprintf("share %.3g%% of port %d", share*100, k.port), Rule: k.rule.Name, Living: n, Of: all, name: name,
+		GoOn: "If that is right: raise share in the limits of the rule, or kill what you have looked at",
+	}
+	e.trip(c, t, p.listens && float64(n) > share*float64(all), found)
 }
 
-// trip spares the findings while the threshold of that name is exceeded, and
-// until it was not for two cycles. A cycle that has not seen everything is not calm.
-func (e *Engine) trip(c *cycle, name string, over bool, what string, found []*Finding) {
-	left, tripped := e.memory.tripped[name]
+// trip spares the findings while a threshold is exceeded, and until it was not for
+// two cycles. A cycle that has not seen everything is not calm.
+func (e *Engine) trip(c *cycle, t *TrippedError, over bool, found []*Finding) {
+	left, tripped := e.memory.tripped[t.name]
 	switch {
 	case over:
 		left = calmCycles
@@ -101,23 +136,28 @@ func (e *Engine) trip(c *cycle, name string, over bool, what string, found []*Fi
 	case !c.incomplete && !e.early:
 		left--
 	}
-	e.saved = 0 // a crash must not reset it
 	if left == 0 {
-		delete(e.memory.tripped, name)
-		e.log.Info("breaker reset", "breaker", name)
+		e.reset(t.name)
 		return
 	}
-	e.memory.tripped[name] = left
-	reason := "breaker: " + what
+	e.saved = 0 // a crash must not reset it
+	e.memory.tripped[t.name] = left
 	if !over {
-		reason = fmt.Sprintf("breaker: tripped before, %d calm cycle(s) to go; %s", left, what)
+		t.Calm = left
 	}
 	if over || len(found) > 0 {
-		c.report.Errors = append(c.report.Errors, fmt.Errorf("%s; acted on none", reason)) //nolint:err113 // for people
+		c.report.Errors = append(c.report.Errors, t)
 	}
 	for _, f := range found {
-		f.Decision, f.Reason = DecideBreaker, reason
+		f.Decision, f.Reason = DecideBreaker, t.reason()
 	}
+}
+
+// reset ends what has tripped.
+func (e *Engine) reset(name string) {
+	e.saved = 0
+	delete(e.memory.tripped, name)
+	e.log.Info("breaker reset", "breaker", name)
 }
 
 // portUse is how a local TCP port is used.

@@ -53,8 +53,8 @@ func (e *Engine) decide(c *cycle) {
 		}
 	}
 	e.showNews(c, opinions)
+	e.pauseAll(c) // what it spares does not count
 	e.breaker(c, q)
-	e.pauseAll(c)
 	q.count(e, c)
 }
 

@@ -97,6 +97,7 @@ type Engine struct {
 	saveEvery time.Duration // observations are kept at least this often
 
 	settleTime time.Duration // settle, but for tests
+	deadAfter  time.Duration // deadAfter, but for tests
 
 	gens    *generations       // of the rules, while watching
 	asks    sync.Mutex         // held while they are asked by several at a time
@@ -118,7 +119,7 @@ type Engine struct {
 // engine holds the lock of the state file until Close.
 func New(opts Options) (*Engine, error) {
 	e := &Engine{
-		opts: opts, log: opts.Logger, proc: procfs.New(""), settleTime: settle, middle: usualMiddle,
+		opts: opts, log: opts.Logger, proc: procfs.New(""), settleTime: settle, deadAfter: deadAfter, middle: usualMiddle,
 		workers: runtime.GOMAXPROCS(0), splitFrom: worthSplitting,
 	}
 	e.outbox = newOutbox(opts.Notifiers, opts.Logger)
@@ -249,6 +250,7 @@ type cycle struct {
 	now        float64 // and at its end
 	ended      time.Time
 	incomplete bool
+	paused     bool // everything is spared
 
 	remembers, needsTwo []bool // see findNeeds, by rule
 

@@ -41,12 +41,12 @@ func (e *Engine) watchStates() error {
 	return nil
 }
 
-// noteStates says of which states the program needs ages.
+// noteStates says of which states the program, or the breaker, needs ages.
 func (e *Engine) noteStates(p *rules.Program) {
 	// Of what is closed nothing but the descriptor is left: each would leave an entry.
-	states := p.AgeStates()
+	states := p.AgeStates() | p.EnforcedStates()&closing
 	for _, g := range e.younger() {
-		states |= g.judged.AgeStates()
+		states |= g.judged.AgeStates() | g.judged.EnforcedStates()&closing
 	}
 	states &^= collectors.Mask(collectors.Close)
 	if e.events == nil || e.noted == states {

@@ -101,7 +101,11 @@ func (e *Engine) findAges(c *cycle) {
 			continue
 		}
 		if !c.ageDecides(cand) {
-			cand.setAge(e.memory.recall(key, mk, e.shownAge(&cand.Socket, c.now), c.looked, c.now))
+			know := e.memory.recall
+			if e.weighs(c, cand) {
+				know = e.memory.observe
+			}
+			cand.setAge(know(key, mk, e.shownAge(&cand.Socket, c.now), c.looked, c.now))
 			cand.since = e.memory.since(key)
 			continue
 		}

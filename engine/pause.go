@@ -187,6 +187,7 @@ func (e *Engine) pauseAll(c *cycle) {
 	if p == nil {
 		return
 	}
+	c.paused = true
 	for _, f := range c.report.Findings {
 		if f.Decision == DecideAct && !e.harmless(f.Rule) {
 			f.Decision, f.Reason = DecidePaused, "paused "+p.String()

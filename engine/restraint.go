@@ -88,7 +88,7 @@ type quota struct {
 type spent struct {
 	rules     map[string]int
 	listeners map[string]int // for share
-	all       int            // for the breaker
+	all       int            // living targets, for the breaker
 }
 
 // quota begins a cycle with what its interval has spent.
@@ -105,11 +105,11 @@ func (q *quota) count(e *Engine, c *cycle) {
 		return
 	}
 	acts := map[string]bool{}
-	for _, f := range c.report.Findings {
-		if f.Decision != DecideAct || e.harmless(f.Rule) || f.NoSocket() {
-			continue
-		}
-		e.spent.all++
+	acted := e.acting(c, false)
+	if !e.opts.NoBreaker {
+		e.spent.all += e.toll(c, acted).living
+	}
+	for _, f := range acted {
 		e.spent.listeners[f.listener()]++
 		acts[f.Rule.Fingerprint] = true
 	}
@@ -240,8 +240,11 @@ func processKey(o *collectors.Owner) string {
 	return fmt.Sprintf("process %d since %d", o.PID, o.StartTime)
 }
 
-// tripShare begins the names of what trips for one listener.
-const tripShare = "share "
+// These begin the names of what trips for one listener, and for all rules together.
+const (
+	tripShare = "share "
+	tripAll   = "breaker "
+)
 
 func (e *Engine) harmless(r *rules.Rule) bool {
 	rung, _ := e.effective(r)

@@ -333,7 +333,9 @@ func TestShare(t *testing.T) {
 	keep := keeper()
 	l := newLab(t, Options{Live: true}, keep)
 	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "keep", "limits: {share: 40%, cooldown: 0}"))
-	reason := fmt.Sprintf("breaker: rule r would act on 3 of 7 connections of port %d (share 40%%)", a.Addr.Port())
+	reason := fmt.Sprintf("breaker: more than share 40%% of port %d", a.Addr.Port())
+	said := fmt.Sprintf("breaker: would act on 3 of 7 connections of port %[1]d by rule r: more than share 40%% of port %[1]d; acted on none. "+
+		"If that is right: raise share in the limits of the rule, or kill what you have looked at", a.Addr.Port())
 	for range 2 {
 		keep.applied = nil
 		r := l.run(t, p)
@@ -343,7 +345,7 @@ func TestShare(t *testing.T) {
 		for _, c := range []*socklab.Conn{few[0], out} {
 			expect(t, findingOf(t, r, c), DecideAct, "", actions.Refused)
 		}
-		if len(r.Errors) != 1 || r.Errors[0].Error() != reason+"; acted on none" || len(keep.applied) != 2 {
+		if len(r.Errors) != 1 || r.Errors[0].Error() != said || len(keep.applied) != 2 {
 			t.Errorf("applied %d times, errors %v", len(keep.applied), r.Errors)
 		}
 	}
@@ -351,7 +353,7 @@ func TestShare(t *testing.T) {
 	manyHolder.CloseSockets(t)
 	one := a.Make(t, socklab.CloseWait)
 	holder(t, one)
-	expect(t, findingOf(t, l.run(t, p), one), DecideBreaker, "breaker: tripped before, 1 calm cycle(s) to go; ")
+	expect(t, findingOf(t, l.run(t, p), one), DecideBreaker, "breaker: tripped before (share 40% of port ")
 	expect(t, findingOf(t, l.run(t, p), one), DecideAct, "", actions.Refused)
 	if len(l.memory.tripped) != 0 {
 		t.Errorf("tripped %v", l.memory.tripped)
@@ -366,7 +368,7 @@ func TestShareCalmWithoutFindings(t *testing.T) {
 	h := holder(t, first)
 	l := newLab(t, Options{Live: true}, keeper())
 	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "keep", "limits: {share: 50%, cooldown: 0}"))
-	expect(t, findingOf(t, l.run(t, p), first), DecideBreaker, "1 of 1 connections")
+	expect(t, findingOf(t, l.run(t, p), first), DecideBreaker, "more than share 50% of port ")
 	h.CloseSockets(t)
 	for range calmCycles {
 		if len(l.memory.tripped) == 0 {
@@ -392,7 +394,7 @@ func TestShareOfNamespaces(t *testing.T) {
 	p := l.rules(t, "netns: [host, peer]\n"+ruleFile(fmt.Sprintf(`state == "CLOSE_WAIT" && port == %d`, here.Addr.Port()), "keep", "limits: {share: 50%, cooldown: 0}"))
 	for range 4 {
 		r := l.run(t, p)
-		expect(t, findingOf(t, r, hung), DecideBreaker, "1 of 1 connections")
+		expect(t, findingOf(t, r, hung), DecideBreaker, "more than share 50% of port ")
 		expect(t, findingOf(t, r, calm[0]), DecideAct, "", actions.Refused)
 	}
 }
@@ -479,11 +481,11 @@ rules:
 	noErrors(t, l.run(t, l.rules(t, ruleFile("port == 1", "keep"))))
 	r := l.run(t, l.rules(t, text))
 	expectTally(t, r, map[Decision]int{DecideBreaker: 4})
-	if len(r.Errors) != 1 || !strings.HasPrefix(r.Errors[0].Error(), "breaker: would act on 4 of ") || !strings.HasSuffix(r.Errors[0].Error(), "; acted on none") {
+	if len(r.Errors) != 1 || !strings.HasPrefix(r.Errors[0].Error(), "breaker: would act on 4 living targets (4 for rule r) of ") {
 		t.Errorf("errors %v", r.Errors)
 	}
 	// It is in the file though nothing was closed in order.
-	if kept := keptState(t, path); kept.Tripped["breaker"] != calmCycles {
+	if kept := keptState(t, path); kept.Tripped["breaker 3/30%"] != calmCycles {
 		t.Errorf("kept %+v", kept.Tripped)
 	}
 	l.Close()
@@ -496,12 +498,12 @@ rules:
 	dry.Close()
 
 	l = live()
-	expect(t, findingOf(t, l.run(t, l.rules(t, text)), one), DecideBreaker, "breaker: tripped before, 1 calm cycle(s) to go; would act on 1 of ")
+	expect(t, findingOf(t, l.run(t, l.rules(t, text)), one), DecideBreaker, "breaker: tripped before (limit 3/30%), 1 calm cycle(s) to go")
 	l.Close()
 	l = live()
 	broken = true
 	r = l.run(t, l.rules(t, text))
-	expect(t, findingOf(t, r, one), DecideBreaker, "breaker: tripped before, 1 calm cycle(s) to go")
+	expect(t, findingOf(t, r, one), DecideBreaker, "breaker: tripped before (limit 3/30%), 1 calm cycle(s) to go")
 	broken = false
 	r = l.run(t, l.rules(t, text))
 	expect(t, findingOf(t, r, one), DecideAct, "", actions.Refused)
@@ -528,13 +530,13 @@ func TestBreakerTripsAgain(t *testing.T) {
 	c := &cycle{report: &Report{}}
 	for i, over := range []bool{true, false, true, false, false} {
 		f := &Finding{Decision: DecideAct}
-		l.trip(c, "x", over, "much", []*Finding{f})
+		l.trip(c, &TrippedError{name: "x"}, over, []*Finding{f})
 		if want := i == 4; (f.Decision == DecideAct) != want {
 			t.Errorf("cycle %d: %s %s", i, f.Decision, f.Reason)
 		}
 	}
 	// Something that has never tripped does nothing.
-	l.trip(c, "y", false, "little", nil)
+	l.trip(c, &TrippedError{name: "y"}, false, nil)
 	if len(l.memory.tripped) != 0 || len(c.report.Errors) != 4 {
 		t.Errorf("tripped %v, errors %v", l.memory.tripped, c.report.Errors)
 	}

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"regexp"
@@ -57,6 +56,7 @@ type watcher struct {
 	lastLine time.Time
 	paused   string          // what was said of the pause last
 	errors   map[string]bool // what was said of the last cycle
+	tripped  map[string]said // what was said of breakers
 	refused  string          // what was said last of a host that refuses
 	next     time.Time       // when something ripens, as the last cycle told; zero for nothing
 	// stretched says that cycles take longer than the interval allows.
@@ -72,7 +72,7 @@ type findingKey struct {
 // until ctx ends. A generation that cannot be loaded is reported once, and the
 // last good one goes on. It returns an error only if the host refuses to act.
 func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
-	w := &watcher{Engine: e, opts: opts, shown: map[findingKey]Decision{}}
+	w := &watcher{Engine: e, opts: opts, shown: map[findingKey]Decision{}, tripped: map[string]said{}}
 	e.watching, e.horizon = true, opts.Interval
 	if err := e.watchStates(); err != nil {
 		return err
@@ -94,12 +94,12 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	if e.opts.Live {
 		mode = "live"
 	}
-	b, events := w.gens.newest().Breaker, "off"
+	breaker, events := w.gens.newest().Breaker.Origin(), "off"
 	if e.events != nil {
 		events = "on"
 	}
 	e.log.Info("watching "+mode, "rules", len(w.gens.newest().Rules), "generation", w.gens.newest().Short(), "interval", opts.Interval,
-		"events", events, "breaker", fmt.Sprintf("%d/%.0f%%", b.Count, b.Share*100))
+		"events", events, "breaker", breaker)
 	if w.gens.inForce().NoDefaultDir {
 		e.log.Info("the built-in rules are in force", "missing", rules.DefaultDir)
 	}
@@ -225,7 +225,7 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 		}
 		return 0
 	}
-	w.tellErrors(r.Errors)
+	w.tellErrors(w.tellTripped(r.Errors, time.Now()))
 	w.tellPause()
 	w.Tell(program, r)
 	shown := map[findingKey]Decision{}

@@ -34,6 +34,14 @@ func (b Breaker) String() string {
 	return fmt.Sprintf("%d/%.3g%%", b.Count, b.Share*100)
 }
 
+// Origin is String with who said so, if that was not a file.
+func (b Breaker) Origin() string {
+	if b.ByHand {
+		return b.String() + " (--breaker)"
+	}
+	return b.String()
+}
+
 // ParseBreaker reads COUNT, which switches the share off, COUNT/SHARE%, or off.
 func ParseBreaker(text string) (Breaker, error) {
 	b := Breaker{ShareMin: defaultBreaker.ShareMin, ByHand: true}

@@ -53,6 +53,7 @@ type commonFlags struct {
 	noPushdown bool
 	owners     string
 	events     string
+	breaker    string
 }
 
 func (a *app) close() {
@@ -154,6 +155,12 @@ func (a *app) eventsFlag(cmd *cobra.Command) {
 	complete(cmd, "events", fixed("auto", "on", "off"))
 }
 
+// breakerFlag is for commands that act on what rules find.
+func (a *app) breakerFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.flags.breaker, "breaker", "", "act on none if more than this many living targets, or this share of all, would be: `LIMITS` are COUNT, COUNT/SHARE% or off, instead of those of the rules")
+	complete(cmd, "breaker", fixed("500/30%", "off"))
+}
+
 // setup opens the log and builds the registries, before any command runs.
 func (a *app) setup() error {
 	if err := oneOf("--output", a.flags.output, "", "table", "json", "jsonl"); err != nil {
@@ -194,6 +201,13 @@ func (a *app) loadOptions(trust bool) (rules.Options, error) {
 	o := rules.Options{Paths: a.flags.rules, Only: a.flags.only, NetNS: a.flags.netns, Trust: trust, Catalog: catalog(a.actions), Notifiers: notifierCatalog()}
 	if slices.Contains(a.flags.rules, "") {
 		return o, usagef("--rules: empty value; name a file, a directory or builtin")
+	}
+	if a.flags.breaker != "" {
+		b, err := rules.ParseBreaker(a.flags.breaker)
+		if err != nil {
+			return o, usagef("--breaker: %v", err)
+		}
+		o.Breaker = &b
 	}
 	for _, text := range a.flags.vars {
 		v, err := rules.ParseOverride(text)

@@ -69,10 +69,11 @@ what they saw in the state file.`,
 	a.auditLogFlag(cmd)
 	a.tuningFlags(cmd)
 	a.eventsFlag(cmd)
+	a.breakerFlag(cmd)
 	table.register(cmd)
 	cmd.Flags().BoolVarP(&a.flags.quiet, "quiet", "q", false, "print only if there are findings or errors")
 	cmd.Flags().Var(duration{&observe}, "observe", "look twice, this `TIME` apart, and so prove more ages")
-	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 10 if there are findings to act on or to observe")
+	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 10 if there are findings to act on or to observe, or too many to act on (breaker)")
 	return cmd
 }
 
@@ -93,7 +94,7 @@ func observeTwice(ctx context.Context, e *engine.Engine, p *rules.Program, pause
 func hasFindings(r *engine.Report) bool {
 	for _, f := range r.Findings {
 		switch f.Decision { //nolint:exhaustive // the others are spared
-		case engine.DecideAct, engine.DecideObserve, engine.DecideSoak, engine.DecideCanary:
+		case engine.DecideAct, engine.DecideObserve, engine.DecideSoak, engine.DecideCanary, engine.DecideBreaker:
 			return true
 		}
 	}
@@ -138,6 +139,9 @@ cron; a second live run at the same time is refused.`,
 			}
 			e.Finish(cmd.Context(), r)
 			e.Tell(p, r)
+			if live {
+				a.logErrors(r)
+			}
 			if err := a.printReport(r, p, table, r.Summary.Acted+r.Summary.Failed); err != nil {
 				return err
 			}
@@ -151,6 +155,7 @@ cron; a second live run at the same time is refused.`,
 	a.auditLogFlag(cmd)
 	a.tuningFlags(cmd)
 	a.eventsFlag(cmd)
+	a.breakerFlag(cmd)
 	table.register(cmd)
 	cmd.Flags().BoolVarP(&a.flags.quiet, "quiet", "q", false, "print only if something was done or failed")
 	cmd.Flags().BoolVar(&live, "live", false, "act")
@@ -161,6 +166,17 @@ cron; a second live run at the same time is refused.`,
 
 func allowUnknownFlag(cmd *cobra.Command, value *bool) {
 	cmd.Flags().BoolVar(value, "allow-unknown-owner", false, "also act on sockets whose owner exists but cannot be read")
+}
+
+// logErrors puts what a report warns of into the log, which may be all that is kept.
+func (a *app) logErrors(r *engine.Report) {
+	for _, err := range r.Errors {
+		if t, ok := errors.AsType[*engine.TrippedError](err); ok {
+			t.Log(a.log, 0)
+			continue
+		}
+		a.log.Warn("run", "error", err)
+	}
 }
 
 // outcome turns what a live run came to into the exit code.

@@ -85,6 +85,9 @@ func header(w io.Writer, r *engine.Report, p *rules.Program) {
 		}
 	}
 	fmt.Fprintf(w, "%s  %s%s\n", mode, from, by)
+	if p.Breaker.ByHand {
+		fmt.Fprintf(w, "breaker %s by --breaker, whatever the rules say\n", p.Breaker)
+	}
 	if p := engine.ReadPause(time.Now(), engine.PauseFiles()...); p != nil {
 		fmt.Fprintf(w, "paused %s: live runs and watchers only observe (sockwarden resume)\n", p)
 	}
@@ -155,7 +158,8 @@ func actionText(f *engine.Finding) string {
 		}
 		parts = append(parts, text)
 	}
-	if len(parts) == 0 && f.Decision != engine.DecideAct && f.Decision != engine.DecideObserve {
+	// Why a breaker has tripped is said once, above.
+	if len(parts) == 0 && f.Decision != engine.DecideAct && f.Decision != engine.DecideObserve && f.Decision != engine.DecideBreaker {
 		return f.Reason
 	}
 	if len(parts) == 0 {

@@ -103,6 +103,7 @@ Findings are logged when they appear and when their decision changes; with
 	a.auditLogFlag(cmd)
 	a.tuningFlags(cmd)
 	a.eventsFlag(cmd)
+	a.breakerFlag(cmd)
 	cmd.Flags().BoolVarP(&a.flags.quiet, "quiet", "q", false, "log only warnings and errors")
 	cmd.Flags().BoolVar(&live, "live", false, "act")
 	cmd.Flags().BoolVarP(&dry, "dry-run", "n", false, "do not act (the default)")

@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// deadAfter is how long a connection that is being closed must have been in its
+// state and moved no data for the breaker to take it for dead.
+const deadAfter = 60 * time.Second
+
+// closing are the states in which it takes evidence to tell a dead connection
+// from one that still transfers in the other direction.
+var closing = collectors.Mask(collectors.CloseWait, collectors.LastAck, collectors.Closing, collectors.FinWait1)
+
+// dead reports whether a socket is dead by evidence: nobody can miss it, however
+// many there are. What is not known makes it living.
+func (e *Engine) dead(c *Candidate) bool {
+	s := &c.Socket
+	held := s.Inode != 0 || len(c.Facts.Owners) > 0 || !s.Known.Has(collectors.FieldOwned)
+	if s.Protocol != collectors.TCP {
+		return false
+	}
+	switch s.State { //nolint:exhaustive // all others live
+	case collectors.TimeWait, collectors.FinWait2:
+		return !held
+	case collectors.CloseWait:
+		return e.lifeless(c, 0)
+	case collectors.LastAck, collectors.Closing:
+		return e.lifeless(c, 1)
+	case collectors.FinWait1:
+		return !held && e.lifeless(c, 1)
+	}
+	return false
+}
+
+// lifeless reports whether it is proven that a socket has long been in its state and
+// moved no data, and that nothing but its FIN, if it has sent one (fin is 1), waits
+// to be acknowledged.
+func (e *Engine) lifeless(c *Candidate, fin uint32) bool {
+	s, limit := &c.Socket, e.deadAfter.Seconds()
+	if !s.Known.Has(collectors.FieldIdle) || !s.Known.Has(collectors.FieldSendQueue) || c.Facts.Age.Source == collectors.AgeNone {
+		return false
+	}
+	r := c.Record()
+	return s.SendQueue <= fin && c.Facts.Age.Min >= limit && collectors.FieldIdle.Doc().Num(&r) >= limit
+}
+
+// weighs reports whether the age of a candidate decides if the breaker counts it:
+// it is to be proven, also if no rule asks for it.
+func (e *Engine) weighs(c *cycle, cand *Candidate) bool {
+	if e.opts.NoBreaker || !closing.Has(cand.Socket.State) || cand.Socket.Protocol != collectors.TCP {
+		return false
+	}
+	for _, i := range cand.hits {
+		if r := c.program.Rules[i]; r.Mode == rules.ModeEnforce && !e.harmless(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// toll is what a cycle would act on, as the breaker counts it: each living socket
+// once, each process or unit once, however many of its sockets matched, and what
+// would die with it.
+type toll struct {
+	living int
+	dead   int // targets that do not count
+	byRule map[*rules.Rule]int
+
+	sockets   map[endpoint]bool
+	processes map[string]bool
+}
+
+// toll counts findings that would be acted on.
+func (e *Engine) toll(c *cycle, found []*Finding) *toll {
+	t := &toll{byRule: map[*rules.Rule]int{}, sockets: map[endpoint]bool{}, processes: map[string]bool{}}
+	for _, f := range found {
+		first, plugin := e.effective(f.Rule)
+		switch {
+		case plugin.OnProcess:
+		case e.dead(f.Candidate):
+			t.dead++
+		default:
+			t.socket(f.Rule, endpoint{f.ns.Inode, f.Socket.Cookie})
+		}
+		counted := false // one process counts once, also if several rungs are for it
+		for i := range f.Rule.Then {
+			rung := &f.Rule.Then[i]
+			plugin, err := e.opts.Actions.Get(rung.Action)
+			if err != nil || !plugin.OnProcess || plugin.Harmless || rung != first && !mayFollow(f, rung) {
+				continue
+			}
+			for k := range f.Facts.Owners {
+				e.process(c, t, f, &f.Facts.Owners[k], &plugin, counted, rung == first || rung.ReadsResult())
+			}
+			counted = true
+		}
+	}
+	return t
+}
+
+// mayFollow reports whether a later rung can come about for a finding.
+func mayFollow(f *Finding, rung *rules.Rung) bool {
+	return rung.If == nil || f.eval(rung.If) != rules.False
+}
+
+// process counts the target of an action on a process, and with it, if that is
+// meant to come about and not only if something else fails, what would die.
+func (e *Engine) process(c *cycle, t *toll, f *Finding, o *collectors.Owner, plugin *actions.Plugin, counted, collateral bool) {
+	key := targetKey(o, plugin)
+	if !counted && !t.processes[key] {
+		t.processes[key] = true
+		t.add(f.Rule)
+	}
+	if all := "collateral of " + key; collateral && !t.processes[all] {
+		t.processes[all] = true
+		for _, end := range e.collateral(c, f.Candidate, o, plugin).connections {
+			t.socket(f.Rule, end)
+		}
+	}
+}
+
+func (t *toll) socket(r *rules.Rule, end endpoint) {
+	if end.cookie != 0 && t.sockets[end] {
+		return
+	}
+	t.sockets[end] = true
+	t.add(r)
+}
+
+func (t *toll) add(r *rules.Rule) {
+	t.living++
+	t.byRule[r]++
+}
+
+// most is the rule that most of the living are for, the first of several; nil if
+// there are none.
+func (t *toll) most(all []*rules.Rule) *rules.Rule {
+	var most *rules.Rule
+	for _, r := range all {
+		if t.byRule[r] > t.byRule[most] {
+			most = r
+		}
+	}
+	return most
+}
