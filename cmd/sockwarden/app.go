@@ -53,7 +53,7 @@ type commonFlags struct {
 	noPushdown bool
 	owners     string
 	events     string
-	breaker    string
+	breaker    *rules.Breaker // nil for that of the rules
 }
 
 func (a *app) close() {
@@ -157,7 +157,7 @@ func (a *app) eventsFlag(cmd *cobra.Command) {
 
 // breakerFlag is for commands that act on what rules find.
 func (a *app) breakerFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&a.flags.breaker, "breaker", "", "act on none if more than this many living targets, or this share of all, would be: `LIMITS` are COUNT, COUNT/SHARE% or off, instead of those of the rules")
+	cmd.Flags().Var(breakerLimits{&a.flags.breaker}, "breaker", "act on nothing if it would be on more living targets than `COUNT[/SHARE%]|off`; wins over the rules")
 	complete(cmd, "breaker", fixed("500/30%", "off"))
 }
 
@@ -198,16 +198,9 @@ func oneOf(flag, value string, allowed ...string) error {
 
 // loadOptions turns the flags into options for rules.Load.
 func (a *app) loadOptions(trust bool) (rules.Options, error) {
-	o := rules.Options{Paths: a.flags.rules, Only: a.flags.only, NetNS: a.flags.netns, Trust: trust, Catalog: catalog(a.actions), Notifiers: notifierCatalog()}
+	o := rules.Options{Paths: a.flags.rules, Only: a.flags.only, NetNS: a.flags.netns, Breaker: a.flags.breaker, Trust: trust, Catalog: catalog(a.actions), Notifiers: notifierCatalog()}
 	if slices.Contains(a.flags.rules, "") {
 		return o, usagef("--rules: empty value; name a file, a directory or builtin")
-	}
-	if a.flags.breaker != "" {
-		b, err := rules.ParseBreaker(a.flags.breaker)
-		if err != nil {
-			return o, usagef("--breaker: %v", err)
-		}
-		o.Breaker = &b
 	}
 	for _, text := range a.flags.vars {
 		v, err := rules.ParseOverride(text)
@@ -309,3 +302,21 @@ func (d duration) Set(text string) error {
 }
 
 func (duration) Type() string { return "duration" }
+
+// breakerLimits is a flag that takes the limits of the breaker.
+type breakerLimits struct{ value **rules.Breaker }
+
+func (b breakerLimits) String() string {
+	if b.value == nil || *b.value == nil {
+		return ""
+	}
+	return (*b.value).String()
+}
+
+func (b breakerLimits) Set(text string) error {
+	v, err := rules.ParseBreaker(text)
+	*b.value = &v
+	return err
+}
+
+func (breakerLimits) Type() string { return "limits" }
