@@ -46,7 +46,7 @@ func tasks(j *job) (list []task, missing map[string]string) {
 	audit := func(name, floor, rules string, flags ...string) {
 		state := filepath.Join(j.Dir, strings.ReplaceAll(name, " ", "-")+".state")
 		if flag := unknownFlag(warden, "audit", flags); flag != "" {
-			missing[name] = "this sockwarden has no " + flag
+			list = append(list, task{name, floor, func() (sample, error) { return sample{}, fmt.Errorf("this sockwarden has no %s", flag) }})
 			return
 		}
 		args := []string{warden, "audit", "--rules", rulesFile(j.Dir, rules), "--state-file", state, "--var", timeout}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -35,6 +37,23 @@ func (d *data) add(rows []*row, skipped map[string]string) {
 			skipped[r.Name] = "left out: " + r.Note + " for a smaller load"
 		}
 	}
+}
+
+// faults says what a run that is to be of use must not have: rows that failed, and
+// parts of names that no measured row has.
+func (d *data) faults(only []string) error {
+	var all []error
+	for _, r := range d.Rows {
+		if r.Failed {
+			all = append(all, fmt.Errorf("%s, %d sockets: %s", r.Name, r.Size, r.Note))
+		}
+	}
+	for _, part := range only {
+		if !slices.ContainsFunc(d.Rows, func(r *row) bool { return len(r.Samples) > 0 && strings.Contains(r.Name, part) }) {
+			all = append(all, fmt.Errorf("-only %s: no row of that name was measured", part))
+		}
+	}
+	return errors.Join(all...)
 }
 
 // save writes everything that is known so far.

@@ -62,7 +62,7 @@ func watchMemory(j *job) []*row {
 		r := &row{Part: "memory", Name: name, Size: j.Size}
 		peak, err := watchPeak(j, rules, cycles)
 		if err != nil {
-			r.Note = err.Error()
+			r.fail(err)
 		} else {
 			r.Samples = []sample{{RSS: peak}}
 		}

@@ -110,7 +110,7 @@ func run() error {
 			return err
 		}
 	}
-	return nil
+	return d.faults(j.Only)
 }
 
 // build compiles sockwarden and the C programs, and writes the rules.

@@ -32,6 +32,7 @@ type row struct {
 	Floor   string   `json:"floor,omitempty"`
 	Samples []sample `json:"samples,omitempty"`
 	Note    string   `json:"note,omitempty"`
+	Failed  bool     `json:"failed,omitempty"` // the note is of a fault, and not of what cannot be measured here
 }
 
 // limit is the longest that a program may take, in seconds.
@@ -78,6 +79,11 @@ func output(name string, args ...string) (string, error) {
 	return string(out), err
 }
 
+// fail notes what went wrong with a row. That it takes too long is a finding.
+func (r *row) fail(err error) {
+	r.Note, r.Failed = strings.TrimSpace(err.Error()), !errors.Is(err, errLate)
+}
+
 // alternate runs all tasks in turn, for each round. A task that fails has a note
 // and is not tried again.
 func alternate(part string, size, rounds int, list []task, missing map[string]string) []*row {
@@ -94,7 +100,7 @@ func alternate(part string, size, rounds int, list []task, missing map[string]st
 			s, err := t.run()
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "  %s: %v\n", t.name, err)
-				rows[i].Note = err.Error()
+				rows[i].fail(err)
 				continue
 			}
 			rows[i].Samples = append(rows[i].Samples, s)
