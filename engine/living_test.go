@@ -70,7 +70,7 @@ func TestDeadByEvidence(t *testing.T) {
 	} {
 		cand := &Candidate{ns: &namespace{}, Socket: collectors.Socket{
 			Protocol: c.proto, State: c.state, Inode: c.inode, SendQueue: c.queue, Known: c.known, Cookie: 1,
-			Info: collectors.TCPInfo{LastDataSent: c.idle, LastDataRecv: c.idle + 1},
+			Info: collectors.TCPInfo{LastDataSent: c.idle, LastDataRecv: c.idle + 1, BytesSent: 1, BytesReceived: 1},
 		}}
 		cand.Facts.Age = collectors.Age{Min: c.age, Source: collectors.AgeTCPInfo}
 		if c.age < 0 {
