@@ -80,14 +80,15 @@ func (e *Engine) toll(c *cycle, found []*Finding) *toll {
 	t := &toll{byRule: map[*rules.Rule]int{}, sockets: map[endpoint]bool{}, processes: map[string]bool{}}
 	for _, f := range found {
 		first, plugin := e.effective(f.Rule)
+		counted := false // a target counts once, though several rungs be for it
 		switch {
 		case plugin.OnProcess:
 		case e.dead(f.Candidate):
 			t.dead++
 		default:
+			counted = true
 			t.socket(f.Rule, endpoint{f.ns.Inode, f.Socket.Cookie})
 		}
-		counted := false // one process counts once, also if several rungs are for it
 		for i := range f.Rule.Then {
 			rung := &f.Rule.Then[i]
 			plugin, err := e.opts.Actions.Get(rung.Action)
