@@ -81,7 +81,7 @@ func (e *Engine) tooMuch(c *cycle, acting []*Finding, q *quota) (t *TrippedError
 	}
 	t.What += fmt.Sprintf(" of %d sockets", t.Of)
 	const round = 100
-	t.GoOn = fmt.Sprintf("If that is right: --breaker %d, or kill what you have looked at", (t.Living/round+1)*round)
+	t.GoOn = fmt.Sprintf("If that is right: --breaker %d, or sockwarden kill for what you choose", (t.Living/round+1)*round)
 	return t, over
 }
 
@@ -119,7 +119,7 @@ func (e *Engine) shareOf(c *cycle, k listenerKey, found []*Finding, q *quota, lo
 	t := &TrippedError{
 		What:  fmt.Sprintf("%d of %d connections of port %d by rule %s", n, all, k.port, k.rule.Name),
 		Limit: fmt.Sprintf("share %.3g%% of port %d", share*100, k.port), Rule: k.rule.Name, Living: n, Of: all, name: name,
-		GoOn: "If that is right: raise share in the limits of the rule, or kill what you have looked at",
+		GoOn: "If that is right: raise share in the limits of the rule, or sockwarden kill for what you choose",
 	}
 	e.trip(c, t, p.listens && float64(n) > share*float64(all), found)
 }

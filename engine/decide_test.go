@@ -317,7 +317,7 @@ rules:
 				return
 			}
 			said := "breaker: would act on 60 living targets (30 for rule low) of 60 sockets: more than " + limit +
-				"; acted on none. If that is right: --breaker 100, or kill what you have looked at"
+				"; acted on none. If that is right: --breaker 100, or sockwarden kill for what you choose"
 			if n[DecideBreaker] != 60 || n[DecideObserve] != 60 || len(r.Errors) != 1 || r.Errors[0].Error() != said {
 				t.Errorf("decisions %v, errors %v", n, r.Errors)
 			}

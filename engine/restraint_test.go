@@ -335,7 +335,7 @@ func TestShare(t *testing.T) {
 	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "keep", "limits: {share: 40%, cooldown: 0}"))
 	reason := fmt.Sprintf("breaker: more than share 40%% of port %d", a.Addr.Port())
 	said := fmt.Sprintf("breaker: would act on 3 of 7 connections of port %[1]d by rule r: more than share 40%% of port %[1]d; acted on none. "+
-		"If that is right: raise share in the limits of the rule, or kill what you have looked at", a.Addr.Port())
+		"If that is right: raise share in the limits of the rule, or sockwarden kill for what you choose", a.Addr.Port())
 	for range 2 {
 		keep.applied = nil
 		r := l.run(t, p)

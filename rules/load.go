@@ -52,12 +52,6 @@ type Options struct {
 	Notifiers Catalog
 }
 
-// UsageError is a mistake in Options, not in a file.
-type UsageError struct{ Message string }
-
-// Error returns the message.
-func (e *UsageError) Error() string { return e.Message }
-
 // loader reads the files of one generation.
 type loader struct {
 	opts     Options

@@ -168,3 +168,9 @@ func (l *problemList) all() Problems {
 	}
 	return p
 }
+
+// UsageError is a mistake in Options, not in a file.
+type UsageError struct{ Message string }
+
+// Error returns the message.
+func (e *UsageError) Error() string { return e.Message }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -270,6 +272,17 @@ func (a *app) engine(o engine.Options) (*engine.Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+func invoker() string {
+	name := fmt.Sprintf("uid %d", os.Geteuid())
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if sudo := os.Getenv("SUDO_USER"); sudo != "" {
+		name += " (sudo: " + printable(sudo) + ")"
+	}
+	return name
 }
 
 // preflight ends a live command before it acts if it could not.

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -91,17 +89,6 @@ func header(w io.Writer, r *engine.Report, p *rules.Program) {
 	if p := engine.ReadPause(time.Now(), engine.PauseFiles()...); p != nil {
 		fmt.Fprintf(w, "paused %s: live runs and watchers only observe (sockwarden resume)\n", p)
 	}
-}
-
-func invoker() string {
-	name := fmt.Sprintf("uid %d", os.Geteuid())
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	if sudo := os.Getenv("SUDO_USER"); sudo != "" {
-		name += " (sudo: " + printable(sudo) + ")"
-	}
-	return name
 }
 
 // label is the first column of a finding.
