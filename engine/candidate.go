@@ -39,6 +39,8 @@ type Candidate struct {
 	ownersAt time.Time
 	// hidden is why processes that cannot be seen may hold it, "" if none is known of.
 	hidden string
+	// listenersUnseen says that it is not known of all its listeners who has them.
+	listenersUnseen bool
 	// blind says that the kernel does not show its tcp_info, as that hangs; call is
 	// the look-up that found it out, until that is noted.
 	blind bool
@@ -153,7 +155,7 @@ func (c *Candidate) holders(owners []collectors.Owner, unseen bool) {
 // forgetOwners forgets who holds the socket and its listener.
 func (c *Candidate) forgetOwners() {
 	f := &c.Facts
-	c.hidden = ""
+	c.hidden, c.listenersUnseen = "", false
 	f.Owners, f.OthersHidden, f.Complete = nil, false, false
 	f.ListenerOwner, f.ListenerProcess = nil, ""
 	f.Known &^= collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess)

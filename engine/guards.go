@@ -2,40 +2,12 @@ package engine
 
 import (
 	"fmt"
-	"path"
 	"slices"
-	"strings"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/rules"
 )
-
-// protectedProcesses are never touched, by comm or by the base name of the
-// executable; * at the end stands for anything. They carry the way in to the
-// host, or other programs' connections.
-var protectedProcesses = []string{
-	"sshd*", "dropbear", "systemd", "init", "kernel", "kthreadd", "tailscaled",
-	"containerd", "containerd-shim*", "dockerd", "docker-proxy", "kubelet", "k3s*", "crio", "podman", "conmon",
-}
-
-// isProtected reports whether a process is protected by its name. The kernel
-// cuts comm at 15 bytes, so a longer pattern is also compared up to there.
-func isProtected(o *collectors.Owner) bool {
-	for _, name := range []string{o.Comm, path.Base(o.Exe)} {
-		for _, pattern := range protectedProcesses {
-			prefix, open := strings.CutSuffix(pattern, "*")
-			switch {
-			case name == "":
-			case open && (strings.HasPrefix(name, prefix) || len(name) == 15 && strings.HasPrefix(prefix, name)):
-				return true
-			case name == pattern:
-				return true
-			}
-		}
-	}
-	return false
-}
 
 // guard returns why no rule may act on the candidate by this rung, "" if it may.
 // Nothing in a rules file can switch a guard off, except where it names the
@@ -59,7 +31,7 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 	case e.self.isSession(s):
 		return "your own session"
 	}
-	if why := e.guardOwners(c); why != "" {
+	if why := e.guardOwners(c, rung, &plugin); why != "" {
 		return why
 	}
 	if why := c.hiddenOwners(); why != "" && !e.opts.AllowUnknownOwner {
@@ -114,9 +86,9 @@ func (e *Engine) guardUnits(c *Candidate, plugin *actions.Plugin) string {
 	return ""
 }
 
-func (e *Engine) guardOwners(c *Candidate) string {
+func (e *Engine) guardOwners(c *Candidate, rung *rules.Rung, plugin *actions.Plugin) string {
 	for i := range c.Facts.Owners {
-		if why := e.guardOwner(&c.Facts.Owners[i]); why != "" {
+		if why := e.guardHolder(&c.Socket, &c.Facts.Owners[i], rung, plugin); why != "" {
 			return why
 		}
 	}
@@ -124,15 +96,15 @@ func (e *Engine) guardOwners(c *Candidate) string {
 		return ""
 	}
 	if l := c.Facts.ListenerOwner; l != nil {
-		if why := e.guardOwner(l); why != "" {
+		if why := e.guardHolder(&c.Socket, l, rung, plugin); why != "" {
 			return waitsFor(&c.Socket) + why
 		}
 	}
 	return ""
 }
 
-// guardOwner returns why nothing may be done to a process and what it has.
-func (e *Engine) guardOwner(o *collectors.Owner) string {
+// untouchable returns why nothing may ever be done to a process and what it has.
+func (e *Engine) untouchable(o *collectors.Owner) string {
 	switch {
 	case o.PID == e.self.pid:
 		return "sockwarden's own"
@@ -140,23 +112,10 @@ func (e *Engine) guardOwner(o *collectors.Owner) string {
 		return "your own session"
 	case o.PID == 1:
 		return "held by PID 1"
-	case isProtected(o):
-		return "protected process " + o.Name
 	case o.Kernel:
 		return "held by the kernel"
 	}
 	return ""
-}
-
-// speaker returns which of the owners of a listener stands for them all: one
-// that is guarded, if there is any.
-func (e *Engine) speaker(owners []collectors.Owner) *collectors.Owner {
-	for i := range owners {
-		if e.guardOwner(&owners[i]) != "" {
-			return &owners[i]
-		}
-	}
-	return &owners[0]
 }
 
 // guardProcess is for actions on the process of a socket.

@@ -19,17 +19,22 @@ import (
 
 const (
 	destroyAll = `{destroy: {listen: true, udp: true}}`
+	cutAll     = `{destroy: {listen: true, udp: true, protected: true}}`
 	killAll    = `{signal: {signal: KILL, owners: all}}`
 	anySocket  = `protocol == "tcp" || protocol == "udp"`
 )
 
 // mustSpare runs a live cycle of a rule with every opt-in, by destroy, by signal
 // and by a later rung of a ladder, and checks that each spares the socket for
-// the reason. The rule is as wide as the language allows.
+// the reason. The rule is as wide as the language allows. The opt-in for protected
+// processes opens nothing but what is guarded as theirs.
 func mustSpare(t *testing.T, l *lab, c *socklab.Conn, reason string) {
 	t.Helper()
 	before := sockets(t)
-	for _, then := range []string{destroyAll, killAll} {
+	for _, then := range []string{destroyAll, killAll, cutAll} {
+		if then == cutAll && strings.HasPrefix(reason, "protected process") {
+			continue
+		}
 		r := l.run(t, l.rules(t, ruleFile(anySocket, then, "limits: {per_cycle: 10000, cooldown: 0}")))
 		expect(t, findingOf(t, r, c), DecideGuarded, reason)
 		noErrors(t, r)
@@ -121,7 +126,7 @@ func TestGuardAncestors(t *testing.T) {
 	socklab.Need(t)
 	l := newLab(t, Options{})
 	for life, reason := range map[string]string{"engine": "sockwarden's own", "ancestor": "your own session"} {
-		for _, then := range []string{destroyAll, killAll} {
+		for _, then := range []string{destroyAll, killAll, cutAll} {
 			t.Run(life+then, func(t *testing.T) {
 				c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 				path := filepath.Join(t.TempDir(), "rules.yaml")

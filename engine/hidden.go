@@ -158,7 +158,7 @@ func (c *Candidate) hiddenOwners() string {
 		return c.unseen("owner not visible")
 	case len(c.Facts.Owners) > 0 && c.Facts.OthersHidden:
 		return c.unseen("other owners may not be visible")
-	case waits(&c.Socket) && c.Facts.ListenerOwner == nil:
+	case waits(&c.Socket) && (c.Facts.ListenerOwner == nil || c.listenersUnseen):
 		return c.unseen(waitsFor(&c.Socket) + "owner of its listener not visible")
 	case waits(&c.Socket) && c.Facts.OthersHidden:
 		return c.unseen(waitsFor(&c.Socket) + "other owners of its listener may not be visible")

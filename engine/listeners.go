@@ -171,7 +171,7 @@ func (e *Engine) setListener(c *cycle, cand *Candidate, holders *procfs.Holders)
 	if !everyone && e.guardOwner(o) == "" {
 		return
 	}
-	f.ListenerOwner = o
+	f.ListenerOwner, cand.listenersUnseen = o, !everyone
 	if everyone && !slices.ContainsFunc(all, func(other collectors.Owner) bool { return other.Name != o.Name }) {
 		f.ListenerProcess = o.Name
 		f.Known |= collectors.Fields(collectors.FieldListenerProcess)

@@ -14,8 +14,11 @@ import (
 	"time"
 
 	"sockwarden/actions"
+	"sockwarden/actions/abort"
 	"sockwarden/actions/destroy"
 	actionlog "sockwarden/actions/log"
+	"sockwarden/actions/repair"
+	"sockwarden/actions/shutdown"
 	"sockwarden/actions/signal"
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
@@ -73,7 +76,7 @@ type lab struct {
 
 // realActions are the actions that the program is built with.
 func realActions(log *slog.Logger) []actions.Plugin {
-	return []actions.Plugin{destroy.Plugin(), signal.Plugin(), actionlog.Plugin(log)}
+	return []actions.Plugin{destroy.Plugin(), abort.Plugin(), shutdown.Plugin(), repair.Plugin(), signal.Plugin(), actionlog.Plugin(log)}
 }
 
 func registry(t testing.TB, plugins ...actions.Plugin) *actions.Registry {

@@ -34,6 +34,7 @@ func Plugin() actions.Plugin {
 		Params: []actions.Param{
 			{Name: "listen", Type: "bool", Doc: "also destroy listeners: the service is dead afterwards while its process lives"},
 			{Name: "udp", Type: "bool", Doc: "also destroy UDP sockets: ends connected ones and those on a port that the kernel chose, which go deaf, but no server that bound its port"},
+			{Name: "protected", Type: "bool", Doc: "also connections of protected processes (sshd, docker-proxy, container runtimes), but never your own session's"},
 			{Name: "method", Type: "string", Doc: "netlink, pidfd (as abort does), or auto (default): pidfd where the kernel or the namespace refuses netlink"},
 		},
 		Single:  true,

@@ -27,7 +27,7 @@ type killFlags struct {
 	yes, dry                         bool
 	max                              int
 	allowListen, allowUDP, allowUnkn bool
-	despitePause                     bool
+	allowProtected, despitePause     bool
 }
 
 // switches are those that stop a kill.
@@ -62,6 +62,7 @@ sockwarden is paused it refuses to act, with exit code 4.`,
 	f.IntVar(&k.max, "max", 0, "refuse if more than `N` sockets would be destroyed")
 	f.BoolVar(&k.allowListen, "allow-listen", false, "also destroy listeners: their services are dead afterwards")
 	f.BoolVar(&k.allowUDP, "allow-udp", false, "also destroy UDP sockets: a server that bound its port goes on answering, others go deaf")
+	f.BoolVar(&k.allowProtected, "allow-protected", false, "also destroy connections of protected processes (sshd, docker-proxy, ...), but never your own session's")
 	allowUnknownFlag(cmd, &k.allowUnkn)
 	f.BoolVar(&k.despitePause, "despite-pause", false, "also act while sockwarden is paused")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "print only if there is something to destroy")
@@ -188,7 +189,7 @@ func (a *app) killProgram(ctx context.Context, args []string, k *killFlags) (*ru
 	}
 	return rules.NewSelection(rules.Selection{
 		Name: "kill", Text: text, Sets: sets, Mode: rules.ModeEnforce, NetNS: a.flags.netns, Protect: loaded.Protect,
-		Then:  []rules.Rung{{Action: "destroy", Params: map[string]any{"listen": k.allowListen, "udp": k.allowUDP}}},
+		Then:  []rules.Rung{{Action: "destroy", Params: map[string]any{"listen": k.allowListen, "udp": k.allowUDP, "protected": k.allowProtected}}},
 		Reads: listReads,
 	})
 }

@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// protectedProcesses are never touched, by comm or by the base name of the
+// executable; * at the end stands for anything. They carry the way in to the
+// host, or other programs' connections, of which a rung can ask to cut single ones.
+var protectedProcesses = []string{
+	"sshd*", "dropbear", "systemd", "init", "kernel", "kthreadd", "tailscaled",
+	"containerd", "containerd-shim*", "dockerd", "docker-proxy", "kubelet", "k3s*", "crio", "podman", "conmon",
+}
+
+// isProtected reports whether a process is protected by its name. The kernel
+// cuts comm at 15 bytes, so a longer pattern is also compared up to there.
+func isProtected(o *collectors.Owner) bool {
+	for _, name := range []string{o.Comm, path.Base(o.Exe)} {
+		for _, pattern := range protectedProcesses {
+			prefix, open := strings.CutSuffix(pattern, "*")
+			switch {
+			case name == "":
+			case open && (strings.HasPrefix(name, prefix) || len(name) == 15 && strings.HasPrefix(prefix, name)):
+				return true
+			case name == pattern:
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// systemNames are the protected names of which nothing is ever cut: those of an init
+// and of the kernel.
+var systemNames = []string{"systemd", "init", "kernel", "kthreadd"}
+
+// IsProtected reports whether a process is protected by its name.
+func IsProtected(o *collectors.Owner) bool { return isProtected(o) }
+
+// guardOwner returns why nothing may be done to a process.
+func (e *Engine) guardOwner(o *collectors.Owner) string {
+	if why := e.untouchable(o); why != "" || !isProtected(o) {
+		return why
+	}
+	return "protected process " + o.Name
+}
+
+// guardHolder returns why a rung may do nothing to a socket because of a process that
+// has it, or listens for it. What acts on one connection only can ask to be let at
+// those of protected processes; what takes nothing from one that lives need not ask.
+func (e *Engine) guardHolder(s *collectors.Socket, o *collectors.Owner, rung *rules.Rung, plugin *actions.Plugin) string {
+	why := e.guardOwner(o)
+	switch asked := rung.Params[protectedParam] == true; {
+	case why == "", e.untouchable(o) != "", !plugin.Single:
+		return why
+	case plugin.Gentle:
+		return ""
+	case isSystem(o), s.State == collectors.Listen, s.State == collectors.Close: // no connection
+		return why
+	case asked:
+		return ""
+	}
+	return why + ": needs " + e.optIn(rung, protectedParam)
+}
+
+func isSystem(o *collectors.Owner) bool {
+	return slices.Contains(systemNames, o.Comm) || slices.Contains(systemNames, path.Base(o.Exe))
+}
+
+// protectedParam is the opt-in of a rung, and of kill, for connections of protected
+// processes.
+const protectedParam = "protected"
+
+// speaker returns which of the owners of a listener stands for them all: one of
+// which nothing may ever be touched, else one that is protected, if there is any.
+func (e *Engine) speaker(owners []collectors.Owner) *collectors.Owner {
+	for _, guarded := range []func(*collectors.Owner) string{e.untouchable, e.guardOwner} {
+		for i := range owners {
+			if guarded(&owners[i]) != "" {
+				return &owners[i]
+			}
+		}
+	}
+	return &owners[0]
+}
