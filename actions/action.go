@@ -56,6 +56,22 @@ type Outcome struct {
 	Pending bool
 }
 
+// Keeping is an Effect that knows who was found to keep the descriptor of the socket
+// when it was verified last: what a result of fd_still_held is about.
+type Keeping interface{ Keepers() []collectors.Owner }
+
+// StillHeld is the outcome of a socket that is gone from the kernel: fd_still_held if
+// there are some who keep its descriptor. More is said of it then.
+func StillHeld(keepers []collectors.Owner, more string) Outcome {
+	switch len(keepers) {
+	case 0:
+		return Outcome{Result: Gone}
+	case 1:
+		return Outcome{Result: FDStillHeld, Detail: keepers[0].String() + " still has the descriptor" + more}
+	}
+	return Outcome{Result: FDStillHeld, Detail: collectors.OwnerNames(keepers) + " still have the descriptor" + more}
+}
+
 // ChangedError says in what a target that is still there is no longer what was
 // decided on. It counts as collectors.ErrGone.
 type ChangedError struct{ Why string }

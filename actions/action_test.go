@@ -90,12 +90,12 @@ func TestAttrs(t *testing.T) {
 	waiting.Facts.ListenerOwner, waiting.Facts.ListenerProcess = &collectors.Owner{PID: 9}, "server"
 	for want, s := range map[string]*Sealed{
 		"state port peer": &bare,
-		"state port peer process pid netns age=61.2s age_source": &full,
+		"state port peer process pid holders=web[7], web[8] netns age=61.2s age_source": &full,
 		"state port peer listener_process=server":                &waiting,
 	} {
 		var got []string
 		for _, a := range Attrs(s) {
-			if a.Key == "age" || a.Key == "listener_process" {
+			if a.Key == "age" || a.Key == "listener_process" || a.Key == "holders" {
 				a.Key += "=" + a.Value.String()
 			}
 			got = append(got, a.Key)

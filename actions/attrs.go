@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+
+	"sockwarden/collectors"
 )
 
 // Attrs describes a socket for a log line.
@@ -17,6 +19,9 @@ func Attrs(s *Sealed) []slog.Attr {
 	if len(s.Facts.Owners) > 0 {
 		o := &s.Facts.Owners[0]
 		attrs = append(attrs, slog.String("process", o.Name), slog.Int("pid", o.PID))
+		if len(s.Facts.Owners) > 1 {
+			attrs = append(attrs, slog.String("holders", collectors.OwnerNames(s.Facts.Owners)))
+		}
 	} else if s.Facts.ListenerProcess != "" {
 		attrs = append(attrs, slog.String("listener_process", s.Facts.ListenerProcess))
 	}

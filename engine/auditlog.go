@@ -3,7 +3,6 @@ package engine
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -116,7 +115,7 @@ func (a *auditLog) outcome(generation string, f *Finding, o *collectors.Owner, a
 		l.Effect = what
 	}
 	if o != nil {
-		l.Process = fmt.Sprintf("%s[%d]", o.Name, o.PID)
+		l.Process = o.String()
 	}
 	if out.Err != nil {
 		l.Error = out.Err.Error()

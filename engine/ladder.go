@@ -114,7 +114,8 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 		case 0:
 			return false, fmt.Errorf("%s: no process has it", rung.Action) //nolint:err113 // for people
 		default:
-			return false, fmt.Errorf("%s: %d processes hold it: only the first action of a rule can be for several", rung.Action, len(f.Facts.Owners)) //nolint:err113 // for people
+			return false, fmt.Errorf("%s: %d processes hold it (%s): only the first action of a rule can be for several",
+				rung.Action, len(f.Facts.Owners), collectors.OwnerNames(f.Facts.Owners)) //nolint:err113 // for people
 		}
 	}
 	if why := e.guard(f, rung); why != "" {
@@ -164,6 +165,12 @@ func (l *ladder) remark(err error) {
 
 func (l *ladder) result(out actions.Outcome, what string) ActionResult {
 	r := ActionResult{Action: l.action(), Result: out.Result, Detail: out.Detail, ladder: l}
+	if k, ok := l.effect.(actions.Keeping); ok && out.Result == actions.FDStillHeld {
+		r.Keepers = k.Keepers()
+	}
+	if l.process != nil {
+		r.Process, r.PID = l.process.Name, l.process.PID
+	}
 	if what != r.Action {
 		r.Effect = what
 	}

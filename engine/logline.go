@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sockwarden/actions"
+	"sockwarden/collectors"
 )
 
 // logOutcome writes one line for each effect on the host: for one on a process
@@ -30,16 +31,30 @@ func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out act
 		attrs := []slog.Attr{slog.String("rule", l.rule.Name), slog.String("action", what), slog.String("result", string(out.Result))}
 		attrs = append(attrs, f.attrs()...)
 		if l.process != nil {
+			nameProcess(attrs, l.process)
 			attrs = append(attrs, slog.Int("sockets", len(l.findings)))
 		}
 		if out.Err != nil {
 			attrs = append(attrs, slog.String("error", out.Err.Error()))
 		}
-		if out.Result == actions.FDStillHeld && len(f.Facts.Owners) > 0 {
-			o := &f.Facts.Owners[0]
+		if keepers := f.Last().Keepers; len(keepers) > 0 {
+			o := &keepers[0]
+			nameProcess(attrs, o)
 			attrs = append(attrs, slog.Int("fds", o.FDs), slog.Uint64("fd_limit", o.FDLimit))
 		}
 		e.log.LogAttrs(ctx, level, "acted", attrs...)
+	}
+}
+
+// nameProcess makes a line that names the first owner name the one that it is about.
+func nameProcess(attrs []slog.Attr, o *collectors.Owner) {
+	for i := range attrs {
+		switch attrs[i].Key {
+		case "process":
+			attrs[i] = slog.String("process", o.Name)
+		case "pid":
+			attrs[i] = slog.Int("pid", o.PID)
+		}
 	}
 }
 

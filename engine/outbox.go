@@ -126,7 +126,10 @@ func (f *Finding) line(what string) string {
 	s := &f.Socket
 	text := fmt.Sprintf("%s: %s port %d peer %s", what, s.State, s.LocalPort, netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort))
 	if len(f.Facts.Owners) > 0 {
-		text += fmt.Sprintf(" %s[%d]", f.Facts.Owners[0].Name, f.Facts.Owners[0].PID)
+		text += " " + collectors.OwnerNames(f.Facts.Owners)
+		if last := f.Last(); last.PID != 0 && len(f.Facts.Owners) > 1 {
+			text += " (" + last.Text(f) + ")"
+		}
 	}
 	if f.Facts.Age.Min > 0 {
 		text += fmt.Sprintf(" age %.0fs", f.Facts.Age.Min)

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -39,12 +40,24 @@ type ActionResult struct {
 	Error  string         `json:"error"`
 	Effect string         `json:"effect,omitempty"` // what was or would be done, if that says more: "signal TERM"
 	Detail string         `json:"detail,omitempty"`
+	// Process and PID say which process an action on a process was for: a socket can
+	// have several.
+	Process string `json:"process,omitempty"`
+	PID     int    `json:"pid,omitempty"`
+	// Keepers are those who still have the descriptor, of fd_still_held.
+	Keepers []collectors.Owner `json:"-"`
 
 	ladder *ladder // that it is a rung of
 }
 
-// Text says what was or would be done.
-func (r *ActionResult) Text() string { return cmp.Or(r.Effect, r.Action) }
+// Text says what was or would be done, and to which of several processes.
+func (r *ActionResult) Text(f *Finding) string {
+	text := cmp.Or(r.Effect, r.Action)
+	if r.PID != 0 && len(f.Facts.Owners) > 1 {
+		text += fmt.Sprintf(" %s[%d]", r.Process, r.PID)
+	}
+	return text
+}
 
 // Finding is one rule's decision about one socket.
 type Finding struct {

@@ -45,6 +45,8 @@ type ActionSpec struct {
 	Results []string
 	// Spares says that it ends neither connections nor processes.
 	Spares bool
+	// Never says of parameters of other actions why this one does not have them.
+	Never map[string]string
 	// Check says what is wrong with the values of the parameters.
 	Check func(params map[string]any) error
 	// Warn says what may not be meant with valid ones, for sockets as the query asks

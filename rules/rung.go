@@ -70,6 +70,10 @@ var besides = []string{"wait", "if"}
 // in its place.
 func (f *rulesFile) param(e entry, spec *ActionSpec, rung *rawRung, besides ...string) {
 	p, ok := spec.param(e.key.Value)
+	if why := spec.Never[e.key.Value]; !ok && why != "" {
+		f.errorf(e.key, "%s has no parameter %q: %s", spec.Name, e.key.Value, why)
+		return
+	}
 	if !ok {
 		others := strings.Join(besides, " and ")
 		if len(spec.Params) == 0 {

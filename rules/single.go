@@ -13,7 +13,10 @@ import (
 type Selection struct {
 	Name string
 	// Text is the condition; it is about every protocol that it does not exclude.
-	Text    string
+	Text string
+	// Owner is a condition that must hold for one of the owners, and not, as Text, for
+	// each of several; "" for none.
+	Owner   string
 	Sets    map[string]*Set
 	Mode    Mode
 	Then    []Rung
@@ -31,6 +34,11 @@ func NewSelection(s Selection) (*Program, error) {
 	if cond == nil {
 		return nil, src.problems(errs)
 	}
+	if s.Owner != "" {
+		if errs = cond.ofOneOwner(s.Owner); errs != nil {
+			return nil, newSource("selectors", s.Owner).problems(errs)
+		}
+	}
 	// Saying so keeps the rule from being about TCP only.
 	cond.Reads |= collectors.Fields(collectors.FieldProtocol)
 	netns := strings.Split(s.NetNS, ",")
@@ -42,10 +50,45 @@ func NewSelection(s Selection) (*Program, error) {
 		Protect:    s.Protect,
 		NetNS:      netns,
 		Reads:      s.Reads,
-		Generation: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(s.Text))),
+		Generation: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(s.Text+"\x00"+s.Owner))),
 	}
 	p.seal()
 	return p, nil
+}
+
+// ofOneOwner demands besides that a condition holds for one of the owners.
+func (c *Cond) ofOneOwner(text string) []exprError {
+	one, errs := compileCond(text, &scope{})
+	if one == nil {
+		return errs
+	}
+	c.Reads |= one.Reads
+	c.constant = false
+	c.eval = andTri(c.eval, func(r *collectors.Record) Tri { return forOneOwner(r, one.eval) })
+	return nil
+}
+
+// forOneOwner is true if a condition is for one of the owners of a record, and false
+// only if it is for all of them, and there are no others.
+func forOneOwner(r *collectors.Record, eval func(*collectors.Record) Tri) Tri {
+	if r.Facts == nil || len(r.Facts.Owners) == 0 {
+		return eval(r)
+	}
+	best := False
+	if r.Facts.OthersHidden {
+		best = Unknown
+	}
+	for i := range r.Facts.Owners {
+		of := collectors.NewRecord(r.Socket, r.Namespace, r.Facts, &r.Facts.Owners[i], r.Host)
+		switch eval(&of) {
+		case True:
+			return True
+		case Unknown:
+			best = Unknown
+		case False:
+		}
+	}
+	return best
 }
 
 // CheckExpr reports what is wrong with a condition that a person wrote as one

@@ -48,13 +48,17 @@ func (a Action) Prepare(_ context.Context, t actions.Target) (actions.Effect, er
 	if err := ownersock.With(a.Proc, s, func(fd int) error { return ownersock.Same(fd, &s.Socket) }); err != nil {
 		return nil, err
 	}
-	return &effect{a, s}, nil
+	return &effect{Action: a, sealed: s}, nil
 }
 
 type effect struct {
 	Action
-	sealed *actions.Sealed
+	sealed  *actions.Sealed
+	keepers []collectors.Owner
 }
+
+// Keepers are those who were found to keep the descriptor.
+func (e *effect) Keepers() []collectors.Owner { return e.keepers }
 
 func (e *effect) String() string { return "abort" }
 
@@ -85,11 +89,12 @@ func (e *effect) Verify(context.Context) actions.Outcome {
 	case !errors.Is(err, collectors.ErrGone):
 		return actions.OutcomeOf(err)
 	}
+	e.keepers = nil
 	for i := range e.sealed.Facts.Owners {
 		o := &e.sealed.Facts.Owners[i]
 		if held, err := e.Proc.Holds(o.PID, o.StartTime, e.sealed.Socket.Inode); err == nil && held {
-			return actions.Outcome{Result: actions.FDStillHeld, Detail: fmt.Sprintf("%s[%d] still has the descriptor", o.Name, o.PID)}
+			e.keepers = append(e.keepers, *o)
 		}
 	}
-	return actions.Outcome{Result: actions.Gone}
+	return actions.StillHeld(e.keepers, "")
 }

@@ -138,6 +138,8 @@ type effect struct {
 	// was taken.
 	abort func() (actions.Effect, error)
 	other actions.Effect
+	// keepers are those who were found to keep the descriptor.
+	keepers []collectors.Owner
 }
 
 func (e *effect) String() string { return "destroy" }
@@ -224,13 +226,21 @@ func (e *effect) verified(now *collectors.Socket, err error, holds actions.Holds
 	case !errors.Is(err, collectors.ErrGone):
 		return actions.OutcomeOf(err)
 	}
+	e.keepers = nil
 	for i := range e.sealed.Facts.Owners {
-		o := &e.sealed.Facts.Owners[i]
-		if holds(o, e.sealed.Socket.Inode) {
-			return actions.Outcome{Result: actions.FDStillHeld, Detail: fmt.Sprintf("%s[%d] still has the descriptor%s", o.Name, o.PID, e.hears(err))}
+		if o := &e.sealed.Facts.Owners[i]; holds(o, e.sealed.Socket.Inode) {
+			e.keepers = append(e.keepers, *o)
 		}
 	}
-	return actions.Outcome{Result: actions.Gone}
+	return actions.StillHeld(e.keepers, e.hears(err))
+}
+
+// Keepers are those who were found to keep the descriptor.
+func (e *effect) Keepers() []collectors.Owner {
+	if k, ok := e.other.(actions.Keeping); ok {
+		return k.Keepers()
+	}
+	return e.keepers
 }
 
 // hears says what a UDP socket whose descriptor is left still receives; err is that

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"slices"
 
 	"sockwarden/actions"
 	"sockwarden/actions/abort"
@@ -78,8 +79,25 @@ func catalog(registry *actions.Registry) rules.Catalog {
 		for _, r := range p.Results {
 			spec.Results = append(spec.Results, string(r))
 		}
+		if why := withoutProtected(&p); why != "" {
+			spec.Never = map[string]string{"protected": why}
+		}
 		spec.Spares, spec.Warn = p.Harmless || p.Gentle, p.Warn
 		c = append(c, spec)
 	}
 	return c
+}
+
+// withoutProtected says why an action has no opt-in for protected processes, "" if it
+// has.
+func withoutProtected(p *actions.Plugin) string {
+	switch {
+	case slices.ContainsFunc(p.Params, func(q actions.Param) bool { return q.Name == "protected" }):
+		return ""
+	case p.Harmless:
+		return "it changes nothing, and guards are not for it"
+	case p.Gentle:
+		return "it takes nothing from a connection that lives, and is done for those of protected processes, too"
+	}
+	return "only what acts on one connection can be let at those of protected processes: destroy, abort and shutdown"
 }

@@ -46,11 +46,15 @@ func (a *app) killCommand() *cobra.Command {
 		Long: `Destroys the sockets that match EXPR and all selectors, and nothing else: it
 shows them, asks, and then destroys exactly those that it showed. Processes keep
 running and are never signalled. All guards and the protect entries of the rules
-apply. Listeners and UDP sockets are left alone unless they are allowed. While
-sockwarden is paused it refuses to act, with exit code 4.`,
+apply. Listeners, UDP sockets and connections of protected processes (sshd,
+docker-proxy) are left alone unless they are allowed. Of a socket that several
+processes hold, EXPR must be true for each of them, --pid and --process for one:
+it is gone for all, and those are named. While sockwarden is paused it refuses to
+act, with exit code 4.`,
 		Example: `  sudo sockwarden kill -s established -p rustdesk        # shows, then asks
   sudo sockwarden kill -s established -p 21117 -y        # from a script
   sudo sockwarden kill --peer 203.0.113.9 --max 10
+  sudo sockwarden kill --process docker-proxy -s close_wait --allow-protected
   sudo sockwarden kill 'state == "CLOSE_WAIT" && idle > "1h"' --dry-run`,
 		Args: oneExpr,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.kill(cmd, args, &k) },
@@ -120,7 +124,7 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 		return nil
 	}
 	if cmd.Flags().Changed("max") && len(targets) > k.max {
-		showKill(a.stderr, looked, targets)
+		showKill(a.stderr, looked, targets, &k.sel)
 		return usagef("%d sockets match, more than --max %d: nothing was done", len(targets), k.max)
 	}
 	// JSON on stdout stays JSON: what is to be confirmed is shown beside it.
@@ -129,7 +133,7 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 		shown = a.stderr
 	}
 	if a.flags.output == "table" || !k.yes && !k.dry {
-		showKill(shown, looked, targets)
+		showKill(shown, looked, targets, &k.sel)
 	}
 	if p := engine.ReadPause(time.Now(), k.switches()...); p != nil && k.dry && len(targets) > 0 {
 		fmt.Fprintf(shown, "paused %s: only --despite-pause would act now\n", p)
@@ -187,8 +191,12 @@ func (a *app) killProgram(ctx context.Context, args []string, k *killFlags) (*ru
 	if err != nil {
 		return nil, err
 	}
+	owner, err := k.sel.owner()
+	if err != nil {
+		return nil, err
+	}
 	return rules.NewSelection(rules.Selection{
-		Name: "kill", Text: text, Sets: sets, Mode: rules.ModeEnforce, NetNS: a.flags.netns, Protect: loaded.Protect,
+		Name: "kill", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeEnforce, NetNS: a.flags.netns, Protect: loaded.Protect,
 		Then:  []rules.Rung{{Action: "destroy", Params: map[string]any{"listen": k.allowListen, "udp": k.allowUDP, "protected": k.allowProtected}}},
 		Reads: listReads,
 	})
@@ -228,7 +236,7 @@ func (a *app) confirm(ctx context.Context, w io.Writer, n int) bool {
 }
 
 // showKill prints what would be destroyed, and what is spared.
-func showKill(w io.Writer, r *engine.Report, targets []*engine.Finding) {
+func showKill(w io.Writer, r *engine.Report, targets []*engine.Finding, sel *selectors) {
 	if len(targets) == 0 {
 		fmt.Fprintln(w, "no socket matches that may be destroyed")
 	} else {
@@ -246,11 +254,19 @@ func showKill(w io.Writer, r *engine.Report, targets []*engine.Finding) {
 		if !listeners && !udp {
 			fmt.Fprintf(w, "%d TCP connection%s would be reset (the processes keep running):\n", len(targets), plural(len(targets)))
 		}
+		for _, f := range targets {
+			sel.namedFirst(f.Candidate)
+		}
 		t := newTable("COUNT", "STATE", "PORT", "PROCESS", "WHERE", "PEERS", "OLDEST")
 		for _, g := range groupFindings(targets, func(*engine.Finding) string { return "" }) {
 			t.row(fmt.Sprint(len(g.findings)), g.state(), g.port(), g.process(), g.where(), g.peers(), g.oldest())
 		}
 		t.write(w)
+		for _, note := range []string{alsoHeld(targets, sel), protectedAmong(targets)} {
+			if note != "" {
+				fmt.Fprintln(w, "warning: "+printable(note))
+			}
+		}
 	}
 	if spared := sparedReasons(r); spared != "" {
 		fmt.Fprintln(w, spared)

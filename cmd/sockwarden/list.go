@@ -33,6 +33,8 @@ func (a *app) listCommand() *cobra.Command {
 		Long: `Lists the sockets that match EXPR and all selectors: every state of TCP and UDP,
 listeners included, unless something is selected. EXPR is a condition as in a
 rules file ("sockwarden rules fields" lists what it can read). It never acts.
+Of a socket that several processes hold, EXPR must be true for each of them,
+--pid and --process for one.
 
 Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
 		Example: `  sudo sockwarden list -s established -p rustdesk
@@ -130,7 +132,11 @@ func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads c
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := rules.NewSelection(rules.Selection{Name: "list", Text: text, Sets: sets, Mode: rules.ModeObserve, NetNS: a.flags.netns, Reads: reads})
+	owner, err := sel.owner()
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := rules.NewSelection(rules.Selection{Name: "list", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: a.flags.netns, Reads: reads})
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}
 	}
@@ -146,6 +152,7 @@ func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads c
 	sockets := make([]*engine.Candidate, len(r.Findings))
 	for i, f := range r.Findings {
 		sockets[i] = f.Candidate
+		sel.namedFirst(f.Candidate)
 	}
 	slices.SortStableFunc(sockets, func(x, y *engine.Candidate) int {
 		return cmp.Or(cmp.Compare(x.Socket.Protocol, y.Socket.Protocol), cmp.Compare(x.Socket.State, y.Socket.State),

@@ -133,7 +133,7 @@ func inTable(f *engine.Finding) bool {
 func actionText(f *engine.Finding) string {
 	var parts []string
 	for _, r := range f.Actions {
-		text := r.Text()
+		text := r.Text(f)
 		if len(f.Actions) > 1 && r.Result != actions.Would {
 			text += " " + string(r.Result)
 		}
@@ -206,12 +206,14 @@ func notes(w io.Writer, r *engine.Report) {
 	held := map[int]int{}
 	owners := map[int]*collectors.Owner{}
 	for _, f := range r.Findings {
-		if f.Decision != engine.DecideAct || len(f.Facts.Owners) == 0 {
+		if f.Decision != engine.DecideAct {
 			continue
 		}
-		o := &f.Facts.Owners[0]
-		owners[o.PID] = o
-		if f.Last().Result == actions.FDStillHeld {
+		for i := range f.Facts.Owners {
+			owners[f.Facts.Owners[i].PID] = &f.Facts.Owners[i]
+		}
+		for _, o := range f.Last().Keepers {
+			owners[o.PID] = &o
 			held[o.PID]++
 		}
 	}

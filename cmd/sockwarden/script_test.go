@@ -251,6 +251,7 @@ func golden(ts *testscript.TestScript, _ bool, args []string) {
 //	udp=N          a UDP socket on this port
 //	ignore_term    outlive SIGTERM
 //	name=COMM      call itself that
+//	child=COMM     a process of that name that has all connections, too
 func holdSockets() {
 	var listener net.Listener
 	port, host := 0, "127.0.0.1"
@@ -281,6 +282,9 @@ func holdSockets() {
 			kept = append(kept, c)
 		case "ignore_term":
 			signal.Ignore(syscall.SIGTERM)
+		case "child":
+			runtime.LockOSThread() // its death is that of the child
+			must(startSharer(value))
 		case "name":
 			must(os.WriteFile("/proc/self/comm", []byte(value), 0o644))
 		default:
@@ -290,6 +294,36 @@ func holdSockets() {
 	fmt.Println("READY")
 	runtime.KeepAlive(kept)
 	select {}
+}
+
+// startSharer starts a process that has the server's ends of all connections, too,
+// until this one ends.
+func startSharer(comm string) error {
+	cmd := exec.Command("holdsockets", "name="+comm)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	for _, k := range kept {
+		if c, ok := k.(*net.TCPConn); ok && c.LocalAddr().String() == kept[0].(net.Listener).Addr().String() {
+			f, err := c.File()
+			if err != nil {
+				return err
+			}
+			cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		}
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	for _, f := range cmd.ExtraFiles {
+		_ = f.Close()
+	}
+	kept = append(kept, cmd)
+	_, err = bufio.NewReader(out).ReadString('\n')
+	return err
 }
 
 func mustListen(host string, port int) net.Listener {

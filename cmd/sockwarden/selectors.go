@@ -10,11 +10,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"sockwarden/collectors"
+	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
 // selectors are the flags with which list and kill select sockets. They become
-// a condition, joined with the expression by and.
+// a condition, joined with the expression by and; those about processes one that must
+// hold for one of the owners.
 type selectors struct {
 	ports, states, processes, peers, protos []string
 	pids                                    []string
@@ -24,8 +26,8 @@ func (s *selectors) register(a *app, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVarP(&s.ports, "port", "p", nil, "local `PORT`, range (21115-21119) or set of ports; repeatable")
 	f.StringArrayVarP(&s.states, "state", "s", nil, "`STATE` or group of ss; all is every state but LISTEN; repeatable")
-	f.StringArrayVar(&s.processes, "process", nil, "`NAME` of the process; repeatable")
-	f.StringArrayVar(&s.pids, "pid", nil, "process `ID`; repeatable")
+	f.StringArrayVar(&s.processes, "process", nil, "`NAME` of one of the processes that hold it; repeatable")
+	f.StringArrayVar(&s.pids, "pid", nil, "`ID` of one of the processes that hold it; repeatable")
 	f.StringArrayVar(&s.peers, "peer", nil, "peer's `ADDRESS` or CIDR; repeatable")
 	f.StringArrayVar(&s.protos, "proto", nil, "protocol `NAME`: tcp or udp; repeatable")
 	complete(cmd, "port", a.completeSets)
@@ -53,8 +55,7 @@ func (s *selectors) condition(sets map[string]*rules.Set) ([]string, error) {
 		return err
 	}
 	for _, err := range []error{
-		add(s.portPart(sets)), add(s.statePart()), add(anyOf("process", quoted(s.processes)), nil),
-		add(s.pidPart()), add(s.peerPart()), add(s.protoPart()),
+		add(s.portPart(sets)), add(s.statePart()), add(s.peerPart()), add(s.protoPart()),
 	} {
 		if err != nil {
 			return nil, err
@@ -132,13 +133,41 @@ func (s *selectors) statePart() (string, error) {
 	return anyOf("state", names), nil
 }
 
-func (s *selectors) pidPart() (string, error) {
-	for _, p := range s.pids {
-		if n, err := strconv.Atoi(p); err != nil || n < 1 {
+// owner is the condition for one of the owners, "" for none.
+func (s *selectors) owner() (string, error) {
+	for i, p := range s.pids {
+		n, err := strconv.Atoi(p)
+		if err != nil || n < 1 {
 			return "", usagef("--pid: %q is no process id", p)
 		}
+		s.pids[i] = strconv.Itoa(n)
 	}
-	return anyOf("pid", s.pids), nil
+	parts := []string{anyOf("pid", s.pids), anyOf("process", quoted(s.processes))}
+	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), " and "), nil
+}
+
+// namesOwner reports whether the selectors are about processes, and about this one.
+func (s *selectors) namesOwner(o *collectors.Owner) bool {
+	return len(s.pids)+len(s.processes) > 0 &&
+		(len(s.pids) == 0 || slices.Contains(s.pids, strconv.Itoa(o.PID))) &&
+		(len(s.processes) == 0 || slices.Contains(s.processes, o.Name))
+}
+
+// namedFirst puts the owners that the selectors are about before the others: the
+// first speaks for the socket.
+func (s *selectors) namedFirst(c *engine.Candidate) {
+	if len(c.Facts.Owners) < 2 || len(s.pids)+len(s.processes) == 0 {
+		return
+	}
+	var named, others []collectors.Owner
+	for i := range c.Facts.Owners {
+		if o := &c.Facts.Owners[i]; s.namesOwner(o) {
+			named = append(named, *o)
+		} else {
+			others = append(others, *o)
+		}
+	}
+	c.Facts.Owners = append(named, others...)
 }
 
 func (s *selectors) peerPart() (string, error) {
