@@ -91,7 +91,7 @@ func TestAttrs(t *testing.T) {
 	for want, s := range map[string]*Sealed{
 		"state port peer": &bare,
 		"state port peer process pid holders=web[7], web[8] netns age=61.2s age_source": &full,
-		"state port peer listener_process=server":                &waiting,
+		"state port peer listener_process=server":                                       &waiting,
 	} {
 		var got []string
 		for _, a := range Attrs(s) {

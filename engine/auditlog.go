@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -15,14 +16,16 @@ import (
 )
 
 // auditLog writes one JSON object on a line for each decision and outcome. It
-// never fails a cycle: what could not be written is counted, said in the log,
-// and noted in the file as soon as it can be written again.
+// never fails a cycle: what could not be written is counted, said in the log and
+// the report, and noted in the file as soon as it can be written again.
 type auditLog struct {
 	w    io.Writer // nil for none
 	log  *slog.Logger
 	by   string
 	lost int
 	torn bool // the file ends in a part of a line
+	// missed is why a line was lost since that was last reported, nil if none was.
+	missed error
 }
 
 // auditLine is a line of the audit log.
@@ -79,10 +82,25 @@ func (a *auditLog) put(l auditLine) bool {
 		n, err = a.w.Write(b)
 		a.torn = err != nil && n != before
 	}
+	if err != nil {
+		a.missed = err
+	}
 	if err != nil && a.lost == 0 {
 		a.log.Error("audit log cannot be written, lines are lost", "error", err)
 	}
 	return err == nil
+}
+
+// report notes in a report that it is not all in the log.
+func (a *auditLog) report(r *Report) {
+	if a.missed == nil {
+		return
+	}
+	r.AuditError = fmt.Errorf("audit log: lines are lost: %w", a.missed)
+	if !slices.ContainsFunc(r.Errors, func(e error) bool { return e.Error() == r.AuditError.Error() }) {
+		r.Errors = append(r.Errors, r.AuditError)
+	}
+	a.missed = nil
 }
 
 // close says at the end what could never be written.

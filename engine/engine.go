@@ -183,6 +183,7 @@ func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*Report, error) {
 	}
 	e.act(ctx, c)
 	c.finish()
+	e.audit.report(c.report)
 	return c.report, nil
 }
 
@@ -212,6 +213,7 @@ func (e *Engine) Find(ctx context.Context, p *rules.Program) (*Report, error) {
 		return nil, err
 	}
 	c.finish()
+	e.audit.report(c.report)
 	return c.report, nil
 }
 
@@ -235,6 +237,7 @@ func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Rep
 	}
 	e.act(ctx, c)
 	c.finish()
+	e.audit.report(&r)
 	return &r
 }
 
@@ -298,6 +301,11 @@ func (e *Engine) record(c *cycle) {
 		e.memory.prune(&q, c.now)
 	}
 	e.memory.expire(c.now)
+	defer func() {
+		if e.state.unread != nil {
+			c.warn(e.state.unread)
+		}
+	}()
 	if e.saved > 0 && c.now-e.saved < e.saveEvery.Seconds() {
 		return
 	}

@@ -226,6 +226,7 @@ func (e *Engine) Finish(ctx context.Context, r *Report) {
 	}
 	r.HostError = e.hostError
 	r.count()
+	e.audit.report(r)
 }
 
 // runs reports whether a program runs for a ladder: it may end in its own time, but

@@ -172,6 +172,8 @@ type Report struct {
 	// AgeUnproven counts sockets that a rule would take but for their age, which
 	// one look could not prove.
 	AgeUnproven int
+	// AuditError is set if the audit log lacks lines; it is among the errors, too.
+	AuditError error
 	// HostError is set if the host refuses to act at all.
 	HostError error
 }

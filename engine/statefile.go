@@ -32,6 +32,7 @@ type stateFile struct {
 	lock     *os.File    // of a live run
 	known    fs.FileInfo // of the file that was read or written last, nil for none
 	theirs   stateDoc    // what a dry run hands on as it read it
+	unread   error       // why a dry run does without the file, nil if it does not
 }
 
 // stateDoc is the file: JSON, of one boot. Times are seconds of CLOCK_MONOTONIC.
@@ -68,7 +69,9 @@ type holdDoc struct {
 
 const stateFormat = "sockwarden-state-1"
 
-// openState reads the state file into a memory. An empty path keeps nothing.
+// openState reads the state file into a memory. An empty path keeps nothing. A file
+// that is none stops a live run, which must know what was done before; a dry one goes
+// on without, and leaves it as it is.
 func openState(path string, live bool) (*stateFile, *memory, error) {
 	m := newMemory()
 	if path == "" {
@@ -87,17 +90,25 @@ func openState(path string, live bool) (*stateFile, *memory, error) {
 			return nil, nil, err
 		}
 	}
-	if err := s.read(m); err != nil {
+	switch err := s.read(m); {
+	case err != nil && live:
 		s.close()
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%w; remove it to go on (lost are observed ages, the times of for and soak, cool-downs and counts of limits: "+
+			"what was acted on lately can be at once again), or name another: --state-file", err)
+	case err != nil:
+		return s, newMemory(), nil
 	}
 	return s, m, nil
 }
 
 // read fills m from the file, if there is one.
 func (s *stateFile) read(m *memory) error {
+	s.unread = nil
 	if err := s.readFile(m); err != nil {
-		return fmt.Errorf("state file %s: %w; remove it to start afresh, or name another: --state-file", s.path, err)
+		err = fmt.Errorf("state file %s: %w", s.path, err)
+		s.known = nil
+		s.unread = fmt.Errorf("%w; this run does without it: ages that others have observed, and cool-downs, are not known; a live run stops until it is removed", err)
+		return err
 	}
 	return nil
 }
@@ -157,6 +168,9 @@ func unnamed(err error) error {
 // decode fills m from the bytes of a state file. One of another boot is of no
 // use, as times and cookies start anew, nor is one by another clock.
 func (s *stateFile) decode(b []byte, m *memory) error {
+	if len(b) == 0 {
+		return errors.New("is empty")
+	}
 	var doc stateDoc
 	if err := json.Unmarshal(b, &doc); err != nil {
 		return fmt.Errorf("is broken: %w", err)
@@ -229,11 +243,12 @@ func (s *stateFile) write(m *memory) error {
 	defer func() { _ = lock.Close() }()
 	if now, err := os.Lstat(s.path); err == nil && (s.known == nil || !os.SameFile(now, s.known) || !now.ModTime().Equal(s.known.ModTime())) {
 		theirs := newMemory()
-		if err := s.read(theirs); err != nil {
-			return err
+		if s.read(theirs) != nil {
+			return nil // said once, as unread
 		}
 		m.adopt(theirs)
 	}
+	s.unread = nil
 	return s.replace(m)
 }
 

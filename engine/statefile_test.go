@@ -58,8 +58,8 @@ func TestStateSurvives(t *testing.T) {
 	}
 }
 
-// What is not a state file of this program and user is refused, named with the
-// cure, and left as it is.
+// What is not a state file of this program and user stops a live run, named with the
+// cure and what that costs; a dry run says so and goes on. It is left as it is.
 func TestStateRefused(t *testing.T) {
 	dir := t.TempDir()
 	good := newMemory()
@@ -74,7 +74,7 @@ func TestStateRefused(t *testing.T) {
 		make func(path string) error
 		want string
 	}{
-		"empty":     {write(""), "is broken"},
+		"empty":     {write(""), "is empty"},
 		"cut":       {write(string(text[:len(text)-1])), "is broken"},
 		"garbage":   {write("\x00\xff"), "is broken"},
 		"list":      {write("[]"), "is broken"},
@@ -106,12 +106,24 @@ func TestStateRefused(t *testing.T) {
 			for _, o := range []Options{{Live: true}, {}, {ReadOnly: true}} {
 				o.StateFile = path
 				l, err := openLab(t, o)
-				if err == nil {
+				parts := []string{"state file " + path + ": ", test.want, "; remove it to go on (lost are observed ages, ", ", or name another: --state-file"}
+				if !o.Live {
+					must(t, "dry run", err)
+					for range 2 {
+						r := l.cycle(t, l.rules(t, ruleFile("true", "log")))
+						if len(r.Errors) != 1 {
+							t.Fatalf("errors %v", r.Errors)
+						}
+						err = r.Errors[0]
+					}
 					l.Close()
-					t.Errorf("live %t: no error", o.Live)
+					parts = []string{"state file " + path + ": ", test.want, "; this run does without it: ages", "a live run stops until it is removed"}
+				} else if err == nil {
+					l.Close()
+					t.Error("a live run does not stop")
 					continue
 				}
-				for _, part := range []string{"state file " + path + ": ", test.want, "; remove it to start afresh, or name another: --state-file"} {
+				for _, part := range parts {
 					if !strings.Contains(err.Error(), part) {
 						t.Errorf("error %q has no %q", err, part)
 					}

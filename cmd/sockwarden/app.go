@@ -77,7 +77,7 @@ only says what it would do. Nothing acts without --live (run, watch) or a
 confirmation (kill).`,
 		Example: `  sockwarden audit                       # what the built-in rules would do here
   sockwarden list 'state == "CLOSE_WAIT" && age > "5m"'
-  sudo sockwarden run --live -q          # from cron
+  sudo sockwarden run --live -q          # what cron runs, by its full path
   sudo sockwarden watch --live           # with hot reload of the rules`,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.ArbitraryArgs,

@@ -56,6 +56,9 @@ what they saw in the state file.`,
 			if err := a.printReport(r, p, table, r.Summary.WouldAct+r.Summary.Observed); err != nil {
 				return err
 			}
+			if r.AuditError != nil {
+				return &exitError{code: exitFailed, err: r.AuditError}
+			}
 			if exitCode && hasFindings(r) {
 				return &exitError{code: exitFindings}
 			}
@@ -113,7 +116,7 @@ effects. Cool-downs and ages last in the state file, so that it can run from
 cron; a second live run at the same time is refused.`,
 		Example: `  sudo sockwarden run --rules builtin --var close_wait_timeout=30     # dry
   sudo sockwarden run --live --rules builtin --var exclude_ports+=3306
-  */5 * * * * root sockwarden run --live -q                           # cron`,
+  */5 * * * * root /usr/local/bin/sockwarden run --live -q            # /etc/cron.d`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if live && dry {
@@ -188,6 +191,8 @@ func outcome(ctx context.Context, r *engine.Report) error {
 		return &exitError{code: exitFailed, err: errors.New("interrupted: what had not begun was left alone")}
 	case r.Incomplete && r.Mode == "live" && !r.Failed():
 		return &exitError{code: exitFailed, err: errors.New("not everything could be looked at")}
+	case !r.Failed() && r.AuditError != nil:
+		return &exitError{code: exitFailed, err: r.AuditError}
 	case r.Failed():
 		return &exitError{code: exitFailed, err: fmt.Errorf("%d of %d actions failed", r.Summary.Failed, r.Summary.Failed+r.Summary.Acted)} //nolint:err113 // for people
 	}

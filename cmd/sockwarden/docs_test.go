@@ -214,6 +214,23 @@ func TestMigration(t *testing.T) {
 	}
 }
 
+// TestCronLines holds that cron, which does not look into /usr/local/bin, finds what
+// its lines name.
+func TestCronLines(t *testing.T) {
+	n := 0
+	for _, file := range append(documents(t), "testdata/golden/help-run.txt") {
+		for _, c := range commandsIn(t, file, regexp.MustCompile(`(?m)(\*/\d+ \* \* \* \* .*)$`)) {
+			n++
+			if !regexp.MustCompile(`^\*/\d+ \* \* \* \* root /usr/local/bin/sockwarden `).MatchString(c) {
+				t.Errorf("%s: %s", file, c)
+			}
+		}
+	}
+	if n < 2 {
+		t.Errorf("%d lines for cron", n)
+	}
+}
+
 func commandsIn(t *testing.T, file string, re *regexp.Regexp) []string {
 	t.Helper()
 	text, err := os.ReadFile(file)

@@ -139,11 +139,11 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 		fmt.Fprintf(shown, "paused %s: only --despite-pause would act now\n", p)
 	}
 	if k.dry || len(targets) == 0 {
-		return a.killJSON(looked)
+		return a.killNothing(looked)
 	}
 	if !k.yes && !a.confirm(cmd.Context(), shown, len(targets)) {
 		fmt.Fprintln(shown, "nothing was done")
-		return a.killJSON(looked)
+		return a.killNothing(looked)
 	}
 	return a.killShown(cmd.Context(), e, p, looked)
 }
@@ -327,6 +327,14 @@ func errorTexts(r *engine.Report) map[string]bool {
 		}
 	}
 	return texts
+}
+
+// killNothing ends a kill that only looked.
+func (a *app) killNothing(looked *engine.Report) error {
+	if err := a.killJSON(looked); err != nil || looked.AuditError == nil {
+		return err
+	}
+	return &exitError{code: exitFailed, err: looked.AuditError}
 }
 
 func (a *app) killJSON(r *engine.Report) error {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -65,6 +66,7 @@ type logFile struct {
 	mu   sync.Mutex
 	path string
 	f    *os.File
+	torn bool // it ends in a part of a line
 	hup  chan os.Signal
 }
 
@@ -94,7 +96,7 @@ func (l *logFile) reopen() error {
 	if l.f != nil {
 		_ = l.f.Close()
 	}
-	l.f = f
+	l.f, l.torn = f, endsTorn(f)
 	return nil
 }
 
@@ -102,11 +104,54 @@ func (l *logFile) reopen() error {
 // given up: a reader that stands still must hold up neither cycles nor the end.
 const logPatience = time.Second
 
+// Write writes a line with one write(2), all of it or nothing: of one that did not fit
+// on a full disk the part is taken back. Where it cannot be, the next line begins on a
+// line of its own.
 func (l *logFile) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	line := b
+	if l.torn {
+		line = slices.Concat([]byte{'\n'}, b)
+	}
 	_ = l.f.SetWriteDeadline(time.Now().Add(logPatience)) // files have none and need none
-	return l.f.Write(b)                                   //nolint:wrapcheck // an io.Writer
+	n, err := l.f.Write(line)
+	if err == nil {
+		l.torn = false
+		return len(b), nil
+	}
+	if n > 0 && !takeBack(l.f, int64(n)) {
+		l.torn = true
+	}
+	return 0, err //nolint:wrapcheck // an io.Writer
+}
+
+// takeBack removes the last bytes that were written to a file, if nothing came behind
+// them.
+func takeBack(f *os.File, n int64) bool {
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return false
+	}
+	// Behind a write to the end of a file the offset is where it ended.
+	end, err := f.Seek(0, io.SeekCurrent)
+	return err == nil && end >= n && st.Size() == end && f.Truncate(end-n) == nil
+}
+
+// endsTorn reports whether a file ends in a part of a line, as after a crash.
+func endsTorn(f *os.File) bool {
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() || st.Size() == 0 {
+		return false
+	}
+	r, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = r.Close() }()
+	last := make([]byte, 1)
+	_, err = r.ReadAt(last, st.Size()-1)
+	return err == nil && last[0] != '\n'
 }
 
 func (l *logFile) close() {

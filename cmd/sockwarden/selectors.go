@@ -167,7 +167,7 @@ func (s *selectors) namedFirst(c *engine.Candidate) {
 			others = append(others, *o)
 		}
 	}
-	c.Facts.Owners = append(named, others...)
+	c.Facts.Owners = slices.Concat(named, others)
 }
 
 func (s *selectors) peerPart() (string, error) {
