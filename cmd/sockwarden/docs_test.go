@@ -327,6 +327,13 @@ func TestSystemdUnits(t *testing.T) {
 		if err != nil || !bytes.Contains(text, []byte("RuntimeDirectoryPreserve=yes")) {
 			t.Errorf("%s: the state file does not outlive a restart (%v)", unit, err)
 		}
+		// Logs have a place, nobody else reads them, and the filter lets BPF and pidfd_getfd
+		// through, without which owners, events and abort would fail.
+		for _, want := range []string{"LogsDirectory=sockwarden", "UMask=0077", "SystemCallArchitectures=native", "SystemCallFilter=@system-service bpf perf_event_open pidfd_getfd"} {
+			if !slices.Contains(strings.Split(string(text), "\n"), want) {
+				t.Errorf("%s: no %s", unit, want)
+			}
+		}
 	}
 }
 
