@@ -50,18 +50,32 @@ func stateText(c *engine.Candidate) string {
 // servicePort is the port that a group is about: the local one.
 func servicePort(c *engine.Candidate) uint16 { return c.Socket.LocalPort }
 
-// process names the process, or how many of that name there are.
+// process names the process, or how many of that name there are, and how many others
+// hold the sockets, too.
 func (g *group) process() string {
-	pids := map[int]bool{}
+	owners := g.first().Facts.Owners
+	if len(owners) == 0 {
+		return processText(g.first().Candidate)
+	}
+	alike, others := map[int]bool{}, map[int]bool{}
 	for _, f := range g.findings {
 		for i := range f.Facts.Owners {
-			pids[f.Facts.Owners[i].PID] = true
+			if o := &f.Facts.Owners[i]; o.Name == owners[0].Name {
+				alike[o.PID] = true
+			} else {
+				others[o.PID] = true
+			}
 		}
 	}
-	if len(pids) > 1 && len(g.first().Facts.Owners) > 0 {
-		return fmt.Sprintf("%s (%d)", g.first().Facts.Owners[0].Name, len(pids))
+	switch {
+	case len(alike) == 1 && len(others) == 0:
+		return processText(g.first().Candidate)
+	case len(alike) == 1:
+		return fmt.Sprintf("%s +%d", &owners[0], len(others))
+	case len(others) == 0:
+		return fmt.Sprintf("%s (%d)", owners[0].Name, len(alike))
 	}
-	return processText(g.first().Candidate)
+	return fmt.Sprintf("%s (%d) +%d", owners[0].Name, len(alike), len(others))
 }
 
 // oldest shows the largest proven age.

@@ -4,7 +4,8 @@
 #
 #   then: [{exec: /usr/local/lib/sockwarden/remember.sh, timeout: 5s}]
 set -eu
+# Every user must be able to look into this directory: the switch of pause is there.
+mkdir -p -m 755 /run/sockwarden
 umask 077
-mkdir -p /run/sockwarden
 cat >> /run/sockwarden/findings.jsonl
 echo remembered
