@@ -40,6 +40,16 @@ func (l *layout) offset(structure, name string) int32 {
 	return 0
 }
 
+// has reports whether a structure has a member.
+func (l *layout) has(structure, name string) bool {
+	var s *btf.Struct
+	if l.types.TypeByName(structure, &s) != nil {
+		return false
+	}
+	_, _, ok := find(s.Members, name)
+	return ok
+}
+
 // sizeof returns the size of a structure in bytes.
 func (l *layout) sizeof(structure string) int32 {
 	var s *btf.Struct

@@ -7,12 +7,32 @@ const (
 	recordInode = 0  // u64
 	recordPID   = 8  // u32
 	recordFD    = 12 // u32
-	recordSize  = 16
+	recordTable = 16 // u64, where the kernel has it
+	recordRefs  = 24 // s64, as it stands in struct file
+	recordSize  = 32
 )
 
 // sockfsMagic is SOCKFS_MAGIC (include/uapi/linux/magic.h). It is what tells
 // sockets from the path names of unix sockets opened with O_PATH.
 const sockfsMagic = 0x534F434B
+
+// references is the path of the count of references in struct file.
+func references(l *layout) []string {
+	if l.has("file", "f_ref") { // since Linux 6.13
+		return []string{"f_ref", "refcnt"}
+	}
+	return []string{"f_count"}
+}
+
+// notDescriptors returns by how much the count in struct file is more than the
+// descriptors, while the iterator has its reference: f_ref begins with 0 for the
+// first one (FILE_REF_ONEREF, include/linux/file_ref.h), f_count with 1.
+func notDescriptors(l *layout) int64 {
+	if l.has("file", "f_ref") {
+		return 0
+	}
+	return 1
+}
 
 // maxPIDLevel is one more than how deep PID namespaces can be nested, as a power
 // of two (MAX_PID_NS_LEVEL is 32, and the initial one is level 0).
@@ -41,6 +61,10 @@ func ownersProgram(l *layout) asm.Instructions {
 		asm.StoreMem(asm.RFP, record+recordInode, asm.R1, asm.DWord),
 		l.load(asm.R1, ctx, "bpf_iter__task_file", "fd"),
 		asm.StoreMem(asm.RFP, record+recordFD, asm.R1, asm.Word),
+		l.load(asm.R1, task, "task_struct", "files"),
+		asm.StoreMem(asm.RFP, record+recordTable, asm.R1, asm.DWord),
+		l.load(asm.R1, file, "file", references(l)...),
+		asm.StoreMem(asm.RFP, record+recordRefs, asm.R1, asm.DWord),
 
 		// The number of the process in the PID namespace of the reader, which is in
 		// that of every task that the kernel lets it visit:

@@ -33,6 +33,7 @@ func held(t testing.TB, o *Owners, pids ...int) []Holder {
 	var found []Holder
 	must(t, "scan", o.Scan(t.Context(), func(h Holder) bool {
 		if slices.Contains(pids, h.PID) {
+			h.Table, h.References = 0, 0
 			found = append(found, h)
 		}
 		return true
@@ -96,10 +97,10 @@ func scans(t *testing.T) {
 	var want []Holder
 	for _, pid := range []int{min(first, second), max(first, second)} {
 		for i, inode := range inodes {
-			want = append(want, Holder{inode, pid, 3 + i})
+			want = append(want, Holder{Inode: inode, PID: pid, FD: 3 + i})
 		}
 		if pid == second {
-			want = append(want, Holder{inodes[0], pid, 3 + len(inodes)})
+			want = append(want, Holder{Inode: inodes[0], PID: pid, FD: 3 + len(inodes)})
 		}
 	}
 	if got := held(t, o, first, second); !slices.Equal(got, want) {
@@ -172,7 +173,7 @@ func TestScanPathOnly(t *testing.T) {
 	must(t, "open", err)
 	defer unix.Close(file)
 	found := held(t, o, os.Getpid())
-	if !slices.Contains(found, Holder{inode, os.Getpid(), fd}) {
+	if !slices.Contains(found, Holder{Inode: inode, PID: os.Getpid(), FD: fd}) {
 		t.Errorf("the socket is not in %v", found)
 	}
 	if slices.ContainsFunc(found, func(h Holder) bool { return h.FD == file }) {
@@ -197,9 +198,48 @@ func TestScanStops(t *testing.T) {
 	if err := o.Scan(ctx, func(Holder) bool { t.Error("a record"); return true }); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
-	if found := held(t, o, os.Getpid()); !slices.Contains(found, Holder{inode, os.Getpid(), fd}) {
+	if found := held(t, o, os.Getpid()); !slices.Contains(found, Holder{Inode: inode, PID: os.Getpid(), FD: fd}) {
 		t.Errorf("the socket is not in %v", found)
 	}
+}
+
+// How many descriptors a socket has is counted over all processes: those that
+// share a table count once, copies of it and messages that carry it as well.
+func TestScanReferences(t *testing.T) {
+	o := openTest(t)
+	fd, inode := newSocket(t, unix.AF_INET, unix.SOCK_STREAM)
+	expect := func(when string, descriptors, references int) {
+		t.Helper()
+		type place struct {
+			table uint64
+			fd    int
+		}
+		places := map[place]bool{}
+		most := int64(0)
+		must(t, "scan", o.Scan(t.Context(), func(h Holder) bool {
+			if h.Inode == inode {
+				places[place{h.Table, h.FD}] = true
+				most = max(most, h.References)
+			}
+			return true
+		}))
+		if len(places) != descriptors || most != int64(references) || !o.Sound() {
+			t.Errorf("%s: %d descriptors and %d references, not %d and %d; sound %t", when, len(places), most, descriptors, references, o.Sound())
+		}
+	}
+	expect("one descriptor", 1, 1)
+	child(t, 0, fd)
+	expect("of two processes", 2, 2)
+	again, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	must(t, "duplicate", err)
+	expect("twice in one", 3, 3)
+	must(t, "close", unix.Close(again))
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, "pair", err)
+	must(t, "send", unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(fd), nil, 0))
+	expect("and in a message", 2, 3)
+	must(t, "close", errors.Join(unix.Close(pair[0]), unix.Close(pair[1])))
+	expect("which is dropped", 2, 2)
 }
 
 func TestOwnersClose(t *testing.T) {
@@ -237,12 +277,14 @@ func TestDecode(t *testing.T) {
 		b = binary.NativeEndian.AppendUint64(b, uint64(100+i))
 		b = binary.NativeEndian.AppendUint32(b, uint32(200+i))
 		b = binary.NativeEndian.AppendUint32(b, uint32(300+i))
+		b = binary.NativeEndian.AppendUint64(b, uint64(400+i))
+		b = binary.NativeEndian.AppendUint64(b, uint64(500+i))
 	}
 	binary.NativeEndian.PutUint64(b[recordSize:], 1<<32) // no number of sockfs
-	for _, n := range []int{0, 1, 15, 16, 17, 47, 48} {
+	for _, n := range []int{0, 1, 31, 32, 33, 95, 96} {
 		var got []Holder
-		used, stop := decode(b[:n], func(h Holder) bool { got = append(got, h); return true })
-		want := []Holder{{100, 200, 300}, {102, 202, 302}}[:(n/recordSize+1)/2]
+		used, stop := decode(b[:n], 1, func(h Holder) bool { got = append(got, h); return true })
+		want := []Holder{{100, 200, 300, 400, 499}, {102, 202, 302, 402, 501}}[:(n/recordSize+1)/2]
 		if used != n/recordSize*recordSize || stop || !slices.Equal(got, want) {
 			t.Errorf("%d bytes: %v, %d used, %t", n, got, used, stop)
 		}
