@@ -42,6 +42,9 @@ type Owner struct {
 	Unit      string // systemd unit, "" for none
 	Container string // container id of 64 hex digits, "" for none
 	Kernel    bool   // it is a thread of the kernel
+	// Told says that the process cannot be examined: that it holds the socket is
+	// known from the kernel (BPF), and cannot be confirmed through /proc.
+	Told bool
 }
 
 // Namespace is a network namespace in which sockets were looked at.

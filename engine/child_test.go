@@ -35,7 +35,8 @@ type orders struct {
 	State string
 	// Proc mounts /proc anew, Share hands the sockets on to a process of its own.
 	Proc, Share bool
-	Allow       bool     // --allow-unknown-owner
+	Allow       bool // --allow-unknown-owner
+	Owners      OwnerSource
 	Pumps       [][2]int // descriptors that data goes from and to
 	// Shift puts the child in a time namespace of its own, with CLOCK_MONOTONIC so
 	// many seconds ahead; 0 for none.
@@ -169,7 +170,7 @@ func childEngine(o orders) (*Engine, *rules.Program, error) {
 	}
 	e, err := New(Options{
 		Sources: []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()},
-		Actions: all, Logger: log, Live: true, StateFile: o.State, AllowUnknownOwner: o.Allow,
+		Actions: all, Logger: log, Live: true, StateFile: o.State, AllowUnknownOwner: o.Allow, Owners: o.Owners,
 	})
 	return e, p, err
 }

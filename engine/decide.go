@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"time"
@@ -40,6 +41,7 @@ func (e *Engine) decide(c *cycle) {
 		}
 		if cand.OwnerHidden() {
 			c.report.OwnersHidden++
+			c.report.HiddenWhy = cmp.Or(c.report.HiddenWhy, cand.hidden, nobodyHas)
 		}
 	}
 	for i, rule := range c.program.Rules {
@@ -53,9 +55,28 @@ func (e *Engine) decide(c *cycle) {
 		}
 	}
 	e.showNews(c, opinions)
+	c.sumUnseen()
 	e.pauseAll(c) // what it spares does not count
 	e.breaker(c, q)
 	q.count(e, c)
+}
+
+// sumUnseen says it as an error that sockets are spared since somebody unseen may
+// hold them: who expects something to be done must hear why it is not.
+func (c *cycle) sumUnseen() {
+	r := c.report
+	for _, f := range r.Findings {
+		if !f.unseen {
+			continue
+		}
+		r.SparedUnseen++
+		if r.UnseenWhy == "" {
+			r.UnseenWhy = f.Reason
+		}
+	}
+	if r.SparedUnseen > 0 {
+		c.warn(&SparedError{r.SparedUnseen, r.UnseenWhy})
+	}
 }
 
 // finding is a decision under construction.
@@ -101,6 +122,7 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 	}
 	if rung, _ := e.effective(rule); rung != nil {
 		if why := e.guard(cand, rung); why != "" {
+			f.unseen = why == cand.hiddenOwners()
 			return f.set(DecideGuarded, "%s", why)
 		}
 	}

@@ -78,7 +78,8 @@ type Engine struct {
 	// is worth two.
 	workers, splitFrom int
 	ownersBy           *bpf.Owners // loaded when first needed
-	ownersTried        bool        // in vain
+	ownersTried        bool
+	ownersErr          error // why it could not be loaded or asked
 	// early says that a cycle comes before its interval is over, because something
 	// ripens: for limits it belongs to the cycle before, of which spent keeps the count.
 	early    bool

@@ -40,6 +40,13 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 	if (plugin.OnProcess || plugin.OnOwner) && e.coverage().Foreign {
 		return "/proc has the processes of another PID namespace, with other numbers: mount the one of this (as unshare --mount-proc does)"
 	}
+	if plugin.OnProcess || plugin.OnOwner {
+		for i := range c.Facts.Owners {
+			if o := &c.Facts.Owners[i]; o.Told {
+				return fmt.Sprintf("%s[%d] cannot be examined: that it still has the socket could not be proven before %s", o.Name, o.PID, rung.Action)
+			}
+		}
+	}
 	if plugin.OnProcess {
 		if why := guardProcess(c, rung); why != "" {
 			return why
@@ -110,7 +117,7 @@ func (e *Engine) untouchable(o *collectors.Owner) string {
 		return "sockwarden's own"
 	case e.self.ancestors[o.PID], e.self.isLogin(e.proc, o):
 		return "your own session"
-	case o.PID == 1:
+	case o.PID == 1 && (e.coverage().HostInit || isInit(o)):
 		return "held by PID 1"
 	case o.Kernel:
 		return "held by the kernel"

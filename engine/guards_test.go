@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -100,19 +101,36 @@ func TestGuardOwnProcess(t *testing.T) {
 	mustSpare(t, l, socklab.Make(t, socklab.CloseWait, socklab.IPv4), "sockwarden's own")
 }
 
+// PID 1 is guarded as the init of the machine, and in a container by its name; else
+// it is the application there.
 func TestGuardPID1(t *testing.T) {
-	l := newLab(t, Options{Live: true}).stranger()
-	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	if os.Getpid() != 1 {
 		t.Fatalf("the tests do not run as PID 1 but %d", os.Getpid())
 	}
-	mustSpare(t, l, c, "held by PID 1")
+	t.Run("of the machine", func(t *testing.T) {
+		mustSpare(t, newLab(t, Options{Live: true}).stranger().onHost(), socklab.Make(t, socklab.CloseWait, socklab.IPv4), "held by PID 1")
+	})
+	was, err := os.ReadFile("/proc/1/comm")
+	must(t, "comm", err)
+	defer func() { must(t, "comm", os.WriteFile("/proc/1/comm", was, 0)) }()
+	for _, name := range []string{"tini", "dumb-init", "s6-svscan", "openrc-init"} {
+		t.Run(name, func(t *testing.T) {
+			must(t, "comm", os.WriteFile("/proc/1/comm", []byte(name), 0))
+			mustSpare(t, newLab(t, Options{Live: true}).stranger(), socklab.Make(t, socklab.CloseWait, socklab.IPv4), "held by PID 1")
+		})
+	}
+	t.Run("application", func(t *testing.T) {
+		must(t, "comm", os.WriteFile("/proc/1/comm", []byte("node"), 0))
+		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+		l := newLab(t, Options{Live: true}).stranger()
+		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "destroy"))), c), DecideAct, "", actions.FDStillHeld)
+	})
 }
 
 // What a process in between holds counts as PID 1's also if the other holder is
 // nobody special.
 func TestGuardAnyOwner(t *testing.T) {
-	l := newLab(t, Options{Live: true}).stranger()
+	l := newLab(t, Options{Live: true}).stranger().onHost()
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true})
 	mustSpare(t, l, c, "held by PID 1")
@@ -246,7 +264,7 @@ func TestGuardUnacceptedOwner(t *testing.T) {
 		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), DecideGuarded, "sockwarden's own")
 	})
 	t.Run("PID 1", func(t *testing.T) {
-		l := newLab(t, Options{Live: true}).stranger()
+		l := newLab(t, Options{Live: true}).stranger().onHost()
 		c := socklab.Make(t, socklab.EstablishedUnaccepted, socklab.IPv4)
 		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), DecideGuarded, "held by PID 1")
 	})
@@ -459,5 +477,13 @@ func TestGuardsOfSelection(t *testing.T) {
 	}
 }
 
-// blind are the capabilities to see what other processes hold.
-var blind = []int{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE}
+// blind are the capabilities to see what other processes hold, through /proc and
+// by BPF.
+var blind = []int{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN}
+
+// onHost makes the engine believe that its PID 1 is that of the machine.
+func (l *lab) onHost() *lab {
+	l.cover.Coverage = l.coverage()
+	l.cover.HostInit, l.cover.at = true, math.Inf(1)
+	return l
+}

@@ -1,9 +1,16 @@
 package engine
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
+	"unicode"
+
+	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
@@ -56,8 +63,7 @@ func (e *Engine) askOutside(ctx context.Context, c *cycle, inodes map[uint32]boo
 
 // hides returns for each namespace why processes that cannot be seen may hold
 // its sockets, too; those with "" have none that is known of.
-func (e *Engine) hides(ctx context.Context, c *cycle, o *outside, holders *procfs.Holders) map[*namespace]string {
-	const anyway = ", or --allow-unknown-owner"
+func (e *Engine) hides(ctx context.Context, c *cycle, o *outside, holders *ownership) map[*namespace]string {
 	why := map[*namespace]string{}
 	cover := e.coverage()
 	for _, cand := range c.candidates {
@@ -66,12 +72,12 @@ func (e *Engine) hides(ctx context.Context, c *cycle, o *outside, holders *procf
 		}
 		switch {
 		case cover.HidePID != "":
-			why[cand.ns] = "/proc hides processes (" + cover.HidePID + "): run with CAP_SYS_PTRACE" + anyway
-		case holders.Unreadable > 0:
-			why[cand.ns] = fmt.Sprintf("%d process(es) cannot be examined: run with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH%s", holders.Unreadable, anyway)
+			why[cand.ns] = "/proc hides processes (" + cover.HidePID + "): " + asRoot("CAP_SYS_PTRACE")
+		case len(holders.Unreadable) > 0:
+			why[cand.ns] = e.unexamined(holders.Unreadable)
 		case cover.Inside:
 			if why[cand.ns] = e.usedOutside(ctx, cand.ns, o, holders); why[cand.ns] != "" {
-				why[cand.ns] += ": run with --pid=host" + anyway
+				why[cand.ns] += ": run with --pid=host"
 			}
 		default:
 			why[cand.ns] = ""
@@ -80,10 +86,70 @@ func (e *Engine) hides(ctx context.Context, c *cycle, o *outside, holders *procf
 	return why
 }
 
+// unexamined names the first of the processes that cannot be examined, why not, and
+// what helps.
+func (e *Engine) unexamined(all []procfs.Unreadable) string {
+	first, pids := all[0], map[int]bool{}
+	for _, u := range all {
+		pids[u.PID] = true
+		if u.PID < first.PID {
+			first = u
+		}
+	}
+	text := fmt.Sprintf("process %d", first.PID)
+	if first.Comm != "" {
+		text = fmt.Sprintf("%s[%d]", strings.Map(graphic, first.Comm), first.PID)
+	}
+	if n := len(pids) - 1; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	text += fmt.Sprintf(" cannot be examined (%s)", errnoName(first.Err))
+	switch {
+	case !procfs.MayExamine():
+		return text + ": " + asRoot("CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
+	case e.coverage().Foreign:
+		return text + ", and BPF cannot tell of the processes of another PID namespace: run where /proc was mounted"
+	}
+	text += " even by root"
+	switch err := e.ownersErr; {
+	case errors.Is(err, collectors.ErrNotPermitted):
+		return text + ": run with CAP_BPF and CAP_PERFMON, so that the kernel can tell (--owners=bpf)"
+	case errors.Is(err, collectors.ErrNotSupported):
+		return text + ", and this kernel cannot tell (--owners=bpf says why)"
+	case err != nil:
+		return text + fmt.Sprintf(", and --owners=bpf fails: %v", err)
+	}
+	return text + ", and the kernel does not show either what it holds (BPF)"
+}
+
+// asRoot says what helps who lacks capabilities, which root can, too.
+func asRoot(capabilities string) string {
+	if os.Geteuid() == 0 {
+		return "run with " + capabilities
+	}
+	return "run as root, or with " + capabilities
+}
+
+// graphic makes names of processes, which are hostile text, harmless.
+func graphic(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
+}
+
+// errnoName is the name of the errno in an error, or its text.
+func errnoName(err error) string {
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
+		return cmp.Or(unix.ErrnoName(errno), errno.Error())
+	}
+	return fmt.Sprint(err)
+}
+
 // usedOutside returns how it shows that a network namespace is also used by
 // processes outside of this PID namespace: it is the machine's, or somebody
 // listens in it who cannot be seen.
-func (e *Engine) usedOutside(ctx context.Context, ns *namespace, o *outside, holders *procfs.Holders) string {
+func (e *Engine) usedOutside(ctx context.Context, ns *namespace, o *outside, holders *ownership) string {
 	initial := true
 	err := inside(ns, func() error {
 		initial = e.proc.InitialNetwork()
@@ -142,13 +208,13 @@ func (e *Engine) listening(ctx context.Context, ns *namespace) ([]uint32, error)
 }
 
 // unseen says why what is known of a candidate's owners may not be all, for the
-// guards.
+// guards, and what helps.
 func (c *Candidate) unseen(what string) string {
-	if c.hidden == "" {
-		return what
-	}
-	return what + ": " + c.hidden
+	return what + ": " + cmp.Or(c.hidden, nobodyHas) + ", or --allow-unknown-owner"
 }
+
+// nobodyHas is why the owner of a socket is not seen although every process is.
+const nobodyHas = "no process has it, it is on the way from one to another or the kernel's own: wait"
 
 // hiddenOwners returns why it is not known of all processes whether they hold
 // the socket or its listener, "" if it is.

@@ -13,6 +13,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/collectors/bpf"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
 )
@@ -56,16 +57,16 @@ func share(t *testing.T, as *syscall.SysProcAttr, conns ...*socklab.Conn) {
 // A process that hidepid hides may hold a socket, too: here sshd does.
 func TestHidePID(t *testing.T) {
 	for option, hides := range map[string]string{
-		"":                                 "2 process(es) cannot be examined", // as everywhere: it is listed
+		"":                                 "[1] and 1 more cannot be examined (EACCES): run as root, or with CAP_SYS_PTRACE", // as everywhere: it is listed
 		"hidepid=1":                        "cannot be examined",
 		"hidepid=2":                        "/proc hides processes (hidepid=",
 		"hidepid=4":                        "/proc hides processes (hidepid=",
 		"hidepid=2,gid=65534":              "cannot be examined",
 		"hidepid=4,gid=65534":              "/proc hides processes (hidepid=",
 		"hidepid=2,gid=65534,subset=pid":   "cannot be examined",
-		"hidepid=invisible,subset=pid":     "/proc hides processes (hidepid=invisible): run with CAP_SYS_PTRACE, or --allow-unknown-owner",
+		"hidepid=invisible,subset=pid":     "/proc hides processes (hidepid=invisible): run as root, or with CAP_SYS_PTRACE, or --allow-unknown-owner",
 		"hidepid=ptraceable,gid=0":         "/proc hides processes (hidepid=ptraceable)",
-		"subset=pid,hidepid=off,gid=65534": "2 process(es) cannot be examined",
+		"subset=pid,hidepid=off,gid=65534": "cannot be examined (EACCES)",
 	} {
 		t.Run(option, func(t *testing.T) {
 			if !socklab.HasUsers() {
@@ -105,6 +106,48 @@ func TestHidePID(t *testing.T) {
 	}
 }
 
+// What /proc does not tell of a process the kernel does, to who may ask it: guards
+// and conditions go by that, and nothing is signalled by it.
+func TestKernelTellsOwners(t *testing.T) {
+	if !socklab.HasUsers() {
+		socklab.Lacks(t, unix.EINVAL)
+	}
+	by, err := bpf.OpenOwners()
+	if err != nil {
+		socklab.Lacks(t, err)
+	}
+	must(t, "close", by.Close())
+	for _, test := range []struct {
+		name, then, when, want string
+		sshd                   bool
+	}{
+		{name: "guard by name", then: "destroy", sshd: true, want: `guarded "protected process sshd"`},
+		{name: "nobody special", then: "destroy", want: `act "" [destroy fd_still_held`},
+		{name: "its executable is unknown", then: "destroy", when: ` && exe != "x"`},
+		{name: "its name is known", then: "destroy", when: ` && process != "x" && owners == 2`, want: `act "" [destroy fd_still_held`},
+		{name: "signal", then: "{signal: KILL, owners: all}", want: "cannot be examined: that it still has the socket could not be proven before signal"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, owners := range []OwnerSource{OwnersAuto, OwnersProc, OwnersBPF} {
+				c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+				as := &syscall.Credential{Uid: nobody, Gid: nobody}
+				share(t, &syscall.SysProcAttr{Credential: as}, c)
+				if test.sshd {
+					socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: "sshd"})
+				}
+				cmd, err := childCommand(orders{Life: "engine", Owners: owners, Rules: readableRules(t, ruleFile(port(c)+test.when, test.then))})
+				must(t, "child", err)
+				cmd.Path = "/proc/self/exe" // the way to the binary is closed to others
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, AmbientCaps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_BPF, unix.CAP_PERFMON}}
+				got := strings.TrimSpace(runCommand(t, cmd, "").rest(t))
+				if !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
+					t.Errorf("--owners=%s: not %s but %s", owners, test.want, got)
+				}
+			}
+		})
+	}
+}
+
 // inPIDNamespace starts an engine in a PID namespace of its own, with a process
 // in it that holds the socket; ours is the network.
 func inPIDNamespace(t *testing.T, o orders, c *socklab.Conn) string {
@@ -123,24 +166,35 @@ func TestHiddenByPIDNamespace(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		listen bool // sshd listens, too
+		holds  bool // and has the socket
 		allow  bool
+		owners OwnerSource
 		want   string
 	}{
-		{"hidden sshd", true, false, reason},
-		{"hidden sshd, allowed", true, true, "r CLOSE_WAIT"},
-		{"nobody is known to be outside", false, false, "r CLOSE_WAIT"},
+		{"hidden sshd", true, true, false, OwnersAuto, reason},
+		{"hidden sshd, by BPF", true, true, false, OwnersBPF, reason},
+		{"hidden sshd, allowed", true, true, true, OwnersAuto, "r CLOSE_WAIT"},
+		{"nobody is known to be outside", false, true, false, OwnersAuto, "r CLOSE_WAIT"},
+		{"sshd has only a listener", true, false, false, OwnersAuto, "r CLOSE_WAIT"},
+		{"sshd has only a listener, through /proc", true, false, false, OwnersProc, "r CLOSE_WAIT"},
+		{"sshd has only a listener, by BPF", true, false, false, OwnersBPF, "r CLOSE_WAIT"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
-			conns := []*socklab.Conn{c}
+			var conns []*socklab.Conn
+			if test.holds {
+				conns = append(conns, c)
+			}
+			var listener *socklab.Conn
 			if test.listen {
-				conns = append(conns, socklab.Make(t, socklab.Listen, socklab.IPv4))
+				listener = socklab.Make(t, socklab.Listen, socklab.IPv4)
+				conns = append(conns, listener)
 			}
 			socklab.StartHolder(t, socklab.HolderOptions{Conns: conns, Program: "sshd", Keep: true})
 			if test.listen {
-				conns[1].CloseFD()
+				listener.CloseFD()
 			}
-			got := inPIDNamespace(t, orders{Proc: true, Share: true, Allow: test.allow, Rules: readableRules(t, ruleFile(port(c), "destroy"))}, c)
+			got := inPIDNamespace(t, orders{Proc: true, Share: true, Allow: test.allow, Owners: test.owners, Rules: readableRules(t, ruleFile(port(c), "destroy"))}, c)
 			if !strings.Contains(got, test.want) || strings.Contains(got, "guarded") != (test.want == reason) {
 				t.Errorf("not %s but %s", test.want, got)
 			}

@@ -208,7 +208,9 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 	for _, cand := range c.candidates {
 		cand.Facts.Complete, cand.ownersAt = true, asked
 		// Where some processes cannot be examined, one more of them may hold it.
-		cand.hidden = hides[cand.ns]
+		if cand.hidden = hides[cand.ns]; holders.knows(c, cand) {
+			cand.hidden = ""
+		}
 		cand.Facts.OthersHidden = cand.hidden != ""
 		if owners := holders.ByInode[cand.Socket.Inode]; cand.Socket.Inode != 0 && len(owners) > 0 {
 			cand.Facts.Owners = owners
@@ -216,7 +218,7 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 				cand.Facts.Known |= collectors.Fields(collectors.FieldOwners)
 			}
 		}
-		e.setListener(c, cand, &holders)
+		e.setListener(c, cand, &holders.Holders)
 	}
 	return nil
 }

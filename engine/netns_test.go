@@ -259,6 +259,7 @@ func TestDirection(t *testing.T) {
 	}
 	// Who listens is unknown to those who cannot see it.
 	c := tests["wildcard v4"].c
+	l = newLab(t, Options{Live: true}) // one that has not loaded a program yet
 	p = l.rules(t, ruleFile(port(c)+` && (listener_process == "" || listener_process != "x" || remote_port > 0)`, "log"))
 	must(t, "without capabilities", socklab.WithoutCapability(t, func() (err error) {
 		r, err = l.Cycle(t.Context(), p)

@@ -18,11 +18,12 @@ var protectedProcesses = []string{
 	"containerd", "containerd-shim*", "dockerd", "docker-proxy", "kubelet", "k3s*", "crio", "podman", "conmon",
 }
 
-// isProtected reports whether a process is protected by its name. The kernel
-// cuts comm at 15 bytes, so a longer pattern is also compared up to there.
-func isProtected(o *collectors.Owner) bool {
+// isNamed reports whether a process, by its comm or executable, has one of some
+// names. The kernel cuts comm at 15 bytes, so a longer pattern is also compared up
+// to there.
+func isNamed(o *collectors.Owner, names []string) bool {
 	for _, name := range []string{o.Comm, path.Base(o.Exe)} {
-		for _, pattern := range protectedProcesses {
+		for _, pattern := range names {
 			prefix, open := strings.CutSuffix(pattern, "*")
 			switch {
 			case name == "":
@@ -35,6 +36,20 @@ func isProtected(o *collectors.Owner) bool {
 	}
 	return false
 }
+
+// inits are the programs that start and reap all others, as PID 1 of a host or of
+// a container that is like one.
+var inits = []string{
+	"systemd", "init", "openrc-init", "runit", "runit-init", "s6-svscan", "s6-linux-init*", "dinit", "finit", "procd", "shepherd", "sysvinit",
+	"tini*", "dumb-init", "docker-init", "catatonit",
+}
+
+// isProtected reports whether a process is protected by its name.
+func isProtected(o *collectors.Owner) bool { return isNamed(o, protectedProcesses) }
+
+// isInit reports whether a process has the name of one that is meant to be PID 1.
+// Any other that is PID 1 of a container is its application.
+func isInit(o *collectors.Owner) bool { return isNamed(o, inits) }
 
 // systemNames are the protected names of which nothing is ever cut: those of an init
 // and of the kernel.

@@ -72,6 +72,7 @@ type Finding struct {
 	Held time.Duration
 	*Candidate
 
+	unseen    bool // spared since somebody who cannot be seen may hold it
 	throttled bool // left to a later cycle by per_cycle or per_minute
 	// renewed is the candidate with those who were found to hold it for the last
 	// look, nil if the decision is recent enough.
@@ -167,8 +168,14 @@ type Report struct {
 	Unseen, UnseenNamespaces int
 	// ByState counts the scanned records.
 	ByState map[collectors.State]int
-	// OwnersHidden counts matching sockets whose owner could not be read.
+	// OwnersHidden counts matching sockets whose owner could not be read, and
+	// HiddenWhy says of one why, and what helps.
 	OwnersHidden int
+	HiddenWhy    string
+	// SparedUnseen counts the findings that are spared since somebody who cannot be
+	// seen may hold their socket, and UnseenWhy says of one why that is.
+	SparedUnseen int
+	UnseenWhy    string
 	// AgeUnproven counts sockets that a rule would take but for their age, which
 	// one look could not prove.
 	AgeUnproven int
@@ -229,6 +236,23 @@ func (r *Report) count() {
 			s.Failed++
 		}
 	}
+}
+
+// SparedError says in Report.Errors that sockets are spared since somebody who cannot
+// be seen may hold them.
+type SparedError struct {
+	Sockets int
+	Why     string // of one of them
+}
+
+func (e *SparedError) Error() string {
+	return fmt.Sprintf("%d matching socket(s) spared: %s", e.Sockets, e.Why)
+}
+
+// AllUnseen reports whether nothing could be acted on only since somebody who
+// cannot be seen may hold the sockets.
+func (r *Report) AllUnseen() bool {
+	return r.SparedUnseen > 0 && !slices.ContainsFunc(r.Findings, func(f *Finding) bool { return f.Decision == DecideAct })
 }
 
 // Failed reports whether an action failed.

@@ -292,6 +292,9 @@ func preflight(ctx context.Context, p *rules.Program) error {
 		return nil
 	}
 	hint := "run as root, for example with sudo"
+	if os.Geteuid() == 0 {
+		hint = "root lacks it here: give the process or its container the capability (sockwarden doctor lists them)"
+	}
 	if errors.Is(err, collectors.ErrNotSupported) {
 		hint = "sockwarden doctor says what works here; a kernel with CONFIG_INET_DIAG_DESTROY can, and audit works without it"
 	}

@@ -23,7 +23,7 @@ func (t *tableFlags) register(cmd *cobra.Command) {
 func (a *app) auditCommand() *cobra.Command {
 	var table tableFlags
 	var observe time.Duration
-	var exitCode bool
+	var exitCode, allowUnknown bool
 	cmd := &cobra.Command{
 		Use:   "audit [flags]",
 		Short: "Say what the rules would do here; never acts",
@@ -44,7 +44,7 @@ what they saw in the state file.`,
 			if err != nil {
 				return err
 			}
-			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile})
+			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, AllowUnknownOwner: allowUnknown})
 			if err != nil {
 				return err
 			}
@@ -77,6 +77,7 @@ what they saw in the state file.`,
 	cmd.Flags().BoolVarP(&a.flags.quiet, "quiet", "q", false, "print only if there are findings or errors")
 	cmd.Flags().Var(duration{&observe}, "observe", "look twice, this `TIME` apart, and so prove more ages")
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 10 if there are findings to act on or to observe, or too many to act on (breaker)")
+	cmd.Flags().BoolVar(&allowUnknown, "allow-unknown-owner", false, "say what run --live --allow-unknown-owner would do")
 	return cmd
 }
 
@@ -182,6 +183,11 @@ func (a *app) logErrors(r *engine.Report) {
 	}
 }
 
+// allUnseen says that nothing was done, as it could not be known whose sockets they are.
+func allUnseen(r *engine.Report) error {
+	return &exitError{code: exitForbidden, err: fmt.Errorf("nothing was done: others who cannot be seen may hold the %d socket%s", r.SparedUnseen, plural(r.SparedUnseen)), hint: "the reason above says what helps, sockwarden doctor says more"} //nolint:err113 // for people
+}
+
 // outcome turns what a live run came to into the exit code.
 func outcome(ctx context.Context, r *engine.Report) error {
 	switch {
@@ -193,6 +199,8 @@ func outcome(ctx context.Context, r *engine.Report) error {
 		return &exitError{code: exitFailed, err: errors.New("not everything could be looked at")}
 	case !r.Failed() && r.AuditError != nil:
 		return &exitError{code: exitFailed, err: r.AuditError}
+	case r.Mode == "live" && r.AllUnseen():
+		return allUnseen(r)
 	case r.Failed():
 		return &exitError{code: exitFailed, err: fmt.Errorf("%d of %d actions failed", r.Summary.Failed, r.Summary.Failed+r.Summary.Acted)} //nolint:err113 // for people
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"sockwarden/collectors"
@@ -73,6 +74,9 @@ func explain(w io.Writer, err error) {
 		hint = exit.hint
 	case errors.Is(err, collectors.ErrNotPermitted):
 		hint = "run as root, or give the process the capability"
+		if os.Geteuid() == 0 {
+			hint = "root lacks it here: give the process the capability (sockwarden doctor lists them)"
+		}
 	case errors.Is(err, context.Canceled):
 		err = errors.New("interrupted")
 	}

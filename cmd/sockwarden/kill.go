@@ -120,7 +120,7 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 	}
 	a.reportErrors(looked)
 	targets := killTargets(looked)
-	if a.flags.quiet && len(targets) == 0 {
+	if a.flags.quiet && len(targets) == 0 && looked.SparedUnseen == 0 {
 		return nil
 	}
 	if cmd.Flags().Changed("max") && len(targets) > k.max {
@@ -139,11 +139,11 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 		fmt.Fprintf(shown, "paused %s: only --despite-pause would act now\n", p)
 	}
 	if k.dry || len(targets) == 0 {
-		return a.killNothing(looked)
+		return a.killNothing(looked, k.dry)
 	}
 	if !k.yes && !a.confirm(cmd.Context(), shown, len(targets)) {
 		fmt.Fprintln(shown, "nothing was done")
-		return a.killNothing(looked)
+		return a.killNothing(looked, true)
 	}
 	return a.killShown(cmd.Context(), e, p, looked)
 }
@@ -237,9 +237,12 @@ func (a *app) confirm(ctx context.Context, w io.Writer, n int) bool {
 
 // showKill prints what would be destroyed, and what is spared.
 func showKill(w io.Writer, r *engine.Report, targets []*engine.Finding, sel *selectors) {
-	if len(targets) == 0 {
+	switch {
+	case r.AllUnseen():
+		fmt.Fprintf(w, "%d socket%s cannot be destroyed safely, as it is not known who holds them\n", r.SparedUnseen, plural(r.SparedUnseen))
+	case len(targets) == 0:
 		fmt.Fprintln(w, "no socket matches that may be destroyed")
-	} else {
+	default:
 		listeners := slices.ContainsFunc(targets, func(f *engine.Finding) bool { return f.Socket.State == collectors.Listen })
 		udp := slices.ContainsFunc(targets, func(f *engine.Finding) bool { return f.Socket.Protocol == collectors.UDP })
 		if listeners || udp {
@@ -330,11 +333,17 @@ func errorTexts(r *engine.Report) map[string]bool {
 }
 
 // killNothing ends a kill that only looked.
-func (a *app) killNothing(looked *engine.Report) error {
-	if err := a.killJSON(looked); err != nil || looked.AuditError == nil {
+func (a *app) killNothing(looked *engine.Report, dry bool) error {
+	err := a.killJSON(looked)
+	switch {
+	case err != nil:
 		return err
+	case looked.AuditError != nil:
+		return &exitError{code: exitFailed, err: looked.AuditError}
+	case !dry && looked.AllUnseen():
+		return allUnseen(looked)
 	}
-	return &exitError{code: exitFailed, err: looked.AuditError}
+	return nil
 }
 
 func (a *app) killJSON(r *engine.Report) error {

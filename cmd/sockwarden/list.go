@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -299,6 +300,9 @@ func jsonOf(c *engine.Candidate, only collectors.FieldSet) map[string]any {
 // reportErrors logs what kept a listing from being complete.
 func (a *app) reportErrors(r *engine.Report) {
 	for _, err := range r.Errors {
+		if spared := (*engine.SparedError)(nil); errors.As(err, &spared) {
+			continue // of kill, which shows what it spares
+		}
 		a.log.Warn("incomplete", "error", err)
 	}
 }

@@ -47,7 +47,7 @@ func (a *app) listTable(sockets []*engine.Candidate, columns []collectors.Field,
 // listNotes says what a listing could not see.
 func (a *app) listNotes(r *engine.Report) {
 	if r.OwnersHidden > 0 {
-		fmt.Fprintf(a.stdout, "note: owners of %d sockets not visible; run as root\n", r.OwnersHidden)
+		fmt.Fprintf(a.stdout, "note: owners of %d socket%s not visible: %s\n", r.OwnersHidden, plural(r.OwnersHidden), r.HiddenWhy)
 	}
 	if r.Unseen > 0 {
 		fmt.Fprintln(a.stdout, unseenNote(r))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -34,6 +35,9 @@ func (a *app) printReport(r *engine.Report, p *rules.Program, flags tableFlags, 
 	var b bytes.Buffer
 	header(&b, r, p)
 	for _, err := range r.Errors {
+		if spared := (*engine.SparedError)(nil); errors.As(err, &spared) {
+			continue // a line below says it
+		}
 		fmt.Fprintf(&b, "warning: %v\n", err)
 	}
 	b.WriteByte('\n')
@@ -234,7 +238,7 @@ func notes(w io.Writer, r *engine.Report) {
 		if slices.ContainsFunc(r.Findings, func(f *engine.Finding) bool { return f.OwnerHidden() && f.Decision == engine.DecideAct }) {
 			spared = "" // --allow-unknown-owner
 		}
-		fmt.Fprintf(w, "note: owners of %d socket%s not visible%s; run as root\n", r.OwnersHidden, plural(r.OwnersHidden), spared)
+		fmt.Fprintf(w, "note: owners of %d socket%s not visible%s: %s\n", r.OwnersHidden, plural(r.OwnersHidden), spared, r.HiddenWhy)
 	}
 	if r.Unseen > 0 {
 		fmt.Fprintln(w, unseenNote(r))

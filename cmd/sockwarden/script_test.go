@@ -56,6 +56,9 @@ func (c cleaning) Run() int {
 //	server NAME ARGS...        a background process with sockets, see holdSockets
 //	unprivileged ARGS...       sw as nobody, without capabilities
 //	service ARGS...            sw as nobody, with what a live run needs
+//	blind ARGS...              sw as nobody, who may destroy and not see whose sockets
+//	told ARGS...               the same, who may ask the kernel by BPF
+//	lesser ARGS...             sw as root that may not see what others hold
 //	golden NAME                compares stdout, made repeatable, with testdata/golden
 //	alive NAME, ! alive NAME   whether that process still runs; stop NAME ends it
 func TestScripts(t *testing.T) { scripts(t, "testdata/script") }
@@ -73,11 +76,16 @@ func scripts(t *testing.T, dir string) {
 			"sw":           func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, nil, args) },
 			"unprivileged": func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, nobody, args) },
 			"service":      func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, service, args) },
-			"refused":      func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, []string{"nonetlink"}, args) },
-			"server":       server,
-			"golden":       golden,
-			"stop":         stopServer,
-			"alive":        alive,
+			"blind":        func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, asNobody("net_admin"), args) },
+			"told": func(ts *testscript.TestScript, _ bool, args []string) {
+				sw(ts, asNobody("net_admin", "bpf", "perfmon"), args)
+			},
+			"lesser":  func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, lesser, args) },
+			"refused": func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, []string{"nonetlink"}, args) },
+			"server":  server,
+			"golden":  golden,
+			"stop":    stopServer,
+			"alive":   alive,
 		},
 	})
 }
@@ -86,9 +94,15 @@ func scripts(t *testing.T, dir string) {
 var nobody = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"}
 
 // service runs a command as uid 65534 with what the user of a service would have.
-var service = []string{
-	"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-	"--inh-caps=+net_admin,+sys_ptrace,+dac_read_search", "--ambient-caps=+net_admin,+sys_ptrace,+dac_read_search",
+var service = asNobody("net_admin", "sys_ptrace", "dac_read_search")
+
+// lesser runs a command as root without what it takes to see what others hold.
+var lesser = []string{"setpriv", "--bounding-set=-sys_ptrace,-dac_read_search,-dac_override,-bpf,-perfmon,-sys_admin"}
+
+// asNobody runs a command as uid 65534 with some capabilities.
+func asNobody(capabilities ...string) []string {
+	caps := "+" + strings.Join(capabilities, ",+")
+	return []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=" + caps, "--ambient-caps=" + caps}
 }
 
 type netnsKey struct{}

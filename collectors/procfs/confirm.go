@@ -2,10 +2,13 @@ package procfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
 )
 
 // Confirm turns what another source says of the descriptors of processes into
@@ -27,6 +30,57 @@ func (f *FS) Confirm(ctx context.Context, held map[int][]Held, inodes map[uint32
 		s.found.Tables = append(s.found.Tables, t)
 	}
 	return s.found, nil
+}
+
+// Complete adds what another source says of the descriptors of the processes that
+// could not be examined: held is what it found since, by process. Nothing is open of
+// those that it visited, if they still are the same. What has ended since takes with
+// it what it had.
+func (f *FS) Complete(found *Found, held map[int][]Held, visited map[int]bool) {
+	unreadable := found.Unreadable
+	found.Unreadable = nil
+	told := map[int]bool{}
+	for _, u := range unreadable {
+		if told[u.PID] {
+			continue
+		}
+		p, st, err := f.openStarted(u.PID, u.StartTime)
+		switch {
+		case u.Comm != "" && errors.Is(err, collectors.ErrGone):
+			continue
+		case u.Comm == "" || err != nil:
+			found.Unreadable = append(found.Unreadable, u)
+			continue
+		case !visited[u.PID]:
+			p.close()
+			found.Unreadable = append(found.Unreadable, u)
+			continue
+		}
+		told[u.PID] = true
+		if sockets := held[u.PID]; len(sockets) > 0 {
+			found.Tables = append(found.Tables, Table{PID: u.PID, StartTime: st.startTime, FDs: p.descriptors(), Held: sockets, Told: true})
+		}
+		p.close()
+	}
+}
+
+// descriptors counts those of a process, whose table may be listed also where it is
+// forbidden to see what they are; negative if it may not.
+func (p process) descriptors() int {
+	fd, err := p.openat("fd", unix.O_DIRECTORY)
+	if err != nil {
+		return -1
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var names listing
+	names.start(fd)
+	for total := 0; ; total++ {
+		if name, err := names.next(); err != nil {
+			return -1
+		} else if name == nil {
+			return total
+		}
+	}
 }
 
 // confirm returns the table of a process that still has the first of the

@@ -28,7 +28,7 @@ func TestConfirm(t *testing.T) {
 	} {
 		found, err := f.Confirm(t.Context(), map[int][]Held{pid: held}, wanted)
 		must(t, "confirm", err)
-		if len(found.Tables) != 1 || found.Unreadable != 0 {
+		if len(found.Tables) != 1 || len(found.Unreadable) != 0 {
 			t.Errorf("%s: %+v", name, found)
 			continue
 		}
@@ -40,7 +40,7 @@ func TestConfirm(t *testing.T) {
 	}
 	gone, err := f.Confirm(t.Context(), map[int][]Held{1 << 22: {{Inode: inode, FD: 3}}}, wanted)
 	must(t, "confirm", err)
-	if len(gone.Tables) != 0 || gone.Unreadable != 0 {
+	if len(gone.Tables) != 0 || len(gone.Unreadable) != 0 {
 		t.Errorf("of a process that is gone: %+v", gone)
 	}
 }

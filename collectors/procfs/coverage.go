@@ -23,6 +23,8 @@ type Coverage struct {
 	// Inside says that it shows a PID namespace other than the one that the
 	// machine started with: what runs outside of that is not shown.
 	Inside bool
+	// HostInit says that its PID 1 is that of the machine, or cannot be told from it.
+	HostInit bool
 	// Foreign says that it numbers processes as another PID namespace does than
 	// the one that this process is in: its numbers are not those of system calls.
 	Foreign bool
@@ -48,6 +50,7 @@ func (f *FS) Coverage() Coverage {
 		first, err = nsInode(f.path("self/ns/pid"))
 	}
 	c.Inside = err != nil || first != initialPID
+	c.HostInit = err != nil || first == initialPID
 	return c
 }
 
@@ -138,13 +141,28 @@ func isGroup(gid string) bool {
 // mayExamineAll reports whether the calling thread has CAP_SYS_PTRACE over the
 // processes of all users.
 func mayExamineAll() bool {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var caps [2]unix.CapUserData
-	if unix.Capget(&header, &caps[0]) != nil || caps[0].Effective&(1<<unix.CAP_SYS_PTRACE) == 0 {
+	if has, err := effective(unix.CAP_SYS_PTRACE); err != nil || !has {
 		return false
 	}
 	user, err := nsInode("/proc/self/ns/user")
 	return err == nil && user == initialUser
+}
+
+// MayExamine reports whether the calling thread has what it takes to examine the
+// processes of all users: what is refused to it is refused by a security module.
+func MayExamine() bool {
+	has, err := effective(unix.CAP_DAC_READ_SEARCH)
+	return err == nil && has && mayExamineAll()
+}
+
+// effective reports whether the calling thread has a capability.
+func effective(number int) (bool, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		return false, fmt.Errorf("capabilities: %w", err)
+	}
+	return caps[number/32].Effective&(1<<(number%32)) != 0, nil
 }
 
 func nsInode(path string) (uint64, error) {

@@ -66,6 +66,10 @@ func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collect
 			o := p.owner
 			o.FD, o.FDs, o.Known = fd, was.FDs, o.Known|was.Known&collectors.Fields(collectors.FieldFDs)
 			now = append(now, o)
+		case was.Told && errors.Is(err, collectors.ErrNotPermitted): // it is, and what it holds was asked lately
+			o := p.owner
+			o.FD, o.FDs, o.Told, o.Known = was.FD, was.FDs, true, o.Known|was.Known&collectors.Fields(collectors.FieldFDs)
+			now = append(now, o)
 		case !errors.Is(err, collectors.ErrGone):
 			unseen++
 		}
@@ -75,10 +79,11 @@ func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collect
 
 // StillHeld reports whether all of what Holders returned still have the socket by the
 // same descriptor: it takes a few microseconds, immediately before something is done.
+// Of a process that cannot be examined it is only seen that it is there.
 func (g *Glance) StillHeld(owners []collectors.Owner, inode uint32) bool {
 	for i := range owners {
 		p, ok := g.processes[owners[i].PID]
-		if !ok || p.err != nil || !p.isSocket(owners[i].FD, inode) {
+		if !ok || p.err != nil || !owners[i].Told && !p.isSocket(owners[i].FD, inode) {
 			return false
 		}
 	}

@@ -12,10 +12,10 @@ import (
 type Holders struct {
 	// ByInode lists the owners of each socket that was found, ordered by PID.
 	ByInode map[uint32][]collectors.Owner
-	// Unreadable counts the processes whose descriptors could not be seen. If
-	// it is 0 and a socket is still not found, no process has it in its table:
+	// Unreadable are the processes whose descriptors could not be seen. If there
+	// are none and a socket is still not found, no process has it in its table:
 	// it is in flight between processes, or the kernel's own.
-	Unreadable int
+	Unreadable []Unreadable
 }
 
 // Holders searches all processes for the sockets with the given inodes. Seeing
@@ -48,7 +48,7 @@ func (f *FS) Owners(ctx context.Context, inodes map[uint32]bool, found Found) (H
 	for i := range tables {
 		n += len(tables[i].Held)
 	}
-	h := Holders{ByInode: make(map[uint32][]collectors.Owner, min(n, len(inodes))), Unreadable: found.Unreadable + more.Unreadable}
+	h := Holders{ByInode: make(map[uint32][]collectors.Owner, min(n, len(inodes))), Unreadable: slices.Concat(found.Unreadable, more.Unreadable)}
 	if err != nil {
 		return h, err
 	}
@@ -79,9 +79,8 @@ func (f *FS) owner(pid int, h *Holders) (o collectors.Owner, known bool) {
 		p.close()
 	}
 	if err != nil && !isGone(err) {
-		h.Unreadable++
+		h.Unreadable = append(h.Unreadable, Unreadable{PID: pid, Err: err})
 	}
-	o.Known |= collectors.Fields(collectors.FieldFDs)
 	return o, err == nil
 }
 
@@ -93,7 +92,11 @@ const perBlock = 64
 // each. Tables come in the order of PIDs.
 func (h *Holders) add(t *Table, o *collectors.Owner) {
 	var block []collectors.Owner
-	o.FDs = t.FDs
+	o.FDs, o.Told = max(0, t.FDs), t.Told
+	o.Known &^= collectors.Fields(collectors.FieldFDs)
+	if t.FDs >= 0 {
+		o.Known |= collectors.Fields(collectors.FieldFDs)
+	}
 	for i, s := range t.Held {
 		o.FD = s.FD
 		owners := h.ByInode[s.Inode]

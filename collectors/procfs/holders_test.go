@@ -26,7 +26,7 @@ func TestOneOwner(t *testing.T) {
 	after := time.Now()
 
 	h := holders(t, inode)
-	if len(h.ByInode[inode]) != 1 || h.Unreadable != 0 {
+	if len(h.ByInode[inode]) != 1 || len(h.Unreadable) != 0 {
 		t.Fatalf("%+v", h)
 	}
 	o := h.ByInode[inode][0]
@@ -46,7 +46,7 @@ func TestOneOwner(t *testing.T) {
 	}
 
 	p.CloseSockets(t)
-	if h := holders(t, inode); len(h.ByInode) != 0 || h.Unreadable != 0 {
+	if h := holders(t, inode); len(h.ByInode) != 0 || len(h.Unreadable) != 0 {
 		t.Errorf("after it closed the socket: %+v", h)
 	}
 }
@@ -72,8 +72,8 @@ func TestSharedSocket(t *testing.T) {
 	if pids := pidsOf(h.ByInode[otherInode]); !slices.Equal(pids, []int{min(os.Getpid(), first.PID), max(os.Getpid(), first.PID)}) {
 		t.Errorf("owners of the other socket %v", pids)
 	}
-	if h.Unreadable != 0 {
-		t.Errorf("%d processes unreadable", h.Unreadable)
+	if len(h.Unreadable) != 0 {
+		t.Errorf("%d processes unreadable", len(h.Unreadable))
 	}
 }
 
@@ -101,7 +101,7 @@ func TestThreadWithOwnTable(t *testing.T) {
 	})
 	inode := <-inodes
 	h := holders(t, inode)
-	if pids := pidsOf(h.ByInode[inode]); !slices.Equal(pids, []int{os.Getpid()}) || h.Unreadable != 0 {
+	if pids := pidsOf(h.ByInode[inode]); !slices.Equal(pids, []int{os.Getpid()}) || len(h.Unreadable) != 0 {
 		t.Errorf("%+v", h)
 	}
 	if held, err := New("").Holds(os.Getpid(), startOf(t, os.Getpid()), inode); err != nil || !held {
@@ -167,7 +167,7 @@ func TestSocketInFlight(t *testing.T) {
 		t.Errorf("before: %+v", h)
 	}
 	must(t, "close", unix.Close(fd))
-	if h := holders(t, inode); len(h.ByInode) != 0 || h.Unreadable != 0 {
+	if h := holders(t, inode); len(h.ByInode) != 0 || len(h.Unreadable) != 0 {
 		t.Errorf("in flight: %+v", h)
 	}
 	rights := make([]byte, unix.CmsgSpace(4))

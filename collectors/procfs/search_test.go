@@ -114,8 +114,8 @@ func TestSearchDivided(t *testing.T) {
 			}
 		}
 	}
-	if len(h.ByInode) != len(wanted) || h.Unreadable != 0 {
-		t.Errorf("%d of %d sockets, %d unreadable", len(h.ByInode), len(wanted), h.Unreadable)
+	if len(h.ByInode) != len(wanted) || len(h.Unreadable) != 0 {
+		t.Errorf("%d of %d sockets, %d unreadable", len(h.ByInode), len(wanted), len(h.Unreadable))
 	}
 	for _, n := range []int{1, 2, 3, 1 << 20} {
 		divided, err := f.Owners(t.Context(), wanted, searchBy(t, f, 4, n, wanted))
@@ -184,15 +184,15 @@ func TestOwnersOfEnded(t *testing.T) {
 		t.Fatalf("%+v", found)
 	}
 	found.Tables[0].StartTime++
-	if h, err := f.Owners(t.Context(), wanted, found); err != nil || len(h.ByInode) != 0 || h.Unreadable != 0 {
+	if h, err := f.Owners(t.Context(), wanted, found); err != nil || len(h.ByInode) != 0 || len(h.Unreadable) != 0 {
 		t.Errorf("another start time: %+v, %v", h, err)
 	}
 	found.Tables[0].StartTime--
 	wait()
-	if h, err := f.Owners(t.Context(), wanted, found); err != nil || len(h.ByInode) != 0 || h.Unreadable != 0 {
+	if h, err := f.Owners(t.Context(), wanted, found); err != nil || len(h.ByInode) != 0 || len(h.Unreadable) != 0 {
 		t.Errorf("ended: %+v, %v", h, err)
 	}
-	if found, err := f.Search(t.Context(), []int{pid}, wanted); err != nil || len(found.Tables) != 0 || found.Unreadable != 0 {
+	if found, err := f.Search(t.Context(), []int{pid}, wanted); err != nil || len(found.Tables) != 0 || len(found.Unreadable) != 0 {
 		t.Errorf("search for an ended process: %+v, %v", found, err)
 	}
 }
@@ -208,7 +208,7 @@ func TestSearchOutOfDescriptors(t *testing.T) {
 	must(t, "setrlimit", unix.Setrlimit(unix.RLIMIT_NOFILE, &low))
 	found, err := New("").Search(t.Context(), []int{pid}, map[uint32]bool{inode: true})
 	must(t, "setrlimit", unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
-	if err != nil || len(found.Tables) != 0 || found.Unreadable != 1 {
+	if err != nil || len(found.Tables) != 0 || len(found.Unreadable) != 1 {
 		t.Errorf("%+v, %v", found, err)
 	}
 }

@@ -53,7 +53,7 @@ func TestTreeHolders(t *testing.T) {
 
 	h, err := New(root).Holders(t.Context(), map[uint32]bool{100: true, 102: true, 103: true, 999: true})
 	must(t, "holders", err)
-	if len(h.ByInode) != 2 || h.Unreadable != 0 {
+	if len(h.ByInode) != 2 || len(h.Unreadable) != 0 {
 		t.Errorf("%+v", h)
 	}
 	if pids := pidsOf(h.ByInode[100]); !slices.Equal(pids, []int{3, 20}) {

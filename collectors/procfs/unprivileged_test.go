@@ -49,8 +49,8 @@ func TestWithoutCapabilities(t *testing.T) {
 				return err
 			}, c.drop...)
 			slices.Sort(c.sees)
-			if pids := pidsOf(h.ByInode[inode]); err != nil || h.Unreadable != c.unreadable || !slices.Equal(pids, c.sees) {
-				t.Errorf("user %d: %d unreadable, owners %v of %v, %v", ids, h.Unreadable, pids, c.sees, err)
+			if pids := pidsOf(h.ByInode[inode]); err != nil || len(h.Unreadable) != c.unreadable || !slices.Equal(pids, c.sees) {
+				t.Errorf("user %d: %d unreadable, owners %v of %v, %v", ids, len(h.Unreadable), pids, c.sees, err)
 			}
 		})
 	}
@@ -98,8 +98,8 @@ func TestZombieOfAnotherUser(t *testing.T) {
 				}
 			}
 		}
-		if h := holders(t, 1); h.Unreadable != others || others < 2 || zombies != 1 {
-			t.Errorf("%d unreadable of %d others and %d zombies", h.Unreadable, others, zombies)
+		if h := holders(t, 1); len(h.Unreadable) != others || others < 2 || zombies != 1 {
+			t.Errorf("%d unreadable of %d others and %d zombies", len(h.Unreadable), others, zombies)
 		}
 	})
 }

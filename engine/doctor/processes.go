@@ -59,7 +59,7 @@ func unheld(ctx context.Context, proc *procfs.FS) (missing, unreadable int, err 
 			missing++
 		}
 	}
-	return missing, found.Unreadable, err
+	return missing, len(found.Unreadable), err
 }
 
 // inodes returns those of all sockets that a process has.
