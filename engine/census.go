@@ -14,6 +14,7 @@ type ownership struct {
 	procfs.Holders
 	// proven are the sockets that nobody else holds, whoever cannot be seen.
 	proven map[uint32]bool
+	asked  bool // the kernel, by BPF
 }
 
 // census is a scan of all descriptors that the kernel shows.

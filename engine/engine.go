@@ -133,7 +133,12 @@ func New(opts Options) (*Engine, error) {
 		return nil, err
 	}
 	e.self = findSelf(e.proc)
-	if e.state, e.memory, err = openState(opts.StateFile, opts.Live); err != nil {
+	e.state, e.memory, err = openState(opts.StateFile, opts.Live)
+	if errors.Is(err, ErrNoBootID) && !opts.Live {
+		e.log.Warn("ages are not remembered", "error", err)
+		e.state, e.memory, err = openState("", false)
+	}
+	if err != nil {
 		return nil, err
 	}
 	e.state.readOnly = opts.ReadOnly

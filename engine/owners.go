@@ -58,7 +58,7 @@ func (e *Engine) holders(ctx context.Context, inodes map[uint32]bool) (ownership
 	if o.Holders, err = e.proc.Owners(ctx, inodes, found); err != nil || scan == nil {
 		return o, err
 	}
-	o.proven = make(map[uint32]bool, len(o.ByInode))
+	o.asked, o.proven = true, make(map[uint32]bool, len(o.ByInode))
 	for inode, owners := range o.ByInode {
 		if scan.proves(inode, owners) {
 			o.proven[inode] = true

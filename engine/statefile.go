@@ -22,6 +22,10 @@ const maxStateFile = 256 << 20
 // ErrLocked says that another live run uses the state file.
 var ErrLocked = errors.New("another live run is active")
 
+// ErrNoBootID says that a state file could be of an earlier boot, as it is not known
+// which boot this is.
+var ErrNoBootID = errors.New("no boot id")
+
 // stateFile keeps memory between runs. A live run holds its lock as long as it
 // lasts. A dry one takes it only to write, and does without if a live run has it.
 type stateFile struct {
@@ -79,7 +83,8 @@ func openState(path string, live bool) (*stateFile, *memory, error) {
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return nil, nil, fmt.Errorf("boot id: %w", err)
+		return nil, nil, fmt.Errorf("state file %s cannot be used: %w: /proc/sys is hidden (%w); leave out ProcSubset=pid or subset=pid, "+
+			"or keep nothing between runs: --state-file ''", path, ErrNoBootID, err)
 	}
 	s := &stateFile{path: path, bootID: strings.TrimSpace(string(boot))}
 	if s.clock, err = clockIdentity(); err != nil {
@@ -276,6 +281,19 @@ func (s *stateFile) replace(m *memory) error {
 		return fmt.Errorf("state file: %w", err)
 	}
 	if s.known, err = os.Lstat(s.path); err != nil {
+		return fmt.Errorf("state file: %w", err)
+	}
+	return nil
+}
+
+// tryWrite writes a file beside the state file and removes it.
+func (s *stateFile) tryWrite() error {
+	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".doctor")
+	if err != nil {
+		return fmt.Errorf("state file: %w", err)
+	}
+	_, err = f.WriteString("x")
+	if err := errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
 	return nil

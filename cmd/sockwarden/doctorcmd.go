@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/trust"
+	"sockwarden/engine"
 	"sockwarden/engine/doctor"
 	"sockwarden/rules"
 )
@@ -18,11 +20,13 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Say what sockwarden could do on this host, and what it lacks",
-		Long: `Looks at the kernel, the capabilities, /proc, cgroups and namespaces, destroys a
-loopback connection that it makes itself, and says for each rule what it could
-not do here. Exit code 0 only if a live run would work, otherwise 4.`,
+		Long: `Looks at the kernel, the capabilities, /proc, cgroups, namespaces, the state file
+and a pause, destroys a loopback connection that it makes itself, and says for
+each rule what it could not do here. It takes --rules and --state-file as run
+does. Exit code 0 only if a live run would work, otherwise 4: fail keeps it from
+working, warn does not.`,
 		Example: `  sudo sockwarden doctor
-  sudo sockwarden doctor --rules rules.yaml
+  sudo sockwarden doctor --rules rules.yaml --state-file /var/lib/sockwarden/state.json
   sockwarden doctor -o json | jq '.checks[] | select(.level != "ok")'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -30,23 +34,15 @@ not do here. Exit code 0 only if a live run would work, otherwise 4.`,
 			if err != nil {
 				return err
 			}
-			checks := append(doctor.Run(cmd.Context(), p, a.usable), secrets(p)...)
+			plan := doctor.Plan{Program: p, Usable: a.usable, Actions: a.actions, StateFile: a.flags.stateFile, PauseFiles: engine.PauseFiles()}
+			checks := append(doctor.Run(cmd.Context(), &plan), secrets(p)...)
 			works := doctor.Works(checks)
 			if a.flags.output != "table" {
 				if err := a.encoder().Encode(map[string]any{"works": works, "checks": checks}); err != nil {
 					return quietPipe(err)
 				}
 			} else {
-				t := newTable("LEVEL", "CHECK", "DETAIL")
-				for _, c := range checks {
-					t.row(string(c.Level), c.Name, c.Detail)
-				}
-				t.write(a.stdout)
-				for _, c := range checks {
-					if c.Cure != "" {
-						fmt.Fprintf(a.stdout, "cure of %s: %s\n", c.Name, c.Cure)
-					}
-				}
+				showChecks(a.stdout, checks)
 			}
 			if !works {
 				return &exitError{code: exitForbidden, err: errors.New("a live run would not work here")}
@@ -56,7 +52,51 @@ not do here. Exit code 0 only if a live run would work, otherwise 4.`,
 	}
 	a.rulesFlags(cmd)
 	a.outputFlag(cmd)
+	a.stateFlag(cmd)
 	return cmd
+}
+
+// showChecks prints a line for each check, wrapped, and what helps below it.
+func showChecks(w io.Writer, checks []doctor.Check) {
+	const columns = 76
+	name := len("CHECK")
+	for _, c := range checks {
+		name = max(name, len(c.Name))
+	}
+	name = min(name, 20)
+	indent := strings.Repeat(" ", len("LEVEL  ")+name+2)
+	fmt.Fprintf(w, "LEVEL  %-*s  DETAIL\n", name, "CHECK")
+	for _, c := range checks {
+		first := fmt.Sprintf("%-5s  %-*s  ", c.Level, name, printable(c.Name))
+		detail := wrapped(printable(c.Detail), columns-len(indent))
+		if len(first) > len(indent) { // a long name has the line for itself
+			fmt.Fprintln(w, strings.TrimRight(first, " "))
+			first = indent
+		}
+		fmt.Fprintln(w, first+strings.Join(detail, "\n"+indent))
+	}
+	for _, c := range checks {
+		if c.Cure != "" {
+			fmt.Fprintln(w, strings.Join(wrapped(fmt.Sprintf("cure of %s: %s", printable(c.Name), printable(c.Cure)), columns), "\n  "))
+		}
+	}
+}
+
+// wrapped breaks text between words into lines of so many columns, if it can.
+func wrapped(text string, columns int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case len([]rune(line))+1+len([]rune(word)) > columns:
+			lines = append(lines, line)
+			line = word
+		default:
+			line += " " + word
+		}
+	}
+	return append(lines, line)
 }
 
 // secrets looks at the files with secrets that notifiers read.

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/bpf"
 	"sockwarden/collectors/netns"
@@ -48,13 +49,26 @@ type Check struct {
 // not known that it could not.
 type Usable func(*rules.Rung) error
 
-// Run makes all checks. A nil program leaves out those of the rules.
-func Run(ctx context.Context, p *rules.Program, usable Usable) []Check {
+// Plan is the live run that is asked about.
+type Plan struct {
+	Program *rules.Program // nil leaves the rules out
+	Usable  Usable
+	// Actions are the plugins that rungs name.
+	Actions *actions.Registry
+	// StateFile is where it would keep its memory, "" for nowhere.
+	StateFile string
+	// PauseFiles are the switches that would stop it.
+	PauseFiles []string
+}
+
+// Run makes all checks.
+func Run(ctx context.Context, plan *Plan) []Check {
 	checks := []Check{kernelVersion(), kernelConfig()}
 	checks = append(checks, capabilities()...)
-	checks = append(checks, netlink(ctx), destroyOwnPair(ctx), namespaces(), processes(ctx), cgroups(), programs())
-	if p != nil {
-		checks = append(checks, ruleChecks(p, usable, checks)...)
+	checks = append(checks, netlink(ctx), destroyOwnPair(ctx), namespaces(), processes(ctx), cgroups(), programs(),
+		stateFile(plan.StateFile), pause(plan.PauseFiles), watching())
+	if plan.Program != nil {
+		checks = append(checks, ruleChecks(plan, checks)...)
 	}
 	return checks
 }
@@ -160,6 +174,9 @@ func capabilities() []Check {
 		if data[n.bit/32].Effective&(1<<(n.bit%32)) == 0 {
 			checks[i].Level, checks[i].Detail = n.level, "missing, needed for "+n.use
 			checks[i].Cure = "run as root, or with AmbientCapabilities="
+			if os.Geteuid() == 0 {
+				checks[i].Cure = "give it to the unit (CapabilityBoundingSet=) or the container (--cap-add)"
+			}
 		}
 	}
 	return checks
@@ -239,20 +256,27 @@ func cgroups() Check {
 	return c
 }
 
-// programs tries to load the BPF programs, without which all works, too.
+// programs tries to load the BPF programs, without which all works, too, where
+// /proc shows everything.
 func programs() Check {
-	owners, ages := "owners without a walk through /proc", "exact ages while watching"
-	if o, err := bpf.OpenOwners(); err != nil {
-		owners = fmt.Sprintf("owners through /proc (%v)", err)
-	} else {
+	c := Check{Name: "BPF", Level: OK, Detail: "owners without a walk through /proc; exact ages while watching"}
+	o, err := bpf.OpenOwners()
+	if err == nil {
 		_ = o.Close()
-	}
-	if e, err := bpf.OpenEvents(bpf.EventOptions{Capacity: 1}); err != nil {
-		ages = fmt.Sprintf("ages without events (%v)", err)
+		var e *bpf.Events
+		if e, err = bpf.OpenEvents(bpf.EventOptions{Capacity: 1}); err == nil {
+			_ = e.Close()
+			return c
+		}
+		c.Detail = "no events, so ages as a look proves them"
 	} else {
-		_ = e.Close()
+		c.Detail = "owners only through /proc, ages as a look proves them"
 	}
-	return Check{Name: "BPF", Level: OK, Detail: owners + "; " + ages}
+	c.Level, c.Detail = Warn, fmt.Sprintf("%s (%v)", c.Detail, err)
+	if c.Cure = "a kernel with BTF (CONFIG_DEBUG_INFO_BTF) and BPF iterators, Linux 5.11 or later"; errors.Is(err, collectors.ErrNotPermitted) {
+		c.Cure = "give it CAP_BPF and CAP_PERFMON"
+	}
+	return c
 }
 
 // destroyOwnPair makes a loopback connection and destroys one end of it.
@@ -263,7 +287,7 @@ func destroyOwnPair(ctx context.Context) Check {
 	case err == nil:
 		return c
 	case errors.Is(err, collectors.ErrNotPermitted):
-		c.Cure = "run as root; in a container, give it CAP_NET_ADMIN in the user namespace that owns the network namespace"
+		c.Cure = "CAP_NET_ADMIN in the user namespace that owns the network namespace"
 	case errors.Is(err, collectors.ErrNotSupported):
 		c.Cure = "use a kernel with CONFIG_INET_DIAG_DESTROY"
 	}
@@ -272,7 +296,7 @@ func destroyOwnPair(ctx context.Context) Check {
 }
 
 // ruleChecks says for each rule what it could not do here.
-func ruleChecks(p *rules.Program, usable Usable, checks []Check) []Check {
+func ruleChecks(plan *Plan, checks []Check) []Check {
 	failed := map[string]bool{}
 	for _, c := range checks {
 		failed[c.Name] = c.Level != OK
@@ -281,9 +305,10 @@ func ruleChecks(p *rules.Program, usable Usable, checks []Check) []Check {
 		"destroy": {"self-test"}, "signal": {"CAP_KILL"}, "repair": {"CAP_SYS_PTRACE"}, "shutdown": {"CAP_SYS_PTRACE"}, "abort": {"CAP_SYS_PTRACE"},
 	}
 	var out []Check
-	for _, r := range p.Rules {
+	for _, r := range plan.Program.Rules {
 		c := Check{Name: "rule " + r.Name, Level: OK, Detail: "could do all that it says"}
 		var lacks []string
+		level := Warn
 		if failed["CAP_SYS_PTRACE"] || failed["CAP_DAC_READ_SEARCH"] {
 			lacks = append(lacks, withoutOwners(r)...)
 		}
@@ -293,12 +318,18 @@ func ruleChecks(p *rules.Program, usable Usable, checks []Check) []Check {
 					lacks = append(lacks, fmt.Sprintf("%s would not work (%s)", rung.Action, n))
 				}
 			}
-			if err := usable(&rung); err != nil {
+			if err := plan.Usable(&rung); err != nil {
 				lacks = append(lacks, fmt.Sprintf("%s would not work: %v", rung.Action, err))
+				if r.Mode == rules.ModeEnforce {
+					level = Fail
+				}
 			}
 		}
+		if why := plan.neverActs(r); why != "" {
+			lacks, level = append(lacks, "it can never act: "+why), Fail
+		}
 		if len(lacks) > 0 {
-			c.Level, c.Detail = Warn, strings.Join(lacks, "; ")
+			c.Level, c.Detail = level, strings.Join(lacks, "; ")
 		}
 		out = append(out, c)
 	}

@@ -41,7 +41,7 @@ func runWithout(t *testing.T, p *rules.Program, drop ...int) map[string]Check {
 	t.Helper()
 	var checks []Check
 	must(t, "without capabilities", socklab.WithoutCapability(t, func() error {
-		checks = Run(stuck.OnThisThread(t.Context()), p, usable)
+		checks = Run(stuck.OnThisThread(t.Context()), plan(t, p))
 		return nil
 	}, drop...))
 	return byName(t, checks)
@@ -49,6 +49,12 @@ func runWithout(t *testing.T, p *rules.Program, drop ...int) map[string]Check {
 
 // usable knows of no program of the host.
 func usable(*rules.Rung) error { return nil }
+
+// plan is a live run with a state file of its own.
+func plan(t testing.TB, p *rules.Program) *Plan {
+	t.Helper()
+	return &Plan{Program: p, Usable: usable, StateFile: filepath.Join(t.TempDir(), "state.json")}
+}
 
 func works(checks map[string]Check) bool {
 	var all []Check
@@ -88,11 +94,12 @@ func leavesNothing(t *testing.T, f func()) {
 func TestAllWell(t *testing.T) {
 	socklab.LeakCheck(t)
 	socklab.Make(t, socklab.CloseWait, socklab.IPv4)
-	checks := byName(t, Run(t.Context(), nil, nil))
+	checks := byName(t, Run(t.Context(), plan(t, nil)))
 	for name, detail := range map[string]string{
 		"kernel": "Linux ", "kernel option": "CONFIG_INET_DIAG_DESTROY", "sock_diag": " tcp, ", "self-test": "destroyed and is gone",
 		"CAP_NET_ADMIN": "destroying", "CAP_SYS_PTRACE": "owners", "CAP_DAC_READ_SEARCH": "descriptors", "CAP_KILL": "signalling", "CAP_SYS_ADMIN": "namespaces",
 		"namespaces": "1 network namespaces besides", "/proc": "all processes", "cgroups": "version", "BPF": "owners",
+		"state file": "can be written", "pause": "none is in force", "inotify": "watch hears",
 	} {
 		c, ok := checks[name]
 		if !ok || c.Level != OK || !strings.Contains(c.Detail, detail) || c.Cure != "" {
@@ -242,7 +249,7 @@ func TestRules(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var checks map[string]Check
 			if test.drop < 0 {
-				checks = byName(t, Run(t.Context(), p, usable))
+				checks = byName(t, Run(t.Context(), plan(t, p)))
 			} else {
 				checks = runWithout(t, p, test.drop)
 			}
@@ -316,14 +323,16 @@ func TestCheckJSON(t *testing.T) {
 
 // A rule whose action needs a program that is not there is told so.
 func TestProgramOfAction(t *testing.T) {
-	p := &rules.Program{Rules: []*rules.Rule{{Name: "r", Then: []rules.Rung{{Action: "log"}, {Action: "exec"}}}}}
-	checks := ruleChecks(p, func(r *rules.Rung) error {
-		if r.Action == "exec" {
-			return os.ErrNotExist
+	for mode, level := range map[rules.Mode]Level{rules.ModeEnforce: Fail, rules.ModeObserve: Warn} {
+		p := &rules.Program{Rules: []*rules.Rule{{Name: "r", Mode: mode, Then: []rules.Rung{{Action: "log"}, {Action: "exec"}}}}}
+		checks := ruleChecks(&Plan{Program: p, Usable: func(r *rules.Rung) error {
+			if r.Action == "exec" {
+				return os.ErrNotExist
+			}
+			return nil
+		}}, nil)
+		if want := (Check{Name: "rule r", Level: level, Detail: "exec would not work: file does not exist"}); len(checks) != 1 || checks[0] != want {
+			t.Errorf("%+v, want %+v", checks, want)
 		}
-		return nil
-	}, nil)
-	if want := (Check{Name: "rule r", Level: Warn, Detail: "exec would not work: file does not exist"}); len(checks) != 1 || checks[0] != want {
-		t.Errorf("%+v, want %+v", checks, want)
 	}
 }

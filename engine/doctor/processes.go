@@ -3,63 +3,73 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
+	"sockwarden/engine"
 )
 
-// processes says whether /proc shows all that can hold the sockets of this
-// namespace. Where it does not, a live run spares what somebody hidden may hold.
+// processes says whether it can be seen of all sockets of this namespace who holds
+// them, through /proc or from the kernel. A live run spares those of which it cannot.
 func processes(ctx context.Context) Check {
 	c := Check{Name: "/proc", Level: OK, Detail: "all processes are listed"}
-	proc := procfs.New("")
-	cover := proc.Coverage()
-	missing, unreadable, err := unheld(ctx, proc)
+	sight, missing, open, err := unheld(ctx)
 	if err != nil {
 		return Check{Name: c.Name, Level: Warn, Detail: err.Error()}
 	}
-	const spares = "live runs spare what they may hold, unless --allow-unknown-owner"
-	warn := func(cure, format string, args ...any) Check {
-		return Check{Name: c.Name, Level: Warn, Detail: fmt.Sprintf(format, args...) + ": " + spares, Cure: cure}
+	what, cure, _ := strings.Cut(sight.Unexamined, ": ")
+	if sight.HidePID != "" {
+		what, cure = fmt.Sprintf("it hides processes (%s)", sight.HidePID), "give it CAP_SYS_PTRACE of the host (root), or mount /proc without hidepid"
+	}
+	spares := func(level Level, cure, format string, args ...any) Check {
+		return Check{Name: c.Name, Level: level, Detail: fmt.Sprintf(format, args...), Cure: cure + ", or --allow-unknown-owner"}
 	}
 	switch {
-	case cover.HidePID != "":
-		return warn("give it CAP_SYS_PTRACE of the host (root), or mount /proc without hidepid", "it hides processes (%s)", cover.HidePID)
-	case unreadable > 0:
-		return warn("run as root, in a container with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; a security module can forbid it to root, too", "%d process(es) are listed and cannot be examined", unreadable)
-	case !cover.Inside:
+	case what != "" && !sight.Kernel:
+		return spares(Fail, cure, "%s: live runs spare all sockets, which it may hold", what)
+	case what != "" && missing+open > 0:
+		what, _, _ = strings.Cut(what, ", and the kernel")
+		return spares(Warn, "nothing, if that is well", "%s; the kernel tells who holds the sockets (BPF), except of %d, which live runs spare", what, missing+open)
+	case what != "":
+		what, _, _ = strings.Cut(what, ", and the kernel")
+		c.Detail = what + "; the kernel tells who holds the sockets (BPF)"
+		return c
+	case !sight.Inside:
 		return c
 	case missing > 0:
-		c = warn("run it with --pid=host", "%d socket(s) here have a holder that this PID namespace does not show", missing)
-		c.Level = Fail
-		return c
-	case proc.InitialNetwork():
-		return warn("run it with --pid=host", "the network is the host's, and its processes are outside of this PID namespace")
+		return spares(Fail, "run it with --pid=host", "%d socket(s) here have a holder that this PID namespace does not show: live runs spare those", missing)
+	case procfs.New("").InitialNetwork() && (!sight.Kernel || open > 0):
+		return spares(Warn, "run it with --pid=host", "the network is the host's, and its processes are outside of this PID namespace: live runs spare what they may hold")
 	}
 	c.Detail = "all processes of this PID namespace are listed, and hold all sockets of its network"
 	return c
 }
 
-// unheld returns of how many sockets of this namespace no process can be seen
-// that holds them, and how many processes cannot be examined.
-func unheld(ctx context.Context, proc *procfs.FS) (missing, unreadable int, err error) {
+// unheld returns of how many sockets of this namespace no holder can be seen, and of
+// how many others somebody else may hold them, too.
+func unheld(ctx context.Context) (sight engine.Sight, missing, open int, err error) {
 	before, err := inodes(ctx)
 	if err != nil {
-		return 0, 0, err
+		return sight, 0, 0, err
 	}
 	before[0] = true // nobody's: also without sockets it is tried who can be examined
-	found, err := proc.Holders(ctx, before)
-	if err != nil {
-		return 0, 0, fmt.Errorf("owners of sockets: %w", err)
+	if sight, err = engine.See(ctx, before); err != nil {
+		return sight, 0, 0, fmt.Errorf("owners of sockets: %w", err)
 	}
 	after, err := inodes(ctx) // what was closed meanwhile is nobody's
 	for inode := range before {
-		if after[inode] && len(found.ByInode[inode]) == 0 {
+		alone, seen := sight.Seen[inode]
+		switch {
+		case !after[inode]:
+		case !seen:
 			missing++
+		case !alone:
+			open++
 		}
 	}
-	return missing, len(found.Unreadable), err
+	return sight, missing, open, err
 }
 
 // inodes returns those of all sockets that a process has.

@@ -1,0 +1,58 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/engine"
+	"sockwarden/rules"
+)
+
+// stateFile tries whether a live run could keep ages and cool-downs.
+func stateFile(path string) Check {
+	c := Check{Name: "state file", Level: OK, Detail: path + " can be written"}
+	if path == "" {
+		c.Level, c.Detail = Warn, "none: ages and cool-downs are not kept between runs"
+		c.Cure = "name one: --state-file"
+		return c
+	}
+	err := engine.CheckState(path)
+	switch {
+	case err == nil:
+	case errors.Is(err, engine.ErrLocked):
+		c.Level, c.Detail, c.Cure = Warn, "in use: "+err.Error(), "none, if that is the watcher"
+	case errors.Is(err, engine.ErrNoBootID):
+		c.Level, c.Detail = Fail, "which boot this is cannot be told, as /proc/sys is hidden"
+		c.Cure = "leave out ProcSubset=pid (subset=pid), or --state-file ''"
+	default:
+		c.Level, c.Detail, c.Cure = Fail, err.Error(), "make its directory writable, or name another: --state-file"
+	}
+	return c
+}
+
+// pause says whether a pause is in force, in which a live run only observes.
+func pause(files []string) Check {
+	if p := engine.ReadPause(time.Now(), files...); p != nil {
+		return Check{Name: "pause", Level: Fail, Detail: "paused " + p.String() + ": live runs only observe", Cure: "sockwarden resume"}
+	}
+	return Check{Name: "pause", Level: OK, Detail: "none is in force"}
+}
+
+// watching tries whether the kernel would tell when rules files change.
+func watching() Check {
+	c := Check{Name: "inotify", Level: OK, Detail: "watch hears at once when rules change"}
+	w, err := rules.NewWatcher()
+	if err == nil {
+		_ = w.Close()
+		return c
+	}
+	c.Level, c.Detail = Warn, fmt.Sprintf("watch is not told when rules change (%v)", err)
+	c.Cure = "end programs that watch files"
+	if errors.Is(err, unix.EMFILE) {
+		c.Cure = "raise the limit: sysctl fs.inotify.max_user_instances=1024"
+	}
+	return c
+}

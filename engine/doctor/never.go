@@ -1,0 +1,73 @@
+package doctor
+
+import (
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/rules"
+)
+
+// neverActs says why a rule can never act on a socket, whatever the host has, ""
+// if it may. Guards that can be opted out of are the usual reason.
+func (p *Plan) neverActs(r *rules.Rule) string {
+	if r.Mode != rules.ModeEnforce || r.When == nil || p.Actions == nil {
+		return ""
+	}
+	why := ""
+	for _, s := range possible(r) {
+		for i := range r.Then {
+			plugin, err := p.Actions.Get(r.Then[i].Action)
+			if err != nil || plugin.Harmless || plugin.WithoutSocket {
+				return ""
+			}
+			reason := spares(s, &r.Then[i], &plugin)
+			if reason == "" {
+				return ""
+			}
+			why = reason
+		}
+	}
+	return why
+}
+
+// possible returns a socket of each kind that the condition of a rule may be true of.
+func possible(r *rules.Rule) (kinds []*collectors.Socket) {
+	protocols := []collectors.Protocol{collectors.TCP}
+	if r.When.Reads.Has(collectors.FieldProtocol) {
+		protocols = append(protocols, collectors.UDP)
+	}
+	for _, protocol := range protocols {
+		for state := collectors.Established; state <= collectors.Closing; state++ {
+			for inode := range uint32(2) {
+				s := &collectors.Socket{
+					Protocol: protocol, State: state, Inode: inode,
+					Known: collectors.Fields(collectors.FieldProtocol, collectors.FieldState, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted),
+				}
+				if inode != 0 && (state == collectors.TimeWait || state == collectors.SynRecv) {
+					continue // nobody has these
+				}
+				record := collectors.NewRecord(s, nil, nil, nil, "")
+				if r.When.Eval(&record) != rules.False {
+					kinds = append(kinds, s)
+				}
+			}
+		}
+	}
+	return kinds
+}
+
+// spares says why a rung is never applied to sockets of a kind, "" if it may be.
+func spares(s *collectors.Socket, rung *rules.Rung, plugin *actions.Plugin) string {
+	switch {
+	case rung.Params["listener"] == true:
+		return "" // for the process that listens
+	case s.Protocol == collectors.UDP && rung.Params["udp"] != true:
+		return "it is about UDP, and " + rung.Action + " does not say udp: true"
+	case s.Protocol == collectors.TCP && s.State == collectors.Listen && rung.Params["listen"] != true:
+		return "it is about listeners, and " + rung.Action + " does not say listen: true"
+	case (plugin.OnProcess || plugin.OnOwner) && s.Inode == 0:
+		return "no process has such sockets, and " + rung.Action + " is for the process"
+	case s.Protocol == collectors.TCP && s.State == collectors.Close:
+		return "these are bound, not connected: the kernel cannot destroy them"
+	}
+	return ""
+}
