@@ -27,7 +27,7 @@ func (e *Engine) decide(c *cycle) {
 			rule := c.program.Rules[i]
 			f := e.consider(c, cand, rule, groups[i][cand], &owner)
 			if f == nil {
-				unproven = unproven || unprovenAge(cand, rule)
+				unproven = unproven || cand.Socket.Cookie != 0 && unprovenAge(cand, rule) // without one it cannot be remembered
 				continue
 			}
 			e.agree(c, f, opinions, said, q)

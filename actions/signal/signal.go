@@ -75,8 +75,11 @@ type action struct {
 
 // Prepare checks that the process is still there and holds one of the sockets.
 func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
-	if t.Process == nil || t.Process.PID <= 1 {
+	switch {
+	case t.Process == nil || t.Process.PID < 1:
 		return nil, errors.New("signal needs a process that holds the socket")
+	case t.Process.PID == 1 && a.proc.Coverage().HostInit: // in a container it is the application
+		return nil, errors.New("PID 1 of the machine is never signalled")
 	}
 	e := &effect{action: a, process: *t.Process}
 	for i := range t.Sockets {

@@ -196,7 +196,7 @@ func TestOneOfSeveralSockets(t *testing.T) {
 	}
 }
 
-// No process, PID 1, a socket of nobody, another start time: not signalled.
+// No process, another one, a socket of nobody, another start time: not signalled.
 func TestWrongTargets(t *testing.T) {
 	s := actiontest.HeldOnProcess(t, socklab.HolderOptions{})
 	for name, c := range map[string]struct {
@@ -205,7 +205,7 @@ func TestWrongTargets(t *testing.T) {
 	}{
 		"no process":         {func(t *actions.Target) { t.Process = nil }, false},
 		"PID 0":              {func(t *actions.Target) { t.Process.PID = 0 }, false},
-		"PID 1":              {func(t *actions.Target) { t.Process.PID = 1 }, false},
+		"PID 1, not that":    {func(t *actions.Target) { t.Process.PID = 1 }, true},
 		"a negative PID":     {func(t *actions.Target) { t.Process.PID = -t.Process.PID }, false},
 		"no socket":          {func(t *actions.Target) { t.Sockets = nil }, true},
 		"nobody's socket":    {func(t *actions.Target) { t.Sockets[0].Socket.Inode = 0 }, true},

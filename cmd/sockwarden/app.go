@@ -296,7 +296,7 @@ func preflight(ctx context.Context, p *rules.Program) error {
 		hint = "root lacks it here: give the process or its container the capability (sockwarden doctor lists them)"
 	}
 	if errors.Is(err, collectors.ErrNotSupported) {
-		hint = "sockwarden doctor says what works here; a kernel with CONFIG_INET_DIAG_DESTROY can, and audit works without it"
+		hint = "sockwarden doctor says what works here; a kernel with CONFIG_INET_DIAG and CONFIG_INET_DIAG_DESTROY can"
 	}
 	return &exitError{code: code(err), err: fmt.Errorf("cannot act: %w; nothing was done", err), hint: hint}
 }

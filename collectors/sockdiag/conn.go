@@ -216,6 +216,18 @@ func (c *Conn) Supported(ctx context.Context) error {
 	return err
 }
 
+// Handled asks the kernel whether it shows sockets of a protocol at all. It is
+// ErrNotSupported where the module for that is missing (tcp_diag, udp_diag).
+func (c *Conn) Handled(ctx context.Context, p collectors.Protocol) error {
+	q := collectors.Query{Protocols: []collectors.Protocol{p}, States: collectors.Mask(collectors.Listen)}
+	for _, err := range c.Dump(ctx, q) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlink.HeaderFlags, data []byte) ([]netlink.Message, error) {
 	if err := c.usable(ctx); err != nil {
 		return nil, err
