@@ -66,7 +66,7 @@ func (e *Engine) decide(c *cycle) {
 func (c *cycle) sumUnseen() {
 	r := c.report
 	for _, f := range r.Findings {
-		if !f.unseen {
+		if !f.unseen || f.Decision != DecideGuarded {
 			continue
 		}
 		r.SparedUnseen++
