@@ -430,7 +430,9 @@ func TestUnknownOwner(t *testing.T) {
 				t.Errorf("got %q, want %q\n%s", got, test.want, describe(r))
 			}
 			for _, f := range findingsOf(r, c) {
-				if f.Decision == DecideGuarded && !strings.HasPrefix(f.Reason, "owner not visible: 1 process(es) cannot be examined") {
+				reason := fmt.Sprintf("owner not visible: %s[%d] cannot be examined (EACCES): run with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, "+
+					"or --allow-unknown-owner", program(), h.PID)
+				if f.Decision == DecideGuarded && f.Reason != reason {
 					t.Errorf("reason %q", f.Reason)
 				}
 				if test.live && f.Decision == DecideAct && f.Last().Result != actions.Gone {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"net/netip"
@@ -112,7 +113,7 @@ func TestGuardPID1(t *testing.T) {
 	})
 	was, err := os.ReadFile("/proc/1/comm")
 	must(t, "comm", err)
-	defer func() { must(t, "comm", os.WriteFile("/proc/1/comm", was, 0)) }()
+	defer func() { must(t, "comm", os.WriteFile("/proc/1/comm", bytes.TrimSpace(was), 0)) }()
 	for _, name := range []string{"tini", "dumb-init", "s6-svscan", "openrc-init"} {
 		t.Run(name, func(t *testing.T) {
 			must(t, "comm", os.WriteFile("/proc/1/comm", []byte(name), 0))
