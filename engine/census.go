@@ -20,7 +20,7 @@ type ownership struct {
 // census is a scan of all descriptors that the kernel shows.
 type census struct {
 	held    map[int][]procfs.Held // by process, what is wanted
-	visited map[int]bool          // processes of which it showed a socket
+	visited map[int]bool          // processes of which it showed something
 	sockets map[uint32]tallied
 	sound   bool // what it says of references can be believed
 }
@@ -62,7 +62,7 @@ func takeCensus(ctx context.Context, by *bpf.Owners, wanted map[uint32]bool) (*c
 		if h.PID != last { // those of one process come together
 			s.visited[h.PID], last = true, h.PID
 		}
-		if wanted[h.Inode] {
+		if h.Inode != 0 && wanted[h.Inode] {
 			s.held[h.PID] = append(s.held[h.PID], procfs.Held{Inode: h.Inode, FD: h.FD})
 			t := s.sockets[h.Inode]
 			t.add(h)

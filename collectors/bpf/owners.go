@@ -14,9 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Holder is one descriptor of a process that is a socket.
+// Holder is one descriptor of a process that is a socket, or one of the first three.
 type Holder struct {
-	Inode uint32 // of the socket in sockfs, as in idiag_inode and socket:[inode]
+	// Inode is that of the socket in sockfs, as in idiag_inode and socket:[inode]; 0
+	// if it is none, and shows only that the process was come upon.
+	Inode uint32
 	PID   int    // of the process (its thread group), in the reader's PID namespace
 	FD    int    // in the table of the process, or in that of a thread that has its own
 	Table uint64 // tells tables apart: threads, and processes, can have one together
@@ -80,7 +82,7 @@ func (o *Owners) makeProbe() (err error) {
 // they did of a socket with one descriptor.
 func (o *Owners) Sound() bool { return o.sound }
 
-// Scan yields every socket descriptor of every process of this PID namespace until yield returns
+// Scan yields every socket descriptor, and 0, 1 and 2, of every process of this PID namespace until yield returns
 // false: of any protocol and network namespace, and of threads that do not share
 // the descriptors of their process. The same descriptor can come more than once,
 // and what is opened or closed meanwhile may come or not.

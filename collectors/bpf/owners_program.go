@@ -34,6 +34,10 @@ func notDescriptors(l *layout) int64 {
 	return 1
 }
 
+// lastStandard is the last of the descriptors that nearly every process has, of which
+// there is a record whatever they are.
+const lastStandard = 2
+
 // maxPIDLevel is one more than how deep PID namespaces can be nested, as a power
 // of two (MAX_PID_NS_LEVEL is 32, and the initial one is level 0).
 const maxPIDLevel = 64
@@ -55,10 +59,13 @@ func ownersProgram(l *layout) asm.Instructions {
 		l.load(inode, file, "file", "f_inode"),
 		l.load(asm.R1, inode, "inode", "i_sb"),
 		l.load(asm.R1, asm.R1, "super_block", "s_magic"),
-		asm.JNE.Imm(asm.R1, sockfsMagic, "out"),
-
-		l.load(asm.R1, inode, "inode", "i_ino"),
-		asm.StoreMem(asm.RFP, record+recordInode, asm.R1, asm.DWord),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.JEq.Imm(asm.R1, sockfsMagic, "socket"),
+		l.load(asm.R1, ctx, "bpf_iter__task_file", "fd"),
+		asm.JGT.Imm(asm.R1, lastStandard, "out"),
+		asm.Ja.Label("record"),
+		l.load(asm.R2, inode, "inode", "i_ino").WithSymbol("socket"),
+		asm.StoreMem(asm.RFP, record+recordInode, asm.R2, asm.DWord).WithSymbol("record"),
 		l.load(asm.R1, ctx, "bpf_iter__task_file", "fd"),
 		asm.StoreMem(asm.RFP, record+recordFD, asm.R1, asm.Word),
 		l.load(asm.R1, task, "task_struct", "files"),

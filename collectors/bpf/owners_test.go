@@ -32,7 +32,7 @@ func held(t testing.TB, o *Owners, pids ...int) []Holder {
 	t.Helper()
 	var found []Holder
 	must(t, "scan", o.Scan(t.Context(), func(h Holder) bool {
-		if slices.Contains(pids, h.PID) {
+		if slices.Contains(pids, h.PID) && h.Inode != 0 {
 			h.Table, h.References = 0, 0
 			found = append(found, h)
 		}
@@ -132,6 +132,22 @@ func TestScanMany(t *testing.T) {
 	}
 	if len(found) != n || len(inodes) != n {
 		t.Errorf("%d descriptors of %d sockets, not %d", len(found), len(inodes), n)
+	}
+}
+
+// A process shows also if it has no socket.
+func TestScanWithoutSockets(t *testing.T) {
+	o := openTest(t)
+	pid, shown := child(t, 0), false
+	must(t, "scan", o.Scan(t.Context(), func(h Holder) bool {
+		if h.PID == pid && h.Inode != 0 {
+			t.Errorf("%+v is no socket", h)
+		}
+		shown = shown || h.PID == pid
+		return true
+	}))
+	if !shown {
+		t.Errorf("process %d does not show", pid)
 	}
 }
 
