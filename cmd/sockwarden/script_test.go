@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		"sockwarden":  func() { os.Exit(realMain()) },
 		"holdsockets": holdSockets,
 		"nonetlink":   noNetlink,
+		"behave":      behave,
 	}
 	if _, isCommand := commands[filepath.Base(os.Args[0])]; !isCommand {
 		socklab.Enter()
