@@ -17,6 +17,7 @@ import (
 // Databases with the keepalive that they set by themselves: who answers is left
 // alone or loses nothing, who is gone is found out.
 func TestExampleHalfOpen(t *testing.T) {
+	t.Parallel() // its ports are its own
 	socklab.Need(t)
 	addrs := map[string]string{}
 	var listen []string
@@ -83,6 +84,7 @@ func TestExampleHalfOpen(t *testing.T) {
 // A relay is stuck if its client has stopped reading or is gone, not if it reads
 // slowly, has nothing to send, or loses a few packets after a long rest.
 func TestExampleStuckRelay(t *testing.T) {
+	t.Parallel() // its ports are its own
 	socklab.Need(t)
 	addr := serverAddr(socklab.IPv4, 21117)
 	startServer(t, "listen="+addr)
@@ -95,7 +97,7 @@ func TestExampleStuckRelay(t *testing.T) {
 	slow.reads(20<<10, 20*time.Millisecond)
 	rested.reads(1<<20, 0)
 	const pending = "rustdesk-stuck-relay pending"
-	audit := []string{"audit", "--rules", filepath.Join(root, "examples/rustdesk.yaml"), "--netns", "host", "--state-file", "", "--var", "relay_stuck=5"}
+	audit := []string{"audit", "--rules", filepath.Join(root, "examples/rustdesk.yaml"), "--netns", "host", "--state-file", "", "--var", "relay_stuck=4"}
 	until(t, clients, verdicts{"stopped": pending, "gone": pending}, audit...)
 	rested.vanish()
 	_, err := rested.Write([]byte{0})
@@ -105,7 +107,7 @@ func TestExampleStuckRelay(t *testing.T) {
 	until(t, clients, verdicts{"stopped": pending, "gone": pending}, audit...)
 
 	rules := edited(t, "rustdesk.yaml", "for: 2m", "for: 1s", "mode: observe", "mode: enforce")
-	live := []string{"run", "--live", "--rules", rules, "--netns", "host", "--state-file", filepath.Join(t.TempDir(), "state"), "--var", "relay_stuck=5"}
+	live := []string{"run", "--live", "--rules", rules, "--netns", "host", "--state-file", filepath.Join(t.TempDir(), "state"), "--var", "relay_stuck=4"}
 	untilDone(t, clients, verdicts{"stopped": "rustdesk-stuck-relay fd_still_held", "gone": "rustdesk-stuck-relay fd_still_held"}, live...)
 	for _, c := range clients[2:] {
 		c.lives()
@@ -115,6 +117,7 @@ func TestExampleStuckRelay(t *testing.T) {
 // A web server: what it has leaked and who is gone is destroyed, who waits to be
 // accepted is reported; half-closed downloads and clients that pause are left alone.
 func TestExampleWebServer(t *testing.T) {
+	t.Parallel() // its ports are its own
 	socklab.Need(t)
 	addr := serverAddr(socklab.IPv4, 8080)
 	startServer(t, "listen="+addr)
