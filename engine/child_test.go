@@ -209,6 +209,7 @@ func settleIn(o orders) (end func(), err error) {
 		return func() {}, nil
 	}
 	cat := exec.Command("cat")
+	cat.Stderr = os.Stderr
 	cat.ExtraFiles = []*os.File{os.NewFile(3, "socket")}
 	in, err := cat.StdinPipe()
 	if err != nil {

@@ -477,6 +477,7 @@ func startGrower(t *testing.T, c *socklab.Conn, limit int) *grower {
 	fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)
 	must(t, "dup", err)
 	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(fd), "socket")}
+	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	must(t, "stdin", err)
 	out, err := cmd.StdoutPipe()

@@ -36,6 +36,7 @@ func readableRules(t *testing.T, text string) string {
 func share(t *testing.T, as *syscall.SysProcAttr, conns ...*socklab.Conn) {
 	t.Helper()
 	cmd := exec.Command("cat")
+	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = as
 	for _, c := range conns {
 		fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)

@@ -166,6 +166,7 @@ func TestUnseen(t *testing.T) {
 		t.Skipf("a process is in another namespace already: %d", r.UnseenNamespaces)
 	}
 	cmd := exec.Command("sleep", "60")
+	cmd.Stderr = os.Stderr
 	must(t, "start in the peer namespace", socklab.Peer(t).Do(cmd.Start))
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	here := l.cycle(t, p)

@@ -99,7 +99,10 @@ func wanted(j *job, name string) bool {
 
 // unknownFlag returns the first flag that a command of sockwarden does not have.
 func unknownFlag(warden, command string, flags []string) string {
-	help, _ := exec.Command(warden, command, "--help").Output()
+	help, err := exec.Command(warden, command, "--help").CombinedOutput()
+	if err != nil {
+		return fmt.Sprintf("(%s --help: %v: %s)", command, err, help)
+	}
 	for _, flag := range flags {
 		name, _, _ := strings.Cut(flag, "=")
 		if !strings.Contains(string(help), " "+name+" ") {

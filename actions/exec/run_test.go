@@ -55,11 +55,16 @@ func TestPending(t *testing.T) {
 func family(t *testing.T, timeout time.Duration) (e *effect, child int) {
 	t.Helper()
 	program := script(t, `trap '' TERM HUP INT
-(setsid sh -c 'echo $$ > '$(dirname $0)'/child; exec sleep 1000' > /dev/null 2>&1 &)
+(setsid sh -c 'echo $$ > '$(dirname $0)'/child; exec sleep 1000' > $(dirname $0)/said 2>&1 &)
 echo "the last words"
 sleep 1000
 `)
 	e = started(t, program, timeout, target(t))
+	t.Cleanup(func() {
+		if said, err := os.ReadFile(filepath.Join(filepath.Dir(program), "said")); t.Failed() {
+			t.Logf("the grandchild says %q, %v", said, err)
+		}
+	})
 	child, err := strconv.Atoi(exists(t, program, "child"))
 	must(t, "child", err)
 	return e, child
@@ -219,6 +224,7 @@ func TestVerifyBeforeApply(t *testing.T) {
 	// If it were otherwise, only this test would be harmed.
 	must(t, "new process group", unix.Setpgid(0, 0))
 	other := exec.Command("false") // of our process group
+	other.Stderr = os.Stderr
 	must(t, "start", other.Start())
 	var info unix.Siginfo
 	must(t, "waitid", unix.Waitid(unix.P_PID, other.Process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil))

@@ -101,7 +101,7 @@ func await(t testing.TB, e actions.Effect) (out actions.Outcome) {
 func TestConformance(t *testing.T) {
 	// A unit is named after its process, which the restart ends.
 	standIn(t, `pid=${3#holder-}; pid=${pid%.service}
-kill -KILL $pid && while kill -0 $pid; do :; done 2>/dev/null
+kill -KILL $pid && while [ -d /proc/$pid ]; do :; done
 exit 0`)
 	var effects []actions.Effect
 	plugin := Plugin()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"io"
@@ -44,8 +45,7 @@ func build(t *testing.T) string {
 		binary = filepath.Join(dir, "sockwarden")
 		out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
 		if err != nil {
-			t.Logf("%s", out)
-			buildErr = err
+			buildErr = fmt.Errorf("go build: %w\n%s", err, out)
 		}
 	})
 	if buildErr != nil {
@@ -354,10 +354,9 @@ func watchUntilTerm(t *testing.T, unit string, args []string) {
 	if err != nil || !strings.Contains(line, "watching") {
 		t.Errorf("%s: first line %q, %v", unit, line, err)
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	ended := cmd.Process.Signal(syscall.SIGTERM) // an error if it has ended by itself: the rest says why
 	rest, err := io.ReadAll(stderr)
+	err = errors.Join(ended, err)
 	if err := errors.Join(err, cmd.Wait()); err != nil {
 		t.Errorf("%s: after SIGTERM: %v\n%s", unit, err, rest)
 	}

@@ -129,7 +129,9 @@ func setupScript(env *testscript.Env) error {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 		}
-		_ = exec.Command("ip", "netns", "del", name).Run()
+		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "ip netns del %s: %v: %s\n", name, err, out)
+		}
 	})
 	env.Setenv(socklab.EnvInside, os.Getenv(socklab.EnvInside))
 	examples, err := filepath.Abs(filepath.Join(root, "examples"))

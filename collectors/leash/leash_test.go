@@ -151,6 +151,7 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Run("killed", func(t *testing.T) {
 				path := script(t, body)
 				starter := exec.Command("/proc/self/exe")
+				starter.Stderr = os.Stderr
 				starter.Env = append(os.Environ(), envStart+"="+path)
 				must(t, "start", starter.Start())
 				written(t, path, "pids", 2)
@@ -256,6 +257,7 @@ func TestChildren(t *testing.T) {
 	for range 3 {
 		cmd := exec.Command("sh", "-c", "sleep 1000; :") // with a child of its own
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.Stderr = os.Stderr
 		must(t, "start", cmd.Start())
 		want = append(want, cmd.Process.Pid)
 		t.Cleanup(func() {
@@ -284,8 +286,8 @@ func TestNobodysKeeper(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{keeperName, "1h", "/bin/true"}
 	var exit *exec.ExitError
-	if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() != 2 {
-		t.Errorf("%v", err)
+	if out, err := cmd.CombinedOutput(); !errors.As(err, &exit) || exit.ExitCode() != 2 {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -49,6 +49,7 @@ func start(flags uintptr) (*process, error) {
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), envChild+"=1")
+	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
 	p := &process{cmd: cmd}
 	if p.stdin, err = cmd.StdinPipe(); err != nil {

@@ -71,8 +71,11 @@ func byDump(t *testing.T, c *Conn, q collectors.Query) []string {
 
 func bySS(t *testing.T, args string) []string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "ss", args).Output()
-	must(t, "ss", err)
+	var errs strings.Builder
+	cmd := exec.CommandContext(t.Context(), "ss", args)
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	must(t, "ss "+errs.String(), err)
 	var all []string
 	for line := range strings.Lines(string(out)) {
 		f := strings.Fields(line)

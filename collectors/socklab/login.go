@@ -37,6 +37,7 @@ func NeedLogins(t testing.TB) {
 		Lacks(t, fmt.Errorf("set a login uid: %w", unix.EINVAL))
 	}
 	cmd := exec.Command("true")
+	cmd.Stderr = os.Stderr
 	if err := StartLoggedIn(cmd, "1"); err != nil {
 		Lacks(t, fmt.Errorf("set a login uid: %w", err))
 	}

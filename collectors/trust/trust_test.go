@@ -205,6 +205,7 @@ func cwd(t *testing.T) string {
 func TestIdmapped(t *testing.T) {
 	dir := tree(t, "a/", "a/file", "there/")
 	sleeper := exec.Command("sleep", "1000")
+	sleeper.Stderr = os.Stderr
 	sleeper.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWUSER, Pdeathsig: syscall.SIGKILL,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: stranger, Size: 1}, {ContainerID: stranger, HostID: 0, Size: 1}},
