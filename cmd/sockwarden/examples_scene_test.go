@@ -209,27 +209,32 @@ func (c *client) reads(size int, rest time.Duration) {
 // lives checks that the server still has the connection.
 func (c *client) lives() {
 	c.t.Helper()
-	if state := serverSide(c.t)[c.port()]; state == "" {
+	if serverSide(c.t)[c.port()].State == "" {
 		c.t.Errorf("%s: the server's end is gone", c.name)
 	}
 }
 
+// end is the server's end of a connection.
+type end struct {
+	Port     uint16 `json:"remote_port"`
+	State    string
+	IdleSend float64 `json:"idle_send"`
+	AckIdle  float64 `json:"ack_idle"`
+}
+
 // serverSide is what connections there are, by the port of their peers.
-func serverSide(t *testing.T) map[uint16]string {
+func serverSide(t *testing.T) map[uint16]end {
 	t.Helper()
-	code, out, errs := run(t, "list", "--columns", "remote_port,state", "-o", "json")
-	var all []struct {
-		Port  uint16 `json:"remote_port"`
-		State string
-	}
+	code, out, errs := run(t, "list", "--columns", "remote_port,state,idle_send,ack_idle", "-o", "json")
+	var all []end
 	if err := json.Unmarshal([]byte(out), &all); err != nil || code != 0 {
 		t.Fatalf("list exits %d, %v\n%s%s", code, err, out, errs)
 	}
-	states := map[uint16]string{}
-	for _, s := range all {
-		states[s.Port] = s.State
+	ends := map[uint16]end{}
+	for _, e := range all {
+		ends[e.Port] = e
 	}
-	return states
+	return ends
 }
 
 // verdicts is what a run says of each client: the decision or, after acting, the
