@@ -272,6 +272,30 @@ func TestStaysBound(t *testing.T) {
 	}
 }
 
+// A program that waits for connections is woken for ever, and each accept fails:
+// servers that do not expect that spin and fill their logs.
+func TestListenerWakesForEver(t *testing.T) {
+	actiontest.LeakCheck(t)
+	auto := socklab.Make(t, socklab.Listen, socklab.IPv4)
+	auto.CloseFD()
+	l := socklab.NewListener(t, socklab.IPv4, auto.Local.Port())
+	poll := []unix.PollFd{{Fd: int32(l.FD), Events: unix.POLLIN}}
+	if n, err := unix.Poll(poll, 0); n != 0 || err != nil {
+		t.Fatalf("before: %d, %v", n, err)
+	}
+	if out := prepared(t, actiontest.Seal(t, collectors.TCP, l.Addr, auto.Remote, nil)).Apply(t.Context()); out.Result != actions.Gone {
+		t.Fatalf("Apply: %+v", out)
+	}
+	for range 3 {
+		if n, err := unix.Poll(poll, 0); n != 1 || err != nil {
+			t.Errorf("poll: %d, %v, events %#x", n, err, poll[0].Revents)
+		}
+		if _, _, err := unix.Accept(l.FD); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("accept: %v", err)
+		}
+	}
+}
+
 // bindUDP binds to a port of its choice, that was free.
 func bindUDP(t *testing.T) (fd int, local netip.AddrPort) {
 	t.Helper()

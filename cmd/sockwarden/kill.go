@@ -249,7 +249,7 @@ func showKill(w io.Writer, r *engine.Report, targets []*engine.Finding, sel *sel
 			fmt.Fprintf(w, "%d socket%s would be destroyed (the processes keep running):\n", len(targets), plural(len(targets)))
 		}
 		if listeners {
-			fmt.Fprintln(w, "warning: listeners are among them: their services will not answer any more")
+			fmt.Fprintln(w, "warning: listeners are among them: their services will not answer any more, and may spin, until they are restarted")
 		}
 		if udp {
 			fmt.Fprintln(w, "warning: UDP sockets are among them: servers that bound their port go on answering, others go deaf")
