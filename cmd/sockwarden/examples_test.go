@@ -34,7 +34,8 @@ func TestExampleHalfOpen(t *testing.T) {
 	// The same port at another address, with none and with a quick one.
 	addrs["none"], addrs["quick"] = serverAddr(socklab.IPv6, 5432), serverAddr(socklab.IPv6, 6379)
 	startServer(t, append(listen, "listen="+addrs["none"], "listen="+addrs["quick"]+",1,1,100")...)
-	clients := []*client{dial(t, "quick", addrs["quick"], asksNothing), dial(t, "other", addrs["other"], asksNothing), dial(t, "busy", addrs["postgres"], asksBursts)}
+	busy := dial(t, "busy", addrs["postgres"], asksBursts)
+	clients := []*client{busy, dial(t, "quick", addrs["quick"], asksNothing), dial(t, "other", addrs["other"], asksNothing)}
 	want := verdicts{}
 	for _, server := range []string{"postgres", "mysql", "redis", "none"} {
 		for _, fate := range []string{"live", "dead"} {
@@ -47,10 +48,10 @@ func TestExampleHalfOpen(t *testing.T) {
 	}
 	go func() {
 		for buf := make([]byte, 1<<20); ; time.Sleep(10 * time.Millisecond) {
-			if _, err := clients[2].Write(buf[:1]); err != nil {
+			if _, err := busy.Write(buf[:1]); err != nil {
 				return
 			}
-			if _, err := clients[2].Read(buf); err != nil {
+			if _, err := busy.Read(buf); err != nil {
 				return
 			}
 		}
@@ -167,7 +168,8 @@ func TestExampleHungConnections(t *testing.T) {
 		c.must(c.CloseWrite())
 	}
 	download.reads(20<<10, 20*time.Millisecond)
-	vars := []string{"--rules", filepath.Join(root, "examples/hung-connections.yaml"), "--state-file", filepath.Join(t.TempDir(), "state"), "--var", "close_wait_timeout=5"}
+	rules, state := filepath.Join(root, "examples/hung-connections.yaml"), filepath.Join(t.TempDir(), "state")
+	vars := []string{"--rules", rules, "--state-file", state, "--var", "close_wait_timeout=5"}
 	until(t, clients, verdicts{"leak": "close-wait would", "excluded": "close-wait protected"}, append([]string{"audit"}, vars...)...)
 	untilDone(t, clients, verdicts{"leak": "close-wait fd_still_held", "excluded": "close-wait protected"}, append([]string{"run", "--live"}, vars...)...)
 	for _, c := range clients[1:] {
