@@ -16,19 +16,11 @@ import (
 // Sockets is SocketInodes with one descriptor for each. It is -1 for a socket that
 // only threads with a table of their own hold.
 func (f *FS) Sockets(pid int, startTime uint64) ([]Held, error) {
-	p, st, err := f.openStarted(pid, startTime)
+	held, ofThreads, err := f.socketsOf(pid, startTime)
 	if err != nil {
 		return nil, err
 	}
-	defer p.close()
-	if st.holdsNothing() {
-		return nil, nil
-	}
-	held, _, err := p.sockets("fd", nil)
-	if err != nil {
-		return nil, classify(err)
-	}
-	for _, s := range f.ofThreads(p, &st, nil) {
+	for _, s := range ofThreads {
 		held = append(held, Held{s.Inode, -1})
 	}
 	slices.SortFunc(held, func(a, b Held) int { return cmp.Or(cmp.Compare(a.Inode, b.Inode), -cmp.Compare(a.FD, b.FD)) })

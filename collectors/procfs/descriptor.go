@@ -40,10 +40,11 @@ func (f *FS) Descriptor(pid int, startTime uint64, inode uint32) (int, error) {
 // SocketInodes returns the sockets that the process pid that started at
 // startTime holds. It is ErrGone if that process is no more.
 func (f *FS) SocketInodes(pid int, startTime uint64) ([]uint32, error) {
-	held, err := f.socketsOf(pid, startTime)
+	held, ofThreads, err := f.socketsOf(pid, startTime)
 	if err != nil {
 		return nil, err
 	}
+	held = append(held, ofThreads...)
 	inodes := make([]uint32, len(held))
 	for i, s := range held {
 		inodes[i] = s.Inode
@@ -51,22 +52,22 @@ func (f *FS) SocketInodes(pid int, startTime uint64) ([]uint32, error) {
 	return inodes, nil
 }
 
-// socketsOf lists the sockets of a process, with those of threads that have a
-// table of their own at the end.
-func (f *FS) socketsOf(pid int, startTime uint64) ([]Held, error) {
+// socketsOf lists the sockets of a process, and those of threads that have a table
+// of their own.
+func (f *FS) socketsOf(pid int, startTime uint64) (held, ofThreads []Held, err error) {
 	p, st, err := f.openStarted(pid, startTime)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer p.close()
 	if st.holdsNothing() {
-		return nil, nil
+		return nil, nil, nil
 	}
-	held, _, err := p.sockets("fd", nil)
+	held, _, err = p.sockets("fd", nil)
 	if err != nil {
-		return nil, classify(err)
+		return nil, nil, classify(err)
 	}
-	return append(held, f.ofThreads(p, &st, nil)...), nil
+	return held, f.ofThreads(p, &st, nil), nil
 }
 
 // recentTable is what a process held when it was looked at last.
@@ -90,10 +91,11 @@ func (f *FS) HeldLately(pid int, startTime uint64, inode uint32) (bool, error) {
 			return listed, nil
 		}
 	}
-	held, err := f.socketsOf(pid, startTime)
+	held, ofThreads, err := f.socketsOf(pid, startTime)
 	if err != nil {
 		return false, err
 	}
+	held = append(held, ofThreads...)
 	t = recentTable{startTime, time.Now(), make(map[uint32]int, len(held))}
 	for _, s := range slices.Backward(held) { // of several the first: the process itself has that
 		t.descriptors[s.Inode] = s.FD
