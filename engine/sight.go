@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime"
 
@@ -58,6 +59,9 @@ func CheckState(path string) error {
 	s, _, err := openState(path, false)
 	if err != nil {
 		return err
+	}
+	if err := s.read(newMemory()); err != nil { // a dry run would do without
+		return fmt.Errorf("%w: a live run stops until it is removed", err)
 	}
 	lock, err := s.takeLock()
 	if err != nil {
