@@ -122,7 +122,7 @@ func TestKernelTellsOwners(t *testing.T) {
 		name, then, when, want string
 		sshd                   bool
 	}{
-		{name: "guard by name", then: "destroy", sshd: true, want: `guarded "protected process sshd"`},
+		{name: "guard by name", then: "destroy", sshd: true, want: `guarded "protected process sshd`},
 		{name: "nobody special", then: "destroy", want: `act "" [destroy fd_still_held`},
 		{name: "its executable is unknown", then: "destroy", when: ` && exe != "x"`},
 		{name: "its name is known", then: "destroy", when: ` && process != "x" && owners == 2`, want: `act "" [destroy fd_still_held`},
