@@ -32,7 +32,9 @@ func (e *Engine) act(ctx context.Context, c *cycle) {
 			c.warn(err)
 		}
 	}
+	e.queue = ladders // those that climb
 	e.settle(ctx, ladders)
+	e.queue = nil
 	for _, l := range ladders {
 		if !l.done {
 			e.ladders = append(e.ladders, l)

@@ -52,8 +52,8 @@ func (e *Engine) ready(ctx context.Context, ladders ...*ladder) error {
 	var findings []*Finding
 	known := map[*Finding]bool{}
 	for i, l := range slices.Concat(ladders, e.queue) {
-		if i >= len(ladders) && (l.done || l.effect != nil || i > renewedAtOnce) {
-			continue
+		if i >= len(ladders) && (l.done || l.effect != nil && l.rung+1 >= len(l.rule.Then) || i > renewedAtOnce) {
+			continue // nothing will be done for it any more, or not soon
 		}
 		for _, f := range l.findings {
 			if !f.NoSocket() && !known[f] {

@@ -53,7 +53,7 @@ func findSelf(proc *procfs.FS) self {
 	}
 	for pid := s.pid; pid > 0; {
 		parent, err := proc.Parent(pid)
-		if err != nil || parent <= 1 || s.ancestors[parent] {
+		if err != nil || parent < 1 || s.ancestors[parent] {
 			break
 		}
 		s.ancestors[parent] = true
