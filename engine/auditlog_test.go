@@ -156,7 +156,7 @@ func TestAuditDiskFull(t *testing.T) {
 	text := ruleFile(among(conns...), "keep", "limits: {cooldown: 0}")
 	for range 3 {
 		r := l.run(t, l.rules(t, text))
-		if r.AuditError == nil || !errors.Is(r.AuditError, unix.ENOSPC) || len(r.Errors) != 1 || r.Errors[0] != r.AuditError {
+		if r.AuditError == nil || !errors.Is(r.AuditError, unix.ENOSPC) || len(r.Errors) != 1 || !errors.Is(r.Errors[0], r.AuditError) {
 			t.Errorf("errors %v, audit error %v", r.Errors, r.AuditError)
 		}
 		expectTally(t, r, map[Decision]int{DecideAct: 2})

@@ -95,13 +95,14 @@ func openState(path string, live bool) (*stateFile, *memory, error) {
 			return nil, nil, err
 		}
 	}
-	switch err := s.read(m); {
-	case err != nil && live:
+	err = s.read(m)
+	if err != nil && live {
 		s.close()
 		return nil, nil, fmt.Errorf("%w; remove it to go on (lost are observed ages, the times of for and soak, cool-downs and counts of limits: "+
 			"what was acted on lately can be at once again), or name another: --state-file", err)
-	case err != nil:
-		return s, newMemory(), nil
+	}
+	if err != nil { // of what was read before it broke nothing counts
+		m = newMemory()
 	}
 	return s, m, nil
 }
