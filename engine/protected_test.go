@@ -79,11 +79,11 @@ func TestProtectedLadder(t *testing.T) {
 
 // With the opt-in all others who have the socket are still looked at.
 func TestProtectedAndOthers(t *testing.T) {
-	t.Run("PID 1", func(t *testing.T) {
-		l := newLab(t, Options{Live: true}).stranger()
+	t.Run("own", func(t *testing.T) {
+		l := newLab(t, Options{Live: true})
 		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 		socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true, Program: "docker-proxy"})
-		mustSpare(t, l, c, "held by PID 1")
+		mustSpare(t, l, c, "sockwarden's own")
 	})
 	t.Run("rung without", func(t *testing.T) {
 		l := newLab(t, Options{Live: true})
@@ -111,7 +111,9 @@ func TestProtectedQueue(t *testing.T) {
 		t.Helper()
 		before := len(waiting(t, port))
 		r := l.run(t, l.rules(t, ruleFile(fmt.Sprintf("port == %d && unaccepted", port), then, "limits: {per_cycle: 1000, cooldown: 0}")))
-		noErrors(t, r)
+		if !strings.Contains(reason, "not visible") { // which a report says besides
+			noErrors(t, r)
+		}
 		if len(r.Findings) != before {
 			t.Fatalf("%d findings, not %d\n%s", len(r.Findings), before, describe(r))
 		}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"runtime"
 
@@ -60,8 +59,8 @@ func CheckState(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.read(newMemory()); err != nil { // a dry run would do without
-		return fmt.Errorf("%w: a live run stops until it is removed", err)
+	if s.unread != nil { // stops what acts
+		return s.unread
 	}
 	lock, err := s.takeLock()
 	if err != nil {
