@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -299,37 +298,6 @@ func (a *app) showKilled(r *engine.Report) {
 	for _, text := range slices.Sorted(maps.Keys(errorTexts(r))) {
 		fmt.Fprintln(a.stdout, "  "+text)
 	}
-}
-
-// changedTexts says in what the targets had changed when they were to be destroyed,
-// the most frequent first.
-func changedTexts(r *engine.Report) string {
-	counts := map[string]int{}
-	for _, f := range r.Findings {
-		if last := f.Last(); last.Result == actions.Changed {
-			counts[last.Detail]++
-		}
-	}
-	texts := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
-		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
-	})
-	const few = 3
-	if len(texts) > few {
-		texts = append(texts[:few], "...")
-	}
-	return strings.Join(texts, "; ")
-}
-
-func errorTexts(r *engine.Report) map[string]bool {
-	texts := map[string]bool{}
-	for _, f := range r.Findings {
-		if last := f.Last(); last.Error != "" {
-			texts[fmt.Sprintf("%s: %s", last.Result, last.Error)] = true
-		} else if last.Result == actions.Refused || last.Result == actions.Unchanged {
-			texts[fmt.Sprintf("%s: %s", last.Result, last.Detail)] = true
-		}
-	}
-	return texts
 }
 
 // killNothing ends a kill that only looked.
