@@ -15,6 +15,7 @@ const starving = 10 * time.Second
 type generation struct {
 	read    *rules.Program
 	judged  *rules.Program // with the lines that a younger one has added to lists
+	by      string         // the generation whose lines these are, "" for none
 	at      time.Time      // when it was read first
 	seen    time.Time      // and when last
 	matches *rules.Evaluator
@@ -99,8 +100,13 @@ func (g *generations) changed() {
 	newest := g.newest()
 	for _, old := range g.all {
 		judged := old.read
-		if judged != newest {
-			judged = judged.Grown(newest)
+		switch {
+		case judged == newest:
+			old.by = ""
+		case old.by == newest.Generation:
+			judged = old.judged
+		default:
+			judged, old.by = judged.Grown(newest), newest.Generation
 		}
 		if old.judged != judged {
 			old.judged, old.matches = judged, judged.NewEvaluator()

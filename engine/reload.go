@@ -23,6 +23,7 @@ type reader struct {
 	took     time.Duration
 	stale    bool // something has happened since
 	behind   bool // and the loop has not heard of it
+	polled   bool // nothing tells of changes, which was said
 	timer    *time.Timer
 	armed    time.Time // for when the timer is set
 
@@ -57,9 +58,16 @@ func (w *watcher) load() (*rules.Program, error) {
 }
 
 func (w *watcher) watchFiles(paths []string) {
-	if err := w.files.Set(paths); err != nil {
-		w.log.Debug("some rules are only polled", "error", err)
+	err := w.files.Set(paths)
+	switch {
+	case err != nil && !w.reader.polled:
+		w.log.Warn("changes of rules are not told and only looked for", "every", poll, "error", err)
+	case err != nil:
+		w.log.Debug("changes of rules are only looked for", "every", poll, "error", err)
+	case w.reader.polled:
+		w.log.Info("changes of rules are told again")
 	}
+	w.reader.polled = err != nil
 	if w.files.Renewed() { // what happened meanwhile was not told
 		w.reader.behind, w.reader.stale = true, true
 	}

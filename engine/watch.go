@@ -84,9 +84,7 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	w.gens = newGenerations(program, time.Now())
 	w.refresh = w.lookAgain
 	defer func() { w.refresh = nil }()
-	if w.files, err = rules.NewWatcher(); err != nil {
-		return err
-	}
+	w.files = rules.NewWatcher()
 	defer func() { _ = w.files.Close() }()
 	w.watchFiles(watched)
 	w.reload(false) // a change between the first load and the watch would go unseen

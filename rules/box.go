@@ -227,11 +227,10 @@ func compared(op string, n float64) []Range {
 	return []Range{{n, 65535}}
 }
 
-// peerBounds bounds a question that is true for peers within the prefixes.
+// peerBounds bounds a question that is true for peers within the prefixes, nil for
+// too many.
 func peerBounds(prefixes []netip.Prefix) bounds {
 	b := unbounded
-	if len(prefixes) <= maxPeers {
-		b.yes.peers = prefixes
-	}
+	b.yes.peers = prefixes
 	return b
 }

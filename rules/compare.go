@@ -287,7 +287,7 @@ func (c *compiler) oneOf(l operand, values []string, negate bool, out operand) o
 	if negate {
 		out.may = out.may.not()
 	}
-	out.tri = hasName(l.str, newSet(nil, nil, values), negate)
+	out.tri = hasName(l.str, newSet(nil, values), negate)
 	return out
 }
 

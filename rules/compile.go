@@ -124,6 +124,8 @@ func (sc *scope) defines(name string) bool {
 type exprError struct {
 	from    int
 	message string
+	// line is that of a list which is wrong, and not the expression; nil otherwise.
+	line *Problem
 }
 
 // Cond is a compiled condition. It is immutable and safe for concurrent use.
@@ -214,7 +216,7 @@ func (c *compiler) errorf(from int, format string, args ...any) {
 	if c.at != nil {
 		from = c.at[0]
 	}
-	c.errs = append(c.errs, exprError{from, fmt.Sprintf(format, args...)})
+	c.errs = append(c.errs, exprError{from: from, message: fmt.Sprintf(format, args...)})
 }
 
 // note is a warning about a place, as errorf is an error.
@@ -222,7 +224,7 @@ func (c *compiler) note(from int, message string) {
 	if c.at != nil {
 		from = c.at[0]
 	}
-	c.notes = append(c.notes, exprError{from, message})
+	c.notes = append(c.notes, exprError{from: from, message: message})
 }
 
 func (c *compiler) compile(n ast.Node) (operand, bool) {

@@ -24,7 +24,7 @@ type rulesFile struct {
 	zone      *time.Location
 	protect   []rawProtect
 	rules     []rawRule
-	readSet   func(path string) (string, error)
+	readSet   func(path string) (*Set, error)
 	// checkSecret says what is wrong with a file that holds a secret, and what is
 	// unwise.
 	checkSecret func(path string) (warning string, err error)
@@ -35,7 +35,7 @@ type rulesFile struct {
 	setFiles map[string]setFile
 	grown    map[string]*Set
 	reported map[string]bool // sets that are empty and must not be
-	added    func(path string) (string, bool)
+	grownSet func(path string) *Set
 	// overridden names the variables that the command line set.
 	overridden []string
 }

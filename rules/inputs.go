@@ -4,25 +4,18 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // inputs is what a generation was read from: enough to compile it again.
 type inputs struct {
 	files    []input           // rules files, in their order
-	sets     map[string]string // texts of the files of sets, by path
-	setOrder []string
+	sets     map[string]*list // by path
+	setOrder []string         // each time that a rules file names one
 	writing  []string // what others had open for writing
 	stamps   []stamp
 }
 
 type input struct{ path, text string }
-
-// set returns the text of a set's file.
-func (in *inputs) set(path string) (text string, ok bool) {
-	text, ok = in.sets[path]
-	return text, ok
-}
 
 // digest names a generation by its texts and options, and by that without the texts
 // of sets. How files are named is none of it: the same rules have the same name
@@ -36,7 +29,7 @@ func (in *inputs) digest(o *Options) (all, text string) {
 	}
 	text = fmt.Sprintf("%x", h.Sum(nil))
 	for _, path := range in.setOrder {
-		part("set", in.sets[path])
+		part("set", string(in.sets[path].digest[:]))
 	}
 	return fmt.Sprintf("sha256:%x", h.Sum(nil)), text
 }
@@ -61,9 +54,10 @@ func (p *Program) BeingWritten(before *Program) []string {
 	})
 }
 
+// content tells the content of a file from any other.
 func (in *inputs) content(path string) (string, bool) {
-	if text, ok := in.sets[path]; ok {
-		return text, true
+	if l, ok := in.sets[path]; ok {
+		return string(l.digest[:]), true
 	}
 	for _, f := range in.files {
 		if f.path == path {
@@ -78,37 +72,39 @@ func (in *inputs) content(path string) (string, bool) {
 // more: that is what whoever adds a line asks for. What unless, protect or a negation
 // asks is as it was. It is p itself if there is nothing to add.
 func (p *Program) Grown(younger *Program) *Program {
-	if p.inputs == nil || younger.inputs == nil || !p.inputs.grows(younger.inputs) {
+	grown := map[string]*Set{}
+	if p.inputs != nil && younger.inputs != nil {
+		grown = p.inputs.grown(younger.inputs)
+	}
+	if len(grown) == 0 {
 		return p
 	}
-	l := &loader{opts: p.opts, inputs: p.inputs, younger: younger.inputs, watched: p.Watched, noDir: p.NoDefaultDir}
+	l := &loader{opts: p.opts, inputs: p.inputs, grown: grown, told: map[string]bool{}, watched: p.Watched, noDir: p.NoDefaultDir}
 	for _, f := range p.inputs.files {
 		l.parse(f.path, f.text)
 	}
-	grown, err := l.program()
+	program, err := l.program()
 	if err != nil {
 		return p // what was added does not go together with these rules
 	}
-	return grown
+	return program
 }
 
-// grows reports whether a younger generation has more in the file of a set.
-func (in *inputs) grows(younger *inputs) bool {
-	for path, text := range in.sets {
-		now, ok := younger.sets[path]
-		if !ok || now == text {
+// grown returns the sets of the lists to which a younger generation has added whole
+// lines, with these. What does not go together is left out: the younger one alone has
+// it then.
+func (in *inputs) grown(younger *inputs) map[string]*Set {
+	grown := map[string]*Set{}
+	for path, was := range in.sets {
+		now := younger.sets[path]
+		if now == nil || now == was || was.set == nil || now.whole == nil {
 			continue
 		}
-		had, more := map[string]bool{}, false
-		for line := range strings.Lines(text) {
-			had[entryOf(line)] = true
-		}
-		wholeEntries(now, func(entry string) { more = more || !had[entry] })
-		if more {
-			return true
+		if more := was.set.with(now.whole); more != nil && more != was.set {
+			grown[path] = more
 		}
 	}
-	return false
+	return grown
 }
 
 // Wider returns what is to be looked at for p and all of the others: the rules are

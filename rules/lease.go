@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,15 +17,17 @@ type stamp struct {
 }
 
 // note notes whether another process has an opened file open for writing, and when
-// it last changed.
-func (in *inputs) note(path string, fd int) {
-	if beingWritten(fd) {
+// it last changed, and returns it.
+func (in *inputs) note(path string, fd int) (now fileState, writing bool) {
+	writing = beingWritten(fd)
+	if writing && !slices.Contains(in.writing, path) {
 		in.writing = append(in.writing, path)
 	}
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) == nil {
 		in.stamps = append(in.stamps, stampOf(path, &st))
 	}
+	return stateOf(&st), writing
 }
 
 // noteDir notes when something last changed in a directory, or in the nearest one

@@ -21,7 +21,7 @@ const Builtin = "builtin"
 // DefaultDir is where rules are looked for when none are named.
 const DefaultDir = "/etc/sockwarden"
 
-// maxFile bounds a rules file or the file of a set, in bytes.
+// maxFile bounds a rules file, in bytes.
 const maxFile = 1 << 20
 
 //go:embed default.yaml
@@ -32,8 +32,8 @@ func BuiltinText() string { return builtinText }
 
 // Options says what to load.
 type Options struct {
-	// Paths are files, directories (*.yaml in lexical order) or "builtin". If
-	// there are none, Dir is searched, and the built-in rules are taken only if
+	// Paths are files, directories (*.yaml in lexical order), "builtin", or "-" for the
+	// standard input. If there are none, Dir is searched, and the built-in rules are taken only if
 	// Dir does not exist.
 	Paths []string
 	Dir   string // "" for DefaultDir
@@ -45,11 +45,15 @@ type Options struct {
 	NeedDir bool
 	// Breaker stands in place of that of the files, nil for not.
 	Breaker *Breaker
+	// Again says that they are read again and again: not from a pipe.
+	Again bool
 	// Trust makes files that others can write an error, as a live run must.
 	Trust   bool
 	Catalog Catalog
 	// Notifiers lists the plugins that can be configured under actions.
 	Notifiers Catalog
+	// Lists remembers the files of sets from one reading to the next; nil for not.
+	Lists *Lists
 }
 
 // loader reads the files of one generation.
@@ -59,7 +63,8 @@ type loader struct {
 	files    []*rulesFile
 	watched  []string
 	inputs   *inputs
-	younger  *inputs // whose additions to the files of sets count, nil for none
+	grown    map[string]*Set // lists with what a younger generation has added, nil for none
+	told     map[string]bool // lists whose problems are reported
 	noDir    bool
 	trust    trust.Checker
 	warnings Problems
@@ -75,8 +80,12 @@ func Load(opts Options) (*Program, []string, error) {
 
 func readAndCompile(opts Options) (*Program, *loader, error) {
 	opts.Dir = cmp.Or(opts.Dir, DefaultDir)
-	l := &loader{opts: opts, inputs: &inputs{sets: map[string]string{}}}
+	if opts.Lists == nil {
+		opts.Lists = &Lists{}
+	}
+	l := &loader{opts: opts, inputs: &inputs{sets: map[string]*list{}}, told: map[string]bool{}}
 	l.readAll()
+	opts.Lists.forget()
 	p, err := l.program()
 	return p, l, err
 }
@@ -118,7 +127,14 @@ func (l *loader) readAll() {
 			l.add(Builtin, builtinText)
 			continue
 		}
+		if p == Stdin {
+			p = "/dev/stdin"
+		}
 		info, err := os.Stat(p)
+		if fd, ok := inherited(p); ok && !(err == nil && (info.Mode().IsRegular() || info.IsDir())) {
+			l.readStream(p, fd)
+			continue
+		}
 		if err == nil && info.IsDir() {
 			l.readDir(p, true)
 			continue
@@ -237,25 +253,41 @@ func (l *loader) readFile(path string) {
 	l.add(path, text)
 }
 
-// read returns the text of a file, after it was found to be trustworthy.
-func (l *loader) read(path string) (string, error) {
+// open opens a file that was found to be trustworthy.
+func (l *loader) open(path string) (*trust.File, error) {
 	f, err := l.trust.Open(path)
 	switch {
 	case errors.Is(err, trust.ErrNotRegular):
-		return "", err
+		return nil, err //nolint:wrapcheck // the caller names the file
 	case err != nil:
 		l.inputs.noteDir(filepath.Dir(path))
-		return "", unreadable(err)
+		return nil, unreadable(err)
+	}
+	if err := f.Trusted(); l.opts.Trust && err != nil {
+		f.Close()
+		return nil, fmt.Errorf("a live run does not trust it: %w", err)
+	}
+	return f, nil
+}
+
+// read returns the text of a file.
+func (l *loader) read(path string) (string, error) {
+	f, err := l.open(path)
+	if err != nil {
+		return "", err
 	}
 	defer f.Close()
-	if err := f.Trusted(); l.opts.Trust && err != nil {
-		return "", fmt.Errorf("a live run does not trust it: %w", err)
-	}
 	b, err := f.ReadAll(maxFile + 1)
 	l.inputs.note(path, f.FD()) // only now: what was written meanwhile shows
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", fmt.Errorf("cannot be read: %w", err)
+	}
+	return textOf(b)
+}
+
+// textOf checks what was read of a rules file.
+func textOf(b []byte) (string, error) {
+	switch {
 	case len(b) > maxFile:
 		return "", fmt.Errorf("is larger than %d bytes", maxFile)
 	case !utf8.Valid(b):
@@ -272,25 +304,11 @@ func (l *loader) add(path, text string) {
 // parse reads the structure of a file and the files of its sets.
 func (l *loader) parse(path, text string) {
 	f := &rulesFile{reader: reader{src: newSource(path, text), problems: &l.problems}, path: path, netns: nil}
-	f.readSet = func(p string) (string, error) {
-		if text, ok := l.inputs.sets[p]; ok {
-			return text, nil
-		}
-		if l.younger != nil { // what was read once is compiled again, nothing else
-			return "", fmt.Errorf("%s: %w", p, fs.ErrNotExist)
-		}
-		text, err := l.read(p)
-		l.watched = append(l.watched, p)
-		l.inputs.setOrder, l.inputs.sets[p] = append(l.inputs.setOrder, p), text
-		if err != nil {
-			err = fmt.Errorf("%s: %w", p, err)
-		}
-		return text, err
+	if _, ok := inherited(path); ok {
+		f.path = "" // what it names lies in the working directory, and not beside it
 	}
+	f.readSet, f.grownSet = l.listOf, func(p string) *Set { return l.grown[p] }
 	f.checkSecret = l.checkSecret
-	if l.younger != nil {
-		f.added = l.younger.set
-	}
 	f.parse(l.opts.Catalog, l.opts.Notifiers)
 	l.warnings = append(l.warnings, f.warnings...)
 	l.files = append(l.files, f)
@@ -343,4 +361,33 @@ func (l *loader) keepOnly(p *Program) error {
 	}
 	p.Rules = slices.DeleteFunc(p.Rules, func(r *Rule) bool { return !slices.Contains(l.opts.Only, r.Name) })
 	return nil
+}
+
+// listOf returns what the file of a set says. What is wrong with its lines is reported
+// at these, and then there is no set.
+func (l *loader) listOf(path string) (*Set, error) {
+	known, ok := l.inputs.sets[path]
+	switch {
+	case ok:
+	case l.grown != nil: // what was read once is compiled again, nothing else
+		return nil, fs.ErrNotExist
+	default:
+		now, err := l.list(path)
+		l.watched = append(l.watched, path)
+		if now == nil {
+			now = &list{path: path}
+		}
+		l.inputs.sets[path], known = now, now
+		if err != nil {
+			return nil, err
+		}
+	}
+	if l.grown == nil {
+		l.inputs.setOrder = append(l.inputs.setOrder, path)
+	}
+	if !l.told[path] {
+		l.told[path] = true
+		l.problems.addAll(&known.problems)
+	}
+	return known.set, nil
 }

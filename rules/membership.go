@@ -48,6 +48,10 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 	set := r.set
 	wrong := func() (operand, bool) {
+		if set.file != nil && set.kind() == kindName && l.kind != kString {
+			c.badLine(r.from, set, l.kind)
+			return operand{}, false
+		}
 		c.errorf(r.from, "%s is never in a list of %s", describe(l), set.kind())
 		return operand{}, false
 	}
@@ -74,7 +78,7 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 		if set.kind() != kindAddr {
 			return wrong()
 		}
-		if set.onlyIPv6 {
+		if set.onlyIPv6() {
 			c.note(r.from, "::/0 is about IPv6 only: add 0.0.0.0/0 if IPv4 is meant, too")
 		}
 		get := l.addr
@@ -86,7 +90,7 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 			return triOf(set.hasAddr(x))
 		}
 		if l.field != nil && l.field.Field == collectors.FieldRemoteAddr {
-			out.may = peerBounds(set.Prefixes)
+			out.may = peerBounds(set.prefixes(maxPeers))
 		}
 	case l.kind == kString:
 		if set.kind() != kindName {
@@ -111,6 +115,17 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 	return out, true
 }
 
+// badLine reports that a list holds no numbers or addresses, but is asked for them:
+// what was meant as one reads as a name.
+func (c *compiler) badLine(from int, set *Set, asked kind) {
+	what := "number"
+	if asked == kAddress {
+		what = "address"
+	}
+	c.errorf(from, "%q is no %s", set.Names[0], what)
+	c.errs[len(c.errs)-1].line = &set.file.first
+}
+
 // hasName asks whether a string is in a set.
 func hasName(get func(*collectors.Record) (string, bool), set *Set, negate bool) func(*collectors.Record) Tri {
 	return negateIf(negate, func(rec *collectors.Record) Tri {
@@ -133,7 +148,7 @@ func (c *compiler) listOperand(n ast.Node) (operand, bool) {
 	if !ok {
 		return operand{}, false
 	}
-	return operand{kind: kList, constant: true, set: newSet([]Range{r}, nil, nil), from: from, to: to}, true
+	return operand{kind: kList, constant: true, set: newSet([]Range{r}, nil), from: from, to: to}, true
 }
 
 func (c *compiler) rangeOf(b *ast.BinaryNode, from int) (Range, bool) {
@@ -190,7 +205,7 @@ func (c *compiler) list(n *ast.ArrayNode, from, to int) (operand, bool) {
 		c.errorf(texts[0].from, "a list holds either numbers or strings")
 		return operand{}, false
 	}
-	out := operand{kind: kList, constant: true, from: from, to: to, set: newSet(ranges, nil, nil)}
+	out := operand{kind: kList, constant: true, from: from, to: to, set: newSet(ranges, nil)}
 	if len(texts) > 0 {
 		out.set = c.textSet(texts)
 		return out, out.set != nil
@@ -199,10 +214,10 @@ func (c *compiler) list(n *ast.ArrayNode, from, to int) (operand, bool) {
 }
 
 func (c *compiler) textSet(texts []operand) *Set {
-	_, _, first, _ := parseElement(texts[0].strVal)
+	first, _ := parseElement(texts[0].strVal)
 	var b setBuilder
 	for _, t := range texts {
-		if err := b.add(t.strVal, first != kindAddr); err != nil {
+		if err := b.add(t.strVal, first.kind != kindAddr); err != nil {
 			c.errorf(t.from, "%v", err)
 			return nil
 		}

@@ -157,6 +157,14 @@ func (l *problemList) add(p Problem) {
 	}
 }
 
+// addAll adds those of another list.
+func (l *problemList) addAll(o *problemList) {
+	for _, p := range o.kept {
+		l.add(p)
+	}
+	l.seen += o.seen - len(o.kept)
+}
+
 // all returns the problems by place, and how many there are besides.
 func (l *problemList) all() Problems {
 	p := slices.Clone(l.kept)

@@ -228,6 +228,6 @@ func (r *reader) exprProblems(n *yaml.Node, errs []exprError) {
 			continue
 		}
 		line, column := r.src.locate(n, e.from)
-		r.problems.add(r.src.problem(line, column, e.message))
+		r.problems.add(r.src.exprProblem(line, column, e))
 	}
 }

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -15,24 +14,18 @@ import (
 // Set is a constant list that a condition can ask with "in": numbers and
 // ranges, addresses and prefixes, or names. An empty one is of every kind.
 type Set struct {
-	Ranges   []Range // sorted, disjoint
-	Prefixes []netip.Prefix
-	Names    []string
+	Ranges []Range // sorted, disjoint
+	Names  []string
 
 	ports *[1024]uint64 // the ranges, if all lie within 0..65535
-	masks []prefixMask
+	index buckets // of the ranges
+	addrs addrs
 	names map[string]struct{}
-	// onlyIPv6 says that it has all addresses of IPv6 and none of IPv4.
-	onlyIPv6 bool
+	file  *list // that it was read from, nil for none
 }
 
 // Range is a range of numbers with both ends.
-type Range struct{ Low, High float64 }
-
-type prefixMask struct {
-	addr, mask collectors.Addr
-	ipv4       bool // it is about IPv4 addresses only, otherwise about IPv6 only
-}
+type Range = span[float64]
 
 // setKind is what the elements of a set are.
 type setKind string
@@ -48,7 +41,7 @@ func (s *Set) kind() setKind {
 	switch {
 	case len(s.Ranges) > 0:
 		return kindNumber
-	case len(s.Prefixes) > 0:
+	case !s.addrs.empty():
 		return kindAddr
 	case len(s.Names) > 0:
 		return kindName
@@ -66,52 +59,78 @@ func (s *Set) String() string {
 		}
 		parts = append(parts, text)
 	}
-	for _, p := range s.Prefixes {
-		parts = append(parts, p.String())
-	}
+	parts = append(parts, s.addrs.texts()...)
 	for _, n := range s.Names {
 		parts = append(parts, strconv.Quote(n))
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
-// equal reports whether two sets hold the same, in the same order.
+// equal reports whether two sets hold the same, names in the same order.
 func (s *Set) equal(o *Set) bool {
-	return slices.Equal(s.Ranges, o.Ranges) && slices.Equal(s.Prefixes, o.Prefixes) && slices.Equal(s.Names, o.Names)
+	return s == o || slices.Equal(s.Ranges, o.Ranges) && slices.Equal(s.addrs.ipv4, o.addrs.ipv4) && slices.Equal(s.addrs.ipv6, o.addrs.ipv6) && slices.Equal(s.Names, o.Names)
 }
 
-// newSet makes a set of elements of one kind.
-func newSet(ranges []Range, prefixes []netip.Prefix, names []string) *Set {
-	s := &Set{Ranges: mergeRanges(ranges), Prefixes: prefixes, Names: names}
-	s.ports = portBits(s.Ranges)
-	ipv4 := false
-	for _, p := range prefixes {
-		s.masks = append(s.masks, maskOf(p))
-		ipv4 = ipv4 || p.Addr().Is4()
-		s.onlyIPv6 = s.onlyIPv6 || p.Addr().Is6() && p.Bits() == 0
-	}
-	s.onlyIPv6 = s.onlyIPv6 && !ipv4
-	if len(names) > 0 {
-		s.names = make(map[string]struct{}, len(names))
-		for _, n := range names {
-			s.names[n] = struct{}{}
-		}
-	}
-	return s
+// onlyIPv6 reports whether it has all addresses of IPv6 and none of IPv4.
+func (s *Set) onlyIPv6() bool {
+	all := span[u128]{High: u128{^uint64(0), ^uint64(0)}}
+	return len(s.addrs.ipv4) == 0 && len(s.addrs.ipv6) == 1 && s.addrs.ipv6[0] == all
 }
 
-func mergeRanges(in []Range) []Range {
-	in = slices.Clone(in)
-	slices.SortFunc(in, func(a, b Range) int { return cmp.Compare(a.Low, b.Low) })
-	var out []Range
-	for _, r := range in {
-		if n := len(out); n > 0 && r.Low <= out[n-1].High+1 && r.Low == float64(int64(r.Low)) {
-			out[n-1].High = max(out[n-1].High, r.High)
-			continue
-		}
-		out = append(out, r)
+// prefixes returns the set as prefixes; nil if that are more than so many.
+func (s *Set) prefixes(most int) []netip.Prefix {
+	out := []netip.Prefix{}
+	s.addrs.prefixes(func(p netip.Prefix) bool { out = append(out, p); return len(out) <= most })
+	if len(out) > most {
+		return nil
 	}
 	return out
+}
+
+// newSet makes a set of ranges of numbers, or of names.
+func newSet(ranges []Range, names []string) *Set {
+	return (&setBuilder{ranges: slices.Clone(ranges), names: names}).set()
+}
+
+// with returns the set with what another has besides: one of the two, if it has all
+// of the other. It is nil if they do not go together.
+func (s *Set) with(more *Set) *Set {
+	switch {
+	case s == more || more.kind() == kindEmpty:
+		return s
+	case s.kind() == kindEmpty:
+		return more
+	case s.kind() != more.kind():
+		return nil
+	}
+	switch s.kind() {
+	case kindName:
+		return s.withNames(more)
+	case kindNumber:
+		if orderNumbers.covers(s.Ranges, more.Ranges) {
+			return s
+		}
+		return (&setBuilder{ranges: slices.Clone(orderNumbers.join(s.Ranges, more.Ranges))}).set()
+	case kindAddr, kindEmpty:
+	}
+	four, six := order32.join(s.addrs.ipv4, more.addrs.ipv4), order128.join(s.addrs.ipv6, more.addrs.ipv6)
+	for _, one := range []*Set{s, more} {
+		if len(four) == len(one.addrs.ipv4) && len(six) == len(one.addrs.ipv6) && order32.covers(one.addrs.ipv4, four) && order128.covers(one.addrs.ipv6, six) {
+			return one
+		}
+	}
+	return &Set{addrs: newAddrs(four, six)}
+}
+
+func (s *Set) withNames(more *Set) *Set {
+	lacks := func(a, b *Set) bool { return slices.ContainsFunc(b.Names, func(n string) bool { return !a.hasName(n) }) }
+	switch {
+	case !lacks(s, more):
+		return s
+	case !lacks(more, s):
+		return more
+	}
+	return newSet(nil, slices.Concat(s.Names, more.Names))
 }
 
 func portBits(ranges []Range) *[1024]uint64 {
@@ -127,25 +146,6 @@ func portBits(ranges []Range) *[1024]uint64 {
 	return bits
 }
 
-func maskOf(p netip.Prefix) prefixMask {
-	p = collectors.PlainPrefix(p)
-	m := prefixMask{addr: collectors.AddrFrom(p.Addr()), ipv4: p.Addr().Is4()}
-	bits := p.Bits()
-	if m.ipv4 {
-		bits += collectors.MappedBits
-	}
-	for i := range m.mask {
-		switch {
-		case bits >= 8:
-			m.mask[i] = 0xff
-		case bits > 0:
-			m.mask[i] = 0xff << (8 - bits)
-		}
-		bits -= 8
-	}
-	return m
-}
-
 func (s *Set) hasNumber(n float64) bool {
 	if s.ports != nil {
 		p := uint32(n)
@@ -154,113 +154,23 @@ func (s *Set) hasNumber(n float64) bool {
 	if n != math.Trunc(n) {
 		return false
 	}
-	i, _ := slices.BinarySearchFunc(s.Ranges, n, func(r Range, n float64) int { return cmp.Compare(r.High, n) })
-	return i < len(s.Ranges) && s.Ranges[i].Low <= n
-}
-
-func (s *Set) hasAddr(a collectors.Addr) bool {
-	ipv4 := a.IsIPv4()
-	for i := range s.masks {
-		m := &s.masks[i]
-		match := m.ipv4 == ipv4
-		for k := range a {
-			if a[k]&m.mask[k] != m.addr[k] {
-				match = false
-				break
-			}
-		}
-		if match {
-			return true
+	low, high := s.index.around(len(s.Ranges), uint64(max(n, 0)))
+	for low < high { // the first that begins behind it
+		if m := (low + high) >> 1; s.Ranges[m].Low <= n {
+			low = m + 1
+		} else {
+			high = m
 		}
 	}
-	return false
+	return low > 0 && n <= s.Ranges[low-1].High
 }
+
+func (s *Set) hasAddr(a collectors.Addr) bool { return s.addrs.has(a) }
 
 func (s *Set) hasName(n string) bool {
 	_, ok := s.names[n]
 	return ok
 }
-
-// parseElement reads one element of a set as it is written in a rules file, in
-// a set's file or on the command line: a number, a range (a..b, a-b, a:b), an
-// address, a prefix, or a name. Numbers that are ranges must be ports.
-func parseElement(text string) (Range, netip.Prefix, setKind, error) {
-	if r, ok, err := parseRange(text); ok {
-		return r, netip.Prefix{}, kindNumber, err
-	}
-	if p, err := netip.ParsePrefix(text); err == nil {
-		return Range{}, collectors.PlainPrefix(p), kindAddr, nil
-	}
-	if a, err := netip.ParseAddr(text); err == nil {
-		if a.Zone() != "" {
-			return Range{}, netip.Prefix{}, kindAddr, fmt.Errorf("address %q has a zone: match interface instead", text)
-		}
-		a = a.Unmap()
-		return Range{}, netip.PrefixFrom(a, a.BitLen()), kindAddr, nil
-	}
-	if strings.Contains(text, "/") && strings.ContainsAny(text[:1], "0123456789:") {
-		return Range{}, netip.Prefix{}, kindAddr, fmt.Errorf("%q is no CIDR prefix", text)
-	}
-	return Range{}, netip.Prefix{}, kindName, nil
-}
-
-// parseRange reads a number or a range of ports; ok says that it looks like one.
-func parseRange(text string) (r Range, ok bool, err error) {
-	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
-		return Range{float64(n), float64(n)}, true, nil
-	}
-	for _, sep := range []string{"..", "-", ":"} {
-		low, high, found := strings.Cut(text, sep)
-		if !found {
-			continue
-		}
-		a, err1 := strconv.ParseUint(strings.TrimSpace(low), 10, 32)
-		b, err2 := strconv.ParseUint(strings.TrimSpace(high), 10, 32)
-		if err1 != nil || err2 != nil {
-			continue
-		}
-		if a > b || b > 65535 {
-			return Range{}, true, fmt.Errorf("%q is no range of ports: it goes from low to high, up to 65535", text)
-		}
-		return Range{float64(a), float64(b)}, true, nil
-	}
-	return Range{}, false, nil
-}
-
-// setBuilder collects elements and refuses to mix kinds.
-type setBuilder struct {
-	ranges   []Range
-	prefixes []netip.Prefix
-	names    []string
-	kind     setKind
-}
-
-func (b *setBuilder) add(text string, asName bool) error {
-	r, p, k, err := parseElement(text)
-	if asName {
-		k, err = kindName, nil
-	}
-	if err != nil {
-		return err
-	}
-	if b.kind == "" {
-		b.kind = k
-	}
-	if b.kind != k {
-		return fmt.Errorf("%q is of another kind than the elements before it, which are %s", text, b.kind)
-	}
-	switch k {
-	case kindNumber:
-		b.ranges = append(b.ranges, r)
-	case kindAddr:
-		b.prefixes = append(b.prefixes, p)
-	case kindName, kindEmpty:
-		b.names = append(b.names, text)
-	}
-	return nil
-}
-
-func (b *setBuilder) set() *Set { return newSet(b.ranges, b.prefixes, b.names) }
 
 // ParsePorts reads what --port takes: a port, a range, or the name of a set in
 // sets.
@@ -281,7 +191,7 @@ func ParsePorts(text string, sets map[string]*Set) (*Set, error) {
 	if r.High > 65535 {
 		return nil, fmt.Errorf("port %s is out of range (0..65535)", text)
 	}
-	return newSet([]Range{r}, nil, nil), nil
+	return newSet([]Range{r}, nil), nil
 }
 
 // HasPort reports whether the set holds the port.
@@ -290,7 +200,7 @@ func (s *Set) HasPort(port uint16) bool { return s.hasNumber(float64(port)) }
 // BuiltinSets returns the sets that every rules file can use without defining
 // them: rustdesk, the TCP ports of a RustDesk server.
 func BuiltinSets() map[string]*Set {
-	return map[string]*Set{"rustdesk": newSet([]Range{{21115, 21119}}, nil, nil)}
+	return map[string]*Set{"rustdesk": newSet([]Range{{21115, 21119}}, nil)}
 }
 
 // IsPorts reports whether the set can stand for ports.

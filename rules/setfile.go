@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
@@ -11,9 +10,6 @@ import (
 
 	"sockwarden/collectors/trust"
 )
-
-// maxSetEntries bounds the file of a set.
-const maxSetEntries = 100_000
 
 // setFile is a set that is read from a file.
 type setFile struct {
@@ -23,10 +19,9 @@ type setFile struct {
 	mayBeEmpty bool
 }
 
-// parseSetFile reads {file: path}: one entry a line, # begins a comment.
+// parseSetFile reads {file: path}: one entry a line, # or ; begins a comment.
 func (f *rulesFile) parseSetFile(name string, n *yaml.Node) *Set {
 	file := setFile{at: n}
-	before := f.problems.seen
 	f.fields(n, "a set", map[string]func(*yaml.Node){
 		"file":         func(n *yaml.Node) { file.path, _ = f.text(n, "file") },
 		"may_be_empty": func(n *yaml.Node) { file.mayBeEmpty = f.yesOrNo(n, "may_be_empty") },
@@ -38,79 +33,23 @@ func (f *rulesFile) parseSetFile(name string, n *yaml.Node) *Set {
 	if !filepath.IsAbs(file.path) {
 		file.path = trust.Beside(f.path, file.path)
 	}
-	if s, ok := f.lists[file.path]; ok { // by another name
-		for other, first := range f.setFiles {
-			if first.path == file.path {
-				file.empty, f.grown[name] = first.empty, f.grown[other]
-			}
+	s, again := f.lists[file.path] // by another name
+	if !again {
+		var err error
+		s, err = f.readSet(file.path)
+		if f.lists[file.path] = s; err != nil {
+			f.errorf(n, "%s: %v", file.path, err)
 		}
-		f.setFiles[name] = file
-		return s
 	}
-	f.lists[file.path] = nil
-	text, err := f.readSet(file.path)
-	if err != nil {
-		f.errorf(n, "%v", err)
+	if s == nil {
 		return nil
 	}
-	var b setBuilder
-	src, entries := newSource(file.path, text), 0
-	for i, line := range src.lines {
-		entry := entryOf(line)
-		if entry == "" {
-			continue
-		}
-		if entries++; entries > maxSetEntries {
-			f.problems.add(src.problem(i+1, 1, fmt.Sprintf("a set has at most %d entries", maxSetEntries)))
-			break
-		}
-		if err := b.add(entry, false); err != nil {
-			f.problems.add(src.problem(i+1, 1, err.Error()))
-		}
-	}
-	if f.problems.seen > before {
-		return nil
-	}
-	file.empty = entries == 0
+	file.empty = s.kind() == kindEmpty
 	f.setFiles[name] = file
-	f.grow(name, file.path, b)
-	f.lists[file.path] = b.set()
-	return f.lists[file.path]
-}
-
-// entryOf returns what a line of a set's file says, "" for nothing.
-func entryOf(line string) string {
-	entry, _, _ := strings.Cut(line, "#")
-	return strings.TrimSpace(entry)
-}
-
-// wholeEntries calls yield for each entry that stands on a line which has its end:
-// the rest of one that has not may still come.
-func wholeEntries(text string, yield func(entry string)) {
-	for line := range strings.Lines(text) {
-		if entry := entryOf(line); entry != "" && strings.HasSuffix(line, "\n") {
-			yield(entry)
-		}
+	if more := f.grownSet(file.path); more != nil {
+		f.grown[name] = more
 	}
-}
-
-// grow makes the set of that name with what a younger generation has added to its
-// file. What does not go together is left out: the younger one alone has it then.
-func (f *rulesFile) grow(name, path string, b setBuilder) {
-	if f.added == nil {
-		return
-	}
-	text, ok := f.added(path)
-	if !ok {
-		return
-	}
-	// What is appended must not change the set itself.
-	more := setBuilder{kind: b.kind, ranges: slices.Clip(b.ranges), prefixes: slices.Clip(b.prefixes), names: slices.Clip(b.names)}
-	fits := true
-	wholeEntries(text, func(entry string) { fits = fits && more.add(entry, false) == nil })
-	if fits {
-		f.grown[name] = more.set()
-	}
+	return s
 }
 
 // asksEmpty reports whether a condition asks a set whose file is empty now.

@@ -41,6 +41,9 @@ func (l *loader) unfinished(err error) error {
 // writing elsewhere, and nothing has changed for as long as Settle. It tells why, if
 // it must wait. After Patience the error is Problems that name what does not settle.
 func LoadSettled(ctx context.Context, opts Options, waiting func(why string)) (*Program, []string, error) {
+	if opts.Lists == nil {
+		opts.Lists = &Lists{}
+	}
 	began := time.Now()
 	since, last, told := began, "", false
 	for {

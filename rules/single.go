@@ -105,7 +105,7 @@ func (s *source) problems(errs []exprError) Problems {
 	var out problemList
 	for _, e := range errs {
 		line, column := s.position(min(e.from, len(s.runes)))
-		out.add(s.problem(line, column, e.message))
+		out.add(s.exprProblem(line, column, e))
 	}
 	return out.all()
 }

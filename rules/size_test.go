@@ -254,7 +254,7 @@ func TestProblemsAreCounted(t *testing.T) {
 	keys := "{version: 1" + strings.Repeat(", k: 1", all) + "}"
 	for name, files := range map[string]map[string]string{
 		"keys on one line": rulesOnly(keys),
-		"lines of a list":  {"rules.yaml": "version: 1\nsets: {s: {file: list}}\n", "list": "1\n" + strings.Repeat("a\n", all)},
+		"lines of a list":  {"rules.yaml": "version: 1\nsets: {s: {file: list}}\n", "list": strings.Repeat("1\n", all+1) + strings.Repeat("a\n", all)},
 		"elements":         rulesOnly("version: 1\nsets: {s: [1" + strings.Repeat(", a", all) + "]}\n"),
 		"rungs":            rulesOnly("version: 1\nrules: [{name: r, when: owned, then: [" + strings.Repeat("x, ", all) + "]}]\n"),
 	} {

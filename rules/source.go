@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -50,6 +51,17 @@ func (s *source) problem(line, column int, message string) Problem {
 	if line > 0 && line <= len(s.lines) {
 		p.Source = s.lines[line-1]
 	}
+	return p
+}
+
+// exprProblem is the problem of an expression at that place, or that of the line of a
+// list which it asks.
+func (s *source) exprProblem(line, column int, e exprError) Problem {
+	if e.line == nil {
+		return s.problem(line, column, e.message)
+	}
+	p := *e.line
+	p.Message = fmt.Sprintf("%s, as %s:%d:%d asks", e.message, s.name, line, column)
 	return p
 }
 

@@ -171,14 +171,14 @@ func (v *Var) overrideList(o Override) (*Set, error) {
 		b.kind = kindName
 	}
 	if o.Add {
-		b.ranges, b.prefixes, b.names = slices.Clone(v.List.Ranges), slices.Clone(v.List.Prefixes), slices.Clone(v.List.Names)
+		b.addAll(v.List)
 	}
 	for e := range strings.SplitSeq(o.Value, ",") {
 		e = strings.TrimSpace(e)
 		if e == "" {
 			continue
 		}
-		if _, _, k, err := parseElement(e); err == nil && !asNames && b.kind != "" && k != b.kind {
+		if x, err := parseElement(e); err == nil && !asNames && b.kind != "" && x.kind != b.kind {
 			return nil, fmt.Errorf("%s is a list of %s, not %q", o.Name, b.kind, e)
 		}
 		if err := b.add(e, asNames); err != nil {

@@ -81,7 +81,7 @@ func TestOverrides(t *testing.T) {
 		{"ports+=91,85", "ports", "[22, 80..91]"},
 		{"typed=80", "typed", "[80]"},
 		{"typed+=80,443", "typed", "[80, 443]"},
-		{"nets=192.0.2.1,::ffff:10.0.0.0/104", "nets", "[192.0.2.1/32, 10.0.0.0/8]"},
+		{"nets=192.0.2.1,::ffff:10.0.0.0/104", "nets", "[10.0.0.0/8, 192.0.2.1/32]"},
 		{"nets+=fd00::1/8", "nets", "[10.0.0.0/8, fd00::/8]"},
 		{"no_nets=10.1.2.3/8", "no_nets", "[10.0.0.0/8]"},
 		{"names=a,b", "names", `["a", "b"]`},
@@ -167,7 +167,7 @@ func TestOverrideFiles(t *testing.T) {
 }
 
 func TestSetFiles(t *testing.T) {
-	long := strings.Repeat("10.0.0.1\n", maxSetEntries)
+	long := strings.Repeat("10.0.0.1\n", maxListEntries)
 	dir := writeFiles(t, map[string]string{
 		"sub/rules.yaml": "version: 1\nsets:\n  s: {file: set.txt}\nrules:\n  - {name: r, when: remote_addr in s, then: [destroy]}\n",
 		"sub/set.txt":    "",
@@ -183,13 +183,13 @@ func TestSetFiles(t *testing.T) {
 	}
 	for text, want := range map[string][]string{
 		"10.0.0.0/8\nnginx\n80\n": {
-			`sub/set.txt:2:1: "nginx" is of another kind than the elements before it, which are addresses`,
-			`sub/set.txt:3:1: "80" is of another kind than the elements before it, which are addresses`,
+			`sub/set.txt:2:1: "nginx" is of another kind than the other entries, which are addresses`,
+			`sub/set.txt:3:1: "80" is of another kind than the other entries, which are addresses`,
 		},
 		"10.0.0.0/8\n\n  10.0.0.0/99 # wrong\n": {`sub/set.txt:3:1: "10.0.0.0/99" is no CIDR prefix`},
-		"\xff\n":                                {`sub/rules.yaml:3:6: ` + dir + `/sub/set.txt: is not UTF-8 text`},
-		long + "10.0.0.1\n":                     {fmt.Sprintf("sub/set.txt:%d:1: a set has at most 100000 entries", maxSetEntries+1)},
-		"nginx\n":                               {`sub/rules.yaml:5:36: remote_addr (an address) is never in a list of strings`},
+		"\xff\n":                                {`sub/set.txt:1:1: is not UTF-8 text`},
+		long + "10.0.0.1\n":                     {fmt.Sprintf("sub/set.txt:%d:1: a list has at most 2,000,000 entries: divide it into several sets", maxListEntries+1)},
+		"nginx\n":                               {`sub/set.txt:1:1: "nginx" is no address, as sub/rules.yaml:5:36 asks`},
 	} {
 		writeFile(t, set, text)
 		_, watched, err := load(path)
@@ -224,7 +224,7 @@ func TestSetFiles(t *testing.T) {
 }
 
 func TestParsePorts(t *testing.T) {
-	sets := map[string]*Set{"rustdesk": newSet([]Range{{21115, 21119}}, nil, nil), "names": newSet(nil, nil, []string{"a"})}
+	sets := map[string]*Set{"rustdesk": newSet([]Range{{21115, 21119}}, nil), "names": newSet(nil, []string{"a"})}
 	for text, want := range map[string]string{
 		"80": "[80]", "80-90": "[80..90]", "80..90": "[80..90]", "80:90": "[80..90]", "0": "[0]", "65535": "[65535]", "rustdesk": "[21115..21119]",
 	} {
@@ -276,7 +276,7 @@ func TestParseDuration(t *testing.T) {
 func TestSetsInFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"[1, 3..5, 4-9, 11:12, 2]": "[1..9, 11..12]", "[80]": "[80]", "[010]": "[10]", `["80"]`: "[80]", "[]": "[]", "[0, 65535]": "[0, 65535]", "[100000]": "[100000]",
-		"[10.1.2.3/8, 10.0.0.1]": "[10.0.0.0/8, 10.0.0.1/32]", `["::ffff:10.1.2.3"]`: "[10.1.2.3/32]", `["::1", "fe80::/10"]`: "[::1/128, fe80::/10]", `["::/0"]`: "[::/0]",
+		"[10.1.2.3/8, 10.0.0.1]": "[10.0.0.0/8]", `["::ffff:10.1.2.3"]`: "[10.1.2.3/32]", `["::1", "fe80::/10"]`: "[::1/128, fe80::/10]", `["::/0"]`: "[::/0]",
 		"[a, b-c, 1.5.x]": `["a", "b-c", "1.5.x"]`, "[/usr/bin/x]": `["/usr/bin/x"]`, "[yes, no]": `["yes", "no"]`,
 	} {
 		p := mustLoad(t, "version: 1\nsets:\n  s: "+text+"\n")

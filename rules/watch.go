@@ -12,13 +12,18 @@ import (
 	"sockwarden/collectors/trust"
 )
 
+// ErrNotWatched says that the kernel has no inotify instance or watch left. What it
+// concerns is not told when it changes, and must be looked at from time to time.
+var ErrNotWatched = errors.New("not watched")
+
 // Watcher tells when something happens in the directories of rules files.
 // Directories and not files are watched: editors, sed -i and Kubernetes replace
 // files, and a watch on a replaced file is dead. What happened does not matter;
 // the reader loads again and compares generations.
 type Watcher struct {
-	fs      *fsnotify.Watcher
+	fs      *fsnotify.Watcher // nil while there is no inotify instance for it
 	watched map[string]dirID
+	begun   bool // an instance was asked for
 	renewed bool
 }
 
@@ -27,30 +32,50 @@ type Watcher struct {
 // names have the same: it is never asked for that.
 type dirID struct{ dev, inode uint64 }
 
-// NewWatcher returns a watcher that watches nothing yet. It uses one inotify
-// instance until it is closed.
-func NewWatcher() (*Watcher, error) {
+// NewWatcher returns a watcher that watches nothing yet. Set gives it an inotify
+// instance, which it uses until it is closed.
+func NewWatcher() *Watcher { return &Watcher{watched: map[string]dirID{}} }
+
+// start takes an inotify instance.
+func start() (*fsnotify.Watcher, error) {
 	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, fmt.Errorf("watch rules: %w", err)
+	switch {
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return nil, fmt.Errorf("%w: no inotify instance is left (%w): raise fs.inotify.max_user_instances, or end what uses them up", ErrNotWatched, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrNotWatched, err)
 	}
-	return &Watcher{fs: w, watched: map[string]dirID{}}, nil
+	return w, nil
 }
 
 // Close ends the watch.
 func (w *Watcher) Close() error {
+	if w.fs == nil {
+		return nil
+	}
 	if err := w.fs.Close(); err != nil {
 		return fmt.Errorf("watch rules: %w", err)
 	}
 	return nil
 }
 
-// Events yields a value for everything that happens in the directories.
-func (w *Watcher) Events() <-chan fsnotify.Event { return w.fs.Events }
+// Events yields a value for everything that happens in the directories. It is nil
+// while nothing is watched.
+func (w *Watcher) Events() <-chan fsnotify.Event {
+	if w.fs == nil {
+		return nil
+	}
+	return w.fs.Events
+}
 
 // Errors yields what went wrong with the watch, such as an overflow: the reader
-// then looks for itself.
-func (w *Watcher) Errors() <-chan error { return w.fs.Errors }
+// then looks for itself. It is nil while nothing is watched.
+func (w *Watcher) Errors() <-chan error {
+	if w.fs == nil {
+		return nil
+	}
+	return w.fs.Errors
+}
 
 // Renewed reports whether directories have been replaced since it was asked last: what
 // happened in them meanwhile can have gone unseen.
@@ -63,7 +88,8 @@ func (w *Watcher) Renewed() bool {
 // Set makes the directories of the given files and directories the watched
 // ones. It is called again after every event and on a slow timer: a directory
 // that was removed and made again has lost its watch, and a missing one is
-// awaited in the nearest directory above it that exists.
+// awaited in the nearest directory above it that exists. The error names all that is
+// not watched; what can be is.
 func (w *Watcher) Set(paths []string) error {
 	want := dirsOf(paths)
 	err := w.watch(want)
@@ -103,6 +129,9 @@ func dirsOf(paths []string) map[string]dirID {
 // watch watches the given directories. If all that is watched already is wanted, the
 // others are added; otherwise another watch takes the place of the one before.
 func (w *Watcher) watch(want map[string]dirID) error {
+	if w.fs == nil {
+		return w.renew(want)
+	}
 	alive := map[string]bool{}
 	for _, dir := range w.fs.WatchList() {
 		alive[dir] = true
@@ -131,23 +160,35 @@ func (w *Watcher) add(dir string, id dirID) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it is seen when it is looked again
 	}
+	if errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("%s is %w: no inotify watch is left (%w): raise fs.inotify.max_user_watches", dir, ErrNotWatched, err)
+	}
 	if err != nil {
-		return fmt.Errorf("watch %s: %w", dir, err)
+		return fmt.Errorf("%s is %w: %w", dir, ErrNotWatched, err)
 	}
 	return nil
 }
 
 func (w *Watcher) renew(want map[string]dirID) error {
-	fresh, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch rules: %w", err)
+	was, first := w.fs, !w.begun
+	w.begun = true
+	fresh, err := start()
+	if err != nil && was != nil { // the last one may be ours
+		_ = was.Close()
+		was = nil
+		fresh, err = start()
 	}
-	was := w.fs
-	w.fs, w.watched, w.renewed = fresh, map[string]dirID{}, true
+	w.fs, w.watched = fresh, map[string]dirID{}
+	if err != nil {
+		return err
+	}
+	w.renewed = !first
 	var errs []error
 	for dir, id := range want {
 		errs = append(errs, w.add(dir, id))
 	}
-	_ = was.Close() // only now: nothing is unwatched in between
+	if was != nil {
+		_ = was.Close() // only now: nothing is unwatched in between
+	}
 	return errors.Join(errs...)
 }

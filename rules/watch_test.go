@@ -30,10 +30,7 @@ type follower struct {
 
 func follow(t *testing.T, opts Options) *follower {
 	t.Helper()
-	w, err := NewWatcher()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := NewWatcher()
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Error(err)
@@ -296,10 +293,7 @@ func TestWatchClose(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"a/rules.yaml": oneRule, "b/rules.yaml": twoRule})
 	goroutines, fds := runtime.NumGoroutine(), inotifies(t)
 	for range 20 {
-		w, err := NewWatcher()
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := NewWatcher()
 		if err := w.Set([]string{filepath.Join(dir, "a/rules.yaml"), filepath.Join(dir, "b/rules.yaml")}); err != nil {
 			t.Fatal(err)
 		}
@@ -349,10 +343,7 @@ func inotifies(t *testing.T) int {
 func TestWatchSet(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"a/rules.yaml": oneRule, "b/rules.yaml": twoRule})
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
-	w, err := NewWatcher()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := NewWatcher()
 	defer func() { _ = w.Close() }()
 	for _, tt := range []struct{ paths, want []string }{
 		{[]string{a + "/rules.yaml"}, []string{a}},
@@ -380,10 +371,7 @@ func TestWatchSet(t *testing.T) {
 func TestWatchRenamedDirectories(t *testing.T) {
 	base := t.TempDir()
 	at := func(name string) string { return filepath.Join(base, name) }
-	w, err := NewWatcher()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := NewWatcher()
 	t.Cleanup(func() { _ = w.Close() })
 	set := func() {
 		t.Helper()

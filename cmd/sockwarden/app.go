@@ -216,25 +216,36 @@ func (a *app) loadOptions(trust bool) (rules.Options, error) {
 
 // load reads the rules and logs their warnings.
 func (a *app) load(ctx context.Context, trust bool) (*rules.Program, error) {
-	return a.loadBy(ctx, trust, rules.Load)
+	return a.loadIn(ctx, trust, rules.Load)
 }
 
-// loadFor is load for a command that may act: a live one waits for files that somebody
-// is writing.
+// loadFor is load for a command that may act.
 func (a *app) loadFor(ctx context.Context, live bool) (*rules.Program, error) {
-	if !live {
-		return a.load(ctx, false)
-	}
-	return a.loadBy(ctx, true, func(o rules.Options) (*rules.Program, []string, error) {
-		return rules.LoadSettled(ctx, o, func(why string) { a.log.Info("waiting for the rules to settle", "why", why) })
-	})
+	return a.loadIn(ctx, live, a.loadWay(ctx, live))
 }
 
-func (a *app) loadBy(ctx context.Context, trust bool, load func(rules.Options) (*rules.Program, []string, error)) (*rules.Program, error) {
+func (a *app) loadIn(ctx context.Context, trust bool, load loadWay) (*rules.Program, error) {
 	o, err := a.loadOptions(trust)
 	if err != nil {
 		return nil, err
 	}
+	return a.loadBy(ctx, o, load)
+}
+
+type loadWay func(rules.Options) (*rules.Program, []string, error)
+
+// loadWay is how rules are read: a live command waits for files that somebody is
+// writing.
+func (a *app) loadWay(ctx context.Context, live bool) loadWay {
+	if !live {
+		return rules.Load
+	}
+	return func(o rules.Options) (*rules.Program, []string, error) {
+		return rules.LoadSettled(ctx, o, func(why string) { a.log.Info("waiting for the rules to settle", "why", why) })
+	}
+}
+
+func (a *app) loadBy(ctx context.Context, o rules.Options, load loadWay) (*rules.Program, error) {
 	files := newRuleLoader(o)
 	files.load = load
 	p, _, err := files.next(ctx)

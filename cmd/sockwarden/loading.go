@@ -19,7 +19,7 @@ var errNoAnswer = errors.New("a file system does not answer")
 // goroutine, and never leaves more than one behind.
 type ruleLoader struct {
 	options  rules.Options
-	patience time.Duration
+	patience time.Duration // 0 for any
 	load     func(rules.Options) (*rules.Program, []string, error)
 	hanging  chan loaded // what an earlier call gave up to wait for
 }
@@ -31,7 +31,14 @@ type loaded struct {
 }
 
 func newRuleLoader(o rules.Options) *ruleLoader {
-	return &ruleLoader{options: o, patience: loadPatience, load: rules.Load}
+	if o.Lists == nil {
+		o.Lists = &rules.Lists{}
+	}
+	l := &ruleLoader{options: o, patience: loadPatience, load: rules.Load}
+	if rules.Streams(o.Paths) {
+		l.patience = 0
+	}
+	return l
 }
 
 // next reads the rules as they are now. The error is that of rules.Load,
@@ -51,12 +58,16 @@ func (l *ruleLoader) next(ctx context.Context) (*rules.Program, []string, error)
 		p, watched, err := l.load(l.options)
 		results <- loaded{p, watched, err}
 	}()
+	var late <-chan time.Time
+	if l.patience > 0 {
+		late = time.After(l.patience)
+	}
 	select {
 	case r := <-results:
 		return r.program, r.watched, r.err
 	case <-ctx.Done():
 		return nil, nil, context.Cause(ctx)
-	case <-time.After(l.patience):
+	case <-late:
 		l.hanging = results
 		return nil, nil, fmt.Errorf("the rules could not be read within %s: %w", l.patience, errNoAnswer)
 	}

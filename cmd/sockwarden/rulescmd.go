@@ -44,6 +44,7 @@ func (a *app) rulesCheck() *cobra.Command {
 		Long: `Reads and compiles rules files and prints every problem with its place. Exit
 code 0 if they are valid (warnings do not count), 3 if not.`,
 		Example: `  sockwarden rules check rules.yaml
+  generate-rules | sockwarden rules check -
   sockwarden rules check --trust          # also the permissions, as a live run would`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.flags.rules = append(a.flags.rules, args...)

@@ -64,7 +64,8 @@ Findings are logged when they appear and when their decision changes; with
 			if err != nil {
 				return err
 			}
-			p, err := a.loadFor(cmd.Context(), live)
+			o.Again = true
+			p, err := a.loadBy(cmd.Context(), o, a.loadWay(cmd.Context(), live))
 			if err != nil {
 				return err
 			}

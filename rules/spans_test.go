@@ -1,0 +1,177 @@
+package rules
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"sockwarden/collectors"
+)
+
+// TestSetAgainstPrefixes: a set of addresses holds what one of its elements holds, one
+// by one, however these overlap, touch and are mixed.
+func TestSetAgainstPrefixes(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	address := func() netip.Addr {
+		if random.IntN(2) == 0 {
+			return netip.AddrFrom4([4]byte{10, byte(random.IntN(2)), byte(random.IntN(3)), byte(random.IntN(256))})
+		}
+		a := [16]byte{0: byte(random.IntN(2)) * 0x20, 10: byte(random.IntN(2)) * 0xff, 11: byte(random.IntN(2)) * 0xff, 15: byte(random.IntN(256))}
+		return netip.AddrFrom16(a)
+	}
+	for range 300 {
+		var b setBuilder
+		var ranges [][2]netip.Addr
+		var texts []string
+		for range 1 + random.IntN(30)*random.IntN(20) {
+			low := address().Unmap()
+			high, text := low, low.String()
+			switch random.IntN(3) {
+			case 0:
+				if other := address().Unmap(); other.BitLen() == low.BitLen() {
+					if high = other; high.Less(low) {
+						low, high = high, low
+					}
+					text = low.String() + "-" + high.String()
+				}
+			case 1:
+				p := netip.PrefixFrom(low, low.BitLen()-random.IntN(14)).Masked()
+				low, high, text = p.Addr(), p.Addr(), p.String()
+				for next := low.Next(); p.Contains(next); next = next.Next() {
+					high = next
+				}
+			}
+			ranges, texts = append(ranges, [2]netip.Addr{low, high}), append(texts, text)
+			if err := b.add(text, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := b.set()
+		shown, err := parseSet(s.String())
+		if err != nil || !shown.equal(s) {
+			t.Fatalf("%s is shown as %s: %v", texts, s, err)
+		}
+		prefixes := s.prefixes(1 << 20)
+		for range 200 {
+			a := address()
+			want, pushed := false, false
+			for _, r := range ranges {
+				want = want || r[0].BitLen() == a.Unmap().BitLen() && !a.Unmap().Less(r[0]) && !r[1].Less(a.Unmap())
+			}
+			for _, p := range prefixes {
+				pushed = pushed || p.Contains(a.Unmap())
+			}
+			if got := s.hasAddr(collectors.AddrFrom(a)); got != want || pushed != want {
+				t.Fatalf("%s has %s: %t, by prefixes %t, want %t", texts, a, got, pushed, want)
+			}
+		}
+	}
+}
+
+// parseSet reads what String writes of addresses.
+func parseSet(text string) (*Set, error) {
+	var b setBuilder
+	for e := range strings.SplitSeq(strings.Trim(text, "[]"), ", ") {
+		if err := b.add(e, false); err != nil {
+			return nil, err
+		}
+	}
+	return b.set(), nil
+}
+
+// TestElements: what an element of a list is taken for.
+func TestElements(t *testing.T) {
+	for text, want := range map[string]string{
+		"10.0.0.1-10.0.0.3": "[10.0.0.1-10.0.0.3]", "10.0.0.0 - 10.0.0.255": "[10.0.0.0/24]", "10.0.0.1..10.0.0.1": "[10.0.0.1/32]",
+		"::ffff:10.0.0.1-::ffff:10.0.0.2": "[10.0.0.1-10.0.0.2]", "::ffff:10.0.0.1-10.0.0.2": "[10.0.0.1-10.0.0.2]", "2001:db8::-2001:db8::ffff": "[2001:db8::/112]",
+		"0.0.0.0-255.255.255.255": "[0.0.0.0/0]", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff": "[::/0]",
+		"80-90": "[80..90]", "80:90": "[80..90]", "1.25.3": `["1.25.3"]`, "app-1.2": `["app-1.2"]`, "a:b": `["a:b"]`, "/system.slice/a.b": `["/system.slice/a.b"]`, "99999999999": `["99999999999"]`,
+	} {
+		var b setBuilder
+		if err := b.add(text, false); err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if got := b.set().String(); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"10.0.0.256": `"10.0.0.256" is no address: IPv4 field has value >255`, "010.0.0.1": `"010.0.0.1" is no address: IPv4 field has octet with leading zero`,
+		"2001:db8::1::2":    `"2001:db8::1::2" is no address: multiple :: in address (at ":2")`,
+		"10.0.0.9-10.0.0.1": `"10.0.0.9-10.0.0.1" is no range of addresses: it goes from a low one to a high one of the same family, both written in full`,
+		"10.0.0.9-20":       `"10.0.0.9-20" is no range of addresses: it goes from a low one to a high one of the same family, both written in full`,
+		"10.0.0.9-::1":      `"10.0.0.9-::1" is no range of addresses: it goes from a low one to a high one of the same family, both written in full`,
+		"fe80::/129":        `"fe80::/129" is no CIDR prefix`, "10/8": `"10/8" is no CIDR prefix`, "fe80::1%eth0": `address "fe80::1%eth0" has a zone: match interface instead`,
+	} {
+		if e, err := parseElement(text); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, %v", text, e, err)
+		}
+	}
+}
+
+// addressesOf makes a set of n addresses far apart, and records of which every second
+// is in it.
+func addressesOf(n int, six bool) (*Set, []collectors.Addr) {
+	random := rand.New(rand.NewPCG(1, uint64(n)))
+	var b setBuilder
+	asked := make([]collectors.Addr, 1<<16)
+	one := func() netip.Addr {
+		if !six {
+			return netip.AddrFrom4([4]byte{byte(1 + random.IntN(223)), byte(random.Uint32()), byte(random.Uint32()), byte(random.Uint32())})
+		}
+		a := [16]byte{0x20 + byte(random.IntN(16)), byte(random.Uint32()), 0x0d, byte(random.Uint32()), byte(random.Uint32()), byte(random.Uint32()), 15: byte(random.Uint32())}
+		return netip.AddrFrom16(a)
+	}
+	for i := range n {
+		a := one()
+		if k := i % len(asked); k%2 == 0 {
+			asked[k] = collectors.AddrFrom(a)
+		}
+		b.put("", &element{kind: kindAddr, low: a, high: a})
+	}
+	for k := range asked {
+		if k%2 == 1 || k >= n {
+			asked[k] = collectors.AddrFrom(one())
+		}
+	}
+	random.Shuffle(len(asked), func(i, k int) { asked[i], asked[k] = asked[k], asked[i] })
+	return b.set(), asked
+}
+
+func BenchmarkMembership(b *testing.B) {
+	// The time of the processor: what else the machine does does not count.
+	measure := func(b *testing.B, one func(i int)) {
+		b.Helper()
+		b.ReportAllocs()
+		began := spent(b)
+		for i := 0; b.Loop(); i++ {
+			one(i)
+		}
+		b.ReportMetric(float64(spent(b)-began)/float64(b.N), "cpu-ns/op")
+	}
+	for _, n := range []int{100, 10_000, 100_000, 1_000_000} {
+		for name, six := range map[string]bool{"ipv4": false, "ipv6": true} {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				s, asked := addressesOf(n, six)
+				measure(b, func(i int) { s.hasAddr(asked[i&(1<<16-1)]) })
+			})
+		}
+		b.Run(fmt.Sprintf("names/%d", n), func(b *testing.B) {
+			names := make([]string, n)
+			for i := range names {
+				names[i] = fmt.Sprint("worker-", i*7919)
+			}
+			s := newSet(nil, names)
+			measure(b, func(i int) { s.hasName(names[i*7919%n]) })
+		})
+		b.Run(fmt.Sprintf("numbers/%d", n), func(b *testing.B) {
+			ranges := make([]Range, n)
+			for i := range ranges {
+				ranges[i] = Range{float64(i * 10), float64(i * 10)}
+			}
+			s := newSet(ranges, nil)
+			measure(b, func(i int) { s.hasNumber(float64(i * 7919 % (n * 10))) })
+		})
+	}
+}
