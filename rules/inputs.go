@@ -8,10 +8,10 @@ import (
 
 // inputs is what a generation was read from: enough to compile it again.
 type inputs struct {
-	files    []input           // rules files, in their order
+	files    []input          // rules files, in their order
 	sets     map[string]*list // by path
 	setOrder []string         // each time that a rules file names one
-	writing  []string // what others had open for writing
+	writing  []string         // what others had open for writing
 	stamps   []stamp
 }
 

@@ -18,7 +18,7 @@ type Set struct {
 	Names  []string
 
 	ports *[1024]uint64 // the ranges, if all lie within 0..65535
-	index buckets // of the ranges
+	index buckets       // of the ranges
 	addrs addrs
 	names map[string]struct{}
 	file  *list // that it was read from, nil for none
@@ -123,7 +123,9 @@ func (s *Set) with(more *Set) *Set {
 }
 
 func (s *Set) withNames(more *Set) *Set {
-	lacks := func(a, b *Set) bool { return slices.ContainsFunc(b.Names, func(n string) bool { return !a.hasName(n) }) }
+	lacks := func(a, b *Set) bool {
+		return slices.ContainsFunc(b.Names, func(n string) bool { return !a.hasName(n) })
+	}
 	switch {
 	case !lacks(s, more):
 		return s

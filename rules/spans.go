@@ -102,15 +102,34 @@ func (o order[K]) join(a, b []span[K]) []span[K] {
 	case o.covers(b, a):
 		return b
 	}
-	both := make([]span[K], 0, len(a)+len(b))
-	for len(a) > 0 && len(b) > 0 {
-		if o.compare(a[0].Low, b[0].Low) <= 0 {
-			both, a = append(both, a[0]), a[1:]
-		} else {
-			both, b = append(both, b[0]), b[1:]
+	n := 0
+	o.joined(a, b, func(span[K]) { n++ })
+	both := make([]span[K], 0, n) // a million of them are no longer in memory than they must
+	o.joined(a, b, func(s span[K]) { both = append(both, s) })
+	return both
+}
+
+// joined calls yield for the spans of two merged lists together.
+func (o order[K]) joined(a, b []span[K], yield func(span[K])) {
+	var last span[K]
+	for begun := false; len(a)+len(b) > 0; begun = true {
+		from := &a
+		if len(a) == 0 || len(b) > 0 && o.compare(b[0].Low, a[0].Low) < 0 {
+			from = &b
+		}
+		s := (*from)[0]
+		*from = (*from)[1:]
+		switch {
+		case !begun:
+			last = s
+		case o.compare(s.Low, last.High) > 0 && !o.follows(last.High, s.Low):
+			yield(last)
+			last = s
+		case o.compare(last.High, s.High) < 0:
+			last.High = s.High
 		}
 	}
-	return o.merge(append(append(both, a...), b...))
+	yield(last)
 }
 
 // buckets say where in a sorted list a search has to begin and to end: by the leading

@@ -70,6 +70,42 @@ func TestSetAgainstPrefixes(t *testing.T) {
 	}
 }
 
+// TestJoin: two sets together hold what one of them does, and are one of them if that
+// has it all.
+func TestJoin(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	some := func() *Set {
+		var b setBuilder
+		for range random.IntN(12) {
+			low := random.IntN(120)
+			b.ipv4 = append(b.ipv4, span[uint32]{uint32(low), uint32(low + random.IntN(6))})
+			b.ipv6 = append(b.ipv6, span[u128]{u128{0, uint64(low)}, u128{0, uint64(low + random.IntN(6))}})
+		}
+		return b.set()
+	}
+	for range 3000 {
+		a, b := some(), some()
+		both := a.with(b)
+		all := true
+		for n := range 130 {
+			addr, six := collectors.Addr{10: 0xff, 11: 0xff, 15: byte(n)}, collectors.Addr{15: byte(n)}
+			for _, x := range []collectors.Addr{addr, six} {
+				if both.hasAddr(x) != (a.hasAddr(x) || b.hasAddr(x)) {
+					t.Fatalf("%s with %s is %s", a, b, both)
+				}
+				all = all && (!b.hasAddr(x) || a.hasAddr(x))
+			}
+		}
+		if all != (both == a) {
+			t.Fatalf("%s with %s is another set: %s", a, b, both)
+		}
+		again, err := parseSet(both.String())
+		if a.kind() != kindEmpty && b.kind() != kindEmpty && (err != nil || !again.equal(both)) {
+			t.Fatalf("%s with %s is not merged: %s", a, b, both)
+		}
+	}
+}
+
 // parseSet reads what String writes of addresses.
 func parseSet(text string) (*Set, error) {
 	var b setBuilder
