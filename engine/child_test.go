@@ -41,13 +41,15 @@ type orders struct {
 	// Shift puts the child in a time namespace of its own, with CLOCK_MONOTONIC so
 	// many seconds ahead; 0 for none.
 	Shift int
+	// Limit is a file of /proc/sys/user that is 0 until the child is told to raise it.
+	Limit string
 }
 
 // lives of children, in processes of their own. Each says READY first, and
 // ends when its standard input does.
 var lives = map[string]func(orders) error{
 	"engine": engineLife, "ancestor": ancestorLife, "counter": counterLife, "locker": lockerLife, "writer": writerLife,
-	"inetd": inetdLife, "keeper": keeperLife, "pumps": pumpsLife,
+	"inetd": inetdLife, "keeper": keeperLife, "pumps": pumpsLife, "poller": pollerLife,
 }
 
 // runChild returns if this process is no child.
