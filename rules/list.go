@@ -3,6 +3,7 @@ package rules
 import (
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -20,7 +21,6 @@ const (
 type list struct {
 	path   string
 	digest [sha256.Size]byte // of the text
-	size   int64             // of the file
 	set    *Set              // nil if something is wrong
 	// whole is the set without what stands on a last line that has no end: the rest of
 	// it may still come.
@@ -127,4 +127,33 @@ func (l *loader) list(path string) (*list, error) {
 	after, writing := l.inputs.note(path, f.FD()) // only now: what was written meanwhile shows
 	l.opts.Lists.put(path, &knownList{list: now, state: state, settled: after == state && !writing && state.settled(time.Now())})
 	return now, nil
+}
+
+// listOf returns what the file of a set says. What is wrong with its lines is reported
+// at these, and then there is no set.
+func (l *loader) listOf(path string) (*Set, error) {
+	known, ok := l.inputs.sets[path]
+	switch {
+	case ok:
+	case l.grown != nil: // what was read once is compiled again, nothing else
+		return nil, fs.ErrNotExist
+	default:
+		now, err := l.list(path)
+		l.watched = append(l.watched, path)
+		if now == nil {
+			now = &list{path: path}
+		}
+		l.inputs.sets[path], known = now, now
+		if err != nil {
+			return nil, err
+		}
+	}
+	if l.grown == nil {
+		l.inputs.setOrder = append(l.inputs.setOrder, path)
+	}
+	if !l.told[path] {
+		l.told[path] = true
+		l.problems.addAll(&known.problems)
+	}
+	return known.set, nil
 }

@@ -131,7 +131,7 @@ func (l *loader) readAll() {
 			p = "/dev/stdin"
 		}
 		info, err := os.Stat(p)
-		if fd, ok := inherited(p); ok && !(err == nil && (info.Mode().IsRegular() || info.IsDir())) {
+		if fd, ok := inherited(p); ok && (err != nil || !info.Mode().IsRegular() && !info.IsDir()) {
 			l.readStream(p, fd)
 			continue
 		}
@@ -258,7 +258,7 @@ func (l *loader) open(path string) (*trust.File, error) {
 	f, err := l.trust.Open(path)
 	switch {
 	case errors.Is(err, trust.ErrNotRegular):
-		return nil, err //nolint:wrapcheck // the caller names the file
+		return nil, err
 	case err != nil:
 		l.inputs.noteDir(filepath.Dir(path))
 		return nil, unreadable(err)
@@ -361,33 +361,4 @@ func (l *loader) keepOnly(p *Program) error {
 	}
 	p.Rules = slices.DeleteFunc(p.Rules, func(r *Rule) bool { return !slices.Contains(l.opts.Only, r.Name) })
 	return nil
-}
-
-// listOf returns what the file of a set says. What is wrong with its lines is reported
-// at these, and then there is no set.
-func (l *loader) listOf(path string) (*Set, error) {
-	known, ok := l.inputs.sets[path]
-	switch {
-	case ok:
-	case l.grown != nil: // what was read once is compiled again, nothing else
-		return nil, fs.ErrNotExist
-	default:
-		now, err := l.list(path)
-		l.watched = append(l.watched, path)
-		if now == nil {
-			now = &list{path: path}
-		}
-		l.inputs.sets[path], known = now, now
-		if err != nil {
-			return nil, err
-		}
-	}
-	if l.grown == nil {
-		l.inputs.setOrder = append(l.inputs.setOrder, path)
-	}
-	if !l.told[path] {
-		l.told[path] = true
-		l.problems.addAll(&known.problems)
-	}
-	return known.set, nil
 }
