@@ -112,4 +112,3 @@ func pollerLife(o orders) error {
 		return err
 	}
 }
-

@@ -41,7 +41,7 @@ func start() (*fsnotify.Watcher, error) {
 	w, err := fsnotify.NewWatcher()
 	switch {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
-		return nil, fmt.Errorf("%w: no inotify instance is left (%w): raise fs.inotify.max_user_instances, or end what uses them up", ErrNotWatched, err)
+		return nil, fmt.Errorf("%w: no inotify instance is left (%w): raise fs.inotify.max_user_instances", ErrNotWatched, err)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrNotWatched, err)
 	}

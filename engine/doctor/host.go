@@ -44,15 +44,19 @@ func pause(files []string) Check {
 // watching tries whether the kernel would tell when rules files change.
 func watching() Check {
 	c := Check{Name: "inotify", Level: OK, Detail: "watch hears at once when rules change"}
-	w, err := rules.NewWatcher()
+	w := rules.NewWatcher()
+	err := w.Set([]string{"/"})
+	_ = w.Close()
 	if err == nil {
-		_ = w.Close()
 		return c
 	}
 	c.Level, c.Detail = Warn, fmt.Sprintf("watch is not told when rules change (%v)", err)
 	c.Cure = "end programs that watch files"
-	if errors.Is(err, unix.EMFILE) {
+	switch {
+	case errors.Is(err, unix.EMFILE):
 		c.Cure = "raise the limit: sysctl fs.inotify.max_user_instances=1024"
+	case errors.Is(err, unix.ENOSPC):
+		c.Cure = "raise the limit: sysctl fs.inotify.max_user_watches=100000"
 	}
 	return c
 }
