@@ -115,10 +115,10 @@ func (e *Engine) untouchable(o *collectors.Owner) string {
 	switch {
 	case o.PID == e.self.pid:
 		return "sockwarden's own"
-	case e.self.ancestors[o.PID], e.self.isLogin(e.proc, o):
-		return "your own session"
 	case o.PID == 1 && (e.coverage().HostInit || isInit(o)):
 		return "held by PID 1"
+	case e.self.ancestors[o.PID], e.self.isLogin(e.proc, o):
+		return "your own session"
 	case o.Kernel:
 		return "held by the kernel"
 	}

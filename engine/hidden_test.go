@@ -133,9 +133,11 @@ func TestKernelTellsOwners(t *testing.T) {
 				c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 				as := &syscall.Credential{Uid: nobody, Gid: nobody}
 				share(t, &syscall.SysProcAttr{Credential: as}, c)
+				other := socklab.HolderOptions{Conns: []*socklab.Conn{c}} // of root
 				if test.sshd {
-					socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: "sshd"})
+					other.Program = "sshd"
 				}
+				socklab.StartHolder(t, other)
 				cmd, err := childCommand(orders{Life: "engine", Owners: owners, Rules: readableRules(t, ruleFile(port(c)+test.when, test.then))})
 				must(t, "child", err)
 				cmd.Path = "/proc/self/exe" // the way to the binary is closed to others

@@ -11,10 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/actions"
-	"sockwarden/actions/abort"
 	"sockwarden/actions/exec"
-	"sockwarden/actions/repair"
-	"sockwarden/actions/shutdown"
 	"sockwarden/collectors/socklab"
 )
 
@@ -89,7 +86,7 @@ func TestHandover(t *testing.T) {
 				unit := outcomes("unit", actions.Outcome{Result: actions.Done})
 				unit.onProcess = true
 				l := newLab(t, Options{Live: true}, unit)
-				l.actions = registry(t, append(l.actions.All(), abort.Plugin(), shutdown.Plugin(), repair.Plugin(), exec.Plugin())...)
+				l.actions = registry(t, append(l.actions.All(), exec.Plugin())...)
 				l.opts.Actions = l.actions
 				c := socklab.Make(t, socklab.Established, socklab.IPv4)
 				h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: "worker"})
