@@ -152,6 +152,10 @@ type Sessions interface {
 	Session() (b Batcher, closes func())
 }
 
+// ErrNotBegun says that nothing was done to a target of a Batcher, since one before it
+// took too long: it is to be looked at again.
+var ErrNotBegun = errors.New("not begun, as one before it took too long")
+
 // Prepared is an effect, with the socket as it was looked up, or an error.
 type Prepared struct {
 	Effect Effect

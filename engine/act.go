@@ -119,10 +119,7 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 		e.leave([]*ladder{l}, hostOutcome(e.hostError))
 		return
 	}
-	err := e.recheck(ctx, l)
-	if err == nil {
-		l.effect, err = e.prepare(ctx, l, rung)
-	}
+	err := e.prepareInTime(ctx, l, rung)
 	if err != nil {
 		e.notPrepared(ctx, l, err)
 		return
@@ -176,6 +173,23 @@ func (e *Engine) applied(ctx context.Context, l *ladder, out actions.Outcome) {
 		return
 	}
 	e.conclude(ctx, l, out)
+}
+
+// prepareInTime looks a last time and prepares, again if that took so long that the
+// look does not count any more.
+func (e *Engine) prepareInTime(ctx context.Context, l *ladder, rung *rules.Rung) error {
+	for range maxVain {
+		l.looked = 0
+		err := e.recheck(ctx, l)
+		if err == nil {
+			l.effect, err = e.prepare(ctx, l, rung)
+		}
+		counts := lookFor + time.Duration(len(l.findings)-1)*time.Millisecond // each takes its time
+		if err != nil || l.looked == 0 || monotonic()-l.looked <= min(counts, max(lookFor, recentAtMost)).Seconds() {
+			return err
+		}
+	}
+	return errTooSlow
 }
 
 func hostOutcome(err error) actions.Outcome {

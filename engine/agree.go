@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"sockwarden/actions"
@@ -92,6 +93,9 @@ func (e *Engine) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Find
 	}
 	for i, o := range opinions {
 		theirs := owning(said[i])
+		if f.NoSocket() { // each rule has an empty group of its own
+			theirs = ofRule(said[i], f.Rule.Name)
+		}
 		f.unsettled = true
 		switch {
 		case theirs == nil:
@@ -130,6 +134,14 @@ func owning(found []*Finding) *Finding {
 	}
 	if len(found) > 0 {
 		return found[0]
+	}
+	return nil
+}
+
+// ofRule returns the finding of the rule of that name, nil if there is none.
+func ofRule(found []*Finding, name string) *Finding {
+	if i := slices.IndexFunc(found, func(f *Finding) bool { return f.Rule.Name == name }); i >= 0 {
+		return found[i]
 	}
 	return nil
 }
@@ -192,21 +204,27 @@ func (e *Engine) showNews(c *cycle, opinions []*opinion) {
 			left := max(0, rules.Settle-c.began.Sub(o.at))
 			f.set(DecidePending, "%s: they are in force in %.1f s", ago(o.generation, c.began), left.Seconds())
 		}
-		f.unsettled = true
+		f.unsettled, f.throttled = true, false
 		c.report.Findings = append(c.report.Findings, f)
 	}
 }
 
-// newerSpares is a ChangedError if a generation of rules that counts now, besides that
-// of the ladder, would not do to a finding's socket, as it is freshly seen, what the
-// ladder is about to do. It first looks whether the rules have changed. Several can be
-// asked at the same time.
-func (e *Engine) newerSpares(l *ladder, f *Finding, fresh *Candidate) error {
+// readRules looks whether the rules have changed. It can take as long as files take
+// to be read, so it comes before a look, and not between that and its effect.
+func (e *Engine) readRules() {
 	e.asks.Lock()
 	defer e.asks.Unlock()
 	if e.refresh != nil {
 		e.refresh()
 	}
+}
+
+// newerSpares is a ChangedError if a generation of rules that counts now, besides that
+// of the ladder, would not do to a finding's socket, as it is freshly seen, what the
+// ladder is about to do. Several can be asked at the same time.
+func (e *Engine) newerSpares(l *ladder, f *Finding, fresh *Candidate) error {
+	e.asks.Lock()
+	defer e.asks.Unlock()
 	for _, g := range e.younger() {
 		if why := e.sparedBy(g, l, f, fresh); why != "" {
 			return actions.Changedf("%s: %s", ago(g, time.Now()), why)

@@ -61,7 +61,7 @@ func (e *Engine) begin(l *ladder) {
 	now := monotonic()
 	for _, f := range l.findings {
 		for k, length := range coolKeys(f, &plugin) {
-			if _, noted := e.memory.cooldowns[k]; !noted { // another ladder took it back
+			if !e.begun[k] { // another ladder can have taken it back
 				e.memory.cool(k, length, now)
 			}
 			e.begun[k] = true
@@ -79,13 +79,8 @@ func (e *Engine) giveBack(l *ladder) {
 		l.counted = false
 		e.memory.notActed(l.rule.Name)
 	}
-	f := l.findings[0]
-	if e.spent == nil || e.harmless(l.rule) || f.NoSocket() {
-		return
-	}
-	e.spent.all -= len(l.findings)
-	e.spent.rules[l.rule.Fingerprint]--
-	for _, f := range l.findings {
-		e.spent.listeners[f.listener()]--
+	// What counts for the breaker and shares stays: it was wanted all the same.
+	if e.spent != nil && e.spent.rules[l.rule.Fingerprint] > 0 {
+		e.spent.rules[l.rule.Fingerprint]--
 	}
 }

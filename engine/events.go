@@ -122,10 +122,10 @@ func (e *Engine) transitions(ctx context.Context) <-chan struct{} {
 	if e.events == nil {
 		return nil
 	}
-	woke := make(chan struct{})
+	woke, events := make(chan struct{}), e.events
 	go func() {
 		for {
-			if _, err := e.events.Wait(); err != nil {
+			if _, err := events.Wait(); err != nil {
 				if !errors.Is(err, os.ErrClosed) {
 					e.log.Warn("no more events", "error", err)
 				}

@@ -31,6 +31,7 @@ type ladder struct {
 	harm     harm            // what dies with the process
 	counted  bool            // among what the rule has acted on
 	signals  bool            // an earlier rung was for the process: its cool-down is this ladder's own
+	looked   float64         // when the last look began, on CLOCK_MONOTONIC
 	last     bool            // its rule is no more: what runs for it may end, and nothing follows
 	done     bool
 }

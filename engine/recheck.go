@@ -24,19 +24,33 @@ func (e *Engine) recheck(ctx context.Context, l *ladder) error {
 // spare it. What changed, or is not allowed, is left out, with that result; the error
 // is ErrGone if nothing of the ladder's own rule is left.
 func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder, *Candidate) error) error {
+	e.readRules()
+	errs := make([]error, len(l.findings))
+	for i, f := range l.findings { // counting takes a look at everything: first
+		if errs[i] = e.stillGroup(ctx, l, f); errs[i] == nil {
+			errs[i] = e.groupsAgree(ctx, f)
+		}
+	}
 	if err := e.ready(ctx, l); err != nil {
 		return err
 	}
+	began := monotonic()
+	l.looked = began
 	glance := procfs.New("").Glance()
 	defer glance.Close()
 	now := make([]*Candidate, len(l.findings))
 	for i, f := range l.findings {
 		now[i] = glimpse(glance, f)
 	}
-	began := monotonic()
-	sockets, errs := make([]collectors.Socket, len(l.findings)), make([]error, len(l.findings))
+	sockets := make([]collectors.Socket, len(l.findings))
 	if !l.held {
-		sockets, errs = lookUpAll(ctx, l.findings)
+		var lookErrs []error
+		sockets, lookErrs = lookUpAll(ctx, l.findings)
+		for i, err := range lookErrs {
+			if err != nil {
+				errs[i] = err
+			}
+		}
 	}
 	var keep []*Finding
 	var slots []int
@@ -44,9 +58,6 @@ func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder,
 	own := false
 	for i, f := range l.findings {
 		err := errs[i]
-		if err == nil {
-			err = e.groupsAgree(ctx, f)
-		}
 		if err == nil && !f.NoSocket() {
 			if !l.held {
 				now[i].Socket = sockets[i]
@@ -57,9 +68,6 @@ func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder,
 		}
 		if err == nil && allowed != nil && !f.NoSocket() && l.own(f) {
 			err = allowed(l, now[i])
-		}
-		if err == nil {
-			err = e.stillGroup(ctx, l, f)
 		}
 		if err != nil && !errors.Is(err, collectors.ErrGone) {
 			return err

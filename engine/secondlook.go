@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -108,6 +109,10 @@ func (e *Engine) seeAgain(ctx context.Context, c *cycle, ns *namespace, cands []
 	at := monotonic()
 	for i, cand := range cands {
 		key := collectors.KeyOf(&cand.Socket)
+		if errs[i] != nil && !errors.Is(errs[i], collectors.ErrGone) {
+			err = errs[i] // whether it is there is not known: it was seen once
+			continue
+		}
 		if errs[i] != nil || collectors.KeyOf(&now[i]) != key {
 			gone[cand] = true
 			continue
@@ -115,6 +120,9 @@ func (e *Engine) seeAgain(ctx context.Context, c *cycle, ns *namespace, cands []
 		cand.Socket = now[i]
 		cand.setAge(e.memory.recall(key, markOf(&now[i], began, at), e.shownAge(&now[i], at), began, at))
 		cand.since, cand.seenAgain = e.memory.since(key), began
+	}
+	if err != nil {
+		c.fail(fmt.Errorf("namespace %s: second look: %w", ns.Name, err))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"sockwarden/actions"
 	"sockwarden/collectors/procfs"
@@ -16,6 +17,9 @@ import (
 // SOCK_DESTROY ignores the state that a socket has come to in between. Before
 // each turn it is looked at the pause switch, and whether to stop.
 const turnLen = 8
+
+// lookFor is for how long a look at sockets counts as the last one before an effect.
+const lookFor = 50 * time.Millisecond
 
 // fate is how far a ladder got in a turn.
 type fate int
@@ -51,12 +55,7 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 		e.rehearseAll(ctx, ladders, batcher)
 		return nil
 	}
-	if err := e.ready(ctx, ladders...); err != nil {
-		for _, l := range ladders {
-			e.notPrepared(ctx, l, err)
-		}
-		return nil
-	}
+	// Counting groups takes a look at everything: first.
 	for _, l := range ladders {
 		err := e.stillGroup(ctx, l, l.findings[0])
 		if err == nil {
@@ -67,6 +66,15 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 		}
 	}
 	ladders = slices.DeleteFunc(slices.Clone(ladders), func(l *ladder) bool { return l.done })
+	if len(ladders) == 0 {
+		return nil
+	}
+	if err := e.ready(ctx, ladders...); err != nil {
+		for _, l := range ladders {
+			e.notPrepared(ctx, l, err)
+		}
+		return nil
+	}
 	var refused atomic.Bool
 	turns := inParts(e.workers, ladders, func(part []*ladder) (turns []turn) {
 		glance := procfs.New("").Glance()
@@ -120,6 +128,7 @@ func (e *Engine) takeTurn(ctx context.Context, glance *procfs.Glance, ladders []
 		}
 		return turns
 	}
+	e.readRules()
 	switch pause := e.pauseOf(ladders[0]); {
 	case ctx.Err() != nil:
 		return all(turn{fate: isStopped, err: context.Cause(ctx)})
@@ -130,11 +139,11 @@ func (e *Engine) takeTurn(ctx context.Context, glance *procfs.Glance, ladders []
 	case slices.ContainsFunc(ladders, func(l *ladder) bool { return !e.recent(l) }):
 		return all(turn{fate: isAgain})
 	}
+	began := monotonic()
 	now := make([]*Candidate, len(ladders))
 	for i, l := range ladders {
 		now[i] = glimpse(glance, l.findings[0])
 	}
-	began := monotonic()
 	var effects []actions.Effect
 	var places []int
 	prepared := batcher.PrepareAll(ctx, e.targets(ladders))
@@ -174,8 +183,18 @@ func (e *Engine) takeTurn(ctx context.Context, glance *procfs.Glance, ladders []
 	if len(effects) == 0 {
 		return turns
 	}
+	// Whatever held this up: nothing is done by a look that is too old.
+	if monotonic()-began > lookFor.Seconds() {
+		for _, i := range places {
+			turns[i] = turn{fate: isAgain}
+		}
+		return turns
+	}
 	for k, out := range e.applyAll(ctx, batcher, effects) {
 		turns[places[k]] = turn{fate: applied, effect: effects[k], out: out}
+		if errors.Is(out.Err, actions.ErrNotBegun) {
+			turns[places[k]] = turn{fate: isAgain}
+		}
 		if out.Result.EndsAll() {
 			refused.Store(true)
 		}

@@ -8,6 +8,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
+	"sockwarden/collectors/stuck"
 )
 
 // maxHung is how many requests may be left behind in the kernel, each with a
@@ -53,9 +54,10 @@ func (a action) PrepareAll(ctx context.Context, targets []actions.Target) []acti
 func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []actions.Outcome {
 	out := make([]actions.Outcome, len(effects))
 	members := own(effects)
+	late := false
 	for _, group := range perNamespace(members) {
-		for hung := 0; len(group) > 0; hung++ {
-			var errs []error
+		var errs []error
+		if !late {
 			err := group[0].with(func(c *sockdiag.Conn) error {
 				errs = c.DestroyAll(ctx, sockets(group))
 				return nil
@@ -63,18 +65,19 @@ func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []action
 			if err != nil {
 				errs = slices.Repeat([]error{err}, len(group))
 			}
-			var left []member
-			for k, m := range group {
-				switch {
-				case errors.Is(errs[k], sockdiag.ErrNotAsked) && hung < maxHung:
-					left = append(left, m)
-				case ctx.Err() != nil && errs[k] != nil && errors.Is(errs[k], ctx.Err()):
-					out[m.i] = actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)} // it was not begun
-				default:
-					out[m.i] = m.applied(ctx, errs[k])
-				}
+		} else {
+			errs = slices.Repeat([]error{sockdiag.ErrNotAsked}, len(group))
+		}
+		for k, m := range group {
+			late = late || stuck.In(errs[k]) != nil
+			switch {
+			case errors.Is(errs[k], sockdiag.ErrNotAsked): // their last look is too old by now
+				out[m.i] = actions.Outcome{Result: actions.Failed, Err: actions.ErrNotBegun}
+			case ctx.Err() != nil && errs[k] != nil && errors.Is(errs[k], ctx.Err()):
+				out[m.i] = actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)} // it was not begun
+			default:
+				out[m.i] = m.applied(ctx, errs[k])
 			}
-			group = left
 		}
 	}
 	return out

@@ -23,12 +23,19 @@ func (a action) Session() (b actions.Batcher, closes func()) {
 	}
 }
 
-// get returns the connection into a namespace, nil if there is none.
+// get returns the connection into a namespace, nil if there is none, or none that is
+// of use any more.
 func (c *conns) get(ns uint64) *sockdiag.Conn {
 	if c == nil {
 		return nil
 	}
-	return c.byNS[ns]
+	conn := c.byNS[ns]
+	if conn != nil && !conn.Usable() {
+		_ = conn.Close()
+		delete(c.byNS, ns)
+		return nil
+	}
+	return conn
 }
 
 // keep reports whether a connection stays open until the end of the session.

@@ -77,13 +77,19 @@ func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collect
 	return now, unseen
 }
 
-// StillHeld reports whether all of what Holders returned still have the socket by the
-// same descriptor: it takes a few microseconds, immediately before something is done.
+// StillHeld reports whether all of what Holders returned still have the socket: mostly
+// it takes a few microseconds, immediately before something is done.
 // Of a process that cannot be examined it is only seen that it is there.
 func (g *Glance) StillHeld(owners []collectors.Owner, inode uint32) bool {
 	for i := range owners {
 		p, ok := g.processes[owners[i].PID]
-		if !ok || p.err != nil || !owners[i].Told && !p.isSocket(owners[i].FD, inode) {
+		if !ok || p.err != nil {
+			return false
+		}
+		if owners[i].Told {
+			continue
+		}
+		if _, err := p.holds(g.fs, owners[i].FD, inode); err != nil { // another descriptor, or a thread's, is as good
 			return false
 		}
 	}
