@@ -175,6 +175,7 @@ func (b *setBuilder) addAll(s *Set) {
 // set makes the set and uses the builder up.
 func (b *setBuilder) set() *Set {
 	s := &Set{Ranges: orderNumbers.merge(b.ranges), addrs: newAddrs(order32.merge(b.ipv4), order128.merge(b.ipv6))}
+	s.index = buckets{end: len(s.Ranges)}
 	if s.ports = portBits(s.Ranges); s.ports == nil && len(s.Ranges) > 0 && s.Ranges[0].Low >= 0 {
 		s.index = newBuckets(len(s.Ranges), func(i int) uint64 { return uint64(s.Ranges[i].Low) })
 	}

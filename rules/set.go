@@ -156,7 +156,7 @@ func (s *Set) hasNumber(n float64) bool {
 	if n != math.Trunc(n) {
 		return false
 	}
-	low, high := s.index.around(len(s.Ranges), uint64(max(n, 0)))
+	low, high := s.index.around(uint64(max(n, 0)))
 	for low < high { // the first that begins behind it
 		if m := (low + high) >> 1; s.Ranges[m].Low <= n {
 			low = m + 1

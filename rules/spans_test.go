@@ -70,6 +70,43 @@ func TestSetAgainstPrefixes(t *testing.T) {
 	}
 }
 
+// TestCrowdedSets: what is found by buckets, and by buckets in them, is what a walk finds.
+func TestCrowdedSets(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	for range 20 {
+		var b setBuilder
+		for range 20_000 {
+			low := uint32(random.IntN(4))<<30 | uint32(random.IntN(5000)*3)
+			b.ipv4 = append(b.ipv4, span[uint32]{low, low + uint32(random.IntN(2))})
+			six := u128{uint64(random.IntN(3))<<61 | uint64(random.IntN(3))<<20 | uint64(random.IntN(500)), uint64(random.IntN(40))}
+			b.ipv6 = append(b.ipv6, span[u128]{six, six})
+			b.ranges = append(b.ranges, Range{float64(low), float64(low)})
+		}
+		ipv4, ipv6 := map[uint32]bool{}, map[u128]bool{}
+		for i := range b.ipv4 {
+			ipv4[b.ipv4[i].Low], ipv4[b.ipv4[i].High], ipv6[b.ipv6[i].Low] = true, true, true
+		}
+		numbers := map[float64]bool{}
+		for _, r := range b.ranges {
+			numbers[r.Low] = true
+		}
+		s := b.set()
+		for range 20_000 {
+			n := uint32(random.IntN(4))<<30 | uint32(random.IntN(15_010))
+			six := u128{uint64(random.IntN(4))<<61 | uint64(random.IntN(3))<<20 | uint64(random.IntN(501)), uint64(random.IntN(41))}
+			if got := s.hasAddr(collectors.AddrFrom(addrOf(u128{0, uint64(n)}, 32))); got != ipv4[n] {
+				t.Fatalf("%d: %t", n, got)
+			}
+			if got := s.addrs.has6(six); got != ipv6[six] {
+				t.Fatalf("%v: %t", six, got)
+			}
+			if got := s.hasNumber(float64(n)); got != numbers[float64(n)] {
+				t.Fatalf("%d among numbers: %t", n, got)
+			}
+		}
+	}
+}
+
 // TestJoin: two sets together hold what one of them does, and are one of them if that
 // has it all.
 func TestJoin(t *testing.T) {
