@@ -34,6 +34,21 @@ func Sealed(t testing.TB, c *socklab.Conn) actions.Sealed {
 	return Seal(t, c.Kind.Protocol(), c.Local, c.Remote, nil)
 }
 
+// Hidden reports whether the kernel shows no sockets of the kind of a connection,
+// and holds it to that.
+func Hidden(t testing.TB, c *socklab.Conn) bool {
+	t.Helper()
+	if c.Kind.Shown() {
+		return false
+	}
+	for _, s := range SealAll(t, c.Kind.Protocol(), nil) {
+		if k := &s.Socket; netip.AddrPortFrom(k.Local.Netip(), k.LocalPort) == c.Local && k.RemotePort == c.Remote.Port() {
+			t.Errorf("%+v is shown, which this kernel should not", *k)
+		}
+	}
+	return true
+}
+
 // Seal is the same for any socket, in the namespace that open opens; nil is our
 // own.
 func Seal(t testing.TB, p collectors.Protocol, local, remote netip.AddrPort, open func() (*os.File, error)) actions.Sealed {

@@ -57,6 +57,7 @@ func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []action
 	late := false
 	for _, group := range perNamespace(members) {
 		var errs []error
+		blind := false
 		if !late {
 			err := group[0].with(func(c *sockdiag.Conn) error {
 				errs = c.DestroyAll(ctx, sockets(group))
@@ -76,7 +77,7 @@ func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []action
 			case ctx.Err() != nil && errs[k] != nil && errors.Is(errs[k], ctx.Err()):
 				out[m.i] = actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)} // it was not begun
 			default:
-				out[m.i] = m.applied(ctx, errs[k])
+				out[m.i] = m.applied(ctx, errs[k], &blind)
 			}
 		}
 	}

@@ -146,11 +146,12 @@ func (e *effect) String() string { return "destroy" }
 
 // Apply destroys exactly the socket with the cookie.
 func (e *effect) Apply(ctx context.Context) actions.Outcome {
-	return e.applied(ctx, e.with(func(c *sockdiag.Conn) error { return c.Destroy(ctx, &e.sealed.Socket) }))
+	return e.applied(ctx, e.with(func(c *sockdiag.Conn) error { return c.Destroy(ctx, &e.sealed.Socket) }), new(bool))
 }
 
-// applied is the outcome of the request to destroy that ended with err.
-func (e *effect) applied(ctx context.Context, err error) actions.Outcome {
+// applied is the outcome of the request to destroy that ended with err. What hangs
+// is not looked at once such a look hung, too, which blind keeps in mind.
+func (e *effect) applied(ctx context.Context, err error, blind *bool) actions.Outcome {
 	if errors.Is(err, collectors.ErrGone) {
 		// Of an SO_REUSEPORT group the kernel finds only one member.
 		if now, lookErr := e.look(ctx); lookErr == nil {
@@ -158,7 +159,7 @@ func (e *effect) applied(ctx context.Context, err error) actions.Outcome {
 		}
 	}
 	if stuck.In(err) != nil && !errors.Is(err, sockdiag.ErrNotAsked) {
-		return e.hanging(ctx, err)
+		return e.hanging(ctx, err, blind)
 	}
 	if errors.Is(err, sockdiag.ErrNoAnswer) {
 		err = nil // whether it was done is for Verify to see
@@ -174,17 +175,24 @@ func (e *effect) applied(ctx context.Context, err error) actions.Outcome {
 
 // hanging is the outcome of a request from which the kernel has not come back: it
 // waits for the lock of this socket, or of one that was to be destroyed along with
-// it, before or after.
-func (e *effect) hanging(ctx context.Context, err error) actions.Outcome {
+// it, before or after. Before Linux 6.9 that holds up the look at the others, too.
+func (e *effect) hanging(ctx context.Context, err error, blind *bool) actions.Outcome {
 	there := true
-	lookErr := e.with(func(c *sockdiag.Conn) (err error) {
-		there, err = c.Exists(ctx, &e.sealed.Socket)
-		return err
-	})
-	if lookErr == nil && !there {
+	if !*blind {
+		lookErr := e.with(func(c *sockdiag.Conn) (err error) {
+			there, err = c.Exists(ctx, &e.sealed.Socket)
+			return err
+		})
+		*blind = lookErr != nil
+	}
+	detail := "the kernel destroys it as soon as the socket that it waits for is free"
+	switch {
+	case *blind:
+		detail = "the kernel has destroyed it, or does as soon as the socket that it waits for is free: until then that cannot be seen"
+	case !there:
 		return actions.Outcome{Result: actions.Gone}
 	}
-	return actions.Outcome{Result: actions.Timeout, Err: err, Detail: "the kernel destroys it as soon as the socket that it waits for is free"}
+	return actions.Outcome{Result: actions.Timeout, Err: err, Detail: detail}
 }
 
 // tryAbort takes the other way on a kernel that cannot destroy.

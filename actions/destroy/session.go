@@ -8,12 +8,13 @@ import (
 // conns are the connections of a session by namespace. Each keeps its namespace
 // alive, so that a session is short.
 type conns struct {
-	byNS map[uint64]*sockdiag.Conn // nil once it is closed
+	byNS  map[uint64]*sockdiag.Conn // nil once it is closed
+	spent map[uint64]int            // connections that were given up
 }
 
 // Session returns a Batcher that does not connect anew for each call.
 func (a action) Session() (b actions.Batcher, closes func()) {
-	c := &conns{byNS: map[uint64]*sockdiag.Conn{}}
+	c := &conns{byNS: map[uint64]*sockdiag.Conn{}, spent: map[uint64]int{}}
 	a.conns = c
 	return a, func() {
 		for _, conn := range c.byNS {
@@ -23,19 +24,23 @@ func (a action) Session() (b actions.Batcher, closes func()) {
 	}
 }
 
-// get returns the connection into a namespace, nil if there is none, or none that is
-// of use any more.
+// get returns the connection into a namespace, nil if there is none. One that is of no
+// use any more gives way to another, but not for ever if the kernel does not come
+// back to it: before Linux 6.9 a request that hangs holds up all others.
 func (c *conns) get(ns uint64) *sockdiag.Conn {
 	if c == nil {
 		return nil
 	}
 	conn := c.byNS[ns]
-	if conn != nil && !conn.Usable() {
-		_ = conn.Close()
-		delete(c.byNS, ns)
-		return nil
+	if conn == nil || conn.Usable() || conn.Spent() && c.spent[ns] >= maxHung {
+		return conn
 	}
-	return conn
+	if conn.Spent() {
+		c.spent[ns]++
+	}
+	delete(c.byNS, ns)
+	_ = conn.Close()
+	return nil
 }
 
 // keep reports whether a connection stays open until the end of the session.

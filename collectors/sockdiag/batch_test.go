@@ -17,7 +17,11 @@ func labSockets(t testing.TB, c *Conn) []*collectors.Socket {
 	var all []*collectors.Socket
 	for _, k := range socklab.Kinds() {
 		for _, f := range socklab.Families() {
-			s := find(t, c, socklab.Make(t, k, f))
+			subject := socklab.Make(t, k, f)
+			if hidden(t, c, subject) {
+				continue
+			}
+			s := find(t, c, subject)
 			all = append(all, &s)
 		}
 	}

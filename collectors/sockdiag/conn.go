@@ -74,6 +74,10 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// Spent reports whether the connection refuses everything but Close, as the kernel
+// did not come back from a request or an answer was lost. A new one may do.
+func (c *Conn) Spent() bool { return c.hung != nil || c.busy }
+
 // NetNS returns the identity of the namespace: its cookie (SO_NETNS_COOKIE,
 // Linux 5.14), which no later namespace gets; 0 on older kernels.
 func (c *Conn) NetNS() uint64 { return c.id }

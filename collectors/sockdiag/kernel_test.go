@@ -43,7 +43,17 @@ func TestDestroyedListenerStaysBound(t *testing.T) {
 	l := socklab.NewListener(t, socklab.IPv4, port)
 	s := findEnds(t, c, collectors.TCP, l.Addr, auto.Remote)
 	must(t, "destroy", c.Destroy(t.Context(), &s))
+	fd := open(t, socklab.Home(t), unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: l.Addr.Addr().As4(), Port: int(port)}); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("bind to its port: %v", err)
+	}
 	now, err := c.Get(t.Context(), &s)
+	if !socklab.Bound.Shown() {
+		if !errors.Is(err, collectors.ErrGone) {
+			t.Errorf("get after destroy: %s, %v", now.State, err)
+		}
+		return
+	}
 	if err != nil || now.State != collectors.Close || now.Cookie != s.Cookie {
 		t.Errorf("get after destroy: %s, %v", now.State, err)
 	}

@@ -51,6 +51,21 @@ func ends(s *collectors.Socket) (local, remote netip.AddrPort) {
 	return netip.AddrPortFrom(s.Local.Netip(), s.LocalPort), netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort)
 }
 
+// hidden reports whether the kernel shows no sockets of the kind of a connection,
+// and holds it to that.
+func hidden(t testing.TB, c *Conn, subject *socklab.Conn) bool {
+	t.Helper()
+	if subject.Kind.Shown() {
+		return false
+	}
+	for _, s := range dumpTest(t, c, everything) {
+		if l, r := ends(&s); s.Protocol == subject.Kind.Protocol() && l == subject.Local && r == subject.Remote {
+			t.Errorf("the dump shows %+v, which this kernel should not", s)
+		}
+	}
+	return true
+}
+
 // find dumps and returns the one record with the ends of the connection.
 func find(t testing.TB, c *Conn, want *socklab.Conn) collectors.Socket {
 	t.Helper()
