@@ -263,7 +263,10 @@ func TestAgeUserTimeout(t *testing.T) {
 			if rto := tcpInfo(t, s.fd).Rto; rto < 2_000_000 {
 				t.Errorf("nothing was put to the test: timeout %d us", rto)
 			}
-			if !earlier && age.Min < 0.5*time.Since(state).Seconds() {
+			if socklab.KernelBefore(6, 7) && age.Min > 0 {
+				t.Errorf("%+v, although this kernel does not prove it: %+v", age, rec)
+			}
+			if !earlier && !socklab.KernelBefore(6, 7) && age.Min < 0.5*time.Since(state).Seconds() {
 				t.Errorf("%+v after %s: %+v", age, time.Since(state), rec)
 			}
 		}

@@ -22,7 +22,7 @@ type Conn struct {
 	// as IPv4. Without a peer, Remote is the unspecified address and port 0.
 	Local, Remote netip.AddrPort
 	FD            int // of the subject, -1 if no process has it; close it by CloseFD
-	Peer          int // of the other end, -1 if there is none
+	Peer          int // of the other end, -1 if there is none; of SYN_SENT the listener that is deaf
 	// StartedBefore is just before the subject entered its state, SeenAfter
 	// just after it was seen there. Its true age is at least time.Since(SeenAfter)
 	// and at most time.Since(StartedBefore).
@@ -58,6 +58,10 @@ func (c *Conn) make() error {
 	l, err := listen(peer, c.Family.other(), netip.AddrPortFrom(c.Family.Remote(), 0), 1)
 	if err != nil {
 		return err
+	}
+	if c.Kind == SynSent { // the second SYN shall not be refused
+		c.Peer = l.FD
+		return c.makeVia(l)
 	}
 	defer unix.Close(l.FD) //nolint:errcheck // nothing was written
 	return c.makeVia(l)
