@@ -163,9 +163,6 @@ func (e *Engine) established(ns *namespace, inode uint64) (map[uint64]bool, erro
 		}
 		ns = &namespace{Namespace: collectors.Namespace{Inode: inode, Name: all[i].Name}, open: all[i].Open}
 	}
-	if err := e.shut(ns); err != nil {
-		return nil, err
-	}
 	cookies := map[uint64]bool{}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Established)}
 	for s, err := range e.sockets(ns, q) {
@@ -177,7 +174,7 @@ func (e *Engine) established(ns *namespace, inode uint64) (map[uint64]bool, erro
 	return cookies, nil
 }
 
-// sockets streams an extra look at a namespace.
+// sockets streams an extra look at a namespace, unless that would hang.
 func (e *Engine) sockets(ns *namespace, q collectors.Query) func(func(*collectors.Socket, error) bool) {
 	return func(yield func(*collectors.Socket, error) bool) {
 		fd, closeNS, err := openNS(ns)
@@ -186,7 +183,12 @@ func (e *Engine) sockets(ns *namespace, q collectors.Query) func(func(*collector
 			return
 		}
 		defer closeNS()
-		for s, err := range e.opts.Sources[0].New(fd).Collect(context.Background(), q) {
+		source := e.opts.Sources[0]
+		if err := e.shut(ns); err != nil && source.Actionable {
+			yield(nil, err)
+			return
+		}
+		for s, err := range e.collectPast(context.Background(), source.New(fd), q) {
 			if !yield(s, err) {
 				return
 			}

@@ -193,7 +193,11 @@ func (e *Engine) listening(ctx context.Context, ns *namespace) ([]uint32, error)
 	defer closeNS()
 	for _, source := range e.opts.Sources {
 		var all []collectors.Socket
-		if all, err = listeners(ctx, source.New(fd)); err != nil {
+		if shut := e.shut(ns); shut != nil && source.Actionable {
+			err = shut
+			continue
+		}
+		if all, err = e.listenersBy(ctx, source.New(fd)); err != nil {
 			continue
 		}
 		inodes := make([]uint32, 0, len(all))

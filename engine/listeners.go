@@ -46,7 +46,7 @@ func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
 			continue
 		}
 		var found []collectors.Socket
-		if found, err = listeners(ctx, source.New(fd)); err == nil {
+		if found, err = e.listenersBy(ctx, source.New(fd)); err == nil {
 			ns.listeners, ns.listening = found, true
 			return
 		}
@@ -54,9 +54,9 @@ func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
 	c.fail(fmt.Errorf("listeners of namespace %s: %w", ns.Name, err))
 }
 
-func listeners(ctx context.Context, source collectors.Collector) (all []collectors.Socket, err error) {
+func (e *Engine) listenersBy(ctx context.Context, source collectors.Collector) (all []collectors.Socket, err error) {
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Listen)}
-	for s, err := range source.Collect(ctx, q) {
+	for s, err := range e.collectPast(ctx, source, q) {
 		if err != nil {
 			return nil, err
 		}

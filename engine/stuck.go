@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -253,6 +254,40 @@ func (e *Engine) readPast(ctx context.Context, p *rules.Program, ns *namespace, 
 		return &pass{}, hung
 	}
 	return found, failed
+}
+
+// collectPast streams a look that takes no locks of sockets. Before Linux 6.9 it hangs
+// behind whoever waits for one, and is left behind: until it is complete nothing of
+// it is handed out.
+func (e *Engine) collectPast(ctx context.Context, source collectors.Collector, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
+	if !e.kernel.before(6, 9) {
+		return source.Collect(ctx, q)
+	}
+	return func(yield func(*collectors.Socket, error) bool) {
+		var all []collectors.Socket
+		var failed error
+		var progress atomic.Uint64
+		if hung := stuck.Watch(ctx, "a dump", &progress, func() {
+			for s, err := range source.Collect(ctx, q) {
+				if progress.Add(1); err != nil {
+					failed = err
+					return
+				}
+				all = append(all, *s)
+			}
+		}); hung != nil {
+			yield(nil, hung)
+			return
+		}
+		for i := range all {
+			if !yield(&all[i], nil) {
+				return
+			}
+		}
+		if failed != nil {
+			yield(nil, failed)
+		}
+	}
 }
 
 // noteHung notes which parts of a look hang, and reports whether any does.
