@@ -25,19 +25,17 @@ func (a action) Session() (b actions.Batcher, closes func()) {
 }
 
 // get returns the connection into a namespace, nil if there is none. One that is of no
-// use any more gives way to another, but not for ever if the kernel does not come
-// back to it: before Linux 6.9 a request that hangs holds up all others.
+// use any more gives way to another, but not for ever: before Linux 6.9 a request that
+// hangs holds up all others.
 func (c *conns) get(ns uint64) *sockdiag.Conn {
 	if c == nil {
 		return nil
 	}
 	conn := c.byNS[ns]
-	if conn == nil || conn.Usable() || conn.Spent() && c.spent[ns] >= maxHung {
+	if conn == nil || !conn.Spent() || c.spent[ns] >= maxHung {
 		return conn
 	}
-	if conn.Spent() {
-		c.spent[ns]++
-	}
+	c.spent[ns]++
 	delete(c.byNS, ns)
 	_ = conn.Close()
 	return nil

@@ -253,10 +253,6 @@ func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlin
 	return msgs, nil
 }
 
-// Usable reports whether another request can be made over the connection: no answer is
-// outstanding, and the kernel came back from all.
-func (c *Conn) Usable() bool { return c.hung == nil && !c.busy }
-
 // usable is nil if another request can be made over the connection.
 func (c *Conn) usable(ctx context.Context) error {
 	switch {
