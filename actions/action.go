@@ -221,6 +221,9 @@ type Plugin struct {
 	// WithoutSocket says that it also works for a finding that has no socket: the
 	// group of a host in which nothing matches.
 	WithoutSocket bool
+	// Program says that it runs a program of its own for each target, of which only a
+	// few may run at a time.
+	Program bool
 	// NeedsCooldown refuses a rule that uses it without a cool-down.
 	NeedsCooldown bool
 	// Harmless actions change nothing on sockets and processes: guards,

@@ -119,6 +119,9 @@ func (e *Engine) startRung(ctx context.Context, l *ladder) {
 		e.leave([]*ladder{l}, hostOutcome(e.hostError))
 		return
 	}
+	if l.waits = e.opts.Live && e.programsFull(rung); l.waits {
+		return // Step begins it
+	}
 	err := e.prepareInTime(ctx, l, rung)
 	if err != nil {
 		e.notPrepared(ctx, l, err)
@@ -163,6 +166,7 @@ func (e *Engine) notPrepared(ctx context.Context, l *ladder, err error) {
 
 // applied takes the first outcome of a rung. A success is verified later.
 func (e *Engine) applied(ctx context.Context, l *ladder, out actions.Outcome) {
+	e.noteProgram(l, out)
 	l.applied = time.Now()
 	l.deadline = l.applied.Add(max(l.rule.Then[l.rung].Wait, e.settleTime))
 	if out.Result.Succeeded() {
@@ -249,7 +253,7 @@ func (e *Engine) applyAll(ctx context.Context, batcher actions.Batcher, effects 
 // settle gives the programs time to react, and verifies: first what has had that
 // time while others were begun, then the rest.
 func (e *Engine) settle(ctx context.Context, ladders []*ladder) {
-	begun := slices.DeleteFunc(slices.Clone(ladders), func(l *ladder) bool { return l.done })
+	begun := slices.DeleteFunc(slices.Clone(ladders), func(l *ladder) bool { return l.done || l.waits })
 	if len(begun) == 0 {
 		return
 	}
@@ -270,10 +274,11 @@ func (e *Engine) step(ctx context.Context, ladders []*ladder) {
 	// report is true.
 	outs := e.verify(context.WithoutCancel(ctx), ladders)
 	for i, l := range ladders {
-		if l.done {
+		if l.done || l.waits {
 			continue
 		}
 		out := outs[i]
+		l.pending = out.Pending
 		if out.Pending && ctx.Err() != nil {
 			out = l.effect.Verify(ctx) // asked to stop: it ends what is under way
 		}

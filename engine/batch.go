@@ -49,7 +49,7 @@ func (e *Engine) verify(ctx context.Context, ladders []*ladder) []actions.Outcom
 	var many []int
 	for i, l := range ladders {
 		switch {
-		case l.done:
+		case l.done, l.waits:
 		case l.batcher != nil:
 			many = append(many, i)
 		default:

@@ -109,6 +109,7 @@ type Engine struct {
 	queue     []*ladder           // whose next rung may be begun soon: looked at together
 	counted   recount             // of groups, for the last look
 	asking    time.Duration       // how long it took last to find out who holds sockets
+	programs  []running           // that may run
 	signalled map[string]bool     // processes that the cycle has signalled
 	begun     map[string]bool     // cool-downs of what the cycle has done
 	before    map[string]cooldown // cool-downs before the cycle noted its own

@@ -33,6 +33,8 @@ type ladder struct {
 	signals  bool            // an earlier rung was for the process: its cool-down is this ladder's own
 	looked   float64         // when the last look began, on CLOCK_MONOTONIC
 	last     bool            // its rule is no more: what runs for it may end, and nothing follows
+	pending  bool            // its effect is under way, as far as it was looked
+	waits    bool            // for one of the programs that run to end
 	done     bool
 }
 
@@ -206,6 +208,11 @@ func (e *Engine) Step(ctx context.Context) {
 	var waiting []*ladder
 	e.queue = e.ladders
 	e.step(ctx, e.ladders)
+	for _, l := range e.ladders {
+		if l.waits && ctx.Err() == nil {
+			e.startRung(ctx, l)
+		}
+	}
 	e.queue, e.counted = nil, recount{}
 	for _, l := range e.ladders {
 		if !l.done {

@@ -273,6 +273,7 @@ func alive(c *socklab.Conn) bool {
 type script struct {
 	name      string
 	onProcess bool
+	program   bool
 	harmless  bool
 	single    bool
 	prepare   func(actions.Target) error
@@ -293,7 +294,7 @@ func outcomes(name string, results ...actions.Outcome) *script {
 
 func (s *script) plugin() actions.Plugin {
 	return actions.Plugin{
-		Name: s.name, Summary: "for tests", OnProcess: s.onProcess, Harmless: s.harmless, Single: s.single,
+		Name: s.name, Summary: "for tests", OnProcess: s.onProcess, Program: s.program, Harmless: s.harmless, Single: s.single,
 		Params: []actions.Param{{Name: "listen", Type: "bool"}, {Name: "udp", Type: "bool"}, {Name: "owners", Type: "string"}},
 		New:    func(map[string]any) (actions.Action, error) { return s, nil },
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"sockwarden/actions"
@@ -125,6 +126,10 @@ func (c *cycle) underWay(e *Engine, f *Finding, plugin *actions.Plugin) bool {
 // abandon ends a ladder in its middle: what is under way is ended, and how far it
 // got is written down.
 func (e *Engine) abandon(l *ladder, why error) {
+	if l.waits && !l.done {
+		l.finish(actions.Outcome{Result: actions.Failed, Err: fmt.Errorf("not begun: %w", why)}, l.action())
+		return
+	}
 	if l.done || l.effect == nil {
 		return
 	}

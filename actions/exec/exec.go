@@ -35,6 +35,7 @@ func Plugin() actions.Plugin {
 			{Name: "program", Type: "string", Doc: "absolute path"},
 			{Name: "timeout", Type: "duration", Doc: "how long it may run (default 10s)"},
 		},
+		Program: true,
 		Main:    "program",
 		Results: []actions.Result{actions.Done, actions.Failed, actions.Timeout},
 		New:     newAction,
@@ -60,8 +61,14 @@ type action struct {
 	timeout time.Duration
 }
 
-// Usable says whether there is such a program that can be trusted.
-func (a action) Usable() error { return trust.Program(a.program) }
+// Usable says whether there is such a program that can be trusted, and that the
+// kernel could start.
+func (a action) Usable() error {
+	if err := trust.Program(a.program); err != nil {
+		return err
+	}
+	return interpreter(a.program)
+}
 
 // Prepare checks the program, looks the sockets up and writes down the finding
 // with those that are still there.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sockwarden/actions"
+	"sockwarden/collectors/netns"
 	"sockwarden/collectors/trust"
 	"sockwarden/engine"
 	"sockwarden/engine/doctor"
@@ -36,6 +38,7 @@ working, warn does not.`,
 			}
 			plan := doctor.Plan{Program: p, Usable: a.usable, Actions: a.actions, StateFile: a.flags.stateFile, PauseFiles: engine.PauseFiles()}
 			checks := append(doctor.Run(cmd.Context(), &plan), secrets(p)...)
+			checks = append(checks, a.ofLiveRuns(cmd.Context(), p)...)
 			works := doctor.Works(checks)
 			if a.flags.output != "table" {
 				if err := a.encoder().Encode(map[string]any{"works": works, "checks": checks}); err != nil {
@@ -54,6 +57,25 @@ working, warn does not.`,
 	a.outputFlag(cmd)
 	a.stateFlag(cmd)
 	return cmd
+}
+
+// ofLiveRuns says why a live run would refuse the rules, or could not look where they say.
+func (a *app) ofLiveRuns(ctx context.Context, p *rules.Program) []doctor.Check {
+	var checks []doctor.Check
+	o, err := a.loadOptions(true)
+	if err == nil {
+		_, _, err = newRuleLoader(o).next(ctx)
+	}
+	if err != nil {
+		text, cure, _ := strings.Cut(err.Error(), "; cure: ")
+		checks = append(checks, doctor.Check{Name: "rules", Level: doctor.Fail, Detail: text, Cure: cure})
+	}
+	for _, name := range p.NetNS {
+		if _, err := netns.Select(name); err != nil {
+			checks = append(checks, doctor.Check{Name: "netns " + name, Level: doctor.Fail, Detail: err.Error()})
+		}
+	}
+	return checks
 }
 
 // showChecks prints a line for each check, wrapped, and what helps below it.

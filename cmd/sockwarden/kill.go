@@ -273,6 +273,9 @@ func showKill(w io.Writer, r *engine.Report, targets []*engine.Finding, sel *sel
 	if spared := sparedReasons(r); spared != "" {
 		fmt.Fprintln(w, spared)
 	}
+	if r.Unseen > 0 {
+		fmt.Fprintln(w, unseenNote(r))
+	}
 }
 
 func (a *app) showKilled(r *engine.Report) {

@@ -53,6 +53,9 @@ code 0 if they are valid (warnings do not count), 3 if not.`,
 				return err
 			}
 			p, _, err := newRuleLoader(o).next(cmd.Context())
+			if err == nil {
+				p.Warnings = append(p.Warnings, a.programs(p)...)
+			}
 			if a.flags.output != "table" {
 				return a.checkJSON(p, err)
 			}
@@ -74,6 +77,23 @@ code 0 if they are valid (warnings do not count), 3 if not.`,
 	a.outputFlag(cmd)
 	cmd.Flags().BoolVar(&trust, "trust", false, "also refuse files that others can write")
 	return cmd
+}
+
+// programs warns of programs that rules would run and this host has not.
+func (a *app) programs(p *rules.Program) rules.Problems {
+	var found rules.Problems
+	for _, r := range p.Rules {
+		for i := range r.Then {
+			program, named := r.Then[i].Params["program"].(string)
+			if !named {
+				continue
+			}
+			if err := a.usable(&r.Then[i]); err != nil {
+				found = append(found, rules.Problem{File: r.File, Line: r.Line, Column: 1, Message: fmt.Sprintf("rule %q could not run %s here: %v", r.Name, program, err)})
+			}
+		}
+	}
+	return found
 }
 
 // checkJSON prints the problems as JSON; the exit code is the same.

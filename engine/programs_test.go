@@ -1,0 +1,59 @@
+package engine
+
+import (
+	"testing"
+
+	"sockwarden/actions"
+	"sockwarden/collectors/socklab"
+)
+
+// Of the programs that a cycle wants only a few run at a time; the others are looked
+// at again when their turn comes.
+func TestFewPrograms(t *testing.T) {
+	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3*maxPrograms)
+	holder(t, conns...)
+	looks := map[uint64]int{}
+	runs, most := 0, 0
+	hook := &script{name: "hook", program: true}
+	hook.apply = func(actions.Target) actions.Outcome {
+		runs++
+		most = max(most, runs)
+		return actions.Outcome{Result: actions.Done}
+	}
+	hook.verify = func(target actions.Target) actions.Outcome {
+		cookie := target.Sockets[0].Socket.Cookie
+		if looks[cookie]++; looks[cookie] < 3 {
+			return actions.Outcome{Result: actions.StillRunning, Pending: true}
+		}
+		runs--
+		return actions.Outcome{Result: actions.Done}
+	}
+	l := newLab(t, Options{Live: true}, hook)
+	p := l.rules(t, "defaults: {breaker: {count: 500, share: 100%}}\n"+ruleFile("state == 'CLOSE_WAIT' and process == '"+program()+"'", "hook", "limits: {cooldown: 1h}"))
+	r := l.cycle(t, p)
+	if len(hook.applied) != maxPrograms {
+		t.Errorf("%d began at once, not %d", len(hook.applied), maxPrograms)
+	}
+	l.Finish(t.Context(), r)
+	if most != maxPrograms || len(hook.applied) != len(conns) || r.Summary.Acted != len(conns) {
+		t.Errorf("%d at a time, %d in all, %+v", most, len(hook.applied), r.Summary)
+	}
+}
+
+// What still waits when the run is told to stop is not begun, and says so.
+func TestProgramsAndStop(t *testing.T) {
+	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, maxPrograms+1)
+	holder(t, conns...)
+	hook := &script{name: "hook", program: true}
+	hook.apply = func(actions.Target) actions.Outcome { return actions.Outcome{Result: actions.Done} }
+	hook.verify = func(actions.Target) actions.Outcome {
+		return actions.Outcome{Result: actions.StillRunning, Pending: true}
+	}
+	l := newLab(t, Options{Live: true}, hook)
+	r := l.cycle(t, l.rules(t, "defaults: {breaker: {count: 500, share: 100%}}\n"+ruleFile("state == 'CLOSE_WAIT' and process == '"+program()+"'", "hook", "limits: {cooldown: 1h}")))
+	l.abandonAll()
+	r.count()
+	if len(hook.applied) != maxPrograms || r.Summary.Failed != len(conns) {
+		t.Errorf("%d begun, %+v\n%s", len(hook.applied), r.Summary, describe(r))
+	}
+}
