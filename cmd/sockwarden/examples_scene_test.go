@@ -71,7 +71,7 @@ func behaveAt(l net.Listener, keepalive []string) {
 		}
 		must(err)
 		c, _ := conn.(*net.TCPConn)
-		kept = append(kept, c)
+		keep(c)
 		if len(keepalive) > 0 {
 			must(c.SetKeepAlive(true))
 			for i, option := range []int{unix.TCP_KEEPIDLE, unix.TCP_KEEPINTVL, unix.TCP_KEEPCNT} {

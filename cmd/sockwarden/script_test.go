@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -217,7 +218,16 @@ func alive(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // kept keeps the sockets of holdSockets from being closed as garbage.
-var kept []any
+var (
+	keptMu sync.Mutex
+	kept   []any
+)
+
+func keep(what ...any) {
+	keptMu.Lock()
+	defer keptMu.Unlock()
+	kept = append(kept, what...)
+}
 
 // repeatable replaces what differs from run to run.
 var repeatable = []struct {
@@ -281,14 +291,14 @@ func holdSockets() {
 		case "port":
 			port = n
 			listener = mustListen(host, port)
-			kept = append(kept, listener)
+			keep(listener)
 		case "close_wait", "established":
 			for range n {
 				client, err := (&net.Dialer{KeepAlive: -1}).Dial("tcp", strings.Replace(listener.Addr().String(), "[::]", "127.0.0.1", 1))
 				must(err)
 				conn, err := listener.Accept()
 				must(err)
-				kept = append(kept, conn, client)
+				keep(conn, client)
 				if key == "close_wait" {
 					must(client.Close())
 				}
@@ -296,7 +306,7 @@ func holdSockets() {
 		case "udp":
 			c, err := net.ListenPacket("udp", "127.0.0.1:"+value)
 			must(err)
-			kept = append(kept, c)
+			keep(c)
 		case "ignore_term":
 			signal.Ignore(syscall.SIGTERM)
 		case "child":

@@ -185,7 +185,7 @@ func dieByLadder(t *testing.T, ns *socklab.Namespace, w *warden, length time.Dur
 		unix.SIGKILL: {Comm: "rude", IgnoreTerm: true, Serve: []string{at(rudePort)}, Leaks: named(3, at(rudePort))},
 	}
 	began, alive := time.Now(), map[unix.Signal]*program{}
-	w.await(t, "the processes that are named to end", length+30*time.Second, func() bool {
+	w.await(t, "the processes that are named to end", length+2*time.Minute, func() bool {
 		// However slow the machine is: some of what was written must have been read.
 		lines := w.counted()
 		over := time.Since(began) > length && lines["rules reloaded"] >= 2 && rejected(lines) >= 2
