@@ -13,13 +13,13 @@ import (
 func interpreter(program string) error {
 	f, err := os.Open(program)
 	if err != nil {
-		return nil //nolint:nilerr // what may be executed need not be readable
+		return nil // what may be executed need not be readable
 	}
 	defer func() { _ = f.Close() }()
 	head := make([]byte, 256) // as far as the kernel looks (BINPRM_BUF_SIZE)
 	n, err := io.ReadFull(f, head)
 	if err != nil && n == 0 {
-		return nil //nolint:nilerr // an empty file is no script
+		return nil // an empty file is no script
 	}
 	line, isScript := bytes.CutPrefix(head[:n], []byte("#!"))
 	if !isScript {
@@ -31,7 +31,7 @@ func interpreter(program string) error {
 	}
 	words := strings.Fields(string(line))
 	if len(words) == 0 {
-		return fmt.Errorf("%s: its first line names no interpreter behind #!", program) //nolint:err113 // for people
+		return fmt.Errorf("%s: its first line is #! and names no interpreter", program) //nolint:err113 // for people
 	}
 	if _, err := os.Stat(words[0]); err != nil {
 		return fmt.Errorf("%s: its interpreter: %w", program, err)
