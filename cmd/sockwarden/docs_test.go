@@ -116,10 +116,13 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+var missingProgram = regexp.MustCompile(`(?m)^warning: .* could not run .* here: .*no such file or directory$`)
+
 func runRules(t *testing.T, name, file string) {
 	t.Helper()
 	code, out, errs := run(t, "rules", "check", file)
-	if code != 0 || strings.Contains(out, "warning") {
+	// Programs of documents are on no machine.
+	if code != 0 || strings.Contains(missingProgram.ReplaceAllString(out, ""), "warning") {
 		t.Errorf("%s: rules check exits %d\n%s%s", name, code, out, errs)
 	}
 	code, out, errs = run(t, "audit", "--rules", file, "--state-file", filepath.Join(t.TempDir(), "state"), "-o", "json")
