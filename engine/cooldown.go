@@ -61,7 +61,7 @@ func (e *Engine) begin(l *ladder) {
 	now := monotonic()
 	for _, f := range l.findings {
 		for k, length := range coolKeys(f, &plugin) {
-			if !e.begun[k] { // another ladder can have taken it back
+			if c, noted := e.memory.cooldowns[k]; !noted || c == e.before[k] { // another ladder took it back
 				e.memory.cool(k, length, now)
 			}
 			e.begun[k] = true

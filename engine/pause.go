@@ -206,11 +206,6 @@ func (e *Engine) pauseOf(l *ladder) *Pause {
 
 // endPaused ends a ladder that a pause has stopped.
 func (e *Engine) endPaused(p *Pause, l *ladder) {
-	if l.rung > 0 { // what was done stays done
-		l.remark(fmt.Errorf("paused %s: %s was not begun", p, l.action())) //nolint:err113 // for people
-		l.done = true
-		return
-	}
 	for _, f := range l.findings {
 		f.Decision, f.Reason = DecidePaused, "paused "+p.String()
 		e.audit.decision("live", l.program.Generation, f)
