@@ -176,6 +176,9 @@ func (e *Engine) verdict(l *ladder, f *Finding, now *Candidate, began float64) e
 		}
 		at := monotonic()
 		now.setAge(e.memory.recall(key, markOf(&now.Socket, began, at), e.shownAge(&now.Socket, at), began, at))
+		if since := e.memory.since(key); f.since > 0 && since > f.since {
+			return actions.Changedf("it is another connection now") // on the same descriptor, which the counters show
+		}
 	}
 	if o := newHolder(f.Facts.Owners, now.Facts.Owners); o != nil {
 		return actions.Changedf("%s[%d] holds it now", o.Name, o.PID)
