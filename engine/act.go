@@ -20,17 +20,15 @@ const settle = 250 * time.Millisecond
 // act starts the ladders of everything that was decided on, and takes each of
 // them as far as it goes without waiting for longer than it takes to settle.
 func (e *Engine) act(ctx context.Context, c *cycle) {
-	e.signalled, e.begun, e.before = map[string]bool{}, map[string]bool{}, map[string]cooldown{}
+	e.signalled = map[string]bool{}
 	ladders := e.ladderPerTarget(c)
 	if e.opts.Live {
 		e.startCooldowns(ladders, c.report)
 	}
 	e.start(ctx, ladders)
 	e.counted = recount{}
-	if e.opts.Live && e.saved == 0 { // cool-downs were taken back: also for the next run
-		if err := e.save(); err != nil {
-			c.warn(err)
-		}
+	if err := e.keepTakenBack(); err != nil {
+		c.warn(err)
 	}
 	e.queue = ladders // those that climb
 	e.settle(ctx, ladders)

@@ -2,25 +2,26 @@ package engine
 
 import (
 	"fmt"
+	"time"
 )
+
+// promise is a cool-down that was noted for something that has not begun yet.
+type promise struct {
+	was     cooldown // before
+	ladders int      // that may still begin
+}
 
 // startCooldowns notes and keeps, before anything is done, that it will be: a
 // crash in between must not lead to doing it twice.
 func (e *Engine) startCooldowns(ladders []*ladder, r *Report) {
 	now, any := monotonic(), false
 	for _, l := range ladders {
-		plugin, err := e.opts.Actions.Get(l.rule.Then[l.rung].Action)
-		if err != nil || plugin.Harmless {
+		if e.harmlessNow(l) {
 			continue
 		}
-		for _, f := range l.findings {
-			for k, length := range coolKeys(f, &plugin) {
-				if _, noted := e.before[k]; !noted && e.before != nil {
-					e.before[k] = e.memory.cooldowns[k]
-				}
-				e.memory.cool(k, length, now)
-				any = true
-			}
+		for key, length := range e.coolKeysOf(l) {
+			e.memory.promise(key, length, now)
+			l.promised, any = true, true
 		}
 		if !l.counted && l.rule.Limits.PerMinute > 0 {
 			l.counted, any = true, true
@@ -36,45 +37,64 @@ func (e *Engine) startCooldowns(ladders []*ladder, r *Report) {
 	}
 }
 
+// harmlessNow reports whether the current rung of a ladder changes nothing, so that
+// nothing has to cool down after it.
+func (e *Engine) harmlessNow(l *ladder) bool {
+	plugin, err := e.opts.Actions.Get(l.action())
+	return err != nil || plugin.Harmless
+}
+
+// coolKeysOf names what cools down after the current rung of a ladder, and for how
+// long.
+func (e *Engine) coolKeysOf(l *ladder) map[string]time.Duration {
+	plugin, _ := e.opts.Actions.Get(l.action())
+	keys := map[string]time.Duration{}
+	for _, f := range l.findings {
+		for key, length := range coolKeys(f, &plugin) {
+			keys[key] = max(keys[key], length)
+		}
+	}
+	return keys
+}
+
 // untouched takes back the cool-downs of a ladder that did nothing.
 func (e *Engine) untouched(l *ladder) {
-	plugin, err := e.opts.Actions.Get(l.action())
-	if err != nil || plugin.Harmless || l.rung > 0 || !e.opts.Live {
+	if !l.promised {
 		return
 	}
-	for _, f := range l.findings {
-		for k := range coolKeys(f, &plugin) {
-			if !e.begun[k] { // by another ladder, for the same peer or process
-				e.memory.restore(k, e.before[k])
-			}
-		}
+	l.promised = false
+	for key := range e.coolKeysOf(l) {
+		e.memory.takeBack(key)
 	}
 	e.saved = 0 // to be written down at the next occasion
 }
 
-// begin notes that the cool-downs of a ladder are for something that is done.
+// keepTakenBack writes down that cool-downs were taken back, for the next run.
+func (e *Engine) keepTakenBack() error {
+	if !e.opts.Live || e.saved != 0 {
+		return nil
+	}
+	return e.save()
+}
+
+// begin notes that something is done: what cools down after it does so from now on.
 func (e *Engine) begin(l *ladder) {
-	plugin, err := e.opts.Actions.Get(l.action())
-	if err != nil || plugin.Harmless {
+	if e.harmlessNow(l) {
 		return
 	}
+	l.promised, l.began = false, true
 	now := monotonic()
-	for _, f := range l.findings {
-		for k, length := range coolKeys(f, &plugin) {
-			if c, noted := e.memory.cooldowns[k]; !noted || c == e.before[k] { // another ladder took it back
-				e.memory.cool(k, length, now)
-			}
-			e.begun[k] = true
-		}
+	for key, length := range e.coolKeysOf(l) {
+		e.memory.cool(key, length, now)
 	}
 }
 
 // giveBack returns what a ladder of which nothing was left has used up of limits.
 func (e *Engine) giveBack(l *ladder) {
-	if l.rung > 0 || !e.opts.Live {
+	e.untouched(l)
+	if l.began || !e.opts.Live {
 		return
 	}
-	e.untouched(l)
 	if l.counted {
 		l.counted = false
 		e.memory.notActed(l.rule.Name)

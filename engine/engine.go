@@ -111,8 +111,6 @@ type Engine struct {
 	asking    time.Duration       // how long it took last to find out who holds sockets
 	programs  []running           // that may run
 	signalled map[string]bool     // processes that the cycle has signalled
-	begun     map[string]bool     // cool-downs of what the cycle has done
-	before    map[string]cooldown // cool-downs before the cycle noted its own
 	hanging   map[uint64]*hanging // looks, by the inode of their namespace
 	hostError error               // the host refuses to act: nothing is tried any more
 }

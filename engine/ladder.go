@@ -30,6 +30,8 @@ type ladder struct {
 	held     bool            // the socket is destroyed, and its process keeps the descriptor
 	harm     harm            // what dies with the process
 	counted  bool            // among what the rule has acted on
+	promised bool            // its cool-downs are noted, and it has not begun
+	began    bool            // something was done that has to cool down
 	signals  bool            // an earlier rung was for the process: its cool-down is this ladder's own
 	looked   float64         // when the last look began, on CLOCK_MONOTONIC
 	last     bool            // its rule is no more: what runs for it may end, and nothing follows
@@ -231,6 +233,9 @@ func (e *Engine) Finish(ctx context.Context, r *Report) {
 	if ctx.Err() != nil {
 		e.Step(ctx) // what is under way is ended
 		e.abandonAll()
+	}
+	if err := e.keepTakenBack(); err != nil {
+		r.Errors = append(r.Errors, err)
 	}
 	r.HostError = e.hostError
 	r.count()

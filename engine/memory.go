@@ -20,6 +20,8 @@ type memory struct {
 	holds map[holdKey]*sighting
 	// cooldowns says when something was last done to a socket or process.
 	cooldowns map[string]cooldown
+	// promises are the cool-downs of what has not begun yet; they are not kept.
+	promises map[string]promise
 	// acts says when each rule acted within the last minute.
 	acts map[string][]float64
 	// rules says since when each rule is as it is.
@@ -39,7 +41,38 @@ type cooldown struct {
 
 // cool notes that something is done to the target of that key now.
 func (m *memory) cool(key string, length time.Duration, now float64) {
+	delete(m.promises, key)
 	m.cooldowns[key] = cooldown{At: now, Until: max(m.cooldowns[key].Until, now+length.Seconds())}
+}
+
+// promise notes the same of what will be done, unless it is taken back.
+func (m *memory) promise(key string, length time.Duration, now float64) {
+	p, promised := m.promises[key]
+	if !promised {
+		p.was = m.cooldowns[key]
+	}
+	p.ladders++
+	m.cool(key, length, now)
+	m.promises[key] = p
+}
+
+// takeBack ends one promise. When nobody has one and nothing was done, the key cools
+// down as it did before.
+func (m *memory) takeBack(key string) {
+	p, promised := m.promises[key]
+	if !promised {
+		return // something was done
+	}
+	if p.ladders--; p.ladders > 0 {
+		m.promises[key] = p
+		return
+	}
+	delete(m.promises, key)
+	if p.was == (cooldown{}) {
+		delete(m.cooldowns, key)
+		return
+	}
+	m.cooldowns[key] = p.was
 }
 
 // unbrokenFor is how far two looks may be apart for what both saw to count as
@@ -74,7 +107,8 @@ type holdKey struct {
 func newMemory() *memory {
 	return &memory{
 		seen: map[collectors.Key]*sighting{}, holds: map[holdKey]*sighting{}, cooldowns: map[string]cooldown{},
-		acts: map[string][]float64{}, rules: map[string]ruleSince{}, tripped: map[string]int{}, descriptors: map[string]descriptorCount{},
+		promises: map[string]promise{},
+		acts:     map[string][]float64{}, rules: map[string]ruleSince{}, tripped: map[string]int{}, descriptors: map[string]descriptorCount{},
 	}
 }
 
@@ -244,13 +278,4 @@ func (m *memory) coolingDown(key string, length time.Duration, now float64) time
 		return 0
 	}
 	return max(0, length-time.Duration((now-c.At)*float64(time.Second)))
-}
-
-// restore puts back what was noted for a key before an action that did not begin.
-func (m *memory) restore(key string, was cooldown) {
-	if was == (cooldown{}) {
-		delete(m.cooldowns, key)
-		return
-	}
-	m.cooldowns[key] = was
 }

