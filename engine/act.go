@@ -165,7 +165,7 @@ func (e *Engine) notPrepared(ctx context.Context, l *ladder, err error) {
 // applied takes the first outcome of a rung. A success is verified later.
 func (e *Engine) applied(ctx context.Context, l *ladder, out actions.Outcome) {
 	e.noteProgram(l, out)
-	l.applied = time.Now()
+	l.applied = e.now()
 	l.deadline = l.applied.Add(max(l.rule.Then[l.rung].Wait, e.settleTime))
 	if out.Result.Succeeded() {
 		if g := l.findings[0].Group; g != nil && l.process == nil {
@@ -187,7 +187,7 @@ func (e *Engine) prepareInTime(ctx context.Context, l *ladder, rung *rules.Rung)
 			l.effect, err = e.prepare(ctx, l, rung)
 		}
 		counts := lookFor + time.Duration(len(l.findings)-1)*time.Millisecond // each takes its time
-		if err != nil || l.looked == 0 || monotonic()-l.looked <= min(counts, max(lookFor, recentAtMost)).Seconds() {
+		if err != nil || l.looked == 0 || e.mono()-l.looked <= min(counts, max(lookFor, recentAtMost)).Seconds() {
 			return err
 		}
 	}
@@ -223,7 +223,7 @@ func (e *Engine) action(rung *rules.Rung) (actions.Action, error) {
 }
 
 func (e *Engine) target(l *ladder) actions.Target {
-	t := actions.Target{Rule: l.rule.Name, Labels: l.rule.Labels, Process: l.process, Host: e.host}
+	t := actions.Target{Rule: l.rule.Name, Labels: l.rule.Labels, Process: l.process, Host: e.world.Host.Name}
 	for _, f := range l.findings {
 		if !f.NoSocket() && l.own(f) {
 			t.Sockets = append(t.Sockets, f.seal())
@@ -255,13 +255,13 @@ func (e *Engine) settle(ctx context.Context, ladders []*ladder) {
 	if len(begun) == 0 {
 		return
 	}
-	before := time.Now().Add(-e.settleTime)
+	before := e.now().Add(-e.settleTime)
 	n := slices.IndexFunc(begun, func(l *ladder) bool { return l.applied.After(before) })
 	if n > 0 {
 		e.step(ctx, begun[:n])
 		begun = begun[n:]
 	}
-	sleep(ctx, time.Until(begun[len(begun)-1].applied.Add(e.settleTime)))
+	e.sleep(ctx, e.until(begun[len(begun)-1].applied.Add(e.settleTime)))
 	e.step(ctx, begun)
 }
 
@@ -282,7 +282,7 @@ func (e *Engine) step(ctx context.Context, ladders []*ladder) {
 		}
 		unfinished := out.Result == actions.StillRunning || out.Result == actions.FDStillHeld
 		// Asked to stop, nobody waits any more: what was done so far is written down.
-		if out.Pending || unfinished && ctx.Err() == nil && time.Now().Before(l.deadline) {
+		if out.Pending || unfinished && ctx.Err() == nil && e.now().Before(l.deadline) {
 			l.note(out, l.effect.String())
 			continue
 		}
@@ -350,14 +350,5 @@ func (e *Engine) heedHost(out actions.Outcome) {
 		e.hostError = collectors.ErrNotPermitted
 	default:
 		e.hostError = collectors.ErrNotSupported
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }

@@ -227,7 +227,7 @@ func (e *Engine) newerSpares(l *ladder, f *Finding, fresh *Candidate) error {
 	defer e.asks.Unlock()
 	for _, g := range e.younger() {
 		if why := e.sparedBy(g, l, f, fresh); why != "" {
-			return actions.Changedf("%s: %s", ago(g, time.Now()), why)
+			return actions.Changedf("%s: %s", ago(g, e.now()), why)
 		}
 	}
 	return nil
@@ -252,7 +252,7 @@ func (e *Engine) groupsAgree(ctx context.Context, f *Finding) error {
 			}
 		}
 		if now == nil {
-			return actions.Changedf("%s: with the new ones %s has no such group", ago(g, time.Now()), f.Rule.Name)
+			return actions.Changedf("%s: with the new ones %s has no such group", ago(g, e.now()), f.Rule.Name)
 		}
 		if f.agreed == nil {
 			f.agreed = map[*generation]*Group{}
@@ -270,8 +270,8 @@ func (e *Engine) sparedBy(g *generation, l *ladder, f *Finding, fresh *Candidate
 	if f.NoSocket() {
 		return ""
 	}
-	now := monotonic()
-	c := &cycle{program: g.judged, report: &Report{}, began: time.Now(), looked: now, now: now, ended: time.Now()}
+	now := e.mono()
+	c := &cycle{program: g.judged, report: &Report{}, began: e.now(), looked: now, now: now, ended: e.now()}
 	var owner *rules.Rule
 	var found []*Finding
 	r := fresh.Record()

@@ -15,6 +15,7 @@ import (
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/socklab/tunpeer"
+	"sockwarden/engine/world"
 )
 
 const (
@@ -168,14 +169,14 @@ func (a *attack) accept() {
 
 // look looks at all sockets, and compares what follows with the truth.
 func (a *attack) look() (wrong int) {
-	began, before := monotonic(), time.Now()
+	began, before := world.Mono(), time.Now()
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates &^ collectors.Mask(collectors.Listen, collectors.Close), Info: true}
 	var all []collectors.Socket
 	for s, err := range sockdiag.Plugin().New(-1).Collect(a.t.Context(), q) {
 		must(a.t, "dump", err)
 		all = append(all, *s)
 	}
-	now, after := monotonic(), time.Now()
+	now, after := world.Mono(), time.Now()
 	var looks []*memory
 	for i, m := range a.memories {
 		if a.rng.IntN([]int{1, 8, 60}[i]) == 0 {

@@ -13,17 +13,19 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/world"
 )
 
 // auditLog writes one JSON object on a line for each decision and outcome. It
 // never fails a cycle: what could not be written is counted, said in the log and
 // the report, and noted in the file as soon as it can be written again.
 type auditLog struct {
-	w    io.Writer // nil for none
-	log  *slog.Logger
-	by   string
-	lost int
-	torn bool // the file ends in a part of a line
+	w     io.Writer // nil for none
+	log   *slog.Logger
+	by    string
+	clock world.Clock
+	lost  int
+	torn  bool // the file ends in a part of a line
 	// missed is why a line was lost since that was last reported, nil if none was.
 	missed error
 }
@@ -70,7 +72,7 @@ func (a *auditLog) write(l auditLine) {
 // put writes one line with one write(2), so that none is cut in two by another.
 // Behind a part of one that did not fit it begins on a line of its own.
 func (a *auditLog) put(l auditLine) bool {
-	l.Time, l.By = time.Now().Format(time.RFC3339Nano), a.by
+	l.Time, l.By = a.clock.Now().Format(time.RFC3339Nano), a.by
 	b, err := json.Marshal(l)
 	if err == nil {
 		b = append(b, '\n')

@@ -92,7 +92,7 @@ func (e *Engine) holdsNow(ctx context.Context, ladders []*ladder, part []int) ac
 			inodes[f.Socket.Inode] = true
 		}
 	}
-	holders, err := e.holders(ctx, inodes)
+	holders, err := e.world.Owners.Holders(ctx, inodes)
 	if err != nil {
 		return nil
 	}

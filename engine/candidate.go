@@ -1,23 +1,22 @@
 package engine
 
 import (
-	"os"
 	"time"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
 // namespace is one network namespace during one cycle.
 type namespace struct {
-	collectors.Namespace
-	open      func() (*os.File, error) // nil for our own
-	asked     bool                     // for listeners
-	listening bool                     // listeners are known
-	listeners []collectors.Socket      // all of them
-	hasNames  bool                     // Interfaces was filled
+	world.Namespace
+	asked     bool                // for listeners
+	listening bool                // listeners are known
+	listeners []collectors.Socket // all of them
+	hasNames  bool                // Interfaces was filled
 	// acceptsVRF says that a listener on all devices takes what comes in through any VRF.
 	acceptsVRF bool
 	younger    []*rules.Program // those that a cycle asks besides its own
@@ -62,7 +61,7 @@ func (c *Candidate) Record() collectors.Record {
 func (c *Candidate) Namespace() string { return c.ns.Name }
 
 func (c *Candidate) record(o *collectors.Owner) collectors.Record {
-	return collectors.NewRecord(&c.Socket, &c.ns.Namespace, &c.Facts, o, c.host)
+	return collectors.NewRecord(&c.Socket, &c.ns.Namespace.Namespace, &c.Facts, o, c.host)
 }
 
 // eval returns the value of a condition for a socket with several owners: true
@@ -133,7 +132,7 @@ func (c *Candidate) OwnerHidden() bool { return c.Socket.Inode != 0 && len(c.Fac
 
 // seal copies the candidate for an action.
 func (c *Candidate) seal() actions.Sealed {
-	return actions.Sealed{Socket: c.Socket, Namespace: c.ns.Namespace, Facts: c.Facts, Open: c.ns.open}
+	return actions.Sealed{Socket: c.Socket, Namespace: c.ns.Namespace.Namespace, Facts: c.Facts, Open: c.ns.Open}
 }
 
 // clone copies the candidate so that it can be looked at again.

@@ -22,6 +22,7 @@ import (
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -36,7 +37,7 @@ type orders struct {
 	// Proc mounts /proc anew, Share hands the sockets on to a process of its own.
 	Proc, Share bool
 	Allow       bool // --allow-unknown-owner
-	Owners      OwnerSource
+	Owners      world.OwnerSource
 	Pumps       [][2]int // descriptors that data goes from and to
 	// Shift puts the child in a time namespace of its own, with CLOCK_MONOTONIC so
 	// many seconds ahead; 0 for none.
@@ -264,7 +265,7 @@ func lockerLife(o orders) error {
 
 // writerLife replaces the state file again and again.
 func writerLife(o orders) error {
-	s, m, err := openState(o.State, true)
+	s, m, err := openState(o.State, true, world.Mono)
 	if err != nil {
 		return err
 	}

@@ -1,28 +1,19 @@
 package engine
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"strings"
+	"context"
+	"time"
+
+	"sockwarden/engine/world"
 )
 
-// clockIdentity names the clock by which this process counts the time since
-// boot: CLOCK_MONOTONIC is shifted in a time namespace (Linux 5.6). The inode of a
-// namespace is given to another one when it ends, so that its offset counts too.
-func clockIdentity() (string, error) {
-	own, err := os.Readlink("/proc/self/ns/time")
-	if errors.Is(err, fs.ErrNotExist) {
-		return "boot", nil // a kernel without them has one clock
-	}
-	if err != nil {
-		return "", fmt.Errorf("time namespace: %w", err)
-	}
-	// What the file shows is of the namespace that children get, nearly always our own.
-	offsets, err := os.ReadFile("/proc/self/timens_offsets")
-	if err != nil {
-		return "", fmt.Errorf("time namespace: %w", err)
-	}
-	return strings.Join(append([]string{own}, strings.Fields(string(offsets))...), " "), nil
-}
+// now is the time of day.
+func (e *Engine) now() time.Time { return e.world.Clock.Now() }
+
+// mono is CLOCK_MONOTONIC in seconds.
+func (e *Engine) mono() float64 { return e.world.Clock.Mono() }
+
+// until is how long it is until t.
+func (e *Engine) until(t time.Time) time.Duration { return t.Sub(e.now()) }
+
+func (e *Engine) sleep(ctx context.Context, d time.Duration) { world.Sleep(ctx, e.world.Clock, d) }

@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/collectors/netns"
-	"sockwarden/collectors/procfs"
+	"sockwarden/engine/world"
 )
 
 // harm is what dies with a process or unit besides what was decided on.
@@ -52,7 +49,7 @@ func (e *Engine) collateral(c *cycle, cand *Candidate, o *collectors.Owner, plug
 	processes := []collectors.Owner{*o}
 	if plugin.OnUnit && o.Unit != "" {
 		h.name = o.Unit
-		processes, h.err = e.proc.InUnit(o)
+		processes, h.err = e.world.Processes.Unit(o)
 	}
 	found := map[endpoint]int{}
 	for i := range processes {
@@ -77,7 +74,7 @@ func (e *Engine) collateral(c *cycle, cand *Candidate, o *collectors.Owner, plug
 // one that is no more has none. Sockets that are not in the namespace that the
 // process was come upon in are asked themselves, in which they are.
 func (e *Engine) connectionsOf(c *cycle, ns *namespace, o *collectors.Owner, found map[endpoint]int) error {
-	held, err := e.proc.Sockets(o.PID, o.StartTime)
+	held, err := e.world.Processes.Sockets(o)
 	if err != nil {
 		if errors.Is(err, collectors.ErrGone) {
 			return nil
@@ -94,20 +91,19 @@ func (e *Engine) connectionsOf(c *cycle, ns *namespace, o *collectors.Owner, fou
 	}
 	p.count(own, found)
 	seen := []*picture{p}
-	elsewhere := slices.DeleteFunc(held, func(h procfs.Held) bool { return p.shows(h.Inode) })
-	return e.proc.Borrow(o.PID, o.StartTime, elsewhere, func(h procfs.Held, fd int) error {
-		if slices.ContainsFunc(seen, func(p *picture) bool { return p.shows(h.Inode) }) {
+	elsewhere := slices.DeleteFunc(held, func(h world.Held) bool { return p.shows(h.Inode) })
+	return e.world.Processes.Borrow(o, elsewhere, func(s world.Borrowed) error {
+		if slices.ContainsFunc(seen, func(p *picture) bool { return p.shows(s.Inode()) }) {
 			return nil
 		}
-		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		state, queued, err := s.State()
 		if err != nil {
-			return fmt.Errorf("state of a socket of process %d: %w", o.PID, err)
+			return fmt.Errorf("process %d: %w", o.PID, err)
 		}
-		state := collectors.State(info.State)
 		if state != collectors.Established && state != collectors.Listen {
 			return nil
 		}
-		p, err := e.pictureAround(c, fd)
+		p, err := e.pictureAround(c, s)
 		if err != nil {
 			return err
 		}
@@ -115,8 +111,8 @@ func (e *Engine) connectionsOf(c *cycle, ns *namespace, o *collectors.Owner, fou
 			seen = append(seen, p)
 			p.count(own, found)
 		}
-		if !p.shows(h.Inode) {
-			return p.countLate(fd, state, int(info.Unacked), found)
+		if !p.shows(s.Inode()) {
+			return p.countLate(s, state, queued, found)
 		}
 		return nil
 	})
@@ -153,15 +149,15 @@ func (e *Engine) died(l *ladder) string {
 // namespace, which can be the one at hand. One that is no more has none.
 func (e *Engine) established(ns *namespace, inode uint64) (map[uint64]bool, error) {
 	if ns.Inode != inode {
-		all, err := netns.List()
+		all, err := e.world.Namespaces.All()
 		if err != nil {
 			return nil, err
 		}
-		i := slices.IndexFunc(all, func(h netns.Handle) bool { return h.Inode == inode })
+		i := slices.IndexFunc(all, func(other world.Namespace) bool { return other.Inode == inode })
 		if i < 0 {
 			return nil, nil
 		}
-		ns = &namespace{Namespace: collectors.Namespace{Inode: inode, Name: all[i].Name}, open: all[i].Open}
+		ns = &namespace{Namespace: all[i]}
 	}
 	cookies := map[uint64]bool{}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Established)}
@@ -177,18 +173,12 @@ func (e *Engine) established(ns *namespace, inode uint64) (map[uint64]bool, erro
 // sockets streams an extra look at a namespace, unless that would hang.
 func (e *Engine) sockets(ns *namespace, q collectors.Query) func(func(*collectors.Socket, error) bool) {
 	return func(yield func(*collectors.Socket, error) bool) {
-		fd, closeNS, err := openNS(ns)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer closeNS()
 		source := e.opts.Sources[0]
 		if err := e.shut(ns); err != nil && source.Actionable {
 			yield(nil, err)
 			return
 		}
-		for s, err := range e.collectPast(context.Background(), source.New(fd), q) {
+		for s, err := range e.collectPast(context.Background(), ns, source, q) {
 			if !yield(s, err) {
 				return
 			}

@@ -10,6 +10,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/netns"
+	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
 )
 
@@ -140,7 +141,7 @@ func TestCollateralUnborrowed(t *testing.T) {
 		h := holder(t, conns...)
 		l := newLab(t, Options{})
 		p := l.rules(t, ruleFile(port(hung), "{signal: TERM}", "limits: {max_collateral: 100}"))
-		o, err := l.proc.Describe(h.PID)
+		o, err := procfs.New("").Describe(h.PID)
 		must(t, "describe", err)
 		var held harm
 		c := &cycle{program: p, report: &Report{}}

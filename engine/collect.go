@@ -11,6 +11,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -20,13 +21,8 @@ func (e *Engine) collect(ctx context.Context, c *cycle, ns *namespace) error {
 	for _, g := range e.younger() {
 		ns.younger = append(ns.younger, g.judged)
 	}
-	fd, closeNS, err := openNS(ns)
-	if err != nil {
-		return err
-	}
-	defer closeNS()
 	total := 0
-	if counts, err := countSockets(ns); err == nil {
+	if counts, err := e.world.Counter.Count(&ns.Namespace); err == nil {
 		total = counts.TCP
 		c.report.Summary.SocketsTotal += counts.TCP + counts.UDP
 	}
@@ -36,7 +32,7 @@ func (e *Engine) collect(ctx context.Context, c *cycle, ns *namespace) error {
 	q := e.query(c.wants())
 	var errs error
 	for _, part := range collectors.Split(q, len(q.Protocols)) {
-		errs = errors.Join(errs, e.collectPart(ctx, c, ns, part, fd, total))
+		errs = errors.Join(errs, e.collectPart(ctx, c, ns, part, total))
 	}
 	return errs
 }
@@ -51,10 +47,10 @@ func (e *Engine) query(p *rules.Program) collectors.Query {
 }
 
 // collectPart asks one source after the other about one protocol.
-func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q collectors.Query, fd, total int) error {
+func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q collectors.Query, total int) error {
 	var refused error
 	for i, source := range e.opts.Sources {
-		err := e.streamPast(ctx, c, ns, source, fd, q, total)
+		err := e.streamPast(ctx, c, ns, source, q, total)
 		if err == nil && i > 0 {
 			c.warn(fmt.Errorf("%w; reading /proc/net instead: ages are unknown and nothing can be acted on", refused))
 		}
@@ -121,7 +117,7 @@ func (e *Engine) parallel(q collectors.Query, total int) []collectors.Query {
 }
 
 // stream answers the parts of a query at the same time.
-func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source collectors.Collector, parts []collectors.Query) error {
+func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source collectors.Plugin, parts []collectors.Query) error {
 	found, errs := make([]*pass, len(parts)), make([]error, len(parts))
 	var all sync.WaitGroup
 	for i, q := range parts[1:] {
@@ -167,7 +163,7 @@ const usualMiddle = 40_000
 // Nothing is allocated for any other socket, and nothing of the engine changes:
 // several passes can run at a time, each over its part.
 func (e *Engine) read(
-	ctx context.Context, p *rules.Program, ns *namespace, own *collectors.Namespace, source collectors.Collector, q collectors.Query, part bool,
+	ctx context.Context, p *rules.Program, ns *namespace, own *collectors.Namespace, source collectors.Plugin, q collectors.Query, part bool,
 	progress *atomic.Uint64,
 ) (*pass, error) {
 	found := &pass{}
@@ -176,9 +172,9 @@ func (e *Engine) read(
 	for _, later := range ns.younger {
 		younger = append(younger, later.NewEvaluator())
 	}
-	record := collectors.NewRecord(&collectors.Socket{}, own, nil, nil, e.host)
+	record := collectors.NewRecord(&collectors.Socket{}, own, nil, nil, e.world.Host.Name)
 	base := record.Known
-	for s, err := range source.Collect(ctx, q) {
+	for s, err := range e.world.Sockets.Collect(ctx, &ns.Namespace, source, q) {
 		if err != nil {
 			return found, err
 		}
@@ -204,7 +200,7 @@ func (e *Engine) read(
 		later := slices.ContainsFunc(younger, func(y *rules.Evaluator) bool { return len(y.Match(&record)) > 0 })
 		if len(hits) > 0 || later {
 			cand := found.candidate()
-			cand.Socket, cand.ns, cand.host, cand.hits, cand.Facts.Age = *s, ns, e.host, found.keepHits(hits), collectors.NoAge()
+			cand.Socket, cand.ns, cand.host, cand.hits, cand.Facts.Age = *s, ns, e.world.Host.Name, found.keepHits(hits), collectors.NoAge()
 			cand.younger = later
 			found.candidates = append(found.candidates, cand)
 		}
@@ -238,24 +234,31 @@ func (c *cycle) take(found *pass) {
 // believed only as far as an exact look-up by the cookie confirms it; without
 // that the record has no cookie, and is only listed.
 func (e *Engine) collectExtra(ctx context.Context, c *cycle, source collectors.Plugin) error {
-	i := slices.IndexFunc(c.namespaces, func(n *namespace) bool { return n.open == nil })
+	i := slices.IndexFunc(c.namespaces, func(n *namespace) bool { return n.IsOwn() })
 	if i < 0 {
 		return nil // it is about this namespace
 	}
-	return e.stream(ctx, c, c.namespaces[i], confirmed{source.New(-1)}, []collectors.Query{e.query(c.wants())})
+	ns := c.namespaces[i]
+	checked := source
+	checked.New = func(fd int) collectors.Collector { return confirmed{source.New(fd), e.world.Sockets, &ns.Namespace} }
+	return e.stream(ctx, c, ns, checked, []collectors.Query{e.query(c.wants())})
 }
 
 // confirmed is a collector whose records are looked up in the kernel.
-type confirmed struct{ collectors.Collector }
+type confirmed struct {
+	collectors.Collector
+	sockets world.Sockets
+	ns      *world.Namespace
+}
 
 // Collect yields the kernel's own record where it has one.
 func (k confirmed) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
 		for s, err := range k.Collector.Collect(ctx, q) {
 			if err == nil && s.Cookie != 0 {
-				now, getErr := lookUp(ctx, -1, s)
-				if getErr == nil && now.State == s.State {
-					*s = now
+				now, errs, failed := k.sockets.LookUp(ctx, k.ns, []*collectors.Socket{s})
+				if failed == nil && errs[0] == nil && now[0].State == s.State {
+					*s = now[0]
 				} else {
 					s.Cookie = 0
 					s.Known &^= collectors.Fields(collectors.FieldCookie)

@@ -14,7 +14,7 @@ type promise struct {
 // startCooldowns notes and keeps, before anything is done, that it will be: a
 // crash in between must not lead to doing it twice.
 func (e *Engine) startCooldowns(ladders []*ladder, r *Report) {
-	now, any := monotonic(), false
+	now, any := e.mono(), false
 	for _, l := range ladders {
 		if e.harmlessNow(l) {
 			continue
@@ -83,7 +83,7 @@ func (e *Engine) begin(l *ladder) {
 		return
 	}
 	l.promised, l.began = false, true
-	now := monotonic()
+	now := e.mono()
 	for key, length := range e.coolKeysOf(l) {
 		e.memory.cool(key, length, now)
 	}

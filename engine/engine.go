@@ -3,19 +3,15 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/collectors/bpf"
-	"sockwarden/collectors/procfs"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -35,8 +31,10 @@ type Options struct {
 	// NoPushdown asks for all sockets in the simplest way and lets the rules alone
 	// decide, to find out whether a kernel filters wrongly.
 	NoPushdown bool
-	// Owners says how owners are found; "" is OwnersAuto.
-	Owners OwnerSource
+	// Owners says how owners are found; "" is auto.
+	Owners world.OwnerSource
+	// World is what is looked at and acted on; nil for this host.
+	World *world.World
 	// Events says whether state changes are watched; "" is EventsAuto.
 	Events EventSource
 	// NoBreaker is for commands in which a person has seen the list.
@@ -66,20 +64,14 @@ type Options struct {
 type Engine struct {
 	opts   Options
 	log    *slog.Logger
-	proc   *procfs.FS
+	world  *world.World
+	giveUp func() // gives the world up
 	state  *stateFile
 	memory *memory
-	self   self
-	cover  covered
-	kernel kernelVersion
-	host   string
 	middle uint16 // the remote port that halves what is read
 	// How many goroutines may look at a time, and from how many sockets on a dump
 	// is worth two.
 	workers, splitFrom int
-	ownersBy           *bpf.Owners // loaded when first needed
-	ownersTried        bool
-	ownersErr          error // why it could not be loaded or asked
 	// early says that a cycle comes before its interval is over, because something
 	// ripens: for limits it belongs to the cycle before, of which spent keeps the count.
 	early    bool
@@ -87,7 +79,7 @@ type Engine struct {
 	looking  time.Duration        // how long the last cycle took to look and decide
 	horizon  time.Duration        // until the next cycle, while watching
 	watching bool                 // cycles repeat: what is loaded once pays
-	events   *bpf.Events          // nil for none
+	events   world.Events         // nil for none
 	noted    collectors.StateMask // of which events are kept
 
 	outbox  *outbox
@@ -119,35 +111,30 @@ type Engine struct {
 // engine holds the lock of the state file until Close.
 func New(opts Options) (*Engine, error) {
 	e := &Engine{
-		opts: opts, log: opts.Logger, proc: procfs.New(""), settleTime: settle, deadAfter: deadAfter, middle: usualMiddle,
-		workers: runtime.GOMAXPROCS(0), splitFrom: worthSplitting,
+		opts: opts, log: opts.Logger, world: opts.World, settleTime: settle, deadAfter: deadAfter, middle: usualMiddle, splitFrom: worthSplitting,
+		giveUp: func() {},
 	}
 	e.outbox = newOutbox(opts.Notifiers, opts.Logger)
-	e.audit = auditLog{w: opts.AuditLog, log: opts.Logger, by: opts.By}
 	var err error
-	if e.host, err = os.Hostname(); err != nil {
-		return nil, fmt.Errorf("name of this machine: %w", err)
+	if e.world == nil {
+		host, err := world.NewLinux(opts.Owners, opts.Logger)
+		if err != nil {
+			return nil, err
+		}
+		e.world, e.giveUp = &host.World, host.Close
 	}
-	if e.kernel, err = kernel(); err != nil {
-		return nil, err
-	}
-	e.self = findSelf(e.proc)
-	e.state, e.memory, err = openState(opts.StateFile, opts.Live)
+	e.workers = e.world.Host.Workers
+	e.audit = auditLog{w: opts.AuditLog, log: opts.Logger, by: opts.By, clock: e.world.Clock}
+	e.state, e.memory, err = openState(opts.StateFile, opts.Live, e.mono)
 	if errors.Is(err, ErrNoBootID) && !opts.Live {
 		e.log.Warn("ages are not remembered", "error", err)
-		e.state, e.memory, err = openState("", false)
+		e.state, e.memory, err = openState("", false, e.mono)
 	}
 	if err != nil {
 		return nil, err
 	}
 	e.state.readOnly = opts.ReadOnly
-	if opts.Owners == OwnersBPF {
-		_, err = e.ownersProgram()
-	}
-	if err == nil {
-		err = e.watchStates()
-	}
-	if err != nil {
+	if err := e.watchStates(); err != nil {
 		e.Close()
 		return nil, err
 	}
@@ -160,14 +147,11 @@ func (e *Engine) Close() {
 	e.tellHanging()
 	e.outbox.close()
 	e.audit.close()
-	if e.ownersBy != nil {
-		_ = e.ownersBy.Close()
-		e.ownersBy = nil
-	}
 	if e.events != nil {
 		_ = e.events.Close()
 		e.events = nil
 	}
+	e.giveUp()
 	e.state.close()
 }
 
@@ -187,7 +171,7 @@ func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*Report, error) {
 		return nil, err
 	}
 	e.act(ctx, c)
-	c.finish()
+	c.finish(e.now())
 	e.audit.report(c.report)
 	return c.report, nil
 }
@@ -203,7 +187,7 @@ func (e *Engine) find(ctx context.Context, p *rules.Program) (*cycle, error) {
 	e.decide(c)
 	e.auditDecisions(c.report)
 	e.record(c)
-	e.looking = time.Since(c.began)
+	e.looking = e.now().Sub(c.began)
 	return c, nil
 }
 
@@ -217,7 +201,7 @@ func (e *Engine) Find(ctx context.Context, p *rules.Program) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.finish()
+	c.finish(e.now())
 	e.audit.report(c.report)
 	return c.report, nil
 }
@@ -235,13 +219,13 @@ func (e *Engine) Look(ctx context.Context, p *rules.Program) (*Report, error) {
 // sockets, and reports what came of it.
 func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Report {
 	r := *looked
-	r.Mode, r.Started = "live", time.Now()
-	c := &cycle{program: p, report: &r, began: time.Now(), now: monotonic(), ended: time.Now()}
+	r.Mode, r.Started = "live", e.now()
+	c := &cycle{program: p, report: &r, began: e.now(), now: e.mono(), ended: e.now()}
 	for _, f := range r.Findings {
 		f.Actions = nil
 	}
 	e.act(ctx, c)
-	c.finish()
+	c.finish(e.now())
 	e.audit.report(&r)
 	return &r
 }
@@ -275,8 +259,8 @@ type cycle struct {
 // its cookies from one.
 type seenKey struct{ netns, cookie uint64 }
 
-func (c *cycle) finish() {
-	c.report.Duration = time.Since(c.began)
+func (c *cycle) finish(now time.Time) {
+	c.report.Duration = now.Sub(c.began)
 	c.report.Incomplete = c.report.Incomplete || c.incomplete
 	c.report.count()
 }
@@ -321,6 +305,6 @@ func (e *Engine) record(c *cycle) {
 
 // save writes the state file.
 func (e *Engine) save() error {
-	e.saved = monotonic()
+	e.saved = e.mono()
 	return e.state.write(e.memory)
 }

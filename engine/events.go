@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"sockwarden/collectors"
-	"sockwarden/collectors/bpf"
 	"sockwarden/rules"
 )
 
@@ -28,7 +27,10 @@ func (e *Engine) watchStates() error {
 	if e.events != nil || e.opts.Events == EventsOff || e.opts.Events != EventsOn && !e.watching {
 		return nil
 	}
-	events, err := bpf.OpenEvents(bpf.EventOptions{})
+	if e.world.OpenEvents == nil {
+		return nil
+	}
+	events, err := e.world.OpenEvents()
 	if err != nil && e.opts.Events == EventsOn {
 		return fmt.Errorf("--events=on: %w", err)
 	}
@@ -66,12 +68,12 @@ func (e *Engine) shownAge(s *collectors.Socket, now float64) collectors.Age {
 	if e.events == nil || !e.noted.Has(s.State) || s.Cookie == 0 || s.Protocol != collectors.TCP {
 		return shown
 	}
-	entry, ok, err := e.events.Lookup(s.Cookie)
-	if err != nil || !ok || !entry.Fits(s) {
+	since, ok := e.events.Since(s)
+	if !ok {
 		return shown
 	}
 	// It is in this state since then, and still was when it was looked up.
-	age := math.Floor(max(0, now-entry.Since)*1000) / 1000
+	age := math.Floor(max(0, now-since)*1000) / 1000
 	return collectors.Age{Min: age, Max: age + 0.001, Bounded: true, Source: collectors.AgeEvent}
 }
 
@@ -125,7 +127,7 @@ func (e *Engine) transitions(ctx context.Context) <-chan struct{} {
 	woke, events := make(chan struct{}), e.events
 	go func() {
 		for {
-			if _, err := events.Wait(); err != nil {
+			if err := events.Wait(); err != nil {
 				if !errors.Is(err, os.ErrClosed) {
 					e.log.Warn("no more events", "error", err)
 				}

@@ -10,6 +10,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -22,13 +23,13 @@ func TestEventAge(t *testing.T) {
 	l.cycle(t, p) // from now on the state is of interest
 	for _, f := range socklab.Families() {
 		t.Run(string(f), func(t *testing.T) {
-			from := monotonic()
+			from := world.Mono()
 			c := socklab.Make(t, socklab.CloseWait, f)
-			to := monotonic()
+			to := world.Mono()
 			for range 3 {
-				began := monotonic()
+				began := world.Mono()
 				r := l.cycle(t, p)
-				ended := monotonic()
+				ended := world.Mono()
 				age := findingOf(t, r, c).Facts.Age
 				if age.Source != collectors.AgeEvent || !age.Bounded || age.Min > ended-from || age.Max < began-to {
 					t.Errorf("age %+v, it is between %f and %f", age, began-to, ended-from)

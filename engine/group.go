@@ -45,7 +45,7 @@ func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
 	var order []*Group
 	if slices.Equal(rule.Group, []rules.GroupKey{rules.ByHost}) {
 		// The host always is there: it can be missed that nothing matches.
-		g := &Group{Key: map[string]any{"host": e.host}}
+		g := &Group{Key: map[string]any{"host": e.world.Host.Name}}
 		byID[""] = g
 		order = append(order, g)
 	}
@@ -87,7 +87,7 @@ func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
 		g.at = c.ended
 		g.sum(rule)
 		e.growth(g, c.now)
-		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: e.host}) != rules.True {
+		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: e.world.Host.Name}) != rules.True {
 			continue
 		}
 		g.since = e.memory.hold(holdKey{rule.Name, rule.Fingerprint, g.socketKey()}, rule.For, c.now)

@@ -22,6 +22,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 )
 
 // groupRule is a file with a rule about many sockets.
@@ -121,7 +122,7 @@ func TestGroupOfHost(t *testing.T) {
 	r := l.run(t, l.rules(t, strings.Replace(text, "LEAST", "5", 1)))
 	expectTally(t, r, map[Decision]int{DecideAct: 4, DecideLimited: 2})
 	oldestFirst(t, r)
-	if groups := groupsOf(t, r); len(groups) != 1 || fmt.Sprint(groups[0]["key"]) != "map[host:"+l.host+"]" || groups[0]["count"] != float64(6) {
+	if groups := groupsOf(t, r); len(groups) != 1 || fmt.Sprint(groups[0]["key"]) != "map[host:"+l.world.Host.Name+"]" || groups[0]["count"] != float64(6) {
 		t.Errorf("groups %v", groups)
 	}
 	gone := 0
@@ -183,7 +184,7 @@ func TestNothingListens(t *testing.T) {
 			if s, ok := doc["socket"].(map[string]any); !ok || len(s) != 0 {
 				t.Errorf("socket %v", doc["socket"])
 			}
-			if g := doc["group"].(map[string]any); g["count"] != float64(0) || fmt.Sprint(g["key"]) != "map[host:"+l.host+"]" {
+			if g := doc["group"].(map[string]any); g["count"] != float64(0) || fmt.Sprint(g["key"]) != "map[host:"+l.world.Host.Name+"]" {
 				t.Errorf("group %v", g)
 			}
 			if rang := strings.HasPrefix(then, "ring") && want.decision == DecideAct; rang != (len(rings.applied) == 1) || rang && len(rings.applied[0].Sockets) != 0 {
@@ -525,17 +526,17 @@ func TestLeakEvidence(t *testing.T) {
 		return groups[0]
 	}
 	number := func(m map[string]any, key string) float64 { v, _ := m[key].(float64); return v }
-	before := monotonic()
+	before := world.Mono()
 	first := look()
-	between := monotonic()
+	between := world.Mono()
 	if _, ok := first["fds_per_hour"]; ok {
 		t.Errorf("a rate after one look: %v", first)
 	}
 	fds := number(first, "fds")
 	g.redirect(t, "4</dev/null", "5</dev/null", "6</dev/null", "7</dev/null")
-	again := monotonic()
+	again := world.Mono()
 	second := look()
-	after := monotonic()
+	after := world.Mono()
 	shortest, longest := again-between, after-before
 	if got := number(second, "fds"); got != fds+4 {
 		t.Errorf("%v descriptors after %v", got, fds)
@@ -564,7 +565,7 @@ func TestLeakEvidence(t *testing.T) {
 		t.Errorf("steady: %v", fifth)
 	}
 	// A process that is not seen any more is forgotten in time.
-	l.memory.expire(monotonic() + 3601)
+	l.memory.expire(world.Mono() + 3601)
 	if len(l.memory.descriptors) != 0 {
 		t.Errorf("remembered %v", l.memory.descriptors)
 	}

@@ -28,7 +28,7 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 		return "UDP socket: needs " + e.optIn(rung, "udp")
 	case s.State == collectors.Listen && rung.Params["listen"] != true:
 		return "listener: needs " + e.optIn(rung, "listen")
-	case e.self.isSession(s):
+	case e.world.Self.IsSession(s):
 		return "your own session"
 	}
 	if why := e.guardOwners(c, rung, &plugin); why != "" {
@@ -37,7 +37,7 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 	if why := c.hiddenOwners(); why != "" && !e.opts.AllowUnknownOwner {
 		return why
 	}
-	if (plugin.OnProcess || plugin.OnOwner) && e.coverage().Foreign {
+	if (plugin.OnProcess || plugin.OnOwner) && e.world.Owners.Coverage().Foreign {
 		return "/proc has the processes of another PID namespace, with other numbers: mount the one of this (as unshare --mount-proc does)"
 	}
 	if plugin.OnProcess || plugin.OnOwner {
@@ -80,8 +80,8 @@ func (e *Engine) guardUnits(c *Candidate, plugin *actions.Plugin) string {
 		if o.Unit == "" {
 			continue // the action says it
 		}
-		members, err := e.proc.InUnit(o)
-		if err != nil || e.coverage().HidePID != "" {
+		members, err := e.world.Processes.Unit(o)
+		if err != nil || e.world.Owners.Coverage().HidePID != "" {
 			return "the processes of " + o.Unit + " cannot all be listed"
 		}
 		for k := range members {
@@ -113,11 +113,11 @@ func (e *Engine) guardOwners(c *Candidate, rung *rules.Rung, plugin *actions.Plu
 // untouchable returns why nothing may ever be done to a process and what it has.
 func (e *Engine) untouchable(o *collectors.Owner) string {
 	switch {
-	case o.PID == e.self.pid:
+	case o.PID == e.world.Self.PID:
 		return "sockwarden's own"
-	case o.PID == 1 && (e.coverage().HostInit || isInit(o)):
+	case o.PID == 1 && (e.world.Owners.Coverage().HostInit || isInit(o)):
 		return "held by PID 1"
-	case e.self.ancestors[o.PID], e.self.isLogin(e.proc, o):
+	case e.world.Self.Ancestors[o.PID], e.world.Self.IsLogin(o):
 		return "your own session"
 	case o.Kernel:
 		return "held by the kernel"
@@ -146,9 +146,9 @@ func (e *Engine) quirk(s *collectors.Socket) string {
 		return "MPTCP subflow: the program would not notice"
 	case s.Protocol == collectors.TCP && s.State == collectors.Close:
 		return "bound, not connected: the kernel cannot destroy it"
-	case s.State == collectors.FinWait1 && collectors.Orphaned(s) && e.kernel.before(6, 11):
+	case s.State == collectors.FinWait1 && collectors.Orphaned(s) && e.world.Host.Kernel.Before(6, 11):
 		return "FIN_WAIT1 orphan: before Linux 6.11 destroying it makes it permanent"
-	case s.State == collectors.TimeWait && e.kernel.before(6, 0):
+	case s.State == collectors.TimeWait && e.world.Host.Kernel.Before(6, 0):
 		return "TIME_WAIT: Linux before 6.0 cannot destroy it"
 	}
 	return ""

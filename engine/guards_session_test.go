@@ -2,13 +2,9 @@ package engine
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
 )
 
@@ -55,25 +51,6 @@ func TestGuardLogin(t *testing.T) {
 					t.Errorf("spared %t: lives %t, its process %t", spared, alive(c), h.Running())
 				}
 			})
-		}
-	}
-}
-
-// Where the login of a server of logins cannot be read, it may be one's own.
-func TestUnreadableLogin(t *testing.T) {
-	const stat = "77 (sshd) S 1 77 77 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 1000 0 0"
-	s := self{login: 1234}
-	for login, want := range map[string]bool{"1234": true, "99": false, "4294967295": false, "?": true, "": true} {
-		dir := t.TempDir()
-		must(t, "directory", os.Mkdir(filepath.Join(dir, "77"), 0o755))
-		must(t, "stat", os.WriteFile(filepath.Join(dir, "77", "stat"), []byte(stat), 0o644))
-		must(t, "login", os.WriteFile(filepath.Join(dir, "77", "loginuid"), []byte(login), 0o644))
-		proc := procfs.New(dir)
-		for start, want := range map[uint64]bool{1000: want, 1001: false} { // of another process there is nothing to spare
-			o := &collectors.Owner{PID: 77, StartTime: start, Comm: "sshd"}
-			if got := s.isLogin(proc, o); got != want {
-				t.Errorf("login %q, start time %d: %t", login, start, got)
-			}
 		}
 	}
 }

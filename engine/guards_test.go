@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -424,7 +424,7 @@ func TestQuirks(t *testing.T) {
 		{"garbage", "before Linux 6.11", "before 6.0"},
 		{"", "before Linux 6.11", "before 6.0"},
 	} {
-		dry.kernel, l.kernel = parseKernel(test.release), parseKernel(test.release)
+		dry.world.Host.Kernel, l.world.Host.Kernel = world.ParseKernel(test.release), world.ParseKernel(test.release)
 		for _, of := range []struct {
 			c   *socklab.Conn
 			why string
@@ -489,9 +489,17 @@ func TestGuardsOfSelection(t *testing.T) {
 // by BPF.
 var blind = []int{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN}
 
+// hostInit are owners in a PID namespace whose PID 1 is that of the machine.
+type hostInit struct{ world.Owners }
+
+func (h hostInit) Coverage() world.Coverage {
+	c := h.Owners.Coverage()
+	c.HostInit = true
+	return c
+}
+
 // onHost makes the engine believe that its PID 1 is that of the machine.
 func (l *lab) onHost() *lab {
-	l.cover.Coverage = l.coverage()
-	l.cover.HostInit, l.cover.at = true, math.Inf(1)
+	l.world.Owners = hostInit{l.world.Owners}
 	return l
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,10 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/actions"
-	"sockwarden/collectors"
 	"sockwarden/collectors/bpf"
-	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 )
 
 // nobody is the user of a process that may not look at those of others.
@@ -100,7 +98,7 @@ func TestHidePID(t *testing.T) {
 			// Who may examine all processes is not hindered.
 			l := newLab(t, Options{})
 			expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(waits)+" && unaccepted", "destroy"))), waits), DecideGuarded, "sockwarden's own")
-			if cover := l.coverage(); cover.HidePID != "" || cover.Foreign || !cover.Inside {
+			if cover := l.world.Owners.Coverage(); cover.HidePID != "" || cover.Foreign || !cover.Inside {
 				t.Errorf("%+v", cover)
 			}
 		})
@@ -129,7 +127,7 @@ func TestKernelTellsOwners(t *testing.T) {
 		{name: "signal", then: "{signal: KILL, owners: all}", want: "cannot be examined: that it still has the socket could not be proven before signal"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for _, owners := range []OwnerSource{OwnersAuto, OwnersProc, OwnersBPF} {
+			for _, owners := range []world.OwnerSource{world.OwnersAuto, world.OwnersProc, world.OwnersBPF} {
 				c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 				as := &syscall.Credential{Uid: nobody, Gid: nobody}
 				share(t, &syscall.SysProcAttr{Credential: as}, c)
@@ -171,16 +169,16 @@ func TestHiddenByPIDNamespace(t *testing.T) {
 		listen bool // sshd listens, too
 		holds  bool // and has the socket
 		allow  bool
-		owners OwnerSource
+		owners world.OwnerSource
 		want   string
 	}{
-		{"hidden sshd", true, true, false, OwnersAuto, reason},
-		{"hidden sshd, by BPF", true, true, false, OwnersBPF, reason},
-		{"hidden sshd, allowed", true, true, true, OwnersAuto, "r CLOSE_WAIT"},
-		{"nobody is known to be outside", false, true, false, OwnersAuto, "r CLOSE_WAIT"},
-		{"sshd has only a listener", true, false, false, OwnersAuto, "r CLOSE_WAIT"},
-		{"sshd has only a listener, through /proc", true, false, false, OwnersProc, "r CLOSE_WAIT"},
-		{"sshd has only a listener, by BPF", true, false, false, OwnersBPF, "r CLOSE_WAIT"},
+		{"hidden sshd", true, true, false, world.OwnersAuto, reason},
+		{"hidden sshd, by BPF", true, true, false, world.OwnersBPF, reason},
+		{"hidden sshd, allowed", true, true, true, world.OwnersAuto, "r CLOSE_WAIT"},
+		{"nobody is known to be outside", false, true, false, world.OwnersAuto, "r CLOSE_WAIT"},
+		{"sshd has only a listener", true, false, false, world.OwnersAuto, "r CLOSE_WAIT"},
+		{"sshd has only a listener, through /proc", true, false, false, world.OwnersProc, "r CLOSE_WAIT"},
+		{"sshd has only a listener, by BPF", true, false, false, world.OwnersBPF, "r CLOSE_WAIT"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -222,10 +220,5 @@ func TestForeignProc(t *testing.T) {
 	o := orders{Rules: readableRules(t, ruleFile(port(c), "destroy"))}
 	if got := inPIDNamespace(t, o, c); !strings.Contains(got, "sockwarden's own") {
 		t.Errorf("its own: %s", got)
-	}
-	l := newLab(t, Options{})
-	l.cover.Coverage, l.cover.at, l.opts.Owners = procfs.Coverage{Inside: true, Foreign: true}, monotonic(), OwnersBPF
-	if _, err := l.ownersProgram(); !errors.Is(err, collectors.ErrNotSupported) {
-		t.Errorf("owners by BPF: %v", err)
 	}
 }

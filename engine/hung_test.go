@@ -16,6 +16,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -253,13 +254,13 @@ func TestRememberedWhileItMoves(t *testing.T) {
 	}
 	socklab.WaitFor(t, "time to pass", func() bool { return time.Since(c.SeenAfter) > limit/2 })
 	send()
-	first := monotonic()
+	first := world.Mono()
 	if r := l.cycle(t, p); len(r.Findings) != 0 {
 		t.Fatalf("taken while it moves:\n%s", describe(r))
 	}
-	socklab.WaitFor(t, "more time to pass", func() bool { return monotonic()-first > limit.Seconds()/2 })
+	socklab.WaitFor(t, "more time to pass", func() bool { return world.Mono()-first > limit.Seconds()/2 })
 	send() // renews the stamps that one look has
-	last := monotonic()
+	last := world.Mono()
 	var f *Finding
 	socklab.WaitFor(t, "the rule to match", func() bool {
 		if r := l.cycle(t, p); len(r.Findings) > 0 {

@@ -135,7 +135,7 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	}
 	if plugin.OnProcess && !l.signals {
 		key := targetKey(l.process, &plugin)
-		if e.signalled[key] || e.memory.coolingDown(key, l.rule.Limits.Cooldown, monotonic()) > 0 {
+		if e.signalled[key] || e.memory.coolingDown(key, l.rule.Limits.Cooldown, e.mono()) > 0 {
 			return false, errLadderEnds // another ladder is at it, or was
 		}
 	}
@@ -227,7 +227,7 @@ func (e *Engine) Step(ctx context.Context) {
 // Finish waits for the ladders that wait, and completes the report.
 func (e *Engine) Finish(ctx context.Context, r *Report) {
 	for len(e.ladders) > 0 && ctx.Err() == nil {
-		sleep(ctx, 50*time.Millisecond)
+		e.sleep(ctx, 50*time.Millisecond)
 		e.Step(ctx)
 	}
 	if ctx.Err() != nil {

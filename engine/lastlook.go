@@ -10,8 +10,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
-	"sockwarden/collectors/sockdiag"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -39,7 +38,7 @@ func (e *Engine) recentFor() time.Duration { return min(max(recentAtLeast, 4*e.a
 // recent reports whether it is known well enough who holds the sockets of a ladder.
 func (e *Engine) recent(l *ladder) bool {
 	return !slices.ContainsFunc(l.findings, func(f *Finding) bool {
-		return !f.NoSocket() && time.Since(f.latest().ownersAt) > e.recentFor()
+		return !f.NoSocket() && e.now().Sub(f.latest().ownersAt) > e.recentFor()
 	})
 }
 
@@ -95,7 +94,7 @@ func (e *Engine) renewOwners(ctx context.Context, p *rules.Program, findings []*
 
 // glimpse returns the socket of a finding with those who were found to hold it
 // as these are at this very moment.
-func glimpse(g *procfs.Glance, f *Finding) *Candidate {
+func glimpse(g world.Glance, f *Finding) *Candidate {
 	now := f.latest().clone()
 	if len(now.Facts.Owners) > 0 {
 		owners, unseen := g.Holders(now.Facts.Owners, now.Socket.Inode)
@@ -106,7 +105,7 @@ func glimpse(g *procfs.Glance, f *Finding) *Candidate {
 
 // lookUpAll looks the sockets of findings up as they are now; of each it returns
 // the record or an error.
-func lookUpAll(ctx context.Context, findings []*Finding) ([]collectors.Socket, []error) {
+func (e *Engine) lookUpAll(ctx context.Context, findings []*Finding) ([]collectors.Socket, []error) {
 	now, errs := make([]collectors.Socket, len(findings)), make([]error, len(findings))
 	byNS := map[*namespace][]int{}
 	for i, f := range findings {
@@ -119,7 +118,7 @@ func lookUpAll(ctx context.Context, findings []*Finding) ([]collectors.Socket, [
 		for k, i := range places {
 			socks[k] = &findings[i].Socket
 		}
-		found, each, err := lookUpIn(ctx, ns, socks)
+		found, each, err := e.world.Sockets.LookUp(ctx, &ns.Namespace, socks)
 		if errors.Is(err, fs.ErrNotExist) { // and all its sockets with it
 			err = fmt.Errorf("%w: %w", collectors.ErrGone, err)
 		}
@@ -132,27 +131,6 @@ func lookUpAll(ctx context.Context, findings []*Finding) ([]collectors.Socket, [
 		}
 	}
 	return now, errs
-}
-
-// lookUpIn looks sockets of one namespace up. The error is about all of them.
-func lookUpIn(ctx context.Context, ns *namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error) {
-	fd, closeNS, err := openNS(ns)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer closeNS()
-	conn, err := sockdiag.Dial(fd)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = conn.Close() }()
-	now, errs := conn.GetAll(ctx, socks)
-	for i := range now {
-		if now[i].NetNS == 0 {
-			now[i].NetNS = ns.Inode
-		}
-	}
-	return now, errs, nil
 }
 
 // verdict compares what was decided about a finding with what it is now, the
@@ -174,7 +152,7 @@ func (e *Engine) verdict(l *ladder, f *Finding, now *Candidate, began float64) e
 		case key != was:
 			return actions.Changedf("it is another connection now")
 		}
-		at := monotonic()
+		at := e.mono()
 		now.setAge(e.memory.recall(key, markOf(&now.Socket, began, at), e.shownAge(&now.Socket, at), began, at))
 		if since := e.memory.since(key); f.since > 0 && since > f.since {
 			return actions.Changedf("it is another connection now") // on the same descriptor, which the counters show
@@ -186,7 +164,7 @@ func (e *Engine) verdict(l *ladder, f *Finding, now *Candidate, began float64) e
 	if v := now.eval(rule.When); v != rules.True {
 		return actions.Changedf("%s does not match any more%s", rule.Name, notKnown(v))
 	}
-	if why := now.exempt(l.program, rule, time.Now()); why != "" {
+	if why := now.exempt(l.program, rule, e.now()); why != "" {
 		return actions.Changedf("%s spares it now", why)
 	}
 	return e.newerSpares(l, f, now)
@@ -230,7 +208,7 @@ func (e *Engine) stillGroup(ctx context.Context, l *ladder, f *Finding) error {
 	if g == nil {
 		return nil
 	}
-	if time.Since(g.at) > e.recentFor() {
+	if e.now().Sub(g.at) > e.recentFor() {
 		g.over = nil
 		now, err := e.regroup(ctx, l.program, l.ruleOf(f), g)
 		switch {
@@ -250,7 +228,7 @@ func (e *Engine) regroup(ctx context.Context, p *rules.Program, rule *rules.Rule
 	if index < 0 {
 		return nil, nil //nolint:nilnil // its rule has changed
 	}
-	if e.counted.cycle == nil || e.counted.program != p || time.Since(e.counted.at) > e.recentFor() {
+	if e.counted.cycle == nil || e.counted.program != p || e.now().Sub(e.counted.at) > e.recentFor() {
 		c, err := e.look(ctx, p)
 		if err != nil {
 			return nil, err
@@ -258,7 +236,7 @@ func (e *Engine) regroup(ctx context.Context, p *rules.Program, rule *rules.Rule
 		if c.incomplete {
 			return nil, errors.Join(c.report.Errors...)
 		}
-		e.counted = recount{c, time.Now()}
+		e.counted = recount{c, e.now()}
 	}
 	c := *e.counted.cycle
 	c.candidates = slices.Clone(c.candidates)

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
+	"sockwarden/engine/world"
 )
 
 // findListeners fills in direction and listener_process where they are read,
@@ -27,26 +27,17 @@ func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
 		return
 	}
 	ns.asked = true
-	err := inside(ns, func() (err error) {
-		ns.acceptsVRF = e.proc.AcceptsVRF()
-		ns.PortLow, ns.PortHigh, err = e.proc.EphemeralPorts()
-		return err
-	})
+	ports, err := e.world.Network.Ports(&ns.Namespace)
 	if err != nil {
 		e.log.Debug("ephemeral ports unknown", "netns", ns.Name, "error", err)
 	}
-	fd, closeNS, err := openNS(ns)
-	if err != nil {
-		c.fail(err)
-		return
-	}
-	defer closeNS()
+	ns.acceptsVRF, ns.PortLow, ns.PortHigh = ports.AcceptsVRF, ports.Low, ports.High
 	for _, source := range e.opts.Sources {
 		if source.Actionable && e.shut(ns) != nil {
 			continue
 		}
 		var found []collectors.Socket
-		if found, err = e.listenersBy(ctx, source.New(fd)); err == nil {
+		if found, err = e.listenersBy(ctx, ns, source); err == nil {
 			ns.listeners, ns.listening = found, true
 			return
 		}
@@ -54,9 +45,9 @@ func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
 	c.fail(fmt.Errorf("listeners of namespace %s: %w", ns.Name, err))
 }
 
-func (e *Engine) listenersBy(ctx context.Context, source collectors.Collector) (all []collectors.Socket, err error) {
+func (e *Engine) listenersBy(ctx context.Context, ns *namespace, source collectors.Plugin) (all []collectors.Socket, err error) {
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Listen)}
-	for s, err := range e.collectPast(ctx, source, q) {
+	for s, err := range e.collectPast(ctx, ns, source, q) {
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +139,7 @@ func listenersWanted(c *cycle, cand *Candidate) []*collectors.Socket {
 // setListener notes whose a candidate's listeners are. One of the processes stands
 // for all of them: one that is guarded if any is, and none where it is not known
 // of every listener who has it.
-func (e *Engine) setListener(c *cycle, cand *Candidate, holders *procfs.Holders) {
+func (e *Engine) setListener(c *cycle, cand *Candidate, holders *world.Ownership) {
 	f := &cand.Facts
 	wanted := listenersWanted(c, cand)
 	if len(wanted) == 0 {

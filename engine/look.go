@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"sockwarden/collectors"
-	"sockwarden/collectors/sockdiag"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -22,8 +22,8 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 	if e.opts.Live {
 		mode = "live"
 	}
-	c := &cycle{program: p, plan: e.plan(p), began: time.Now(), report: &Report{
-		Mode: mode, Files: p.Files, Generation: p.Generation, Started: time.Now(), ByState: map[collectors.State]int{},
+	c := &cycle{program: p, plan: e.plan(p), began: e.now(), report: &Report{
+		Mode: mode, Files: p.Files, Generation: p.Generation, Started: e.now(), ByState: map[collectors.State]int{},
 	}}
 	e.noteStates(p)
 	e.noticeReturns()
@@ -31,14 +31,14 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 		return nil, err
 	}
 	failed := 0
-	c.looked = monotonic()
+	c.looked = e.mono()
 	for _, ns := range c.namespaces {
 		if err := e.collect(ctx, c, ns); err != nil {
 			if ctx.Err() != nil {
 				return nil, fmt.Errorf("look at sockets: %w", context.Cause(ctx))
 			}
 			failed++
-			if errors.Is(err, fs.ErrNotExist) && ns.open != nil {
+			if errors.Is(err, fs.ErrNotExist) && !ns.IsOwn() {
 				c.warn(fmt.Errorf("namespace %s has ended: %w", ns.Name, err))
 				continue
 			}
@@ -53,7 +53,7 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 	if failed == len(c.namespaces) && c.report.Summary.Scanned == 0 {
 		return nil, fmt.Errorf("%w: %w", errNothingSeen, errors.Join(c.report.Errors...))
 	}
-	c.now, c.ended = monotonic(), time.Now()
+	c.now, c.ended = e.mono(), e.now()
 	for _, cand := range c.candidates {
 		if cand.Socket.IfIndex != 0 {
 			e.nameInterfaces(cand.ns)
@@ -64,7 +64,7 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 	if err := e.findOwners(ctx, c); err != nil {
 		c.fail(err)
 	}
-	for _, err := range e.proc.Hanging() {
+	for _, err := range e.world.Processes.Hanging() {
 		c.warn(err)
 	}
 	c.keep(func(cand *Candidate, rule *rules.Rule) bool { return cand.eval(rule.When) != rules.False })
@@ -147,7 +147,7 @@ func (c *cycle) falseByAge(cand *Candidate, rule *rules.Rule) bool {
 
 func (c *cycle) evalByAge(cand *Candidate, eval func(*collectors.Record) rules.Tri) rules.Tri {
 	facts := cand.Facts
-	r := collectors.NewRecord(&cand.Socket, &cand.ns.Namespace, &facts, nil, cand.host)
+	r := collectors.NewRecord(&cand.Socket, &cand.ns.Namespace.Namespace, &facts, nil, cand.host)
 	return eval(&r)
 }
 
@@ -169,7 +169,7 @@ func (e *Engine) completeRecords(ctx context.Context, c *cycle) {
 		if err := e.completeAll(ctx, c, ns, cands); err != nil {
 			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
 		}
-		now := monotonic()
+		now := e.mono()
 		for _, cand := range cands {
 			if cand.blind {
 				cand.setAge(collectors.NoAge())
@@ -197,18 +197,18 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 		}
 	}
 	out := e.askOutside(ctx, c, inodes)
-	began := time.Now()
-	holders, err := e.holders(ctx, inodes)
+	began := e.now()
+	holders, err := e.world.Owners.Holders(ctx, inodes)
 	if err != nil {
 		return fmt.Errorf("owners of sockets: %w", err)
 	}
-	asked := time.Now()
+	asked := e.now()
 	e.asking = asked.Sub(began)
 	hides := e.hides(ctx, c, out, &holders)
 	for _, cand := range c.candidates {
 		cand.Facts.Complete, cand.ownersAt = true, asked
 		// Where some processes cannot be examined, one more of them may hold it.
-		if cand.hidden = hides[cand.ns]; holders.knows(c, cand) {
+		if cand.hidden = hides[cand.ns]; provenHolders(&holders, c, cand) {
 			cand.hidden = ""
 		}
 		cand.Facts.OthersHidden = cand.hidden != ""
@@ -218,18 +218,19 @@ func (e *Engine) findOwners(ctx context.Context, c *cycle) error {
 				cand.Facts.Known |= collectors.Fields(collectors.FieldOwners)
 			}
 		}
-		e.setListener(c, cand, &holders.Holders)
+		e.setListener(c, cand, &holders)
 	}
 	return nil
 }
 
-func lookUp(ctx context.Context, netnsFD int, s *collectors.Socket) (collectors.Socket, error) {
-	conn, err := sockdiag.Dial(netnsFD)
-	if err != nil {
-		return collectors.Socket{}, err
+// provenHolders reports whether it is known of a candidate, or of its listeners if it
+// waits for those, that nobody has it who cannot be seen.
+func provenHolders(o *world.Ownership, c *cycle, cand *Candidate) bool {
+	if !waits(&cand.Socket) {
+		return o.Proven[cand.Socket.Inode]
 	}
-	defer func() { _ = conn.Close() }()
-	return conn.Get(ctx, s)
+	wanted := listenersWanted(c, cand)
+	return len(wanted) > 0 && !slices.ContainsFunc(wanted, func(l *collectors.Socket) bool { return !o.Proven[l.Inode] })
 }
 
 // coarse takes the grain of the kernel's stamps out of an age, so that sockets

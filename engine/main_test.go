@@ -24,6 +24,7 @@ import (
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -121,7 +122,7 @@ func openLab(t testing.TB, o Options, scripted ...*script) (*lab, error) {
 // stranger makes the engine believe that it runs in another process. Otherwise
 // all that the tests themselves hold is its own.
 func (l *lab) stranger() *lab {
-	l.self.pid = -1
+	l.world.Self.PID = -1
 	return l
 }
 
@@ -323,3 +324,11 @@ func (e *scripted) Apply(context.Context) actions.Outcome {
 }
 
 func (e *scripted) Verify(context.Context) actions.Outcome { return e.verify(e.target) }
+
+// hostClock is the clock of this host.
+func hostClock(t testing.TB) world.Clock {
+	t.Helper()
+	host, err := world.NewLinux(world.OwnersProc, slog.New(slog.DiscardHandler))
+	must(t, "world", err)
+	return host.Clock
+}

@@ -2,12 +2,9 @@ package engine
 
 import (
 	"errors"
-	"net"
 	"slices"
 
-	"sockwarden/collectors"
-	"sockwarden/collectors/netns"
-	"sockwarden/collectors/procfs"
+	"sockwarden/engine/world"
 )
 
 // findNamespaces resolves which namespaces the rules are about, and counts the
@@ -15,27 +12,22 @@ import (
 func (e *Engine) findNamespaces(c *cycle) error {
 	wanted := c.wants().NetNS
 	if len(wanted) == 0 {
-		wanted = []string{netns.HostName}
+		wanted = []string{world.HostName}
 	}
 	if slices.Contains(wanted, "all") {
 		wanted = []string{"all"}
 	}
 	var missing []error
 	for _, name := range wanted {
-		handles, err := netns.Select(name)
+		found, err := e.world.Namespaces.Select(name)
 		if err != nil {
 			missing = append(missing, err)
 			continue
 		}
-		for _, h := range handles {
-			if slices.ContainsFunc(c.namespaces, func(n *namespace) bool { return n.Inode == h.Inode }) {
-				continue
+		for _, one := range found {
+			if !slices.ContainsFunc(c.namespaces, func(n *namespace) bool { return n.Inode == one.Inode }) {
+				c.namespaces = append(c.namespaces, &namespace{Namespace: one})
 			}
-			ns := &namespace{Namespace: collectors.Namespace{Inode: h.Inode, Name: h.Name, Interfaces: map[uint32]string{}}}
-			if h.Name != netns.HostName {
-				ns.open = h.Open
-			}
-			c.namespaces = append(c.namespaces, ns)
 		}
 	}
 	if len(c.namespaces) == 0 {
@@ -53,54 +45,19 @@ func (e *Engine) findNamespaces(c *cycle) error {
 // countOthers counts the sockets in namespaces that no rule is about, so that
 // the report can say that they were not looked at.
 func (e *Engine) countOthers(c *cycle) {
-	all, err := netns.List()
+	all, err := e.world.Namespaces.All()
 	if err != nil {
 		return
 	}
-	for _, h := range all {
-		if slices.ContainsFunc(c.namespaces, func(n *namespace) bool { return n.Inode == h.Inode }) {
+	for _, other := range all {
+		if other.PID == 0 || slices.ContainsFunc(c.namespaces, func(n *namespace) bool { return n.Inode == other.Inode }) {
 			continue
 		}
-		if h.PID == 0 {
-			continue
-		}
-		if n, err := e.proc.SockstatOf(h.PID); err == nil && n.TCP+n.UDP > 0 {
+		if n, err := e.world.Counter.CountBeside(&other); err == nil && n.TCP+n.UDP > 0 {
 			c.report.Unseen += n.TCP + n.UDP
 			c.report.UnseenNamespaces++
 		}
 	}
-}
-
-func openNS(ns *namespace) (fd int, closeNS func(), err error) {
-	if ns.open == nil {
-		return -1, func() {}, nil
-	}
-	f, err := ns.open()
-	if err != nil {
-		return -1, nil, err
-	}
-	return int(f.Fd()), func() { _ = f.Close() }, nil
-}
-
-// inside runs f in the namespace.
-func inside(ns *namespace, f func() error) error {
-	if ns.open == nil {
-		return f()
-	}
-	file, err := ns.open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Close() }()
-	return netns.Do(file, f)
-}
-
-func countSockets(ns *namespace) (counts procfs.Counts, err error) {
-	err = inside(ns, func() (err error) {
-		counts, err = procfs.New("").Sockstat()
-		return err
-	})
-	return counts, err
 }
 
 // nameInterfaces looks the names of interfaces up; one that is unknown leaves
@@ -110,14 +67,9 @@ func (e *Engine) nameInterfaces(ns *namespace) {
 		return
 	}
 	ns.hasNames = true
-	err := inside(ns, func() error {
-		all, err := net.Interfaces()
-		for _, i := range all {
-			ns.Interfaces[uint32(i.Index)] = i.Name
-		}
-		return err //nolint:wrapcheck // only logged
-	})
+	names, err := e.world.Network.Interfaces(&ns.Namespace)
 	if err != nil {
 		e.log.Debug("interfaces unknown", "netns", ns.Name, "error", err)
 	}
+	ns.Interfaces = names
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -469,34 +468,5 @@ func TestNotPermitted(t *testing.T) {
 	}
 	if r.Summary.Failed != 2 {
 		t.Errorf("summary %+v", r.Summary)
-	}
-}
-
-// The session is found in the environment in every form that sshd writes.
-func TestFindSelf(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                                   "",
-		"192.0.2.1 50000 192.0.2.2 22":       "192.0.2.1:50000",
-		"::ffff:192.0.2.1 50000 ::1 22":      "192.0.2.1:50000",
-		"fe80::1%eth0 50000 fe80::2%eth0 22": "[fe80::1]:50000",
-		"2001:db8::1 50000 22":               "[2001:db8::1]:50000",
-		"garbage":                            "",
-		"192.0.2.1 99999 192.0.2.2 22":       "",
-		"192.0.2.256 22 192.0.2.2 22":        "",
-	} {
-		t.Setenv("SSH_CLIENT", "")
-		t.Setenv("SSH_CONNECTION", text)
-		s := findSelf(procfs.New(""))
-		got := ""
-		for _, a := range s.session {
-			got += a.String()
-		}
-		if got != want || s.pid != os.Getpid() {
-			t.Errorf("%q: %q, PID %d", text, got, s.pid)
-		}
-	}
-	s := self{session: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:50000")}}
-	if s.isSession(&collectors.Socket{Remote: collectors.AddrFrom(netip.MustParseAddr("192.0.2.1")), RemotePort: 50001}) {
-		t.Error("another port is taken for the session")
 	}
 }

@@ -87,7 +87,7 @@ func (o *outbox) tell(e *Engine, p *rules.Program, r *Report) {
 		if len(news[rule]) == 0 {
 			continue
 		}
-		m := message(e.host, r, rule, news[rule])
+		m := message(e.now(), e.world.Host.Name, r, rule, news[rule])
 		for _, name := range rule.Notify {
 			o.enqueue(name, p.Notifiers[name], m)
 		}
@@ -95,9 +95,9 @@ func (o *outbox) tell(e *Engine, p *rules.Program, r *Report) {
 }
 
 // message describes the findings of one rule.
-func message(host string, r *Report, rule *rules.Rule, findings []*Finding) actions.Message {
+func message(now time.Time, host string, r *Report, rule *rules.Rule, findings []*Finding) actions.Message {
 	m := actions.Message{
-		Time: time.Now(), Host: host, Mode: r.Mode, Rule: rule.Name, Labels: rule.Labels, Generation: r.Generation, Total: len(findings),
+		Time: now, Host: host, Mode: r.Mode, Rule: rule.Name, Labels: rule.Labels, Generation: r.Generation, Total: len(findings),
 	}
 	counts := map[string]int{}
 	var order []string

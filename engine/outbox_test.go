@@ -97,7 +97,7 @@ func TestMessages(t *testing.T) {
 	l.Tell(p, r)
 	socklab.WaitFor(t, "the messages", func() bool { return len(box.messages()) == 2 })
 	for _, m := range box.messages() {
-		if m.Rule != "r" || m.Total != 8 || m.Mode != "live" || m.Labels["severity"] != "warning" || m.Generation != p.Generation || m.Host != l.host || time.Since(m.Time) > time.Minute {
+		if m.Rule != "r" || m.Total != 8 || m.Mode != "live" || m.Labels["severity"] != "warning" || m.Generation != p.Generation || m.Host != l.world.Host.Name || time.Since(m.Time) > time.Minute {
 			t.Errorf("%+v", m)
 		}
 		if !slices.Equal(m.Counts, []actions.Count{{What: "refused", Count: 6}, {What: "limited", Count: 2}}) || len(m.Lines) != maxLinesOfMessage {

@@ -183,7 +183,7 @@ func (e *Engine) pauseAll(c *cycle) {
 	if !e.opts.Live {
 		return
 	}
-	p := ReadPause(time.Now(), e.opts.PauseFiles...)
+	p := ReadPause(e.now(), e.opts.PauseFiles...)
 	if p == nil {
 		return
 	}
@@ -201,7 +201,7 @@ func (e *Engine) pauseOf(l *ladder) *Pause {
 	if plugin, err := e.opts.Actions.Get(l.action()); err == nil && plugin.Harmless {
 		return nil
 	}
-	return ReadPause(time.Now(), e.opts.PauseFiles...)
+	return ReadPause(e.now(), e.opts.PauseFiles...)
 }
 
 // endPaused ends a ladder that a pause has stopped.

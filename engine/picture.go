@@ -1,12 +1,8 @@
 package engine
 
 import (
-	"fmt"
-	"os"
-
-	"golang.org/x/sys/unix"
-
 	"sockwarden/collectors"
+	"sockwarden/engine/world"
 )
 
 // picture is what one extra look showed of the TCP sockets of a namespace, to
@@ -53,24 +49,13 @@ func (e *Engine) picture(c *cycle, ns *namespace) (*picture, error) {
 	return p, nil
 }
 
-// pictureAround looks at the namespace that an open socket is in, also if nothing
-// but sockets keeps that alive.
-func (e *Engine) pictureAround(c *cycle, fd int) (*picture, error) {
-	ns, err := unix.IoctlRetInt(fd, unix.SIOCGSKNS)
-	if err != nil {
-		return nil, fmt.Errorf("network namespace of a socket: %w", err)
-	}
-	file := os.NewFile(uintptr(ns), "network namespace")
-	defer func() { _ = file.Close() }()
-	var st unix.Stat_t
-	if err := unix.Fstat(ns, &st); err != nil {
-		return nil, fmt.Errorf("network namespace of a socket: %w", err)
-	}
-	open := func() (*os.File, error) {
-		dup, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-		return os.NewFile(uintptr(dup), file.Name()), err
-	}
-	return e.picture(c, &namespace{Namespace: collectors.Namespace{Inode: st.Ino, Name: fmt.Sprintf("net:[%d]", st.Ino)}, open: open})
+// pictureAround looks at the namespace that a socket of another process is in.
+func (e *Engine) pictureAround(c *cycle, s world.Borrowed) (p *picture, err error) {
+	err = s.Namespace(func(ns *world.Namespace) (err error) {
+		p, err = e.picture(c, &namespace{Namespace: *ns})
+		return err
+	})
+	return p, err
 }
 
 // shows reports whether a socket is in the picture.
@@ -107,16 +92,16 @@ func (p *picture) count(own map[uint32]bool, found map[endpoint]int) {
 
 // countLate adds what is not in the picture as it came later, or is of MPTCP: an
 // established connection, or all that a listener has in its queue.
-func (p *picture) countLate(fd int, state collectors.State, queued int, found map[endpoint]int) error {
+func (p *picture) countLate(s world.Borrowed, state collectors.State, queued int, found map[endpoint]int) error {
 	if state == collectors.Listen {
 		if queued > 0 {
 			found[endpoint{p.netns, 0}] += queued
 		}
 		return nil
 	}
-	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	cookie, err := s.Cookie()
 	if err != nil {
-		return fmt.Errorf("cookie of a socket: %w", err)
+		return err
 	}
 	found[endpoint{p.netns, cookie}] = 1
 	return nil

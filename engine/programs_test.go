@@ -7,6 +7,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 )
 
 // Of the programs that a cycle wants only a few run at a time; the others are looked
@@ -62,7 +63,7 @@ func TestProgramsAndStop(t *testing.T) {
 	if n := len(l.memory.cooldowns); n != maxPrograms {
 		t.Errorf("%d cool-downs for %d that began", n, maxPrograms)
 	}
-	if _, kept, err := openState(l.opts.StateFile, false); err != nil || len(kept.cooldowns) != maxPrograms {
+	if _, kept, err := openState(l.opts.StateFile, false, world.Mono); err != nil || len(kept.cooldowns) != maxPrograms {
 		t.Errorf("the next run knows %d: %v", len(kept.cooldowns), err)
 	}
 }

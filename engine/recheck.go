@@ -8,7 +8,6 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
 )
 
 // recheck is the last look before something is done for a ladder.
@@ -35,9 +34,9 @@ func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder,
 	if err := e.ready(ctx, l); err != nil {
 		return err
 	}
-	began := monotonic()
+	began := e.mono()
 	l.looked = began
-	glance := procfs.New("").Glance()
+	glance := e.world.Processes.Glance()
 	defer glance.Close()
 	now := make([]*Candidate, len(l.findings))
 	for i, f := range l.findings {
@@ -46,7 +45,7 @@ func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder,
 	sockets := make([]collectors.Socket, len(l.findings))
 	if !l.held {
 		var lookErrs []error
-		sockets, lookErrs = lookUpAll(ctx, l.findings)
+		sockets, lookErrs = e.lookUpAll(ctx, l.findings)
 		for i, err := range lookErrs {
 			if err != nil {
 				errs[i] = err

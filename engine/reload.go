@@ -33,16 +33,16 @@ type reader struct {
 }
 
 // settles is a channel that gets a value when the time of a younger generation is over.
-func (r *reader) settles(g *generations) <-chan time.Time {
+func (r *reader) settles(g *generations, now time.Time) <-chan time.Time {
 	at, ok := g.due()
 	if !ok {
 		return nil
 	}
 	at = later(at, r.again)
 	if r.timer == nil {
-		r.timer = time.NewTimer(time.Until(at))
+		r.timer = time.NewTimer(at.Sub(now))
 	} else if !at.Equal(r.armed) {
-		r.timer.Reset(time.Until(at))
+		r.timer.Reset(at.Sub(now))
 	}
 	r.armed = at
 	return r.timer.C
@@ -50,9 +50,9 @@ func (r *reader) settles(g *generations) <-chan time.Time {
 
 // load reads the rules as they are now.
 func (w *watcher) load() (*rules.Program, error) {
-	began := time.Now()
+	began := w.now()
 	p, watched, err := w.opts.Load()
-	w.reader.last, w.reader.took, w.reader.stale = time.Now(), time.Since(began), false
+	w.reader.last, w.reader.took, w.reader.stale = w.now(), w.now().Sub(began), false
 	w.watchFiles(watched)
 	return p, err
 }
@@ -85,7 +85,7 @@ func (w *watcher) reload(forced bool) (changed bool) {
 	w.reader.rejected = ""
 	was, newest := w.gens.all[0].read, w.gens.newest()
 	if forced {
-		w.gens.only(p, time.Now())
+		w.gens.only(p, w.now())
 		w.cancelLadders(w.gens.inForce())
 		if p.Generation == was.Generation {
 			w.log.Info("rules unchanged", "generation", p.Short())
@@ -94,7 +94,7 @@ func (w *watcher) reload(forced bool) (changed bool) {
 		}
 		return true
 	}
-	if !w.gens.add(p, time.Now()) {
+	if !w.gens.add(p, w.now()) {
 		if wasRejected {
 			w.log.Info("rules unchanged", "generation", p.Short())
 		}
@@ -120,7 +120,7 @@ func (w *watcher) takeOver() (changed bool) {
 		return changed
 	}
 	more := len(w.gens.all)
-	if !w.gens.advance(time.Now()) {
+	if !w.gens.advance(w.now()) {
 		return changed || len(w.gens.all) < more
 	}
 	now := w.gens.all[0].read
@@ -132,7 +132,7 @@ func (w *watcher) takeOver() (changed bool) {
 // awaitWriters reports whether another process still writes what is to be in force
 // next, and says so once if that takes long.
 func (w *watcher) awaitWriters(was *rules.Program) bool {
-	now, r := time.Now(), &w.reader
+	now, r := w.now(), &w.reader
 	r.again = time.Time{}
 	writing := w.gens.newest().BeingWritten(was)
 	awaited := map[string]time.Time{}
@@ -179,12 +179,12 @@ func (w *watcher) lookAgain() {
 			more = false
 		}
 	}
-	since := time.Since(r.last)
+	since := w.now().Sub(r.last)
 	if !r.stale && since < poll || since < max(lookAgainAfter, 10*r.took) {
 		return
 	}
 	r.behind = true
-	if p, err := w.load(); err == nil && w.gens.add(p, time.Now()) {
+	if p, err := w.load(); err == nil && w.gens.add(p, w.now()) {
 		w.log.Info("rules changed in the middle of a cycle", "generation", p.Short())
 	}
 }
@@ -214,10 +214,10 @@ func (w *watcher) reject(err error, forced bool) {
 		path := unfinished.Writing[0]
 		since, ok := w.reader.awaited[path]
 		if !ok {
-			since = time.Now()
+			since = w.now()
 			w.reader.awaited = map[string]time.Time{path: since}
 		}
-		if time.Since(since) < rules.Patience {
+		if w.now().Sub(since) < rules.Patience {
 			w.reader.behind = true
 			return
 		}

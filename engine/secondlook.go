@@ -83,7 +83,7 @@ func (e *Engine) lookTwice(ctx context.Context, c *cycle) {
 		return
 	}
 	e.log.Debug("looking again before a process is acted on", "in", secondLook)
-	if sleep(ctx, time.Until(c.ended.Add(secondLook+grain))); ctx.Err() != nil {
+	if e.sleep(ctx, e.until(c.ended.Add(secondLook+grain))); ctx.Err() != nil {
 		return
 	}
 	gone := map[*Candidate]bool{}
@@ -100,13 +100,13 @@ func (e *Engine) seeAgain(ctx context.Context, c *cycle, ns *namespace, cands []
 	for i, cand := range cands {
 		socks[i] = &cand.Socket
 	}
-	began := monotonic()
-	now, errs, err := lookUpIn(ctx, ns, socks)
+	began := e.mono()
+	now, errs, err := e.world.Sockets.LookUp(ctx, &ns.Namespace, socks)
 	if err != nil {
 		c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
 		return
 	}
-	at := monotonic()
+	at := e.mono()
 	for i, cand := range cands {
 		key := collectors.KeyOf(&cand.Socket)
 		if errs[i] != nil && !errors.Is(errs[i], collectors.ErrGone) {
@@ -150,7 +150,7 @@ func (e *Engine) climbsTwice(ctx context.Context, l *ladder, plugin *actions.Plu
 	if left <= 0 {
 		return nil
 	}
-	if sleep(ctx, left+grain); ctx.Err() != nil {
+	if e.sleep(ctx, left+grain); ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err := e.lookAgain(ctx, l, nil); err != nil {
@@ -165,7 +165,7 @@ func (e *Engine) climbsTwice(ctx context.Context, l *ladder, plugin *actions.Plu
 // unseen is how much longer the sockets of a ladder must be seen. Of one that is
 // destroyed it is since when its process has kept the descriptor.
 func (e *Engine) unseen(l *ladder) (left time.Duration) {
-	now := monotonic()
+	now := e.mono()
 	for _, f := range l.findings {
 		if !l.own(f) {
 			continue

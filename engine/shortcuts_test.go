@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 )
 
 // changing are the fields of a socket that two looks at it can tell apart.
@@ -72,15 +73,15 @@ func TestShortcuts(t *testing.T) {
 		noErrors(t, r)
 		return shown(t, r)
 	}
-	plain := Options{NoPushdown: true, Owners: OwnersProc}
+	plain := Options{NoPushdown: true, Owners: world.OwnersProc}
 	want := look(plain, false)
 	if len(want) < 40 {
 		t.Fatalf("%d findings: nothing is tested", len(want))
 	}
 	for name, o := range map[string]Options{
-		"pushdown": {Owners: OwnersProc},
-		"bpf":      {NoPushdown: true, Owners: OwnersBPF},
-		"both":     {Owners: OwnersBPF},
+		"pushdown": {Owners: world.OwnersProc},
+		"bpf":      {NoPushdown: true, Owners: world.OwnersBPF},
+		"both":     {Owners: world.OwnersBPF},
 	} {
 		for _, split := range []bool{false, true} {
 			got := look(o, split)

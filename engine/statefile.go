@@ -13,6 +13,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/trust"
+	"sockwarden/engine/world"
 )
 
 // maxStateFile bounds what is read of a state file, in bytes: more than the
@@ -31,7 +32,8 @@ var ErrNoBootID = errors.New("no boot id")
 type stateFile struct {
 	path     string // "" to keep nothing
 	bootID   string
-	clock    string // see clockIdentity
+	clock    string         // see world.ClockIdentity
+	now      func() float64 // CLOCK_MONOTONIC, seconds
 	readOnly bool
 	lock     *os.File    // of a live run
 	known    fs.FileInfo // of the file that was read or written last, nil for none
@@ -76,7 +78,7 @@ const stateFormat = "sockwarden-state-1"
 // openState reads the state file into a memory. An empty path keeps nothing. A file
 // that is none stops a live run, which must know what was done before; a dry one goes
 // on without, and leaves it as it is.
-func openState(path string, live bool) (*stateFile, *memory, error) {
+func openState(path string, live bool, now func() float64) (*stateFile, *memory, error) {
 	m := newMemory()
 	if path == "" {
 		return &stateFile{}, m, nil
@@ -86,8 +88,8 @@ func openState(path string, live bool) (*stateFile, *memory, error) {
 		return nil, nil, fmt.Errorf("state file %s cannot be used: %w: /proc/sys is hidden (%w); leave out ProcSubset=pid or subset=pid, "+
 			"or keep nothing between runs: --state-file ''", path, ErrNoBootID, err)
 	}
-	s := &stateFile{path: path, bootID: strings.TrimSpace(string(boot))}
-	if s.clock, err = clockIdentity(); err != nil {
+	s := &stateFile{path: path, now: now, bootID: strings.TrimSpace(string(boot))}
+	if s.clock, err = world.ClockIdentity(); err != nil {
 		return nil, nil, err
 	}
 	if live {
@@ -192,7 +194,7 @@ func (s *stateFile) decode(b []byte, m *memory) error {
 	}
 	s.theirs = doc
 	s.theirs.Seen, s.theirs.Holds = nil, nil
-	now := monotonic()
+	now := s.now()
 	for _, d := range doc.Seen {
 		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.seen) < maxRemembered {
 			m.seen[d.Key] = &sighting{since: d.Since, last: d.Last, missed: max(0, d.Missed), mark: d.Mark, unsure: max(0, d.Unsure)}
@@ -317,14 +319,4 @@ func DefaultStateFile() string {
 		return filepath.Join(dir, "sockwarden/state.json")
 	}
 	return ""
-}
-
-// monotonic returns CLOCK_MONOTONIC in seconds: it stands still while the
-// machine is suspended, as the kernel's timers do.
-func monotonic() float64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		panic(err) // not on any Linux
-	}
-	return float64(ts.Sec) + float64(ts.Nsec)/1e9
 }

@@ -20,6 +20,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 )
 
 // A second engine goes on with the holds and the cool-downs of the first.
@@ -63,7 +64,7 @@ func TestStateSurvives(t *testing.T) {
 func TestStateRefused(t *testing.T) {
 	dir := t.TempDir()
 	good := newMemory()
-	s := &stateFile{path: filepath.Join(dir, "good"), bootID: bootID(t)}
+	s := &stateFile{now: world.Mono, path: filepath.Join(dir, "good"), bootID: bootID(t)}
 	must(t, "write", s.write(good))
 	text, err := os.ReadFile(s.path)
 	must(t, "read", err)
@@ -144,7 +145,7 @@ func TestStateRefused(t *testing.T) {
 
 func clock(t testing.TB) string {
 	t.Helper()
-	id, err := clockIdentity()
+	id, err := world.ClockIdentity()
 	must(t, "clock", err)
 	return id
 }
@@ -305,8 +306,8 @@ func TestStateOfAnotherBoot(t *testing.T) {
 
 // Times of the future and other nonsense are dropped.
 func TestStateNonsense(t *testing.T) {
-	s := &stateFile{bootID: bootID(t)}
-	now := monotonic()
+	s := &stateFile{now: world.Mono, bootID: bootID(t)}
+	now := world.Mono()
 	doc := stateDoc{Format: stateFormat, BootID: s.bootID, Cooldowns: map[string]cooldown{"past": {now - 1, now + 100}, "future": {now + 100, now + 200}, "negative": {-1, now + 100}}}
 	for i, d := range []seenDoc{
 		{Since: now - 2, Last: now - 1},
@@ -469,7 +470,7 @@ func TestAtomicWrite(t *testing.T) {
 	for range 5 {
 		path := filepath.Join(dir, "state.json")
 		writer := startChild(t, orders{Life: "writer", State: path})
-		s := &stateFile{path: path, bootID: bootID(t), clock: clock(t), readOnly: true}
+		s := &stateFile{now: world.Mono, path: path, bootID: bootID(t), clock: clock(t), readOnly: true}
 		written := map[string]bool{}
 		check := func() {
 			m := newMemory()
@@ -516,12 +517,12 @@ func FuzzState(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := &stateFile{path: filepath.Join(t.TempDir(), "state.json"), bootID: boot}
+		s := &stateFile{now: world.Mono, path: filepath.Join(t.TempDir(), "state.json"), bootID: boot}
 		m := newMemory()
 		if err := s.decode([]byte(strings.ReplaceAll(string(b), "BOOT", boot)), m); err != nil {
 			return
 		}
-		now := monotonic()
+		now := world.Mono()
 		for _, v := range m.seen {
 			if !(v.since >= 0 && v.since <= v.last && v.last <= now) {
 				t.Errorf("%+v at %v", v, now)

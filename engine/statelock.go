@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors/trust"
+	"sockwarden/engine/world"
 )
 
 // lockWait is how long a live run waits for a dry one to write.
@@ -90,4 +91,25 @@ func openLock(path string) (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+// CheckState is nil if a live run could keep its memory in this state file. It
+// changes nothing but that it makes the directory. ErrLocked says that one does.
+func CheckState(path string) error {
+	if path == "" {
+		return nil
+	}
+	s, _, err := openState(path, false, world.Mono)
+	if err != nil {
+		return err
+	}
+	if s.unread != nil { // stops what acts
+		return s.unread
+	}
+	lock, err := s.takeLock()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	return s.tryWrite()
 }

@@ -9,12 +9,10 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/stuck"
 	"sockwarden/rules"
@@ -49,31 +47,14 @@ func (h *hanging) text() string {
 func (e *Engine) lookStuck(ns *namespace) *hanging {
 	h := e.hanging[ns.Inode]
 	if h == nil {
-		h = &hanging{name: ns.Name, sockets: map[collectors.Key]*stuck.Call{}, began: time.Now()}
+		h = &hanging{name: ns.Name, sockets: map[collectors.Key]*stuck.Call{}, began: e.now()}
 		if e.hanging == nil {
 			e.hanging = map[uint64]*hanging{}
 		}
 		e.hanging[ns.Inode] = h
-		h.by = e.lockKeepers()
+		h.by = e.world.Processes.Asleep()
 	}
 	return h
-}
-
-// lockKeepers names the processes that seem to keep the locks of sockets.
-func (e *Engine) lockKeepers() string {
-	var asleep []procfs.Sleeper
-	// It looks at every process, of which any can hold it up, too.
-	if stuck.Do(context.Background(), "/proc", func() { asleep = procfs.New("").AsleepInSockets() }) != nil {
-		return ""
-	}
-	var names []string
-	for _, s := range asleep {
-		names = append(names, fmt.Sprintf("%s[%d] keeps the lock of socket:[%d] (it sleeps in %s)", s.Name, s.PID, s.Inode, s.Where))
-	}
-	if more := len(names) - 3; more > 0 {
-		names = append(names[:3], fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(names, ", ")
 }
 
 // noticeReturns forgets what has come back, and says when nothing hangs any more.
@@ -84,7 +65,7 @@ func (e *Engine) noticeReturns() {
 		maps.DeleteFunc(h.sockets, func(_ collectors.Key, c *stuck.Call) bool { return c.Back() })
 		if h.left() == 0 {
 			delete(e.hanging, inode)
-			e.log.Info("looks return again", "netns", h.name, "after", time.Since(h.began).Round(time.Second))
+			e.log.Info("looks return again", "netns", h.name, "after", e.now().Sub(h.began).Round(time.Second))
 		}
 	}
 }
@@ -106,7 +87,7 @@ func (e *Engine) shut(ns *namespace) error {
 	if h := e.hanging[ns.Inode]; h != nil && len(h.plain) > 0 {
 		return fmt.Errorf("%s: %w", h.text(), h.plain[0])
 	}
-	if !e.kernel.before(6, 9) {
+	if !e.world.Host.Kernel.Before(6, 9) {
 		return nil
 	}
 	for _, h := range e.hanging {
@@ -118,16 +99,16 @@ func (e *Engine) shut(ns *namespace) error {
 // streamPast streams a namespace, past what hangs: then without tcp_info, which
 // takes no locks, and with the tcp_info of each candidate by itself. Those of which
 // that hangs are blind: nothing is done to them.
-func (e *Engine) streamPast(ctx context.Context, c *cycle, ns *namespace, source collectors.Plugin, fd int, q collectors.Query, total int) error {
+func (e *Engine) streamPast(ctx context.Context, c *cycle, ns *namespace, source collectors.Plugin, q collectors.Query, total int) error {
 	if !source.Actionable {
-		return e.stream(ctx, c, ns, source.New(fd), e.parallel(q, total))
+		return e.stream(ctx, c, ns, source, e.parallel(q, total))
 	}
 	if err := e.shut(ns); err != nil {
 		return err
 	}
 	locks := q.Info && slices.Contains(q.Protocols, collectors.TCP)
 	if !locks || e.hanging[ns.Inode] == nil {
-		err := e.stream(ctx, c, ns, source.New(fd), e.parallel(q, total))
+		err := e.stream(ctx, c, ns, source, e.parallel(q, total))
 		if !locks || stuck.In(err) == nil || ctx.Err() != nil {
 			return err
 		}
@@ -137,7 +118,7 @@ func (e *Engine) streamPast(ctx context.Context, c *cycle, ns *namespace, source
 	}
 	q.Info = false
 	from := len(c.candidates)
-	if err := e.stream(ctx, c, ns, source.New(fd), e.parallel(q, total)); err != nil {
+	if err := e.stream(ctx, c, ns, source, e.parallel(q, total)); err != nil {
 		return err
 	}
 	return e.completeAll(ctx, c, ns, c.candidates[from:])
@@ -201,7 +182,7 @@ func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate
 		for i, cand := range cands {
 			socks[i] = &cand.Socket
 		}
-		now, errs, lookErr := lookUpIn(ctx, ns, socks)
+		now, errs, lookErr := e.world.Sockets.LookUp(ctx, &ns.Namespace, socks)
 		if lookErr != nil {
 			return lookErr
 		}
@@ -237,7 +218,7 @@ func (cand *Candidate) complete(now *collectors.Socket, err error) error {
 }
 
 // readPast is read, left behind if the kernel does not come back from it.
-func (e *Engine) readPast(ctx context.Context, p *rules.Program, ns *namespace, source collectors.Collector, q collectors.Query, part bool) (*pass, error) {
+func (e *Engine) readPast(ctx context.Context, p *rules.Program, ns *namespace, source collectors.Plugin, q collectors.Query, part bool) (*pass, error) {
 	var found *pass
 	var failed error
 	var progress atomic.Uint64
@@ -259,16 +240,16 @@ func (e *Engine) readPast(ctx context.Context, p *rules.Program, ns *namespace, 
 // collectPast streams a look that takes no locks of sockets. Before Linux 6.9 it hangs
 // behind whoever waits for one, and is left behind: until it is complete nothing of
 // it is handed out.
-func (e *Engine) collectPast(ctx context.Context, source collectors.Collector, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
-	if !e.kernel.before(6, 9) {
-		return source.Collect(ctx, q)
+func (e *Engine) collectPast(ctx context.Context, ns *namespace, source collectors.Plugin, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
+	if !e.world.Host.Kernel.Before(6, 9) {
+		return e.world.Sockets.Collect(ctx, &ns.Namespace, source, q)
 	}
 	return func(yield func(*collectors.Socket, error) bool) {
 		var all []collectors.Socket
 		var failed error
 		var progress atomic.Uint64
 		if hung := stuck.Watch(ctx, "a dump", &progress, func() {
-			for s, err := range source.Collect(ctx, q) {
+			for s, err := range e.world.Sockets.Collect(ctx, &ns.Namespace, source, q) {
 				if progress.Add(1); err != nil {
 					failed = err
 					return

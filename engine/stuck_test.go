@@ -10,6 +10,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine/world"
 )
 
 // unhurried is far more than any look takes that the kernel comes back from, with
@@ -127,7 +128,7 @@ func TestLockedSocketElsewhere(t *testing.T) {
 // /proc/net shows what there is.
 func TestLockedSocketOnOldKernels(t *testing.T) {
 	l := newLab(t, Options{Live: true, NoBreaker: true})
-	l.kernel = kernelVersion{6, 8}
+	l.world.Host.Kernel = world.Kernel{Major: 6, Minor: 8}
 	locked, free := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
 	holder(t, free)
 	p := l.rules(t, ruleFile(`state == "ESTABLISHED" && age > 0`, "destroy")+

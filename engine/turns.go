@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"sockwarden/actions"
-	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine/world"
 )
 
 // turnLen is how many sockets are looked up, and then acted on at once: few, as
@@ -77,7 +77,7 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 	}
 	var refused atomic.Bool
 	turns := inParts(e.workers, ladders, func(part []*ladder) (turns []turn) {
-		glance := procfs.New("").Glance()
+		glance := e.world.Processes.Glance()
 		defer glance.Close()
 		session := batcher
 		if s, ok := batcher.(actions.Sessions); ok {
@@ -120,7 +120,7 @@ func (e *Engine) targets(ladders []*ladder) []actions.Target {
 
 // takeTurn is the last look at a few sockets, and what follows from it at once.
 // Several can run at the same time: it changes nothing but the host.
-func (e *Engine) takeTurn(ctx context.Context, glance *procfs.Glance, ladders []*ladder, batcher actions.Batcher, refused *atomic.Bool) []turn {
+func (e *Engine) takeTurn(ctx context.Context, glance world.Glance, ladders []*ladder, batcher actions.Batcher, refused *atomic.Bool) []turn {
 	turns := make([]turn, len(ladders))
 	all := func(t turn) []turn {
 		for i := range turns {
@@ -139,7 +139,7 @@ func (e *Engine) takeTurn(ctx context.Context, glance *procfs.Glance, ladders []
 	case slices.ContainsFunc(ladders, func(l *ladder) bool { return !e.recent(l) }):
 		return all(turn{fate: isAgain})
 	}
-	began := monotonic()
+	began := e.mono()
 	now := make([]*Candidate, len(ladders))
 	for i, l := range ladders {
 		now[i] = glimpse(glance, l.findings[0])
@@ -184,7 +184,7 @@ func (e *Engine) takeTurn(ctx context.Context, glance *procfs.Glance, ladders []
 		return turns
 	}
 	// Whatever held this up: nothing is done by a look that is too old.
-	if monotonic()-began > lookFor.Seconds() {
+	if e.mono()-began > lookFor.Seconds() {
 		for _, i := range places {
 			turns[i] = turn{fate: isAgain}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -74,6 +75,9 @@ type findingKey struct {
 func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	w := &watcher{Engine: e, opts: opts, shown: map[findingKey]Decision{}, tripped: map[string]said{}}
 	e.watching, e.horizon = true, opts.Interval
+	if owners, ok := e.world.Owners.(world.Repeating); ok {
+		owners.Repeats()
+	}
 	if err := e.watchStates(); err != nil {
 		return err
 	}
@@ -81,7 +85,7 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	if err != nil {
 		return err
 	}
-	w.gens = newGenerations(program, time.Now())
+	w.gens = newGenerations(program, w.now())
 	w.refresh = w.lookAgain
 	defer func() { w.refresh = nil }()
 	w.files = rules.NewWatcher()
@@ -101,7 +105,7 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	if w.gens.inForce().NoDefaultDir {
 		e.log.Info("the built-in rules are in force", "missing", rules.DefaultDir)
 	}
-	w.lastLine = time.Now()
+	w.lastLine = w.now()
 	w.saveEvery = saveEvery
 	err = w.run(ctx)
 	w.Step(ctx) // asked to stop: what earlier cycles began is ended
@@ -110,8 +114,7 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 }
 
 func (w *watcher) run(ctx context.Context) error {
-	next := time.NewTimer(0)
-	defer next.Stop()
+	next := w.world.Clock.After(0)
 	quiet := time.NewTimer(time.Hour)
 	defer quiet.Stop()
 	quiet.Stop()
@@ -124,9 +127,9 @@ func (w *watcher) run(ctx context.Context) error {
 	var first time.Time // event since the rules were read
 	soon := func() {
 		if first.IsZero() {
-			first = time.Now()
+			first = w.now()
 		}
-		quiet.Reset(min(debounce, time.Until(first.Add(patience))))
+		quiet.Reset(min(debounce, w.until(first.Add(patience))))
 	}
 	for {
 		select {
@@ -151,7 +154,7 @@ func (w *watcher) run(ctx context.Context) error {
 		case <-w.opts.Reload:
 			w.reload(true)
 			due, regular = time.Time{}, time.Time{}
-		case <-w.reader.settles(w.gens):
+		case <-w.reader.settles(w.gens, w.now()):
 			if w.takeOver() {
 				due, regular = time.Time{}, time.Time{}
 			}
@@ -159,18 +162,18 @@ func (w *watcher) run(ctx context.Context) error {
 			if ripe, ok := w.ripe(); ok && later(ripe, earliest).Before(due) {
 				due = later(ripe, earliest)
 			}
-		case <-next.C:
+		case <-next:
 		}
 		w.Step(ctx)
-		if !time.Now().Before(due) {
-			w.early = time.Now().Before(regular)
+		if !w.now().Before(due) {
+			w.early = w.now().Before(regular)
 			took := w.cycle(ctx)
 			if !w.early {
-				regular = time.Now().Add(w.stretch(w.opts.Interval, took))
+				regular = w.now().Add(w.stretch(w.opts.Interval, took))
 			}
 			due = regular
 			// What ripens is looked at in time, but for a fifth of the time at most.
-			earliest = time.Now().Add(max(spacing, 4*w.looking))
+			earliest = w.now().Add(max(spacing, 4*w.looking))
 			if !w.next.IsZero() && w.next.Before(due) {
 				due = later(w.next, earliest)
 			}
@@ -180,11 +183,11 @@ func (w *watcher) run(ctx context.Context) error {
 			w.reader.behind = false
 			soon()
 		}
-		wait := time.Until(due)
+		wait := w.until(due)
 		if _, pending := w.Pending(); pending {
 			wait = min(wait, ladderPoll)
 		}
-		next.Reset(max(0, wait))
+		next = w.world.Clock.After(max(0, wait))
 	}
 }
 
@@ -200,7 +203,7 @@ func (w *watcher) wanted(woke <-chan struct{}, due, earliest time.Time) <-chan s
 // ripe is when a socket that enters its state now is first old enough for a rule.
 func (w *watcher) ripe() (time.Time, bool) {
 	seconds, ok := w.gens.inForce().Ripens()
-	return time.Now().Add(time.Duration(seconds*float64(time.Second)) + grain), ok
+	return w.now().Add(time.Duration(seconds*float64(time.Second)) + grain), ok
 }
 
 func later(a, b time.Time) time.Time {
@@ -212,10 +215,10 @@ func later(a, b time.Time) time.Time {
 
 // cycle runs one cycle and tells what is new.
 func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
-	began := time.Now()
+	began := w.now()
 	w.next = time.Time{}
 	program := w.gens.inForce()
-	defer func() { took = time.Since(began) }()
+	defer func() { took = w.now().Sub(began) }()
 	r, err := w.Cycle(ctx, program)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -223,7 +226,7 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 		}
 		return 0
 	}
-	w.tellErrors(w.tellTripped(r.Errors, time.Now()))
+	w.tellErrors(w.tellTripped(r.Errors, w.now()))
 	w.tellPause()
 	w.Tell(program, r)
 	shown := map[findingKey]Decision{}
@@ -249,10 +252,10 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	s := r.Summary
 	attrs := []any{"scanned", s.Scanned, "matched", s.Matched, "acted", s.Acted, "failed", s.Failed, "generation", program.Short(), "took", r.Duration.Round(time.Millisecond)}
 	if lines > 0 {
-		w.lastLine = time.Now()
+		w.lastLine = w.now()
 	}
-	if time.Since(w.lastLine) >= heartbeat {
-		w.lastLine = time.Now()
+	if w.now().Sub(w.lastLine) >= heartbeat {
+		w.lastLine = w.now()
 		w.log.Info("still watching", attrs...)
 	} else {
 		w.log.Debug("cycle", attrs...)
@@ -300,7 +303,7 @@ func (w *watcher) logFinding(ctx context.Context, f *Finding) {
 // tellPause says once that a pause began, and that it ended.
 func (w *watcher) tellPause() {
 	now := ""
-	p := ReadPause(time.Now(), w.Engine.opts.PauseFiles...)
+	p := ReadPause(w.now(), w.Engine.opts.PauseFiles...)
 	if p != nil {
 		now = p.String()
 	}

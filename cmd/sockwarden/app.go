@@ -19,6 +19,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/execsource"
 	"sockwarden/engine"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -262,7 +263,7 @@ func (a *app) loadBy(ctx context.Context, o rules.Options, load loadWay) (*rules
 func (a *app) engine(o engine.Options) (*engine.Engine, error) {
 	o.Sources, o.Actions, o.Logger, o.By = a.sources.All(), a.actions, a.log, invoker()
 	o.Notifiers = builtinNotifiers()
-	o.NoPushdown, o.Owners = a.flags.noPushdown, engine.OwnerSource(a.flags.owners)
+	o.NoPushdown, o.Owners = a.flags.noPushdown, world.OwnerSource(a.flags.owners)
 	o.Events = engine.EventSource(a.flags.events)
 	for _, program := range a.flags.collect {
 		p, err := execsource.Plugin(program)

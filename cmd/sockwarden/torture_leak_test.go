@@ -15,7 +15,7 @@ import (
 // leaking keeps sockets in CLOSE_WAIT.
 type leaking struct {
 	leak
-	world  *world
+	world  *living
 	server *listening
 	open   []pair
 	kept   []*net.TCPConn // destroyed, with their descriptors
@@ -110,7 +110,7 @@ func (k *leaking) refill() {
 }
 
 // more adds to the first leak and returns when that is done.
-func (w *world) more(n int) {
+func (w *living) more(n int) {
 	w.mu.Lock()
 	w.leaks[0].Count += n
 	want := w.stats.Leaked + n

@@ -87,8 +87,8 @@ func init() {
 	os.Exit(0)
 }
 
-// world is a life that is lived.
-type world struct {
+// living is a life that is lived.
+type living struct {
 	life
 	enter func(func() error) error // runs what makes sockets, in the right namespace
 
@@ -104,8 +104,8 @@ type world struct {
 	freed   chan struct{} // SIGUSR1: kept descriptors are to be closed
 }
 
-func newWorld(l life, enter func(func() error) error) *world {
-	return &world{
+func newWorld(l life, enter func(func() error) error) *living {
+	return &living{
 		life: l, enter: enter, servers: map[string]*listening{}, stats: stats{Signals: map[string]int{}},
 		stop: make(chan struct{}), end: make(chan struct{}), freed: make(chan struct{}, 100),
 	}
@@ -146,7 +146,7 @@ func (l life) live() error {
 	return nil
 }
 
-func (w *world) listenToSignals() {
+func (w *living) listenToSignals() {
 	ch := make(chan os.Signal, 1000)
 	signal.Notify(ch)
 	signal.Reset(unix.SIGURG, unix.SIGCHLD, unix.SIGPIPE)
@@ -166,13 +166,13 @@ func (w *world) listenToSignals() {
 	}()
 }
 
-func (w *world) count(f func(*stats)) {
+func (w *living) count(f func(*stats)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f(&w.stats)
 }
 
-func (w *world) errorf(format string, args ...any) {
+func (w *living) errorf(format string, args ...any) {
 	w.count(func(s *stats) {
 		if len(s.Errors) < 20 {
 			s.Errors = append(s.Errors, fmt.Sprintf(format, args...))
@@ -180,7 +180,7 @@ func (w *world) errorf(format string, args ...any) {
 	})
 }
 
-func (w *world) report() stats {
+func (w *living) report() stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.stats
@@ -188,7 +188,7 @@ func (w *world) report() stats {
 	return s
 }
 
-func (w *world) begin() error {
+func (w *living) begin() error {
 	for _, addr := range w.Serve {
 		if err := w.serve(addr); err != nil {
 			return err
@@ -225,7 +225,7 @@ func (w *world) begin() error {
 }
 
 // quiet ends whatever opens connections.
-func (w *world) quiet() {
+func (w *living) quiet() {
 	select {
 	case <-w.stop:
 	default:
@@ -235,7 +235,7 @@ func (w *world) quiet() {
 }
 
 // finish ends all traffic and looks at what is left.
-func (w *world) finish() {
+func (w *living) finish() {
 	w.quiet()
 	close(w.end)
 	w.all.Wait()
@@ -264,7 +264,7 @@ func (w *world) finish() {
 }
 
 // close closes what a world in this process still has.
-func (w *world) close() {
+func (w *living) close() {
 	for _, s := range w.servers {
 		_ = s.l.Close()
 	}

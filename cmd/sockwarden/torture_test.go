@@ -137,7 +137,7 @@ func rejected(lines map[string]int) (n int) {
 }
 
 // ownWorld is a world in this process. Sockwarden's ancestors are its own session.
-func ownWorld(t *testing.T, ns *socklab.Namespace, l life) *world {
+func ownWorld(t *testing.T, ns *socklab.Namespace, l life) *living {
 	t.Helper()
 	w := newWorld(l, ns.Do)
 	if err := w.begin(); err != nil {

@@ -14,12 +14,12 @@ import (
 // listening is a listener. The first byte of a connection says what becomes of it:
 // E is echoed and closed after its end, L is never closed.
 type listening struct {
-	world  *world
+	world  *living
 	l      net.Listener
 	leaked chan *net.TCPConn
 }
 
-func (w *world) serve(addr string) error {
+func (w *living) serve(addr string) error {
 	s := &listening{world: w, leaked: make(chan *net.TCPConn, 1)}
 	err := w.enter(func() error {
 		lc := net.ListenConfig{KeepAlive: -1}
@@ -61,7 +61,7 @@ func (s *listening) handle(c *net.TCPConn) {
 	_ = c.Close()
 }
 
-func (w *world) dial(addr string, kind byte) (*net.TCPConn, error) {
+func (w *living) dial(addr string, kind byte) (*net.TCPConn, error) {
 	var c net.Conn
 	err := w.enter(func() (err error) {
 		c, err = (&net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}).Dial("tcp", addr)
@@ -75,7 +75,7 @@ func (w *world) dial(addr string, kind byte) (*net.TCPConn, error) {
 }
 
 // roundTrip sends something random and wants it back.
-func (w *world) roundTrip(c net.Conn, r *rand.Rand) error {
+func (w *living) roundTrip(c net.Conn, r *rand.Rand) error {
 	sent := make([]byte, 1+r.IntN(2048))
 	for i := range sent {
 		sent[i] = byte(r.Uint32())
@@ -99,7 +99,7 @@ func (w *world) roundTrip(c net.Conn, r *rand.Rand) error {
 
 // longLived is a connection with traffic that lasts until the end.
 type longLived struct {
-	world *world
+	world *living
 	addr  string
 	conn  *net.TCPConn
 	dead  bool
@@ -133,7 +133,7 @@ func (c *longLived) run() {
 }
 
 // churn opens and closes connections in all the ways that programs do.
-func (w *world) churn() {
+func (w *living) churn() {
 	r := rand.New(rand.NewPCG(rand.Uint64(), 2))
 	for {
 		select {
@@ -168,7 +168,7 @@ func (w *world) churn() {
 	}
 }
 
-func (w *world) serveUDP(addr string) error {
+func (w *living) serveUDP(addr string) error {
 	var c net.PacketConn
 	err := w.enter(func() (err error) {
 		c, err = net.ListenPacket("udp", addr)
@@ -193,7 +193,7 @@ func (w *world) serveUDP(addr string) error {
 	return nil
 }
 
-func (w *world) askUDP(addr string) {
+func (w *living) askUDP(addr string) {
 	var c net.Conn
 	err := w.enter(func() (err error) {
 		c, err = net.Dial("udp", addr)

@@ -8,7 +8,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
-	"sockwarden/engine"
+	"sockwarden/engine/world"
 )
 
 // processes says whether it can be seen of all sockets of this namespace who holds
@@ -49,13 +49,13 @@ func processes(ctx context.Context) Check {
 
 // unheld returns of how many sockets of this namespace no holder can be seen, and of
 // how many others somebody else may hold them, too.
-func unheld(ctx context.Context) (sight engine.Sight, missing, open int, err error) {
+func unheld(ctx context.Context) (sight world.Sight, missing, open int, err error) {
 	before, err := inodes(ctx)
 	if err != nil {
 		return sight, 0, 0, err
 	}
 	before[0] = true // nobody's: also without sockets it is tried who can be examined
-	if sight, err = engine.See(ctx, before); err != nil {
+	if sight, err = world.See(ctx, before); err != nil {
 		return sight, 0, 0, fmt.Errorf("owners of sockets: %w", err)
 	}
 	after, err := inodes(ctx) // what was closed meanwhile is nobody's

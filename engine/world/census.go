@@ -1,4 +1,4 @@
-package engine
+package world
 
 import (
 	"context"
@@ -9,12 +9,13 @@ import (
 	"sockwarden/collectors/procfs"
 )
 
-// ownership is what was found out about who holds sockets.
-type ownership struct {
+// Ownership is what was found out about who holds sockets.
+type Ownership struct {
 	procfs.Holders
-	// proven are the sockets that nobody else holds, whoever cannot be seen.
-	proven map[uint32]bool
-	asked  bool // the kernel, by BPF
+	// Proven are the sockets that nobody else holds, whoever cannot be seen.
+	Proven map[uint32]bool
+	// Asked says that the kernel was asked, by BPF.
+	Asked bool
 }
 
 // census is a scan of all descriptors that the kernel shows.
@@ -97,14 +98,4 @@ func (s *census) open(wanted map[uint32]bool) bool {
 		}
 	}
 	return false
-}
-
-// knows reports whether it is known of a candidate, or of its listeners if it waits
-// for those, that nobody has it who cannot be seen.
-func (o *ownership) knows(c *cycle, cand *Candidate) bool {
-	if !waits(&cand.Socket) {
-		return o.proven[cand.Socket.Inode]
-	}
-	wanted := listenersWanted(c, cand)
-	return len(wanted) > 0 && !slices.ContainsFunc(wanted, func(l *collectors.Socket) bool { return !o.proven[l.Inode] })
 }

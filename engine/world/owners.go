@@ -1,9 +1,10 @@
-package engine
+package world
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"sockwarden/collectors"
@@ -31,37 +32,51 @@ const (
 	worthBPF = 30_000
 )
 
-// holders finds the owners of sockets. However it is looked, the same is found:
-// what /proc does not tell of a process, to root, the kernel does.
-func (e *Engine) holders(ctx context.Context, inodes map[uint32]bool) (ownership, error) {
+// kernelOwners asks /proc, and the kernel by BPF.
+type kernelOwners struct {
+	how     OwnerSource
+	log     *slog.Logger
+	proc    *procfs.FS
+	workers int
+	repeats bool // what is loaded once pays
+
+	by    *bpf.Owners // loaded when first needed
+	tried bool
+	err   error // why it could not be loaded or asked
+	cover covered
+}
+
+// Holders finds the owners of sockets. However it looks, it finds the same: what
+// /proc does not tell of a process, even to root, the kernel does.
+func (k *kernelOwners) Holders(ctx context.Context, inodes map[uint32]bool) (Ownership, error) {
 	if len(inodes) == 0 {
-		return ownership{}, nil
+		return Ownership{}, nil
 	}
-	by, err := e.ownersProgram()
+	by, err := k.ownersProgram()
 	if err != nil {
-		return ownership{}, err
+		return Ownership{}, err
 	}
 	var found procfs.Found
 	var scan *census
 	if by != nil {
-		found, scan, err = e.scanDescriptors(ctx, by, inodes)
-	} else if found, err = e.searchTables(ctx, inodes); err == nil && e.isHidden(&found) {
-		scan, err = e.askKernel(ctx, inodes)
+		found, scan, err = k.scanDescriptors(ctx, by, inodes)
+	} else if found, err = k.searchTables(ctx, inodes); err == nil && k.isHidden(&found) {
+		scan, err = k.askKernel(ctx, inodes)
 	}
 	if err != nil {
-		return ownership{}, err
+		return Ownership{}, err
 	}
 	if scan != nil {
-		e.proc.Complete(&found, scan.held, scan.visited)
+		k.proc.Complete(&found, scan.held, scan.visited)
 	}
-	o := ownership{}
-	if o.Holders, err = e.proc.Owners(ctx, inodes, found); err != nil || scan == nil {
+	o := Ownership{}
+	if o.Holders, err = k.proc.Owners(ctx, inodes, found); err != nil || scan == nil {
 		return o, err
 	}
-	o.asked, o.proven = true, make(map[uint32]bool, len(o.ByInode))
+	o.Asked, o.Proven = true, make(map[uint32]bool, len(o.ByInode))
 	for inode, owners := range o.ByInode {
 		if scan.proves(inode, owners) {
-			o.proven[inode] = true
+			o.Proven[inode] = true
 		}
 	}
 	return o, nil
@@ -69,26 +84,26 @@ func (e *Engine) holders(ctx context.Context, inodes map[uint32]bool) (ownership
 
 // isHidden reports whether processes may hold sockets that a search through /proc
 // cannot find.
-func (e *Engine) isHidden(found *procfs.Found) bool {
-	cover := e.coverage()
+func (k *kernelOwners) isHidden(found *procfs.Found) bool {
+	cover := k.Coverage()
 	return len(found.Unreadable) > 0 || cover.Inside || cover.HidePID != ""
 }
 
 // askKernel scans all descriptors by the program, nil if it may not be loaded.
-func (e *Engine) askKernel(ctx context.Context, inodes map[uint32]bool) (*census, error) {
-	if e.coverage().Foreign {
+func (k *kernelOwners) askKernel(ctx context.Context, inodes map[uint32]bool) (*census, error) {
+	if k.Coverage().Foreign {
 		return nil, nil //nolint:nilnil // it numbers processes in another way
 	}
-	by := e.loadOwners()
+	by := k.loadOwners()
 	if by == nil {
-		return nil, nil //nolint:nilnil // ownersErr says why
+		return nil, nil //nolint:nilnil // err says why
 	}
 	scan, err := takeCensus(ctx, by, inodes)
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("look for owners: %w", context.Cause(ctx))
 	case err != nil:
-		e.ownersErr = err
+		k.err = err
 		return nil, nil //nolint:nilnil,nilerr // nothing is known besides
 	}
 	return scan, nil
@@ -96,54 +111,54 @@ func (e *Engine) askKernel(ctx context.Context, inodes map[uint32]bool) (*census
 
 // ownersProgram returns the BPF program that finds owners, loaded when it is
 // first of use; nil if they are found through /proc.
-func (e *Engine) ownersProgram() (*bpf.Owners, error) {
+func (k *kernelOwners) ownersProgram() (*bpf.Owners, error) {
 	switch {
-	case e.opts.Owners != OwnersBPF && e.coverage().Foreign:
+	case k.how != OwnersBPF && k.Coverage().Foreign:
 		return nil, nil // the program numbers processes as system calls do
-	case e.coverage().Foreign:
+	case k.Coverage().Foreign:
 		return nil, fmt.Errorf("--owners=bpf: /proc has the processes of another PID namespace: %w", collectors.ErrNotSupported)
-	case e.opts.Owners == OwnersProc:
+	case k.how == OwnersProc:
 		return nil, nil
-	case e.ownersBy == nil && e.opts.Owners != OwnersBPF && !e.watching && e.proc.OpenFiles() < worthBPF:
+	case k.by == nil && k.how != OwnersBPF && !k.repeats && k.proc.OpenFiles() < worthBPF:
 		return nil, nil
 	}
-	if by := e.loadOwners(); by != nil || e.opts.Owners != OwnersBPF {
+	if by := k.loadOwners(); by != nil || k.how != OwnersBPF {
 		return by, nil
 	}
-	return nil, fmt.Errorf("--owners=bpf: %w", e.ownersErr)
+	return nil, fmt.Errorf("--owners=bpf: %w", k.err)
 }
 
 // loadOwners loads the program, once; nil if it may not be or cannot.
-func (e *Engine) loadOwners() *bpf.Owners {
-	if e.ownersBy != nil || e.ownersTried {
-		return e.ownersBy
+func (k *kernelOwners) loadOwners() *bpf.Owners {
+	if k.by != nil || k.tried {
+		return k.by
 	}
-	e.ownersTried = true
-	e.ownersBy, e.ownersErr = bpf.OpenOwners()
-	switch err := e.ownersErr; {
+	k.tried = true
+	k.by, k.err = bpf.OpenOwners()
+	switch err := k.err; {
 	case err == nil:
-		e.log.Debug("owners by BPF")
-	case e.opts.Owners == OwnersBPF: // that ends it
+		k.log.Debug("owners by BPF")
+	case k.how == OwnersBPF: // that ends it
 	case errors.Is(err, collectors.ErrNotPermitted), errors.Is(err, collectors.ErrNotSupported):
-		e.log.Debug("owners by /proc", "error", err)
+		k.log.Debug("owners by /proc", "error", err)
 	default:
-		e.log.Warn("owners by /proc", "error", err)
+		k.log.Warn("owners by /proc", "error", err)
 	}
-	return e.ownersBy
+	return k.by
 }
 
 // scanDescriptors asks the program for all descriptors, and /proc only for the
 // processes that hold one of the sockets. Who cannot be examined matters only where
 // that leaves something open.
-func (e *Engine) scanDescriptors(ctx context.Context, by *bpf.Owners, inodes map[uint32]bool) (procfs.Found, *census, error) {
+func (k *kernelOwners) scanDescriptors(ctx context.Context, by *bpf.Owners, inodes map[uint32]bool) (procfs.Found, *census, error) {
 	scan, err := takeCensus(ctx, by, inodes)
 	if err != nil {
 		return procfs.Found{}, nil, err
 	}
-	found, err := e.proc.Confirm(ctx, scan.held, inodes)
+	found, err := k.proc.Confirm(ctx, scan.held, inodes)
 	if err == nil && scan.open(inodes) {
 		var unreadable []procfs.Unreadable
-		unreadable, err = e.proc.Unreadable(ctx)
+		unreadable, err = k.proc.Unreadable(ctx)
 		found.Unreadable = append(found.Unreadable, unreadable...)
 	}
 	return found, scan, err
@@ -151,8 +166,8 @@ func (e *Engine) scanDescriptors(ctx context.Context, by *bpf.Owners, inodes map
 
 // searchTables looks through the descriptor tables of all processes, on all
 // processors.
-func (e *Engine) searchTables(ctx context.Context, inodes map[uint32]bool) (procfs.Found, error) {
-	pids, err := e.proc.PIDs()
+func (k *kernelOwners) searchTables(ctx context.Context, inodes map[uint32]bool) (procfs.Found, error) {
+	pids, err := k.proc.PIDs()
 	if err != nil {
 		return procfs.Found{}, err
 	}
@@ -171,7 +186,7 @@ func (e *Engine) searchTables(ctx context.Context, inodes map[uint32]bool) (proc
 	}
 	work := func() {
 		for part := next(); len(part) > 0; part = next() {
-			some, err := e.proc.Search(ctx, part, inodes)
+			some, err := k.proc.Search(ctx, part, inodes)
 			mu.Lock()
 			found.Add(some)
 			if err != nil {
@@ -180,7 +195,7 @@ func (e *Engine) searchTables(ctx context.Context, inodes map[uint32]bool) (proc
 			mu.Unlock()
 		}
 	}
-	for range min(e.workers, len(pids)/processesAtATime+1) - 1 {
+	for range min(k.workers, len(pids)/processesAtATime+1) - 1 {
 		all.Go(work)
 	}
 	work()

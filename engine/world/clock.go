@@ -1,0 +1,48 @@
+package world
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Clock tells the time, and waits.
+type Clock interface {
+	// Now is the time of day.
+	Now() time.Time
+	// Mono is CLOCK_MONOTONIC in seconds: it stands still while the machine is
+	// suspended, as the kernel's timers do.
+	Mono() float64
+	// After returns a channel that gets the time when d is over.
+	After(d time.Duration) <-chan time.Time
+}
+
+// Sleep waits for d, or until ctx ends.
+func Sleep(ctx context.Context, c Clock, d time.Duration) {
+	if d <= 0 || ctx.Err() != nil {
+		return
+	}
+	select {
+	case <-c.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// realClock is the clock of the host.
+type realClock struct{}
+
+func (realClock) Now() time.Time { return time.Now() }
+
+func (realClock) Mono() float64 { return Mono() }
+
+func (realClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// Mono returns CLOCK_MONOTONIC in seconds.
+func Mono() float64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic(err) // not on any Linux
+	}
+	return float64(ts.Sec) + float64(ts.Nsec)/1e9
+}

@@ -1,0 +1,58 @@
+package world
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+
+	"sockwarden/collectors/procfs"
+)
+
+// Linux is this host.
+type Linux struct {
+	World
+	owners *kernelOwners
+}
+
+// NewLinux finds out about this host and this process. Owners says how owners are to
+// be found.
+func NewLinux(owners OwnerSource, log *slog.Logger) (*Linux, error) {
+	proc := procfs.New("")
+	name, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name of this machine: %w", err)
+	}
+	version, err := kernel()
+	if err != nil {
+		return nil, err
+	}
+	workers := runtime.GOMAXPROCS(0)
+	l := &Linux{owners: &kernelOwners{how: owners, log: log, proc: proc, workers: workers}}
+	if owners == OwnersBPF {
+		if _, err := l.owners.ownersProgram(); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
+	l.World = World{
+		Clock: realClock{}, Host: Host{Name: name, Kernel: version, Workers: workers}, Self: findSelf(proc),
+		Namespaces: kernelNamespaces{}, Network: kernelNetwork{proc}, Counter: kernelNetwork{proc}, Sockets: kernelSockets{},
+		Owners: l.owners, Processes: kernelProcesses{proc}, OpenEvents: openEvents,
+	}
+	return l, nil
+}
+
+// Close gives up what was loaded into the kernel.
+func (l *Linux) Close() { l.owners.close() }
+
+// Repeats says that what is asked now will be asked again and again: what is loaded
+// once pays.
+func (k *kernelOwners) Repeats() { k.repeats = true }
+
+func (k *kernelOwners) close() {
+	if k.by != nil {
+		_ = k.by.Close()
+		k.by = nil
+	}
+}

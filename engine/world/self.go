@@ -1,0 +1,107 @@
+package world
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+)
+
+// Self is what must not be harmed so that the person who runs this can go on:
+// this process, its ancestors, the ssh connection that they came by, and, as sudo
+// in tmux or screen has neither, what the same person has logged in by.
+type Self struct {
+	PID       int
+	Ancestors map[int]bool
+	Session   []netip.AddrPort // the peer of the ssh session
+	Login     uint32           // the login uid, procfs.NoLogin for none
+	// LoginOf returns the login uid of a process.
+	LoginOf func(o *collectors.Owner) (uint32, error)
+}
+
+// loginServers hold the connections by which people are logged in, by comm or by
+// the base name of the executable. Those that do not take their user's login uid
+// (tailscaled, which has all sessions in one process) are protected by name only.
+var loginServers = []string{"sshd", "sshd-session", "sshd-auth", "dropbear", "mosh-server"}
+
+// IsLogin reports whether a process is one by which the same person is logged in.
+// Where that cannot be read, a server of logins is.
+func (s *Self) IsLogin(o *collectors.Owner) bool {
+	if s.Login == procfs.NoLogin || !slices.Contains(loginServers, o.Comm) && !slices.Contains(loginServers, path.Base(o.Exe)) {
+		return false
+	}
+	uid, err := s.LoginOf(o)
+	return uid == s.Login || err != nil && !errors.Is(err, collectors.ErrGone)
+}
+
+func findSelf(proc *procfs.FS) Self {
+	s := Self{Ancestors: map[int]bool{}, Login: procfs.NoLogin, LoginOf: func(o *collectors.Owner) (uint32, error) { return proc.LoginUID(o.PID, o.StartTime) }}
+	// Numbers are those of /proc, which can be of another PID namespace. If this
+	// process is not in that, nothing that it holds is seen.
+	if pid, err := proc.Self(); err == nil {
+		s.PID = pid
+	}
+	if uid, err := proc.OwnLoginUID(); err == nil {
+		s.Login = uid
+	}
+	for pid := s.PID; pid > 0; {
+		parent, err := proc.Parent(pid)
+		if err != nil || parent < 1 || s.Ancestors[parent] {
+			break
+		}
+		s.Ancestors[parent] = true
+		pid = parent
+	}
+	for _, name := range []string{"SSH_CONNECTION", "SSH_CLIENT"} {
+		if f := strings.Fields(os.Getenv(name)); len(f) >= 2 {
+			addr, err1 := netip.ParseAddr(f[0])
+			port, err2 := strconv.ParseUint(f[1], 10, 16)
+			if err1 == nil && err2 == nil {
+				s.Session = append(s.Session, netip.AddrPortFrom(addr.WithZone("").Unmap(), uint16(port)))
+			}
+		}
+	}
+	return s
+}
+
+// IsSession reports whether the socket is an end of the invoking ssh session.
+func (s *Self) IsSession(k *collectors.Socket) bool {
+	for _, peer := range s.Session {
+		if k.RemotePort == peer.Port() && k.Remote.Netip() == peer.Addr() || k.LocalPort == peer.Port() && k.Local.Netip() == peer.Addr() {
+			return true
+		}
+	}
+	return false
+}
+
+// Kernel is the version of the running kernel.
+type Kernel struct{ Major, Minor int }
+
+func kernel() (Kernel, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return Kernel{}, fmt.Errorf("uname: %w", err)
+	}
+	return ParseKernel(unix.ByteSliceToString(u.Release[:])), nil
+}
+
+// ParseKernel reads the release of uname(2).
+func ParseKernel(release string) (v Kernel) {
+	// What cannot be read counts as the oldest: it then has all quirks.
+	_, _ = fmt.Sscanf(release, "%d.%d", &v.Major, &v.Minor)
+	return v
+}
+
+// Before reports whether it is older than a version.
+func (v Kernel) Before(major, minor int) bool {
+	return v.Major < major || v.Major == major && v.Minor < minor
+}

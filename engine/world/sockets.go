@@ -1,0 +1,50 @@
+package world
+
+import (
+	"context"
+	"iter"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/sockdiag"
+)
+
+// kernelSockets asks sources and sock_diag.
+type kernelSockets struct{}
+
+func (kernelSockets) Collect(
+	ctx context.Context, ns *Namespace, source collectors.Plugin, q collectors.Query,
+) iter.Seq2[*collectors.Socket, error] {
+	return func(yield func(*collectors.Socket, error) bool) {
+		fd, closeNS, err := ns.open()
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer closeNS()
+		for s, err := range source.New(fd).Collect(ctx, q) {
+			if !yield(s, err) {
+				return
+			}
+		}
+	}
+}
+
+func (kernelSockets) LookUp(ctx context.Context, ns *Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error) {
+	fd, closeNS, err := ns.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer closeNS()
+	conn, err := sockdiag.Dial(fd)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	now, errs := conn.GetAll(ctx, socks)
+	for i := range now {
+		if now[i].NetNS == 0 {
+			now[i].NetNS = ns.Inode
+		}
+	}
+	return now, errs, nil
+}
