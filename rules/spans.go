@@ -39,6 +39,14 @@ func (a u128) or(n int) u128 {
 	return u128{a.hi, a.lo | (1<<n - 1)}
 }
 
+// from returns a without its last n bits.
+func (a u128) from(n int) u128 {
+	if n >= 64 {
+		return u128{a.hi >> (n - 64) << (n - 64), 0}
+	}
+	return u128{a.hi, a.lo >> n << n}
+}
+
 func (a u128) zeros() int {
 	if a.lo != 0 {
 		return bits.TrailingZeros64(a.lo)
@@ -204,19 +212,24 @@ func (b *buckets) around(number uint64) (from, to int) {
 	return b.start, b.end
 }
 
-// addrs is a set of addresses: 8 bytes for a span of IPv4, 32 for one of IPv6, and the
-// buckets.
+// addrs is a set of addresses: 8 bytes for a span of IPv4, 32 for one of IPv6, and what
+// finds them.
 type addrs struct {
 	ipv4           []span[uint32]
 	ipv6           []span[u128]
 	index4, index6 buckets
+	blocks         blocks // of IPv6, instead of the buckets
 }
 
 func newAddrs(ipv4 []span[uint32], ipv6 []span[u128]) addrs {
-	return addrs{
+	s := addrs{
 		ipv4: ipv4, index4: newBuckets(len(ipv4), func(i int) uint64 { return uint64(ipv4[i].Low) }),
-		ipv6: ipv6, index6: newBuckets(len(ipv6), func(i int) uint64 { return ipv6[i].Low.hi }),
+		ipv6: ipv6, blocks: newBlocks(ipv6),
 	}
+	if s.blocks.sizes == nil {
+		s.index6 = newBuckets(len(ipv6), func(i int) uint64 { return ipv6[i].Low.hi })
+	}
+	return s
 }
 
 func (s *addrs) empty() bool { return len(s.ipv4)+len(s.ipv6) == 0 }
@@ -238,6 +251,9 @@ func (s *addrs) has(a collectors.Addr) bool {
 }
 
 func (s *addrs) has6(n u128) bool {
+	if s.blocks.sizes != nil {
+		return s.blocks.has(n, s.ipv6)
+	}
 	low, high := s.index6.around(n.hi)
 	for low < high {
 		if m := (low + high) >> 1; !n.less(s.ipv6[m].Low) {
@@ -265,12 +281,21 @@ func (s *addrs) prefixes(yield func(netip.Prefix) bool) {
 
 // prefixesOf does so for one span of addresses of so many bits.
 func prefixesOf(low, high u128, width int, yield func(netip.Prefix) bool) bool {
+	return blocksOf(span[u128]{low, high}, width, func(low u128, size int) bool {
+		return yield(netip.PrefixFrom(addrOf(low, width), width-size))
+	})
+}
+
+// blocksOf calls yield for the blocks of 1<<size addresses that together are a span,
+// until it says no.
+func blocksOf(s span[u128], width int, yield func(low u128, size int) bool) bool {
+	low, high := s.Low, s.High
 	for {
 		size := min(low.zeros(), width)
 		for high.less(low.or(size)) {
 			size--
 		}
-		if !yield(netip.PrefixFrom(addrOf(low, width), width-size)) {
+		if !yield(low, size) {
 			return false
 		}
 		if low = low.or(size); low == high {

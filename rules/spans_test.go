@@ -107,6 +107,48 @@ func TestCrowdedSets(t *testing.T) {
 	}
 }
 
+// TestBlocks: what is found by a hash of an address is what its prefixes say, in a list
+// of prefixes of few lengths; in one of many lengths nothing is hashed.
+func TestBlocks(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	address := func() netip.Addr { // crowded, so that prefixes touch and overlap
+		return netip.AddrFrom16([16]byte{0x20, 1, byte(random.IntN(256)), byte(random.IntN(256)), 7: byte(random.IntN(8)), 14: byte(random.IntN(2)), 15: byte(random.IntN(4))})
+	}
+	for _, lengths := range [][]int{{128}, {64}, {128, 127}, {128, 64, 48}, {127, 63, 47, 31}, {128, 120, 64, 56, 48, 40}} {
+		var b setBuilder
+		all := map[netip.Prefix]bool{}
+		for len(all) < 3*blocksFrom {
+			p := netip.PrefixFrom(address(), lengths[random.IntN(len(lengths))]).Masked()
+			all[p] = true
+			b.put("", &element{kind: kindAddr, low: p.Addr(), high: lastOf(p)})
+			if len(all) > 2*blocksFrom && p.Bits() < 64 {
+				break
+			}
+		}
+		s := b.set()
+		if hashed := s.addrs.blocks.sizes != nil; hashed != (len(lengths) <= maxSizes) || len(s.addrs.ipv6) < blocksFrom {
+			t.Errorf("%d: %d spans, sizes %d", lengths, len(s.addrs.ipv6), s.addrs.blocks.sizes)
+		}
+		in := 0
+		for range 50_000 {
+			a, want := address(), false
+			for _, l := range lengths {
+				p, _ := a.Prefix(l)
+				want = want || all[p]
+			}
+			if want {
+				in++
+			}
+			if got := s.hasAddr(collectors.AddrFrom(a)); got != want {
+				t.Fatalf("%d: has %s: %t", lengths, a, got)
+			}
+		}
+		if in < 100 || in > 49_900 {
+			t.Errorf("%d: %d addresses are in it: the list tests nothing", lengths, in)
+		}
+	}
+}
+
 // TestJoin: two sets together hold what one of them does, and are one of them if that
 // has it all.
 func TestJoin(t *testing.T) {
@@ -223,7 +265,7 @@ func BenchmarkMembership(b *testing.B) {
 		}
 		b.ReportMetric(float64(spent(b)-began)/float64(b.N), "cpu-ns/op")
 	}
-	for _, n := range []int{100, 10_000, 100_000, 1_000_000} {
+	for _, n := range []int{100, 1000, 10_000, 100_000, 1_000_000} {
 		for name, six := range map[string]bool{"ipv4": false, "ipv6": true} {
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
 				s, asked := addressesOf(n, six)
@@ -231,12 +273,18 @@ func BenchmarkMembership(b *testing.B) {
 			})
 		}
 		b.Run(fmt.Sprintf("names/%d", n), func(b *testing.B) {
-			names := make([]string, n)
+			names, asked := make([]string, n), make([]string, 1<<16)
 			for i := range names {
 				names[i] = fmt.Sprint("worker-", i*7919)
 			}
+			// Copies, one behind the other: the name that is asked for is at hand, what the
+			// list holds is not. Every second is in it.
+			random := rand.New(rand.NewPCG(1, uint64(n)))
+			for i := range asked {
+				asked[i] = fmt.Sprint("worker-", random.IntN(n)*7919+i%2)
+			}
 			s := newSet(nil, names)
-			measure(b, func(i int) { s.hasName(names[i*7919%n]) })
+			measure(b, func(i int) { s.hasName(asked[i&(1<<16-1)]) })
 		})
 		b.Run(fmt.Sprintf("numbers/%d", n), func(b *testing.B) {
 			ranges := make([]Range, n)
