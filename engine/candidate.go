@@ -13,6 +13,7 @@ import (
 // namespace is one network namespace during one cycle.
 type namespace struct {
 	world.Namespace
+	byName    bool                // it was asked for by its name
 	asked     bool                // for listeners
 	listening bool                // listeners are known
 	listeners []collectors.Socket // all of them

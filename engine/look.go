@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"slices"
 	"time"
@@ -38,11 +37,7 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 				return nil, fmt.Errorf("look at sockets: %w", context.Cause(ctx))
 			}
 			failed++
-			if errors.Is(err, fs.ErrNotExist) && !ns.IsOwn() {
-				c.warn(fmt.Errorf("namespace %s has ended: %w", ns.Name, err))
-				continue
-			}
-			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
+			c.notLookedInto(ns, err)
 		}
 	}
 	for _, source := range e.opts.Extra {
@@ -50,7 +45,7 @@ func (e *Engine) look(ctx context.Context, p *rules.Program) (*cycle, error) {
 			c.fail(err)
 		}
 	}
-	if failed == len(c.namespaces) && c.report.Summary.Scanned == 0 {
+	if failed == len(c.namespaces) && failed > 0 && c.report.Summary.Scanned == 0 {
 		return nil, fmt.Errorf("%w: %w", errNothingSeen, errors.Join(c.report.Errors...))
 	}
 	c.now, c.ended = e.mono(), e.now()

@@ -2,44 +2,108 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 
+	"sockwarden/collectors"
 	"sockwarden/engine/world"
 )
+
+// NamespaceError says in Report.Errors that a network namespace which was asked for by
+// name could not be looked into: there is none of that name, it has ended, or this
+// process may not enter it. The others were looked at.
+type NamespaceError struct {
+	Name string
+	Err  error // which says what namespaces there are, if there is none
+}
+
+// Error says why.
+func (e *NamespaceError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *NamespaceError) Unwrap() error { return e.Err }
+
+// Unopened returns the namespaces that were asked for by name and not looked into.
+func (r *Report) Unopened() []*NamespaceError {
+	var found []*NamespaceError
+	for _, err := range r.Errors {
+		if missing, ok := errors.AsType[*NamespaceError](err); ok {
+			found = append(found, missing)
+		}
+	}
+	return found
+}
 
 // findNamespaces resolves which namespaces the rules are about, and counts the
 // sockets of the others.
 func (e *Engine) findNamespaces(c *cycle) error {
-	wanted := c.wants().NetNS
+	wanted := slices.Clone(c.wants().NetNS)
 	if len(wanted) == 0 {
 		wanted = []string{world.HostName}
 	}
-	if slices.Contains(wanted, "all") {
-		wanted = []string{"all"}
+	if i := slices.Index(wanted, allNamespaces); i > 0 {
+		wanted[0], wanted[i] = wanted[i], wanted[0]
 	}
-	var missing []error
 	for _, name := range wanted {
 		found, err := e.world.Namespaces.Select(name)
-		if err != nil {
-			missing = append(missing, err)
-			continue
+		byName := name != world.HostName && name != allNamespaces
+		if err != nil && byName {
+			err = &NamespaceError{name, err}
 		}
-		for _, one := range found {
-			if !slices.ContainsFunc(c.namespaces, func(n *namespace) bool { return n.Inode == one.Inode }) {
-				c.namespaces = append(c.namespaces, &namespace{Namespace: one})
+		switch {
+		case err == nil:
+			for _, ns := range found {
+				c.lookInto(ns, byName)
 			}
+		case errors.Is(err, fs.ErrNotExist) && byName:
+			c.warn(err) // it has no sockets: that keeps nobody from seeing the others
+		default:
+			c.fail(err)
 		}
 	}
-	if len(c.namespaces) == 0 {
-		return errors.Join(missing...)
+	// A watcher goes on where nothing is: the namespace may come, and what has gone with
+	// it must not be remembered as if it were there.
+	if len(c.namespaces) == 0 && (!e.watching || c.incomplete) {
+		return errors.Join(c.report.Errors...)
 	}
-	// One that does not exist has no sockets: that keeps nobody from seeing the others.
-	c.report.Errors = append(c.report.Errors, missing...)
 	c.report.Namespaces = len(c.namespaces)
 	if !e.watching { // whose report nobody sees
 		e.countOthers(c)
 	}
 	return nil
+}
+
+// allNamespaces is the name that stands for every namespace.
+const allNamespaces = "all"
+
+// lookInto adds a namespace to those that the cycle looks into.
+func (c *cycle) lookInto(one world.Namespace, byName bool) {
+	if i := slices.IndexFunc(c.namespaces, func(n *namespace) bool { return n.Inode == one.Inode }); i >= 0 {
+		c.namespaces[i].byName = c.namespaces[i].byName || byName
+		return
+	}
+	c.namespaces = append(c.namespaces, &namespace{Namespace: one, byName: byName})
+}
+
+// notLookedInto notes that a namespace could not be looked into. One that has ended
+// took its sockets with it: that is no gap in the picture.
+func (c *cycle) notLookedInto(ns *namespace, err error) {
+	ended := errors.Is(err, fs.ErrNotExist) && !ns.IsOwn()
+	refused := errors.Is(err, collectors.ErrNotPermitted)
+	if ended {
+		err = fmt.Errorf("namespace %s has ended: %w", ns.Name, err)
+	} else {
+		err = fmt.Errorf("namespace %s: %w", ns.Name, err)
+	}
+	if ns.byName && (ended || refused) {
+		err = &NamespaceError{ns.Name, err}
+	}
+	if ended {
+		c.warn(err)
+	} else {
+		c.fail(err)
+	}
 }
 
 // countOthers counts the sockets in namespaces that no rule is about, so that

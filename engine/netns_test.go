@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -123,13 +124,64 @@ func TestMissingNamespace(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	r := l.cycle(t, l.rules(t, "netns: [gone, host]\n"+ruleFile(port(c), "log")))
 	findingOf(t, r, c)
-	if len(r.Errors) != 1 || !strings.Contains(r.Errors[0].Error(), `no network namespace "gone"`) || r.Namespaces != 1 {
-		t.Errorf("errors %v, %d namespaces", r.Errors, r.Namespaces)
+	if len(r.Errors) != 1 || !strings.Contains(r.Errors[0].Error(), `no network namespace "gone"`) || r.Namespaces != 1 || r.Incomplete {
+		t.Errorf("errors %v, %d namespaces, incomplete %t", r.Errors, r.Namespaces, r.Incomplete)
+	}
+	if u := r.Unopened(); len(u) != 1 || u[0].Name != "gone" {
+		t.Errorf("not looked into: %v", u)
+	}
+	for spec, unopened := range map[string]int{"all": 0, "[gone, all]": 1, "[all, peer]": 0, "[gone, away, gone, host]": 2} {
+		r := l.cycle(t, l.rules(t, "netns: "+spec+"\n"+ruleFile(port(c), "log")))
+		findingOf(t, r, c)
+		if u := r.Unopened(); len(u) != unopened || len(r.Errors) != unopened {
+			t.Errorf("%s: not looked into: %v; errors %v", spec, u, r.Errors)
+		}
 	}
 	r, err := l.Cycle(t.Context(), l.rules(t, "netns: gone\n"+ruleFile("true", "log")))
 	if !errors.Is(err, fs.ErrNotExist) || r != nil {
 		t.Errorf("%v, %v", r, err)
 	}
+}
+
+// A watcher says once that a namespace is away, and looks into it as soon as it is
+// there.
+func TestWatchedNamespaceIsAway(t *testing.T) {
+	w := watch(t, Options{}, 100*time.Millisecond, map[string]string{"a.yaml": "netns: late\n" + ruleFile(`state == "LISTEN"`, "log", "mode: observe")})
+	const away = `no network namespace \"late\"`
+	socklab.WaitFor(t, "the warning", func() bool { return len(w.journal.lines(away)) > 0 })
+	n := socklab.NewNamespace(t, "late")
+	listenIn(t, n)
+	socklab.WaitFor(t, "the finding", func() bool { return w.count() > 0 })
+	w.end(t)
+	if lines := w.journal.lines(away); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") {
+		t.Errorf("%q", lines)
+	}
+	if lines := w.journal.lines("level=ERROR"); len(lines) > 0 {
+		t.Errorf("%q", lines)
+	}
+}
+
+// What has ended since it was found counts if it was asked for by name, and never
+// where all namespaces are.
+func TestEndedNamespace(t *testing.T) {
+	for _, byName := range []bool{false, true} {
+		c := &cycle{report: &Report{}}
+		ns := &namespace{Namespace: collectors.Namespace{Name: "brief"}, byName: byName, open: func() (*os.File, error) { return nil, fs.ErrNotExist }}
+		_, _, err := openNS(ns)
+		c.notLookedInto(ns, err)
+		if got := len(c.report.Unopened()) == 1; got != byName || len(c.report.Errors) != 1 || c.incomplete {
+			t.Errorf("by name %t: not looked into: %v; errors %v, incomplete %t", byName, c.report.Unopened(), c.report.Errors, c.incomplete)
+		}
+	}
+}
+
+func listenIn(t *testing.T, n *socklab.Namespace) {
+	t.Helper()
+	fd, err := n.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	must(t, "socket", err)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	must(t, "listen", unix.Listen(fd, 1))
 }
 
 // A namespace that vanishes between the look and the act has taken its sockets
@@ -140,11 +192,8 @@ func TestNamespaceVanishes(t *testing.T) {
 	p := l.rules(t, "netns: brief\n"+ruleFile(`state == "LISTEN"`, "{destroy: {listen: true}}"))
 	t.Run("brief", func(t *testing.T) {
 		n := socklab.NewNamespace(t, "brief")
-		fd, err := n.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-		must(t, "socket", err)
-		defer unix.Close(fd)
-		must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-		must(t, "listen", unix.Listen(fd, 1))
+		listenIn(t, n)
+		var err error
 		looked, err = l.Look(t.Context(), p)
 		must(t, "look", err)
 		if len(looked.Findings) != 1 {

@@ -57,7 +57,10 @@ what they saw in the state file.`,
 				return err
 			}
 			if r.AuditError != nil {
-				return &exitError{code: exitFailed, err: r.AuditError}
+				return unopened(r, &exitError{code: exitFailed, err: r.AuditError})
+			}
+			if len(r.Unopened()) > 0 {
+				return unopened(r, nil)
 			}
 			if exitCode && hasFindings(r) {
 				return &exitError{code: exitFindings}
@@ -149,7 +152,7 @@ cron; a second live run at the same time is refused.`,
 			if err := a.printReport(r, p, table, r.Summary.Acted+r.Summary.Failed); err != nil {
 				return err
 			}
-			return outcome(cmd.Context(), r)
+			return unopened(r, outcome(cmd.Context(), r))
 		},
 	}
 	a.rulesFlags(cmd)
@@ -175,6 +178,9 @@ func allowUnknownFlag(cmd *cobra.Command, value *bool) {
 // logErrors puts what a report warns of into the log, which may be all that is kept.
 func (a *app) logErrors(r *engine.Report) {
 	for _, err := range r.Errors {
+		if _, away := errors.AsType[*engine.NamespaceError](err); away && a.logFile == nil {
+			continue // the error at the end says it here, too
+		}
 		if t, ok := errors.AsType[*engine.TrippedError](err); ok {
 			t.Log(a.log, 0)
 			continue

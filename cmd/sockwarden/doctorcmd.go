@@ -72,7 +72,11 @@ func (a *app) ofLiveRuns(ctx context.Context, p *rules.Program) []doctor.Check {
 	}
 	for _, name := range p.NetNS {
 		if _, err := netns.Select(name); err != nil {
-			checks = append(checks, doctor.Check{Name: "netns " + name, Level: doctor.Fail, Detail: err.Error()})
+			check := doctor.Check{Name: "netns " + name, Level: doctor.Fail, Detail: err.Error()}
+			if missing, ok := errors.AsType[*netns.MissingError](err); ok {
+				check.Cure = missing.Hint()
+			}
+			checks = append(checks, check)
 		}
 	}
 	return checks

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/netns"
+	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
@@ -66,12 +69,15 @@ func code(err error) int {
 func explain(w io.Writer, err error) {
 	var exit *exitError
 	hint := ""
+	missing, _ := errors.AsType[*netns.MissingError](err)
 	switch {
 	case errors.As(err, &exit):
 		if exit.err == nil {
 			return
 		}
 		hint = exit.hint
+	case missing != nil:
+		hint = missing.Hint()
 	case errors.Is(err, collectors.ErrNotPermitted):
 		hint = "run as root, or give the process the capability"
 		if os.Geteuid() == 0 {
@@ -92,4 +98,38 @@ func explain(w io.Writer, err error) {
 	if hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", hint)
 	}
+}
+
+// unopened makes the error of a cycle also that of the namespaces which were asked for
+// by name and could not be looked into: a run that was not done as it was asked for has
+// failed, whatever it did elsewhere.
+func unopened(r *engine.Report, err error) error {
+	missing := r.Unopened()
+	if len(missing) == 0 {
+		return err
+	}
+	var texts, hints []string
+	ends := exitForbidden
+	for _, m := range missing {
+		text, _, _ := strings.Cut(m.Error(), "\n") // of the first source
+		texts = append(texts, text)
+		hint := "run as root, or leave it out of --netns"
+		if away, ok := errors.AsType[*netns.MissingError](m); ok {
+			hint = away.Hint()
+		}
+		if !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
+		}
+		if code(m) != exitForbidden {
+			ends = exitFailed
+		}
+	}
+	if err != nil {
+		texts = append([]string{err.Error()}, texts...)
+		ends = code(err)
+		if exit, ok := errors.AsType[*exitError](err); ok && exit.hint != "" {
+			hints = append([]string{exit.hint}, hints...)
+		}
+	}
+	return &exitError{code: ends, err: errors.New(strings.Join(texts, "; ")), hint: strings.Join(hints, "; ")}
 }

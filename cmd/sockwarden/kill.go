@@ -117,7 +117,12 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 	if err != nil {
 		return err
 	}
-	a.reportErrors(looked)
+	a.reportErrors(looked, !k.yes && !k.dry)
+	return unopened(looked, a.killLooked(cmd, e, p, looked, k))
+}
+
+// killLooked shows what was found and destroys it, if that is wanted.
+func (a *app) killLooked(cmd *cobra.Command, e *engine.Engine, p *rules.Program, looked *engine.Report, k *killFlags) error {
 	targets := killTargets(looked)
 	if a.flags.quiet && len(targets) == 0 && looked.SparedUnseen == 0 {
 		return nil

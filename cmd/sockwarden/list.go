@@ -109,14 +109,16 @@ func (a *app) list(cmd *cobra.Command, args []string, l *listFlags) error {
 	if l.top > 0 && len(by) == 0 {
 		sockets = sockets[:min(l.top, len(sockets))]
 	}
-	a.reportErrors(r)
+	a.reportErrors(r, false)
 	switch {
 	case a.flags.output != "table":
-		return a.listJSON(sockets, by, columns, l.top)
+		err = a.listJSON(sockets, by, columns, l.top)
 	case len(by) > 0:
-		return a.listBy(sockets, by, l.top)
+		err = a.listBy(sockets, by, l.top)
+	default:
+		err = a.listTable(sockets, columns, total, r)
 	}
-	return a.listTable(sockets, columns, total, r)
+	return unopened(r, err)
 }
 
 // sockets collects what an expression and selectors select.
@@ -297,9 +299,13 @@ func jsonOf(c *engine.Candidate, only collectors.FieldSet) map[string]any {
 	return row
 }
 
-// reportErrors logs what kept a listing from being complete.
-func (a *app) reportErrors(r *engine.Report) {
+// reportErrors logs what kept a listing from being complete. Of namespaces that could
+// not be looked into the error at the end says it, but for whoever is asked before.
+func (a *app) reportErrors(r *engine.Report, asks bool) {
 	for _, err := range r.Errors {
+		if _, away := errors.AsType[*engine.NamespaceError](err); away && !asks && a.logFile == nil {
+			continue
+		}
 		if spared := (*engine.SparedError)(nil); errors.As(err, &spared) {
 			continue // of kill, which shows what it spares
 		}

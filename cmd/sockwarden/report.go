@@ -38,6 +38,9 @@ func (a *app) printReport(r *engine.Report, p *rules.Program, flags tableFlags, 
 		if spared := (*engine.SparedError)(nil); errors.As(err, &spared) {
 			continue // a line below says it
 		}
+		if _, away := errors.AsType[*engine.NamespaceError](err); away {
+			continue // the error at the end says it
+		}
 		fmt.Fprintf(&b, "warning: %v\n", err)
 	}
 	b.WriteByte('\n')

@@ -134,7 +134,8 @@ func isNSFS(path string) bool {
 }
 
 // Select returns the namespaces that a specification names: "host" (also for
-// ""), "all", or names separated by commas.
+// ""), "all", or names separated by commas. Of a name that none has the error is
+// a *MissingError.
 func Select(spec string) ([]Handle, error) {
 	if spec == "" || spec == HostName {
 		h, err := Host()
@@ -152,11 +153,7 @@ func Select(spec string) ([]Handle, error) {
 			i = byOtherName(all, name)
 		}
 		if i < 0 {
-			var names []string
-			for _, h := range all {
-				names = append(names, h.Name)
-			}
-			return nil, fmt.Errorf("no network namespace %q: %w (known: %s)", name, fs.ErrNotExist, strings.Join(names, ", "))
+			return nil, missing(name, all)
 		}
 		if !slices.ContainsFunc(selected, func(h Handle) bool { return h.Inode == all[i].Inode }) {
 			selected = append(selected, all[i])

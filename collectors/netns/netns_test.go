@@ -176,8 +176,15 @@ func TestSelect(t *testing.T) {
 			t.Errorf("%q: %s, %v", spec, names(all), err)
 			continue
 		}
-		if want := "(known: host, azure, blue, " + private + ", peer)"; !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v; it does not say %s", spec, err, want)
+		missing, ok := errors.AsType[*MissingError](err)
+		if !ok || names(list(t)) != "host azure blue "+private+" peer" || !slices.Equal(missing.Known, []string{"host", "azure", "blue", "peer"}) {
+			t.Fatalf("%q: %v, of %s", spec, err, names(list(t)))
+		}
+		if want := " azure, blue, peer;"; !strings.Contains(missing.Hint(), want) || !strings.Contains(err.Error(), fmt.Sprintf("%q", missing.Name)) {
+			t.Errorf("%q: %v (%s); it does not say %s", spec, err, missing.Hint(), want)
+		}
+		if noMount := strings.Contains(err.Error(), "nothing is mounted on /run/netns/empty"); noMount != (spec == "empty") {
+			t.Errorf("%q: %v", spec, err)
 		}
 	}
 }

@@ -1,0 +1,60 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// MissingError says that no network namespace has a name. It is fs.ErrNotExist.
+type MissingError struct {
+	Name string
+	// Path is a file of that name which is no namespace, "" if there is none.
+	Path string
+	// Known are the names that there are, our own first; namespaces without a name
+	// are not among them.
+	Known []string
+}
+
+// Error names the namespace. It stays the same when others come and go.
+func (e *MissingError) Error() string {
+	if e.Path != "" {
+		return fmt.Sprintf("no network namespace %q: nothing is mounted on %s", e.Name, e.Path)
+	}
+	return fmt.Sprintf("no network namespace %q", e.Name)
+}
+
+// Unwrap makes it fs.ErrNotExist.
+func (e *MissingError) Unwrap() error { return fs.ErrNotExist }
+
+// Hint says what can be asked for instead.
+func (e *MissingError) Hint() string {
+	if others := slices.DeleteFunc(slices.Clone(e.Known), func(n string) bool { return n == HostName }); len(others) > 0 {
+		return fmt.Sprintf("names under %s: %s; host is this one, all is every one", strings.Join(dirs[:], " and "), strings.Join(others, ", "))
+	}
+	return fmt.Sprintf("there are no names under %s: host is this one, all is every one", strings.Join(dirs[:], " or "))
+}
+
+func missing(name string, all []Handle) error {
+	e := &MissingError{Name: name}
+	for _, h := range all {
+		if !strings.HasPrefix(h.Name, "net:[") {
+			e.Known = append(e.Known, h.Name)
+		}
+	}
+	if name != filepath.Base(name) {
+		return e
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, name)
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			e.Path = path
+			break
+		}
+	}
+	return e
+}
