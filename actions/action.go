@@ -195,6 +195,9 @@ type Param struct {
 	Doc  string
 	// SecretFile says that it names a file whose content is a secret.
 	SecretFile bool
+	// Allows is what a rung opts in to by it: by true, or by the text of AllowsBy.
+	Allows   Permissions
+	AllowsBy string
 }
 
 // Plugin is an action that rules can name.
@@ -206,18 +209,8 @@ type Plugin struct {
 	Params  []Param
 	// Main is the parameter that stands directly behind the name, "" for none.
 	Main string
-	// OnProcess says that the target is a process: one effect for each process
-	// and cycle, never for a socket without an owner.
-	OnProcess bool
-	// OnUnit says that the target is the systemd unit of the process: one effect
-	// for each unit and cycle.
-	OnUnit bool
-	// Single says that it is for one socket at a time, and so cannot follow an
-	// action on a process in a ladder: that is for all sockets of the process.
-	Single bool
-	// OnOwner says that it works on the socket of its owner, and so never on a
-	// socket without one.
-	OnOwner bool
+	// Scope is what one effect is for.
+	Scope
 	// WithoutSocket says that it also works for a finding that has no socket: the
 	// group of a host in which nothing matches.
 	WithoutSocket bool

@@ -49,7 +49,7 @@ func (e *Engine) ladderPerTarget(c *cycle) []*ladder {
 			continue
 		}
 		plugin, err := e.opts.Actions.Get(f.Rule.Then[0].Action)
-		if err != nil || !plugin.OnProcess {
+		if err != nil || !plugin.OnProcess() {
 			ladders = append(ladders, newLadder(c.program, f, nil))
 			continue
 		}

@@ -47,7 +47,7 @@ func (e *Engine) collateral(c *cycle, cand *Candidate, o *collectors.Owner, plug
 	}
 	h := harm{name: fmt.Sprintf("%s[%d]", o.Name, o.PID)}
 	processes := []collectors.Owner{*o}
-	if plugin.OnUnit && o.Unit != "" {
+	if plugin.OnUnit() && o.Unit != "" {
 		h.name = o.Unit
 		processes, h.err = e.world.Processes.Unit(o)
 	}

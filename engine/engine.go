@@ -42,9 +42,9 @@ type Options struct {
 	// QuietEffects keeps the line for each effect out of the log, but for debugging:
 	// a person gets the sum.
 	QuietEffects bool
-	// OptIn says how listeners and UDP sockets are allowed, for the reason why one
-	// was spared; "" for the parameters of the rung.
-	OptIn func(param string) string
+	// OptIn says how listeners, UDP sockets and connections of protected processes are
+	// allowed, for the reason why one was spared; nil for the parameters of the rung.
+	OptIn func(actions.Permissions) string
 	// StateFile keeps memory between runs, "" for none. With ReadOnly it is only read.
 	StateFile string
 	ReadOnly  bool

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"slices"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
@@ -15,19 +14,21 @@ import (
 func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 	s := &c.Socket
 	plugin, err := e.opts.Actions.Get(rung.Action)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err.Error()
+	}
+	allows := plugin.Allows(rung.Params)
+	switch {
 	case plugin.Harmless:
 		return ""
 	case s.Cookie == 0:
 		return "no cookie that the kernel confirms: it cannot be told from another socket"
 	case c.blind:
 		return "the kernel waits for its lock, which a process keeps: its tcp_info cannot be read"
-	case s.Protocol == collectors.UDP && rung.Params["udp"] != true:
-		return "UDP socket: needs " + e.optIn(rung, "udp")
-	case s.State == collectors.Listen && rung.Params["listen"] != true:
-		return "listener: needs " + e.optIn(rung, "listen")
+	case s.Protocol == collectors.UDP && !allows.Has(actions.AllowUDP):
+		return "UDP socket: needs " + e.optIn(&plugin, actions.AllowUDP)
+	case s.State == collectors.Listen && !allows.Has(actions.AllowListen):
+		return "listener: needs " + e.optIn(&plugin, actions.AllowListen)
 	case e.world.Self.IsSession(s):
 		return "your own session"
 	}
@@ -37,42 +38,42 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 	if why := c.hiddenOwners(); why != "" && !e.opts.AllowUnknownOwner {
 		return why
 	}
-	if (plugin.OnProcess || plugin.OnOwner) && e.world.Owners.Coverage().Foreign {
+	if plugin.NeedsOwner() && e.world.Owners.Coverage().Foreign {
 		return "/proc has the processes of another PID namespace, with other numbers: mount the one of this (as unshare --mount-proc does)"
 	}
-	if plugin.OnProcess || plugin.OnOwner {
+	if plugin.NeedsOwner() {
 		for i := range c.Facts.Owners {
 			if o := &c.Facts.Owners[i]; o.Told {
 				return fmt.Sprintf("%s[%d] cannot be examined: that it still has the socket could not be proven before %s", o.Name, o.PID, rung.Action)
 			}
 		}
 	}
-	if plugin.OnProcess {
-		if why := guardProcess(c, rung); why != "" {
+	if plugin.OnProcess() {
+		if why := guardProcess(c, rung, &plugin); why != "" {
 			return why
 		}
 		return e.guardUnits(c, &plugin)
 	}
-	if plugin.OnOwner && len(c.Facts.Owners) == 0 {
+	if plugin.OnOwner() && len(c.Facts.Owners) == 0 {
 		return "no process has it"
 	}
 	return e.quirk(s)
 }
 
-func (e *Engine) optIn(rung *rules.Rung, param string) string {
+// optIn says how a rung asks for a permission.
+func (e *Engine) optIn(plugin *actions.Plugin, what actions.Permissions) string {
 	if e.opts.OptIn != nil {
-		return e.opts.OptIn(param)
+		return e.opts.OptIn(what)
 	}
-	plugin, err := e.opts.Actions.Get(rung.Action)
-	if err != nil || !slices.ContainsFunc(plugin.Params, func(p actions.Param) bool { return p.Name == param }) {
-		return "an action that can be told so; " + rung.Action + " cannot"
+	if how := plugin.OptIn(what); how != "" {
+		return fmt.Sprintf("{%s: {%s}}", plugin.Name, how)
 	}
-	return fmt.Sprintf("{%s: {%s: true}}", rung.Action, param)
+	return "an action that can be told so; " + plugin.Name + " cannot"
 }
 
 // guardUnits is for actions on a whole unit: nothing in it may be guarded.
 func (e *Engine) guardUnits(c *Candidate, plugin *actions.Plugin) string {
-	if !plugin.OnUnit {
+	if !plugin.OnUnit() {
 		return ""
 	}
 	for i := range c.Facts.Owners {
@@ -126,14 +127,17 @@ func (e *Engine) untouchable(o *collectors.Owner) string {
 }
 
 // guardProcess is for actions on the process of a socket.
-func guardProcess(c *Candidate, rung *rules.Rung) string {
+func guardProcess(c *Candidate, rung *rules.Rung, plugin *actions.Plugin) string {
 	switch {
 	case collectors.Unaccepted(&c.Socket):
 		return "waits to be accepted: no process has it yet"
 	case len(c.Facts.Owners) == 0:
 		return "no process has it"
-	case len(c.Facts.Owners) > 1 && rung.Params["owners"] != "all":
-		return fmt.Sprintf("%d processes hold it, and the rung does not say owners: all", len(c.Facts.Owners))
+	case len(c.Facts.Owners) > 1 && !plugin.Allows(rung.Params).Has(actions.AllowAllOwners):
+		if how := plugin.OptIn(actions.AllowAllOwners); how != "" {
+			return fmt.Sprintf("%d processes hold it, and the rung does not say %s", len(c.Facts.Owners), how)
+		}
+		return fmt.Sprintf("%d processes hold it, and %s is for one", len(c.Facts.Owners), plugin.Name)
 	}
 	return ""
 }

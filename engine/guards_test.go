@@ -472,7 +472,7 @@ func TestGuardLaterRung(t *testing.T) {
 func TestGuardsOfSelection(t *testing.T) {
 	c := socklab.Make(t, socklab.Listen, socklab.IPv4)
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
-	l := newLab(t, Options{Live: true, NoBreaker: true, OptIn: func(p string) string { return "--allow-" + p }})
+	l := newLab(t, Options{Live: true, NoBreaker: true, OptIn: func(p actions.Permissions) string { return "--allow-" + p.String() }})
 	p, err := rules.NewSelection(rules.Selection{Name: "kill", Text: "true", Mode: rules.ModeEnforce, Then: []rules.Rung{{Action: "destroy"}}})
 	must(t, "selection", err)
 	looked, err := l.Look(t.Context(), p)

@@ -31,9 +31,8 @@ func inCgroups(t *testing.T, h *socklab.Holder, text string) {
 func restarting(t *testing.T) *lab {
 	t.Helper()
 	restart := outcomes("again", actions.Outcome{Result: actions.Done})
-	restart.onProcess = true
 	plugin := restart.plugin()
-	plugin.OnUnit = true
+	plugin.Scope = actions.ScopeUnit
 	l := newLab(t, Options{})
 	l.actions = registry(t, plugin)
 	l.opts.Actions = l.actions

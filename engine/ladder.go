@@ -112,7 +112,7 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 		}
 		return false, nil
 	}
-	if plugin.OnProcess && l.process == nil {
+	if plugin.OnProcess() && l.process == nil {
 		switch len(f.Facts.Owners) {
 		case 1:
 			l.process = &f.Facts.Owners[0]
@@ -126,14 +126,14 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	if why := e.guard(f, rung); why != "" {
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
-	if plugin.OnProcess {
+	if plugin.OnProcess() {
 		h := e.collateral(&cycle{}, f, l.process, &plugin)
 		l.findings[i].Collateral, l.harm = len(h.connections), h
 		if why := h.exceeds(l.rule.Limits.MaxCollateral); why != "" {
 			return false, fmt.Errorf("%s: %s", rung.Action, why) //nolint:err113 // for people
 		}
 	}
-	if plugin.OnProcess && !l.signals {
+	if plugin.OnProcess() && !l.signals {
 		key := targetKey(l.process, &plugin)
 		if e.signalled[key] || e.memory.coolingDown(key, l.rule.Limits.Cooldown, e.mono()) > 0 {
 			return false, errLadderEnds // another ladder is at it, or was

@@ -82,7 +82,7 @@ func (e *Engine) toll(c *cycle, found []*Finding) *toll {
 		first, plugin := e.effective(f.Rule)
 		counted := false // a target counts once, though several rungs be for it
 		switch {
-		case plugin.OnProcess:
+		case plugin.OnProcess():
 		case e.dead(f.Candidate):
 			t.dead++
 		default:
@@ -92,7 +92,7 @@ func (e *Engine) toll(c *cycle, found []*Finding) *toll {
 		for i := range f.Rule.Then {
 			rung := &f.Rule.Then[i]
 			plugin, err := e.opts.Actions.Get(rung.Action)
-			if err != nil || !plugin.OnProcess || plugin.Harmless || rung != first && !mayFollow(f, rung) {
+			if err != nil || !plugin.OnProcess() || plugin.Harmless || rung != first && !mayFollow(f, rung) {
 				continue
 			}
 			for k := range f.Facts.Owners {

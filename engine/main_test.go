@@ -293,11 +293,25 @@ func outcomes(name string, results ...actions.Outcome) *script {
 	return s
 }
 
+func (s *script) scope() actions.Scope {
+	switch {
+	case s.onProcess:
+		return actions.ScopeProcess
+	case s.single:
+		return actions.ScopeSocket
+	}
+	return actions.ScopeNone
+}
+
 func (s *script) plugin() actions.Plugin {
 	return actions.Plugin{
-		Name: s.name, Summary: "for tests", OnProcess: s.onProcess, Program: s.program, Harmless: s.harmless, Single: s.single,
-		Params: []actions.Param{{Name: "listen", Type: "bool"}, {Name: "udp", Type: "bool"}, {Name: "owners", Type: "string"}},
-		New:    func(map[string]any) (actions.Action, error) { return s, nil },
+		Name: s.name, Summary: "for tests", Scope: s.scope(), Program: s.program, Harmless: s.harmless,
+		Params: []actions.Param{
+			{Name: "listen", Type: "bool", Allows: actions.AllowListen},
+			{Name: "udp", Type: "bool", Allows: actions.AllowUDP},
+			{Name: "owners", Type: "string", Allows: actions.AllowAllOwners, AllowsBy: "all"},
+		},
+		New: func(map[string]any) (actions.Action, error) { return s, nil },
 	}
 }
 

@@ -71,8 +71,8 @@ func (e *Engine) guardOwner(o *collectors.Owner) string {
 // those of protected processes; what takes nothing from one that lives need not ask.
 func (e *Engine) guardHolder(s *collectors.Socket, o *collectors.Owner, rung *rules.Rung, plugin *actions.Plugin) string {
 	why := e.guardOwner(o)
-	switch asked := rung.Params[protectedParam] == true; {
-	case why == "", e.untouchable(o) != "", !plugin.Single:
+	switch asked := plugin.Allows(rung.Params).Has(actions.AllowProtected); {
+	case why == "", e.untouchable(o) != "", !plugin.Single():
 		return why
 	case plugin.Gentle:
 		return ""
@@ -81,16 +81,12 @@ func (e *Engine) guardHolder(s *collectors.Socket, o *collectors.Owner, rung *ru
 	case asked:
 		return ""
 	}
-	return why + ": needs " + e.optIn(rung, protectedParam)
+	return why + ": needs " + e.optIn(plugin, actions.AllowProtected)
 }
 
 func isSystem(o *collectors.Owner) bool {
 	return slices.Contains(systemNames, o.Comm) || slices.Contains(systemNames, path.Base(o.Exe))
 }
-
-// protectedParam is the opt-in of a rung, and of kill, for connections of protected
-// processes.
-const protectedParam = "protected"
 
 // speaker returns which of the owners of a listener stands for them all: one of
 // which nothing may ever be touched, else one that is protected, if there is any.

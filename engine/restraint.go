@@ -65,7 +65,7 @@ func (e *Engine) inCanary(f *Finding) bool {
 		return true
 	}
 	what := fmt.Sprintf("%x", f.Socket.Cookie)
-	if rung, plugin := e.effective(r); rung != nil && plugin.OnProcess && len(f.Facts.Owners) > 0 {
+	if rung, plugin := e.effective(r); rung != nil && plugin.OnProcess() && len(f.Facts.Owners) > 0 {
 		what = targetKey(&f.Facts.Owners[0], &plugin)
 	}
 	const parts = 10_000
@@ -143,7 +143,7 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 		set(DecideCooldown, "an earlier action on it is still under way")
 		return
 	}
-	if plugin.OnProcess {
+	if plugin.OnProcess() {
 		for i := range f.Facts.Owners {
 			h := e.collateral(c, f.Candidate, &f.Facts.Owners[i], &plugin)
 			f.Collateral = max(f.Collateral, len(h.connections))
@@ -154,7 +154,7 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 		}
 	}
 	n, named := 1, []string(nil)
-	if plugin.OnProcess {
+	if plugin.OnProcess() {
 		named = newTargets(f, &plugin, q)
 		n = len(named)
 	}
@@ -199,7 +199,7 @@ func targetKeys(f *Finding, plugin *actions.Plugin) []string {
 	switch {
 	case f.NoSocket():
 		return []string{"rule " + f.Rule.Name}
-	case !plugin.OnProcess:
+	case !plugin.OnProcess():
 		return []string{socketKey(&f.Socket)}
 	}
 	keys := make([]string, len(f.Facts.Owners))
@@ -230,7 +230,7 @@ func peerKey(f *Finding) string { return "peer " + f.Socket.Remote.Netip().Strin
 
 // targetKey names what one effect on a process is for: the process, or its unit.
 func targetKey(o *collectors.Owner, plugin *actions.Plugin) string {
-	if plugin.OnUnit && o.Unit != "" {
+	if plugin.OnUnit() && o.Unit != "" {
 		return "unit " + o.Unit
 	}
 	return processKey(o)

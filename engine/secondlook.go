@@ -20,7 +20,7 @@ const secondLook = time.Second
 
 // wide reports whether an action does more than end or change one connection:
 // it is for a process, or runs a program.
-func wide(p *actions.Plugin) bool { return !p.Harmless && !p.Single }
+func wide(p *actions.Plugin) bool { return !p.Harmless && !p.Single() }
 
 // needsTwo reports whether a rule leads to a wide action by what it knows of
 // time: by its first rung that changes anything, or, if later is set, by any.

@@ -27,10 +27,9 @@ func Plugin() actions.Plugin {
 			"one, a blocked program wakes up, and the descriptor stays: the result is fd_still_held until the program closes it. A program that does not notice can use the socket for a new connection.",
 		Needs: "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
 		Params: []actions.Param{
-			{Name: "protected", Type: "bool", Doc: "also connections of protected processes (sshd, docker-proxy, container runtimes), but never your own session's"},
+			actions.ProtectedParam(),
 		},
-		OnOwner: true,
-		Single:  true,
+		Scope:   actions.ScopeOwnedSocket,
 		Results: []actions.Result{actions.Gone, actions.FDStillHeld, actions.Refused, actions.Failed},
 		New:     func(map[string]any) (actions.Action, error) { return Action{procfs.New("")}, nil },
 	}

@@ -101,7 +101,7 @@ func (s suite) documented(t *testing.T) {
 	if strings.Contains(p.Summary, "\n") || strings.HasSuffix(p.Summary, ".") {
 		t.Errorf("summary %q is not one line without a full stop", p.Summary)
 	}
-	if p.OnProcess && p.Harmless {
+	if p.OnProcess() && p.Harmless {
 		t.Error("what acts on processes is not harmless")
 	}
 	if len(p.Results) == 0 {
@@ -115,7 +115,13 @@ func (s suite) documented(t *testing.T) {
 		if !slices.Contains([]string{"string", "bool", "number", "duration"}, param.Type) {
 			t.Errorf("parameter %s of type %q", param.Name, param.Type)
 		}
+		if by := param.AllowsBy != ""; param.Allows != 0 && by != (param.Type == "string") || param.Allows != 0 && !by && param.Type != "bool" {
+			t.Errorf("parameter %s of type %s cannot opt in by %q", param.Name, param.Type, param.AllowsBy)
+		}
 		names[param.Name] = true
+	}
+	if p.OptIn(actions.AllowProtected) != "" && !p.Single() {
+		t.Error("only what acts on one connection can be let at those of protected processes")
 	}
 	if p.Main != "" && !names[p.Main] {
 		t.Errorf("main parameter %q is not declared", p.Main)

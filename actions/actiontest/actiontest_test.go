@@ -28,7 +28,7 @@ type kill struct {
 }
 
 var plugin = actions.Plugin{
-	Name: "kill", Summary: "kills the process", Doc: "By SIGKILL.", Needs: "CAP_KILL", OnProcess: true,
+	Name: "kill", Summary: "kills the process", Doc: "By SIGKILL.", Needs: "CAP_KILL", Scope: actions.ScopeProcess,
 	Params: []actions.Param{{Name: "how", Type: "string", Doc: "quickly"}}, Main: "how",
 	Results: []actions.Result{actions.Ended, actions.StillRunning, actions.Failed},
 }

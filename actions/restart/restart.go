@@ -30,8 +30,7 @@ func Plugin() actions.Plugin {
 		Params: []actions.Param{
 			{Name: "timeout", Type: "duration", Doc: "how long systemctl may take (default 90s)"},
 		},
-		OnProcess:     true,
-		OnUnit:        true,
+		Scope:         actions.ScopeUnit,
 		NeedsCooldown: true,
 		Results:       []actions.Result{actions.Done, actions.Failed, actions.Timeout},
 		New:           newAction,

@@ -129,7 +129,7 @@ exit 0`)
 			return &h.Subject
 		},
 	})
-	if p := Plugin(); !p.OnProcess || !p.OnUnit || !p.NeedsCooldown || p.Harmless {
+	if p := Plugin(); !p.OnProcess() || !p.OnUnit() || !p.NeedsCooldown || p.Harmless {
 		t.Errorf("%+v", p)
 	}
 }

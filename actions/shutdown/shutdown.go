@@ -28,11 +28,10 @@ func Plugin() actions.Plugin {
 		Needs: "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
 		Params: []actions.Param{
 			{Name: "how", Type: "string", Doc: "read, write or both"},
-			{Name: "protected", Type: "bool", Doc: "also connections of protected processes (sshd, docker-proxy, container runtimes), but never your own session's"},
+			actions.ProtectedParam(),
 		},
 		Main:    "how",
-		OnOwner: true,
-		Single:  true,
+		Scope:   actions.ScopeOwnedSocket,
 		Results: []actions.Result{actions.Done, actions.Failed},
 		New:     newAction,
 	}

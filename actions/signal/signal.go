@@ -30,12 +30,15 @@ func Plugin() actions.Plugin {
 		Needs: "Linux 5.3; CAP_KILL for other users' processes, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH to see what they hold",
 		Params: []actions.Param{
 			{Name: "signal", Type: "string", Doc: "name of the signal, such as TERM or SIGTERM"},
-			{Name: "owners", Type: "string", Doc: "all: also if several processes hold the socket, and then each of them"},
+			{
+				Name: "owners", Type: "string", Allows: actions.AllowAllOwners, AllowsBy: "all",
+				Doc: "all: also if several processes hold the socket, and then each of them",
+			},
 		},
-		Main:      "signal",
-		OnProcess: true,
-		Results:   []actions.Result{actions.Ended, actions.StillRunning, actions.Done, actions.Failed},
-		New:       newAction,
+		Main:    "signal",
+		Scope:   actions.ScopeProcess,
+		Results: []actions.Result{actions.Ended, actions.StillRunning, actions.Done, actions.Failed},
+		New:     newAction,
 	}
 }
 

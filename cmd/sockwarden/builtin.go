@@ -2,7 +2,6 @@ package main
 
 import (
 	"log/slog"
-	"slices"
 
 	"sockwarden/actions"
 	"sockwarden/actions/abort"
@@ -72,32 +71,18 @@ func params(in []actions.Param) []rules.Param {
 func catalog(registry *actions.Registry) rules.Catalog {
 	var c rules.Catalog
 	for _, p := range registry.All() {
-		spec := rules.ActionSpec{Params: params(p.Params), Name: p.Name, Main: p.Main, NeedsCooldown: p.NeedsCooldown, OnProcess: p.OnProcess, Single: p.Single, Check: func(params map[string]any) error {
-			_, err := p.New(params)
-			return err
-		}}
+		spec := rules.ActionSpec{
+			Name: p.Name, Params: params(p.Params), Main: p.Main, OnProcess: p.OnProcess(), Single: p.Single(), NeedsCooldown: p.NeedsCooldown,
+			Spares: p.Harmless || p.Gentle, Never: registry.Never(&p), Warn: p.Warn,
+			Check: func(params map[string]any) error {
+				_, err := p.New(params)
+				return err
+			},
+		}
 		for _, r := range p.Results {
 			spec.Results = append(spec.Results, string(r))
 		}
-		if why := withoutProtected(&p); why != "" {
-			spec.Never = map[string]string{"protected": why}
-		}
-		spec.Spares, spec.Warn = p.Harmless || p.Gentle, p.Warn
 		c = append(c, spec)
 	}
 	return c
-}
-
-// withoutProtected says why an action has no opt-in for protected processes, "" if it
-// has.
-func withoutProtected(p *actions.Plugin) string {
-	switch {
-	case slices.ContainsFunc(p.Params, func(q actions.Param) bool { return q.Name == "protected" }):
-		return ""
-	case p.Harmless:
-		return "it changes nothing, and guards are not for it"
-	case p.Gentle:
-		return "it takes nothing from a connection that lives, and is done for those of protected processes, too"
-	}
-	return "only what acts on one connection can be let at those of protected processes: destroy, abort and shutdown"
 }

@@ -37,6 +37,18 @@ func (k *killFlags) switches() []string {
 	return engine.PauseFiles()
 }
 
+// allowed is what kill may do beyond what a rule may do by itself.
+func (k *killFlags) allowed() (all actions.Permissions) {
+	for what, allowed := range map[actions.Permissions]bool{
+		actions.AllowListen: k.allowListen, actions.AllowUDP: k.allowUDP, actions.AllowProtected: k.allowProtected,
+	} {
+		if allowed {
+			all |= what
+		}
+	}
+	return all
+}
+
 func (a *app) killCommand() *cobra.Command {
 	var k killFlags
 	cmd := &cobra.Command{
@@ -103,7 +115,7 @@ func (a *app) kill(cmd *cobra.Command, args []string, k *killFlags) error {
 	}
 	e, err := a.engine(engine.Options{
 		Live: !k.dry, NoBreaker: true, QuietEffects: true, AllowUnknownOwner: k.allowUnkn, PauseFiles: k.switches(),
-		OptIn: func(param string) string { return "--allow-" + param },
+		OptIn: func(p actions.Permissions) string { return "--allow-" + p.String() },
 	})
 	if err != nil {
 		return err
@@ -199,9 +211,13 @@ func (a *app) killProgram(ctx context.Context, args []string, k *killFlags) (*ru
 	if err != nil {
 		return nil, err
 	}
+	destroy, err := a.actions.Get("destroy")
+	if err != nil {
+		return nil, err
+	}
 	return rules.NewSelection(rules.Selection{
 		Name: "kill", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeEnforce, NetNS: a.flags.netns, Protect: loaded.Protect,
-		Then:  []rules.Rung{{Action: "destroy", Params: map[string]any{"listen": k.allowListen, "udp": k.allowUDP, "protected": k.allowProtected}}},
+		Then:  []rules.Rung{{Action: destroy.Name, Params: destroy.Asking(k.allowed())}},
 		Reads: listReads,
 	})
 }

@@ -19,7 +19,7 @@ func (p *Plan) neverActs(r *rules.Rule) string {
 			if err != nil || plugin.Harmless || plugin.WithoutSocket {
 				return ""
 			}
-			reason := spares(s, &r.Then[i], &plugin)
+			reason := spares(s, plugin.Allows(r.Then[i].Params), &plugin)
 			if reason == "" {
 				return ""
 			}
@@ -56,18 +56,26 @@ func possible(r *rules.Rule) (kinds []*collectors.Socket) {
 }
 
 // spares says why a rung is never applied to sockets of a kind, "" if it may be.
-func spares(s *collectors.Socket, rung *rules.Rung, plugin *actions.Plugin) string {
+func spares(s *collectors.Socket, allows actions.Permissions, plugin *actions.Plugin) string {
 	switch {
-	case rung.Params["listener"] == true:
+	case allows.Has(actions.AllowListener):
 		return "" // for the process that listens
-	case s.Protocol == collectors.UDP && rung.Params["udp"] != true:
-		return "it is about UDP, and " + rung.Action + " does not say udp: true"
-	case s.Protocol == collectors.TCP && s.State == collectors.Listen && rung.Params["listen"] != true:
-		return "it is about listeners, and " + rung.Action + " does not say listen: true"
-	case (plugin.OnProcess || plugin.OnOwner) && s.Inode == 0:
-		return "no process has such sockets, and " + rung.Action + " is for the process"
+	case s.Protocol == collectors.UDP && !allows.Has(actions.AllowUDP):
+		return "it is about UDP, " + notAllowed(plugin, actions.AllowUDP)
+	case s.Protocol == collectors.TCP && s.State == collectors.Listen && !allows.Has(actions.AllowListen):
+		return "it is about listeners, " + notAllowed(plugin, actions.AllowListen)
+	case plugin.NeedsOwner() && s.Inode == 0:
+		return "no process has such sockets, and " + plugin.Name + " is for the process"
 	case s.Protocol == collectors.TCP && s.State == collectors.Close:
 		return "these are bound, not connected: the kernel cannot destroy them"
 	}
 	return ""
+}
+
+// notAllowed says what a rung does not say that it had to.
+func notAllowed(plugin *actions.Plugin, what actions.Permissions) string {
+	if how := plugin.OptIn(what); how != "" {
+		return "and " + plugin.Name + " does not say " + how
+	}
+	return "which " + plugin.Name + " is not for"
 }

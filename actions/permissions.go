@@ -1,0 +1,138 @@
+package actions
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Permissions are what a rung can ask for beyond what any rung may do, by parameters
+// of its action. Guards ask for them, and nothing outside of the actions knows the
+// names of the parameters.
+type Permissions uint8
+
+// The permissions.
+const (
+	// AllowListen is for sockets that listen.
+	AllowListen Permissions = 1 << iota
+	// AllowUDP is for UDP sockets.
+	AllowUDP
+	// AllowProtected is for connections of processes that are protected by their names.
+	AllowProtected
+	// AllowListener is for the process that listens, because of a socket that listens
+	// or waits to be accepted.
+	AllowListener
+	// AllowAllOwners is for each of several processes that hold a socket.
+	AllowAllOwners
+)
+
+// permissionNames are the words by which people ask for each permission, as in kill --allow-udp.
+var permissionNames = []struct {
+	of   Permissions
+	name string
+}{{AllowListen, "listen"}, {AllowUDP, "udp"}, {AllowProtected, "protected"}, {AllowListener, "listener"}, {AllowAllOwners, "owners"}}
+
+// String names the permissions, with commas between.
+func (p Permissions) String() string {
+	var all []string
+	for _, n := range permissionNames {
+		if p.Has(n.of) {
+			all = append(all, n.name)
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+// Has reports whether all of others are among the permissions.
+func (p Permissions) Has(others Permissions) bool { return p&others == others }
+
+// ProtectedParam is the parameter that opts in to AllowProtected. It is for actions on
+// one connection only.
+func ProtectedParam() Param {
+	return Param{
+		Name: "protected", Type: "bool", Allows: AllowProtected,
+		Doc: "also connections of protected processes (sshd, docker-proxy, container runtimes), but never your own session's",
+	}
+}
+
+// allowing returns the value by which the parameter opts in.
+func (p *Param) allowing() any {
+	if p.AllowsBy != "" {
+		return p.AllowsBy
+	}
+	return true
+}
+
+// Allows returns what a rung with these parameters opts in to.
+func (p *Plugin) Allows(params map[string]any) Permissions {
+	var all Permissions
+	for i := range p.Params {
+		if q := &p.Params[i]; q.Allows != 0 && params[q.Name] == q.allowing() {
+			all |= q.Allows
+		}
+	}
+	return all
+}
+
+// OptIn says how a rung opts in to a permission, as "udp: true"; "" if the action cannot
+// be told so.
+func (p *Plugin) OptIn(what Permissions) string {
+	if q := p.param(what); q != nil {
+		return fmt.Sprintf("%s: %v", q.Name, q.allowing())
+	}
+	return ""
+}
+
+// Asking returns the parameters that opt in to permissions, of those that the action
+// has.
+func (p *Plugin) Asking(what Permissions) map[string]any {
+	params := map[string]any{}
+	for i := range p.Params {
+		if q := &p.Params[i]; q.Allows != 0 && what.Has(q.Allows) {
+			params[q.Name] = q.allowing()
+		}
+	}
+	return params
+}
+
+func (p *Plugin) param(what Permissions) *Param {
+	for i := range p.Params {
+		if p.Params[i].Allows == what && what != 0 {
+			return &p.Params[i]
+		}
+	}
+	return nil
+}
+
+// Never says of opt-ins of other actions why this one does not have them, by the names
+// of the parameters.
+func (r *Registry) Never(p *Plugin) map[string]string {
+	if p.param(AllowProtected) != nil {
+		return nil
+	}
+	name, why := "", "it changes nothing, and guards are not for it"
+	var have []string
+	for i := range r.plugins {
+		if q := r.plugins[i].param(AllowProtected); q != nil {
+			name, have = q.Name, append(have, r.plugins[i].Name)
+		}
+	}
+	switch {
+	case name == "":
+		return nil
+	case p.Harmless:
+	case p.Gentle:
+		why = "it takes nothing from a connection that lives, and is done for those of protected processes, too"
+	default:
+		why = "only what acts on one connection can be let at those of protected processes: " + list(have)
+	}
+	return map[string]string{name: why}
+}
+
+// list joins names for people.
+func list(names []string) string {
+	last := len(names) - 1
+	if last < 1 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}

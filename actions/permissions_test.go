@@ -1,0 +1,100 @@
+package actions
+
+import (
+	"maps"
+	"testing"
+)
+
+// gate is an action with each way to opt in.
+func gate() *Plugin {
+	return &Plugin{Name: "gate", Params: []Param{
+		{Name: "how", Type: "string"},
+		{Name: "open", Type: "bool", Allows: AllowUDP},
+		ProtectedParam(),
+		{Name: "whose", Type: "string", Allows: AllowAllOwners, AllowsBy: "all"},
+	}}
+}
+
+// Only what a parameter says, by the very value that it says, is allowed.
+func TestAllows(t *testing.T) {
+	for _, test := range []struct {
+		params map[string]any
+		want   Permissions
+	}{
+		{nil, 0},
+		{map[string]any{"how": "all", "udp": true, "listen": true}, 0},
+		{map[string]any{"open": false, "protected": "true", "whose": "one"}, 0},
+		{map[string]any{"open": true}, AllowUDP},
+		{map[string]any{"whose": "all"}, AllowAllOwners},
+		{map[string]any{"whose": true}, 0},
+		{map[string]any{"open": true, "protected": true, "whose": "all"}, AllowUDP | AllowProtected | AllowAllOwners},
+	} {
+		if got := gate().Allows(test.params); got != test.want {
+			t.Errorf("%v: %q, not %q", test.params, got, test.want)
+		}
+	}
+}
+
+// What an action is said to take as an opt-in does opt in, and what is asked for is
+// what comes out.
+func TestAsking(t *testing.T) {
+	const all = AllowListen | AllowUDP | AllowProtected | AllowListener | AllowAllOwners
+	want := map[string]any{"open": true, "protected": true, "whose": "all"}
+	p := gate()
+	if got := p.Asking(all); !maps.Equal(got, want) {
+		t.Errorf("all: %v, not %v", got, want)
+	}
+	for what, how := range map[Permissions]string{
+		AllowListen: "", AllowUDP: "open: true", AllowProtected: "protected: true", AllowListener: "", AllowAllOwners: "whose: all",
+	} {
+		if got := p.OptIn(what); got != how {
+			t.Errorf("%s: %q, not %q", what, got, how)
+		}
+		if got := p.Allows(p.Asking(what)); (how != "") != (got == what) {
+			t.Errorf("asking for %s allows %q", what, got)
+		}
+	}
+	if got := all.String(); got != "listen,udp,protected,listener,owners" {
+		t.Errorf("all are %q", got)
+	}
+}
+
+// An action without the opt-in for protected processes says why, and who has it.
+func TestNever(t *testing.T) {
+	plugins := []Plugin{*gate(), {Name: "log", Harmless: true}, {Name: "mend", Gentle: true}, {Name: "kill", Scope: ScopeProcess}, {Name: "door", Params: gate().Params}}
+	for i := range plugins {
+		plugins[i].New = func(map[string]any) (Action, error) { return nil, nil } //nolint:nilnil // it is never made
+	}
+	r, err := NewRegistry(plugins...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"gate": "", "door": "", "log": "it changes nothing, and guards are not for it",
+		"mend": "it takes nothing from a connection that lives, and is done for those of protected processes, too",
+		"kill": "only what acts on one connection can be let at those of protected processes: gate and door",
+	} {
+		p, err := r.Get(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Never(&p)["protected"]; got != want {
+			t.Errorf("%s: %q, not %q", name, got, want)
+		}
+	}
+}
+
+// What guards ask of a scope.
+func TestScope(t *testing.T) {
+	for s, want := range map[Scope][5]bool{ // OnProcess, OnUnit, Single, OnOwner, NeedsOwner
+		ScopeNone:        {},
+		ScopeSocket:      {false, false, true, false, false},
+		ScopeOwnedSocket: {false, false, true, true, true},
+		ScopeProcess:     {true, false, false, false, true},
+		ScopeUnit:        {true, true, false, false, true},
+	} {
+		if got := [5]bool{s.OnProcess(), s.OnUnit(), s.Single(), s.OnOwner(), s.NeedsOwner()}; got != want {
+			t.Errorf("%d: %v, not %v", s, got, want)
+		}
+	}
+}
