@@ -202,7 +202,7 @@ func TestAuditTornLine(t *testing.T) {
 	must(t, "open", err)
 	defer f.Close()
 	log := &journal{}
-	a := auditLog{w: f, log: log.logger(), clock: hostClock(t)}
+	a := auditLog{w: f, log: log.logger(), clock: hostWorld(t).Clock}
 	n := 0
 	for ; a.lost < 3; n++ {
 		a.write(auditLine{Event: "decision", Reason: strings.Repeat("x", 100)})

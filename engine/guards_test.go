@@ -13,6 +13,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/world"
@@ -424,7 +425,7 @@ func TestQuirks(t *testing.T) {
 		{"garbage", "before Linux 6.11", "before 6.0"},
 		{"", "before Linux 6.11", "before 6.0"},
 	} {
-		dry.world.Host.Kernel, l.world.Host.Kernel = world.ParseKernel(test.release), world.ParseKernel(test.release)
+		dry.world.Host.Kernel, l.world.Host.Kernel = host.ParseKernel(test.release), host.ParseKernel(test.release)
 		for _, of := range []struct {
 			c   *socklab.Conn
 			why string

@@ -339,10 +339,11 @@ func (e *scripted) Apply(context.Context) actions.Outcome {
 
 func (e *scripted) Verify(context.Context) actions.Outcome { return e.verify(e.target) }
 
-// hostClock is the clock of this host.
-func hostClock(t testing.TB) world.Clock {
+// hostWorld is this host.
+func hostWorld(t testing.TB) *world.World {
 	t.Helper()
 	host, err := world.NewLinux(world.OwnersProc, slog.New(slog.DiscardHandler))
 	must(t, "world", err)
-	return host.Clock
+	t.Cleanup(host.Close)
+	return &host.World
 }

@@ -21,6 +21,7 @@ import (
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -166,8 +167,9 @@ func TestWatchedNamespaceIsAway(t *testing.T) {
 func TestEndedNamespace(t *testing.T) {
 	for _, byName := range []bool{false, true} {
 		c := &cycle{report: &Report{}}
-		ns := &namespace{Namespace: collectors.Namespace{Name: "brief"}, byName: byName, open: func() (*os.File, error) { return nil, fs.ErrNotExist }}
-		_, _, err := openNS(ns)
+		one := world.Namespace{Namespace: collectors.Namespace{Name: "brief"}, Open: func() (*os.File, error) { return nil, fs.ErrNotExist }}
+		ns := &namespace{Namespace: one, byName: byName}
+		_, err := hostWorld(t).Network.Interfaces(&one)
 		c.notLookedInto(ns, err)
 		if got := len(c.report.Unopened()) == 1; got != byName || len(c.report.Errors) != 1 || c.incomplete {
 			t.Errorf("by name %t: not looked into: %v; errors %v, incomplete %t", byName, c.report.Unopened(), c.report.Errors, c.incomplete)

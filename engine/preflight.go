@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/rules"
 )
@@ -36,7 +37,7 @@ func Preflight(ctx context.Context, p *rules.Program) error {
 	if err := named(ctx, p.Query.Protocols); err != nil || !destroys {
 		return err
 	}
-	has, err := hasCapability(unix.CAP_NET_ADMIN)
+	has, err := host.HasCapability(unix.CAP_NET_ADMIN)
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func Preflight(ctx context.Context, p *rules.Program) error {
 	}
 	defer func() { _ = c.Close() }()
 	// Sockets with an owner can also be aborted through it.
-	byOwner, err := hasCapability(unix.CAP_SYS_PTRACE)
+	byOwner, err := host.HasCapability(unix.CAP_SYS_PTRACE)
 	if err != nil {
 		return err
 	}
@@ -76,15 +77,4 @@ func named(ctx context.Context, protocols []collectors.Protocol) error {
 		return fmt.Errorf("%w: load the modules tcp_diag and udp_diag (modprobe)", err)
 	}
 	return nil
-}
-
-// hasCapability reports whether the process has a capability in its effective
-// set.
-func hasCapability(number int) (bool, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return false, fmt.Errorf("capabilities: %w", err)
-	}
-	return data[number/32].Effective&(1<<(number%32)) != 0, nil
 }

@@ -7,11 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/trust"
 	"sockwarden/engine/world"
 )
@@ -83,12 +83,12 @@ func openState(path string, live bool, now func() float64) (*stateFile, *memory,
 	if path == "" {
 		return &stateFile{}, m, nil
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := host.BootID()
 	if err != nil {
 		return nil, nil, fmt.Errorf("state file %s cannot be used: %w: /proc/sys is hidden (%w); leave out ProcSubset=pid or subset=pid, "+
 			"or keep nothing between runs: --state-file ''", path, ErrNoBootID, err)
 	}
-	s := &stateFile{path: path, now: now, bootID: strings.TrimSpace(string(boot))}
+	s := &stateFile{path: path, now: now, bootID: boot}
 	if s.clock, err = world.ClockIdentity(); err != nil {
 		return nil, nil, err
 	}

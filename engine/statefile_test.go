@@ -19,6 +19,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/world"
 )
@@ -152,9 +153,9 @@ func clock(t testing.TB) string {
 
 func bootID(t testing.TB) string {
 	t.Helper()
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	id, err := host.BootID()
 	must(t, "boot id", err)
-	return strings.TrimSpace(string(b))
+	return id
 }
 
 func snapshot(t testing.TB, path string) string {
@@ -504,9 +505,8 @@ func TestDefaultStateFile(t *testing.T) {
 // FuzzState reads any bytes as a state file: it ends, without more in memory
 // than there is room for, and what was kept can be written and read again.
 func FuzzState(f *testing.F) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := host.BootID()
 	must(f, "boot id", err)
-	boot := strings.TrimSpace(string(b))
 	good, err := json.Marshal(stateDoc{
 		Format: stateFormat, BootID: "BOOT", Cooldowns: map[string]cooldown{"socket 1": {At: 1, Until: 1e12}},
 		Seen:  []seenDoc{{Key: collectors.Key{Cookie: 1, State: collectors.CloseWait}, Since: 1, Last: 2}},

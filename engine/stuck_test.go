@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"sockwarden/actions"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/stuck"
-	"sockwarden/engine/world"
 )
 
 // unhurried is far more than any look takes that the kernel comes back from, with
@@ -128,7 +128,7 @@ func TestLockedSocketElsewhere(t *testing.T) {
 // /proc/net shows what there is.
 func TestLockedSocketOnOldKernels(t *testing.T) {
 	l := newLab(t, Options{Live: true, NoBreaker: true})
-	l.world.Host.Kernel = world.Kernel{Major: 6, Minor: 8}
+	l.world.Host.Kernel = host.ParseKernel("6.8")
 	locked, free := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
 	holder(t, free)
 	p := l.rules(t, ruleFile(`state == "ESTABLISHED" && age > 0`, "destroy")+

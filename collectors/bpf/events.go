@@ -8,9 +8,9 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
-	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 )
 
 // EventOptions says what Events keeps.
@@ -50,8 +50,7 @@ type Events struct {
 // 5.12, or without type information), or if this process is in a time namespace
 // of its own, where CLOCK_MONOTONIC is not that of the program.
 func OpenEvents(o EventOptions) (*Events, error) {
-	err := inInitial("time", initialTime)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without them has one clock
+	if err := inInitial(host.InitialTime); err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without them has one clock
 		return nil, fmt.Errorf("watch TCP states: %w", err)
 	}
 	if o.Capacity == 0 {
@@ -83,8 +82,8 @@ func (e *Events) open(p *ebpf.Program, states collectors.StateMask) (err error) 
 	if e.link, err = link.AttachTracing(link.TracingOptions{Program: p, AttachType: ebpf.AttachTraceRawTp}); err != nil {
 		return fmt.Errorf("watch TCP states: attach the program: %w", classify(err))
 	}
-	e.attached, err = monotonic()
-	return err
+	e.attached = host.Monotonic()
+	return nil
 }
 
 // SetStates changes the states whose beginning is noted from now on. Entries of
@@ -156,15 +155,6 @@ func (e *Events) Close() error {
 		return fmt.Errorf("stop watching TCP states: %w", err)
 	}
 	return nil
-}
-
-// monotonic is the clock of bpf_ktime_get_ns.
-func monotonic() (float64, error) {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return 0, fmt.Errorf("CLOCK_MONOTONIC: %w", err)
-	}
-	return seconds(uint64(now.Nano())), nil
 }
 
 func seconds(ns uint64) float64 { return float64(ns) / 1e9 }

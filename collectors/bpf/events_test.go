@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 )
@@ -48,13 +49,6 @@ func shown(t testing.TB, local, remote netip.AddrPort) collectors.Socket {
 	return found[0]
 }
 
-func now(t testing.TB) float64 {
-	t.Helper()
-	at, err := monotonic()
-	must(t, "clock", err)
-	return at
-}
-
 // lookup returns the entry of a socket, which must be there or not.
 func lookup(t testing.TB, e *Events, cookie uint64, want bool) Entry {
 	t.Helper()
@@ -72,9 +66,9 @@ func checkEntry(t testing.TB, entry *Entry, s *collectors.Socket, c *socklab.Con
 		t.Errorf("%+v is not of %s, port %d to %d", entry, s.State, s.LocalPort, s.RemotePort)
 	}
 	// The clocks are read in the order that makes the bounds wider.
-	start := now(t) - time.Since(c.StartedBefore).Seconds()
+	start := host.Monotonic() - time.Since(c.StartedBefore).Seconds()
 	seen := -time.Since(c.SeenAfter).Seconds()
-	if seen += now(t); entry.Since < start || entry.Since > seen {
+	if seen += host.Monotonic(); entry.Since < start || entry.Since > seen {
 		t.Errorf("since %f, not between %f and %f", entry.Since, start, seen)
 	}
 }
@@ -159,9 +153,9 @@ func TestBeforeAttach(t *testing.T) {
 		return
 	}
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
-	before := now(t)
+	before := host.Monotonic()
 	e := watch(t, EventOptions{States: collectors.AllStates})
-	if at := e.Attached(); at < before || at > now(t) {
+	if at := e.Attached(); at < before || at > host.Monotonic() {
 		t.Errorf("attached at %f, opened at %f", at, before)
 	}
 	cookie := shown(t, c.Local, c.Remote).Cookie
@@ -199,7 +193,7 @@ func TestReuse(t *testing.T) {
 		return err == nil
 	})
 	lookup(t, e, s.Cookie, false)
-	before := now(t)
+	before := host.Monotonic()
 	must(t, "FIN", unix.Close(peer))
 	again := *c
 	socklab.WaitFor(t, "CLOSE_WAIT", func() bool {
@@ -207,7 +201,7 @@ func TestReuse(t *testing.T) {
 		return state == collectors.CloseWait
 	})
 	entry := lookup(t, e, s.Cookie, true)
-	if entry.Since < before || entry.Since > now(t) || entry.Since <= first.Since || entry.Fits(&s) || entry.RemotePort != l.Local.Port() {
+	if entry.Since < before || entry.Since > host.Monotonic() || entry.Since <= first.Since || entry.Fits(&s) || entry.RemotePort != l.Local.Port() {
 		t.Errorf("%+v after %+v, not before %f", entry, first, before)
 	}
 }
@@ -266,14 +260,14 @@ func TestOtherNamespace(t *testing.T) {
 		return
 	}
 	e := watch(t, EventOptions{States: collectors.Mask(collectors.Listen)})
-	before := now(t)
+	before := host.Monotonic()
 	fd, err := socklab.NewNamespace(t, "elsewhere").Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	must(t, "socket", err)
 	defer unix.Close(fd)
 	must(t, "listen", unix.Listen(fd, 1))
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
 	must(t, "cookie", err)
-	if entry := lookup(t, e, cookie, true); entry.State != collectors.Listen || entry.Since < before || entry.Since > now(t) {
+	if entry := lookup(t, e, cookie, true); entry.State != collectors.Listen || entry.Since < before || entry.Since > host.Monotonic() {
 		t.Errorf("%+v", entry)
 	}
 }

@@ -3,26 +3,19 @@ package bpf
 import (
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 )
 
-// initialTime is the inode of the time namespace that the machine started with
-// (include/uapi/linux/nsfs.h, before Linux 6.18 include/linux/proc_ns.h).
-const initialTime = 0xEFFFFFFA
-
-// inInitial is ErrNotSupported unless this process is in the initial namespace
-// of a kind, as in /proc/self/ns: what programs in the kernel see, they see as
-// from there.
-func inInitial(kind string, inode uint64) error {
-	var st unix.Stat_t
-	path := "/proc/self/ns/" + kind
-	if err := unix.Stat(path, &st); err != nil {
-		return fmt.Errorf("stat %s: %w: %w", path, collectors.ErrNotSupported, err)
+// inInitial is ErrNotSupported unless this process is in an initial namespace:
+// what programs in the kernel see, they see as from there.
+func inInitial(n host.Initial) error {
+	is, err := n.In()
+	if err != nil {
+		return fmt.Errorf("%w: %w", collectors.ErrNotSupported, err)
 	}
-	if st.Ino != inode {
-		return fmt.Errorf("this process is not in the initial %s namespace: %w", kind, collectors.ErrNotSupported)
+	if !is {
+		return fmt.Errorf("this process is not in the initial %s namespace: %w", n, collectors.ErrNotSupported)
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors/host"
 )
 
 // Coverage says which processes the tree cannot show, whoever may look. A process
@@ -30,13 +32,6 @@ type Coverage struct {
 	Foreign bool
 }
 
-// The inodes of the namespaces that the machine started with (PROC_USER_INIT_INO
-// and PROC_PID_INIT_INO, include/uapi/linux/nsfs.h; the same since Linux 3.8).
-const (
-	initialUser = 0xEFFFFFFD
-	initialPID  = 0xEFFFFFFC
-)
-
 // Coverage looks at the mount of the tree. It is meant for /proc.
 func (f *FS) Coverage() Coverage {
 	var c Coverage
@@ -45,12 +40,12 @@ func (f *FS) Coverage() Coverage {
 	c.HidePID = f.hidePID()
 	// The init of the namespace that the mount is of has number 1 in it. Where that
 	// may not be asked, the mount is of this process's own if the numbers agree.
-	first, err := nsInode(f.path("1/ns/pid"))
+	initial, err := host.InitialPID.Is(f.path("1/ns/pid"))
 	if err != nil && !c.Foreign {
-		first, err = nsInode(f.path("self/ns/pid"))
+		initial, err = host.InitialPID.Is(f.path("self/ns/pid"))
 	}
-	c.Inside = err != nil || first != initialPID
-	c.HostInit = err != nil || first == initialPID
+	c.Inside = err != nil || !initial
+	c.HostInit = err != nil || initial
 	return c
 }
 
@@ -141,36 +136,18 @@ func isGroup(gid string) bool {
 // mayExamineAll reports whether the calling thread has CAP_SYS_PTRACE over the
 // processes of all users.
 func mayExamineAll() bool {
-	if has, err := effective(unix.CAP_SYS_PTRACE); err != nil || !has {
+	if has, err := host.HasCapability(unix.CAP_SYS_PTRACE); err != nil || !has {
 		return false
 	}
-	user, err := nsInode("/proc/self/ns/user")
-	return err == nil && user == initialUser
+	initial, err := host.InitialUser.In()
+	return err == nil && initial
 }
 
 // MayExamine reports whether the calling thread has what it takes to examine the
 // processes of all users: what is refused to it is refused by a security module.
 func MayExamine() bool {
-	has, err := effective(unix.CAP_DAC_READ_SEARCH)
+	has, err := host.HasCapability(unix.CAP_DAC_READ_SEARCH)
 	return err == nil && has && mayExamineAll()
-}
-
-// effective reports whether the calling thread has a capability.
-func effective(number int) (bool, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var caps [2]unix.CapUserData
-	if err := unix.Capget(&header, &caps[0]); err != nil {
-		return false, fmt.Errorf("capabilities: %w", err)
-	}
-	return caps[number/32].Effective&(1<<(number%32)) != 0, nil
-}
-
-func nsInode(path string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return 0, fmt.Errorf("stat %s: %w", path, err)
-	}
-	return st.Ino, nil
 }
 
 // InitialNetwork reports whether the namespace of the calling thread is the one

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/socklab"
 )
 
@@ -51,7 +52,7 @@ func TestCoverage(t *testing.T) {
 	if blind.HidePID == "" || !blind.Inside || blind.Foreign {
 		t.Errorf("without CAP_SYS_PTRACE: %+v", blind)
 	}
-	if user, err := nsInode("/proc/self/ns/user"); err == nil && (user == initialUser) != (f.Coverage().HidePID == "") {
+	if initial, err := host.InitialUser.In(); err == nil && initial != (f.Coverage().HidePID == "") {
 		t.Errorf("with it: %+v", f.Coverage())
 	}
 	// A tree that this process is not in.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 )
 
 // clockTicks is USER_HZ, the unit of start times in /proc: 100 on every Linux
@@ -263,7 +264,7 @@ func (f *FS) describeBut(p process, o *collectors.Owner, without collectors.Fiel
 		return err
 	}
 	o.PID, o.Comm, o.StartTime, o.Kernel = p.pid, st.comm, st.startTime, st.kernel
-	o.Age = max(0, f.uptime()-float64(st.startTime)/clockTicks)
+	o.Age = max(0, host.SinceBoot()-float64(st.startTime)/clockTicks)
 	o.Known |= collectors.Fields(collectors.FieldPID, collectors.FieldProcess, collectors.FieldProcessAge)
 	if exe, err := p.readlink("exe"); err == nil {
 		o.Exe = strings.TrimSuffix(exe, " (deleted)")
@@ -321,13 +322,4 @@ func (f *FS) user(uid uint32) (string, error) {
 	}
 	f.users[uid] = u.Username
 	return u.Username, nil
-}
-
-// uptime returns the seconds since boot, on the clock that start times use.
-func (*FS) uptime() float64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0
-	}
-	return float64(ts.Sec) + float64(ts.Nsec)/1e9
 }

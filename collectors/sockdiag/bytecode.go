@@ -68,16 +68,16 @@ func ofClause(c *collectors.Clause) condition {
 	add(ports(c.Remote, opRemoteGE, opRemoteLE)...)
 	var peers []condition
 	for _, p := range c.Peers {
-		peers = append(peers, host(opRemoteCond, p))
+		peers = append(peers, hostCond(opRemoteCond, p))
 	}
 	add(peers...)
 	switch c.Family {
 	case collectors.IPv4:
 		// A mapped listener has no peer to tell it by.
 		anyIPv4 := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		add(host(opRemoteCond, anyIPv4), host(opLocalCond, anyIPv4))
+		add(hostCond(opRemoteCond, anyIPv4), hostCond(opLocalCond, anyIPv4))
 	case collectors.IPv6:
-		add(host(opRemoteCond, netip.PrefixFrom(netip.IPv6Unspecified(), 0)))
+		add(hostCond(opRemoteCond, netip.PrefixFrom(netip.IPv6Unspecified(), 0)))
 	}
 	return all
 }
@@ -103,11 +103,11 @@ func port(op byte, p uint16) condition {
 	return condition{test: ne.AppendUint16([]byte{op, 0, 0, 0, 0, 0}, p)}
 }
 
-// host is a comparison with struct inet_diag_hostcond: family, length of the
+// hostCond is a comparison with struct inet_diag_hostcond: family, length of the
 // prefix, padding, port (-1 for any), address. Prefixes of IPv4 also hold for
 // IPv4-mapped addresses; the kernel also lets those through by a short prefix of
 // IPv6, such as ::/0, which is about IPv6 only.
-func host(op byte, p netip.Prefix) condition {
+func hostCond(op byte, p netip.Prefix) condition {
 	p = collectors.PlainPrefix(p)
 	family := collectors.IPv6
 	if p.Addr().Is4() {

@@ -11,9 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/socklab"
 )
 
@@ -109,12 +109,11 @@ func record(t *testing.T) {
 			socklab.Make(t, k, f)
 		}
 	}
-	var u unix.Utsname
-	must(t, "uname", unix.Uname(&u))
-	release := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
+	kernel, err := host.RunningKernel()
+	must(t, "uname", err)
 	for _, p := range everything.Protocols {
 		for _, f := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
-			name := fmt.Sprintf("testdata/linux-%s.%s-%s-%s.bin", release[0], release[1], p, map[collectors.Family]string{collectors.IPv4: "v4", collectors.IPv6: "v6"}[f])
+			name := fmt.Sprintf("testdata/linux-%d.%d-%s-%s.bin", kernel.Major, kernel.Minor, p, map[collectors.Family]string{collectors.IPv4: "v4", collectors.IPv6: "v6"}[f])
 			must(t, "write", os.WriteFile(name, recordDump(t, f, p), 0o644))
 		}
 	}

@@ -1,23 +1,20 @@
 package socklab
 
 import (
-	"fmt"
-
-	"golang.org/x/sys/unix"
+	"sockwarden/collectors/host"
 )
 
 // KernelBefore reports whether the running kernel is older than Linux
 // major.minor: what a test expects may depend on it.
 func KernelBefore(major, minor int) bool {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
+	k, err := host.RunningKernel()
+	if err != nil {
 		panic(err) // it fails only for bad memory
 	}
-	var ownMajor, ownMinor int
-	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &ownMajor, &ownMinor); err != nil {
-		panic(err)
+	if k.Unread() {
+		panic("unknown release " + k.Release)
 	}
-	return ownMajor < major || ownMajor == major && ownMinor < minor
+	return k.Before(major, minor)
 }
 
 // Shown reports whether sock_diag shows sockets of the kind: those that are bound

@@ -21,6 +21,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/bpf"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/rules"
@@ -79,26 +80,22 @@ func Works(checks []Check) bool {
 }
 
 func kernelVersion() Check {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
+	k, err := host.RunningKernel()
+	if err != nil {
 		return Check{Name: "kernel", Level: Warn, Detail: err.Error()}
 	}
-	return kernelRelease(unix.ByteSliceToString(u.Release[:]))
+	return kernelRelease(k)
 }
 
-func kernelRelease(release string) Check {
-	c := Check{Name: "kernel", Level: OK, Detail: "Linux " + release}
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
-		return c
-	}
-	at := func(a, b int) bool { return major > a || major == a && minor >= b }
+func kernelRelease(k host.Kernel) Check {
+	c := Check{Name: "kernel", Level: OK, Detail: "Linux " + k.Release}
 	switch {
-	case !at(4, 9):
+	case k.Unread():
+	case k.Before(4, 9):
 		c.Level, c.Cure = Fail, "SOCK_DESTROY needs Linux 4.9 or later"
-	case !at(5, 6):
+	case k.Before(5, 6):
 		c.Level, c.Detail = Warn, c.Detail+": no pidfd_getfd (5.6), so no repair, shutdown and abort"
-	case !at(6, 11):
+	case k.Before(6, 11):
 		c.Level, c.Detail = Warn, c.Detail+": FIN_WAIT1 orphans are spared before 6.11"
 	}
 	return c
@@ -112,11 +109,11 @@ func configFiles(release string) []string {
 func kernelConfig() Check {
 	const option = "CONFIG_INET_DIAG_DESTROY"
 	c := Check{Name: "kernel option", Level: OK, Detail: option + " is not to be read; the self-test tells"}
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
+	k, err := host.RunningKernel()
+	if err != nil {
 		return c
 	}
-	for _, path := range configFiles(unix.ByteSliceToString(u.Release[:])) {
+	for _, path := range configFiles(k.Release) {
 		text, err := readConfig(path)
 		if err != nil {
 			continue
@@ -163,15 +160,14 @@ var needed = []struct {
 }
 
 func capabilities() []Check {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
+	has, err := host.Effective()
+	if err != nil {
 		return []Check{{Name: "capabilities", Level: Fail, Detail: err.Error()}}
 	}
 	checks := make([]Check, len(needed))
 	for i, n := range needed {
 		checks[i] = Check{Name: n.name, Level: OK, Detail: "for " + n.use}
-		if data[n.bit/32].Effective&(1<<(n.bit%32)) == 0 {
+		if !has.Has(n.bit) {
 			checks[i].Level, checks[i].Detail = n.level, "missing, needed for "+n.use
 			checks[i].Cure = "run as root, or with AmbientCapabilities="
 			if os.Geteuid() == 0 {

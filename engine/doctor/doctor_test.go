@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/stuck"
@@ -284,13 +285,13 @@ func TestKernelRelease(t *testing.T) {
 		"4.4.0-210-generic": Fail, "4.8.17": Fail, "3.10.0": Fail, "4.9.337": Warn, "4.10.0": Warn, "5.5.19": Warn, "5.6.0": Warn,
 		"6.1.0-13-amd64": Warn, "6.10.14": Warn, "6.11.0": OK, "6.18.5": OK, "7.0.0-rc1": OK, "10.2": OK, "odd": OK,
 	} {
-		c := kernelRelease(release)
+		c := kernelRelease(host.ParseKernel(release))
 		if c.Level != want || !strings.HasPrefix(c.Detail, "Linux "+release) || (c.Cure != "") != (want == Fail) {
 			t.Errorf("%+v, want %s", c, want)
 		}
 	}
 	for release, detail := range map[string]string{"5.5.0": "no repair, shutdown and abort", "5.6.0": "FIN_WAIT1 orphans"} {
-		if c := kernelRelease(release); !strings.Contains(c.Detail, detail) {
+		if c := kernelRelease(host.ParseKernel(release)); !strings.Contains(c.Detail, detail) {
 			t.Errorf("%+v, not %q", c, detail)
 		}
 	}

@@ -1,10 +1,10 @@
 package world
 
 import (
+	"sockwarden/collectors/host"
+
 	"context"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Clock tells the time, and waits.
@@ -39,10 +39,4 @@ func (realClock) Mono() float64 { return Mono() }
 func (realClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
 
 // Mono returns CLOCK_MONOTONIC in seconds.
-func Mono() float64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		panic(err) // not on any Linux
-	}
-	return float64(ts.Sec) + float64(ts.Nsec)/1e9
-}
+func Mono() float64 { return host.Monotonic() }

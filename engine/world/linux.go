@@ -1,6 +1,8 @@
 package world
 
 import (
+	"sockwarden/collectors/host"
+
 	"fmt"
 	"log/slog"
 	"os"
@@ -23,7 +25,7 @@ func NewLinux(owners OwnerSource, log *slog.Logger) (*Linux, error) {
 	if err != nil {
 		return nil, fmt.Errorf("name of this machine: %w", err)
 	}
-	version, err := kernel()
+	version, err := host.RunningKernel()
 	if err != nil {
 		return nil, err
 	}

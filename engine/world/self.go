@@ -2,15 +2,12 @@ package world
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
@@ -81,27 +78,4 @@ func (s *Self) IsSession(k *collectors.Socket) bool {
 		}
 	}
 	return false
-}
-
-// Kernel is the version of the running kernel.
-type Kernel struct{ Major, Minor int }
-
-func kernel() (Kernel, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return Kernel{}, fmt.Errorf("uname: %w", err)
-	}
-	return ParseKernel(unix.ByteSliceToString(u.Release[:])), nil
-}
-
-// ParseKernel reads the release of uname(2).
-func ParseKernel(release string) (v Kernel) {
-	// What cannot be read counts as the oldest: it then has all quirks.
-	_, _ = fmt.Sscanf(release, "%d.%d", &v.Major, &v.Minor)
-	return v
-}
-
-// Before reports whether it is older than a version.
-func (v Kernel) Before(major, minor int) bool {
-	return v.Major < major || v.Major == major && v.Minor < minor
 }

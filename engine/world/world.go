@@ -1,6 +1,8 @@
 package world
 
 import (
+	"sockwarden/collectors/host"
+
 	"context"
 	"iter"
 	"os"
@@ -29,7 +31,7 @@ type World struct {
 type Host struct {
 	Name string
 	// Kernel is the version of the running kernel.
-	Kernel Kernel
+	Kernel host.Kernel
 	// Workers is how many goroutines may look at a time.
 	Workers int
 }

@@ -1,0 +1,35 @@
+package host
+
+import (
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Monotonic returns CLOCK_MONOTONIC in seconds since boot, shifted in a time
+// namespace. It stands still while the machine is suspended, as the kernel's
+// timers do, and is the clock of bpf_ktime_get_ns.
+func Monotonic() float64 { return clock(unix.CLOCK_MONOTONIC) }
+
+// SinceBoot returns CLOCK_BOOTTIME in seconds, by which the start times of
+// processes count: it goes on while the machine is suspended.
+func SinceBoot() float64 { return clock(unix.CLOCK_BOOTTIME) }
+
+func clock(id int32) float64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(id, &ts); err != nil {
+		panic(err) // every Linux has both
+	}
+	return float64(ts.Nano()) / 1e9
+}
+
+// BootID names this boot of the machine. The error names the file that does not
+// tell: /proc/sys can be hidden.
+func BootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err //nolint:wrapcheck // it names the file
+	}
+	return strings.TrimSpace(string(id)), nil
+}
