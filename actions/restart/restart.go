@@ -15,7 +15,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/actions/exec"
 	"sockwarden/actions/ownersock"
-	"sockwarden/collectors"
+	"sockwarden/collectors/cgroup"
 	"sockwarden/collectors/procfs"
 )
 
@@ -72,7 +72,7 @@ func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, er
 	switch {
 	case unit == "":
 		return nil, fmt.Errorf("process %d belongs to no systemd unit", t.Process.PID)
-	case !isService(unit), !ofSystem(t.Process):
+	case !isService(unit), t.Process.Container != "", !cgroup.Path(t.Process.Cgroup).OfSystem(unit):
 		return nil, fmt.Errorf("unit %q of process %d is no service of the system", unit, t.Process.PID)
 	}
 	proves := func() error { return ownersock.Holds(a.proc, t.Process, t.Sockets) }
@@ -107,22 +107,4 @@ const nameChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 func isService(unit string) bool {
 	return strings.HasSuffix(unit, ".service") && strings.Trim(unit, nameChars) == "" &&
 		!strings.HasPrefix(unit, "user@") && !strings.HasPrefix(unit, "-")
-}
-
-// ofSystem reports whether the unit is one of the system's own manager: above it
-// in the tree of control groups are only slices. A unit of the same name can
-// also be in a user's manager, or in a container.
-func ofSystem(o *collectors.Owner) bool {
-	if o.Container != "" {
-		return false
-	}
-	for part := range strings.SplitSeq(o.Cgroup, "/") {
-		switch {
-		case part == o.Unit:
-			return true
-		case part != "" && !strings.HasSuffix(part, ".slice"):
-			return false
-		}
-	}
-	return false
 }

@@ -7,13 +7,13 @@ import (
 	"math"
 	"os/user"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/cgroup"
 	"sockwarden/collectors/host"
 )
 
@@ -99,71 +99,6 @@ func parseLimit(b []byte) (uint64, bool) {
 	}
 	return 0, false
 }
-
-// parseCgroup returns the cgroup path of the text of /proc/PID/cgroup. On hosts
-// with several hierarchies it is the one that says most: the first that names a
-// container (on hybrid hosts container engines move processes only in the v1
-// ones, and leave them in the engine's own unit in the unified one), else the
-// first that is not the root, with the unified hierarchy before systemd's own
-// and that before those of controllers.
-func parseCgroup(b []byte) string {
-	var unified, systemd, others []string
-	for line := range strings.Lines(string(b)) {
-		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(parts) != 3 {
-			continue
-		}
-		switch {
-		case parts[0] == "0" && parts[1] == "":
-			unified = append(unified, parts[2])
-		case parts[1] == "name=systemd":
-			systemd = append(systemd, parts[2])
-		default:
-			others = append(others, parts[2])
-		}
-	}
-	paths := slices.Concat(unified, systemd, others)
-	best := ""
-	for _, path := range paths {
-		if containerOf(path) != "" {
-			return path
-		}
-		if len(best) < 2 && path != "" { // nothing yet, or the root
-			best = path
-		}
-	}
-	return best
-}
-
-// unitOf returns the innermost part of a cgroup path that is a systemd unit.
-func unitOf(cgroup string) string {
-	parts := strings.Split(cgroup, "/")
-	for _, part := range slices.Backward(parts) {
-		if strings.HasSuffix(part, ".service") || strings.HasSuffix(part, ".scope") {
-			return part
-		}
-	}
-	return ""
-}
-
-// containerOf returns the container id in a cgroup path: the last run of
-// exactly 64 hex digits, as docker, containerd, CRI-O and podman name theirs.
-// conmon watches a container from outside, in a cgroup of its own.
-func containerOf(cgroup string) string {
-	end := len(cgroup)
-	for i := len(cgroup) - 1; i >= -1; i-- {
-		if i >= 0 && isHex(cgroup[i]) {
-			continue
-		}
-		if end-(i+1) == 64 && !strings.HasSuffix(cgroup[:i+1], "conmon-") {
-			return cgroup[i+1 : end]
-		}
-		end = i
-	}
-	return ""
-}
-
-func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' }
 
 // process is an open directory of /proc: everything read through it belongs to
 // the process that had the PID when it was opened, or fails.
@@ -294,8 +229,8 @@ func (f *FS) describeBut(p process, o *collectors.Owner, without collectors.Fiel
 		}
 	}
 	if b, err := p.read("cgroup"); err == nil {
-		o.Cgroup = parseCgroup(b)
-		o.Unit, o.Container = unitOf(o.Cgroup), containerOf(o.Cgroup)
+		group := cgroup.Of(b)
+		o.Cgroup, o.Unit, o.Container = string(group), group.Unit(), group.Container()
 		o.Known |= collectors.Fields(collectors.FieldCgroup, collectors.FieldUnit, collectors.FieldContainerID)
 		if o.Container == "" {
 			o.Known |= collectors.Fields(collectors.FieldContainer)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"sockwarden/collectors"
@@ -78,11 +79,12 @@ func TestTreeDescribe(t *testing.T) {
 	addProcess(files, 7, comm, "")
 	delete(files, "7/exe")
 	files["7/limits"] = "Max open files            unlimited            unlimited            files     \n"
-	files["7/cgroup"] = "0::/docker/" + idA + "\n"
+	id := strings.Repeat("0123456789abcdef", 4)
+	files["7/cgroup"] = "0::/docker/" + id + "\n"
 	root := tree(t, files)
 
 	o, err := New(root).Describe(7)
-	if err != nil || o.Comm != comm || o.Name != comm || o.Cmdline != "" || o.Container != idA {
+	if err != nil || o.Comm != comm || o.Name != comm || o.Cmdline != "" || o.Container != id {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for f, known := range map[collectors.Field]bool{
