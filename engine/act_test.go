@@ -425,7 +425,7 @@ func TestSelection(t *testing.T) {
 	l := newLab(t, Options{Live: true, NoBreaker: true})
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 600)
 	holder(t, conns...)
-	p, err := rules.NewSelection(rules.Selection{Name: "kill", Text: `state == "CLOSE_WAIT"`, Mode: rules.ModeEnforce, Then: []rules.Rung{{Action: "destroy"}}})
+	p, err := rules.NewSelection(rules.Selection{Name: "kill", Text: `state == "CLOSE_WAIT"`, Mode: rules.ModeEnforce, Then: []rules.Rung{l.rung(t, "destroy")}})
 	must(t, "selection", err)
 	looked, err := l.Look(t.Context(), p)
 	must(t, "look", err)

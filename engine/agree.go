@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"context"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
@@ -17,25 +15,25 @@ import (
 type opinion struct {
 	*generation
 	*cycle
-	groups []map[*Candidate]*Group
-	news   []*Finding // of what the rules in force do not take
+	grouped []map[*Candidate]*Group
+	news    []*Finding // of what the rules in force do not take
 }
 
 // opinions asks every younger generation. They see all candidates: groups are counted
 // and timers run there as they will when it is in force.
-func (e *Engine) opinions(c *cycle) []*opinion {
+func (k *council) opinions(c *cycle) []*opinion {
 	var all []*opinion
-	for _, g := range e.younger() {
-		o := &opinion{generation: g, cycle: e.cycleOf(g, c)}
+	for _, g := range k.younger() {
+		o := &opinion{generation: g, cycle: k.cycleOf(g, c)}
 		o.candidates = make([]*Candidate, len(c.candidates))
 		for i, cand := range c.candidates {
 			o.candidates[i] = cand.clone()
 			r := cand.Record()
 			o.candidates[i].hits = append([]int(nil), g.matches.Match(&r)...)
 		}
-		o.groups = make([]map[*Candidate]*Group, len(g.judged.Rules))
-		for i := range o.groups {
-			o.groups[i] = e.groups(o.cycle, i)
+		o.grouped = make([]map[*Candidate]*Group, len(g.judged.Rules))
+		for i := range o.grouped {
+			o.grouped[i] = k.groups(o.cycle, i)
 		}
 		all = append(all, o)
 	}
@@ -43,24 +41,23 @@ func (e *Engine) opinions(c *cycle) []*opinion {
 }
 
 // cycleOf is a cycle for asking a generation.
-func (e *Engine) cycleOf(g *generation, c *cycle) *cycle {
-	asked := &cycle{
-		program: g.judged, report: &Report{}, namespaces: c.namespaces, began: c.began, looked: c.looked, now: c.now, ended: c.ended,
-		incomplete: c.incomplete, ports: c.ports,
+func (k *council) cycleOf(g *generation, c *cycle) *cycle {
+	p := &Picture{
+		Wanted: k.wantedOf(g.judged), Incomplete: c.Incomplete, namespaces: c.namespaces, began: c.began, looked: c.looked, now: c.now,
+		ended: c.ended, extra: extraLooks{ports: c.extra.ports},
 	}
-	e.findNeeds(asked)
-	return asked
+	return &cycle{Picture: p, report: &Report{}}
 }
 
 // askAll returns what each younger generation finds about a candidate.
-func (e *Engine) askAll(opinions []*opinion, n int) [][]*Finding {
+func (k *council) askAll(opinions []*opinion, n int) [][]*Finding {
 	var said [][]*Finding
 	for _, o := range opinions {
 		var owner *rules.Rule
 		var found []*Finding
 		cand := o.candidates[n]
 		for _, i := range cand.hits {
-			if f := e.consider(o.cycle, cand, o.judged.Rules[i], o.groups[i][cand], &owner); f != nil {
+			if f := k.consider(o.cycle, cand, o.judged.Rules[i], o.grouped[i][cand], &owner); f != nil {
 				found = append(found, f)
 			}
 		}
@@ -70,13 +67,13 @@ func (e *Engine) askAll(opinions []*opinion, n int) [][]*Finding {
 }
 
 // askOfNobody is askAll for the empty group of a host.
-func (e *Engine) askOfNobody(opinions []*opinion) [][]*Finding {
+func (k *council) askOfNobody(opinions []*opinion) [][]*Finding {
 	var said [][]*Finding
 	for _, o := range opinions {
 		var found []*Finding
 		for i, rule := range o.judged.Rules {
-			if g := o.groups[i][o.none]; o.none != nil && g != nil {
-				found = append(found, e.considerNobody(o.cycle, rule, g))
+			if g := o.grouped[i][o.none]; o.none != nil && g != nil {
+				found = append(found, k.considerNobody(o.cycle, rule, g))
 			}
 		}
 		said = append(said, found)
@@ -87,7 +84,7 @@ func (e *Engine) askOfNobody(opinions []*opinion) [][]*Finding {
 // agree has every younger generation confirm what the rules in force would do: with
 // each there must be a rule that does the same to the socket now. Otherwise the finding
 // is spared, and the reason says by what. said are their findings about its candidate.
-func (e *Engine) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Finding, q *quota) {
+func (k *council) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Finding, q *quota) {
 	if f.Decision != DecideAct {
 		return
 	}
@@ -104,12 +101,12 @@ func (e *Engine) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Find
 		case theirs.Decision != DecideAct:
 			f.set(theirs.Decision, "%s: the new ones spare it: %s", ago(o.generation, c.began), theirs.Reason)
 			return
-		case !e.sameEffect(f.Rule, 0, theirs.Rule):
+		case !sameEffect(f.Rule, 0, theirs.Rule):
 			f.set(DecidePending, "%s: with the new ones rule %s does something else", ago(o.generation, c.began), theirs.Rule.Name)
 			return
 		}
 		if theirs.Rule.Fingerprint != f.Rule.Fingerprint {
-			if e.limit(theirs, o.cycle, q); theirs.Decision != DecideAct {
+			if k.limit(theirs, o.cycle, q); theirs.Decision != DecideAct {
 				f.set(theirs.Decision, "%s: %s", ago(o.generation, c.began), theirs.Reason)
 				f.throttled = theirs.throttled
 				return
@@ -150,36 +147,8 @@ func ago(g *generation, now time.Time) string {
 	return fmt.Sprintf("rules changed %.1f s ago", max(0, now.Sub(g.at).Seconds()))
 }
 
-// sameEffect reports whether a rule of a younger generation does what another does on
-// that rung: on the first, what first changes something counts; further up, the whole
-// way to it.
-func (e *Engine) sameEffect(r *rules.Rule, rung int, theirs *rules.Rule) bool {
-	if r.Fingerprint == theirs.Fingerprint {
-		return true
-	}
-	same := func(a, b *rules.Rung) bool {
-		return a.Action == b.Action && reflect.DeepEqual(a.Params, b.Params)
-	}
-	if a, _ := e.effective(r); a == nil || a == &r.Then[rung] || rung == 0 {
-		if b, _ := e.effective(theirs); a != nil && b != nil {
-			return same(a, b)
-		}
-		return a == nil && len(r.Then) > 0 && len(theirs.Then) > 0 && same(&r.Then[0], &theirs.Then[0])
-	}
-	if len(theirs.Then) <= rung {
-		return false
-	}
-	for i := range r.Then[:rung+1] {
-		a, b := &r.Then[i], &theirs.Then[i]
-		if !same(a, b) || (a.If == nil) != (b.If == nil) || a.If != nil && a.If.Text != b.If.Text {
-			return false
-		}
-	}
-	return true
-}
-
 // showNews adds what only the youngest generation has: it waits until that is in force.
-func (e *Engine) showNews(c *cycle, opinions []*opinion) {
+func (k *council) showNews(c *cycle, opinions []*opinion) {
 	if len(opinions) == 0 {
 		return
 	}
@@ -189,7 +158,7 @@ func (e *Engine) showNews(c *cycle, opinions []*opinion) {
 		}
 	}
 	o := opinions[len(opinions)-1]
-	if o.read != e.gens.newest() {
+	if o.read != k.gens.newest() {
 		return // what is read by now is what is in force
 	}
 	has := map[findingKey]bool{}
@@ -211,58 +180,35 @@ func (e *Engine) showNews(c *cycle, opinions []*opinion) {
 
 // readRules looks whether the rules have changed. It can take as long as files take
 // to be read, so it comes before a look, and not between that and its effect.
-func (e *Engine) readRules() {
-	e.asks.Lock()
-	defer e.asks.Unlock()
-	if e.refresh != nil {
-		e.refresh()
+func (k *council) readRules() {
+	k.asks.Lock()
+	defer k.asks.Unlock()
+	if k.refresh != nil {
+		k.refresh()
 	}
+}
+
+// rungOf is where a ladder stands.
+type rungOf struct {
+	rule *rules.Rule
+	rung int
 }
 
 // newerSpares is a ChangedError if a generation of rules that counts now, besides that
-// of the ladder, would not do to a finding's socket, as it is freshly seen, what the
+// of the ladder at that rung, would not do to a finding's socket, as it is freshly seen, what the
 // ladder is about to do. Several can be asked at the same time.
-func (e *Engine) newerSpares(l *ladder, f *Finding, fresh *Candidate) error {
-	e.asks.Lock()
-	defer e.asks.Unlock()
-	for _, g := range e.younger() {
-		if why := e.sparedBy(g, l, f, fresh); why != "" {
-			return actions.Changedf("%s: %s", ago(g, e.now()), why)
+func (k *council) newerSpares(at rungOf, f *Finding, fresh *Candidate) error {
+	k.asks.Lock()
+	defer k.asks.Unlock()
+	for _, g := range k.younger() {
+		if why := k.sparedBy(g, at, f, fresh); why != "" {
+			return actions.Changedf("%s: %s", ago(g, k.world.Now()), why)
 		}
 	}
 	return nil
 }
 
-// groupsAgree counts the group of a finding in generations that were read since it was
-// decided on: it is a ChangedError if there is none there.
-func (e *Engine) groupsAgree(ctx context.Context, f *Finding) error {
-	if f.Group == nil {
-		return nil
-	}
-	for _, g := range e.younger() {
-		if _, agreed := f.agreed[g]; agreed {
-			continue
-		}
-		var now *Group
-		rule := g.judged.Rule(f.Rule.Name)
-		if rule != nil {
-			var err error
-			if now, err = e.regroup(ctx, g.judged, rule, f.Group); err != nil {
-				return fmt.Errorf("count the group again: %w", err)
-			}
-		}
-		if now == nil {
-			return actions.Changedf("%s: with the new ones %s has no such group", ago(g, e.now()), f.Rule.Name)
-		}
-		if f.agreed == nil {
-			f.agreed = map[*generation]*Group{}
-		}
-		f.agreed[g] = now
-	}
-	return nil
-}
-
-func (e *Engine) sparedBy(g *generation, l *ladder, f *Finding, fresh *Candidate) string {
+func (k *council) sparedBy(g *generation, at rungOf, f *Finding, fresh *Candidate) string {
 	group, agreed := f.agreed[g]
 	if !agreed && (f.Group != nil || f.NoSocket()) {
 		return "a group is decided on anew by the next cycle"
@@ -270,18 +216,19 @@ func (e *Engine) sparedBy(g *generation, l *ladder, f *Finding, fresh *Candidate
 	if f.NoSocket() {
 		return ""
 	}
-	now := e.mono()
-	c := &cycle{program: g.judged, report: &Report{}, began: e.now(), looked: now, now: now, ended: e.now()}
+	now := k.world.Mono()
+	p := &Picture{Wanted: k.wantedOf(g.judged), began: k.world.Now(), looked: now, now: now, ended: k.world.Now()}
+	c := &cycle{Picture: p, report: &Report{}}
 	var owner *rules.Rule
 	var found []*Finding
 	r := fresh.Record()
 	for _, i := range append([]int(nil), g.matches.Match(&r)...) {
-		if theirs := e.consider(c, fresh, g.judged.Rules[i], group, &owner); theirs != nil {
+		if theirs := k.consider(c, fresh, g.judged.Rules[i], group, &owner); theirs != nil {
 			found = append(found, theirs)
 		}
 	}
-	rule, rung := l.rule, l.rung
-	if !l.own(f) {
+	rule, rung := at.rule, at.rung
+	if f.Rule.Name != at.rule.Name {
 		rule, rung = f.Rule, 0 // it only shares the process
 	}
 	theirs := owning(found)
@@ -290,22 +237,22 @@ func (e *Engine) sparedBy(g *generation, l *ladder, f *Finding, fresh *Candidate
 		return "none of the new ones takes it"
 	case theirs.Decision != DecideAct:
 		return "the new ones spare it: " + theirs.Reason
-	case !e.sameEffect(rule, rung, theirs.Rule):
+	case !sameEffect(rule, rung, theirs.Rule):
 		return fmt.Sprintf("with the new ones rule %s does something else", theirs.Rule.Name)
-	case l.rung > 0:
-		return e.guard(fresh, &l.rule.Then[l.rung])
+	case at.rung > 0:
+		return k.guards.guard(fresh, &at.rule.Then[at.rung])
 	}
 	return ""
 }
 
 // heldBack reports whether a ladder is to wait where it stands: its rule is not the same
 // in all generations, and which of them stay is known in a moment.
-func (e *Engine) heldBack(l *ladder, before actions.Result) bool {
-	if l.rung+1 >= len(l.rule.Then) || !before.Climbs() && !l.rule.Then[l.rung+1].ReadsResult() {
+func (k *council) heldBack(at rungOf, before actions.Result) bool {
+	if at.rung+1 >= len(at.rule.Then) || !before.Climbs() && !at.rule.Then[at.rung+1].ReadsResult() {
 		return false
 	}
-	for _, g := range e.younger() {
-		if now := g.judged.Rule(l.rule.Name); now == nil || now.Fingerprint != l.rule.Fingerprint {
+	for _, g := range k.younger() {
+		if now := g.judged.Rule(at.rule.Name); now == nil || now.Fingerprint != at.rule.Fingerprint {
 			return true
 		}
 	}

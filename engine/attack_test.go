@@ -96,8 +96,8 @@ func newAttack(t *testing.T, seed uint64) *attack {
 	}
 	if os.Geteuid() == 0 {
 		a.events = newLab(t, Options{Events: EventsOn})
-		a.events.noted = collectors.AllStates &^ collectors.Mask(collectors.Close)
-		must(t, "states", a.events.events.SetStates(a.events.noted))
+		a.events.looker.ages.noted = collectors.AllStates &^ collectors.Mask(collectors.Close)
+		must(t, "states", a.events.looker.ages.events.SetStates(a.events.looker.ages.noted))
 	}
 	return a
 }
@@ -262,7 +262,7 @@ func (v *victim) check(rec *collectors.Socket, looks []*memory, began, now float
 		}
 	}
 	if v.a.events != nil {
-		if got := v.a.events.shownAge(rec, now); got.Source == collectors.AgeEvent {
+		if got := v.a.events.looker.ages.shown(rec, now); got.Source == collectors.AgeEvent {
 			if v.a.byEvent++; got.Min > truth || got.Max+0.01 < least {
 				bad("event: %+v", got)
 			}

@@ -155,19 +155,27 @@ func fields(c *Candidate) map[string]any {
 	return collectors.Map(&r)
 }
 
-// auditDecisions writes down the decisions that are new or changed since the
+// decisions writes down the decisions that are new or changed since the
 // last cycle, so that a watcher's log does not grow with every cycle.
-func (e *Engine) auditDecisions(r *Report) {
-	if e.audit.w == nil {
+func (n *news) decisions(r *Report) {
+	if n.audit.w == nil {
 		return
 	}
 	now := make(map[findingKey]Decision, len(r.Findings))
 	for _, f := range r.Findings {
 		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
 		now[key] = f.Decision
-		if e.audited[key] != f.Decision {
-			e.audit.decision(r.Mode, r.Generation, f)
+		if n.audited[key] != f.Decision {
+			n.audit.decision(r.Mode, r.Generation, f)
 		}
 	}
-	e.audited = now
+	n.audited = now
+}
+
+// decision writes down a decision that came after the others.
+func (n *news) decision(mode, generation string, f *Finding) {
+	n.audit.decision(mode, generation, f)
+	if n.audited != nil {
+		n.audited[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = f.Decision
+	}
 }

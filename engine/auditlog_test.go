@@ -17,6 +17,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 )
 
 // auditLines reads a log; a line that is none is an error.
@@ -162,8 +163,8 @@ func TestAuditDiskFull(t *testing.T) {
 		expectTally(t, r, map[Decision]int{DecideAct: 2})
 	}
 	// Two decisions that do not change, and two outcomes in each cycle.
-	if lines := l.journal.lines("level=ERROR"); len(lines) != 1 || !strings.Contains(lines[0], "audit log cannot be written") || !strings.Contains(lines[0], "no space left on device") || l.audit.lost != 8 {
-		t.Errorf("lost %d, said %q", l.audit.lost, lines)
+	if lines := l.journal.lines("level=ERROR"); len(lines) != 1 || !strings.Contains(lines[0], "audit log cannot be written") || !strings.Contains(lines[0], "no space left on device") || l.news.audit.lost != 8 {
+		t.Errorf("lost %d, said %q", l.news.audit.lost, lines)
 	}
 	var room bytes.Buffer
 	w.w = &room
@@ -174,8 +175,8 @@ func TestAuditDiskFull(t *testing.T) {
 	if len(lines) != 3 || lines[0].Event != "lost" || lines[0].Lost != 8 || lines[1].Event != "outcome" || lines[2].Event != "outcome" {
 		t.Errorf("%+v", lines)
 	}
-	if lines := l.journal.lines("level=WARN", "audit log is written again", "lost=8"); len(lines) != 1 || l.audit.lost != 0 {
-		t.Errorf("lost %d, said %q", l.audit.lost, lines)
+	if lines := l.journal.lines("level=WARN", "audit log is written again", "lost=8"); len(lines) != 1 || l.news.audit.lost != 0 {
+		t.Errorf("lost %d, said %q", l.news.audit.lost, lines)
 	}
 	// Full again to the end: the log says how many are missing.
 	w.w = full
@@ -202,7 +203,7 @@ func TestAuditTornLine(t *testing.T) {
 	must(t, "open", err)
 	defer f.Close()
 	log := &journal{}
-	a := auditLog{w: f, log: log.logger(), clock: hostWorld(t).Clock}
+	a := auditLog{w: f, log: log.logger(), clock: world.SystemClock()}
 	n := 0
 	for ; a.lost < 3; n++ {
 		a.write(auditLine{Event: "decision", Reason: strings.Repeat("x", 100)})

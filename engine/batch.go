@@ -22,12 +22,11 @@ const (
 
 // together returns how many of the first ladders begin at a time, and with what;
 // one with nothing if their action takes one after the other.
-func (e *Engine) together(ladders []*ladder) (int, actions.Batcher) {
+func together(ladders []*ladder) (int, actions.Batcher) {
 	first := ladders[0]
 	rung := &first.rule.Then[first.rung]
-	action, err := e.action(rung)
-	batcher, ok := action.(actions.Batcher)
-	if err != nil || !ok || first.process != nil || first.held {
+	batcher, ok := Bound(rung).Action.(actions.Batcher)
+	if !ok || first.process != nil || first.held {
 		return 1, nil
 	}
 	n := 1
@@ -42,9 +41,9 @@ func (e *Engine) together(ladders []*ladder) (int, actions.Batcher) {
 	return n, batcher
 }
 
-// verify returns how far each ladder that is not done got, those of one action
+// all returns how far each ladder that is not done got, those of one action
 // at a time.
-func (e *Engine) verify(ctx context.Context, ladders []*ladder) []actions.Outcome {
+func (v *verifier) all(ctx context.Context, ladders []*ladder) []actions.Outcome {
 	outs := make([]actions.Outcome, len(ladders))
 	var many []int
 	for i, l := range ladders {
@@ -68,7 +67,7 @@ func (e *Engine) verify(ctx context.Context, ladders []*ladder) []actions.Outcom
 		for k, i := range part {
 			effects[k] = ladders[i].effect
 		}
-		workers, holds := e.workers, e.holdsNow(ctx, ladders, part)
+		workers, holds := v.workers, v.holdsNow(ctx, ladders, part)
 		if holds == nil {
 			workers = 1
 		}
@@ -82,7 +81,7 @@ func (e *Engine) verify(ctx context.Context, ladders []*ladder) []actions.Outcom
 
 // holdsNow looks once who holds the sockets of many ladders; nil leaves that to
 // the action.
-func (e *Engine) holdsNow(ctx context.Context, ladders []*ladder, part []int) actions.Holds {
+func (v *verifier) holdsNow(ctx context.Context, ladders []*ladder, part []int) actions.Holds {
 	if len(part) < manyHolds {
 		return nil
 	}
@@ -92,7 +91,7 @@ func (e *Engine) holdsNow(ctx context.Context, ladders []*ladder, part []int) ac
 			inodes[f.Socket.Inode] = true
 		}
 	}
-	holders, err := e.world.Owners.Holders(ctx, inodes)
+	holders, err := v.world.Owners.Holders(ctx, inodes)
 	if err != nil {
 		return nil
 	}

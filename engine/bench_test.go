@@ -38,8 +38,7 @@ func BenchmarkCycle(b *testing.B) {
 			benchSockets(b, n)
 			for _, name := range []string{"filtered", "unfiltered", "ages", "all"} {
 				b.Run(name, func(b *testing.B) {
-					l := newLab(b, Options{NoBreaker: true})
-					l.workers = runtime.GOMAXPROCS(0)
+					l := newLab(b, Options{NoBreaker: true, World: hostWorld(b, "", runtime.GOMAXPROCS(0))})
 					program := l.rules(b, p[name])
 					b.ReportAllocs()
 					for b.Loop() {

@@ -20,7 +20,6 @@ type namespace struct {
 	hasNames  bool                // Interfaces was filled
 	// acceptsVRF says that a listener on all devices takes what comes in through any VRF.
 	acceptsVRF bool
-	younger    []*rules.Program // those that a cycle asks besides its own
 }
 
 // Candidate is a socket that some rule matches or may match, and what was found

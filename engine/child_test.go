@@ -167,13 +167,13 @@ func childEngine(o orders) (*Engine, *rules.Program, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p, _, err := rules.Load(rules.Options{Paths: []string{o.Rules}, Catalog: catalog(all)})
+	p, _, err := rules.Load(rules.Options{Paths: []string{o.Rules}, Catalog: Catalog(all)})
 	if err != nil {
 		return nil, nil, err
 	}
 	e, err := New(Options{
 		Sources: []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()},
-		Actions: all, Logger: log, Live: true, StateFile: o.State, AllowUnknownOwner: o.Allow, Owners: o.Owners,
+		Logger:  log, Live: true, StateFile: o.State, AllowUnknownOwner: o.Allow, Owners: o.Owners,
 	})
 	return e, p, err
 }

@@ -8,10 +8,10 @@ import (
 )
 
 // now is the time of day.
-func (e *Engine) now() time.Time { return e.world.Clock.Now() }
+func (e *Engine) now() time.Time { return e.world.Now() }
 
 // mono is CLOCK_MONOTONIC in seconds.
-func (e *Engine) mono() float64 { return e.world.Clock.Mono() }
+func (e *Engine) mono() float64 { return e.world.Mono() }
 
 // until is how long it is until t.
 func (e *Engine) until(t time.Time) time.Duration { return t.Sub(e.now()) }

@@ -37,51 +37,51 @@ func (h *harm) exceeds(limit int) string {
 	return ""
 }
 
-// collateral counts the established connections of a process, or of all
+// of counts the established connections of a process, or of all
 // processes of its unit if the action is for that, in whatever namespace they are.
 // One look serves a whole cycle.
-func (e *Engine) collateral(c *cycle, cand *Candidate, o *collectors.Owner, plugin *actions.Plugin) harm {
+func (t *harms) of(c *Picture, cand *Candidate, o *collectors.Owner, plugin *actions.Plugin) harm {
 	key := targetKey(o, plugin)
-	if h, ok := c.collateral[key]; ok {
+	if h, ok := c.extra.collateral[key]; ok {
 		return h
 	}
 	h := harm{name: fmt.Sprintf("%s[%d]", o.Name, o.PID)}
 	processes := []collectors.Owner{*o}
 	if plugin.OnUnit() && o.Unit != "" {
 		h.name = o.Unit
-		processes, h.err = e.world.Processes.Unit(o)
+		processes, h.err = t.world.Processes.Unit(o)
 	}
 	found := map[endpoint]int{}
 	for i := range processes {
 		if h.err == nil {
-			h.err = e.connectionsOf(c, cand.ns, &processes[i], found)
+			h.err = t.connectionsOf(c, cand.ns, &processes[i], found)
 		}
 	}
 	for end, n := range found {
 		h.connections = append(h.connections, slices.Repeat([]endpoint{end}, n)...)
 	}
 	if h.err != nil {
-		e.log.Warn("collateral unknown", "process", o.Name, "pid", o.PID, "error", h.err)
+		t.log.Warn("collateral unknown", "process", o.Name, "pid", o.PID, "error", h.err)
 	}
-	if c.collateral == nil {
-		c.collateral = map[string]harm{}
+	if c.extra.collateral == nil {
+		c.extra.collateral = map[string]harm{}
 	}
-	c.collateral[key] = h
+	c.extra.collateral[key] = h
 	return h
 }
 
 // connectionsOf adds the established connections of a process to what was found;
 // one that is no more has none. Sockets that are not in the namespace that the
 // process was come upon in are asked themselves, in which they are.
-func (e *Engine) connectionsOf(c *cycle, ns *namespace, o *collectors.Owner, found map[endpoint]int) error {
-	held, err := e.world.Processes.Sockets(o)
+func (t *harms) connectionsOf(c *Picture, ns *namespace, o *collectors.Owner, found map[endpoint]int) error {
+	held, err := t.world.Processes.Sockets(o)
 	if err != nil {
 		if errors.Is(err, collectors.ErrGone) {
 			return nil
 		}
 		return err
 	}
-	p, err := e.picture(c, ns)
+	p, err := t.inventory(c, ns)
 	if err != nil {
 		return err
 	}
@@ -90,10 +90,10 @@ func (e *Engine) connectionsOf(c *cycle, ns *namespace, o *collectors.Owner, fou
 		own[h.Inode] = true
 	}
 	p.count(own, found)
-	seen := []*picture{p}
+	seen := []*inventory{p}
 	elsewhere := slices.DeleteFunc(held, func(h world.Held) bool { return p.shows(h.Inode) })
-	return e.world.Processes.Borrow(o, elsewhere, func(s world.Borrowed) error {
-		if slices.ContainsFunc(seen, func(p *picture) bool { return p.shows(s.Inode()) }) {
+	return t.world.Processes.Borrow(o, elsewhere, func(s world.Borrowed) error {
+		if slices.ContainsFunc(seen, func(p *inventory) bool { return p.shows(s.Inode()) }) {
 			return nil
 		}
 		state, queued, err := s.State()
@@ -103,7 +103,7 @@ func (e *Engine) connectionsOf(c *cycle, ns *namespace, o *collectors.Owner, fou
 		if state != collectors.Established && state != collectors.Listen {
 			return nil
 		}
-		p, err := e.pictureAround(c, s)
+		p, err := t.around(c, s)
 		if err != nil {
 			return err
 		}
@@ -118,38 +118,11 @@ func (e *Engine) connectionsOf(c *cycle, ns *namespace, o *collectors.Owner, fou
 	})
 }
 
-// died says how many of the connections are no longer established now that the
-// process of a ladder has ended, "" if it had none. A connection that another
-// process has, too, lives on.
-func (e *Engine) died(l *ladder) string {
-	total := len(l.harm.connections)
-	if total == 0 || l.process == nil {
-		return ""
-	}
-	alive := map[uint64]map[uint64]bool{}
-	dead := 0
-	for _, end := range l.harm.connections {
-		if _, looked := alive[end.netns]; !looked {
-			var err error
-			if alive[end.netns], err = e.established(l.findings[0].ns, end.netns); err != nil {
-				return fmt.Sprintf("how many of its %d established connection(s) died with it cannot be told: %v", total, err)
-			}
-		}
-		if !alive[end.netns][end.cookie] {
-			dead++
-		}
-	}
-	if dead == total {
-		return fmt.Sprintf("%d established connection(s) died with it", dead)
-	}
-	return fmt.Sprintf("%d of its %d established connection(s) died with it", dead, total)
-}
-
 // established returns the cookies of the established TCP connections of a
 // namespace, which can be the one at hand. One that is no more has none.
-func (e *Engine) established(ns *namespace, inode uint64) (map[uint64]bool, error) {
+func (t *harms) established(ns *namespace, inode uint64) (map[uint64]bool, error) {
 	if ns.Inode != inode {
-		all, err := e.world.Namespaces.All()
+		all, err := t.world.Namespaces.All()
 		if err != nil {
 			return nil, err
 		}
@@ -161,7 +134,7 @@ func (e *Engine) established(ns *namespace, inode uint64) (map[uint64]bool, erro
 	}
 	cookies := map[uint64]bool{}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Established)}
-	for s, err := range e.sockets(ns, q) {
+	for s, err := range t.dumps.sockets(ns, q) {
 		if err != nil {
 			return nil, err
 		}
@@ -171,14 +144,14 @@ func (e *Engine) established(ns *namespace, inode uint64) (map[uint64]bool, erro
 }
 
 // sockets streams an extra look at a namespace, unless that would hang.
-func (e *Engine) sockets(ns *namespace, q collectors.Query) func(func(*collectors.Socket, error) bool) {
+func (d *dumps) sockets(ns *namespace, q collectors.Query) func(func(*collectors.Socket, error) bool) {
 	return func(yield func(*collectors.Socket, error) bool) {
-		source := e.opts.Sources[0]
-		if err := e.shut(ns); err != nil && source.Actionable {
+		source := d.sources[0]
+		if err := d.hangs.shut(ns); err != nil && source.Actionable {
 			yield(nil, err)
 			return
 		}
-		for s, err := range e.collectPast(context.Background(), ns, source, q) {
+		for s, err := range d.collectPast(context.Background(), ns, source, q) {
 			if !yield(s, err) {
 				return
 			}

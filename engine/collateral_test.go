@@ -144,11 +144,11 @@ func TestCollateralUnborrowed(t *testing.T) {
 		o, err := procfs.New("").Describe(h.PID)
 		must(t, "describe", err)
 		var held harm
-		c := &cycle{program: p, report: &Report{}}
+		c := &Picture{Wanted: Wanted{Program: p, Plan: p}}
 		plugin, err := l.actions.Get("signal")
 		must(t, "signal", err)
 		must(t, "without CAP_NET_ADMIN", socklab.WithoutCapability(t, func() error {
-			held = l.collateral(c, findingOf(t, l.run(t, p), hung).Candidate, &o, &plugin)
+			held = l.judge.harms.of(c, findingOf(t, l.run(t, p), hung).Candidate, &o, &plugin)
 			return nil
 		}, unix.CAP_NET_ADMIN))
 		if why := held.exceeds(100); foreign != strings.Contains(why, "cannot be told") {

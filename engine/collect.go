@@ -15,42 +15,61 @@ import (
 	"sockwarden/rules"
 )
 
+// all streams every namespace of a picture.
+func (d *dumps) all(ctx context.Context, c *Picture) error {
+	failed := 0
+	for _, ns := range c.namespaces {
+		if err := d.collect(ctx, c, ns); err != nil {
+			if ctx.Err() != nil {
+				return fmt.Errorf("look at sockets: %w", context.Cause(ctx))
+			}
+			failed++
+			c.notLookedInto(ns, err)
+		}
+	}
+	for _, source := range d.extra {
+		if err := d.collectExtra(ctx, c, source); err != nil {
+			c.fail(err)
+		}
+	}
+	if failed == len(c.namespaces) && failed > 0 && c.Scanned == 0 {
+		return fmt.Errorf("%w: %w", errNothingSeen, errors.Join(c.Errors...))
+	}
+	return nil
+}
+
 // collect streams one namespace. Only what a rule may match is kept.
-func (e *Engine) collect(ctx context.Context, c *cycle, ns *namespace) error {
-	ns.younger = nil
-	for _, g := range e.younger() {
-		ns.younger = append(ns.younger, g.judged)
-	}
+func (d *dumps) collect(ctx context.Context, c *Picture, ns *namespace) error {
 	total := 0
-	if counts, err := e.world.Counter.Count(&ns.Namespace); err == nil {
+	if counts, err := d.world.Counter.Count(&ns.Namespace); err == nil {
 		total = counts.TCP
-		c.report.Summary.SocketsTotal += counts.TCP + counts.UDP
+		c.Total += counts.TCP + counts.UDP
 	}
-	if c.wants().Reads.Has(collectors.FieldInterface) {
-		e.nameInterfaces(ns)
+	if c.Plan.Reads.Has(collectors.FieldInterface) {
+		d.nameInterfaces(ns)
 	}
-	q := e.query(c.wants())
+	q := d.query(c.Plan)
 	var errs error
 	for _, part := range collectors.Split(q, len(q.Protocols)) {
-		errs = errors.Join(errs, e.collectPart(ctx, c, ns, part, total))
+		errs = errors.Join(errs, d.collectPart(ctx, c, ns, part, total))
 	}
 	return errs
 }
 
 // query returns what a program asks for, as this engine asks it.
-func (e *Engine) query(p *rules.Program) collectors.Query {
+func (d *dumps) query(p *rules.Program) collectors.Query {
 	q := p.Query
-	if e.opts.NoPushdown {
+	if d.noPushdown {
 		q.Plain, q.Clauses, q.States = true, nil, collectors.AllStates
 	}
 	return q
 }
 
 // collectPart asks one source after the other about one protocol.
-func (e *Engine) collectPart(ctx context.Context, c *cycle, ns *namespace, q collectors.Query, total int) error {
+func (d *dumps) collectPart(ctx context.Context, c *Picture, ns *namespace, q collectors.Query, total int) error {
 	var refused error
-	for i, source := range e.opts.Sources {
-		err := e.streamPast(ctx, c, ns, source, q, total)
+	for i, source := range d.sources {
+		err := d.streamPast(ctx, c, ns, source, q, total)
 		if err == nil && i > 0 {
 			c.warn(fmt.Errorf("%w; reading /proc/net instead: ages are unknown and nothing can be acted on", refused))
 		}
@@ -105,34 +124,34 @@ const remoteShift = 8
 const worthSplitting = 20_000
 
 // parallel divides a query that makes the kernel show most sockets.
-func (e *Engine) parallel(q collectors.Query, total int) []collectors.Query {
+func (d *dumps) parallel(q collectors.Query, total int) []collectors.Query {
 	states, _ := q.For(collectors.TCP)
 	if len(q.Protocols) != 1 || q.Protocols[0] != collectors.TCP {
 		return []collectors.Query{q}
 	}
-	if total < e.splitFrom || e.workers < 2 || !states.Has(collectors.Established) {
+	if total < d.splitFrom || d.workers < 2 || !states.Has(collectors.Established) {
 		return []collectors.Query{q}
 	}
-	return collectors.SplitAt(q, e.middle)
+	return collectors.SplitAt(q, d.middle)
 }
 
 // stream answers the parts of a query at the same time.
-func (e *Engine) stream(ctx context.Context, c *cycle, ns *namespace, source collectors.Plugin, parts []collectors.Query) error {
+func (d *dumps) stream(ctx context.Context, c *Picture, ns *namespace, source collectors.Plugin, parts []collectors.Query) error {
 	found, errs := make([]*pass, len(parts)), make([]error, len(parts))
 	var all sync.WaitGroup
 	for i, q := range parts[1:] {
-		all.Go(func() { found[i+1], errs[i+1] = e.readPast(ctx, c.program, ns, source, q, true) })
+		all.Go(func() { found[i+1], errs[i+1] = d.readPast(ctx, c.Wanted, ns, source, q, true) })
 	}
-	found[0], errs[0] = e.readPast(ctx, c.program, ns, source, parts[0], len(parts) > 1)
+	found[0], errs[0] = d.readPast(ctx, c.Wanted, ns, source, parts[0], len(parts) > 1)
 	all.Wait()
-	if e.noteHung(ns, parts, errs) {
+	if d.hangs.noteHung(ns, parts, errs) {
 		return errors.Join(errs...) // none of it is used: what is looked at again would count twice
 	}
 	for _, f := range found {
 		c.take(f)
 	}
 	if len(parts) > 1 {
-		e.middle = middle(found)
+		d.middle = middle(found)
 	}
 	return errors.Join(errs...)
 }
@@ -162,19 +181,19 @@ const usualMiddle = 40_000
 // read streams the answer to a query and keeps what a rule matches or may match.
 // Nothing is allocated for any other socket, and nothing of the engine changes:
 // several passes can run at a time, each over its part.
-func (e *Engine) read(
-	ctx context.Context, p *rules.Program, ns *namespace, own *collectors.Namespace, source collectors.Plugin, q collectors.Query, part bool,
+func (d *dumps) read(
+	ctx context.Context, w Wanted, ns *namespace, own *collectors.Namespace, source collectors.Plugin, q collectors.Query, part bool,
 	progress *atomic.Uint64,
 ) (*pass, error) {
 	found := &pass{}
-	evaluator := p.NewEvaluator()
+	evaluator := w.Program.NewEvaluator()
 	var younger []*rules.Evaluator
-	for _, later := range ns.younger {
+	for _, later := range w.Younger {
 		younger = append(younger, later.NewEvaluator())
 	}
-	record := collectors.NewRecord(&collectors.Socket{}, own, nil, nil, e.world.Host.Name)
+	record := collectors.NewRecord(&collectors.Socket{}, own, nil, nil, d.world.Host.Name)
 	base := record.Known
-	for s, err := range e.world.Sockets.Collect(ctx, &ns.Namespace, source, q) {
+	for s, err := range d.world.Sockets.Collect(ctx, &ns.Namespace, source, q) {
 		if err != nil {
 			return found, err
 		}
@@ -200,7 +219,7 @@ func (e *Engine) read(
 		later := slices.ContainsFunc(younger, func(y *rules.Evaluator) bool { return len(y.Match(&record)) > 0 })
 		if len(hits) > 0 || later {
 			cand := found.candidate()
-			cand.Socket, cand.ns, cand.host, cand.hits, cand.Facts.Age = *s, ns, e.world.Host.Name, found.keepHits(hits), collectors.NoAge()
+			cand.Socket, cand.ns, cand.host, cand.hits, cand.Facts.Age = *s, ns, d.world.Host.Name, found.keepHits(hits), collectors.NoAge()
 			cand.younger = later
 			found.candidates = append(found.candidates, cand)
 		}
@@ -210,11 +229,11 @@ func (e *Engine) read(
 
 // take adds what a pass found, but for sockets that were seen before: a dump can
 // show one twice.
-func (c *cycle) take(found *pass) {
-	c.report.Summary.Scanned += found.scanned
+func (c *Picture) take(found *pass) {
+	c.Scanned += found.scanned
 	for s, n := range found.byState {
 		if n > 0 {
-			c.report.ByState[collectors.State(s)] += n
+			c.ByState[collectors.State(s)] += n
 		}
 	}
 	if c.seen == nil {
@@ -233,15 +252,15 @@ func (c *cycle) take(found *pass) {
 // collectExtra asks a source that is not the kernel. What it says of a socket is
 // believed only as far as an exact look-up by the cookie confirms it; without
 // that the record has no cookie, and is only listed.
-func (e *Engine) collectExtra(ctx context.Context, c *cycle, source collectors.Plugin) error {
+func (d *dumps) collectExtra(ctx context.Context, c *Picture, source collectors.Plugin) error {
 	i := slices.IndexFunc(c.namespaces, func(n *namespace) bool { return n.IsOwn() })
 	if i < 0 {
 		return nil // it is about this namespace
 	}
 	ns := c.namespaces[i]
 	checked := source
-	checked.New = func(fd int) collectors.Collector { return confirmed{source.New(fd), e.world.Sockets, &ns.Namespace} }
-	return e.stream(ctx, c, ns, checked, []collectors.Query{e.query(c.wants())})
+	checked.New = func(fd int) collectors.Collector { return confirmed{source.New(fd), d.world.Sockets, &ns.Namespace} }
+	return d.stream(ctx, c, ns, checked, []collectors.Query{d.query(c.Plan)})
 }
 
 // confirmed is a collector whose records are looked up in the kernel.

@@ -12,27 +12,27 @@ import (
 
 // decide turns candidates into findings: rules are tried in their order, and
 // the first enforcing one that holds owns the socket, whatever spares it then.
-func (e *Engine) decide(c *cycle) {
-	e.noteRules(c)
-	groups := make([]map[*Candidate]*Group, len(c.program.Rules))
-	for i := range c.program.Rules {
-		groups[i] = e.groups(c, i)
+func (j *judge) decide(c *cycle) {
+	j.noteRules(c)
+	groups := make([]map[*Candidate]*Group, len(c.Program.Rules))
+	for i := range c.Program.Rules {
+		groups[i] = j.groups(c, i)
 	}
-	q, opinions := e.quota(), e.opinions(c)
+	q, opinions := j.quota(), j.council.opinions(c)
 	for n, cand := range c.candidates {
 		var owner *rules.Rule
 		unproven := false
-		said := e.askAll(opinions, n)
+		said := j.council.askAll(opinions, n)
 		for _, i := range cand.hits {
-			rule := c.program.Rules[i]
-			f := e.consider(c, cand, rule, groups[i][cand], &owner)
+			rule := c.Program.Rules[i]
+			f := j.consider(c, cand, rule, groups[i][cand], &owner)
 			if f == nil {
 				unproven = unproven || cand.Socket.Cookie != 0 && unprovenAge(cand, rule) // without one it cannot be remembered
 				continue
 			}
-			e.agree(c, f, opinions, said, q)
+			j.council.agree(c, f, opinions, said, q)
 			if f.Decision == DecideAct {
-				e.limit(f, c, q)
+				j.limit(f, c, q)
 			}
 			c.report.Findings = append(c.report.Findings, f)
 		}
@@ -44,21 +44,33 @@ func (e *Engine) decide(c *cycle) {
 			c.report.HiddenWhy = cmp.Or(c.report.HiddenWhy, cand.hidden, nobodyHas)
 		}
 	}
-	for i, rule := range c.program.Rules {
+	for i, rule := range c.Program.Rules {
 		if g := groups[i][c.none]; c.none != nil && g != nil {
-			f := e.considerNobody(c, rule, g)
-			e.agree(c, f, opinions, e.askOfNobody(opinions), q)
+			f := j.considerNobody(c, rule, g)
+			j.council.agree(c, f, opinions, j.council.askOfNobody(opinions), q)
 			if f.Decision == DecideAct {
-				e.limit(f, c, q)
+				j.limit(f, c, q)
 			}
 			c.report.Findings = append(c.report.Findings, f)
 		}
 	}
-	e.showNews(c, opinions)
+	j.council.showNews(c, opinions)
 	c.sumUnseen()
-	e.pauseAll(c) // what it spares does not count
-	e.breaker(c, q)
-	q.count(e, c)
+	j.pauseAll(c) // what it spares does not count
+	j.breaker.judge(c, q)
+	j.spend(c, q)
+}
+
+// pauseAll spares everything while a live engine is paused.
+func (j *judge) pauseAll(c *cycle) {
+	if c.paused == nil {
+		return
+	}
+	for _, f := range c.report.Findings {
+		if f.Decision == DecideAct && !harmless(f.Rule) {
+			f.Decision, f.Reason = DecidePaused, "paused "+c.paused.String()
+		}
+	}
 }
 
 // sumUnseen says it as an error that sockets are spared since somebody unseen may
@@ -87,7 +99,7 @@ func (f *Finding) set(d Decision, format string, args ...any) *Finding {
 
 // consider returns one rule's decision about one socket, nil if it does not
 // match. A rule that acts becomes the owner.
-func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group, owner **rules.Rule) *Finding {
+func (j *judge) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group, owner **rules.Rule) *Finding {
 	if cand.eval(rule.When) != rules.True {
 		return nil
 	}
@@ -100,7 +112,7 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 	if rule.Grouped() && g == nil {
 		return nil // its group is not one that the rule is about
 	}
-	if left := e.pending(c, f); left > 0 {
+	if left := j.pending(c, f); left > 0 {
 		c.sooner(left)
 		f.Held = rule.For - left
 		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(f.Held))
@@ -112,7 +124,7 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 		return f.set(DecideShadowed, "rule %s comes first", (*owner).Name)
 	}
 	*owner = rule
-	for _, p := range c.program.Protect {
+	for _, p := range c.Program.Protect {
 		if !p.InForce(c.began) {
 			continue
 		}
@@ -120,8 +132,8 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 			return f.set(DecideProtect, "protect %s%s", p.Name, notKnown(v))
 		}
 	}
-	if rung, _ := e.effective(rule); rung != nil {
-		if why := e.guard(cand, rung); why != "" {
+	if rung, _ := effective(rule); rung != nil {
+		if why := j.guards.guard(cand, rung); why != "" {
 			f.unseen = why == cand.hiddenOwners()
 			return f.set(DecideGuarded, "%s", why)
 		}
@@ -131,13 +143,13 @@ func (e *Engine) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group,
 			return f.set(DecideUnless, "if of %s%s", rule.Name, notKnown(v))
 		}
 	}
-	return e.hesitate(c, f)
+	return j.hesitate(c, f)
 }
 
 // considerNobody is consider for the empty group of a host.
-func (e *Engine) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
+func (j *judge) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
 	f := &Finding{Rule: rule, Candidate: c.none, Group: g}
-	if left := e.pending(c, f); left > 0 {
+	if left := j.pending(c, f); left > 0 {
 		c.sooner(left)
 		f.Held = rule.For - left
 		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(f.Held))
@@ -145,7 +157,7 @@ func (e *Engine) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
 	if rule.Mode == rules.ModeObserve {
 		return f.set(DecideObserve, "mode observe")
 	}
-	if rung, plugin := e.effective(rule); rung != nil && !plugin.WithoutSocket {
+	if rung, plugin := effective(rule); rung != nil && !plugin.WithoutSocket {
 		return f.set(DecideGuarded, "there is no socket that %s could be for", rung.Action)
 	}
 	if cond := rule.Then[0].If; cond != nil {
@@ -153,11 +165,11 @@ func (e *Engine) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
 			return f.set(DecideUnless, "if of %s%s", rule.Name, notKnown(v))
 		}
 	}
-	return e.hesitate(c, f)
+	return j.hesitate(c, f)
 }
 
 // pending returns how long the rule must still match without a break.
-func (e *Engine) pending(c *cycle, f *Finding) time.Duration {
+func (j *judge) pending(c *cycle, f *Finding) time.Duration {
 	if f.Rule.For <= 0 {
 		return 0
 	}
@@ -165,21 +177,21 @@ func (e *Engine) pending(c *cycle, f *Finding) time.Duration {
 	if f.Group != nil {
 		since = f.Group.since
 	} else {
-		since = e.memory.hold(holdKey{f.Rule.Name, f.Rule.Fingerprint, collectors.KeyOf(&f.Socket)}, f.Rule.For, c.now)
+		since = j.memory.hold(holdKey{f.Rule.Name, f.Rule.Fingerprint, collectors.KeyOf(&f.Socket)}, f.Rule.For, c.now)
 	}
 	return max(0, f.Rule.For-time.Duration((c.now-since)*float64(time.Second)))
 }
 
 // hesitate spares what the rule itself does not want to act on now.
-func (e *Engine) hesitate(c *cycle, f *Finding) *Finding {
+func (j *judge) hesitate(c *cycle, f *Finding) *Finding {
 	switch rule := f.Rule; {
 	case !rule.InWindow(c.began):
 		return f.set(DecideWindow, "outside of the windows of %s", rule.Name)
-	case e.soaking(rule, c.now) > 0:
-		return f.set(DecideSoak, "soak of %s, %s left", rule.Name, short(e.soaking(rule, c.now)))
-	case !f.NoSocket() && !e.inCanary(f):
+	case j.soaking(rule, c.now) > 0:
+		return f.set(DecideSoak, "soak of %s, %s left", rule.Name, short(j.soaking(rule, c.now)))
+	case !f.NoSocket() && !j.inCanary(f):
 		return f.set(DecideCanary, "not in the canary part (%.3g%%) of %s", rule.Canary*100, rule.Name)
-	case e.seenOnce(c, f):
+	case j.seenOnce(c, f):
 		return f
 	}
 	return f.set(DecideAct, "")

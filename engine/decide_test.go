@@ -265,7 +265,7 @@ func TestCooldown(t *testing.T) {
 			})
 			// A dry run sees the cool-down and starts none.
 			dry := newLab(t, Options{}, keep, poke)
-			dry.memory = l.memory
+			*dry.memory = *l.memory
 			expect(t, findingOf(t, dry.run(t, p), conns[0]), DecideCooldown, "cool-down")
 		})
 	}

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"slices"
-	"sync"
+	"runtime"
 	"time"
 
 	"sockwarden/actions"
@@ -21,30 +20,29 @@ type Options struct {
 	// one is asked only where the one before is refused altogether.
 	Sources []collectors.Plugin
 	// Extra are asked besides; their records are confirmed by the kernel or only listed.
-	Extra   []collectors.Plugin
-	Actions *actions.Registry
-	Logger  *slog.Logger
-	// Live allows effects to be applied; without it nothing can act.
-	Live bool
-	// AllowUnknownOwner lets a live run act on sockets whose owner cannot be read.
-	AllowUnknownOwner bool
+	Extra []collectors.Plugin
 	// NoPushdown asks for all sockets in the simplest way and lets the rules alone
 	// decide, to find out whether a kernel filters wrongly.
 	NoPushdown bool
+	// Events says whether state changes are watched; "" is EventsAuto.
+	Events EventSource
+	// AllowUnknownOwner lets a live run act on sockets whose owner cannot be read.
+	AllowUnknownOwner bool
+	// NoBreaker is for commands in which a person has seen the list.
+	NoBreaker bool
+	// OptIn says how listeners and UDP sockets are allowed, for the reason why one
+	// was spared; nil for the parameters of the rung.
+	OptIn  func(actions.Permissions) string
+	Logger *slog.Logger
+	// Live allows effects to be applied; without it nothing can act.
+	Live bool
 	// Owners says how owners are found; "" is auto.
 	Owners world.OwnerSource
 	// World is what is looked at and acted on; nil for this host.
 	World *world.World
-	// Events says whether state changes are watched; "" is EventsAuto.
-	Events EventSource
-	// NoBreaker is for commands in which a person has seen the list.
-	NoBreaker bool
 	// QuietEffects keeps the line for each effect out of the log, but for debugging:
 	// a person gets the sum.
 	QuietEffects bool
-	// OptIn says how listeners, UDP sockets and connections of protected processes are
-	// allowed, for the reason why one was spared; nil for the parameters of the rung.
-	OptIn func(actions.Permissions) string
 	// StateFile keeps memory between runs, "" for none. With ReadOnly it is only read.
 	StateFile string
 	ReadOnly  bool
@@ -62,79 +60,50 @@ type Options struct {
 
 // Engine runs cycles. It is used from one goroutine.
 type Engine struct {
-	opts   Options
-	log    *slog.Logger
-	world  *world.World
-	giveUp func() // gives the world up
-	state  *stateFile
-	memory *memory
-	middle uint16 // the remote port that halves what is read
-	// How many goroutines may look at a time, and from how many sockets on a dump
-	// is worth two.
-	workers, splitFrom int
-	// early says that a cycle comes before its interval is over, because something
-	// ripens: for limits it belongs to the cycle before, of which spent keeps the count.
-	early    bool
-	spent    *spent
-	looking  time.Duration        // how long the last cycle took to look and decide
-	horizon  time.Duration        // until the next cycle, while watching
-	watching bool                 // cycles repeat: what is loaded once pays
-	events   world.Events         // nil for none
-	noted    collectors.StateMask // of which events are kept
-
-	outbox  *outbox
-	audit   auditLog
-	audited map[findingKey]Decision // decisions that are in the audit log
-
-	saved     float64       // when the state file was written last
-	saveEvery time.Duration // observations are kept at least this often
-
-	settleTime time.Duration // settle, but for tests
-	deadAfter  time.Duration // deadAfter, but for tests
-
-	gens    *generations       // of the rules, while watching
-	asks    sync.Mutex         // held while they are asked by several at a time
-	refresh func()             // looks whether the rules have changed, nil for not
-	young   map[string]float64 // since when there are rules that are not in force yet, by fingerprint
-
-	ladders   []*ladder
-	queue     []*ladder           // whose next rung may be begun soon: looked at together
-	counted   recount             // of groups, for the last look
-	asking    time.Duration       // how long it took last to find out who holds sockets
-	programs  []running           // that may run
-	signalled map[string]bool     // processes that the cycle has signalled
-	hanging   map[uint64]*hanging // looks, by the inode of their namespace
-	hostError error               // the host refuses to act: nothing is tried any more
+	opts      Options
+	log       *slog.Logger
+	world     *world.World
+	giveUp    func() // gives the world up
+	store     *store
+	memory    *memory
+	looker    *looker
+	judge     *judge
+	hand      *hand // nil for a dry engine
+	rehearsal *rehearsal
+	news      *news
+	looking   time.Duration // how long the last cycle took to look and decide
 }
 
 // New reads the state file and finds out about the invoking session. A live
 // engine holds the lock of the state file until Close.
 func New(opts Options) (*Engine, error) {
-	e := &Engine{
-		opts: opts, log: opts.Logger, world: opts.World, settleTime: settle, deadAfter: deadAfter, middle: usualMiddle, splitFrom: worthSplitting,
-		giveUp: func() {},
-	}
-	e.outbox = newOutbox(opts.Notifiers, opts.Logger)
-	var err error
+	e := &Engine{opts: opts, log: opts.Logger, world: opts.World, giveUp: func() {}}
 	if e.world == nil {
-		host, err := world.NewLinux(opts.Owners, opts.Logger)
+		host, err := world.NewLinux(opts.Owners, runtime.GOMAXPROCS(0), opts.Logger)
 		if err != nil {
 			return nil, err
 		}
 		e.world, e.giveUp = &host.World, host.Close
 	}
-	e.workers = e.world.Host.Workers
-	e.audit = auditLog{w: opts.AuditLog, log: opts.Logger, by: opts.By, clock: e.world.Clock}
-	e.state, e.memory, err = openState(opts.StateFile, opts.Live, e.mono)
+	state, memory, err := openState(opts.StateFile, opts.Live, e.world.Mono)
 	if errors.Is(err, ErrNoBootID) && !opts.Live {
 		e.log.Warn("ages are not remembered", "error", err)
-		e.state, e.memory, err = openState("", false, e.mono)
+		state, memory, err = openState("", false, e.world.Mono)
 	}
 	if err != nil {
+		e.giveUp()
 		return nil, err
 	}
-	e.state.readOnly = opts.ReadOnly
-	if err := e.watchStates(); err != nil {
+	state.readOnly = opts.ReadOnly
+	e.memory, e.store = memory, &store{state: state, memory: memory, clock: e.world}
+	e.looker = newLooker(e.world, e.log, memory, LookOptions{opts.Sources, opts.Extra, opts.NoPushdown, opts.Events})
+	e.judge = newJudge(e.world, e.log, memory, e.looker, JudgeOptions{opts.AllowUnknownOwner, opts.NoBreaker, opts.OptIn})
+	e.news = newNews(e.world, opts)
+	e.rehearsal = &rehearsal{e.world, e.judge.harms, e.world.Host.Workers}
+	if opts.Live {
+		e.hand = newHand(e)
+	}
+	if err := e.looker.ages.watch(false); err != nil {
 		e.Close()
 		return nil, err
 	}
@@ -144,167 +113,144 @@ func New(opts Options) (*Engine, error) {
 // Close delivers the messages that still wait, for a short time, and gives up
 // the lock of the state file.
 func (e *Engine) Close() {
-	e.tellHanging()
-	e.outbox.close()
-	e.audit.close()
-	if e.events != nil {
-		_ = e.events.Close()
-		e.events = nil
-	}
+	e.looker.dumps.hangs.tellHanging()
+	e.news.close()
+	e.looker.ages.close()
 	e.giveUp()
-	e.state.close()
+	e.store.state.close()
 }
 
 // Tell sends the messages that the rules want for a report that is complete.
-func (e *Engine) Tell(p *rules.Program, r *Report) {
-	if e.opts.Notify {
-		e.outbox.tell(e, p, r)
-	}
-}
+func (e *Engine) Tell(p *rules.Program, r *Report) { e.news.tell(p, r) }
 
 // Cycle collects, decides, acts if the engine is live, and verifies. The report
 // is complete but for ladders that still wait (see Pending). An error says that
 // nothing could be looked at.
 func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*Report, error) {
-	c, err := e.find(ctx, p)
+	return e.cycle(ctx, p, e.opts.Live)
+}
+
+func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*Report, error) {
+	c, err := e.find(ctx, p, live)
 	if err != nil {
 		return nil, err
 	}
 	e.act(ctx, c)
-	c.finish(e.now())
-	e.audit.report(c.report)
-	return c.report, nil
+	return e.finish(c), nil
+}
+
+// finish completes the report of a cycle, as far as its ladders have come.
+func (e *Engine) finish(c *cycle) *Report {
+	c.report.Duration = e.world.Now().Sub(c.began)
+	c.report.Incomplete = c.report.Incomplete || c.Incomplete
+	c.report.count()
+	e.news.audit.report(c.report)
+	return c.report
 }
 
 // find is a cycle up to where it is decided.
-func (e *Engine) find(ctx context.Context, p *rules.Program) (*cycle, error) {
-	e.cancelLadders(p)
-	c, err := e.look(ctx, p)
+func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*cycle, error) {
+	if e.hand != nil {
+		e.hand.cancelLadders(p)
+	}
+	picture, err := e.looker.look(ctx, e.judge.council.wanted(p))
 	if err != nil {
 		return nil, err
 	}
-	e.lookTwice(ctx, c)
-	e.decide(c)
-	e.auditDecisions(c.report)
+	e.looker.lookTwice(ctx, picture)
+	c := newCycle(picture, live)
+	if e.hand != nil {
+		c.waiting = e.hand.underWay()
+	}
+	if live {
+		c.paused = ReadPause(e.world.Now(), e.opts.PauseFiles...)
+	}
+	e.judge.decide(c)
+	e.news.decisions(c.report)
 	e.record(c)
-	e.looking = e.now().Sub(c.began)
+	e.looking = e.world.Now().Sub(c.began)
 	return c, nil
 }
 
 // Find collects and decides, for an Act at once: that looks every socket up again
 // before anything is done. The findings have no results.
 func (e *Engine) Find(ctx context.Context, p *rules.Program) (*Report, error) {
-	live := e.opts.Live
-	e.opts.Live = false
-	defer func() { e.opts.Live = live }()
-	c, err := e.find(ctx, p)
+	c, err := e.find(ctx, p, false)
 	if err != nil {
 		return nil, err
 	}
-	c.finish(e.now())
-	e.audit.report(c.report)
-	return c.report, nil
+	return e.finish(c), nil
 }
 
 // Look is the first half of Cycle: it collects and decides, and prepares every
 // action without doing it.
 func (e *Engine) Look(ctx context.Context, p *rules.Program) (*Report, error) {
-	live := e.opts.Live
-	e.opts.Live = false
-	defer func() { e.opts.Live = live }()
-	return e.Cycle(ctx, p)
+	return e.cycle(ctx, p, false)
 }
 
 // Act does what the findings of an earlier Look or Find decided, to exactly those
 // sockets, and reports what came of it.
 func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Report {
 	r := *looked
-	r.Mode, r.Started = "live", e.now()
-	c := &cycle{program: p, report: &r, began: e.now(), now: e.mono(), ended: e.now()}
+	r.Mode, r.Started = modeLive, e.world.Now()
+	now := e.world.Mono()
+	c := &cycle{
+		Picture: &Picture{Wanted: Wanted{Program: p, Plan: p}, began: r.Started, looked: now, now: now, ended: r.Started}, report: &r, live: true,
+	}
 	for _, f := range r.Findings {
 		f.Actions = nil
 	}
 	e.act(ctx, c)
-	c.finish(e.now())
-	e.audit.report(&r)
-	return &r
+	return e.finish(c)
 }
 
-// cycle is the work of one cycle.
-type cycle struct {
-	program    *rules.Program
-	plan       *rules.Program // what is looked at, nil for the program
-	report     *Report
-	candidates []*Candidate
-	namespaces []*namespace
-	began      time.Time
-	looked     float64 // CLOCK_MONOTONIC at the beginning of the dump, seconds
-	now        float64 // and at its end
-	ended      time.Time
-	incomplete bool
-	paused     bool // everything is spared
-
-	remembers, needsTwo []bool // see findNeeds, by rule
-
-	seen map[seenKey]bool // the candidates
-	none *Candidate       // stands for the socket of an empty group
-	// What extra looks found, once for the cycle.
-	collateral map[string]harm
-	pictures   map[uint64]*picture // by inode of the namespace
-	ports      map[*namespace]map[uint16]portUse
-	waiting    map[string]bool // what ladders of earlier cycles are for
+// act does what was decided, or says what would be done.
+func (e *Engine) act(ctx context.Context, c *cycle) {
+	if c.live && e.hand != nil {
+		e.hand.act(ctx, c)
+		return
+	}
+	e.rehearsal.act(ctx, c)
 }
 
-// seenKey names a socket within a cycle: before Linux 5.10 each namespace counts
-// its cookies from one.
-type seenKey struct{ netns, cookie uint64 }
-
-func (c *cycle) finish(now time.Time) {
-	c.report.Duration = now.Sub(c.began)
-	c.report.Incomplete = c.report.Incomplete || c.incomplete
-	c.report.count()
+// Pending reports whether ladders wait, and until when the next of them does.
+func (e *Engine) Pending() (until time.Time, ok bool) {
+	if e.hand == nil {
+		return until, false
+	}
+	return e.hand.pending()
 }
 
-// fail notes an error that makes the picture incomplete.
-func (c *cycle) fail(err error) {
-	c.incomplete = true
-	c.report.Errors = append(c.report.Errors, err)
-}
-
-// warn notes, once, what is worth saying though the picture is complete.
-func (c *cycle) warn(err error) {
-	if !slices.ContainsFunc(c.report.Errors, func(e error) bool { return e.Error() == err.Error() }) {
-		c.report.Errors = append(c.report.Errors, err)
+// Step looks at the ladders that wait, and takes those further whose time has
+// come.
+func (e *Engine) Step(ctx context.Context) {
+	if e.hand != nil {
+		e.hand.stepAll(ctx)
 	}
 }
 
-// errNothingSeen says that no namespace could be looked at.
-var errNothingSeen = errors.New("no sockets could be looked at")
+// Finish waits for the ladders that wait, and completes the report.
+func (e *Engine) Finish(ctx context.Context, r *Report) {
+	if e.hand != nil {
+		e.hand.finish(ctx, r)
+	}
+	r.count()
+	e.news.audit.report(r)
+}
 
 // record keeps observations for the next run.
 func (e *Engine) record(c *cycle) {
 	// What was not seen may have stopped to match, also if not everything was seen.
 	e.memory.breakHolds(c.now)
-	if !c.incomplete {
-		q := e.query(c.wants())
+	if !c.Incomplete {
+		q := e.looker.dumps.query(c.Plan)
 		e.memory.prune(&q, c.now)
 	}
 	e.memory.expire(c.now)
-	defer func() {
-		if e.state.unread != nil {
-			c.warn(e.state.unread)
-		}
-	}()
-	if e.saved > 0 && c.now-e.saved < e.saveEvery.Seconds() {
-		return
-	}
-	if err := e.save(); err != nil {
+	if err := e.store.whenDue(c.now); err != nil {
 		c.report.Errors = append(c.report.Errors, err)
 	}
-}
-
-// save writes the state file.
-func (e *Engine) save() error {
-	e.saved = e.mono()
-	return e.state.write(e.memory)
+	if e.store.state.unread != nil {
+		c.warn(e.store.state.unread)
+	}
 }

@@ -22,69 +22,69 @@ const (
 	EventsOff  EventSource = "off"
 )
 
-// watchStates opens the source of events if it is wanted.
-func (e *Engine) watchStates() error {
-	if e.events != nil || e.opts.Events == EventsOff || e.opts.Events != EventsOn && !e.watching {
+// watch opens the source of events if it is wanted.
+func (a *ages) watch(repeats bool) error {
+	if a.events != nil || a.choice == EventsOff || a.choice != EventsOn && !repeats {
 		return nil
 	}
-	if e.world.OpenEvents == nil {
+	if a.world.OpenEvents == nil {
 		return nil
 	}
-	events, err := e.world.OpenEvents()
-	if err != nil && e.opts.Events == EventsOn {
+	events, err := a.world.OpenEvents()
+	if err != nil && a.choice == EventsOn {
 		return fmt.Errorf("--events=on: %w", err)
 	}
 	if err != nil {
-		e.log.Debug("ages without events", "error", err)
+		a.log.Debug("ages without events", "error", err)
 		return nil
 	}
-	e.log.Debug("ages by events")
-	e.events = events
+	a.log.Debug("ages by events")
+	a.events = events
 	return nil
 }
 
-// noteStates says of which states the program, or the breaker, needs ages.
-func (e *Engine) noteStates(p *rules.Program) {
+// noteStates says of which states programs, or the breaker, need ages.
+func (a *ages) noteStates(w Wanted) {
 	// Of what is closed nothing but the descriptor is left: each would leave an entry.
-	states := p.AgeStates() | p.EnforcedStates()&closing
-	for _, g := range e.younger() {
-		states |= g.judged.AgeStates() | g.judged.EnforcedStates()&closing
+	states := w.Program.AgeStates() | w.Program.EnforcedStates()&closing
+	for _, p := range w.Younger {
+		states |= p.AgeStates() | p.EnforcedStates()&closing
 	}
 	states &^= collectors.Mask(collectors.Close)
-	if e.events == nil || e.noted == states {
+	if a.events == nil || a.noted == states {
 		return
 	}
-	if err := e.events.SetStates(states); err != nil {
-		e.log.Warn("events", "error", err)
+	if err := a.events.SetStates(states); err != nil {
+		a.log.Warn("events", "error", err)
 		return
 	}
-	e.noted = states
+	a.noted = states
 }
 
-// shownAge is what one record, read not later than now, and the kernel's own
+// shown is what one record, read not later than now, and the kernel's own
 // note of the time say of the age of a socket.
-func (e *Engine) shownAge(s *collectors.Socket, now float64) collectors.Age {
+func (a *ages) shown(s *collectors.Socket, now float64) collectors.Age {
 	shown := evidence(s)
-	if e.events == nil || !e.noted.Has(s.State) || s.Cookie == 0 || s.Protocol != collectors.TCP {
+	if a.events == nil || !a.noted.Has(s.State) || s.Cookie == 0 || s.Protocol != collectors.TCP {
 		return shown
 	}
-	since, ok := e.events.Since(s)
+	since, ok := a.events.Since(s)
 	if !ok {
 		return shown
 	}
 	// It is in this state since then, and still was when it was looked up.
-	age := math.Floor(max(0, now-since)*1000) / 1000
-	return collectors.Age{Min: age, Max: age + 0.001, Bounded: true, Source: collectors.AgeEvent}
+	least := math.Floor(max(0, now-since)*1000) / 1000
+	return collectors.Age{Min: least, Max: least + 0.001, Bounded: true, Source: collectors.AgeEvent}
 }
 
 // ripens notes when a socket that a rule takes only later becomes old enough.
-func (c *cycle) ripens(cand *Candidate) {
+func (c *Picture) ripens(cand *Candidate) {
 	age := &cand.Facts.Age
 	if age.Source == collectors.AgeNone {
 		return
 	}
 	for _, i := range cand.hits {
-		rule := c.program.Rules[i]
+		rule := c.Program.Rules[i]
 		if rule.Mode != rules.ModeEnforce {
 			continue
 		}
@@ -111,25 +111,25 @@ const grain = 2 * time.Millisecond
 
 // sooner notes that another cycle would find something to do that long after this
 // one's look.
-func (c *cycle) sooner(d time.Duration) {
+func (c *Picture) sooner(d time.Duration) {
 	at := c.ended.Add(d + grain)
-	if c.report.Next.IsZero() || at.Before(c.report.Next) {
-		c.report.Next = at
+	if c.Next.IsZero() || at.Before(c.Next) {
+		c.Next = at
 	}
 }
 
 // transitions tells, on the returned channel, that sockets have entered a state
 // of interest. While nobody listens it waits.
-func (e *Engine) transitions(ctx context.Context) <-chan struct{} {
-	if e.events == nil {
+func (a *ages) transitions(ctx context.Context) <-chan struct{} {
+	if a.events == nil {
 		return nil
 	}
-	woke, events := make(chan struct{}), e.events
+	woke, events := make(chan struct{}), a.events
 	go func() {
 		for {
 			if err := events.Wait(); err != nil {
 				if !errors.Is(err, os.ErrClosed) {
-					e.log.Warn("no more events", "error", err)
+					a.log.Warn("no more events", "error", err)
 				}
 				return
 			}
@@ -141,4 +141,12 @@ func (e *Engine) transitions(ctx context.Context) <-chan struct{} {
 		}
 	}()
 	return woke
+}
+
+// close gives the events up.
+func (a *ages) close() {
+	if a.events != nil {
+		_ = a.events.Close()
+		a.events = nil
+	}
 }

@@ -46,7 +46,7 @@ func TestEventAge(t *testing.T) {
 func TestEventsOff(t *testing.T) {
 	for _, o := range []Options{{Events: EventsOff}, {}} {
 		l := newLab(t, o)
-		if l.events != nil {
+		if l.looker.ages.events != nil {
 			t.Errorf("%+v: events are watched", o)
 		}
 	}
@@ -96,7 +96,7 @@ func TestActsInTime(t *testing.T) {
 func TestEarlyCyclesShareLimits(t *testing.T) {
 	more := func() { holder(t, socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3)...) }
 	acted := func(l *lab, p *rules.Program, early bool) int {
-		l.watching, l.early = true, early
+		l.watching().judge.early = early
 		return l.run(t, p).Summary.Acted
 	}
 	t.Run("per_cycle", func(t *testing.T) {

@@ -58,7 +58,7 @@ func TestAgeConnectedAgain(t *testing.T) {
 				t.Fatalf("another key: %+v, %+v", before, after)
 			}
 			// Also for another run, which knows it from the state file.
-			other := newLab(t, Options{StateFile: l.state.path})
+			other := newLab(t, Options{StateFile: l.store.state.path})
 			for _, l := range []*lab{l, other} {
 				if got := observedAge(t, l, text, s.local); got.Min > time.Since(state).Seconds() {
 					t.Errorf("%d segments: %+v, it is at most %s old", talk, got, time.Since(state))

@@ -124,41 +124,43 @@ func (g *generations) changed() {
 }
 
 // younger returns the generations to ask besides the one in force.
-func (e *Engine) younger() []*generation {
-	if e.gens == nil {
+func (k *council) younger() []*generation {
+	if k.gens == nil {
 		return nil
 	}
-	return e.gens.besides
+	return k.gens.besides
 }
 
 // plan returns what is to be looked at, so that every generation can be asked.
-func (e *Engine) plan(p *rules.Program) *rules.Program {
-	younger := e.younger()
+func (k *council) plan(p *rules.Program) *rules.Program {
+	younger := k.younger()
 	if len(younger) == 0 {
 		return p
 	}
-	if e.gens.wide == nil {
+	if k.gens.wide == nil {
 		others := make([]*rules.Program, len(younger))
 		for i, g := range younger {
 			others[i] = g.judged
 		}
-		e.gens.wide = p.Wider(others...)
+		k.gens.wide = p.Wider(others...)
 	}
-	return e.gens.wide
+	return k.gens.wide
 }
 
 // strictest is the breaker of all generations.
-func (e *Engine) strictest(b rules.Breaker) rules.Breaker {
-	for _, g := range e.younger() {
+func (k *council) strictest(b rules.Breaker) rules.Breaker {
+	for _, g := range k.younger() {
 		b = b.Stricter(g.judged.Breaker)
 	}
 	return b
 }
 
-// wants returns what the cycle looks at.
-func (c *cycle) wants() *rules.Program {
-	if c.plan != nil {
-		return c.plan
+// wanted is a look for the program in force, so that every generation can be asked.
+func (k *council) wanted(p *rules.Program) Wanted {
+	w := k.wantedOf(p)
+	w.Plan = k.plan(p)
+	for _, g := range k.younger() {
+		w.Younger = append(w.Younger, g.judged)
 	}
-	return c.program
+	return w
 }

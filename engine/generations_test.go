@@ -25,7 +25,7 @@ func TestGenerations(t *testing.T) {
 		path := filepath.Join(dir, "rules.yaml")
 		must(t, "write", os.WriteFile(filepath.Join(dir, "list.txt"), []byte(name[1:]+"\n"), 0o600))
 		must(t, "write", os.WriteFile(path, []byte("version: 1\nsets: {s: {file: list.txt}}\nrules: [{name: "+name[:1]+", when: process in s, then: [log]}]\n"), 0o600))
-		p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog(l.actions)})
+		p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: Catalog(l.actions)})
 		must(t, "load", err)
 		return p
 	}
@@ -100,7 +100,7 @@ func TestHalfWrittenNeverInForce(t *testing.T) {
 	l := newLab(t, Options{})
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	load := func() *rules.Program {
-		p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog(l.actions)})
+		p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: Catalog(l.actions)})
 		must(t, "load", err)
 		return p
 	}

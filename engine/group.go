@@ -36,16 +36,16 @@ type Leak struct {
 // groups returns the groups of a rule whose having holds, by their members.
 // Sockets of which a key is not known, or that have none (no process, no unit),
 // form no group. An incomplete picture decides nothing.
-func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
-	rule := c.program.Rules[index]
-	if !rule.Grouped() || c.incomplete {
+func (j *judge) groups(c *cycle, index int) map[*Candidate]*Group {
+	rule := c.Program.Rules[index]
+	if !rule.Grouped() || c.Incomplete {
 		return nil
 	}
 	byID := map[string]*Group{}
 	var order []*Group
 	if slices.Equal(rule.Group, []rules.GroupKey{rules.ByHost}) {
 		// The host always is there: it can be missed that nothing matches.
-		g := &Group{Key: map[string]any{"host": e.world.Host.Name}}
+		g := &Group{Key: map[string]any{"host": j.world.Host.Name}}
 		byID[""] = g
 		order = append(order, g)
 	}
@@ -71,7 +71,7 @@ func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
 			byID[id] = g
 			order = append(order, g)
 		}
-		if began := max(c.looked, cand.seenAgain); c.needsTwo[index] && !cand.provenAt(began) {
+		if began := max(c.looked, cand.seenAgain); c.NeedsTwo[index] && !cand.provenAt(began) {
 			matches = rules.Unknown
 			c.sooner(cand.leftAt(began))
 		}
@@ -86,11 +86,11 @@ func (e *Engine) groups(c *cycle, index int) map[*Candidate]*Group {
 		g.uncertain += anywhere
 		g.at = c.ended
 		g.sum(rule)
-		e.growth(g, c.now)
-		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: e.world.Host.Name}) != rules.True {
+		j.growth(g, c.now)
+		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: j.world.Host.Name}) != rules.True {
 			continue
 		}
-		g.since = e.memory.hold(holdKey{rule.Name, rule.Fingerprint, g.socketKey()}, rule.For, c.now)
+		g.since = j.memory.hold(holdKey{rule.Name, rule.Fingerprint, g.socketKey()}, rule.For, c.now)
 		for _, m := range g.members {
 			out[m] = g
 		}
@@ -206,18 +206,18 @@ func (g *Group) sum(rule *rules.Rule) {
 
 // growth notes how many descriptors a process has, and how that has changed
 // since it was first noted or last fell.
-func (e *Engine) growth(g *Group, now float64) {
+func (j *judge) growth(g *Group, now float64) {
 	if g.Facts.FDs < 0 {
 		return
 	}
 	key := processKey(&g.members[0].Facts.Owners[0])
-	was, ok := e.memory.descriptors[key]
+	was, ok := j.memory.descriptors[key]
 	if !ok || g.Facts.FDs < was.Count {
-		e.memory.descriptors[key] = descriptorCount{At: now, Last: now, Count: g.Facts.FDs}
+		j.memory.descriptors[key] = descriptorCount{At: now, Last: now, Count: g.Facts.FDs}
 		return
 	}
 	was.Last = now
-	e.memory.descriptors[key] = was
+	j.memory.descriptors[key] = was
 	elapsed := now - was.At
 	if elapsed <= 0 {
 		return

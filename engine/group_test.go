@@ -142,7 +142,6 @@ func bell(l *lab, t testing.TB, s *script) {
 	plugin := s.plugin()
 	plugin.WithoutSocket = true
 	l.actions = registry(t, append(realActions(l.journal.logger()), plugin, keeper().plugin())...)
-	l.opts.Actions = l.actions
 }
 
 // That nothing listens is one finding without a socket, until something does.

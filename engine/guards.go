@@ -11,13 +11,9 @@ import (
 // guard returns why no rule may act on the candidate by this rung, "" if it may.
 // Nothing in a rules file can switch a guard off, except where it names the
 // opt-in of the rung.
-func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
+func (g *guards) guard(c *Candidate, rung *rules.Rung) string {
 	s := &c.Socket
-	plugin, err := e.opts.Actions.Get(rung.Action)
-	if err != nil {
-		return err.Error()
-	}
-	allows := plugin.Allows(rung.Params)
+	plugin := Bound(rung)
 	switch {
 	case plugin.Harmless:
 		return ""
@@ -25,45 +21,45 @@ func (e *Engine) guard(c *Candidate, rung *rules.Rung) string {
 		return "no cookie that the kernel confirms: it cannot be told from another socket"
 	case c.blind:
 		return "the kernel waits for its lock, which a process keeps: its tcp_info cannot be read"
-	case s.Protocol == collectors.UDP && !allows.Has(actions.AllowUDP):
-		return "UDP socket: needs " + e.optIn(&plugin, actions.AllowUDP)
-	case s.State == collectors.Listen && !allows.Has(actions.AllowListen):
-		return "listener: needs " + e.optIn(&plugin, actions.AllowListen)
-	case e.world.Self.IsSession(s):
+	case s.Protocol == collectors.UDP && !plugin.Allowed.Has(actions.AllowUDP):
+		return "UDP socket: needs " + g.optIn(plugin.Plugin, actions.AllowUDP)
+	case s.State == collectors.Listen && !plugin.Allowed.Has(actions.AllowListen):
+		return "listener: needs " + g.optIn(plugin.Plugin, actions.AllowListen)
+	case g.world.Self.IsSession(s):
 		return "your own session"
 	}
-	if why := e.guardOwners(c, rung, &plugin); why != "" {
+	if why := g.guardOwners(c, plugin); why != "" {
 		return why
 	}
-	if why := c.hiddenOwners(); why != "" && !e.opts.AllowUnknownOwner {
+	if why := c.hiddenOwners(); why != "" && !g.allowUnknown {
 		return why
 	}
-	if plugin.NeedsOwner() && e.world.Owners.Coverage().Foreign {
+	if plugin.NeedsOwner() && g.world.Owners.Coverage().Foreign {
 		return "/proc has the processes of another PID namespace, with other numbers: mount the one of this (as unshare --mount-proc does)"
 	}
 	if plugin.NeedsOwner() {
 		for i := range c.Facts.Owners {
 			if o := &c.Facts.Owners[i]; o.Told {
-				return fmt.Sprintf("%s[%d] cannot be examined: that it still has the socket could not be proven before %s", o.Name, o.PID, rung.Action)
+				return fmt.Sprintf("%s[%d] cannot be examined: that it still has the socket could not be proven before %s", o.Name, o.PID, plugin.Name)
 			}
 		}
 	}
 	if plugin.OnProcess() {
-		if why := guardProcess(c, rung, &plugin); why != "" {
+		if why := guardProcess(c, plugin); why != "" {
 			return why
 		}
-		return e.guardUnits(c, &plugin)
+		return g.guardUnits(c, plugin.Plugin)
 	}
 	if plugin.OnOwner() && len(c.Facts.Owners) == 0 {
 		return "no process has it"
 	}
-	return e.quirk(s)
+	return g.quirk(s)
 }
 
 // optIn says how a rung asks for a permission.
-func (e *Engine) optIn(plugin *actions.Plugin, what actions.Permissions) string {
-	if e.opts.OptIn != nil {
-		return e.opts.OptIn(what)
+func (g *guards) optIn(plugin *actions.Plugin, what actions.Permissions) string {
+	if g.optInText != nil {
+		return g.optInText(what)
 	}
 	if how := plugin.OptIn(what); how != "" {
 		return fmt.Sprintf("{%s: {%s}}", plugin.Name, how)
@@ -72,7 +68,7 @@ func (e *Engine) optIn(plugin *actions.Plugin, what actions.Permissions) string 
 }
 
 // guardUnits is for actions on a whole unit: nothing in it may be guarded.
-func (e *Engine) guardUnits(c *Candidate, plugin *actions.Plugin) string {
+func (g *guards) guardUnits(c *Candidate, plugin *actions.Plugin) string {
 	if !plugin.OnUnit() {
 		return ""
 	}
@@ -81,12 +77,12 @@ func (e *Engine) guardUnits(c *Candidate, plugin *actions.Plugin) string {
 		if o.Unit == "" {
 			continue // the action says it
 		}
-		members, err := e.world.Processes.Unit(o)
-		if err != nil || e.world.Owners.Coverage().HidePID != "" {
+		members, err := g.world.Processes.Unit(o)
+		if err != nil || g.world.Owners.Coverage().HidePID != "" {
 			return "the processes of " + o.Unit + " cannot all be listed"
 		}
 		for k := range members {
-			if why := e.guardOwner(&members[k]); why != "" {
+			if why := g.kept.guardOwner(&members[k]); why != "" {
 				return fmt.Sprintf("%s has also %s[%d]: %s", o.Unit, members[k].Name, members[k].PID, why)
 			}
 		}
@@ -94,9 +90,9 @@ func (e *Engine) guardUnits(c *Candidate, plugin *actions.Plugin) string {
 	return ""
 }
 
-func (e *Engine) guardOwners(c *Candidate, rung *rules.Rung, plugin *actions.Plugin) string {
+func (g *guards) guardOwners(c *Candidate, plugin *actions.Bound) string {
 	for i := range c.Facts.Owners {
-		if why := e.guardHolder(&c.Socket, &c.Facts.Owners[i], rung, plugin); why != "" {
+		if why := g.guardHolder(&c.Socket, &c.Facts.Owners[i], plugin); why != "" {
 			return why
 		}
 	}
@@ -104,36 +100,21 @@ func (e *Engine) guardOwners(c *Candidate, rung *rules.Rung, plugin *actions.Plu
 		return ""
 	}
 	if l := c.Facts.ListenerOwner; l != nil {
-		if why := e.guardHolder(&c.Socket, l, rung, plugin); why != "" {
+		if why := g.guardHolder(&c.Socket, l, plugin); why != "" {
 			return waitsFor(&c.Socket) + why
 		}
 	}
 	return ""
 }
 
-// untouchable returns why nothing may ever be done to a process and what it has.
-func (e *Engine) untouchable(o *collectors.Owner) string {
-	switch {
-	case o.PID == e.world.Self.PID:
-		return "sockwarden's own"
-	case o.PID == 1 && (e.world.Owners.Coverage().HostInit || isInit(o)):
-		return "held by PID 1"
-	case e.world.Self.Ancestors[o.PID], e.world.Self.IsLogin(o):
-		return "your own session"
-	case o.Kernel:
-		return "held by the kernel"
-	}
-	return ""
-}
-
 // guardProcess is for actions on the process of a socket.
-func guardProcess(c *Candidate, rung *rules.Rung, plugin *actions.Plugin) string {
+func guardProcess(c *Candidate, plugin *actions.Bound) string {
 	switch {
 	case collectors.Unaccepted(&c.Socket):
 		return "waits to be accepted: no process has it yet"
 	case len(c.Facts.Owners) == 0:
 		return "no process has it"
-	case len(c.Facts.Owners) > 1 && !plugin.Allows(rung.Params).Has(actions.AllowAllOwners):
+	case len(c.Facts.Owners) > 1 && !plugin.Allowed.Has(actions.AllowAllOwners):
 		if how := plugin.OptIn(actions.AllowAllOwners); how != "" {
 			return fmt.Sprintf("%d processes hold it, and the rung does not say %s", len(c.Facts.Owners), how)
 		}
@@ -144,15 +125,15 @@ func guardProcess(c *Candidate, rung *rules.Rung, plugin *actions.Plugin) string
 
 // quirk returns why this kernel would do harm or nothing if told to destroy the
 // socket.
-func (e *Engine) quirk(s *collectors.Socket) string {
+func (g *guards) quirk(s *collectors.Socket) string {
 	switch {
 	case s.Subflow:
 		return "MPTCP subflow: the program would not notice"
 	case s.Protocol == collectors.TCP && s.State == collectors.Close:
 		return "bound, not connected: the kernel cannot destroy it"
-	case s.State == collectors.FinWait1 && collectors.Orphaned(s) && e.world.Host.Kernel.Before(6, 11):
+	case s.State == collectors.FinWait1 && collectors.Orphaned(s) && g.world.Host.Kernel.Before(6, 11):
 		return "FIN_WAIT1 orphan: before Linux 6.11 destroying it makes it permanent"
-	case s.State == collectors.TimeWait && e.world.Host.Kernel.Before(6, 0):
+	case s.State == collectors.TimeWait && g.world.Host.Kernel.Before(6, 0):
 		return "TIME_WAIT: Linux before 6.0 cannot destroy it"
 	}
 	return ""

@@ -474,7 +474,7 @@ func TestGuardsOfSelection(t *testing.T) {
 	c := socklab.Make(t, socklab.Listen, socklab.IPv4)
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
 	l := newLab(t, Options{Live: true, NoBreaker: true, OptIn: func(p actions.Permissions) string { return "--allow-" + p.String() }})
-	p, err := rules.NewSelection(rules.Selection{Name: "kill", Text: "true", Mode: rules.ModeEnforce, Then: []rules.Rung{{Action: "destroy"}}})
+	p, err := rules.NewSelection(rules.Selection{Name: "kill", Text: "true", Mode: rules.ModeEnforce, Then: []rules.Rung{l.rung(t, "destroy")}})
 	must(t, "selection", err)
 	looked, err := l.Look(t.Context(), p)
 	must(t, "look", err)

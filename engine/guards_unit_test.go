@@ -35,7 +35,6 @@ func restarting(t *testing.T) *lab {
 	plugin.Scope = actions.ScopeUnit
 	l := newLab(t, Options{})
 	l.actions = registry(t, plugin)
-	l.opts.Actions = l.actions
 	return l
 }
 

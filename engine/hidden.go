@@ -18,16 +18,16 @@ type outside struct {
 
 // askOutside adds the listeners of the candidates' namespaces to the sockets of
 // which the holders are looked for, where this is a PID namespace inside another.
-func (e *Engine) askOutside(ctx context.Context, c *cycle, inodes map[uint32]bool) *outside {
+func (k *looker) askOutside(ctx context.Context, c *Picture, inodes map[uint32]bool) *outside {
 	o := &outside{map[*namespace][]uint32{}, map[*namespace]error{}}
-	if !e.world.Owners.Coverage().Inside || len(inodes) == 0 {
+	if !k.world.Owners.Coverage().Inside || len(inodes) == 0 {
 		return o
 	}
 	for _, cand := range c.candidates {
 		if _, asked := o.listeners[cand.ns]; asked || cand.Socket.Inode == 0 && !waits(&cand.Socket) {
 			continue
 		}
-		o.listeners[cand.ns], o.failed[cand.ns] = e.listening(ctx, cand.ns)
+		o.listeners[cand.ns], o.failed[cand.ns] = k.dumps.listening(ctx, cand.ns)
 		for _, inode := range o.listeners[cand.ns] {
 			inodes[inode] = true
 		}
@@ -37,9 +37,9 @@ func (e *Engine) askOutside(ctx context.Context, c *cycle, inodes map[uint32]boo
 
 // hides returns for each namespace why processes that cannot be seen may hold
 // its sockets, too; those with "" have none that is known of.
-func (e *Engine) hides(ctx context.Context, c *cycle, o *outside, holders *world.Ownership) map[*namespace]string {
+func (k *looker) hides(ctx context.Context, c *Picture, o *outside, holders *world.Ownership) map[*namespace]string {
 	why := map[*namespace]string{}
-	cover := e.world.Owners.Coverage()
+	cover := k.world.Owners.Coverage()
 	for _, cand := range c.candidates {
 		if _, known := why[cand.ns]; known {
 			continue
@@ -48,9 +48,9 @@ func (e *Engine) hides(ctx context.Context, c *cycle, o *outside, holders *world
 		case cover.HidePID != "":
 			why[cand.ns] = "/proc hides processes (" + cover.HidePID + "): " + world.AsRoot("CAP_SYS_PTRACE")
 		case len(holders.Unreadable) > 0:
-			why[cand.ns] = e.world.Owners.Unexamined(holders.Unreadable)
+			why[cand.ns] = k.world.Owners.Unexamined(holders.Unreadable)
 		case cover.Inside:
-			if why[cand.ns] = e.usedOutside(ctx, cand.ns, o, holders); why[cand.ns] != "" {
+			if why[cand.ns] = k.usedOutside(ctx, cand.ns, o, holders); why[cand.ns] != "" {
 				why[cand.ns] += ": run with --pid=host"
 			}
 		default:
@@ -63,8 +63,8 @@ func (e *Engine) hides(ctx context.Context, c *cycle, o *outside, holders *world
 // usedOutside returns how it shows that a network namespace is also used by
 // processes outside of this PID namespace: it is the machine's, or somebody
 // listens in it who cannot be seen.
-func (e *Engine) usedOutside(ctx context.Context, ns *namespace, o *outside, holders *world.Ownership) string {
-	if e.world.Network.Initial(&ns.Namespace) {
+func (k *looker) usedOutside(ctx context.Context, ns *namespace, o *outside, holders *world.Ownership) string {
+	if k.world.Network.Initial(&ns.Namespace) {
 		return "this PID namespace does not show the processes of the host, whose network it is"
 	}
 	if o.failed[ns] != nil {
@@ -80,7 +80,7 @@ func (e *Engine) usedOutside(ctx context.Context, ns *namespace, o *outside, hol
 		return ""
 	}
 	// What was closed meanwhile is nobody's.
-	now, err := e.listening(ctx, ns)
+	now, err := k.dumps.listening(ctx, ns)
 	still := map[uint32]bool{}
 	for _, inode := range now {
 		still[inode] = true
@@ -94,15 +94,15 @@ func (e *Engine) usedOutside(ctx context.Context, ns *namespace, o *outside, hol
 }
 
 // listening returns the inodes of the TCP listeners of a namespace.
-func (e *Engine) listening(ctx context.Context, ns *namespace) ([]uint32, error) {
+func (d *dumps) listening(ctx context.Context, ns *namespace) ([]uint32, error) {
 	var err error
-	for _, source := range e.opts.Sources {
+	for _, source := range d.sources {
 		var all []collectors.Socket
-		if shut := e.shut(ns); shut != nil && source.Actionable {
+		if shut := d.hangs.shut(ns); shut != nil && source.Actionable {
 			err = shut
 			continue
 		}
-		if all, err = e.listenersBy(ctx, ns, source); err != nil {
+		if all, err = d.listenersBy(ctx, ns, source); err != nil {
 			continue
 		}
 		inodes := make([]uint32, 0, len(all))

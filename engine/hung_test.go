@@ -193,7 +193,7 @@ func TestHalfClosedTransfers(t *testing.T) {
 			socklab.LeakCheck(t)
 			w := &watched{lab: newLab(t, Options{Live: true, Events: events}), dir: t.TempDir(), done: make(chan error, 1)}
 			w.write(t, "rules.yaml", builtin(t))
-			opts := rules.Options{Paths: []string{w.dir}, Catalog: catalog(w.actions)}
+			opts := rules.Options{Paths: []string{w.dir}, Catalog: Catalog(w.actions)}
 			w.start(t, 200*time.Millisecond, func() (*rules.Program, []string, error) { return rules.Load(opts) })
 			w.logged(t, 1, "watching live")
 
@@ -289,7 +289,7 @@ func TestStillInTime(t *testing.T) {
 	rule := ruleFile(`state == "CLOSE_WAIT" && age > 1 && idle > 1`, "note")
 	w := &watched{lab: newLab(t, Options{Live: true, Events: EventsOn}, note).stranger(), dir: t.TempDir(), done: make(chan error, 1)}
 	w.write(t, "a.yaml", rule)
-	opts := rules.Options{Paths: []string{w.dir}, Catalog: catalog(w.actions)}
+	opts := rules.Options{Paths: []string{w.dir}, Catalog: Catalog(w.actions)}
 	w.start(t, time.Hour, func() (*rules.Program, []string, error) { return rules.Load(opts) })
 	socklab.WaitFor(t, "the first cycle", func() bool { return w.cycles() > 0 })
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)

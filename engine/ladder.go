@@ -10,6 +10,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -60,6 +61,9 @@ func (l *ladder) ruleOf(f *Finding) *rules.Rule {
 	return nil
 }
 
+// at is where the ladder stands.
+func (l *ladder) at() rungOf { return rungOf{l.rule, l.rung} }
+
 func (l *ladder) action() string { return l.rule.Then[l.rung].Action }
 
 // nextRung moves on to the next rung; false if there is none.
@@ -80,12 +84,9 @@ var errLadderEnds = errors.New("the ladder ends")
 
 // climbs reports whether the current rung is to be started after the result of
 // the one before. After a success only a rung that asks for the result is.
-func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (bool, error) {
+func (h *hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bool, error) {
 	rung := &l.rule.Then[l.rung]
-	plugin, err := e.opts.Actions.Get(rung.Action)
-	if err != nil {
-		return false, err
-	}
+	plugin := Bound(rung).Plugin
 	// A UDP server that is not destroyed is well.
 	healthy := l.findings[0].Socket.Protocol == collectors.UDP
 	if (healthy || !before.Climbs()) && !rung.ReadsResult() {
@@ -93,11 +94,11 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 	}
 	// After a success there need not be anything left to look at: startRung sees.
 	if before.Climbs() || l.held {
-		if err := e.lookAgain(ctx, l, nil); err != nil {
+		if err := h.last.again(ctx, l, nil); err != nil {
 			return false, err
 		}
 	}
-	if err := e.climbsTwice(ctx, l, &plugin); err != nil {
+	if err := h.climbsTwice(ctx, l, plugin); err != nil {
 		return false, err
 	}
 	i := slices.IndexFunc(l.findings, l.own)
@@ -123,23 +124,34 @@ func (e *Engine) climbs(ctx context.Context, l *ladder, before actions.Result) (
 				rung.Action, len(f.Facts.Owners), collectors.OwnerNames(f.Facts.Owners)) //nolint:err113 // for people
 		}
 	}
-	if why := e.guard(f, rung); why != "" {
+	if why := h.judge.guards.guard(f, rung); why != "" {
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
 	if plugin.OnProcess() {
-		h := e.collateral(&cycle{}, f, l.process, &plugin)
+		h := h.harms.of(&Picture{}, f, l.process, plugin)
 		l.findings[i].Collateral, l.harm = len(h.connections), h
 		if why := h.exceeds(l.rule.Limits.MaxCollateral); why != "" {
 			return false, fmt.Errorf("%s: %s", rung.Action, why) //nolint:err113 // for people
 		}
 	}
 	if plugin.OnProcess() && !l.signals {
-		key := targetKey(l.process, &plugin)
-		if e.signalled[key] || e.memory.coolingDown(key, l.rule.Limits.Cooldown, e.mono()) > 0 {
+		key := targetKey(l.process, plugin)
+		if h.signalled[key] || h.judge.memory.coolingDown(key, l.rule.Limits.Cooldown, h.world.Mono()) > 0 {
 			return false, errLadderEnds // another ladder is at it, or was
 		}
 	}
 	return true, nil
+}
+
+// target is what the ladder acts on.
+func (l *ladder) target(host string) actions.Target {
+	t := actions.Target{Rule: l.rule.Name, Labels: l.rule.Labels, Process: l.process, Host: host}
+	for _, f := range l.findings {
+		if !f.NoSocket() && l.own(f) {
+			t.Sockets = append(t.Sockets, f.seal())
+		}
+	}
+	return t
 }
 
 // finish ends a ladder with an outcome of its current rung.
@@ -194,9 +206,9 @@ func (l *ladder) wouldDie() string {
 	return ""
 }
 
-// Pending reports whether ladders wait, and until when the next of them does.
-func (e *Engine) Pending() (until time.Time, ok bool) {
-	for _, l := range e.ladders {
+// pending reports whether ladders wait, and until when the next of them does.
+func (h *hand) pending() (until time.Time, ok bool) {
+	for _, l := range h.ladders {
 		if !ok || l.deadline.Before(until) {
 			until, ok = l.deadline, true
 		}
@@ -204,73 +216,71 @@ func (e *Engine) Pending() (until time.Time, ok bool) {
 	return until, ok
 }
 
-// Step looks at the ladders that wait, and takes those further whose time has
+// stepAll looks at the ladders that wait, and takes those further whose time has
 // come.
-func (e *Engine) Step(ctx context.Context) {
+func (h *hand) stepAll(ctx context.Context) {
 	var waiting []*ladder
-	e.queue = e.ladders
-	e.step(ctx, e.ladders)
-	for _, l := range e.ladders {
+	h.last.queue = h.ladders
+	h.step(ctx, h.ladders)
+	for _, l := range h.ladders {
 		if l.waits && ctx.Err() == nil {
-			e.startRung(ctx, l)
+			h.startRung(ctx, l)
 		}
 	}
-	e.queue, e.counted = nil, recount{}
-	for _, l := range e.ladders {
+	h.last.queue, h.last.counted = nil, recount{}
+	for _, l := range h.ladders {
 		if !l.done {
 			waiting = append(waiting, l)
 		}
 	}
-	e.ladders = waiting
+	h.ladders = waiting
 }
 
-// Finish waits for the ladders that wait, and completes the report.
-func (e *Engine) Finish(ctx context.Context, r *Report) {
-	for len(e.ladders) > 0 && ctx.Err() == nil {
-		e.sleep(ctx, 50*time.Millisecond)
-		e.Step(ctx)
+// finish waits for the ladders that wait.
+func (h *hand) finish(ctx context.Context, r *Report) {
+	for len(h.ladders) > 0 && ctx.Err() == nil {
+		world.Sleep(ctx, h.world, 50*time.Millisecond)
+		h.stepAll(ctx)
 	}
 	if ctx.Err() != nil {
-		e.Step(ctx) // what is under way is ended
-		e.abandonAll()
+		h.stepAll(ctx) // what is under way is ended
+		h.abandonAll()
 	}
-	if err := e.keepTakenBack(); err != nil {
+	if err := h.cooling.keepTakenBack(); err != nil {
 		r.Errors = append(r.Errors, err)
 	}
-	r.HostError = e.hostError
-	r.count()
-	e.audit.report(r)
+	r.HostError = h.hostError
 }
 
 // runs reports whether a program runs for a ladder: it may end in its own time, but
 // nothing comes after it any more.
-func (e *Engine) runs(l *ladder) bool {
+func (h *hand) runs(l *ladder) bool {
 	if l.done || l.effect == nil || !l.last && !l.effect.Verify(context.Background()).Pending {
 		return false
 	}
 	if !l.last {
 		l.last = true
-		e.log.Info("its rule changed: what runs is left to end, and nothing follows", "rule", l.rule.Name, "action", l.action())
+		h.log.Info("its rule changed: what runs is left to end, and nothing follows", "rule", l.rule.Name, "action", l.action())
 	}
 	return true
 }
 
 // cancelLadders ends the ladders of rules that are no more, or changed. The
 // others go on under the new generation, which may protect more.
-func (e *Engine) cancelLadders(p *rules.Program) {
+func (h *hand) cancelLadders(p *rules.Program) {
 	var kept []*ladder
-	for _, l := range e.ladders {
+	for _, l := range h.ladders {
 		if now := p.Rule(l.rule.Name); now != nil && now.Fingerprint == l.rule.Fingerprint {
 			l.program, l.rule = p, now
 			kept = append(kept, l)
 			continue
 		}
-		if e.runs(l) {
+		if h.runs(l) {
 			kept = append(kept, l)
 			continue
 		}
-		e.abandon(l, errRuleChanged)
-		e.log.Info("ladder cancelled, its rule changed", "rule", l.rule.Name, "action", l.action())
+		h.abandon(l, errRuleChanged)
+		h.log.Info("ladder cancelled, its rule changed", "rule", l.rule.Name, "action", l.action())
 	}
-	e.ladders = kept
+	h.ladders = kept
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -33,24 +32,26 @@ func (f *Finding) latest() *Candidate {
 }
 
 // recentFor is how old these answers may be on this machine.
-func (e *Engine) recentFor() time.Duration { return min(max(recentAtLeast, 4*e.asking), recentAtMost) }
+func (k *lastLook) recentFor() time.Duration {
+	return min(max(recentAtLeast, 4*k.looker.asking), recentAtMost)
+}
 
 // recent reports whether it is known well enough who holds the sockets of a ladder.
-func (e *Engine) recent(l *ladder) bool {
+func (k *lastLook) recent(l *ladder) bool {
 	return !slices.ContainsFunc(l.findings, func(f *Finding) bool {
-		return !f.NoSocket() && e.now().Sub(f.latest().ownersAt) > e.recentFor()
+		return !f.NoSocket() && k.world.Now().Sub(f.latest().ownersAt) > k.recentFor()
 	})
 }
 
 // ready asks everybody again who holds the sockets of ladders if the last answer
 // is too old; one walk is for all ladders that may begin soon.
-func (e *Engine) ready(ctx context.Context, ladders ...*ladder) error {
-	if !slices.ContainsFunc(ladders, func(l *ladder) bool { return !e.recent(l) }) {
+func (k *lastLook) ready(ctx context.Context, ladders ...*ladder) error {
+	if !slices.ContainsFunc(ladders, func(l *ladder) bool { return !k.recent(l) }) {
 		return nil
 	}
 	var findings []*Finding
 	known := map[*Finding]bool{}
-	for i, l := range slices.Concat(ladders, e.queue) {
+	for i, l := range slices.Concat(ladders, k.queue) {
 		if i >= len(ladders) && (l.done || l.effect != nil && l.rung+1 >= len(l.rule.Then) || i > renewedAtOnce) {
 			continue // nothing will be done for it any more, or not soon
 		}
@@ -61,35 +62,22 @@ func (e *Engine) ready(ctx context.Context, ladders ...*ladder) error {
 			}
 		}
 	}
-	return e.renewOwners(ctx, ladders[0].program, findings)
-}
-
-// renewOwners looks who holds the sockets of findings now, and who listens where
-// they wait to be accepted.
-func (e *Engine) renewOwners(ctx context.Context, p *rules.Program, findings []*Finding) error {
-	c := &cycle{program: p, plan: e.plan(p), report: &Report{}}
-	namespaces := map[*namespace]*namespace{}
-	for _, f := range findings {
-		cand := f.clone()
-		cand.forgetOwners()
-		ns, ok := namespaces[cand.ns]
-		if !ok {
-			again := *cand.ns
-			again.asked, again.listening, again.listeners = false, false, nil
-			ns = &again
-			namespaces[cand.ns] = ns
-		}
-		cand.ns = ns
-		c.candidates = append(c.candidates, cand)
-	}
-	e.findListeners(ctx, c)
-	if err := e.findOwners(ctx, c); err != nil {
+	renewed, err := k.looker.renewOwners(ctx, k.judge.council.plan(ladders[0].program), candidatesOf(findings))
+	if err != nil {
 		return err
 	}
 	for i, f := range findings {
-		f.renewed = c.candidates[i]
+		f.renewed = renewed[i]
 	}
 	return nil
+}
+
+func candidatesOf(findings []*Finding) []*Candidate {
+	cands := make([]*Candidate, len(findings))
+	for i, f := range findings {
+		cands[i] = f.Candidate
+	}
+	return cands
 }
 
 // glimpse returns the socket of a finding with those who were found to hold it
@@ -103,40 +91,10 @@ func glimpse(g world.Glance, f *Finding) *Candidate {
 	return now
 }
 
-// lookUpAll looks the sockets of findings up as they are now; of each it returns
-// the record or an error.
-func (e *Engine) lookUpAll(ctx context.Context, findings []*Finding) ([]collectors.Socket, []error) {
-	now, errs := make([]collectors.Socket, len(findings)), make([]error, len(findings))
-	byNS := map[*namespace][]int{}
-	for i, f := range findings {
-		if !f.NoSocket() {
-			byNS[f.ns] = append(byNS[f.ns], i)
-		}
-	}
-	for ns, places := range byNS {
-		socks := make([]*collectors.Socket, len(places))
-		for k, i := range places {
-			socks[k] = &findings[i].Socket
-		}
-		found, each, err := e.world.Sockets.LookUp(ctx, &ns.Namespace, socks)
-		if errors.Is(err, fs.ErrNotExist) { // and all its sockets with it
-			err = fmt.Errorf("%w: %w", collectors.ErrGone, err)
-		}
-		for k, i := range places {
-			if err != nil {
-				errs[i] = err
-				continue
-			}
-			now[i], errs[i] = found[k], each[k]
-		}
-	}
-	return now, errs
-}
-
 // verdict compares what was decided about a finding with what it is now, the
 // socket looked up since began (CLOCK_MONOTONIC): nil if the same would be
 // decided. Of a socket that is destroyed only its descriptor is left.
-func (e *Engine) verdict(l *ladder, f *Finding, now *Candidate, began float64) error {
+func (k *lastLook) verdict(l *ladder, f *Finding, now *Candidate, began float64) error {
 	rule := l.ruleOf(f)
 	if rule == nil {
 		return actions.Changedf("rule %s has changed", f.Rule.Name)
@@ -152,9 +110,9 @@ func (e *Engine) verdict(l *ladder, f *Finding, now *Candidate, began float64) e
 		case key != was:
 			return actions.Changedf("it is another connection now")
 		}
-		at := e.mono()
-		now.setAge(e.memory.recall(key, markOf(&now.Socket, began, at), e.shownAge(&now.Socket, at), began, at))
-		if since := e.memory.since(key); f.since > 0 && since > f.since {
+		at := k.world.Mono()
+		now.setAge(k.judge.memory.recall(key, markOf(&now.Socket, began, at), k.looker.ages.shown(&now.Socket, at), began, at))
+		if since := k.judge.memory.since(key); f.since > 0 && since > f.since {
 			return actions.Changedf("it is another connection now") // on the same descriptor, which the counters show
 		}
 	}
@@ -164,20 +122,20 @@ func (e *Engine) verdict(l *ladder, f *Finding, now *Candidate, began float64) e
 	if v := now.eval(rule.When); v != rules.True {
 		return actions.Changedf("%s does not match any more%s", rule.Name, notKnown(v))
 	}
-	if why := now.exempt(l.program, rule, e.now()); why != "" {
+	if why := now.exempt(l.program, rule, k.world.Now()); why != "" {
 		return actions.Changedf("%s spares it now", why)
 	}
-	return e.newerSpares(l, f, now)
+	return k.judge.council.newerSpares(l.at(), f, now)
 }
 
 // allowed is a ChangedError if a guard, or the rung itself, spares what is about to
 // be acted on.
-func (e *Engine) allowed(l *ladder, now *Candidate) error {
+func (k *lastLook) allowed(l *ladder, now *Candidate) error {
 	rung := &l.rule.Then[l.rung]
 	if cond := rung.If; cond != nil && l.rung == 0 && now.eval(cond) != rules.True {
 		return actions.Changedf("if of %s does not hold any more", l.rule.Name)
 	}
-	if why := e.guard(now, rung); why != "" {
+	if why := k.judge.guards.guard(now, rung); why != "" {
 		return actions.Changedf("guarded by now: %s", why)
 	}
 	return nil
@@ -203,43 +161,44 @@ type recount struct {
 
 // stillGroup is a ChangedError if what a rule demands of a group does not hold any more.
 // What was destroyed for the rule itself counts on: it was decided about all of them.
-func (e *Engine) stillGroup(ctx context.Context, l *ladder, f *Finding) error {
+func (k *lastLook) stillGroup(ctx context.Context, l *ladder, f *Finding) error {
 	g := f.Group
 	if g == nil {
 		return nil
 	}
-	if e.now().Sub(g.at) > e.recentFor() {
+	if k.world.Now().Sub(g.at) > k.recentFor() {
 		g.over = nil
-		now, err := e.regroup(ctx, l.program, l.ruleOf(f), g)
+		now, err := k.regroup(ctx, l.program, l.ruleOf(f), g)
 		switch {
 		case err != nil:
 			return fmt.Errorf("count the group again: %w", err)
 		case now == nil:
 			g.over = actions.Changedf("having of %s does not hold any more", f.Rule.Name)
 		}
-		g.at = e.counted.at
+		g.at = k.counted.at
 	}
 	return g.over
 }
 
 // regroup returns a group as it is now, nil if there is none of which having holds.
-func (e *Engine) regroup(ctx context.Context, p *rules.Program, rule *rules.Rule, was *Group) (*Group, error) {
+func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Rule, was *Group) (*Group, error) {
 	index := slices.Index(p.Rules, rule)
 	if index < 0 {
 		return nil, nil //nolint:nilnil // its rule has changed
 	}
-	if e.counted.cycle == nil || e.counted.program != p || e.now().Sub(e.counted.at) > e.recentFor() {
-		c, err := e.look(ctx, p)
+	if k.counted.cycle == nil || k.counted.Program != p || k.world.Now().Sub(k.counted.at) > k.recentFor() {
+		picture, err := k.looker.look(ctx, k.judge.council.wanted(p))
 		if err != nil {
 			return nil, err
 		}
-		if c.incomplete {
-			return nil, errors.Join(c.report.Errors...)
+		if picture.Incomplete {
+			return nil, errors.Join(picture.Errors...)
 		}
-		e.counted = recount{c, e.now()}
+		k.counted = recount{newCycle(picture, false), k.world.Now()}
 	}
-	c := *e.counted.cycle
-	c.candidates = slices.Clone(c.candidates)
+	c, picture := *k.counted.cycle, *k.counted.Picture
+	picture.candidates = slices.Clone(picture.candidates)
+	c.Picture = &picture
 	for _, taken := range was.taken {
 		if !slices.ContainsFunc(c.candidates, func(o *Candidate) bool {
 			return o.Socket.Cookie == taken.Socket.Cookie && o.Socket.NetNS == taken.Socket.NetNS
@@ -249,10 +208,39 @@ func (e *Engine) regroup(ctx context.Context, p *rules.Program, rule *rules.Rule
 			c.candidates = append(c.candidates, again)
 		}
 	}
-	for _, g := range e.groups(&c, index) {
+	for _, g := range k.judge.groups(&c, index) {
 		if g.id == was.id {
 			return g, nil
 		}
 	}
 	return nil, nil //nolint:nilnil // there is none
+}
+
+// groupsAgree counts the group of a finding in generations that were read since it was
+// decided on: it is a ChangedError if there is none there.
+func (k *lastLook) groupsAgree(ctx context.Context, f *Finding) error {
+	if f.Group == nil {
+		return nil
+	}
+	for _, g := range k.judge.council.younger() {
+		if _, agreed := f.agreed[g]; agreed {
+			continue
+		}
+		var now *Group
+		rule := g.judged.Rule(f.Rule.Name)
+		if rule != nil {
+			var err error
+			if now, err = k.regroup(ctx, g.judged, rule, f.Group); err != nil {
+				return fmt.Errorf("count the group again: %w", err)
+			}
+		}
+		if now == nil {
+			return actions.Changedf("%s: with the new ones %s has no such group", ago(g, k.world.Now()), f.Rule.Name)
+		}
+		if f.agreed == nil {
+			f.agreed = map[*generation]*Group{}
+		}
+		f.agreed[g] = now
+	}
+	return nil
 }

@@ -54,7 +54,7 @@ var handovers = map[string]struct {
 // laterOn waits until it has to be asked again who holds a socket.
 func (l *lab) laterOn(t *testing.T, f *Finding) {
 	t.Helper()
-	socklab.WaitFor(t, "the owners to be old", func() bool { return time.Since(f.latest().ownersAt) > l.recentFor() })
+	socklab.WaitFor(t, "the owners to be old", func() bool { return time.Since(f.latest().ownersAt) > l.hand.last.recentFor() })
 }
 
 // inFlight puts the socket of a finding into a message that nobody receives.
@@ -87,7 +87,6 @@ func TestHandover(t *testing.T) {
 				unit.onProcess = true
 				l := newLab(t, Options{Live: true}, unit)
 				l.actions = registry(t, append(l.actions.All(), exec.Plugin())...)
-				l.opts.Actions = l.actions
 				c := socklab.Make(t, socklab.Established, socklab.IPv4)
 				h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: "worker"})
 				p := l.rules(t, ruleFile("process == 'worker' and "+port(c), then, "limits: {max_collateral: 9, cooldown: 1h, per_minute: 9}"))
@@ -135,7 +134,7 @@ func TestHandoverBetweenRungs(t *testing.T) {
 			}
 			way.do(t, h, f, c)
 			l.laterOn(t, f)
-			for _, waiting := range l.ladders {
+			for _, waiting := range l.hand.ladders {
 				waiting.deadline = time.Now()
 			}
 			l.Finish(t.Context(), r)

@@ -11,33 +11,33 @@ import (
 
 // findListeners fills in direction and listener_process where they are read,
 // and the listeners of sockets that wait to be accepted.
-func (e *Engine) findListeners(ctx context.Context, c *cycle) {
-	reads := c.wants().Reads&collectors.ListenerFields() != 0
+func (k *looker) findListeners(ctx context.Context, c *Picture) {
+	reads := c.Plan.Reads&collectors.ListenerFields() != 0
 	for _, cand := range c.candidates {
 		if !reads && !waits(&cand.Socket) {
 			continue
 		}
-		e.loadListeners(ctx, c, cand.ns)
+		k.loadListeners(ctx, c, cand.ns)
 		setDirection(cand)
 	}
 }
 
-func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
+func (k *looker) loadListeners(ctx context.Context, c *Picture, ns *namespace) {
 	if ns.asked {
 		return
 	}
 	ns.asked = true
-	ports, err := e.world.Network.Ports(&ns.Namespace)
+	ports, err := k.world.Network.Ports(&ns.Namespace)
 	if err != nil {
-		e.log.Debug("ephemeral ports unknown", "netns", ns.Name, "error", err)
+		k.log.Debug("ephemeral ports unknown", "netns", ns.Name, "error", err)
 	}
 	ns.acceptsVRF, ns.PortLow, ns.PortHigh = ports.AcceptsVRF, ports.Low, ports.High
-	for _, source := range e.opts.Sources {
-		if source.Actionable && e.shut(ns) != nil {
+	for _, source := range k.dumps.sources {
+		if source.Actionable && k.dumps.hangs.shut(ns) != nil {
 			continue
 		}
 		var found []collectors.Socket
-		if found, err = e.listenersBy(ctx, ns, source); err == nil {
+		if found, err = k.dumps.listenersBy(ctx, ns, source); err == nil {
 			ns.listeners, ns.listening = found, true
 			return
 		}
@@ -45,9 +45,9 @@ func (e *Engine) loadListeners(ctx context.Context, c *cycle, ns *namespace) {
 	c.fail(fmt.Errorf("listeners of namespace %s: %w", ns.Name, err))
 }
 
-func (e *Engine) listenersBy(ctx context.Context, ns *namespace, source collectors.Plugin) (all []collectors.Socket, err error) {
+func (d *dumps) listenersBy(ctx context.Context, ns *namespace, source collectors.Plugin) (all []collectors.Socket, err error) {
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Listen)}
-	for s, err := range e.collectPast(ctx, ns, source, q) {
+	for s, err := range d.collectPast(ctx, ns, source, q) {
 		if err != nil {
 			return nil, err
 		}
@@ -129,8 +129,8 @@ func waits(s *collectors.Socket) bool {
 
 // listenersWanted returns the listeners of a candidate whose processes are read,
 // by a condition or by a guard.
-func listenersWanted(c *cycle, cand *Candidate) []*collectors.Socket {
-	if cand.Socket.Protocol != collectors.TCP || !c.wants().Reads.Has(collectors.FieldListenerProcess) && !waits(&cand.Socket) {
+func listenersWanted(c *Picture, cand *Candidate) []*collectors.Socket {
+	if cand.Socket.Protocol != collectors.TCP || !c.Plan.Reads.Has(collectors.FieldListenerProcess) && !waits(&cand.Socket) {
 		return nil
 	}
 	return listenersOf(cand)
@@ -139,11 +139,11 @@ func listenersWanted(c *cycle, cand *Candidate) []*collectors.Socket {
 // setListener notes whose a candidate's listeners are. One of the processes stands
 // for all of them: one that is guarded if any is, and none where it is not known
 // of every listener who has it.
-func (e *Engine) setListener(c *cycle, cand *Candidate, holders *world.Ownership) {
+func (k *looker) setListener(c *Picture, cand *Candidate, holders *world.Ownership) {
 	f := &cand.Facts
 	wanted := listenersWanted(c, cand)
 	if len(wanted) == 0 {
-		if c.wants().Reads.Has(collectors.FieldListenerProcess) && cand.ns.listening {
+		if c.Plan.Reads.Has(collectors.FieldListenerProcess) && cand.ns.listening {
 			f.Known |= collectors.Fields(collectors.FieldListenerProcess) // "": nobody listens
 		}
 		return
@@ -158,8 +158,8 @@ func (e *Engine) setListener(c *cycle, cand *Candidate, holders *world.Ownership
 	if len(all) == 0 {
 		return
 	}
-	o := e.speaker(all)
-	if !everyone && e.guardOwner(o) == "" {
+	o := k.kept.speaker(all)
+	if !everyone && k.kept.guardOwner(o) == "" {
 		return
 	}
 	f.ListenerOwner, cand.listenersUnseen = o, !everyone

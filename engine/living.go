@@ -18,7 +18,7 @@ var closing = collectors.Mask(collectors.CloseWait, collectors.LastAck, collecto
 
 // dead reports whether a socket is dead by evidence: nobody can miss it, however
 // many there are. What is not known makes it living.
-func (e *Engine) dead(c *Candidate) bool {
+func (b *breaker) dead(c *Candidate) bool {
 	s := &c.Socket
 	held := s.Inode != 0 || len(c.Facts.Owners) > 0 || !s.Known.Has(collectors.FieldOwned)
 	if s.Protocol != collectors.TCP {
@@ -28,11 +28,11 @@ func (e *Engine) dead(c *Candidate) bool {
 	case collectors.TimeWait, collectors.FinWait2:
 		return !held
 	case collectors.CloseWait:
-		return e.lifeless(c, 0)
+		return b.lifeless(c, 0)
 	case collectors.LastAck, collectors.Closing:
-		return e.lifeless(c, 1)
+		return b.lifeless(c, 1)
 	case collectors.FinWait1:
-		return !held && e.lifeless(c, 1)
+		return !held && b.lifeless(c, 1)
 	}
 	return false
 }
@@ -40,27 +40,13 @@ func (e *Engine) dead(c *Candidate) bool {
 // lifeless reports whether it is proven that a socket has long been in its state and
 // moved no data, and that nothing but its FIN, if it has sent one (fin is 1), waits
 // to be acknowledged.
-func (e *Engine) lifeless(c *Candidate, fin uint32) bool {
-	s, limit := &c.Socket, e.deadAfter.Seconds()
+func (b *breaker) lifeless(c *Candidate, fin uint32) bool {
+	s, limit := &c.Socket, b.deadAfter.Seconds()
 	if !s.Known.Has(collectors.FieldIdle) || !s.Known.Has(collectors.FieldSendQueue) || c.Facts.Age.Source == collectors.AgeNone {
 		return false
 	}
 	r := c.Record()
 	return s.SendQueue <= fin && c.Facts.Age.Min >= limit && collectors.FieldIdle.Doc().Num(&r) >= limit
-}
-
-// weighs reports whether the age of a candidate decides if the breaker counts it:
-// it is to be proven, also if no rule asks for it.
-func (e *Engine) weighs(c *cycle, cand *Candidate) bool {
-	if e.opts.NoBreaker || !closing.Has(cand.Socket.State) || cand.Socket.Protocol != collectors.TCP {
-		return false
-	}
-	for _, i := range cand.hits {
-		if r := c.program.Rules[i]; r.Mode == rules.ModeEnforce && !e.harmless(r) {
-			return true
-		}
-	}
-	return false
 }
 
 // toll is what a cycle would act on, as the breaker counts it: each living socket
@@ -76,14 +62,14 @@ type toll struct {
 }
 
 // toll counts findings that would be acted on.
-func (e *Engine) toll(c *cycle, found []*Finding) *toll {
+func (b *breaker) toll(c *cycle, found []*Finding) *toll {
 	t := &toll{byRule: map[*rules.Rule]int{}, sockets: map[endpoint]bool{}, processes: map[string]bool{}}
 	for _, f := range found {
-		first, plugin := e.effective(f.Rule)
+		first, plugin := effective(f.Rule)
 		counted := false // a target counts once, though several rungs be for it
 		switch {
 		case plugin.OnProcess():
-		case e.dead(f.Candidate):
+		case b.dead(f.Candidate):
 			t.dead++
 		default:
 			counted = true
@@ -91,12 +77,12 @@ func (e *Engine) toll(c *cycle, found []*Finding) *toll {
 		}
 		for i := range f.Rule.Then {
 			rung := &f.Rule.Then[i]
-			plugin, err := e.opts.Actions.Get(rung.Action)
-			if err != nil || !plugin.OnProcess() || plugin.Harmless || rung != first && !mayFollow(f, rung) {
+			plugin := Bound(rung)
+			if !plugin.OnProcess() || plugin.Harmless || rung != first && !mayFollow(f, rung) {
 				continue
 			}
 			for k := range f.Facts.Owners {
-				e.process(c, t, f, &f.Facts.Owners[k], &plugin, counted, rung == first || rung.ReadsResult())
+				b.process(c, t, f, &f.Facts.Owners[k], plugin.Plugin, counted, rung == first || rung.ReadsResult())
 			}
 			counted = true
 		}
@@ -111,7 +97,7 @@ func mayFollow(f *Finding, rung *rules.Rung) bool {
 
 // process counts the target of an action on a process, and with it, if that is
 // meant to come about and not only if something else fails, what would die.
-func (e *Engine) process(c *cycle, t *toll, f *Finding, o *collectors.Owner, plugin *actions.Plugin, counted, collateral bool) {
+func (b *breaker) process(c *cycle, t *toll, f *Finding, o *collectors.Owner, plugin *actions.Plugin, counted, collateral bool) {
 	key := targetKey(o, plugin)
 	if !counted && !t.processes[key] {
 		t.processes[key] = true
@@ -119,7 +105,7 @@ func (e *Engine) process(c *cycle, t *toll, f *Finding, o *collectors.Owner, plu
 	}
 	if all := "collateral of " + key; collateral && !t.processes[all] {
 		t.processes[all] = true
-		for _, end := range e.collateral(c, f.Candidate, o, plugin).connections {
+		for _, end := range b.harms.of(c.Picture, f.Candidate, o, plugin).connections {
 			t.socket(f.Rule, end)
 		}
 	}

@@ -38,7 +38,7 @@ func TestDeadByEvidence(t *testing.T) {
 	bare := func(s collectors.State, inode uint32) evidence {
 		return evidence{state: s, inode: inode, known: known, proto: collectors.TCP}
 	}
-	e := &Engine{deadAfter: deadAfter}
+	b := &breaker{deadAfter: deadAfter}
 	for name, c := range map[string]struct {
 		evidence
 		dead bool
@@ -76,7 +76,7 @@ func TestDeadByEvidence(t *testing.T) {
 		if c.age < 0 {
 			cand.Facts.Age = collectors.NoAge()
 		}
-		if e.dead(cand) != c.dead {
+		if b.dead(cand) != c.dead {
 			t.Errorf("%s: dead is %v", name, !c.dead)
 		}
 	}
@@ -84,7 +84,7 @@ func TestDeadByEvidence(t *testing.T) {
 
 // mortal makes an engine that takes for dead what has been so for a second.
 func mortal(l *lab) *lab {
-	l.deadAfter = time.Second
+	l.judge.breaker.deadAfter = time.Second
 	return l
 }
 
@@ -113,7 +113,7 @@ func TestLeakIsCured(t *testing.T) {
 	}
 	holder(t, conns...)
 	l := newLab(t, Options{Live: true})
-	l.deadAfter = 2500 * time.Millisecond
+	l.judge.breaker.deadAfter = 2500 * time.Millisecond
 	p := l.rules(t, "version: 1\ndefaults: {breaker: {count: 1}}\nrules:\n"+
 		"  - {name: r, when: 'state == \"CLOSE_WAIT\"', then: [destroy], limits: {per_cycle: 5}}\n")
 	expect(t, findingOf(t, l.run(t, p), conns[0]), DecideBreaker, "breaker: more than count 1")

@@ -10,18 +10,18 @@ import (
 	"sockwarden/collectors"
 )
 
-// logOutcome writes one line for each effect on the host: for one on a process
+// outcome writes one line for each effect on the host: for one on a process
 // the first of its sockets stands for all.
-func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out actions.Outcome) {
-	e.auditOutcome(l, what, out)
+func (n *news) outcome(ctx context.Context, l *ladder, what string, out actions.Outcome) {
+	n.auditOutcome(l, what, out)
 	level := slog.LevelInfo
 	if !out.Result.Succeeded() || out.Result == actions.FDStillHeld {
 		level = slog.LevelWarn
 	}
-	if e.opts.QuietEffects {
+	if n.quiet {
 		level = slog.LevelDebug
 	}
-	if !e.log.Enabled(ctx, level) {
+	if !n.log.Enabled(ctx, level) {
 		return
 	}
 	for i, f := range l.findings {
@@ -42,7 +42,7 @@ func (e *Engine) logOutcome(ctx context.Context, l *ladder, what string, out act
 			nameProcess(attrs, o)
 			attrs = append(attrs, slog.Int("fds", o.FDs), slog.Uint64("fd_limit", o.FDLimit))
 		}
-		e.log.LogAttrs(ctx, level, "acted", attrs...)
+		n.log.LogAttrs(ctx, level, "acted", attrs...)
 	}
 }
 
@@ -68,9 +68,9 @@ func (f *Finding) attrs() []slog.Attr {
 }
 
 // auditOutcome writes an outcome down for each finding of the target.
-func (e *Engine) auditOutcome(l *ladder, what string, out actions.Outcome) {
+func (n *news) auditOutcome(l *ladder, what string, out actions.Outcome) {
 	for _, f := range l.findings {
-		e.audit.outcome(l.program.Generation, f, l.process, l.action(), what, out)
+		n.audit.outcome(l.program.Generation, f, l.process, l.action(), what, out)
 	}
 }
 

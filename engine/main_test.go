@@ -87,7 +87,7 @@ func registry(t testing.TB, plugins ...actions.Plugin) *actions.Registry {
 	return r
 }
 
-// newLab makes an engine until the end of the test. Sources, Actions and Logger
+// newLab makes an engine until the end of the test. Sources and Logger
 // are filled in; scripted actions are added to the real ones.
 func newLab(t testing.TB, o Options, scripted ...*script) *lab {
 	t.Helper()
@@ -110,13 +110,27 @@ func openLab(t testing.TB, o Options, scripted ...*script) (*lab, error) {
 		plugins = append(plugins, s.plugin())
 	}
 	l.actions = registry(t, plugins...)
-	o.Actions = l.actions
+	if o.World == nil {
+		host, err := world.NewLinux(o.Owners, 1, o.Logger) // tests drop the privileges of one thread
+		if err != nil {
+			return l, err
+		}
+		t.Cleanup(host.Close)
+		o.World = &host.World
+	}
 	var err error
 	if l.Engine, err = New(o); err == nil {
-		l.settleTime = 30 * time.Millisecond
-		l.workers = 1 // tests drop the privileges of one thread
+		if l.hand != nil {
+			l.hand.settleTime = 30 * time.Millisecond
+		}
 	}
 	return l, err
+}
+
+// watching makes the engine believe that cycles come again and again.
+func (l *lab) watching() *lab {
+	l.judge.repeats, l.looker.horizon = true, time.Nanosecond
+	return l
 }
 
 // stranger makes the engine believe that it runs in another process. Otherwise
@@ -126,20 +140,14 @@ func (l *lab) stranger() *lab {
 	return l
 }
 
-// catalog tells the rules what actions there are.
-func catalog(r *actions.Registry) rules.Catalog {
-	var c rules.Catalog
-	for _, p := range r.All() {
-		spec := rules.ActionSpec{Name: p.Name, Main: p.Main, Check: func(params map[string]any) error {
-			_, err := p.New(params)
-			return err
-		}}
-		for _, q := range p.Params {
-			spec.Params = append(spec.Params, rules.Param{Name: q.Name, Type: rules.ParamType(q.Type), Doc: q.Doc})
-		}
-		c = append(c, spec)
-	}
-	return c
+// rung is a rung without parameters.
+func (l *lab) rung(t testing.TB, name string) rules.Rung {
+	t.Helper()
+	plugin, err := l.actions.Get(name)
+	must(t, "action", err)
+	rung, err := Rung(&plugin, nil)
+	must(t, "rung", err)
+	return rung
 }
 
 // rules loads the text of one file.
@@ -147,7 +155,7 @@ func (l *lab) rules(t testing.TB, text string) *rules.Program {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	must(t, "write rules", os.WriteFile(path, []byte(text), 0o600))
-	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog(l.actions)})
+	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: Catalog(l.actions)})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -339,10 +347,10 @@ func (e *scripted) Apply(context.Context) actions.Outcome {
 
 func (e *scripted) Verify(context.Context) actions.Outcome { return e.verify(e.target) }
 
-// hostWorld is this host.
-func hostWorld(t testing.TB) *world.World {
+// hostWorld is this host, looked at by some goroutines.
+func hostWorld(t testing.TB, owners world.OwnerSource, workers int) *world.World {
 	t.Helper()
-	host, err := world.NewLinux(world.OwnersProc, slog.New(slog.DiscardHandler))
+	host, err := world.NewLinux(owners, workers, slog.New(slog.DiscardHandler))
 	must(t, "world", err)
 	t.Cleanup(host.Close)
 	return &host.World

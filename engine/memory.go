@@ -20,6 +20,8 @@ type memory struct {
 	holds map[holdKey]*sighting
 	// cooldowns says when something was last done to a socket or process.
 	cooldowns map[string]cooldown
+	// urgent says that something was noted which a crash must not lose.
+	urgent bool
 	// promises are the cool-downs of what has not begun yet; they are not kept.
 	promises map[string]promise
 	// acts says when each rule acted within the last minute.
@@ -54,6 +56,14 @@ func (m *memory) promise(key string, length time.Duration, now float64) {
 	p.ladders++
 	m.cool(key, length, now)
 	m.promises[key] = p
+}
+
+// keep says that what was promised is done: it counts from when that was noted.
+func (m *memory) keep(key string, length time.Duration, now float64) {
+	if _, promised := m.promises[key]; !promised { // another one took it back
+		m.cool(key, length, now)
+	}
+	delete(m.promises, key)
 }
 
 // takeBack ends one promise. When nobody has one and nothing was done, the key cools

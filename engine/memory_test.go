@@ -281,7 +281,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		ruleFile(`age > 3600 && state == "ESTABLISHED"`, "log"):       1,
 		ruleFile(`state == "ESTABLISHED"`, "log", "unless: age < 60"): 1,
 	} {
-		l.memory = newMemory()
+		*l.memory = *newMemory()
 		l.cycle(t, l.rules(t, text))
 		if n := len(l.memory.seen); n != want {
 			t.Errorf("%d are remembered, not %d\n%s", n, want, text)
@@ -298,7 +298,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	// Those that found no room are judged by their own evidence, not refused.
 	full := newLab(t, Options{})
-	full.memory = m
+	*full.memory = *m
 	if a := full.age(t, c); a.Source != collectors.AgeTCPInfo {
 		t.Errorf("%+v", a)
 	}

@@ -37,8 +37,8 @@ func (r *Report) Unopened() []*NamespaceError {
 
 // findNamespaces resolves which namespaces the rules are about, and counts the
 // sockets of the others.
-func (e *Engine) findNamespaces(c *cycle) error {
-	wanted := slices.Clone(c.wants().NetNS)
+func (k *looker) findNamespaces(c *Picture) error {
+	wanted := slices.Clone(c.Plan.NetNS)
 	if len(wanted) == 0 {
 		wanted = []string{world.HostName}
 	}
@@ -46,7 +46,7 @@ func (e *Engine) findNamespaces(c *cycle) error {
 		wanted[0], wanted[i] = wanted[i], wanted[0]
 	}
 	for _, name := range wanted {
-		found, err := e.world.Namespaces.Select(name)
+		found, err := k.world.Namespaces.Select(name)
 		byName := name != world.HostName && name != allNamespaces
 		if err != nil && byName {
 			err = &NamespaceError{name, err}
@@ -64,12 +64,11 @@ func (e *Engine) findNamespaces(c *cycle) error {
 	}
 	// A watcher goes on where nothing is: the namespace may come, and what has gone with
 	// it must not be remembered as if it were there.
-	if len(c.namespaces) == 0 && (!e.watching || c.incomplete) {
-		return errors.Join(c.report.Errors...)
+	if len(c.namespaces) == 0 && (k.horizon == 0 || c.Incomplete) {
+		return errors.Join(c.Errors...)
 	}
-	c.report.Namespaces = len(c.namespaces)
-	if !e.watching { // whose report nobody sees
-		e.countOthers(c)
+	if k.horizon == 0 { // whose report nobody sees
+		k.countOthers(c)
 	}
 	return nil
 }
@@ -78,7 +77,7 @@ func (e *Engine) findNamespaces(c *cycle) error {
 const allNamespaces = "all"
 
 // lookInto adds a namespace to those that the cycle looks into.
-func (c *cycle) lookInto(one world.Namespace, byName bool) {
+func (c *Picture) lookInto(one world.Namespace, byName bool) {
 	if i := slices.IndexFunc(c.namespaces, func(n *namespace) bool { return n.Inode == one.Inode }); i >= 0 {
 		c.namespaces[i].byName = c.namespaces[i].byName || byName
 		return
@@ -88,7 +87,7 @@ func (c *cycle) lookInto(one world.Namespace, byName bool) {
 
 // notLookedInto notes that a namespace could not be looked into. One that has ended
 // took its sockets with it: that is no gap in the picture.
-func (c *cycle) notLookedInto(ns *namespace, err error) {
+func (c *Picture) notLookedInto(ns *namespace, err error) {
 	ended := errors.Is(err, fs.ErrNotExist) && !ns.IsOwn()
 	refused := errors.Is(err, collectors.ErrNotPermitted)
 	if ended {
@@ -108,8 +107,8 @@ func (c *cycle) notLookedInto(ns *namespace, err error) {
 
 // countOthers counts the sockets in namespaces that no rule is about, so that
 // the report can say that they were not looked at.
-func (e *Engine) countOthers(c *cycle) {
-	all, err := e.world.Namespaces.All()
+func (k *looker) countOthers(c *Picture) {
+	all, err := k.world.Namespaces.All()
 	if err != nil {
 		return
 	}
@@ -117,23 +116,23 @@ func (e *Engine) countOthers(c *cycle) {
 		if other.PID == 0 || slices.ContainsFunc(c.namespaces, func(n *namespace) bool { return n.Inode == other.Inode }) {
 			continue
 		}
-		if n, err := e.world.Counter.CountBeside(&other); err == nil && n.TCP+n.UDP > 0 {
-			c.report.Unseen += n.TCP + n.UDP
-			c.report.UnseenNamespaces++
+		if n, err := k.world.Counter.CountBeside(&other); err == nil && n.TCP+n.UDP > 0 {
+			c.Unseen += n.TCP + n.UDP
+			c.UnseenNamespaces++
 		}
 	}
 }
 
 // nameInterfaces looks the names of interfaces up; one that is unknown leaves
 // the field unknown.
-func (e *Engine) nameInterfaces(ns *namespace) {
+func (d *dumps) nameInterfaces(ns *namespace) {
 	if ns.hasNames {
 		return
 	}
 	ns.hasNames = true
-	names, err := e.world.Network.Interfaces(&ns.Namespace)
+	names, err := d.world.Network.Interfaces(&ns.Namespace)
 	if err != nil {
-		e.log.Debug("interfaces unknown", "netns", ns.Name, "error", err)
+		d.log.Debug("interfaces unknown", "netns", ns.Name, "error", err)
 	}
 	ns.Interfaces = names
 }

@@ -107,7 +107,7 @@ func TestRulesForOtherNamespaces(t *testing.T) {
 		text := "netns: " + spec + "\n" + strings.Replace(ruleFile(`state == "CLOSE_WAIT"`, "log", "mode: observe"), "name: r", "name: "+name, 1)
 		must(t, "write", os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(text), 0o600))
 	}
-	p, _, err := rules.Load(rules.Options{Paths: []string{dir}, Catalog: catalog(l.actions)})
+	p, _, err := rules.Load(rules.Options{Paths: []string{dir}, Catalog: Catalog(l.actions)})
 	must(t, "load", err)
 	r := l.cycle(t, p)
 	if got := decisions(r, own); got != "a observe, c observe" {
@@ -166,13 +166,13 @@ func TestWatchedNamespaceIsAway(t *testing.T) {
 // where all namespaces are.
 func TestEndedNamespace(t *testing.T) {
 	for _, byName := range []bool{false, true} {
-		c := &cycle{report: &Report{}}
+		c := &Picture{}
 		one := world.Namespace{Namespace: collectors.Namespace{Name: "brief"}, Open: func() (*os.File, error) { return nil, fs.ErrNotExist }}
 		ns := &namespace{Namespace: one, byName: byName}
-		_, err := hostWorld(t).Network.Interfaces(&one)
+		_, err := hostWorld(t, world.OwnersProc, 1).Network.Interfaces(&one)
 		c.notLookedInto(ns, err)
-		if got := len(c.report.Unopened()) == 1; got != byName || len(c.report.Errors) != 1 || c.incomplete {
-			t.Errorf("by name %t: not looked into: %v; errors %v, incomplete %t", byName, c.report.Unopened(), c.report.Errors, c.incomplete)
+		if got := len((&Report{Errors: c.Errors}).Unopened()) == 1; got != byName || len(c.Errors) != 1 || c.Incomplete {
+			t.Errorf("by name %t: not looked into: %v; errors %v, incomplete %t", byName, (&Report{Errors: c.Errors}).Unopened(), c.Errors, c.Incomplete)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -32,6 +33,7 @@ const (
 // never delays one.
 type outbox struct {
 	log     *slog.Logger
+	clock   world.Clock
 	plugins map[string]actions.NotifierPlugin
 	stop    context.CancelFunc
 	ctx     context.Context //nolint:containedctx // of the goroutines that it owns
@@ -49,9 +51,9 @@ type receiver struct {
 	dropped atomic.Int64
 }
 
-func newOutbox(plugins []actions.NotifierPlugin, log *slog.Logger) *outbox {
+func newOutbox(plugins []actions.NotifierPlugin, clock world.Clock, log *slog.Logger) *outbox {
 	o := &outbox{
-		log: log, plugins: map[string]actions.NotifierPlugin{}, receivers: map[string]*receiver{}, told: map[findingKey]Decision{},
+		log: log, clock: clock, plugins: map[string]actions.NotifierPlugin{}, receivers: map[string]*receiver{}, told: map[findingKey]Decision{},
 		between: between, farewell: farewell, grace: grace,
 	}
 	for _, p := range plugins {
@@ -63,7 +65,7 @@ func newOutbox(plugins []actions.NotifierPlugin, log *slog.Logger) *outbox {
 
 // tell sends a message for each rule that wants it and has findings that are new
 // or whose decision changed.
-func (o *outbox) tell(e *Engine, p *rules.Program, r *Report) {
+func (o *outbox) tell(host string, p *rules.Program, r *Report) {
 	news := map[*rules.Rule][]*Finding{}
 	now := make(map[findingKey]Decision, len(r.Findings))
 	for _, f := range r.Findings {
@@ -87,7 +89,7 @@ func (o *outbox) tell(e *Engine, p *rules.Program, r *Report) {
 		if len(news[rule]) == 0 {
 			continue
 		}
-		m := message(e.now(), e.world.Host.Name, r, rule, news[rule])
+		m := message(o.clock.Now(), host, r, rule, news[rule])
 		for _, name := range rule.Notify {
 			o.enqueue(name, p.Notifiers[name], m)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -58,7 +59,7 @@ func (b *mailbox) plugin() actions.NotifierPlugin {
 
 func (b *mailbox) outbox() (*outbox, *journal) {
 	j := &journal{}
-	return newOutbox([]actions.NotifierPlugin{b.plugin()}, j.logger()), j
+	return newOutbox([]actions.NotifierPlugin{b.plugin()}, world.SystemClock(), j.logger()), j
 }
 
 func to(where string) rules.Notifier {
@@ -72,8 +73,8 @@ func (l *lab) notifyingRules(t testing.TB, text string) *rules.Program {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	must(t, "write rules", os.WriteFile(path, []byte("actions: {ops: {plugin: box}, dev: {plugin: box, to: dev}}\n"+text), 0o600))
-	box := rules.ActionSpec{Name: "box", Params: []rules.Param{{Name: "to", Type: rules.ParamString}}, Check: func(map[string]any) error { return nil }}
-	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog(l.actions), Notifiers: rules.Catalog{box}})
+	box := rules.ActionSpec{Name: "box", Params: []rules.Param{{Name: "to", Type: rules.ParamString}}, Bind: func(map[string]any) (any, error) { return nil, nil }}
+	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: Catalog(l.actions), Notifiers: rules.Catalog{box}})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -89,7 +90,7 @@ func TestMessages(t *testing.T) {
 	holder(t, append(slices.Clone(conns), silent)...)
 	box := &mailbox{}
 	l := newLab(t, Options{Live: true, Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}}, keeper())
-	l.outbox.between = 0
+	l.news.outbox.between = 0
 	text := ruleFile(`state == "CLOSE_WAIT"`, "keep", "notify: [ops, dev]", "labels: {severity: warning}", "limits: {per_cycle: 6}") +
 		"  - {name: silent, when: " + port(silent) + ", then: [keep]}\n"
 	p := l.notifyingRules(t, text)
@@ -144,7 +145,7 @@ func TestNoMessagesWithoutNotify(t *testing.T) {
 func TestMessageWithoutSocket(t *testing.T) {
 	box := &mailbox{}
 	l := newLab(t, Options{Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}})
-	l.outbox.between = 0
+	l.news.outbox.between = 0
 	free := socklab.NewListener(t, socklab.IPv4, 0)
 	text := fmt.Sprintf("state == \"LISTEN\" && port == %d", free.Addr.Port())
 	missing := l.notifyingRules(t, ruleFile("port == 1", "log", "group: host", "having: count == 0", "notify: [ops]"))
@@ -312,7 +313,7 @@ func TestWatchWithHangingNotifier(t *testing.T) {
 	holder(t, c)
 	box := &mailbox{send: hang}
 	w := &watched{lab: newLab(t, Options{Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}}, keeper()), done: make(chan error, 1)}
-	w.outbox.farewell = 10 * time.Millisecond
+	w.news.outbox.farewell = 10 * time.Millisecond
 	p := w.notifyingRules(t, ruleFile(port(c), "keep", "notify: [ops]"))
 	w.start(t, 5*time.Millisecond, func() (*rules.Program, []string, error) { return p, nil, nil })
 	socklab.WaitFor(t, "the message", func() bool { return len(box.messages()) == 1 })

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sockwarden/collectors"
 	"sockwarden/collectors/trust"
 )
 
@@ -178,40 +177,20 @@ func (p *Pause) read(fd int) error {
 	return nil
 }
 
-// pauseAll spares everything while a live engine is paused.
-func (e *Engine) pauseAll(c *cycle) {
-	if !e.opts.Live {
-		return
-	}
-	p := ReadPause(e.now(), e.opts.PauseFiles...)
-	if p == nil {
-		return
-	}
-	c.paused = true
-	for _, f := range c.report.Findings {
-		if f.Decision == DecideAct && !e.harmless(f.Rule) {
-			f.Decision, f.Reason = DecidePaused, "paused "+p.String()
-		}
-	}
-}
-
 // pauseOf looks at the switch immediately before an effect of the ladder: nil for
 // none that is in force for it.
-func (e *Engine) pauseOf(l *ladder) *Pause {
-	if plugin, err := e.opts.Actions.Get(l.action()); err == nil && plugin.Harmless {
+func (h *hand) pauseOf(l *ladder) *Pause {
+	if l.bound().Harmless {
 		return nil
 	}
-	return ReadPause(e.now(), e.opts.PauseFiles...)
+	return ReadPause(h.world.Now(), h.pauseFiles...)
 }
 
 // endPaused ends a ladder that a pause has stopped.
-func (e *Engine) endPaused(p *Pause, l *ladder) {
+func (h *hand) endPaused(p *Pause, l *ladder) {
 	for _, f := range l.findings {
 		f.Decision, f.Reason = DecidePaused, "paused "+p.String()
-		e.audit.decision("live", l.program.Generation, f)
-		if e.audited != nil {
-			e.audited[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = f.Decision
-		}
+		h.news.decision(modeLive, l.program.Generation, f)
 	}
 	l.done = true
 }

@@ -1,108 +1,72 @@
 package engine
 
 import (
+	"slices"
+	"time"
+
 	"sockwarden/collectors"
-	"sockwarden/engine/world"
+	"sockwarden/rules"
 )
 
-// picture is what one extra look showed of the TCP sockets of a namespace, to
-// count what would die with processes.
-type picture struct {
-	netns     uint64              // inode of the nsfs file
-	held      map[uint32]uint64   // by inode, the cookies of what is established, 0 for any other state
-	queued    []collectors.Socket // established, and nobody has accepted them
-	listeners []collectors.Socket
+// Wanted is what a look is for.
+type Wanted struct {
+	// Program has the rules whose indexes candidates carry.
+	Program *rules.Program
+	// Plan is what the kernel is asked for: at least what all these programs read.
+	Plan *rules.Program
+	// Younger are programs that are asked besides.
+	Younger []*rules.Program
+	// Remembers, NeedsTwo and Weighs say by rule whether sockets are remembered for it,
+	// whether they must be seen twice before they are decided about, and whether the
+	// breaker goes by their ages.
+	Remembers, NeedsTwo, Weighs []bool
 }
 
-// pictured are the states in which a process can have a socket of TCP.
-var pictured = collectors.Mask(collectors.Established, collectors.Listen, collectors.CloseWait, collectors.SynSent,
-	collectors.FinWait1, collectors.FinWait2, collectors.Closing, collectors.LastAck)
+// Picture is what a look showed: the sockets that rules may match, with what could be
+// found out about them.
+type Picture struct {
+	Wanted
+	Errors     []error
+	Incomplete bool // not everything could be looked at
+	Scanned    int  // records that reached the rules
+	Total      int  // sockets there are, by /proc/net/sockstat
+	ByState    map[collectors.State]int
+	// Unseen counts sockets of namespaces that were not looked at; they are not
+	// counted by an unprivileged run.
+	Unseen, UnseenNamespaces int
+	// Next is when a socket becomes old enough for a rule, zero if none does.
+	Next time.Time
 
-// picture looks at a namespace, once in a cycle.
-func (e *Engine) picture(c *cycle, ns *namespace) (*picture, error) {
-	if p, ok := c.pictures[ns.Inode]; ok {
-		return p, nil
-	}
-	p := &picture{netns: ns.Inode, held: map[uint32]uint64{}}
-	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: pictured}
-	for s, err := range e.sockets(ns, q) {
-		if err != nil {
-			return nil, err
-		}
-		established := s.State == collectors.Established
-		switch {
-		case s.Inode == 0 && established:
-			p.queued = append(p.queued, *s)
-		case s.Inode != 0 && established:
-			p.held[s.Inode] = s.Cookie
-		case s.Inode != 0:
-			p.held[s.Inode] = 0
-		}
-		if s.State == collectors.Listen {
-			p.listeners = append(p.listeners, *s)
-		}
-	}
-	if c.pictures == nil {
-		c.pictures = map[uint64]*picture{}
-	}
-	c.pictures[ns.Inode] = p
-	return p, nil
+	candidates []*Candidate
+	namespaces []*namespace
+	began      time.Time
+	looked     float64 // CLOCK_MONOTONIC at the beginning of the dump, seconds
+	now        float64 // and at its end
+	ended      time.Time
+	seen       map[seenKey]bool // the candidates
+	extra      extraLooks
 }
 
-// pictureAround looks at the namespace that a socket of another process is in.
-func (e *Engine) pictureAround(c *cycle, s world.Borrowed) (p *picture, err error) {
-	err = s.Namespace(func(ns *world.Namespace) (err error) {
-		p, err = e.picture(c, &namespace{Namespace: *ns})
-		return err
-	})
-	return p, err
+// extraLooks are what looks for one picture found besides: each is made once.
+type extraLooks struct {
+	collateral  map[string]harm
+	inventories map[uint64]*inventory // by inode of the namespace
+	ports       map[*namespace]map[uint16]portUse
 }
 
-// shows reports whether a socket is in the picture.
-func (p *picture) shows(inode uint32) bool {
-	_, ok := p.held[inode]
-	return ok
+// seenKey names a socket within a cycle: before Linux 5.10 each namespace counts
+// its cookies from one.
+type seenKey struct{ netns, cookie uint64 }
+
+// fail notes an error that makes the picture incomplete.
+func (c *Picture) fail(err error) {
+	c.Incomplete = true
+	c.Errors = append(c.Errors, err)
 }
 
-// count adds the established connections of who holds the sockets, and those that
-// wait to be accepted by one of them. Which of several listeners that fit these
-// wait for cannot be told: each has them all.
-func (p *picture) count(own map[uint32]bool, found map[endpoint]int) {
-	for inode := range own {
-		if cookie := p.held[inode]; cookie != 0 {
-			found[endpoint{p.netns, cookie}] = 1
-		}
+// warn notes, once, what is worth saying though the picture is complete.
+func (c *Picture) warn(err error) {
+	if !slices.ContainsFunc(c.Errors, func(e error) bool { return e.Error() == err.Error() }) {
+		c.Errors = append(c.Errors, err)
 	}
-	if len(p.queued) == 0 {
-		return
-	}
-	anyDevice := &namespace{acceptsVRF: true}
-	for i := range p.listeners {
-		l := &p.listeners[i]
-		if !own[l.Inode] {
-			continue
-		}
-		for k := range p.queued {
-			if s := &p.queued[k]; listensFor(l, s) && onDevice(l, s, anyDevice) {
-				found[endpoint{p.netns, s.Cookie}] = 1
-			}
-		}
-	}
-}
-
-// countLate adds what is not in the picture as it came later, or is of MPTCP: an
-// established connection, or all that a listener has in its queue.
-func (p *picture) countLate(s world.Borrowed, state collectors.State, queued int, found map[endpoint]int) error {
-	if state == collectors.Listen {
-		if queued > 0 {
-			found[endpoint{p.netns, 0}] += queued
-		}
-		return nil
-	}
-	cookie, err := s.Cookie()
-	if err != nil {
-		return err
-	}
-	found[endpoint{p.netns, cookie}] = 1
-	return nil
 }

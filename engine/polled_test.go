@@ -86,7 +86,7 @@ func pollerLife(o orders) error {
 	if err != nil {
 		return err
 	}
-	e, err := New(Options{Sources: []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()}, Actions: all, Logger: log})
+	e, err := New(Options{Sources: []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()}, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func pollerLife(o orders) error {
 		_ = waitForEOF()
 		cancel()
 	}()
-	opts := rules.Options{Paths: []string{o.Rules}, Catalog: catalog(all)}
+	opts := rules.Options{Paths: []string{o.Rules}, Catalog: Catalog(all)}
 	err = e.Watch(ctx, WatchOptions{Interval: time.Hour, Load: func() (*rules.Program, []string, error) { return rules.Load(opts) }})
 	select {
 	case failed := <-raised:

@@ -17,19 +17,23 @@ type running struct {
 	effect actions.Effect
 }
 
-// programsFull reports whether the action of a rung has to wait for a program to end.
-func (e *Engine) programsFull(rung *rules.Rung) bool {
-	if plugin, err := e.opts.Actions.Get(rung.Action); err != nil || !plugin.Program {
-		return false
-	}
-	e.programs = slices.DeleteFunc(e.programs, func(p running) bool { return p.of.done || p.of.effect != p.effect || !p.of.pending })
-	return len(e.programs) >= maxPrograms
+// programs are those that run.
+type programs struct {
+	running []running
 }
 
-// noteProgram notes that the effect of a ladder runs until Verify says otherwise.
-func (e *Engine) noteProgram(l *ladder, out actions.Outcome) {
-	plugin, err := e.opts.Actions.Get(l.action())
-	if l.pending = err == nil && plugin.Program && out.Result.Succeeded(); l.pending {
-		e.programs = append(e.programs, running{l, l.effect})
+// full reports whether the action of a rung has to wait for a program to end.
+func (p *programs) full(rung *rules.Rung) bool {
+	if !Bound(rung).Program {
+		return false
+	}
+	p.running = slices.DeleteFunc(p.running, func(r running) bool { return r.of.done || r.of.effect != r.effect || !r.of.pending })
+	return len(p.running) >= maxPrograms
+}
+
+// note notes that the effect of a ladder runs until Verify says otherwise.
+func (p *programs) note(l *ladder, out actions.Outcome) {
+	if l.pending = l.bound().Program && out.Result.Succeeded(); l.pending {
+		p.running = append(p.running, running{l, l.effect})
 	}
 }

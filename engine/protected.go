@@ -7,7 +7,6 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/rules"
 )
 
 // protectedProcesses are never touched, by comm or by the base name of the
@@ -58,21 +57,13 @@ var systemNames = []string{"systemd", "init", "kernel", "kthreadd"}
 // IsProtected reports whether a process is protected by its name.
 func IsProtected(o *collectors.Owner) bool { return isProtected(o) }
 
-// guardOwner returns why nothing may be done to a process.
-func (e *Engine) guardOwner(o *collectors.Owner) string {
-	if why := e.untouchable(o); why != "" || !isProtected(o) {
-		return why
-	}
-	return "protected process " + o.Name
-}
-
 // guardHolder returns why a rung may do nothing to a socket because of a process that
 // has it, or listens for it. What acts on one connection only can ask to be let at
 // those of protected processes; what takes nothing from one that lives need not ask.
-func (e *Engine) guardHolder(s *collectors.Socket, o *collectors.Owner, rung *rules.Rung, plugin *actions.Plugin) string {
-	why := e.guardOwner(o)
-	switch asked := plugin.Allows(rung.Params).Has(actions.AllowProtected); {
-	case why == "", e.untouchable(o) != "", !plugin.Single():
+func (g *guards) guardHolder(s *collectors.Socket, o *collectors.Owner, plugin *actions.Bound) string {
+	why := g.kept.guardOwner(o)
+	switch asked := plugin.Allowed.Has(actions.AllowProtected); {
+	case why == "", g.kept.untouchable(o) != "", !plugin.Single():
 		return why
 	case plugin.Gentle:
 		return ""
@@ -81,22 +72,9 @@ func (e *Engine) guardHolder(s *collectors.Socket, o *collectors.Owner, rung *ru
 	case asked:
 		return ""
 	}
-	return why + ": needs " + e.optIn(plugin, actions.AllowProtected)
+	return why + ": needs " + g.optIn(plugin.Plugin, actions.AllowProtected)
 }
 
 func isSystem(o *collectors.Owner) bool {
 	return slices.Contains(systemNames, o.Comm) || slices.Contains(systemNames, path.Base(o.Exe))
-}
-
-// speaker returns which of the owners of a listener stands for them all: one of
-// which nothing may ever be touched, else one that is protected, if there is any.
-func (e *Engine) speaker(owners []collectors.Owner) *collectors.Owner {
-	for _, guarded := range []func(*collectors.Owner) string{e.untouchable, e.guardOwner} {
-		for i := range owners {
-			if guarded(&owners[i]) != "" {
-				return &owners[i]
-			}
-		}
-	}
-	return &owners[0]
 }

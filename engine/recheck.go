@@ -4,39 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
 )
 
 // recheck is the last look before something is done for a ladder.
-func (e *Engine) recheck(ctx context.Context, l *ladder) error {
-	plugin, err := e.opts.Actions.Get(l.action())
-	if err != nil || plugin.Harmless || !e.opts.Live {
-		return err
+func (k *lastLook) recheck(ctx context.Context, l *ladder) error {
+	if l.bound().Harmless {
+		return nil
 	}
-	return e.lookAgain(ctx, l, e.allowed)
+	return k.again(ctx, l, k.allowed)
 }
 
-// lookAgain looks each socket of a ladder up again and confirms who holds it: the
+// again looks each socket of a ladder up again and confirms who holds it: the
 // rule's condition must still be true of it, a group still be one, and nothing may
 // spare it. What changed, or is not allowed, is left out, with that result; the error
 // is ErrGone if nothing of the ladder's own rule is left.
-func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder, *Candidate) error) error {
-	e.readRules()
+func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *Candidate) error) error {
+	k.judge.council.readRules()
 	errs := make([]error, len(l.findings))
 	for i, f := range l.findings { // counting takes a look at everything: first
-		if errs[i] = e.stillGroup(ctx, l, f); errs[i] == nil {
-			errs[i] = e.groupsAgree(ctx, f)
+		if errs[i] = k.stillGroup(ctx, l, f); errs[i] == nil {
+			errs[i] = k.groupsAgree(ctx, f)
 		}
 	}
-	if err := e.ready(ctx, l); err != nil {
+	if err := k.ready(ctx, l); err != nil {
 		return err
 	}
-	began := e.mono()
+	began := k.world.Mono()
 	l.looked = began
-	glance := e.world.Processes.Glance()
+	glance := k.world.Processes.Glance()
 	defer glance.Close()
 	now := make([]*Candidate, len(l.findings))
 	for i, f := range l.findings {
@@ -45,7 +43,7 @@ func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder,
 	sockets := make([]collectors.Socket, len(l.findings))
 	if !l.held {
 		var lookErrs []error
-		sockets, lookErrs = e.lookUpAll(ctx, l.findings)
+		sockets, lookErrs = lookUpAll(ctx, k.world, candidatesOf(l.findings))
 		for i, err := range lookErrs {
 			if err != nil {
 				errs[i] = err
@@ -62,9 +60,9 @@ func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder,
 			if !l.held {
 				now[i].Socket = sockets[i]
 			}
-			err = e.verdict(l, f, now[i], began)
+			err = k.verdict(l, f, now[i], began)
 		} else if err == nil {
-			err = e.newerSpares(l, f, f.Candidate)
+			err = k.judge.council.newerSpares(l.at(), f, f.Candidate)
 		}
 		if err == nil && allowed != nil && !f.NoSocket() && l.own(f) {
 			err = allowed(l, now[i])
@@ -92,41 +90,33 @@ func (e *Engine) lookAgain(ctx context.Context, l *ladder, allowed func(*ladder,
 	return nil
 }
 
-// underWay reports whether a ladder that waits is for one of these targets, or
-// for the same peer if both rules spare peers.
-func (c *cycle) underWay(e *Engine, f *Finding, plugin *actions.Plugin) bool {
-	if len(e.ladders) == 0 {
-		return false
+// targetsAndPeer names what a finding is for, with the peer if its rule spares that.
+func targetsAndPeer(f *Finding, plugin *actions.Plugin) []string {
+	keys := targetKeys(f, plugin)
+	if f.Rule.Limits.Peer > 0 && !f.NoSocket() {
+		keys = append(keys, peerKey(f))
 	}
-	keys := func(f *Finding, plugin *actions.Plugin) []string {
-		keys := targetKeys(f, plugin)
-		if f.Rule.Limits.Peer > 0 && !f.NoSocket() {
-			keys = append(keys, peerKey(f))
-		}
-		return keys
-	}
-	if c.waiting == nil {
-		c.waiting = map[string]bool{}
-		for _, l := range e.ladders {
-			p, err := e.opts.Actions.Get(l.action())
-			if err != nil {
-				continue
-			}
-			for _, other := range l.findings {
-				for _, k := range keys(other, &p) {
-					c.waiting[k] = true
-				}
+	return keys
+}
+
+// underWay names what the ladders that wait are for.
+func (h *hand) underWay() map[string]bool {
+	waiting := map[string]bool{}
+	for _, l := range h.ladders {
+		for _, f := range l.findings {
+			for _, key := range targetsAndPeer(f, l.bound().Plugin) {
+				waiting[key] = true
 			}
 		}
 	}
-	return slices.ContainsFunc(keys(f, plugin), func(k string) bool { return c.waiting[k] })
+	return waiting
 }
 
 // abandon ends a ladder in its middle: what is under way is ended, and how far it
 // got is written down.
-func (e *Engine) abandon(l *ladder, why error) {
+func (h *hand) abandon(l *ladder, why error) {
 	if l.waits && !l.done {
-		e.giveBack(l)
+		h.cooling.giveBack(l)
 		l.finish(actions.Outcome{Result: actions.Failed, Err: fmt.Errorf("not begun: %w", why)}, l.action())
 		return
 	}
@@ -137,7 +127,7 @@ func (e *Engine) abandon(l *ladder, why error) {
 	cancel(why)
 	out := l.effect.Verify(ctx)
 	l.note(out, l.effect.String())
-	e.logOutcome(ctx, l, l.effect.String(), out)
+	h.news.outcome(ctx, l, l.effect.String(), out)
 	l.done = true
 }
 
@@ -148,9 +138,9 @@ var (
 )
 
 // abandonAll ends every ladder that waits.
-func (e *Engine) abandonAll() {
-	for _, l := range e.ladders {
-		e.abandon(l, errStopped)
+func (h *hand) abandonAll() {
+	for _, l := range h.ladders {
+		h.abandon(l, errStopped)
 	}
-	e.ladders = nil
+	h.ladders = nil
 }

@@ -50,9 +50,9 @@ func (r *reader) settles(g *generations, now time.Time) <-chan time.Time {
 
 // load reads the rules as they are now.
 func (w *watcher) load() (*rules.Program, error) {
-	began := w.now()
+	began := w.world.Now()
 	p, watched, err := w.opts.Load()
-	w.reader.last, w.reader.took, w.reader.stale = w.now(), w.now().Sub(began), false
+	w.reader.last, w.reader.took, w.reader.stale = w.world.Now(), w.world.Now().Sub(began), false
 	w.watchFiles(watched)
 	return p, err
 }
@@ -83,10 +83,10 @@ func (w *watcher) reload(forced bool) (changed bool) {
 	}
 	wasRejected := w.reader.rejected != ""
 	w.reader.rejected = ""
-	was, newest := w.gens.all[0].read, w.gens.newest()
+	was, newest := w.judge.council.gens.all[0].read, w.judge.council.gens.newest()
 	if forced {
-		w.gens.only(p, w.now())
-		w.cancelLadders(w.gens.inForce())
+		w.judge.council.gens.only(p, w.world.Now())
+		w.cancelLadders()
 		if p.Generation == was.Generation {
 			w.log.Info("rules unchanged", "generation", p.Short())
 		} else {
@@ -94,13 +94,13 @@ func (w *watcher) reload(forced bool) (changed bool) {
 		}
 		return true
 	}
-	if !w.gens.add(p, w.now()) {
+	if !w.judge.council.gens.add(p, w.world.Now()) {
 		if wasRejected {
 			w.log.Info("rules unchanged", "generation", p.Short())
 		}
 		return false
 	}
-	w.cancelLadders(w.gens.inForce())
+	w.cancelLadders()
 	c := p.Diff(newest)
 	log := w.log.Info
 	if len(c.Added)+len(c.Changed)+len(c.Removed)+len(c.ProtectRemoved) == 0 && p.Generation != was.Generation {
@@ -115,16 +115,16 @@ func (w *watcher) reload(forced bool) (changed bool) {
 // once more: where nothing tells that a file changes, that would go unseen.
 func (w *watcher) takeOver() (changed bool) {
 	changed = w.reload(false)
-	was := w.gens.all[0].read
+	was := w.judge.council.gens.all[0].read
 	if w.awaitWriters(was) {
 		return changed
 	}
-	more := len(w.gens.all)
-	if !w.gens.advance(w.now()) {
-		return changed || len(w.gens.all) < more
+	more := len(w.judge.council.gens.all)
+	if !w.judge.council.gens.advance(w.world.Now()) {
+		return changed || len(w.judge.council.gens.all) < more
 	}
-	now := w.gens.all[0].read
-	w.cancelLadders(w.gens.inForce())
+	now := w.judge.council.gens.all[0].read
+	w.cancelLadders()
 	w.tellReload(was, now)
 	return true
 }
@@ -132,9 +132,9 @@ func (w *watcher) takeOver() (changed bool) {
 // awaitWriters reports whether another process still writes what is to be in force
 // next, and says so once if that takes long.
 func (w *watcher) awaitWriters(was *rules.Program) bool {
-	now, r := w.now(), &w.reader
+	now, r := w.world.Now(), &w.reader
 	r.again = time.Time{}
-	writing := w.gens.newest().BeingWritten(was)
+	writing := w.judge.council.gens.newest().BeingWritten(was)
 	awaited := map[string]time.Time{}
 	for _, path := range writing {
 		since, ok := r.awaited[path]
@@ -155,7 +155,7 @@ func (w *watcher) awaitWriters(was *rules.Program) bool {
 			delete(r.warned, path)
 		}
 	}
-	if r.awaited = awaited; len(writing) == 0 || len(w.gens.all) != 2 {
+	if r.awaited = awaited; len(writing) == 0 || len(w.judge.council.gens.all) != 2 {
 		return false // what is younger has a say anyway
 	}
 	r.again = now.Add(writerPoll)
@@ -179,12 +179,12 @@ func (w *watcher) lookAgain() {
 			more = false
 		}
 	}
-	since := w.now().Sub(r.last)
+	since := w.world.Now().Sub(r.last)
 	if !r.stale && since < poll || since < max(lookAgainAfter, 10*r.took) {
 		return
 	}
 	r.behind = true
-	if p, err := w.load(); err == nil && w.gens.add(p, w.now()) {
+	if p, err := w.load(); err == nil && w.judge.council.gens.add(p, w.world.Now()) {
 		w.log.Info("rules changed in the middle of a cycle", "generation", p.Short())
 	}
 }
@@ -214,10 +214,10 @@ func (w *watcher) reject(err error, forced bool) {
 		path := unfinished.Writing[0]
 		since, ok := w.reader.awaited[path]
 		if !ok {
-			since = w.now()
+			since = w.world.Now()
 			w.reader.awaited = map[string]time.Time{path: since}
 		}
-		if w.now().Sub(since) < rules.Patience {
+		if w.world.Now().Sub(since) < rules.Patience {
 			w.reader.behind = true
 			return
 		}
@@ -225,11 +225,11 @@ func (w *watcher) reject(err error, forced bool) {
 	w.reader.rejected = text
 	var problems rules.Problems
 	if !errors.As(err, &problems) {
-		w.log.Error("rules rejected, still on "+w.gens.newest().Short(), "error", err)
+		w.log.Error("rules rejected, still on "+w.judge.council.gens.newest().Short(), "error", err)
 		return
 	}
 	for _, p := range problems.First(maxLogged) {
-		w.log.Error("rules rejected, still on "+w.gens.newest().Short(), "error", p.String())
+		w.log.Error("rules rejected, still on "+w.judge.council.gens.newest().Short(), "error", p.String())
 	}
 }
 

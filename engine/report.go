@@ -146,6 +146,12 @@ type Summary struct {
 	FDStillHeld  int `json:"fd_still_held"`
 }
 
+// The modes of a report.
+const (
+	modeLive = "live"
+	modeDry  = "dry-run"
+)
+
 // Report is the outcome of one cycle.
 type Report struct {
 	Mode       string // dry-run or live

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"slices"
 	"time"
 
 	"sockwarden/actions"
@@ -16,41 +17,41 @@ import (
 const calmCycles = 2
 
 // noteRules notes since when each rule is as it is, for soak.
-func (e *Engine) noteRules(c *cycle) {
-	for _, r := range c.program.Rules {
-		if was, ok := e.memory.rules[r.Name]; !ok || was.Fingerprint != r.Fingerprint {
-			since, ok := e.young[r.Fingerprint]
+func (j *judge) noteRules(c *cycle) {
+	for _, r := range c.Program.Rules {
+		if was, ok := j.memory.rules[r.Name]; !ok || was.Fingerprint != r.Fingerprint {
+			since, ok := j.young[r.Fingerprint]
 			if !ok {
 				since = c.now
 			}
-			e.memory.rules[r.Name] = ruleSince{Fingerprint: r.Fingerprint, Since: since}
+			j.memory.rules[r.Name] = ruleSince{Fingerprint: r.Fingerprint, Since: since}
 		}
 	}
-	for name := range e.memory.rules {
-		if c.program.Rule(name) == nil {
-			delete(e.memory.rules, name)
+	for name := range j.memory.rules {
+		if c.Program.Rule(name) == nil {
+			delete(j.memory.rules, name)
 		}
 	}
 	young := map[string]float64{}
-	for _, g := range e.younger() {
+	for _, g := range j.council.younger() {
 		for _, r := range g.judged.Rules {
-			since, ok := e.young[r.Fingerprint]
+			since, ok := j.young[r.Fingerprint]
 			if !ok {
 				since = c.now
 			}
 			young[r.Fingerprint] = since
 		}
 	}
-	e.young = young
+	j.young = young
 }
 
 // soaking returns how long a rule must still only observe.
-func (e *Engine) soaking(r *rules.Rule, now float64) time.Duration {
-	since, ok := e.young[r.Fingerprint]
+func (j *judge) soaking(r *rules.Rule, now float64) time.Duration {
+	since, ok := j.young[r.Fingerprint]
 	if !ok {
 		since = now
 	}
-	if was, ok := e.memory.rules[r.Name]; ok && was.Fingerprint == r.Fingerprint {
+	if was, ok := j.memory.rules[r.Name]; ok && was.Fingerprint == r.Fingerprint {
 		since = was.Since
 	}
 	return max(0, r.Soak-time.Duration((now-since)*float64(time.Second)))
@@ -59,14 +60,14 @@ func (e *Engine) soaking(r *rules.Rule, now float64) time.Duration {
 // inCanary reports whether a finding belongs to the part that its rule acts on.
 // It is the same part in every cycle: of the sockets, or of the processes and
 // units if the rule acts on those, as each of many sockets would lead to one.
-func (e *Engine) inCanary(f *Finding) bool {
+func (j *judge) inCanary(f *Finding) bool {
 	r := f.Rule
 	if r.Canary <= 0 || r.Canary >= 1 {
 		return true
 	}
 	what := fmt.Sprintf("%x", f.Socket.Cookie)
-	if rung, plugin := e.effective(r); rung != nil && plugin.OnProcess() && len(f.Facts.Owners) > 0 {
-		what = targetKey(&f.Facts.Owners[0], &plugin)
+	if rung, plugin := effective(r); rung != nil && plugin.OnProcess() && len(f.Facts.Owners) > 0 {
+		what = targetKey(&f.Facts.Owners[0], plugin)
 	}
 	const parts = 10_000
 	h := fnv.New64a()
@@ -92,29 +93,29 @@ type spent struct {
 }
 
 // quota begins a cycle with what its interval has spent.
-func (e *Engine) quota() *quota {
-	if e.spent == nil || !e.early {
-		e.spent = &spent{map[string]int{}, map[string]int{}, 0}
+func (j *judge) quota() *quota {
+	if j.spent == nil || !j.early {
+		j.spent = &spent{map[string]int{}, map[string]int{}, 0}
 	}
-	return &quota{maps.Clone(e.spent.rules), map[string]map[string]bool{}, *e.spent}
+	return &quota{maps.Clone(j.spent.rules), map[string]map[string]bool{}, *j.spent}
 }
 
-// count adds what a cycle acts on to what its interval has spent.
-func (q *quota) count(e *Engine, c *cycle) {
-	if !e.watching || !e.opts.Live { // in a dry run the same sockets come again
+// spend adds what a cycle acts on to what its interval has spent.
+func (j *judge) spend(c *cycle, q *quota) {
+	if !j.repeats || !c.live { // in a dry run the same sockets come again
 		return
 	}
 	acts := map[string]bool{}
-	acted := e.acting(c, false)
-	if !e.opts.NoBreaker {
-		e.spent.all += e.toll(c, acted).living
+	acted := j.breaker.acting(c, false)
+	if !j.noBreaker {
+		j.spent.all += j.breaker.toll(c, acted).living
 	}
 	for _, f := range acted {
-		e.spent.listeners[f.listener()]++
+		j.spent.listeners[f.listener()]++
 		acts[f.Rule.Fingerprint] = true
 	}
 	for rule := range acts { // those that the breaker spared do not count
-		e.spent.rules[rule] = q.targets[rule]
+		j.spent.rules[rule] = q.targets[rule]
 	}
 }
 
@@ -126,26 +127,26 @@ func (f *Finding) listener() string {
 // limit spares what is cooling down, what would take too many healthy
 // connections with it, and what is beyond the rule's limits. For actions on
 // processes the process or unit counts, not its sockets.
-func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
-	rung, plugin := e.effective(f.Rule)
+func (j *judge) limit(f *Finding, c *cycle, q *quota) {
+	rung, plugin := effective(f.Rule)
 	if rung == nil {
 		return
 	}
 	limits := f.Rule.Limits
 	set := func(d Decision, format string, args ...any) { f.Decision, f.Reason = d, fmt.Sprintf(format, args...) }
-	for key, length := range coolKeys(f, &plugin) {
-		if left := e.memory.coolingDown(key, length, c.now); left > 0 {
+	for key, length := range coolKeys(f, plugin) {
+		if left := j.memory.coolingDown(key, length, c.now); left > 0 {
 			set(DecideCooldown, "cool-down %s, %s left", short(length), short(left))
 			return
 		}
 	}
-	if c.underWay(e, f, &plugin) {
+	if slices.ContainsFunc(targetsAndPeer(f, plugin), func(key string) bool { return c.waiting[key] }) {
 		set(DecideCooldown, "an earlier action on it is still under way")
 		return
 	}
 	if plugin.OnProcess() {
 		for i := range f.Facts.Owners {
-			h := e.collateral(c, f.Candidate, &f.Facts.Owners[i], &plugin)
+			h := j.harms.of(c.Picture, f.Candidate, &f.Facts.Owners[i], plugin)
 			f.Collateral = max(f.Collateral, len(h.connections))
 			if why := h.exceeds(limits.MaxCollateral); why != "" {
 				set(DecideLimited, "%s", why)
@@ -155,7 +156,7 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 	}
 	n, named := 1, []string(nil)
 	if plugin.OnProcess() {
-		named = newTargets(f, &plugin, q)
+		named = newTargets(f, plugin, q)
 		n = len(named)
 	}
 	if n == 0 {
@@ -166,7 +167,7 @@ func (e *Engine) limit(f *Finding, c *cycle, q *quota) {
 		set(DecideLimited, "per_cycle %d reached", limits.PerCycle)
 		f.throttled = true
 		return
-	case limits.PerMinute > 0 && e.memory.recent(f.Rule.Name, c.now)+q.targets[f.Rule.Fingerprint]+n > limits.PerMinute:
+	case limits.PerMinute > 0 && j.memory.recent(f.Rule.Name, c.now)+q.targets[f.Rule.Fingerprint]+n > limits.PerMinute:
 		set(DecideLimited, "per_minute %d reached", limits.PerMinute)
 		f.throttled = true
 		return
@@ -245,20 +246,3 @@ const (
 	tripShare = "share "
 	tripAll   = "breaker "
 )
-
-func (e *Engine) harmless(r *rules.Rule) bool {
-	rung, _ := e.effective(r)
-	return rung == nil
-}
-
-// effective returns the first rung that changes something on the host, by which
-// the rule is guarded and limited; nil if none does.
-func (e *Engine) effective(r *rules.Rule) (*rules.Rung, actions.Plugin) {
-	for i := range r.Then {
-		p, err := e.opts.Actions.Get(r.Then[i].Action)
-		if err != nil || !p.Harmless {
-			return &r.Then[i], p
-		}
-	}
-	return nil, actions.Plugin{}
-}

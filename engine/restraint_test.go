@@ -477,7 +477,7 @@ rules:
 	}
 	l := live()
 	// As a watcher does, it keeps what it saw only now and then.
-	l.saveEvery = time.Hour
+	l.store.every = time.Hour
 	noErrors(t, l.run(t, l.rules(t, ruleFile("port == 1", "keep"))))
 	r := l.run(t, l.rules(t, text))
 	expectTally(t, r, map[Decision]int{DecideBreaker: 4})
@@ -527,16 +527,16 @@ func keptState(t testing.TB, path string) (doc stateDoc) {
 // Trip again before it is calm, and it begins to count anew.
 func TestBreakerTripsAgain(t *testing.T) {
 	l := newLab(t, Options{})
-	c := &cycle{report: &Report{}}
+	c := &cycle{Picture: &Picture{}, report: &Report{}}
 	for i, over := range []bool{true, false, true, false, false} {
 		f := &Finding{Decision: DecideAct}
-		l.trip(c, &TrippedError{name: "x"}, over, []*Finding{f})
+		l.judge.breaker.trip(c, &TrippedError{name: "x"}, over, []*Finding{f})
 		if want := i == 4; (f.Decision == DecideAct) != want {
 			t.Errorf("cycle %d: %s %s", i, f.Decision, f.Reason)
 		}
 	}
 	// Something that has never tripped does nothing.
-	l.trip(c, &TrippedError{name: "y"}, false, nil)
+	l.judge.breaker.trip(c, &TrippedError{name: "y"}, false, nil)
 	if len(l.memory.tripped) != 0 || len(c.report.Errors) != 4 {
 		t.Errorf("tripped %v, errors %v", l.memory.tripped, c.report.Errors)
 	}
@@ -680,7 +680,7 @@ func TestCollateralIsCountedAfter(t *testing.T) {
 // What cannot be counted is too much.
 func TestCollateralUnknown(t *testing.T) {
 	h, hung, _ := crowd(t, 0)
-	source := faulty(func(q collectors.Query) bool { return q.States == pictured })
+	source := faulty(func(q collectors.Query) bool { return q.States == inventoried })
 	l := newLab(t, Options{Live: true, Sources: []collectors.Plugin{source}})
 	text := ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 100}")
 	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), DecideLimited, "cannot be told: out of buffers")

@@ -135,7 +135,7 @@ func TestSeenOnceIsEnough(t *testing.T) {
 func TestWatcherLooksTwice(t *testing.T) {
 	d := tunpeer.Open(t)
 	l := newLab(t, Options{Live: true, Events: EventsOff, StateFile: t.TempDir() + "/state.json"})
-	l.stranger().watching = true
+	l.stranger().watching()
 	_, h, began := forged(t, d, false)
 	p := l.rules(t, seenOnceRules["signal"])
 	r := l.cycle(t, p)
@@ -148,9 +148,9 @@ func TestWatcherLooksTwice(t *testing.T) {
 	}
 	passes(t, began, time.Second+100*time.Millisecond)
 	// The first look counts for another run with the same state file.
-	must(t, "save", l.save())
-	next := newLab(t, Options{StateFile: l.state.path})
-	next.stranger().watching = true
+	must(t, "save", l.store.save())
+	next := newLab(t, Options{StateFile: l.store.state.path})
+	next.stranger().watching()
 	if r := next.cycle(t, next.rules(t, seenOnceRules["signal"])); len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct {
 		t.Errorf("from the state file: %s", describe(r))
 	}
@@ -165,9 +165,9 @@ func TestWatcherLooksTwice(t *testing.T) {
 func TestEventNeedsNoSecondLook(t *testing.T) {
 	d := tunpeer.Open(t)
 	l := newLab(t, Options{Live: true, Events: EventsOn})
-	l.stranger().watching = true
+	l.stranger().watching()
 	p := l.rules(t, ruleFile("state == 'CLOSE_WAIT' && age > 0.3", "{signal: TERM}"))
-	l.noteStates(p)
+	l.looker.ages.noteStates(l.judge.council.wanted(p))
 	_, h, began := forged(t, d, false)
 	if r := l.cycle(t, p); time.Since(began) < 250*time.Millisecond && len(r.Findings) > 0 {
 		t.Errorf("the event does not win: %s", describe(r))

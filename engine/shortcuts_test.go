@@ -65,9 +65,12 @@ func TestShortcuts(t *testing.T) {
 	}
 	text += "  - {name: last, when: 'state == \"ESTABLISHED\" || state == \"CLOSE_WAIT\"', then: [destroy]}\n"
 	look := func(o Options, split bool) []string {
+		if split {
+			o.World = hostWorld(t, o.Owners, 4)
+		}
 		l := newLab(t, o)
 		if split {
-			l.splitFrom, l.workers = 0, 4
+			l.looker.dumps.splitFrom = 0
 		}
 		r := l.cycle(t, l.rules(t, text))
 		noErrors(t, r)

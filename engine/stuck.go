@@ -15,7 +15,6 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/stuck"
-	"sockwarden/rules"
 )
 
 const (
@@ -44,38 +43,38 @@ func (h *hanging) text() string {
 }
 
 // lookStuck notes a look at a namespace that hangs.
-func (e *Engine) lookStuck(ns *namespace) *hanging {
-	h := e.hanging[ns.Inode]
+func (g *hangs) lookStuck(ns *namespace) *hanging {
+	h := g.all[ns.Inode]
 	if h == nil {
-		h = &hanging{name: ns.Name, sockets: map[collectors.Key]*stuck.Call{}, began: e.now()}
-		if e.hanging == nil {
-			e.hanging = map[uint64]*hanging{}
+		h = &hanging{name: ns.Name, sockets: map[collectors.Key]*stuck.Call{}, began: g.world.Now()}
+		if g.all == nil {
+			g.all = map[uint64]*hanging{}
 		}
-		e.hanging[ns.Inode] = h
-		h.by = e.world.Processes.Asleep()
+		g.all[ns.Inode] = h
+		h.by = g.world.Processes.Asleep()
 	}
 	return h
 }
 
 // noticeReturns forgets what has come back, and says when nothing hangs any more.
-func (e *Engine) noticeReturns() {
+func (g *hangs) noticeReturns() {
 	back := func(c *stuck.Call) bool { return c.Back() }
-	for inode, h := range e.hanging {
+	for inode, h := range g.all {
 		h.dumps, h.plain = slices.DeleteFunc(h.dumps, back), slices.DeleteFunc(h.plain, back)
 		maps.DeleteFunc(h.sockets, func(_ collectors.Key, c *stuck.Call) bool { return c.Back() })
 		if h.left() == 0 {
-			delete(e.hanging, inode)
-			e.log.Info("looks return again", "netns", h.name, "after", e.now().Sub(h.began).Round(time.Second))
+			delete(g.all, inode)
+			g.log.Info("looks return again", "netns", h.name, "after", g.world.Now().Sub(h.began).Round(time.Second))
 		}
 	}
 }
 
 // tellHanging says what still hangs when the engine closes: the kernel lets the
 // process go only with its last thread.
-func (e *Engine) tellHanging() {
-	e.noticeReturns()
-	for _, h := range e.hanging {
-		e.log.Warn("nothing more is done, but the kernel lets this process end only when what hangs returns", "netns", h.name,
+func (g *hangs) tellHanging() {
+	g.noticeReturns()
+	for _, h := range g.all {
+		g.log.Warn("nothing more is done, but the kernel lets this process end only when what hangs returns", "netns", h.name,
 			"threads", h.left(), "since", h.began.Format(time.RFC3339), "why", h.text())
 	}
 }
@@ -83,14 +82,14 @@ func (e *Engine) tellHanging() {
 // shut returns why sock_diag can show nothing of a namespace, nil if it can.
 // Before Linux 6.9 requests share mutexes, also between namespaces: one that hangs
 // holds up all others.
-func (e *Engine) shut(ns *namespace) error {
-	if h := e.hanging[ns.Inode]; h != nil && len(h.plain) > 0 {
+func (g *hangs) shut(ns *namespace) error {
+	if h := g.all[ns.Inode]; h != nil && len(h.plain) > 0 {
 		return fmt.Errorf("%s: %w", h.text(), h.plain[0])
 	}
-	if !e.world.Host.Kernel.Before(6, 9) {
+	if !g.world.Host.Kernel.Before(6, 9) {
 		return nil
 	}
-	for _, h := range e.hanging {
+	for _, h := range g.all {
 		return fmt.Errorf("namespace %s: %s, and before Linux 6.9 that holds up all others: %w", h.name, h.text(), stuck.ErrHeldUp)
 	}
 	return nil
@@ -99,35 +98,35 @@ func (e *Engine) shut(ns *namespace) error {
 // streamPast streams a namespace, past what hangs: then without tcp_info, which
 // takes no locks, and with the tcp_info of each candidate by itself. Those of which
 // that hangs are blind: nothing is done to them.
-func (e *Engine) streamPast(ctx context.Context, c *cycle, ns *namespace, source collectors.Plugin, q collectors.Query, total int) error {
+func (d *dumps) streamPast(ctx context.Context, c *Picture, ns *namespace, source collectors.Plugin, q collectors.Query, total int) error {
 	if !source.Actionable {
-		return e.stream(ctx, c, ns, source, e.parallel(q, total))
+		return d.stream(ctx, c, ns, source, d.parallel(q, total))
 	}
-	if err := e.shut(ns); err != nil {
+	if err := d.hangs.shut(ns); err != nil {
 		return err
 	}
 	locks := q.Info && slices.Contains(q.Protocols, collectors.TCP)
-	if !locks || e.hanging[ns.Inode] == nil {
-		err := e.stream(ctx, c, ns, source, e.parallel(q, total))
+	if !locks || d.hangs.all[ns.Inode] == nil {
+		err := d.stream(ctx, c, ns, source, d.parallel(q, total))
 		if !locks || stuck.In(err) == nil || ctx.Err() != nil {
 			return err
 		}
-		if err := e.shut(ns); err != nil {
+		if err := d.hangs.shut(ns); err != nil {
 			return err
 		}
 	}
 	q.Info = false
 	from := len(c.candidates)
-	if err := e.stream(ctx, c, ns, source, e.parallel(q, total)); err != nil {
+	if err := d.stream(ctx, c, ns, source, d.parallel(q, total)); err != nil {
 		return err
 	}
-	return e.completeAll(ctx, c, ns, c.candidates[from:])
+	return d.completeAll(ctx, c, ns, c.candidates[from:])
 }
 
 // completeAll looks up the candidates of a namespace whose records are without
 // tcp_info, and says how many stay so because that hangs.
-func (e *Engine) completeAll(ctx context.Context, c *cycle, ns *namespace, all []*Candidate) error {
-	h := e.hanging[ns.Inode]
+func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *namespace, all []*Candidate) error {
+	h := d.hangs.all[ns.Inode]
 	var cands []*Candidate
 	for _, cand := range all {
 		switch s := &cand.Socket; {
@@ -140,12 +139,12 @@ func (e *Engine) completeAll(ctx context.Context, c *cycle, ns *namespace, all [
 			cands = append(cands, cand)
 		}
 	}
-	err := errors.Join(inParts(e.workers, cands, func(part []*Candidate) []error {
-		return []error{e.complete(ctx, ns, part)}
+	err := errors.Join(inParts(d.workers, cands, func(part []*Candidate) []error {
+		return []error{d.complete(ctx, ns, part)}
 	})...)
 	for _, cand := range cands {
 		if cand.call != nil {
-			h = e.lookStuck(ns)
+			h = d.hangs.lookStuck(ns)
 			h.sockets[collectors.KeyOf(&cand.Socket)], cand.call = cand.call, nil
 		}
 	}
@@ -172,7 +171,7 @@ func hasLock(s *collectors.Socket) bool {
 
 // complete looks candidates of a namespace up. Those of which the kernel does not
 // come back, and those behind them if these are too many, become blind.
-func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate) error {
+func (d *dumps) complete(ctx context.Context, ns *namespace, cands []*Candidate) error {
 	if len(cands) == 0 {
 		return nil
 	}
@@ -182,7 +181,7 @@ func (e *Engine) complete(ctx context.Context, ns *namespace, cands []*Candidate
 		for i, cand := range cands {
 			socks[i] = &cand.Socket
 		}
-		now, errs, lookErr := e.world.Sockets.LookUp(ctx, &ns.Namespace, socks)
+		now, errs, lookErr := d.world.Sockets.LookUp(ctx, &ns.Namespace, socks)
 		if lookErr != nil {
 			return lookErr
 		}
@@ -218,19 +217,19 @@ func (cand *Candidate) complete(now *collectors.Socket, err error) error {
 }
 
 // readPast is read, left behind if the kernel does not come back from it.
-func (e *Engine) readPast(ctx context.Context, p *rules.Program, ns *namespace, source collectors.Plugin, q collectors.Query, part bool) (*pass, error) {
+func (d *dumps) readPast(ctx context.Context, w Wanted, ns *namespace, source collectors.Plugin, q collectors.Query, part bool) (*pass, error) {
 	var found *pass
 	var failed error
 	var progress atomic.Uint64
 	// What goes on after it was left behind has nothing in common with the cycle.
 	own := collectors.Namespace{Inode: ns.Inode, Name: ns.Name}
-	if p.Reads.Has(collectors.FieldInterface) {
+	if w.Program.Reads.Has(collectors.FieldInterface) {
 		own.Interfaces = maps.Clone(ns.Interfaces)
 	}
 	within, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if hung := stuck.Watch(ctx, "a dump", &progress, func() {
-		found, failed = e.read(within, p, ns, &own, source, q, part, &progress)
+		found, failed = d.read(within, w, ns, &own, source, q, part, &progress)
 	}); hung != nil {
 		return &pass{}, hung
 	}
@@ -240,16 +239,16 @@ func (e *Engine) readPast(ctx context.Context, p *rules.Program, ns *namespace, 
 // collectPast streams a look that takes no locks of sockets. Before Linux 6.9 it hangs
 // behind whoever waits for one, and is left behind: until it is complete nothing of
 // it is handed out.
-func (e *Engine) collectPast(ctx context.Context, ns *namespace, source collectors.Plugin, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
-	if !e.world.Host.Kernel.Before(6, 9) {
-		return e.world.Sockets.Collect(ctx, &ns.Namespace, source, q)
+func (d *dumps) collectPast(ctx context.Context, ns *namespace, source collectors.Plugin, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
+	if !d.world.Host.Kernel.Before(6, 9) {
+		return d.world.Sockets.Collect(ctx, &ns.Namespace, source, q)
 	}
 	return func(yield func(*collectors.Socket, error) bool) {
 		var all []collectors.Socket
 		var failed error
 		var progress atomic.Uint64
 		if hung := stuck.Watch(ctx, "a dump", &progress, func() {
-			for s, err := range e.world.Sockets.Collect(ctx, &ns.Namespace, source, q) {
+			for s, err := range d.world.Sockets.Collect(ctx, &ns.Namespace, source, q) {
 				if progress.Add(1); err != nil {
 					failed = err
 					return
@@ -272,14 +271,14 @@ func (e *Engine) collectPast(ctx context.Context, ns *namespace, source collecto
 }
 
 // noteHung notes which parts of a look hang, and reports whether any does.
-func (e *Engine) noteHung(ns *namespace, parts []collectors.Query, errs []error) (any bool) {
+func (g *hangs) noteHung(ns *namespace, parts []collectors.Query, errs []error) (any bool) {
 	for i, err := range errs {
 		call := stuck.In(err)
 		if call == nil {
 			continue
 		}
 		any = true
-		if h := e.lookStuck(ns); parts[i].Info {
+		if h := g.lookStuck(ns); parts[i].Info {
 			h.dumps = append(h.dumps, call)
 		} else {
 			h.plain = append(h.plain, call)

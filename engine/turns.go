@@ -46,38 +46,34 @@ type turn struct {
 // startAll is startRung for several ladders: they are looked up, compared with
 // what was decided and applied a few at a time, and concluded each by itself. It
 // returns those that are to be begun again.
-func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher actions.Batcher) (again []*ladder) {
-	if e.hostError != nil {
-		e.leave(ladders, hostOutcome(e.hostError))
-		return nil
-	}
-	if !e.opts.Live {
-		e.rehearseAll(ctx, ladders, batcher)
+func (t *turns) startAll(ctx context.Context, ladders []*ladder, batcher actions.Batcher) (again []*ladder) {
+	if t.hostError != nil {
+		t.leave(ladders, hostOutcome(t.hostError))
 		return nil
 	}
 	// Counting groups takes a look at everything: first.
 	for _, l := range ladders {
-		err := e.stillGroup(ctx, l, l.findings[0])
+		err := t.last.stillGroup(ctx, l, l.findings[0])
 		if err == nil {
-			err = e.groupsAgree(ctx, l.findings[0])
+			err = t.last.groupsAgree(ctx, l.findings[0])
 		}
 		if err != nil {
-			e.notPrepared(ctx, l, err)
+			t.notPrepared(ctx, l, err)
 		}
 	}
 	ladders = slices.DeleteFunc(slices.Clone(ladders), func(l *ladder) bool { return l.done })
 	if len(ladders) == 0 {
 		return nil
 	}
-	if err := e.ready(ctx, ladders...); err != nil {
+	if err := t.last.ready(ctx, ladders...); err != nil {
 		for _, l := range ladders {
-			e.notPrepared(ctx, l, err)
+			t.notPrepared(ctx, l, err)
 		}
 		return nil
 	}
 	var refused atomic.Bool
-	turns := inParts(e.workers, ladders, func(part []*ladder) (turns []turn) {
-		glance := e.world.Processes.Glance()
+	turns := inParts(t.workers, ladders, func(part []*ladder) (turns []turn) {
+		glance := t.world.Processes.Glance()
 		defer glance.Close()
 		session := batcher
 		if s, ok := batcher.(actions.Sessions); ok {
@@ -86,41 +82,24 @@ func (e *Engine) startAll(ctx context.Context, ladders []*ladder, batcher action
 			defer closes()
 		}
 		for some := range slices.Chunk(part, turnLen) {
-			turns = append(turns, e.takeTurn(ctx, glance, some, session, &refused)...)
+			turns = append(turns, t.takeTurn(ctx, glance, some, session, &refused)...)
 		}
 		return turns
 	})
-	return e.concludeTurns(ctx, ladders, turns, batcher)
+	return t.concludeTurns(ctx, ladders, turns, batcher)
 }
 
-// rehearseAll says what would be done.
-func (e *Engine) rehearseAll(ctx context.Context, ladders []*ladder, batcher actions.Batcher) {
-	prepared := inParts(e.workers, e.targets(ladders), func(part []actions.Target) []actions.Prepared { return batcher.PrepareAll(ctx, part) })
-	for i, l := range ladders {
-		switch p := prepared[i]; {
-		case ctx.Err() != nil:
-			e.leave(ladders[i:i+1], actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)})
-		case p.Alone:
-			e.startRung(ctx, l)
-		case p.Err != nil:
-			e.notPrepared(ctx, l, p.Err)
-		default:
-			l.finish(actions.Outcome{Result: actions.Would}, p.Effect.String())
-		}
-	}
-}
-
-func (e *Engine) targets(ladders []*ladder) []actions.Target {
+func targetsOf(ladders []*ladder, host string) []actions.Target {
 	targets := make([]actions.Target, len(ladders))
 	for i, l := range ladders {
-		targets[i] = e.target(l)
+		targets[i] = l.target(host)
 	}
 	return targets
 }
 
 // takeTurn is the last look at a few sockets, and what follows from it at once.
 // Several can run at the same time: it changes nothing but the host.
-func (e *Engine) takeTurn(ctx context.Context, glance world.Glance, ladders []*ladder, batcher actions.Batcher, refused *atomic.Bool) []turn {
+func (t *turns) takeTurn(ctx context.Context, glance world.Glance, ladders []*ladder, batcher actions.Batcher, refused *atomic.Bool) []turn {
 	turns := make([]turn, len(ladders))
 	all := func(t turn) []turn {
 		for i := range turns {
@@ -128,25 +107,25 @@ func (e *Engine) takeTurn(ctx context.Context, glance world.Glance, ladders []*l
 		}
 		return turns
 	}
-	e.readRules()
-	switch pause := e.pauseOf(ladders[0]); {
+	t.judge.council.readRules()
+	switch pause := t.pauseOf(ladders[0]); {
 	case ctx.Err() != nil:
 		return all(turn{fate: isStopped, err: context.Cause(ctx)})
 	case refused.Load():
 		return all(turn{fate: isRefused})
 	case pause != nil:
 		return all(turn{fate: isPaused, pause: pause})
-	case slices.ContainsFunc(ladders, func(l *ladder) bool { return !e.recent(l) }):
+	case slices.ContainsFunc(ladders, func(l *ladder) bool { return !t.last.recent(l) }):
 		return all(turn{fate: isAgain})
 	}
-	began := e.mono()
+	began := t.world.Mono()
 	now := make([]*Candidate, len(ladders))
 	for i, l := range ladders {
 		now[i] = glimpse(glance, l.findings[0])
 	}
 	var effects []actions.Effect
 	var places []int
-	prepared := batcher.PrepareAll(ctx, e.targets(ladders))
+	prepared := batcher.PrepareAll(ctx, targetsOf(ladders, t.world.Host.Name))
 	// One that hangs takes seconds, after which the look at the others is too old.
 	heldUp := slices.ContainsFunc(prepared, func(p actions.Prepared) bool { return stuck.In(p.Err) != nil })
 	for i, p := range prepared {
@@ -161,10 +140,10 @@ func (e *Engine) takeTurn(ctx context.Context, glance world.Glance, ladders []*l
 		err := p.Err
 		if err == nil {
 			now[i].Socket = *p.Now
-			err = e.verdict(ladders[i], ladders[i].findings[0], now[i], began)
+			err = t.last.verdict(ladders[i], ladders[i].findings[0], now[i], began)
 		}
 		if err == nil {
-			err = e.allowed(ladders[i], now[i])
+			err = t.last.allowed(ladders[i], now[i])
 		}
 		if err != nil {
 			turns[i] = turn{fate: notReady, err: err}
@@ -184,13 +163,13 @@ func (e *Engine) takeTurn(ctx context.Context, glance world.Glance, ladders []*l
 		return turns
 	}
 	// Whatever held this up: nothing is done by a look that is too old.
-	if e.mono()-began > lookFor.Seconds() {
+	if t.world.Mono()-began > lookFor.Seconds() {
 		for _, i := range places {
 			turns[i] = turn{fate: isAgain}
 		}
 		return turns
 	}
-	for k, out := range e.applyAll(ctx, batcher, effects) {
+	for k, out := range t.applyAll(ctx, batcher, effects) {
 		turns[places[k]] = turn{fate: applied, effect: effects[k], out: out}
 		if errors.Is(out.Err, actions.ErrNotBegun) {
 			turns[places[k]] = turn{fate: isAgain}
@@ -204,36 +183,36 @@ func (e *Engine) takeTurn(ctx context.Context, glance world.Glance, ladders []*l
 
 // concludeTurns takes down what came of turns: first of those that did something,
 // as by them it is known whether the host refuses.
-func (e *Engine) concludeTurns(ctx context.Context, ladders []*ladder, turns []turn, batcher actions.Batcher) (again []*ladder) {
+func (t *turns) concludeTurns(ctx context.Context, ladders []*ladder, turns []turn, batcher actions.Batcher) (again []*ladder) {
 	for i, l := range ladders {
-		t := &turns[i]
-		if t.fate != applied {
+		one := &turns[i]
+		if one.fate != applied {
 			continue
 		}
-		l.effect, l.batcher = t.effect, batcher
-		if t.out.Err != nil && ctx.Err() != nil && errors.Is(t.out.Err, context.Cause(ctx)) {
-			e.leave(ladders[i:i+1], t.out) // asked to stop, nothing was done
+		l.effect, l.batcher = one.effect, batcher
+		if one.out.Err != nil && ctx.Err() != nil && errors.Is(one.out.Err, context.Cause(ctx)) {
+			t.leave(ladders[i:i+1], one.out) // asked to stop, nothing was done
 			continue
 		}
-		e.begin(l)
-		e.applied(ctx, l, t.out)
+		t.cooling.begin(l)
+		t.applied(ctx, l, one.out)
 	}
 	for i, l := range ladders {
-		switch t := &turns[i]; t.fate {
+		switch one := &turns[i]; one.fate {
 		case isAgain:
 			again = append(again, l)
 		case isAlone:
-			e.queue = ladders[i:]
-			e.startRung(ctx, l)
+			t.last.queue = ladders[i:]
+			t.startRung(ctx, l)
 		case isStopped:
-			e.leave(ladders[i:i+1], actions.Outcome{Result: actions.Failed, Err: t.err})
+			t.leave(ladders[i:i+1], actions.Outcome{Result: actions.Failed, Err: one.err})
 		case isRefused:
-			e.leave(ladders[i:i+1], hostOutcome(e.hostError))
+			t.leave(ladders[i:i+1], hostOutcome(t.hostError))
 		case isPaused:
-			e.untouched(l)
-			e.endPaused(t.pause, l)
+			t.cooling.untouched(l)
+			t.endPaused(one.pause, l)
 		case notReady:
-			e.notPrepared(ctx, l, t.err)
+			t.notPrepared(ctx, l, one.err)
 		case applied:
 		}
 	}

@@ -74,20 +74,20 @@ type findingKey struct {
 // last good one goes on. It returns an error only if the host refuses to act.
 func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	w := &watcher{Engine: e, opts: opts, shown: map[findingKey]Decision{}, tripped: map[string]said{}}
-	e.watching, e.horizon = true, opts.Interval
+	e.judge.repeats, e.looker.horizon = true, opts.Interval
 	if owners, ok := e.world.Owners.(world.Repeating); ok {
 		owners.Repeats()
 	}
-	if err := e.watchStates(); err != nil {
+	if err := e.looker.ages.watch(true); err != nil {
 		return err
 	}
 	program, watched, err := opts.Load()
 	if err != nil {
 		return err
 	}
-	w.gens = newGenerations(program, w.now())
-	w.refresh = w.lookAgain
-	defer func() { w.refresh = nil }()
+	w.judge.council.gens = newGenerations(program, w.world.Now())
+	w.judge.council.refresh = w.lookAgain
+	defer func() { w.judge.council.refresh = nil }()
 	w.files = rules.NewWatcher()
 	defer func() { _ = w.files.Close() }()
 	w.watchFiles(watched)
@@ -96,25 +96,25 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	if e.opts.Live {
 		mode = "live"
 	}
-	breaker, events := w.gens.newest().Breaker.Origin(), "off"
-	if e.events != nil {
+	breaker, events := w.judge.council.gens.newest().Breaker.Origin(), "off"
+	if e.looker.ages.events != nil {
 		events = "on"
 	}
-	e.log.Info("watching "+mode, "rules", len(w.gens.newest().Rules), "generation", w.gens.newest().Short(), "interval", opts.Interval,
+	e.log.Info("watching "+mode, "rules", len(w.judge.council.gens.newest().Rules), "generation", w.judge.council.gens.newest().Short(), "interval", opts.Interval,
 		"events", events, "breaker", breaker)
-	if w.gens.inForce().NoDefaultDir {
+	if w.judge.council.gens.inForce().NoDefaultDir {
 		e.log.Info("the built-in rules are in force", "missing", rules.DefaultDir)
 	}
-	w.lastLine = w.now()
-	w.saveEvery = saveEvery
+	w.lastLine = w.world.Now()
+	w.store.every = saveEvery
 	err = w.run(ctx)
 	w.Step(ctx) // asked to stop: what earlier cycles began is ended
-	w.abandonAll()
-	return errors.Join(err, w.save())
+	w.abandonLadders()
+	return errors.Join(err, w.store.save())
 }
 
 func (w *watcher) run(ctx context.Context) error {
-	next := w.world.Clock.After(0)
+	next := w.world.After(0)
 	quiet := time.NewTimer(time.Hour)
 	defer quiet.Stop()
 	quiet.Stop()
@@ -123,13 +123,13 @@ func (w *watcher) run(ctx context.Context) error {
 	var due time.Time      // of the next cycle
 	var regular time.Time  // of the next cycle that its interval asks for
 	var earliest time.Time // that one may begin before its interval is over
-	woke := w.transitions(ctx)
+	woke := w.looker.ages.transitions(ctx)
 	var first time.Time // event since the rules were read
 	soon := func() {
 		if first.IsZero() {
-			first = w.now()
+			first = w.world.Now()
 		}
-		quiet.Reset(min(debounce, w.until(first.Add(patience))))
+		quiet.Reset(min(debounce, w.world.Until(first.Add(patience))))
 	}
 	for {
 		select {
@@ -154,7 +154,7 @@ func (w *watcher) run(ctx context.Context) error {
 		case <-w.opts.Reload:
 			w.reload(true)
 			due, regular = time.Time{}, time.Time{}
-		case <-w.reader.settles(w.gens, w.now()):
+		case <-w.reader.settles(w.judge.council.gens, w.world.Now()):
 			if w.takeOver() {
 				due, regular = time.Time{}, time.Time{}
 			}
@@ -165,15 +165,15 @@ func (w *watcher) run(ctx context.Context) error {
 		case <-next:
 		}
 		w.Step(ctx)
-		if !w.now().Before(due) {
-			w.early = w.now().Before(regular)
+		if !w.world.Now().Before(due) {
+			w.judge.early = w.world.Now().Before(regular)
 			took := w.cycle(ctx)
-			if !w.early {
-				regular = w.now().Add(w.stretch(w.opts.Interval, took))
+			if !w.judge.early {
+				regular = w.world.Now().Add(w.stretch(w.opts.Interval, took))
 			}
 			due = regular
 			// What ripens is looked at in time, but for a fifth of the time at most.
-			earliest = w.now().Add(max(spacing, 4*w.looking))
+			earliest = w.world.Now().Add(max(spacing, 4*w.looking))
 			if !w.next.IsZero() && w.next.Before(due) {
 				due = later(w.next, earliest)
 			}
@@ -183,11 +183,11 @@ func (w *watcher) run(ctx context.Context) error {
 			w.reader.behind = false
 			soon()
 		}
-		wait := w.until(due)
+		wait := w.world.Until(due)
 		if _, pending := w.Pending(); pending {
 			wait = min(wait, ladderPoll)
 		}
-		next = w.world.Clock.After(max(0, wait))
+		next = w.world.After(max(0, wait))
 	}
 }
 
@@ -202,8 +202,8 @@ func (w *watcher) wanted(woke <-chan struct{}, due, earliest time.Time) <-chan s
 
 // ripe is when a socket that enters its state now is first old enough for a rule.
 func (w *watcher) ripe() (time.Time, bool) {
-	seconds, ok := w.gens.inForce().Ripens()
-	return w.now().Add(time.Duration(seconds*float64(time.Second)) + grain), ok
+	seconds, ok := w.judge.council.gens.inForce().Ripens()
+	return w.world.Now().Add(time.Duration(seconds*float64(time.Second)) + grain), ok
 }
 
 func later(a, b time.Time) time.Time {
@@ -215,10 +215,10 @@ func later(a, b time.Time) time.Time {
 
 // cycle runs one cycle and tells what is new.
 func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
-	began := w.now()
+	began := w.world.Now()
 	w.next = time.Time{}
-	program := w.gens.inForce()
-	defer func() { took = w.now().Sub(began) }()
+	program := w.judge.council.gens.inForce()
+	defer func() { took = w.world.Now().Sub(began) }()
 	r, err := w.Cycle(ctx, program)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -226,7 +226,7 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 		}
 		return 0
 	}
-	w.tellErrors(w.tellTripped(r.Errors, w.now()))
+	w.tellErrors(w.tellTripped(r.Errors, w.world.Now()))
 	w.tellPause()
 	w.Tell(program, r)
 	shown := map[findingKey]Decision{}
@@ -252,10 +252,10 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	s := r.Summary
 	attrs := []any{"scanned", s.Scanned, "matched", s.Matched, "acted", s.Acted, "failed", s.Failed, "generation", program.Short(), "took", r.Duration.Round(time.Millisecond)}
 	if lines > 0 {
-		w.lastLine = w.now()
+		w.lastLine = w.world.Now()
 	}
-	if w.now().Sub(w.lastLine) >= heartbeat {
-		w.lastLine = w.now()
+	if w.world.Now().Sub(w.lastLine) >= heartbeat {
+		w.lastLine = w.world.Now()
 		w.log.Info("still watching", attrs...)
 	} else {
 		w.log.Debug("cycle", attrs...)
@@ -303,7 +303,7 @@ func (w *watcher) logFinding(ctx context.Context, f *Finding) {
 // tellPause says once that a pause began, and that it ended.
 func (w *watcher) tellPause() {
 	now := ""
-	p := ReadPause(w.now(), w.Engine.opts.PauseFiles...)
+	p := ReadPause(w.world.Now(), w.Engine.opts.PauseFiles...)
 	if p != nil {
 		now = p.String()
 	}
@@ -321,17 +321,34 @@ func (w *watcher) tellPause() {
 // tellHost says that the host refused, once for each reason. The next cycle
 // tries again: one process or one full disk must not end the watch.
 func (w *watcher) tellHost() {
+	if w.hand == nil {
+		return
+	}
 	now := ""
-	if w.hostError != nil {
-		now = w.hostError.Error()
+	if w.hand.hostError != nil {
+		now = w.hand.hostError.Error()
 	}
 	if now != "" && now != w.refused {
-		w.log.Error("the host refuses to act, nothing more was done in this cycle", "error", w.hostError)
+		w.log.Error("the host refuses to act, nothing more was done in this cycle", "error", w.hand.hostError)
 	}
 	if now != "" {
 		w.refused = now
 	}
-	w.hostError = nil
+	w.hand.hostError = nil
+}
+
+// cancelLadders ends the ladders of rules that are not in force any more.
+func (w *watcher) cancelLadders() {
+	if w.hand != nil {
+		w.hand.cancelLadders(w.judge.council.gens.inForce())
+	}
+}
+
+// abandonLadders ends those that wait, at the end.
+func (w *watcher) abandonLadders() {
+	if w.hand != nil {
+		w.hand.abandonAll()
+	}
 }
 
 // tellErrors says what went wrong in a cycle, once as long as it lasts.

@@ -197,7 +197,7 @@ func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
 	}
 	withResult := *sc
 	for i, raw := range r.then {
-		rung := Rung{Action: raw.action, Params: raw.params, Wait: raw.wait}
+		rung := Rung{Action: raw.action, Params: raw.params, Bound: raw.bound, Wait: raw.wait}
 		if raw.cond != nil {
 			withResult.result = i > 0
 			if rung.If = f.cond(raw.cond, &withResult); rung.If == nil {

@@ -47,8 +47,9 @@ type ActionSpec struct {
 	Spares bool
 	// Never says of parameters of other actions why this one does not have them.
 	Never map[string]string
-	// Check says what is wrong with the values of the parameters.
-	Check func(params map[string]any) error
+	// Bind says what is wrong with the values of the parameters, or returns what rungs
+	// keep as Bound.
+	Bind func(params map[string]any) (any, error)
 	// Warn says what may not be meant with valid ones, for sockets as the query asks
 	// for, "" for nothing; nil if there is nothing to say ever.
 	Warn func(params map[string]any, of *collectors.Query) string

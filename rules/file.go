@@ -72,6 +72,7 @@ type rawRung struct {
 	action string
 	spec   ActionSpec
 	params map[string]any
+	bound  any
 	wait   time.Duration
 	cond   *yaml.Node
 	// results are the outcomes that it can have, nil if they are not known.

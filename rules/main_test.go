@@ -20,24 +20,24 @@ var update = flag.Bool("update", false, "write the golden files of testdata anew
 // them, and one with parameters of every type.
 func testCatalog() Catalog {
 	return Catalog{
-		{Name: "destroy", Params: []Param{{Name: "listen", Type: ParamBool}, {Name: "udp", Type: ParamBool}}, Check: nothingWrong},
-		{Name: "signal", Main: "signal", Params: []Param{{Name: "signal", Type: ParamString}, {Name: "owners", Type: ParamString}}, Check: checkSignal},
-		{Name: "log", Main: "level", Params: []Param{{Name: "level", Type: ParamString}}, Spares: true, Check: nothingWrong},
-		{Name: "knock", Main: "times", Params: []Param{{Name: "times", Type: ParamNumber}, {Name: "pause", Type: ParamDuration}}, Check: nothingWrong},
-		{Name: "beep", Check: nothingWrong},
+		{Name: "destroy", Params: []Param{{Name: "listen", Type: ParamBool}, {Name: "udp", Type: ParamBool}}, Bind: nothingWrong},
+		{Name: "signal", Main: "signal", Params: []Param{{Name: "signal", Type: ParamString}, {Name: "owners", Type: ParamString}}, Bind: checkSignal},
+		{Name: "log", Main: "level", Params: []Param{{Name: "level", Type: ParamString}}, Spares: true, Bind: nothingWrong},
+		{Name: "knock", Main: "times", Params: []Param{{Name: "times", Type: ParamNumber}, {Name: "pause", Type: ParamDuration}}, Bind: nothingWrong},
+		{Name: "beep", Bind: nothingWrong},
 	}
 }
 
-func nothingWrong(map[string]any) error { return nil }
+func nothingWrong(map[string]any) (any, error) { return nil, nil } //nolint:nilnil // nothing is bound
 
-func checkSignal(params map[string]any) error {
+func checkSignal(params map[string]any) (any, error) {
 	switch name, _ := params["signal"].(string); {
 	case name == "":
-		return errors.New("which signal? write {signal: TERM}")
+		return nil, errors.New("which signal? write {signal: TERM}")
 	case !slices.Contains([]string{"TERM", "KILL", "HUP"}, name):
-		return fmt.Errorf("unknown signal %q: write a name such as TERM, KILL or HUP", name)
+		return nil, fmt.Errorf("unknown signal %q: write a name such as TERM, KILL or HUP", name)
 	}
-	return nil
+	return nil, nil
 }
 
 // writeFiles writes files below a new directory, which it returns.

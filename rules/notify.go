@@ -64,7 +64,7 @@ func (f *rulesFile) parseNotifier(at entry, catalog Catalog) {
 	if f.problems.seen > before {
 		return
 	}
-	if err := spec.Check(rung.params); err != nil {
+	if _, err := spec.Bind(rung.params); err != nil {
 		f.errorf(at.value, "%s: %v", at.key.Value, err)
 		return
 	}

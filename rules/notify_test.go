@@ -10,15 +10,15 @@ import (
 
 // notifiers lists plugins as rules files know them.
 func notifiers() Catalog {
-	check := func(params map[string]any) error {
+	check := func(params map[string]any) (any, error) {
 		if params["url"] == nil {
-			return errors.New("where to? write url: https://...")
+			return nil, errors.New("where to? write url: https://...")
 		}
-		return nil
+		return nil, nil
 	}
 	return Catalog{
-		{Name: "webhook", Params: []Param{{Name: "url", Type: ParamString}, {Name: "retries", Type: ParamNumber}, {Name: "timeout", Type: ParamDuration}, {Name: "quiet", Type: ParamBool}}, Check: check},
-		{Name: "pigeon", Check: nothingWrong},
+		{Name: "webhook", Params: []Param{{Name: "url", Type: ParamString}, {Name: "retries", Type: ParamNumber}, {Name: "timeout", Type: ParamDuration}, {Name: "quiet", Type: ParamBool}}, Bind: check},
+		{Name: "pigeon", Bind: nothingWrong},
 	}
 }
 

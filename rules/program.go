@@ -51,6 +51,8 @@ func (l Limits) String() string {
 type Rung struct {
 	Action string
 	Params map[string]any
+	// Bound is what the catalog made of the action and its parameters. Rules only keep it.
+	Bound any
 	// Wait is how long the action may take to succeed before the next rung is
 	// looked at.
 	Wait time.Duration

@@ -109,7 +109,8 @@ func (f *rulesFile) checkRung(rung *rawRung, catalog Catalog, rule *rawRule) {
 		f.errorf(rung.at, "%s", catalog.unknown(rung.action))
 		return
 	}
-	if err := spec.Check(rung.params); err != nil {
+	var err error
+	if rung.bound, err = spec.Bind(rung.params); err != nil {
 		f.errorf(rung.at, "%s: %v", spec.Name, err)
 		return
 	}

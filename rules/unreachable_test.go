@@ -16,7 +16,7 @@ func resultCatalog() Catalog {
 			}
 		}
 	}
-	return append(c, ActionSpec{Name: "note", Results: []string{"done"}, Check: nothingWrong}) // beep's are not known
+	return append(c, ActionSpec{Name: "note", Results: []string{"done"}, Bind: nothingWrong}) // beep's are not known
 }
 
 // TestUnreachable: a rung that cannot be reached is warned about, and no other.

@@ -16,6 +16,7 @@ import (
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/engine"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -73,22 +74,14 @@ func open(file, variable string) (*engine.Engine, *rules.Program, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var catalog rules.Catalog
-	for _, a := range registry.All() {
-		catalog = append(catalog, rules.ActionSpec{Name: a.Name, Main: a.Main, Check: func(params map[string]any) error {
-			_, err := a.New(params)
-			return err
-		}})
-	}
-	p, _, err := rules.Load(rules.Options{Paths: []string{file}, Vars: []rules.Override{v}, Catalog: catalog})
+	p, _, err := rules.Load(rules.Options{Paths: []string{file}, Vars: []rules.Override{v}, Catalog: engine.Catalog(registry)})
 	if err != nil {
 		return nil, nil, fmt.Errorf("rules: %w", err)
 	}
 	e, err := engine.New(engine.Options{
 		Sources: []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()},
-		Actions: registry,
 		Logger:  slog.New(slog.DiscardHandler),
-		Owners:  engine.OwnersBPF, // what a watcher takes, loaded once
+		Owners:  world.OwnersBPF, // what a watcher takes, loaded once
 	})
 	return e, p, err
 }

@@ -201,7 +201,7 @@ func oneOf(flag, value string, allowed ...string) error {
 
 // loadOptions turns the flags into options for rules.Load.
 func (a *app) loadOptions(trust bool) (rules.Options, error) {
-	o := rules.Options{Paths: a.flags.rules, Only: a.flags.only, NetNS: a.flags.netns, Breaker: a.flags.breaker, Trust: trust, Catalog: catalog(a.actions), Notifiers: notifierCatalog()}
+	o := rules.Options{Paths: a.flags.rules, Only: a.flags.only, NetNS: a.flags.netns, Breaker: a.flags.breaker, Trust: trust, Catalog: engine.Catalog(a.actions), Notifiers: notifierCatalog()}
 	if slices.Contains(a.flags.rules, "") {
 		return o, usagef("--rules: empty value; name a file, a directory or builtin")
 	}
@@ -261,7 +261,7 @@ func (a *app) loadBy(ctx context.Context, o rules.Options, load loadWay) (*rules
 
 // engine makes an engine with the flags.
 func (a *app) engine(o engine.Options) (*engine.Engine, error) {
-	o.Sources, o.Actions, o.Logger, o.By = a.sources.All(), a.actions, a.log, invoker()
+	o.Sources, o.Logger, o.By = a.sources.All(), a.log, invoker()
 	o.Notifiers = builtinNotifiers()
 	o.NoPushdown, o.Owners = a.flags.noPushdown, world.OwnerSource(a.flags.owners)
 	o.Events = engine.EventSource(a.flags.events)

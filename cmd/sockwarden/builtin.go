@@ -16,6 +16,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
+	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
@@ -51,38 +52,9 @@ func builtinNotifiers() []actions.NotifierPlugin {
 func notifierCatalog() rules.Catalog {
 	var c rules.Catalog
 	for _, p := range builtinNotifiers() {
-		c = append(c, rules.ActionSpec{Name: p.Name, Params: params(p.Params), Check: func(params map[string]any) error {
-			_, err := p.New(params)
-			return err
+		c = append(c, rules.ActionSpec{Name: p.Name, Params: engine.Params(p.Params), Bind: func(params map[string]any) (any, error) {
+			return p.New(params)
 		}})
-	}
-	return c
-}
-
-func params(in []actions.Param) []rules.Param {
-	var out []rules.Param
-	for _, q := range in {
-		out = append(out, rules.Param{Name: q.Name, Type: rules.ParamType(q.Type), Doc: q.Doc, SecretFile: q.SecretFile})
-	}
-	return out
-}
-
-// catalog tells the rules what actions there are.
-func catalog(registry *actions.Registry) rules.Catalog {
-	var c rules.Catalog
-	for _, p := range registry.All() {
-		spec := rules.ActionSpec{
-			Name: p.Name, Params: params(p.Params), Main: p.Main, OnProcess: p.OnProcess(), Single: p.Single(), NeedsCooldown: p.NeedsCooldown,
-			Spares: p.Harmless || p.Gentle, Never: registry.Never(&p), Warn: p.Warn,
-			Check: func(params map[string]any) error {
-				_, err := p.New(params)
-				return err
-			},
-		}
-		for _, r := range p.Results {
-			spec.Results = append(spec.Results, string(r))
-		}
-		c = append(c, spec)
 	}
 	return c
 }

@@ -7,6 +7,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/netns"
+	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
@@ -34,7 +35,7 @@ func (a *app) loaded() *rules.Program {
 	if a.setup() != nil {
 		return nil
 	}
-	p, _, err := rules.Load(rules.Options{Paths: a.flags.rules, Catalog: catalog(a.actions), Notifiers: notifierCatalog()})
+	p, _, err := rules.Load(rules.Options{Paths: a.flags.rules, Catalog: engine.Catalog(a.actions), Notifiers: notifierCatalog()})
 	if err != nil {
 		return nil
 	}

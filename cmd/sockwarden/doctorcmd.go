@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sockwarden/actions"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/trust"
 	"sockwarden/engine"
@@ -36,7 +35,7 @@ working, warn does not.`,
 			if err != nil {
 				return err
 			}
-			plan := doctor.Plan{Program: p, Usable: a.usable, Actions: a.actions, StateFile: a.flags.stateFile, PauseFiles: engine.PauseFiles()}
+			plan := doctor.Plan{Program: p, StateFile: a.flags.stateFile, PauseFiles: engine.PauseFiles()}
 			checks := append(doctor.Run(cmd.Context(), &plan), secrets(p)...)
 			checks = append(checks, a.ofLiveRuns(cmd.Context(), p)...)
 			works := doctor.Works(checks)
@@ -146,20 +145,4 @@ func secrets(p *rules.Program) []doctor.Check {
 		}
 	}
 	return checks
-}
-
-// usable returns why a rung could not be done on any target of this host.
-func (a *app) usable(rung *rules.Rung) error {
-	plugin, err := a.actions.Get(rung.Action)
-	if err != nil {
-		return fmt.Errorf("rules and actions disagree: %w", err)
-	}
-	action, err := plugin.New(rung.Params)
-	if err != nil {
-		return fmt.Errorf("configure: %w", err)
-	}
-	if d, ok := action.(actions.Dependent); ok {
-		return d.Usable()
-	}
-	return nil
 }

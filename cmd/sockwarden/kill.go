@@ -215,9 +215,13 @@ func (a *app) killProgram(ctx context.Context, args []string, k *killFlags) (*ru
 	if err != nil {
 		return nil, err
 	}
+	rung, err := engine.Rung(&destroy, destroy.Asking(k.allowed()))
+	if err != nil {
+		return nil, err
+	}
 	return rules.NewSelection(rules.Selection{
 		Name: "kill", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeEnforce, NetNS: a.flags.netns, Protect: loaded.Protect,
-		Then:  []rules.Rung{{Action: destroy.Name, Params: destroy.Asking(k.allowed())}},
+		Then:  []rules.Rung{rung},
 		Reads: listReads,
 	})
 }

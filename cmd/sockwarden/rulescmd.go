@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sockwarden/collectors"
+	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
@@ -88,7 +89,7 @@ func (a *app) programs(p *rules.Program) rules.Problems {
 			if !named {
 				continue
 			}
-			if err := a.usable(&r.Then[i]); err != nil {
+			if err := engine.Bound(&r.Then[i]).Usable(); err != nil {
 				found = append(found, rules.Problem{File: r.File, Line: r.Line, Column: 1, Message: fmt.Sprintf("rule %q could not run %s here: %v", r.Name, program, err)})
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
@@ -51,7 +52,7 @@ func TestLoaderNeedsItsDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := rules.Options{Dir: dir, Catalog: catalog(registry)}
+	o := rules.Options{Dir: dir, Catalog: engine.Catalog(registry)}
 	first, _, err := rules.Load(o)
 	if err != nil {
 		t.Fatal(err)

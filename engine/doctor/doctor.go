@@ -18,12 +18,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/bpf"
 	"sockwarden/collectors/host"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/sockdiag"
+	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
@@ -46,16 +46,9 @@ type Check struct {
 	Cure string `json:"cure,omitempty"`
 }
 
-// Usable returns why a rung could not be done on any target here, nil if it is
-// not known that it could not.
-type Usable func(*rules.Rung) error
-
 // Plan is the live run that is asked about.
 type Plan struct {
 	Program *rules.Program // nil leaves the rules out
-	Usable  Usable
-	// Actions are the plugins that rungs name.
-	Actions *actions.Registry
 	// StateFile is where it would keep its memory, "" for nowhere.
 	StateFile string
 	// PauseFiles are the switches that would stop it.
@@ -328,14 +321,14 @@ func ruleChecks(plan *Plan, checks []Check) []Check {
 					lacks = append(lacks, fmt.Sprintf("%s would not work (%s)", rung.Action, n))
 				}
 			}
-			if err := plan.Usable(&rung); err != nil {
+			if err := engine.Bound(&rung).Usable(); err != nil {
 				lacks = append(lacks, fmt.Sprintf("%s would not work: %v", rung.Action, err))
 				if r.Mode == rules.ModeEnforce {
 					level = Fail
 				}
 			}
 		}
-		if why := plan.neverActs(r); why != "" {
+		if why := neverActs(r); why != "" {
 			lacks, level = append(lacks, "it can never act: "+why), Fail
 		}
 		if len(lacks) > 0 {

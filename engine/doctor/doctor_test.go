@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,11 +14,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockwarden/actions"
+	"sockwarden/actions/abort"
+	"sockwarden/actions/destroy"
+	"sockwarden/actions/exec"
+	"sockwarden/actions/log"
+	"sockwarden/actions/repair"
+	"sockwarden/actions/shutdown"
+	"sockwarden/actions/signal"
 	"sockwarden/collectors"
 	"sockwarden/collectors/host"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
@@ -48,13 +58,10 @@ func runWithout(t *testing.T, p *rules.Program, drop ...int) map[string]Check {
 	return byName(t, checks)
 }
 
-// usable knows of no program of the host.
-func usable(*rules.Rung) error { return nil }
-
 // plan is a live run with a state file of its own.
 func plan(t testing.TB, p *rules.Program) *Plan {
 	t.Helper()
-	return &Plan{Program: p, Usable: usable, StateFile: filepath.Join(t.TempDir(), "state.json")}
+	return &Plan{Program: p, StateFile: filepath.Join(t.TempDir(), "state.json")}
 }
 
 func works(checks map[string]Check) bool {
@@ -211,16 +218,21 @@ func TestSelfTestWithoutLoopback(t *testing.T) {
 	must(t, "in the namespace", err)
 }
 
-// program compiles rules with the actions that doctor knows something about.
+// all are the actions that the program is built with, or the like.
+func all(t testing.TB) *actions.Registry {
+	t.Helper()
+	r, err := actions.NewRegistry(destroy.Plugin(), abort.Plugin(), shutdown.Plugin(), repair.Plugin(), signal.Plugin(), exec.Plugin(),
+		log.Plugin(slog.New(slog.DiscardHandler)))
+	must(t, "registry", err)
+	return r
+}
+
+// program compiles rules with all actions.
 func program(t testing.TB, text string) *rules.Program {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	must(t, "write", os.WriteFile(path, []byte("version: 1\nrules:\n"+text), 0o600))
-	var c rules.Catalog
-	for _, name := range []string{"destroy", "signal", "repair", "shutdown", "abort", "log"} {
-		c = append(c, rules.ActionSpec{Name: name, Check: func(map[string]any) error { return nil }})
-	}
-	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: c})
+	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: engine.Catalog(all(t))})
 	must(t, "load", err)
 	return p
 }
@@ -230,7 +242,7 @@ func program(t testing.TB, text string) *rules.Program {
 func TestRules(t *testing.T) {
 	p := program(t, `
   - {name: destroys, when: port == 1, then: [destroy]}
-  - {name: signals, when: port == 1, then: [log, signal]}
+  - {name: signals, when: port == 1, then: [log, {signal: TERM}]}
   - {name: repairs, when: port == 1, then: [repair]}
   - {name: shuts, when: port == 1, then: [shutdown, abort]}
   - {name: asks, when: process == "nginx", then: [log]}
@@ -333,14 +345,10 @@ func TestCheckJSON(t *testing.T) {
 // A rule whose action needs a program that is not there is told so.
 func TestProgramOfAction(t *testing.T) {
 	for mode, level := range map[rules.Mode]Level{rules.ModeEnforce: Fail, rules.ModeObserve: Warn} {
-		p := &rules.Program{Rules: []*rules.Rule{{Name: "r", Mode: mode, Then: []rules.Rung{{Action: "log"}, {Action: "exec"}}}}}
-		checks := ruleChecks(&Plan{Program: p, Usable: func(r *rules.Rung) error {
-			if r.Action == "exec" {
-				return os.ErrNotExist
-			}
-			return nil
-		}}, nil)
-		if want := (Check{Name: "rule r", Level: level, Detail: "exec would not work: file does not exist"}); len(checks) != 1 || checks[0] != want {
+		p := program(t, "  - {name: r, mode: "+string(mode)+", when: port == 1, then: [log, {exec: /none/such}]}\n")
+		checks := ruleChecks(&Plan{Program: p}, nil)
+		want := Check{Name: "rule r", Level: level, Detail: "exec would not work: program /none/such: no such file or directory"}
+		if len(checks) != 1 || checks[0] != want {
 			t.Errorf("%+v, want %+v", checks, want)
 		}
 	}

@@ -3,23 +3,24 @@ package doctor
 import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
 // neverActs says why a rule can never act on a socket, whatever the host has, ""
 // if it may. Guards that can be opted out of are the usual reason.
-func (p *Plan) neverActs(r *rules.Rule) string {
-	if r.Mode != rules.ModeEnforce || r.When == nil || p.Actions == nil {
+func neverActs(r *rules.Rule) string {
+	if r.Mode != rules.ModeEnforce || r.When == nil {
 		return ""
 	}
 	why := ""
 	for _, s := range possible(r) {
 		for i := range r.Then {
-			plugin, err := p.Actions.Get(r.Then[i].Action)
-			if err != nil || plugin.Harmless || plugin.WithoutSocket {
+			plugin := engine.Bound(&r.Then[i])
+			if plugin.Harmless || plugin.WithoutSocket {
 				return ""
 			}
-			reason := spares(s, plugin.Allows(r.Then[i].Params), &plugin)
+			reason := spares(s, plugin)
 			if reason == "" {
 				return ""
 			}
@@ -56,13 +57,13 @@ func possible(r *rules.Rule) (kinds []*collectors.Socket) {
 }
 
 // spares says why a rung is never applied to sockets of a kind, "" if it may be.
-func spares(s *collectors.Socket, allows actions.Permissions, plugin *actions.Plugin) string {
+func spares(s *collectors.Socket, plugin *actions.Bound) string {
 	switch {
-	case allows.Has(actions.AllowListener):
+	case plugin.Allowed.Has(actions.AllowListener):
 		return "" // for the process that listens
-	case s.Protocol == collectors.UDP && !allows.Has(actions.AllowUDP):
+	case s.Protocol == collectors.UDP && !plugin.Allowed.Has(actions.AllowUDP):
 		return "it is about UDP, " + notAllowed(plugin, actions.AllowUDP)
-	case s.Protocol == collectors.TCP && s.State == collectors.Listen && !allows.Has(actions.AllowListen):
+	case s.Protocol == collectors.TCP && s.State == collectors.Listen && !plugin.Allowed.Has(actions.AllowListen):
 		return "it is about listeners, " + notAllowed(plugin, actions.AllowListen)
 	case plugin.NeedsOwner() && s.Inode == 0:
 		return "no process has such sockets, and " + plugin.Name + " is for the process"
@@ -73,7 +74,7 @@ func spares(s *collectors.Socket, allows actions.Permissions, plugin *actions.Pl
 }
 
 // notAllowed says what a rung does not say that it had to.
-func notAllowed(plugin *actions.Plugin, what actions.Permissions) string {
+func notAllowed(plugin *actions.Bound, what actions.Permissions) string {
 	if how := plugin.OptIn(what); how != "" {
 		return "and " + plugin.Name + " does not say " + how
 	}

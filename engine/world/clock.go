@@ -29,6 +29,12 @@ func Sleep(ctx context.Context, c Clock, d time.Duration) {
 	}
 }
 
+// Until returns how long it is until t.
+func (w *World) Until(t time.Time) time.Duration { return t.Sub(w.Now()) }
+
+// SystemClock is the clock of this host.
+func SystemClock() Clock { return realClock{} }
+
 // realClock is the clock of the host.
 type realClock struct{}
 

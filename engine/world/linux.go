@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 
 	"sockwarden/collectors/procfs"
 )
@@ -18,8 +17,8 @@ type Linux struct {
 }
 
 // NewLinux finds out about this host and this process. Owners says how owners are to
-// be found.
-func NewLinux(owners OwnerSource, log *slog.Logger) (*Linux, error) {
+// be found, and workers how many goroutines may look at a time.
+func NewLinux(owners OwnerSource, workers int, log *slog.Logger) (*Linux, error) {
 	proc := procfs.New("")
 	name, err := os.Hostname()
 	if err != nil {
@@ -29,7 +28,6 @@ func NewLinux(owners OwnerSource, log *slog.Logger) (*Linux, error) {
 	if err != nil {
 		return nil, err
 	}
-	workers := runtime.GOMAXPROCS(0)
 	l := &Linux{owners: &kernelOwners{how: owners, log: log, proc: proc, workers: workers}}
 	if owners == OwnersBPF {
 		if _, err := l.owners.ownersProgram(); err != nil {

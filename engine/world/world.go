@@ -13,7 +13,7 @@ import (
 
 // World is everything that the engine asks of the host.
 type World struct {
-	Clock      Clock
+	Clock
 	Host       Host
 	Self       Self
 	Namespaces Namespaces
