@@ -103,23 +103,30 @@ type Record struct {
 	Result    string // outcome of the rung before, where a ladder asks for it
 }
 
+// What a record knows by its parts being there.
+var (
+	netnsKnown     = Fields(FieldNetNS)
+	interfaceKnown = Fields(FieldInterface)
+	hostKnown      = Fields(FieldHost)
+)
+
 // NewRecord joins the parts; any but s may be nil.
 func NewRecord(s *Socket, ns *Namespace, f *Facts, o *Owner, host string) Record {
 	r := Record{Known: s.Known, Socket: s, Namespace: ns, Facts: f, Owner: o, Host: host}
 	if ns != nil {
-		r.Known |= FieldSet(1) << FieldNetNS
+		r.Known.Add(netnsKnown)
 		if _, ok := ns.Interfaces[s.IfIndex]; ok || s.IfIndex == 0 {
-			r.Known |= FieldSet(1) << FieldInterface
+			r.Known.Add(interfaceKnown)
 		}
 	}
 	if host != "" {
-		r.Known |= FieldSet(1) << FieldHost
+		r.Known.Add(hostKnown)
 	}
 	if f != nil {
-		r.Known |= f.Known
+		r.Known.Add(f.Known)
 	}
 	if o != nil {
-		r.Known |= o.Known
+		r.Known.Add(o.Known)
 	}
 	return r
 }

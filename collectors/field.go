@@ -2,7 +2,6 @@ package collectors
 
 import (
 	"fmt"
-	"math/bits"
 	"slices"
 	"strconv"
 )
@@ -66,39 +65,13 @@ const (
 	fieldCount
 )
 
-// FieldSet is a set of fields.
-type FieldSet uint64
-
-// Fields returns the set of the given fields.
-func Fields(fields ...Field) FieldSet {
-	var s FieldSet
-	for _, f := range fields {
-		s |= 1 << f
-	}
-	return s
-}
-
-// Has reports whether f is in the set.
-func (s FieldSet) Has(f Field) bool { return s&(1<<f) != 0 }
-
-// Each calls yield for every field of the set, in order.
-func (s FieldSet) Each(yield func(Field) bool) {
-	for s != 0 {
-		f := Field(bits.TrailingZeros64(uint64(s)))
-		if !yield(f) {
-			return
-		}
-		s &^= 1 << f
-	}
-}
-
 // The groups of fields by what it costs to fetch them.
 var (
 	infoFields = Fields(FieldAge, FieldAgeMax, FieldAgeSource, FieldIdle, FieldIdleRecv, FieldIdleSend, FieldAckIdle,
 		FieldBackoff, FieldRTT, FieldRTO, FieldUnacked, FieldLost, FieldBytesSent, FieldBytesReceived)
 	ageFields   = Fields(FieldAge, FieldAgeMax, FieldAgeSource)
 	ownerFields = Fields(FieldOwners, FieldPID, FieldProcess, FieldExe, FieldCmdline, FieldProcessAge, FieldFDs, FieldFDLimit,
-		FieldCgroup, FieldUnit, FieldContainer, FieldContainerID)
+		FieldUser, FieldCgroup, FieldUnit, FieldContainer, FieldContainerID)
 	listenerFields = Fields(FieldListenerProcess, FieldDirection)
 )
 

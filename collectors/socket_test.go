@@ -132,7 +132,7 @@ func TestKeyOf(t *testing.T) {
 		}
 	}
 	same := s
-	same.RecvQueue, same.Timer, same.Known, same.Info.RTT, same.Inode, same.IfIndex = 9, TimerProbe, 9, 9, 9, 9
+	same.RecvQueue, same.Timer, same.Known, same.Info.RTT, same.Inode, same.IfIndex = 9, TimerProbe, Fields(FieldPort, FieldUser), 9, 9, 9
 	if KeyOf(&same) != KeyOf(&s) {
 		t.Error("the key depends on what changes by itself")
 	}

@@ -147,7 +147,7 @@ func (c *Candidate) holders(owners []collectors.Owner, unseen bool) {
 	f := &c.Facts
 	f.Owners, f.OthersHidden = owners, f.OthersHidden || unseen
 	if len(owners) == 0 || f.OthersHidden {
-		f.Known &^= collectors.Fields(collectors.FieldOwners)
+		f.Known.Remove(collectors.Fields(collectors.FieldOwners))
 	}
 }
 
@@ -157,19 +157,19 @@ func (c *Candidate) forgetOwners() {
 	c.hidden, c.listenersUnseen = "", false
 	f.Owners, f.OthersHidden, f.Complete = nil, false, false
 	f.ListenerOwner, f.ListenerProcess = nil, ""
-	f.Known &^= collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess)
+	f.Known.Remove(collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess))
 }
 
 // setAge notes an age, and which fields are known by it.
 func (c *Candidate) setAge(a collectors.Age) {
 	f := &c.Facts
 	f.Age = a
-	f.Known &^= collectors.AgeFields()
-	f.Known |= collectors.Fields(collectors.FieldAgeSource)
+	f.Known.Remove(collectors.AgeFields())
+	f.Known.Add(collectors.Fields(collectors.FieldAgeSource))
 	if a.Source != collectors.AgeNone {
-		f.Known |= collectors.Fields(collectors.FieldAge)
+		f.Known.Add(collectors.Fields(collectors.FieldAge))
 	}
 	if a.Bounded {
-		f.Known |= collectors.Fields(collectors.FieldAgeMax)
+		f.Known.Add(collectors.Fields(collectors.FieldAgeMax))
 	}
 }

@@ -211,9 +211,9 @@ func (d *dumps) read(
 		}
 		found.byState[s.State&15]++
 		found.remote[s.RemotePort>>remoteShift]++
-		record.Socket, record.Known = s, base|s.Known
+		record.Socket, record.Known = s, base.Or(s.Known)
 		if s.IfIndex != 0 && own.Interfaces[s.IfIndex] == "" {
-			record.Known &^= collectors.Fields(collectors.FieldInterface)
+			record.Known.Remove(collectors.Fields(collectors.FieldInterface))
 		}
 		hits := evaluator.Match(&record)
 		later := slices.ContainsFunc(younger, func(y *rules.Evaluator) bool { return len(y.Match(&record)) > 0 })
@@ -280,7 +280,7 @@ func (k confirmed) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*c
 					*s = now[0]
 				} else {
 					s.Cookie = 0
-					s.Known &^= collectors.Fields(collectors.FieldCookie)
+					s.Known.Remove(collectors.Fields(collectors.FieldCookie))
 				}
 			}
 			if !yield(s, err) {

@@ -12,7 +12,7 @@ import (
 // findListeners fills in direction and listener_process where they are read,
 // and the listeners of sockets that wait to be accepted.
 func (k *looker) findListeners(ctx context.Context, c *Picture) {
-	reads := c.Plan.Reads&collectors.ListenerFields() != 0
+	reads := c.Plan.Reads.Meets(collectors.ListenerFields())
 	for _, cand := range c.candidates {
 		if !reads && !waits(&cand.Socket) {
 			continue
@@ -118,7 +118,7 @@ func setDirection(cand *Candidate) {
 	default:
 		return
 	}
-	cand.Facts.Known |= collectors.Fields(collectors.FieldDirection)
+	cand.Facts.Known.Add(collectors.Fields(collectors.FieldDirection))
 }
 
 // waits reports whether a connection belongs to nobody but a listener: it waits
@@ -144,7 +144,7 @@ func (k *looker) setListener(c *Picture, cand *Candidate, holders *world.Ownersh
 	wanted := listenersWanted(c, cand)
 	if len(wanted) == 0 {
 		if c.Plan.Reads.Has(collectors.FieldListenerProcess) && cand.ns.listening {
-			f.Known |= collectors.Fields(collectors.FieldListenerProcess) // "": nobody listens
+			f.Known.Add(collectors.Fields(collectors.FieldListenerProcess)) // "": nobody listens
 		}
 		return
 	}
@@ -165,6 +165,6 @@ func (k *looker) setListener(c *Picture, cand *Candidate, holders *world.Ownersh
 	f.ListenerOwner, cand.listenersUnseen = o, !everyone
 	if everyone && !slices.ContainsFunc(all, func(other collectors.Owner) bool { return other.Name != o.Name }) {
 		f.ListenerProcess = o.Name
-		f.Known |= collectors.Fields(collectors.FieldListenerProcess)
+		f.Known.Add(collectors.Fields(collectors.FieldListenerProcess))
 	}
 }

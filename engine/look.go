@@ -199,7 +199,7 @@ func (k *looker) findOwners(ctx context.Context, c *Picture) error {
 		if owners := holders.ByInode[cand.Socket.Inode]; cand.Socket.Inode != 0 && len(owners) > 0 {
 			cand.Facts.Owners = owners
 			if !cand.Facts.OthersHidden {
-				cand.Facts.Known |= collectors.Fields(collectors.FieldOwners)
+				cand.Facts.Known.Add(collectors.Fields(collectors.FieldOwners))
 			}
 		}
 		k.setListener(c, cand, &holders)

@@ -54,7 +54,7 @@ func TestBuiltinStill(t *testing.T) {
 				if got, want := takes(p, rule, r), c.still || nobody && c.age > 60; got != want {
 					t.Errorf("%s, owned %t, %s: %t, not %t", state, owned, c.what, got, want)
 				}
-				r.Known &^= collectors.InfoFields() &^ collectors.AgeFields()
+				r.Known.Remove(collectors.InfoFields().AndNot(collectors.AgeFields()))
 				if got, want := takes(p, rule, r), nobody && c.age > 60; got != want {
 					t.Errorf("%s, owned %t, %s, without tcp_info: %t, not %t", state, owned, c.what, got, want)
 				}

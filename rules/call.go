@@ -18,7 +18,7 @@ func (c *compiler) text(op string, l, r operand, from, to int) (operand, bool) {
 			return operand{}, false
 		}
 	}
-	out := operand{kind: kBool, from: from, to: to, reads: l.reads | r.reads, may: unbounded}
+	out := operand{kind: kBool, from: from, to: to, reads: l.reads.Or(r.reads), may: unbounded}
 	var holds func(a, b string) bool
 	switch op {
 	case "contains":
@@ -97,7 +97,7 @@ func (c *compiler) known(n *ast.CallNode, from, to int) (operand, bool) {
 // nothing can be said about them.
 func knownTri(r *collectors.Record, bit collectors.FieldSet) Tri {
 	switch {
-	case r.Known&bit != 0:
+	case r.Known.Meets(bit):
 		return True
 	case r.Facts == nil || !r.Facts.Complete:
 		return Unknown

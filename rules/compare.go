@@ -22,7 +22,7 @@ func (c *compiler) compare(op string, l, r operand, from, to int) (operand, bool
 	if r.kind == kAge && l.kind != kAge || r.upper != nil && l.upper == nil {
 		l, r, op = r, l, mirrored[op]
 	}
-	out := operand{kind: kBool, from: from, to: to, reads: l.reads | r.reads, may: unbounded}
+	out := operand{kind: kBool, from: from, to: to, reads: l.reads.Or(r.reads), may: unbounded}
 	equality := op == "==" || op == "!="
 	switch {
 	case l.kind == kList || r.kind == kList:

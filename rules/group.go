@@ -47,7 +47,7 @@ func (r *Rule) groupFields() collectors.FieldSet {
 	var set collectors.FieldSet
 	for _, k := range r.Group {
 		if f, ok := k.field(); ok {
-			set |= collectors.Fields(f)
+			set.Add(collectors.Fields(f))
 		}
 	}
 	return set

@@ -205,7 +205,7 @@ func TestGroupReads(t *testing.T) {
 	} {
 		p := mustLoad(t, groupFile(group, "max_age > 5"))
 		if !p.Reads.Has(field) || !p.Rules[0].ReadsAge() {
-			t.Errorf("%s: reads %v", group, p.Reads)
+			t.Errorf("%s: reads %s", group, p.Reads)
 		}
 	}
 }

@@ -6,13 +6,13 @@ import "sockwarden/collectors"
 var idleFields = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle)
 
 // ReadsIdle reports whether the condition asks how long nothing has moved.
-func (c *Cond) ReadsIdle() bool { return c.Reads&idleFields != 0 }
+func (c *Cond) ReadsIdle() bool { return c.Reads.Meets(idleFields) }
 
 // EvalOnceIdle is Eval for a later time at which nothing may have moved for as
 // long as one likes: how long that has been is not known.
 func (c *Cond) EvalOnceIdle(r *collectors.Record) Tri {
 	known := r.Known
-	r.Known &^= idleFields
+	r.Known.Remove(idleFields)
 	value := c.eval(r)
 	r.Known = known
 	return value

@@ -113,7 +113,7 @@ func (p *Program) Wider(others ...*Program) *Program {
 	w := *p
 	w.Query.Clauses, w.NetNS, w.Query.Protocols = slices.Clone(p.Query.Clauses), slices.Clone(p.NetNS), slices.Clone(p.Query.Protocols)
 	for _, o := range others {
-		w.Reads |= o.Reads
+		w.Reads.Add(o.Reads)
 		w.Query.States |= o.Query.States
 		w.Query.Info = w.Query.Info || o.Query.Info
 		w.Query.Clauses = append(w.Query.Clauses, o.Query.Clauses...)

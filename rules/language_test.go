@@ -531,7 +531,7 @@ func TestFields(t *testing.T) {
 			text = strings.ReplaceAll(text, "%s", name)
 			c := compiled(t, sc, text)
 			if c.Reads != collectors.Fields(d.Field) {
-				t.Errorf("%s reads %b", text, c.Reads)
+				t.Errorf("%s reads %s", text, c.Reads)
 			}
 			if got := c.Eval(leak()); got != True {
 				t.Errorf("%s is %v", text, got)
@@ -554,18 +554,18 @@ func TestFolded(t *testing.T) {
 		constant bool
 		reads    collectors.FieldSet
 	}{
-		{`include_ports == []`, true, 0},
-		{`include_ports == [] or port in include_ports`, true, 0},
+		{`include_ports == []`, true, collectors.FieldSet{}},
+		{`include_ports == [] or port in include_ports`, true, collectors.FieldSet{}},
 		{`folded and owned`, false, collectors.Fields(collectors.FieldOwned)},
 		{`exclude_ports == [] or port in exclude_ports`, false, collectors.Fields(collectors.FieldPort)},
-		{`process in []`, true, 0},
+		{`process in []`, true, collectors.FieldSet{}},
 		{`not (process in []) and owned`, false, collectors.Fields(collectors.FieldOwned)},
-		{`escalate != "none"`, true, 0},
-		{`escalate == "kill"`, true, 0},
-		{`quiet and not loud`, true, 0},
-		{`loud and process == "x"`, true, 0},
-		{`2 * 30 > close_wait_timeout`, true, 0},
-		{`server contains "b" and server matches "^h"`, true, 0},
+		{`escalate != "none"`, true, collectors.FieldSet{}},
+		{`escalate == "kill"`, true, collectors.FieldSet{}},
+		{`quiet and not loud`, true, collectors.FieldSet{}},
+		{`loud and process == "x"`, true, collectors.FieldSet{}},
+		{`2 * 30 > close_wait_timeout`, true, collectors.FieldSet{}},
+		{`server contains "b" and server matches "^h"`, true, collectors.FieldSet{}},
 		{`quiet or protocol == "udp"`, true, collectors.Fields(collectors.FieldProtocol)},
 		{`not (quiet or protocol == "udp")`, true, collectors.Fields(collectors.FieldProtocol)},
 		{`(quiet or protocol == "udp") and owned`, false, collectors.Fields(collectors.FieldProtocol, collectors.FieldOwned)},
@@ -574,7 +574,7 @@ func TestFolded(t *testing.T) {
 	for _, tt := range tests {
 		c := compiled(t, sc, tt.text)
 		if c.constant != tt.constant || c.Reads != tt.reads {
-			t.Errorf("%s: constant %v, reads %b; want %v, %b", tt.text, c.constant, c.Reads, tt.constant, tt.reads)
+			t.Errorf("%s: constant %v, reads %s; want %v, %s", tt.text, c.constant, c.Reads, tt.constant, tt.reads)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func lintStill(r *rawRule, rule *Rule, warn warner) {
 	if rule.Mode != ModeEnforce || states&closing == 0 || states.Has(collectors.Established) || !rule.ends(r) {
 		return
 	}
-	if rule.When.Reads&collectors.AgeFields() == 0 && rule.For == 0 {
+	if !rule.When.Reads.Meets(collectors.AgeFields()) && rule.For == 0 {
 		return
 	}
 	if rule.When.ReadsIdle() || rule.Unless != nil && rule.Unless.ReadsIdle() {

@@ -372,8 +372,8 @@ func TestNetNS(t *testing.T) {
 // TestDisabled: a disabled rule is checked and asks for nothing.
 func TestDisabled(t *testing.T) {
 	p := mustLoad(t, "version: 1\nrules:\n  - {name: r, mode: disabled, when: process == \"x\" and protocol == \"udp\"}\n")
-	if p.Query.States != 0 || len(p.Query.Protocols) != 0 || p.Reads != 0 || len(p.NewEvaluator().Match(leak())) != 0 {
-		t.Errorf("query %v reads %b", p.Query, p.Reads)
+	if p.Query.States != 0 || len(p.Query.Protocols) != 0 || !p.Reads.Empty() || len(p.NewEvaluator().Match(leak())) != 0 {
+		t.Errorf("query %v reads %s", p.Query, p.Reads)
 	}
 	checkLines(t, problems(t, "version: 1\nrules:\n  - {name: r, mode: disabled, when: nonsense}\n"), `3:37: unknown name "nonsense"`)
 }

@@ -104,14 +104,14 @@ func (c *compiler) logic(op string, l, r operand, from, to int) (operand, bool) 
 	if l.constant {
 		// Only what was asked of the protocol stays asked: a rule that mentions
 		// it is not about TCP alone, whatever a variable decides.
-		asked := (l.reads | r.reads) & protocolField
+		asked := l.reads.Or(r.reads).And(protocolField)
 		if l.boolVal != and {
 			r = boolConstant(l.boolVal, from, to) // decides alone
 		}
-		r.from, r.to, r.field, r.reads = from, to, nil, r.reads|asked
+		r.from, r.to, r.field, r.reads = from, to, nil, r.reads.Or(asked)
 		return r, true
 	}
-	out := operand{kind: kBool, from: from, to: to, reads: l.reads | r.reads}
+	out := operand{kind: kBool, from: from, to: to, reads: l.reads.Or(r.reads)}
 	if and {
 		out.tri, out.may = andTri(l.tri, r.tri), l.may.and(r.may)
 		out.ages = slices.Concat(l.ages, r.ages)
@@ -159,7 +159,7 @@ func (c *compiler) arithmetic(op string, l, r operand, from, to int) (operand, b
 		return numConstant(v, k, from, to), true
 	}
 	a, b := l.num, r.num
-	return operand{kind: k, from: from, to: to, reads: l.reads | r.reads, num: func(rec *collectors.Record) (float64, bool) {
+	return operand{kind: k, from: from, to: to, reads: l.reads.Or(r.reads), num: func(rec *collectors.Record) (float64, bool) {
 		x, ok1 := a(rec)
 		y, ok2 := b(rec)
 		v := calc(x, y)

@@ -46,7 +46,7 @@ func TestMacroUses(t *testing.T) {
 	checkLines(t, uses, "both = hung and local", "close_wait_timeout = 60", `hung = state == "CLOSE_WAIT" and age > close_wait_timeout`,
 		"local = port in rustdesk", "rustdesk = a set")
 	if want := collectors.Fields(collectors.FieldState, collectors.FieldAge, collectors.FieldPort); c.Reads != want {
-		t.Errorf("reads %b, want %b", c.Reads, want)
+		t.Errorf("reads %s, want %s", c.Reads, want)
 	}
 }
 
@@ -101,7 +101,7 @@ func TestSelection(t *testing.T) {
 		Clauses: []collectors.Clause{{Protocols: both, States: collectors.Mask(collectors.Listen)}},
 	}
 	if fmt.Sprint(p.Query) != fmt.Sprint(want) || !p.Reads.Has(collectors.FieldProcess) || fmt.Sprint(p.NetNS) != "[host]" {
-		t.Errorf("query %v, reads %b, netns %v", p.Query, p.Reads, p.NetNS)
+		t.Errorf("query %v, reads %s, netns %v", p.Query, p.Reads, p.NetNS)
 	}
 	r := leak()
 	r.Socket.State, r.Socket.Protocol = collectors.Listen, collectors.UDP

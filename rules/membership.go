@@ -38,7 +38,7 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 		return operand{}, false
 	case r.set.kind() == kindEmpty:
 		never := boolConstant(false, from, to)
-		never.reads = l.reads & protocolField
+		never.reads = l.reads.And(protocolField)
 		return never, true
 	}
 	return c.memberOf(l, r, operand{kind: kBool, from: from, to: to, reads: l.reads, may: unbounded})

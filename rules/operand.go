@@ -84,12 +84,11 @@ func strConstant(v string, from, to int) operand {
 func fieldOperand(f collectors.Field, from, to int) operand {
 	d := f.Doc()
 	o := operand{from: from, to: to, field: d, reads: collectors.Fields(f), may: unbounded}
-	bit := collectors.Fields(f)
 	switch d.Type {
 	case collectors.TypeBool:
 		o.kind = kBool
 		o.tri = func(r *collectors.Record) Tri {
-			if r.Known&bit == 0 {
+			if !r.Known.Has(f) {
 				return Unknown
 			}
 			return triOf(d.Bool(r))
@@ -101,7 +100,7 @@ func fieldOperand(f collectors.Field, from, to int) operand {
 			o.age = ageOf
 		}
 		o.num = func(r *collectors.Record) (float64, bool) {
-			if r.Known&bit == 0 {
+			if !r.Known.Has(f) {
 				return 0, false
 			}
 			return d.Num(r), true
@@ -109,7 +108,7 @@ func fieldOperand(f collectors.Field, from, to int) operand {
 	case collectors.TypeString:
 		o.kind = kString
 		o.str = func(r *collectors.Record) (string, bool) {
-			if r.Known&bit == 0 {
+			if !r.Known.Has(f) {
 				return "", false
 			}
 			return d.Str(r), true
@@ -117,7 +116,7 @@ func fieldOperand(f collectors.Field, from, to int) operand {
 	case collectors.TypeAddr:
 		o.kind = kAddress
 		o.addr = func(r *collectors.Record) (collectors.Addr, bool) {
-			if r.Known&bit == 0 {
+			if !r.Known.Has(f) {
 				return collectors.Addr{}, false
 			}
 			return d.Addr(r), true

@@ -149,7 +149,7 @@ func groups() []group {
 func hide(w writer, r *collectors.Record) {
 	for _, g := range groups() {
 		if w.IntN(3) == 0 {
-			r.Known &^= g.fields
+			r.Known.Remove(g.fields)
 		}
 	}
 	a := &r.Facts.Age
@@ -159,7 +159,7 @@ func hide(w writer, r *collectors.Record) {
 	switch w.IntN(3) {
 	case 0:
 		a.Max, a.Bounded = 0, false
-		r.Known &^= collectors.Fields(collectors.FieldAgeMax)
+		r.Known.Remove(collectors.Fields(collectors.FieldAgeMax))
 	case 1:
 		a.Max += pick[float64](w, 0, 10, 100)
 	}
@@ -172,7 +172,7 @@ func complete(w writer, r *collectors.Record, keepMax bool) *collectors.Record {
 	c := randomRecord(w)
 	c.Socket.State, c.Socket.Protocol = r.Socket.State, r.Socket.Protocol
 	for _, g := range groups() {
-		if r.Known&g.fields != 0 {
+		if r.Known.Meets(g.fields) {
 			g.copy(c, r)
 		}
 	}
@@ -266,15 +266,15 @@ func TestPlan(t *testing.T) {
 			r := randomRecord(w)
 			if w.IntN(2) == 0 {
 				hide(w, r)
-				r.Known |= alwaysKnown
+				r.Known.Add(alwaysKnown)
 			}
 			var want []int
 			for i, rule := range p.Rules {
 				about := r.Socket.Protocol == collectors.TCP || rule.When.Reads.Has(collectors.FieldProtocol)
 				// What only moves data still is remembered for its age.
 				later := *r
-				later.Known &^= idleFields
-				remembered := rule.When.Reads&collectors.AgeFields() != 0 && r.Socket.State != collectors.Established && rule.When.Eval(&later) != False
+				later.Known.Remove(idleFields)
+				remembered := rule.When.Reads.Meets(collectors.AgeFields()) && r.Socket.State != collectors.Established && rule.When.Eval(&later) != False
 				if rule.Mode == ModeDisabled || !about || rule.When.Eval(r) == False && !remembered {
 					continue
 				}
@@ -283,8 +283,8 @@ func TestPlan(t *testing.T) {
 				if isPossible(r.Socket) && !p.Query.Covers(&key) {
 					t.Fatalf("seed %d: %q may hold for %v, but the query is %v", seed, texts[i], collectors.Map(r), p.Query)
 				}
-				if missing := rule.When.Reads &^ p.Reads; missing != 0 {
-					t.Fatalf("seed %d: %q reads %b, the program does not", seed, texts[i], missing)
+				if missing := rule.When.Reads.AndNot(p.Reads); !missing.Empty() {
+					t.Fatalf("seed %d: %q reads %s, the program does not", seed, texts[i], missing)
 				}
 			}
 			hits += len(want)

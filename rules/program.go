@@ -202,7 +202,7 @@ func (p *Program) seal() {
 			tcp.protocols = 1 << collectors.TCP
 			r.may = r.may.meet(tcp)
 		}
-		p.Reads |= r.reads()
+		p.Reads.Add(r.reads())
 		if !r.may.empty() {
 			states |= r.may.states
 			protocols |= r.may.protocols
@@ -211,7 +211,7 @@ func (p *Program) seal() {
 	}
 	p.index = newIndex(p.Rules)
 	for _, pr := range p.Protect {
-		p.Reads |= pr.When.Reads
+		p.Reads.Add(pr.When.Reads)
 	}
 	p.Query.States = states
 	for _, proto := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
@@ -219,31 +219,31 @@ func (p *Program) seal() {
 			p.Query.Protocols = append(p.Query.Protocols, proto)
 		}
 	}
-	p.Query.Info = p.Reads&collectors.InfoFields() != 0
+	p.Query.Info = p.Reads.Meets(collectors.InfoFields())
 }
 
 func (r *Rule) reads() collectors.FieldSet {
-	reads := r.When.Reads | r.groupFields()
+	reads := r.When.Reads.Or(r.groupFields())
 	if r.Having != nil {
 		// max_age, and the descriptors of the process.
-		reads |= collectors.AgeFields() | collectors.Fields(collectors.FieldFDs, collectors.FieldFDLimit)
+		reads.Add(collectors.AgeFields().Or(collectors.Fields(collectors.FieldFDs, collectors.FieldFDLimit)))
 	}
 	if r.Unless != nil {
-		reads |= r.Unless.Reads
+		reads.Add(r.Unless.Reads)
 	}
 	for i := range r.Then {
 		if r.Then[i].If != nil {
-			reads |= r.Then[i].If.Reads
+			reads.Add(r.Then[i].If.Reads)
 		}
 	}
 	return reads
 }
 
 // ReadsAge reports whether the age of a socket decides about the rule.
-func (r *Rule) ReadsAge() bool { return r.reads()&collectors.AgeFields() != 0 }
+func (r *Rule) ReadsAge() bool { return r.reads().Meets(collectors.AgeFields()) }
 
 // timeFields are what a condition can read of how long something has lasted.
-var timeFields = collectors.AgeFields() | collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle)
+var timeFields = collectors.AgeFields().Or(idleFields)
 
 // ReadsTime reports whether ages or idle times of sockets decide about the rule,
 // or about one of its rungs.
@@ -251,15 +251,15 @@ func (r *Rule) ReadsTime() bool {
 	reads := r.When.Reads
 	for _, c := range []*Cond{r.Unless, r.Having} {
 		if c != nil {
-			reads |= c.Reads
+			reads.Add(c.Reads)
 		}
 	}
 	for i := range r.Then {
 		if c := r.Then[i].If; c != nil {
-			reads |= c.Reads
+			reads.Add(c.Reads)
 		}
 	}
-	return reads&timeFields != 0
+	return reads.Meets(timeFields)
 }
 
 // AgeStates returns the states of the sockets about which age decides.

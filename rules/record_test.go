@@ -13,7 +13,7 @@ import (
 func allFields() collectors.FieldSet {
 	var all collectors.FieldSet
 	for _, d := range collectors.AllFields() {
-		all |= collectors.Fields(d.Field)
+		all.Add(collectors.Fields(d.Field))
 	}
 	return all
 }
@@ -53,7 +53,7 @@ func leak() *collectors.Record {
 // without returns leak with some fields unknown.
 func without(fields ...collectors.Field) *collectors.Record {
 	r := leak()
-	r.Known &^= collectors.Fields(fields...)
+	r.Known.Remove(collectors.Fields(fields...))
 	for _, f := range fields {
 		if f == collectors.FieldAge {
 			r.Facts.Age = collectors.NoAge()

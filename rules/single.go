@@ -40,7 +40,7 @@ func NewSelection(s Selection) (*Program, error) {
 		}
 	}
 	// Saying so keeps the rule from being about TCP only.
-	cond.Reads |= collectors.Fields(collectors.FieldProtocol)
+	cond.Reads.Add(collectors.Fields(collectors.FieldProtocol))
 	netns := strings.Split(s.NetNS, ",")
 	if s.NetNS == "" {
 		netns = []string{"host"}
@@ -62,7 +62,7 @@ func (c *Cond) ofOneOwner(text string) []exprError {
 	if one == nil {
 		return errs
 	}
-	c.Reads |= one.Reads
+	c.Reads.Add(one.Reads)
 	c.constant = false
 	c.eval = andTri(c.eval, func(r *collectors.Record) Tri { return forOneOwner(r, one.eval) })
 	return nil

@@ -71,7 +71,7 @@ func (r *Rung) startsAfter(result string) Tri {
 		return False
 	case r.If == nil:
 		return True
-	case r.If.Reads != 0 || len(r.If.uses) > 0 || !r.If.readsResult:
+	case !r.If.Reads.Empty() || len(r.If.uses) > 0 || !r.If.readsResult:
 		return Unknown // variables can be set from the command line
 	}
 	return r.If.eval(&collectors.Record{Result: result})

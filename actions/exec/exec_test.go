@@ -40,7 +40,7 @@ func TestInput(t *testing.T) {
 	h := actiontest.HeldOnProcess(t, socklab.HolderOptions{Comm: "x\"\n\xff\\"})
 	h.Target.Labels = map[string]string{"severity": "warning", "note": "it's <hung> & \"old\"\n"}
 	h.Target.Sockets[0].Facts.Age = collectors.Age{Min: 61.5, Source: collectors.AgeObserved}
-	h.Target.Sockets[0].Facts.Known |= collectors.Fields(collectors.FieldAge, collectors.FieldAgeSource)
+	h.Target.Sockets[0].Facts.Known.Add(collectors.Fields(collectors.FieldAge, collectors.FieldAgeSource))
 	text, got := input(t, h.Target)
 	if strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "}\n") {
 		t.Errorf("not one line: %q", text)

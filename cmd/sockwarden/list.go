@@ -90,7 +90,7 @@ func (a *app) list(cmd *cobra.Command, args []string, l *listFlags) error {
 	}
 	reads := collectors.Fields(append(slices.Concat(by, columns, sortBy), collectors.FieldAge, collectors.FieldProcess)...)
 	if a.flags.output != "table" {
-		reads |= collectors.ListenerFields() | collectors.Fields(collectors.FieldInterface)
+		reads.Add(collectors.ListenerFields().Or(collectors.Fields(collectors.FieldInterface)))
 	}
 	sockets, r, err := a.sockets(cmd, args, &l.sel, reads)
 	if err != nil {
@@ -290,10 +290,10 @@ func (a *app) writeRows(n int, row func(int) map[string]any) error {
 // jsonOf returns the fields of a socket, only some unless that is empty.
 func jsonOf(c *engine.Candidate, only collectors.FieldSet) map[string]any {
 	r := c.Record()
-	if only == 0 {
+	if only.Empty() {
 		return collectors.Map(&r)
 	}
-	r.Known &= only
+	r.Known = r.Known.And(only)
 	row := collectors.Map(&r)
 	delete(row, "owner_processes")
 	return row

@@ -181,7 +181,7 @@ func parse(line []byte, s *collectors.Socket) error {
 			return fmt.Errorf("record: cookie %q is no cookie", r.Cookie)
 		}
 		s.Cookie = c
-		s.Known |= collectors.Fields(collectors.FieldCookie)
+		s.Known.Add(collectors.Fields(collectors.FieldCookie))
 	}
 	r.optional(s)
 	return nil
@@ -191,7 +191,7 @@ func (r *record) optional(s *collectors.Socket) {
 	set := func(to, from *uint32, fields ...collectors.Field) {
 		if from != nil {
 			*to = *from
-			s.Known |= collectors.Fields(fields...)
+			s.Known.Add(collectors.Fields(fields...))
 		}
 	}
 	set(&s.Inode, r.Inode, collectors.FieldInode, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted)
@@ -201,12 +201,12 @@ func (r *record) optional(s *collectors.Socket) {
 	set(&s.IfIndex, r.IfIndex)
 	if r.Retransmits != nil {
 		s.Retransmits = *r.Retransmits
-		s.Known |= collectors.Fields(collectors.FieldRetransmits)
+		s.Known.Add(collectors.Fields(collectors.FieldRetransmits))
 	}
 	if s.Known.Has(collectors.FieldInode) && s.Known.Has(collectors.FieldRecvQueue) {
-		s.Known |= collectors.Fields(collectors.FieldEOFRead)
+		s.Known.Add(collectors.Fields(collectors.FieldEOFRead))
 	}
 	if r.Inode != nil && *r.Inode == 0 {
-		s.Known |= collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess, collectors.FieldExe, collectors.FieldCmdline)
+		s.Known.Add(collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess, collectors.FieldExe, collectors.FieldCmdline))
 	}
 }

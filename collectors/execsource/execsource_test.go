@@ -54,7 +54,7 @@ func TestRecords(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	if !s.Known.Has(collectors.FieldRecvQueue) || s.Known.Has(collectors.FieldSendQueue) || s.Known.Has(collectors.FieldUID) || s.Known.Has(collectors.FieldIdle) {
-		t.Errorf("known %b", s.Known)
+		t.Errorf("known %s", s.Known)
 	}
 	if u := got[1]; u.Protocol != collectors.UDP || u.Family != collectors.IPv6 || u.Cookie != 0 || u.Known.Has(collectors.FieldCookie) {
 		t.Errorf("%+v", u)

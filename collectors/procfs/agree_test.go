@@ -57,7 +57,7 @@ func differences(here, there map[identity]collectors.Socket) string {
 			continue
 		}
 		r, o := collectors.NewRecord(&s, nil, nil, nil, ""), collectors.NewRecord(&other, nil, nil, nil, "")
-		for f := range (r.Known & o.Known).Each {
+		for f := range r.Known.And(o.Known).Each {
 			v, _ := collectors.Value(f, &r)
 			w, _ := collectors.Value(f, &o)
 			switch {

@@ -64,11 +64,11 @@ func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collect
 		switch {
 		case err == nil:
 			o := p.owner
-			o.FD, o.FDs, o.Known = fd, was.FDs, o.Known|was.Known&collectors.Fields(collectors.FieldFDs)
+			o.FD, o.FDs, o.Known = fd, was.FDs, o.Known.Or(was.Known.And(collectors.Fields(collectors.FieldFDs)))
 			now = append(now, o)
 		case was.Told && errors.Is(err, collectors.ErrNotPermitted): // it is, and what it holds was asked lately
 			o := p.owner
-			o.FD, o.FDs, o.Told, o.Known = was.FD, was.FDs, true, o.Known|was.Known&collectors.Fields(collectors.FieldFDs)
+			o.FD, o.FDs, o.Told, o.Known = was.FD, was.FDs, true, o.Known.Or(was.Known.And(collectors.Fields(collectors.FieldFDs)))
 			now = append(now, o)
 		case !errors.Is(err, collectors.ErrGone):
 			unseen++
@@ -112,7 +112,7 @@ func (g *Glance) open(was *collectors.Owner) *glimpsed {
 	}
 	if p.st, p.err = p.stat(); p.err == nil {
 		// What could not be read when it was found to hold the socket can hang.
-		p.err = g.fs.describeBut(p.process, &p.owner, collectors.Fields(collectors.FieldCmdline)&^was.Known)
+		p.err = g.fs.describeBut(p.process, &p.owner, collectors.Fields(collectors.FieldCmdline).AndNot(was.Known))
 	}
 	if p.err != nil {
 		p.close()

@@ -93,9 +93,9 @@ const perBlock = 64
 func (h *Holders) add(t *Table, o *collectors.Owner) {
 	var block []collectors.Owner
 	o.FDs, o.Told = max(0, t.FDs), t.Told
-	o.Known &^= collectors.Fields(collectors.FieldFDs)
+	o.Known.Remove(collectors.Fields(collectors.FieldFDs))
 	if t.FDs >= 0 {
-		o.Known |= collectors.Fields(collectors.FieldFDs)
+		o.Known.Add(collectors.Fields(collectors.FieldFDs))
 	}
 	for i, s := range t.Held {
 		o.FD = s.FD

@@ -82,7 +82,7 @@ func (f *FS) Describe(pid int) (collectors.Owner, error) {
 	}
 	if _, total, err := p.sockets("fd", nil); err == nil {
 		o.FDs = total
-		o.Known |= collectors.Fields(collectors.FieldFDs)
+		o.Known.Add(collectors.Fields(collectors.FieldFDs))
 	}
 	return o, nil
 }

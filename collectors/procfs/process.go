@@ -190,7 +190,9 @@ func (p process) readlink(name string) (string, error) {
 
 // describe fills in everything about the process; what cannot be read stays
 // unknown. It fails only if the process is gone.
-func (f *FS) describe(p process, o *collectors.Owner) error { return f.describeBut(p, o, 0) }
+func (f *FS) describe(p process, o *collectors.Owner) error {
+	return f.describeBut(p, o, collectors.FieldSet{})
+}
 
 // describeBut leaves the arguments out if they are among the fields without.
 func (f *FS) describeBut(p process, o *collectors.Owner, without collectors.FieldSet) error {
@@ -200,10 +202,10 @@ func (f *FS) describeBut(p process, o *collectors.Owner, without collectors.Fiel
 	}
 	o.PID, o.Comm, o.StartTime, o.Kernel = p.pid, st.comm, st.startTime, st.kernel
 	o.Age = max(0, host.SinceBoot()-float64(st.startTime)/clockTicks)
-	o.Known |= collectors.Fields(collectors.FieldPID, collectors.FieldProcess, collectors.FieldProcessAge)
+	o.Known.Add(collectors.Fields(collectors.FieldPID, collectors.FieldProcess, collectors.FieldProcessAge))
 	if exe, err := p.readlink("exe"); err == nil {
 		o.Exe = strings.TrimSuffix(exe, " (deleted)")
-		o.Known |= collectors.Fields(collectors.FieldExe)
+		o.Known.Add(collectors.Fields(collectors.FieldExe))
 	}
 	var cmdline []byte
 	if !without.Has(collectors.FieldCmdline) {
@@ -211,7 +213,7 @@ func (f *FS) describeBut(p process, o *collectors.Owner, without collectors.Fiel
 	}
 	if err == nil && cmdline != nil {
 		o.Cmdline = strings.TrimRight(string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})), " ")
-		o.Known |= collectors.Fields(collectors.FieldCmdline)
+		o.Known.Add(collectors.Fields(collectors.FieldCmdline))
 	}
 	o.Name = fullName(st.comm, cmdline, o.Exe)
 	var ids unix.Stat_t
@@ -219,21 +221,21 @@ func (f *FS) describeBut(p process, o *collectors.Owner, without collectors.Fiel
 		o.UID = ids.Uid
 		if u, err := f.user(ids.Uid); err == nil {
 			o.User = u
-			o.Known |= collectors.Fields(collectors.FieldUser)
+			o.Known.Add(collectors.Fields(collectors.FieldUser))
 		}
 	}
 	if b, err := p.read("limits"); err == nil {
 		if n, ok := parseLimit(b); ok {
 			o.FDLimit = n
-			o.Known |= collectors.Fields(collectors.FieldFDLimit)
+			o.Known.Add(collectors.Fields(collectors.FieldFDLimit))
 		}
 	}
 	if b, err := p.read("cgroup"); err == nil {
 		group := cgroup.Of(b)
 		o.Cgroup, o.Unit, o.Container = string(group), group.Unit(), group.Container()
-		o.Known |= collectors.Fields(collectors.FieldCgroup, collectors.FieldUnit, collectors.FieldContainerID)
+		o.Known.Add(collectors.Fields(collectors.FieldCgroup, collectors.FieldUnit, collectors.FieldContainerID))
 		if o.Container == "" {
-			o.Known |= collectors.Fields(collectors.FieldContainer)
+			o.Known.Add(collectors.Fields(collectors.FieldContainer))
 		}
 	}
 	return nil

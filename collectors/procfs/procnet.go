@@ -173,12 +173,12 @@ func parseNet(line string, t table, s *collectors.Socket) error {
 	inode, err := strconv.ParseUint(f[9], 10, 32)
 	s.Inode, errs[7] = uint32(inode), err
 	if s.State == collectors.Listen {
-		s.Known &^= collectors.Fields(collectors.FieldSendQueue) // not the limit of the accept queue
+		s.Known.Remove(collectors.Fields(collectors.FieldSendQueue)) // not the limit of the accept queue
 	}
 	if s.Inode == 0 {
-		s.Known |= netOwnerless
+		s.Known.Add(netOwnerless)
 	} else {
-		s.Known |= collectors.Fields(collectors.FieldUID)
+		s.Known.Add(collectors.Fields(collectors.FieldUID))
 	}
 	return errors.Join(errs[:]...)
 }

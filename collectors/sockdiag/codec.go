@@ -25,8 +25,8 @@ const (
 
 var errShort = errors.New("short inet_diag_msg")
 
-// The fields that every record of inet_diag has, those that are known to be
-// none when no process has the socket, and those that tcp_info adds.
+// The fields that every record of inet_diag has, and those that are known to be
+// none when no process has the socket.
 var (
 	baseKnown = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamily, collectors.FieldState,
 		collectors.FieldLocalAddr, collectors.FieldPort, collectors.FieldRemoteAddr, collectors.FieldRemotePort,
@@ -35,8 +35,14 @@ var (
 		collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted)
 	ownerlessKnown = collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess,
 		collectors.FieldExe, collectors.FieldCmdline)
-	segmentKnown = collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost)
-	dataKnown    = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend)
+	uidKnown = collectors.Fields(collectors.FieldUID) // where the kernel shows whose the socket is
+	// What tcp_info adds, as far as it reaches and the state allows.
+	segmentKnown  = collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost)
+	dataKnown     = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend)
+	rttKnown      = collectors.Fields(collectors.FieldRTT)
+	receivedKnown = collectors.Fields(collectors.FieldBytesReceived)
+	sentKnown     = collectors.Fields(collectors.FieldBytesSent)
+	ackKnown      = collectors.Fields(collectors.FieldAckIdle)
 )
 
 // decode fills s from one inet_diag_msg with its attributes. It trusts no
@@ -74,11 +80,11 @@ func decode(b []byte, p collectors.Protocol, s *collectors.Socket) error {
 		s.State = collectors.Close
 	}
 	if s.Inode == 0 {
-		s.Known |= ownerlessKnown
+		s.Known.Add(ownerlessKnown)
 	}
 	// The kernel shows uid 0 for mini-sockets and orphans, whoever had them.
 	if s.Inode != 0 || collectors.Unaccepted(s) {
-		s.Known |= collectors.Fields(collectors.FieldUID)
+		s.Known.Add(uidKnown)
 	}
 	return decodeAttrs(b[msgLen:], s)
 }
@@ -173,7 +179,7 @@ func decodeInfo(b []byte, s *collectors.Socket) {
 	i.RTO = ne.Uint32(b[infoRTO:])
 	i.Unacked = ne.Uint32(b[infoUnacked:])
 	i.Lost = ne.Uint32(b[infoLost:])
-	s.Known |= segmentKnown
+	s.Known.Add(segmentKnown)
 	decodeCounters(b, i)
 	if s.State == collectors.SynSent || s.State == collectors.SynRecv {
 		return // the stamps count from boot, there is no round trip yet
@@ -182,23 +188,23 @@ func decodeInfo(b []byte, s *collectors.Socket) {
 	i.LastDataRecv = ne.Uint32(b[infoLastDataRecv:])
 	i.LastAckRecv = ne.Uint32(b[infoLastAckRecv:])
 	i.RTT = ne.Uint32(b[infoRTT:])
-	s.Known |= collectors.Fields(collectors.FieldRTT)
+	s.Known.Add(rttKnown)
 	if len(b) >= infoBytesReceived+8 {
 		i.BytesReceived = ne.Uint64(b[infoBytesReceived:])
 		if peerFinished.Has(s.State) {
 			i.BytesReceived -= min(i.BytesReceived, 1) // the kernel counts the FIN as a byte
 		}
-		s.Known |= collectors.Fields(collectors.FieldBytesReceived)
+		s.Known.Add(receivedKnown)
 	}
 	if len(b) >= infoBytesSent+8 {
 		i.BytesSent = ne.Uint64(b[infoBytesSent:])
-		s.Known |= collectors.Fields(collectors.FieldBytesSent)
+		s.Known.Add(sentKnown)
 	}
 	if _, ok := collectors.IdleAck(s); ok {
-		s.Known |= collectors.Fields(collectors.FieldAckIdle)
+		s.Known.Add(ackKnown)
 	}
 	if _, ok := collectors.IdleRecv(s); ok {
-		s.Known |= dataKnown
+		s.Known.Add(dataKnown)
 	}
 }
 

@@ -51,26 +51,26 @@ func TestInfoLengths(t *testing.T) {
 	info := tcpInfoOf(t, body)
 	stamps := collectors.Fields(collectors.FieldIdle, collectors.FieldRTT, collectors.FieldRTO)
 	for n, want := range map[int]collectors.FieldSet{
-		0: 0, 4: 0, 71: 0,
+		0: {}, 4: {}, 71: {},
 		72: stamps, 104: stamps, 135: stamps,
-		136: stamps | collectors.Fields(collectors.FieldBytesReceived),
-		160: stamps | collectors.Fields(collectors.FieldBytesReceived),
-		176: stamps | collectors.Fields(collectors.FieldBytesReceived),
-		207: stamps | collectors.Fields(collectors.FieldBytesReceived),
-		208: stamps | collectors.Fields(collectors.FieldBytesReceived, collectors.FieldBytesSent),
-		280: stamps | collectors.Fields(collectors.FieldBytesReceived, collectors.FieldBytesSent),
-		400: stamps | collectors.Fields(collectors.FieldBytesReceived, collectors.FieldBytesSent),
+		136: stamps.Or(collectors.Fields(collectors.FieldBytesReceived)),
+		160: stamps.Or(collectors.Fields(collectors.FieldBytesReceived)),
+		176: stamps.Or(collectors.Fields(collectors.FieldBytesReceived)),
+		207: stamps.Or(collectors.Fields(collectors.FieldBytesReceived)),
+		208: stamps.Or(collectors.Fields(collectors.FieldBytesReceived, collectors.FieldBytesSent)),
+		280: stamps.Or(collectors.Fields(collectors.FieldBytesReceived, collectors.FieldBytesSent)),
+		400: stamps.Or(collectors.Fields(collectors.FieldBytesReceived, collectors.FieldBytesSent)),
 	} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			longer := append(slices.Clone(info), make([]byte, 400)...)
 			var full, s collectors.Socket
 			must(t, "decode", decode(body, collectors.TCP, &full))
 			must(t, "decode", decode(append(slices.Clone(body[:msgLen]), attr(attrInfo, longer[:n])...), collectors.TCP, &s))
-			all := stamps | collectors.Fields(collectors.FieldBytesReceived, collectors.FieldBytesSent)
-			if s.Known&all != want {
-				t.Errorf("known %b, not %b", s.Known&all, want)
+			all := stamps.Or(collectors.Fields(collectors.FieldBytesReceived, collectors.FieldBytesSent))
+			if got := s.Known.And(all); got != want {
+				t.Errorf("known %s, not %s", got, want)
 			}
-			if want == 0 {
+			if want.Empty() {
 				full.Info = collectors.TCPInfo{}
 			}
 			full.Info.Len = s.Info.Len
@@ -86,7 +86,7 @@ func TestInfoLengths(t *testing.T) {
 			if n < 136 {
 				full.Info.BytesReceived = 0
 			}
-			if s.Info != full.Info || (want != 0 && int(s.Info.Len) != n) {
+			if s.Info != full.Info || (!want.Empty() && int(s.Info.Len) != n) {
 				t.Errorf("tcp_info %+v, not %+v", s.Info, full.Info)
 			}
 		})

@@ -136,22 +136,22 @@ func checkKnown(t *testing.T, subject *socklab.Conn, s *collectors.Socket) {
 		collectors.FieldRecvQueue, collectors.FieldSendQueue, collectors.FieldEOFRead, collectors.FieldTimer, collectors.FieldTimerExpires,
 		collectors.FieldRetransmits, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted)
 	if subject.Kind.Owned() || subject.Kind.Unaccepted() {
-		want |= collectors.Fields(collectors.FieldUID)
+		want.Add(collectors.Fields(collectors.FieldUID))
 	}
 	if !subject.Kind.Owned() {
-		want |= collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess, collectors.FieldExe, collectors.FieldCmdline)
+		want.Add(collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess, collectors.FieldExe, collectors.FieldCmdline))
 	}
 	if shownBy[subject.Kind].segments {
-		want |= collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost)
+		want.Add(collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost))
 	}
 	if shownBy[subject.Kind].stamps {
-		want |= collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle,
-			collectors.FieldRTT, collectors.FieldBytesSent, collectors.FieldBytesReceived)
+		want.Add(collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle,
+			collectors.FieldRTT, collectors.FieldBytesSent, collectors.FieldBytesReceived))
 	}
-	for f := range (s.Known &^ want).Each {
+	for f := range s.Known.AndNot(want).Each {
 		t.Errorf("%s is known", f)
 	}
-	for f := range (want &^ s.Known).Each {
+	for f := range want.AndNot(s.Known).Each {
 		t.Errorf("%s is not known", f)
 	}
 }

@@ -342,11 +342,11 @@ func ruleChecks(plan *Plan, checks []Check) []Check {
 // withoutOwners says what a rule cannot tell where the owners of other users'
 // sockets are not to be seen.
 func withoutOwners(r *rules.Rule) (lacks []string) {
-	owner := collectors.OwnerFields() | collectors.Fields(collectors.FieldUser)
-	if r.When.Reads&owner != 0 {
+	owner := collectors.OwnerFields()
+	if r.When.Reads.Meets(owner) {
 		lacks = append(lacks, "owners of other users' sockets are unknown to its condition")
 	}
-	if r.Unless != nil && r.Unless.Reads&owner != 0 {
+	if r.Unless != nil && r.Unless.Reads.Meets(owner) {
 		lacks = append(lacks, "its exception spares all sockets of other users")
 	}
 	for _, k := range r.Group {
