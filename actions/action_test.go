@@ -87,7 +87,7 @@ func TestAttrs(t *testing.T) {
 	full.Facts.Age = collectors.Age{Min: 61.25, Source: collectors.AgeTCPInfo}
 	full.Facts.Owners = []collectors.Owner{{PID: 7, Name: "web"}, {PID: 8, Name: "web"}}
 	waiting := bare
-	waiting.Facts.ListenerOwner, waiting.Facts.ListenerProcess = &collectors.Owner{PID: 9}, "server"
+	waiting.Facts.ListenerOwner, waiting.Facts.Known = &collectors.Owner{PID: 9, Name: "server"}, collectors.Fields(collectors.FieldListenerProcess)
 	for want, s := range map[string]*Sealed{
 		"state port peer": &bare,
 		"state port peer process pid holders=web[7], web[8] netns age=61.2s age_source": &full,

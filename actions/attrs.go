@@ -22,8 +22,8 @@ func Attrs(s *Sealed) []slog.Attr {
 		if len(s.Facts.Owners) > 1 {
 			attrs = append(attrs, slog.String("holders", collectors.OwnerNames(s.Facts.Owners)))
 		}
-	} else if s.Facts.ListenerProcess != "" {
-		attrs = append(attrs, slog.String("listener_process", s.Facts.ListenerProcess))
+	} else if name := s.Facts.ListenerProcess(); name != "" {
+		attrs = append(attrs, slog.String("listener_process", name))
 	}
 	if s.Namespace.Name != "host" {
 		attrs = append(attrs, slog.String("netns", s.Namespace.Name))

@@ -68,11 +68,20 @@ type Facts struct {
 	// Complete says that everything was found out that can be: what is not known
 	// now is known by nobody.
 	Complete bool
-	// ListenerProcess is the name of the process that listens where the
-	// connection came in, if all that can be meant have one name. ListenerOwner
-	// is one of them, a guarded one if there is any; nil if they are not all known.
-	ListenerProcess string
-	ListenerOwner   *Owner
+	// ListenerOwner is one of the processes that may listen where the connection
+	// came in, a guarded one if there is any; nil for none, and if they are not all
+	// known.
+	ListenerOwner *Owner
+}
+
+// ListenerProcess is the name of the process that listens where the connection came
+// in: "" if nobody does, or if FieldListenerProcess is not known, as those that may
+// be meant have several names.
+func (f *Facts) ListenerProcess() string {
+	if f.ListenerOwner == nil || !f.Known.Has(FieldListenerProcess) {
+		return ""
+	}
+	return f.ListenerOwner.Name
 }
 
 // Group is what is known of sockets that a rule decides on together.

@@ -336,7 +336,7 @@ var fieldDocs = [fieldCount]FieldDoc{
 	},
 	{
 		Field: FieldListenerProcess, Name: "listener_process", Type: TypeString, Source: "sock_diag, /proc", Meaning: "process that listens where this connection came in, \"\" where nobody listens", Unknown: "the listener's process cannot be read, or listeners of several processes fit (SO_REUSEPORT)",
-		Str: func(r *Record) string { return factsOf(r).ListenerProcess },
+		Str: func(r *Record) string { return listenerOf(r).Name },
 	},
 	{
 		Field: FieldCgroup, Name: "cgroup", Type: TypeString, Source: proc + "/cgroup", Meaning: "cgroup path of the process", Unknown: ownerless,
@@ -386,6 +386,13 @@ func ownerOf(r *Record) *Owner {
 		return &noProcess
 	}
 	return r.Owner
+}
+
+func listenerOf(r *Record) *Owner {
+	if l := factsOf(r).ListenerOwner; l != nil {
+		return l
+	}
+	return &noProcess
 }
 
 func familyOf(r *Record) string {

@@ -156,7 +156,7 @@ func (c *Candidate) forgetOwners() {
 	f := &c.Facts
 	c.hidden, c.listenersUnseen = "", false
 	f.Owners, f.OthersHidden, f.Complete = nil, false, false
-	f.ListenerOwner, f.ListenerProcess = nil, ""
+	f.ListenerOwner = nil
 	f.Known.Remove(collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess))
 }
 

@@ -132,8 +132,8 @@ func TestGuardEveryListener(t *testing.T) {
 				}
 				for _, f := range r.Findings {
 					expect(t, f, DecideGuarded, "waits to be accepted: protected process sshd")
-					if f.Facts.ListenerProcess != "" || f.Facts.Known.Has(collectors.FieldListenerProcess) {
-						t.Errorf("listener is %q", f.Facts.ListenerProcess)
+					if f.Facts.ListenerProcess() != "" || f.Facts.Known.Has(collectors.FieldListenerProcess) {
+						t.Errorf("listener is %q", f.Facts.ListenerProcess())
 					}
 				}
 			}
@@ -220,8 +220,8 @@ func TestListenersToldApart(t *testing.T) {
 					expect(t, f, DecideAct, "", actions.Gone)
 				}
 				want := map[string]string{"taken": "web", "spared": "sshd"}[what]
-				if f.Facts.ListenerProcess != want {
-					t.Errorf("%s: listener %q", line(f), f.Facts.ListenerProcess)
+				if f.Facts.ListenerProcess() != want {
+					t.Errorf("%s: listener %q", line(f), f.Facts.ListenerProcess())
 				}
 				counts[what]++
 			}

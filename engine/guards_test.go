@@ -248,8 +248,8 @@ func TestGuardUnaccepted(t *testing.T) {
 				}
 				f := findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c)
 				expect(t, f, DecideAct, "", actions.Gone)
-				if f.Facts.ListenerProcess != "hbbs" {
-					t.Errorf("listener is %q", f.Facts.ListenerProcess)
+				if f.Facts.ListenerProcess() != "hbbs" {
+					t.Errorf("listener is %q", f.Facts.ListenerProcess())
 				}
 			})
 		}

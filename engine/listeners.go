@@ -164,7 +164,6 @@ func (k *looker) setListener(c *Picture, cand *Candidate, holders *world.Ownersh
 	}
 	f.ListenerOwner, cand.listenersUnseen = o, !everyone
 	if everyone && !slices.ContainsFunc(all, func(other collectors.Owner) bool { return other.Name != o.Name }) {
-		f.ListenerProcess = o.Name
 		f.Known.Add(collectors.Fields(collectors.FieldListenerProcess))
 	}
 }

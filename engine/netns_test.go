@@ -297,8 +297,8 @@ func TestDirection(t *testing.T) {
 		if known := f.Facts.Known.Has(collectors.FieldDirection); f.Facts.Direction != test.direction || known != (test.direction != "") {
 			t.Errorf("%s: direction %q, known %t", name, f.Facts.Direction, known)
 		}
-		if f.Facts.ListenerProcess != test.listener || !f.Facts.Known.Has(collectors.FieldListenerProcess) {
-			t.Errorf("%s: listener %q, known %t", name, f.Facts.ListenerProcess, f.Facts.Known.Has(collectors.FieldListenerProcess))
+		if f.Facts.ListenerProcess() != test.listener || !f.Facts.Known.Has(collectors.FieldListenerProcess) {
+			t.Errorf("%s: listener %q, known %t", name, f.Facts.ListenerProcess(), f.Facts.Known.Has(collectors.FieldListenerProcess))
 		}
 	}
 	// Conditions on what is unknown do not hold.

@@ -138,7 +138,7 @@ func groups() []group {
 		{of(collectors.FieldUser), owner(func(to, from *collectors.Owner) { to.User = from.User })},
 		{of(collectors.FieldFDs, collectors.FieldFDLimit), owner(func(to, from *collectors.Owner) { to.FDs, to.FDLimit = from.FDs, from.FDLimit })},
 		{of(collectors.FieldUnit, collectors.FieldCgroup), owner(func(to, from *collectors.Owner) { to.Unit, to.Cgroup = from.Unit, from.Cgroup })},
-		{of(collectors.FieldListenerProcess), func(to, from *collectors.Record) { to.Facts.ListenerProcess = from.Facts.ListenerProcess }},
+		{of(collectors.FieldListenerProcess), func(to, from *collectors.Record) { to.Facts.ListenerOwner = from.Facts.ListenerOwner }},
 		{of(collectors.FieldDirection), func(to, from *collectors.Record) { to.Facts.Direction = from.Facts.Direction }},
 		{of(collectors.FieldAgeSource), func(to, from *collectors.Record) { to.Facts.Age.Source = from.Facts.Age.Source }},
 	}

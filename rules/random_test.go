@@ -326,7 +326,7 @@ func randomRecord(w writer) *collectors.Record {
 		Namespace: &collectors.Namespace{Name: "host", Interfaces: map[uint32]string{1: "lo", 2: "b"}},
 		Facts: &collectors.Facts{
 			Age:    collectors.Age{Min: age, Max: age, Bounded: true, Source: pick(w, collectors.AgeObserved, collectors.AgeTimer, collectors.AgeNone)},
-			Owners: make([]collectors.Owner, w.IntN(3)), Direction: pick(w, "inbound", "outbound"), ListenerProcess: pick(w, "hbbs", ""), Complete: true,
+			Owners: make([]collectors.Owner, w.IntN(3)), Direction: pick(w, "inbound", "outbound"), ListenerOwner: &collectors.Owner{Name: pick(w, "hbbs", "")}, Complete: true,
 		},
 	}
 }

@@ -45,7 +45,7 @@ func leak() *collectors.Record {
 		Namespace: &collectors.Namespace{Name: "host", Interfaces: map[uint32]string{2: "eth0"}},
 		Facts: &collectors.Facts{
 			Age:    collectors.Age{Min: 61.5, Max: 3600, Bounded: true, Source: collectors.AgeObserved},
-			Owners: []collectors.Owner{*o}, Direction: "inbound", ListenerProcess: "hbbs", Complete: true,
+			Owners: []collectors.Owner{*o}, Direction: "inbound", ListenerOwner: o, Complete: true,
 		},
 	}
 }

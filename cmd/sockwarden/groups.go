@@ -136,8 +136,8 @@ func processText(c *engine.Candidate) string {
 		return fmt.Sprintf("%s[%d]%s", o.Name, o.PID, proxied(o))
 	case c.NoSocket():
 		return "-"
-	case collectors.Unaccepted(&c.Socket) && c.Facts.ListenerProcess != "":
-		return fmt.Sprintf("(unaccepted by %s[%d])", c.Facts.ListenerProcess, c.Facts.ListenerOwner.PID)
+	case collectors.Unaccepted(&c.Socket) && c.Facts.ListenerProcess() != "":
+		return fmt.Sprintf("(unaccepted by %s[%d])", c.Facts.ListenerProcess(), c.Facts.ListenerOwner.PID)
 	case collectors.Unaccepted(&c.Socket):
 		return "(unaccepted)"
 	case collectors.Orphaned(&c.Socket):
