@@ -41,7 +41,9 @@ type Owner struct {
 	Cgroup    string
 	Unit      string // systemd unit, "" for none
 	Container string // container id of 64 hex digits, "" for none
-	Kernel    bool   // it is a thread of the kernel
+	// ContainerName is the name of the container, "" outside of one. No source looks it up.
+	ContainerName string
+	Kernel        bool // it is a thread of the kernel
 	// Told says that the process cannot be examined: that it holds the socket is
 	// known from the kernel (BPF), and cannot be confirmed through /proc.
 	Told bool

@@ -45,7 +45,7 @@ func (d *dumps) collect(ctx context.Context, c *Picture, ns *namespace) error {
 		total = counts.TCP
 		c.Total += counts.TCP + counts.UDP
 	}
-	if c.Plan.Reads.Has(collectors.FieldInterface) {
+	if c.Plan.Reads.Meets(collectors.InterfaceFields()) {
 		d.nameInterfaces(ns)
 	}
 	q := d.query(c.Plan)

@@ -223,7 +223,7 @@ func (d *dumps) readPast(ctx context.Context, w Wanted, ns *namespace, source co
 	var progress atomic.Uint64
 	// What goes on after it was left behind has nothing in common with the cycle.
 	own := collectors.Namespace{Inode: ns.Inode, Name: ns.Name}
-	if w.Program.Reads.Has(collectors.FieldInterface) {
+	if w.Program.Reads.Meets(collectors.InterfaceFields()) {
 		own.Interfaces = maps.Clone(ns.Interfaces)
 	}
 	within, cancel := context.WithCancel(ctx)

@@ -112,22 +112,21 @@ func groups() []group {
 			of(collectors.FieldInode, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted, collectors.FieldEOFRead, collectors.FieldRecvQueue),
 			socket(func(to, from *collectors.Socket) { to.Inode, to.RecvQueue = from.Inode, from.RecvQueue }),
 		},
-		{of(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend), socket(func(to, from *collectors.Socket) {
-			to.Info.LastDataRecv, to.Info.LastDataSent = from.Info.LastDataRecv, from.Info.LastDataSent
-		})},
-		{of(collectors.FieldAckIdle), socket(func(to, from *collectors.Socket) { to.Info.LastAckRecv = from.Info.LastAckRecv })},
+		{
+			of(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle, collectors.FieldRTT,
+				collectors.FieldRTO, collectors.FieldBackoff, collectors.FieldBytesSent, collectors.FieldBytesReceived),
+			socket(func(to, from *collectors.Socket) { // whether there is a stamp, the others say
+				to.Info.LastDataRecv, to.Info.LastDataSent, to.Info.LastAckRecv = from.Info.LastDataRecv, from.Info.LastDataSent, from.Info.LastAckRecv
+				to.Info.RTT, to.Info.RTO, to.Info.Backoff = from.Info.RTT, from.Info.RTO, from.Info.Backoff
+				to.Info.BytesSent, to.Info.BytesReceived = from.Info.BytesSent, from.Info.BytesReceived
+			}),
+		},
 		{of(collectors.FieldSendQueue), socket(func(to, from *collectors.Socket) { to.SendQueue = from.SendQueue })},
 		{of(collectors.FieldTimer, collectors.FieldTimerExpires, collectors.FieldRetransmits), socket(func(to, from *collectors.Socket) {
 			to.Timer, to.TimerExpires, to.Retransmits = from.Timer, from.TimerExpires, from.Retransmits
 		})},
-		{of(collectors.FieldRTT, collectors.FieldRTO, collectors.FieldBackoff), socket(func(to, from *collectors.Socket) {
-			to.Info.RTT, to.Info.RTO, to.Info.Backoff = from.Info.RTT, from.Info.RTO, from.Info.Backoff
-		})},
 		{of(collectors.FieldUnacked, collectors.FieldLost), socket(func(to, from *collectors.Socket) {
 			to.Info.Unacked, to.Info.Lost = from.Info.Unacked, from.Info.Lost
-		})},
-		{of(collectors.FieldBytesSent, collectors.FieldBytesReceived), socket(func(to, from *collectors.Socket) {
-			to.Info.BytesSent, to.Info.BytesReceived = from.Info.BytesSent, from.Info.BytesReceived
 		})},
 		{of(collectors.FieldUID), socket(func(to, from *collectors.Socket) { to.UID = from.UID })},
 		{of(collectors.FieldOwners), func(to, from *collectors.Record) { to.Facts.Owners = from.Facts.Owners }},
@@ -138,9 +137,29 @@ func groups() []group {
 		{of(collectors.FieldUser), owner(func(to, from *collectors.Owner) { to.User = from.User })},
 		{of(collectors.FieldFDs, collectors.FieldFDLimit), owner(func(to, from *collectors.Owner) { to.FDs, to.FDLimit = from.FDs, from.FDLimit })},
 		{of(collectors.FieldUnit, collectors.FieldCgroup), owner(func(to, from *collectors.Owner) { to.Unit, to.Cgroup = from.Unit, from.Cgroup })},
+		{of(collectors.FieldContainer, collectors.FieldContainerID), owner(func(to, from *collectors.Owner) {
+			to.ContainerName, to.Container = from.ContainerName, from.Container
+		})},
+		{of(collectors.FieldNetNS), func(to, from *collectors.Record) { to.Namespace = from.Namespace }},
+		{of(collectors.FieldHost), func(to, from *collectors.Record) { to.Host = from.Host }},
 		{of(collectors.FieldListenerProcess), func(to, from *collectors.Record) { to.Facts.ListenerOwner = from.Facts.ListenerOwner }},
 		{of(collectors.FieldDirection), func(to, from *collectors.Record) { to.Facts.Direction = from.Facts.Direction }},
 		{of(collectors.FieldAgeSource), func(to, from *collectors.Record) { to.Facts.Age.Source = from.Facts.Age.Source }},
+	}
+}
+
+// A field that is in no group would be known of every random record, and be true of
+// every completion of it: nothing would be tested of it.
+func TestGroupsHaveEachField(t *testing.T) {
+	grouped := collectors.Fields(collectors.FieldState, collectors.FieldProtocol, collectors.FieldAge, collectors.FieldAgeMax)
+	for _, g := range groups() {
+		if grouped.Meets(g.fields) {
+			t.Errorf("in two groups: %s", grouped.And(g.fields))
+		}
+		grouped.Add(g.fields)
+	}
+	if missing := allFields().AndNot(grouped); !missing.Empty() {
+		t.Errorf("in no group: %s", missing)
 	}
 }
 

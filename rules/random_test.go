@@ -318,11 +318,12 @@ func randomRecord(w writer) *collectors.Record {
 	}
 	o := &collectors.Owner{
 		PID: w.IntN(4), Age: float64(small()), FDs: int(small()), FDLimit: uint64(small()), Name: pick(w, "hbbs", "nginx", "bash", ""),
-		Exe: pick(w, "/usr/bin/hbbs", ""), Cmdline: pick(w, "hbbs -r relay", "nginx"), User: pick(w, "root", "hbbs"), Cgroup: "/x", Unit: pick(w, "hbbs", ""),
+		Exe: pick(w, "/usr/bin/hbbs", ""), Cmdline: pick(w, "hbbs -r relay", "nginx"), User: pick(w, "root", "hbbs"), Cgroup: pick(w, "/x", ""), Unit: pick(w, "hbbs", ""),
+		Container: pick(w, "b", ""), ContainerName: pick(w, "b", ""),
 	}
 	age := float64(small())
 	return &collectors.Record{
-		Known: allFields(), Socket: s, Owner: o, Host: "relay1",
+		Known: allFields(), Socket: s, Owner: o, Host: pick(w, "relay1", "b"),
 		Namespace: &collectors.Namespace{Name: "host", Interfaces: map[uint32]string{1: "lo", 2: "b"}},
 		Facts: &collectors.Facts{
 			Age:    collectors.Age{Min: age, Max: age, Bounded: true, Source: pick(w, collectors.AgeObserved, collectors.AgeTimer, collectors.AgeNone)},

@@ -90,7 +90,7 @@ func (a *app) list(cmd *cobra.Command, args []string, l *listFlags) error {
 	}
 	reads := collectors.Fields(append(slices.Concat(by, columns, sortBy), collectors.FieldAge, collectors.FieldProcess)...)
 	if a.flags.output != "table" {
-		reads.Add(collectors.ListenerFields().Or(collectors.Fields(collectors.FieldInterface)))
+		reads.Add(collectors.ListenerFields().Or(collectors.InterfaceFields()))
 	}
 	sockets, r, err := a.sockets(cmd, args, &l.sel, reads)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,36 @@ func TestRecorded(t *testing.T) {
 				t.Errorf("decoded otherwise than %s (-want +got):\n%s", golden, d)
 			}
 		})
+	}
+}
+
+// What a kernel sent can be set again from the JSON that shows it.
+func TestRecordedCanBeSet(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no recordings (%v)", err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		must(t, "read", err)
+		var all []map[string]any
+		must(t, name, json.Unmarshal(b, &all))
+		for i, shown := range all {
+			maps.DeleteFunc(shown, func(key string, _ any) bool { return strings.HasPrefix(key, "_") })
+			var r collectors.Record
+			for _, d := range collectors.AllFields() {
+				if v, ok := shown[d.Name]; ok {
+					must(t, fmt.Sprintf("%s, record %d", name, i), collectors.Set(d.Field, &r, v))
+				}
+			}
+			again, err := json.Marshal(collectors.Map(&r))
+			must(t, "encode", err)
+			want, err := json.Marshal(shown)
+			must(t, "encode", err)
+			if string(again) != string(want) {
+				t.Errorf("%s, record %d: %s, not %s", name, i, again, want)
+			}
+		}
 	}
 }
 

@@ -1,0 +1,46 @@
+package collectors
+
+// factFields is what is found out about a socket beyond its record.
+var factFields = []FieldDoc{
+	{
+		Field: FieldAge, Name: "age", Type: TypeSeconds, Unit: "s", Cost: CostAge, Source: "tcp_info, timers, observation",
+		Meaning: "proven time in this state; compares as the interval [age, age_max]",
+		Unknown: "nothing proves a bound: a comparison is then unknown",
+		Num:     func(r *Record) float64 { return factsOf(r).Age.Min },
+		SetNum:  func(r *Record, v float64) { r.setAge(v) },
+	},
+	{
+		Field: FieldAgeMax, Name: "age_max", Type: TypeSeconds, Unit: "s", Cost: CostAge, Source: "tcp_info, timers",
+		Meaning: "longest time in this state that the evidence allows", Unknown: "nothing bounds it",
+		Num:    func(r *Record) float64 { return factsOf(r).Age.Max },
+		SetNum: func(r *Record, v float64) { r.facts().Age.Max, r.facts().Age.Bounded = v, true },
+	},
+	{
+		Field: FieldAgeSource, Name: "age_source", Type: TypeString, Cost: CostAge, Source: "sockwarden",
+		Meaning: "what proved age", Unknown: never,
+		Values: []string{"event", "observed", "tcp_info", "timer", "none"},
+		Str:    func(r *Record) string { return string(factsOf(r).Age.Source) },
+		SetStr: func(r *Record, v string) { r.facts().Age.Source = AgeSource(v) },
+	},
+	{
+		Field: FieldOwners, Name: "owners", Type: TypeNumber, Cost: CostOwner, Source: proc,
+		Meaning: "number of processes that hold the socket", Unknown: noOwner,
+		Num:    func(r *Record) float64 { return float64(len(factsOf(r).Owners)) },
+		SetNum: func(r *Record, v float64) { r.setOwners(v) },
+	},
+	{
+		Field: FieldListenerProcess, Name: "listener_process", Type: TypeString, Cost: CostListeners, Source: "sock_diag, /proc",
+		Meaning: "process that listens where this connection came in, \"\" where nobody listens",
+		Unknown: "the listener's process cannot be read, or listeners of several processes fit (SO_REUSEPORT)",
+		Str:     func(r *Record) string { return listenerOf(r).Name },
+		SetStr:  func(r *Record, v string) { r.facts().ListenerOwner = listenerNamed(v) },
+	},
+	{
+		Field: FieldDirection, Name: "direction", Type: TypeString, Cost: CostListeners, Source: diag,
+		Meaning: "inbound: a listener of the namespace matches port, family and address; outbound: none does and the port is ephemeral",
+		Unknown: "neither, or UDP",
+		Values:  []string{"inbound", "outbound"},
+		Str:     func(r *Record) string { return factsOf(r).Direction },
+		SetStr:  func(r *Record, v string) { r.facts().Direction = v },
+	},
+}

@@ -1,0 +1,62 @@
+package collectors
+
+// part is what of a record has a field, and knows whether it is known.
+type part uint8
+
+const (
+	ofSocket part = iota
+	ofFacts
+	ofOwner
+	// ofPlace is a part that need not say what is known: NewRecord sees it.
+	ofPlace
+)
+
+// What a record is without: none is never written to.
+var (
+	noProcess   Owner
+	noNamespace Namespace
+	noFacts     = Facts{Age: NoAge()}
+)
+
+func namespaceOf(r *Record) *Namespace {
+	if r.Namespace == nil {
+		return &noNamespace
+	}
+	return r.Namespace
+}
+
+func factsOf(r *Record) *Facts {
+	if r.Facts == nil {
+		return &noFacts
+	}
+	return r.Facts
+}
+
+func ownerOf(r *Record) *Owner {
+	if r.Owner == nil {
+		return &noProcess
+	}
+	return r.Owner
+}
+
+func listenerOf(r *Record) *Owner {
+	if l := factsOf(r).ListenerOwner; l != nil {
+		return l
+	}
+	return &noProcess
+}
+
+func familyOf(r *Record) string {
+	k := KeyOf(r.Socket)
+	if r.Socket.Family == IPv4 || k.family() == IPv4 {
+		return "ipv4"
+	}
+	return "ipv6"
+}
+
+func seconds(ms uint32) float64 { return float64(ms) / 1000 }
+
+func idleOf(r *Record, stamp func(*Socket) (uint32, bool)) float64 {
+	ms, _ := stamp(r.Socket)
+	return seconds(ms)
+}
