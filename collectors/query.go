@@ -14,7 +14,9 @@ import (
 type Query struct {
 	Protocols []Protocol
 	States    StateMask
-	Info      bool // struct tcp_info is wanted
+	// Fields are those that are wanted. What a source has anyway it shows, wanted or
+	// not; what costs it more (a netlink extension, another file) it may leave out.
+	Fields FieldSet
 	// Clauses narrow it to the sockets that one of them holds for; none narrows
 	// nothing.
 	Clauses []Clause

@@ -158,7 +158,7 @@ func TestSplit(t *testing.T) {
 	}{
 		{both, 2, 2}, {both, 8, 2}, {both, 1, 1}, {both, 0, 1}, {both, -1, 1}, {[]Protocol{UDP}, 4, 1}, {nil, 4, 1}, {[]Protocol{TCP, UDP, 33}, 2, 2},
 	} {
-		q := Query{Protocols: c.protocols, States: Mask(CloseWait, Close), Info: true}
+		q := Query{Protocols: c.protocols, States: Mask(CloseWait, Close), Fields: Fields(FieldPort, FieldRTT)}
 		parts := Split(q, c.n)
 		if len(parts) != c.parts {
 			t.Errorf("%v in %d: %+v", c.protocols, c.n, parts)
@@ -166,7 +166,7 @@ func TestSplit(t *testing.T) {
 		var all []Protocol
 		for _, p := range parts {
 			all = append(all, p.Protocols...)
-			if p.States != q.States || p.Info != q.Info {
+			if p.States != q.States || p.Fields != q.Fields {
 				t.Errorf("%v in %d: part %+v", c.protocols, c.n, p)
 			}
 		}

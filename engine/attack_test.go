@@ -170,7 +170,7 @@ func (a *attack) accept() {
 // look looks at all sockets, and compares what follows with the truth.
 func (a *attack) look() (wrong int) {
 	began, before := world.Mono(), time.Now()
-	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates &^ collectors.Mask(collectors.Listen, collectors.Close), Info: true}
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates &^ collectors.Mask(collectors.Listen, collectors.Close), Fields: collectors.InfoFields()}
 	var all []collectors.Socket
 	for s, err := range sockdiag.Plugin().New(-1).Collect(a.t.Context(), q) {
 		must(a.t, "dump", err)

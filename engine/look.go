@@ -140,7 +140,7 @@ func (c *Picture) evalByAge(cand *Candidate, eval func(*collectors.Record) rules
 // the oldest come first, and since only along with it the kernel shows the subflows
 // of MPTCP, which must be left alone.
 func (k *looker) completeRecords(ctx context.Context, c *Picture) {
-	if k.dumps.query(c.Plan).Info {
+	if k.dumps.query(c.Plan).Fields.Meets(collectors.InfoFields()) {
 		return
 	}
 	byNS := map[*namespace][]*Candidate{}

@@ -263,7 +263,7 @@ func describe(r *Report) string {
 func sockets(t testing.TB) map[uint64]collectors.Socket {
 	t.Helper()
 	all := map[uint64]collectors.Socket{}
-	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP, collectors.UDP}, States: collectors.AllStates, Info: true}
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP, collectors.UDP}, States: collectors.AllStates, Fields: collectors.InfoFields()}
 	for s, err := range sockdiag.Plugin().New(-1).Collect(t.Context(), q) {
 		must(t, "dump", err)
 		all[s.Cookie] = *s

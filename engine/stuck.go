@@ -105,7 +105,7 @@ func (d *dumps) streamPast(ctx context.Context, c *Picture, ns *namespace, sourc
 	if err := d.hangs.shut(ns); err != nil {
 		return err
 	}
-	locks := q.Info && slices.Contains(q.Protocols, collectors.TCP)
+	locks := q.Fields.Meets(collectors.InfoFields()) && slices.Contains(q.Protocols, collectors.TCP)
 	if !locks || d.hangs.all[ns.Inode] == nil {
 		err := d.stream(ctx, c, ns, source, d.parallel(q, total))
 		if !locks || stuck.In(err) == nil || ctx.Err() != nil {
@@ -115,7 +115,7 @@ func (d *dumps) streamPast(ctx context.Context, c *Picture, ns *namespace, sourc
 			return err
 		}
 	}
-	q.Info = false
+	q.Fields.Remove(collectors.InfoFields())
 	from := len(c.candidates)
 	if err := d.stream(ctx, c, ns, source, d.parallel(q, total)); err != nil {
 		return err
@@ -278,7 +278,7 @@ func (g *hangs) noteHung(ns *namespace, parts []collectors.Query, errs []error) 
 			continue
 		}
 		any = true
-		if h := g.lookStuck(ns); parts[i].Info {
+		if h := g.lookStuck(ns); parts[i].Fields.Meets(collectors.InfoFields()) {
 			h.dumps = append(h.dumps, call)
 		} else {
 			h.plain = append(h.plain, call)

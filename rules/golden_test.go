@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"sockwarden/collectors"
 )
 
 // golden compares got with the file, or writes it with -update.
@@ -117,7 +119,7 @@ func TestGoodFiles(t *testing.T) {
 func describeProgram(p *Program) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "netns %v\nbreaker %d %v %d\nquery %v %v info %v\n", p.NetNS, p.Breaker.Count, p.Breaker.Share, p.Breaker.ShareMin,
-		p.Query.Protocols, statesIn(p.Query.States), p.Query.Info)
+		p.Query.Protocols, statesIn(p.Query.States), p.Query.Fields.Meets(collectors.InfoFields()))
 	for _, pr := range p.Protect {
 		fmt.Fprintf(&b, "protect %s: %q\n", pr.Name, pr.When.Text)
 	}

@@ -115,7 +115,7 @@ func (p *Program) Wider(others ...*Program) *Program {
 	for _, o := range others {
 		w.Reads.Add(o.Reads)
 		w.Query.States |= o.Query.States
-		w.Query.Info = w.Query.Info || o.Query.Info
+		w.Query.Fields.Add(o.Query.Fields)
 		w.Query.Clauses = append(w.Query.Clauses, o.Query.Clauses...)
 		for _, proto := range o.Query.Protocols {
 			if !slices.Contains(w.Query.Protocols, proto) {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
 )
 
 const (
@@ -235,7 +237,8 @@ func TestBuiltin(t *testing.T) {
 	if len(p.Warnings) > 0 {
 		t.Errorf("warnings: %v", p.Warnings)
 	}
-	if got := fmt.Sprintf("%v %v %v", statesIn(p.Query.States), p.Query.Protocols, p.Query.Info); got != "[FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE_WAIT LAST_ACK CLOSING] [tcp] true" {
+	info := p.Query.Fields.Meets(collectors.InfoFields())
+	if got := fmt.Sprintf("%v %v %v", statesIn(p.Query.States), p.Query.Protocols, info); got != "[FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE_WAIT LAST_ACK CLOSING] [tcp] true" {
 		t.Errorf("query %s", got)
 	}
 	if hits := p.NewEvaluator().Match(leak()); len(hits) != 1 || p.Rules[hits[0]].Name != "close-wait" {
@@ -395,7 +398,7 @@ rules:
 			t.Errorf("reads %s: %v", name, !want)
 		}
 	}
-	if !p.Query.Info {
+	if !p.Query.Fields.Meets(collectors.InfoFields()) {
 		t.Error("idle needs tcp_info")
 	}
 	if p.Rule("r").ReadsAge() || !p.Rule("s").ReadsAge() || p.Rule("none") != nil {

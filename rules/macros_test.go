@@ -98,6 +98,7 @@ func TestSelection(t *testing.T) {
 	both := []collectors.Protocol{collectors.TCP, collectors.UDP}
 	want := collectors.Query{
 		Protocols: both, States: collectors.Mask(collectors.Listen),
+		Fields:  collectors.Fields(collectors.FieldState, collectors.FieldProtocol, collectors.FieldProcess),
 		Clauses: []collectors.Clause{{Protocols: both, States: collectors.Mask(collectors.Listen)}},
 	}
 	if fmt.Sprint(p.Query) != fmt.Sprint(want) || !p.Reads.Has(collectors.FieldProcess) || fmt.Sprint(p.NetNS) != "[host]" {

@@ -219,7 +219,7 @@ func (p *Program) seal() {
 			p.Query.Protocols = append(p.Query.Protocols, proto)
 		}
 	}
-	p.Query.Info = p.Reads.Meets(collectors.InfoFields())
+	p.Query.Fields = p.Reads
 }
 
 func (r *Rule) reads() collectors.FieldSet {

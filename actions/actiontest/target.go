@@ -76,7 +76,7 @@ func SealAll(t testing.TB, p collectors.Protocol, open func() (*os.File, error))
 		defer f.Close() //nolint:errcheck // nothing was written
 		fd, name = int(f.Fd()), "other"
 	}
-	q := collectors.Query{Protocols: []collectors.Protocol{p}, States: collectors.AllStates, Info: true}
+	q := collectors.Query{Protocols: []collectors.Protocol{p}, States: collectors.AllStates, Fields: collectors.InfoFields()}
 	var all []actions.Sealed
 	inodes := map[uint32]bool{}
 	for s, err := range sockdiag.Plugin().New(fd).Collect(t.Context(), q) {

@@ -46,7 +46,7 @@ func BenchmarkDump(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			socklab.Many(b, socklab.CloseWait, socklab.IPv4, n)
 			c := dialTest(b, -1)
-			q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.CloseWait), Info: true}
+			q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.CloseWait), Fields: collectors.InfoFields()}
 			b.ReportAllocs()
 			for b.Loop() {
 				if got := count(b, c, q); got != n {
@@ -73,7 +73,7 @@ func count(t testing.TB, c *Conn, q collectors.Query) (n int) {
 // What a dump allocates does not depend on how much it finds.
 func TestDumpAllocations(t *testing.T) {
 	socklab.Need(t)
-	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Established), Info: true}
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Established), Fields: collectors.InfoFields()}
 	var allocs []float64
 	for _, n := range []int{10, 3000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {

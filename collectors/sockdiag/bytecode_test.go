@@ -235,7 +235,7 @@ func TestOneWalk(t *testing.T) {
 		}
 	}
 	c := dialTest(t, -1)
-	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates, Info: true}
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates, Fields: collectors.InfoFields()}
 	plain := q
 	plain.Plain = true
 	if len(walks(q, collectors.TCP)) != 1 || len(walks(plain, collectors.TCP)) != 2 {
@@ -281,8 +281,8 @@ func TestRequestNotUnderstood(t *testing.T) {
 	q.Clauses = []collectors.Clause{{Local: []collectors.PortRange{{Low: made.Local.Port(), High: made.Local.Port()}}}}
 	unknown := []byte{200, 4, 8, 0} // no such operation
 	for _, w := range []walk{
-		{typeGetSock, collectors.TCP, 0, getSockRequest(collectors.AllStates, true, unknown)},
-		{typeByFamily, collectors.TCP, collectors.IPv6, dumpRequest(collectors.IPv6, collectors.TCP, collectors.AllStates, true, unknown)},
+		{typeGetSock, collectors.TCP, 0, getSockRequest(collectors.AllStates, extInfo, unknown)},
+		{typeByFamily, collectors.TCP, collectors.IPv6, dumpRequest(collectors.IPv6, collectors.TCP, collectors.AllStates, extInfo, unknown)},
 	} {
 		shown := false
 		more := c.answer(t.Context(), &w, q, func(s *collectors.Socket, err error) bool {

@@ -348,7 +348,7 @@ func TestMPTCPSubflow(t *testing.T) {
 		return false
 	})
 	bare := everything
-	bare.Info = false
+	bare.Fields.Remove(collectors.InfoFields())
 	for _, s := range dumpTest(t, c, bare) {
 		if s.Subflow {
 			t.Errorf("a subflow without tcp_info: %+v", s)

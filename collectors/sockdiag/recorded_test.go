@@ -154,7 +154,7 @@ func recordDump(t *testing.T, f collectors.Family, p collectors.Protocol) []byte
 	c := dialTest(t, -1)
 	sent, err := c.nl.Send(netlink.Message{
 		Header: netlink.Header{Type: typeByFamily, Flags: netlink.Request | netlink.Dump},
-		Data:   dumpRequest(f, p, collectors.AllStates, p == collectors.TCP, nil),
+		Data:   dumpRequest(f, p, collectors.AllStates, extensionsFor(collectors.InfoFields(), p), nil),
 	})
 	must(t, "send", err)
 	d := datagrams{seq: sent.Header.Sequence, pid: c.nl.PID(), buf: make([]byte, bufLen)}

@@ -21,6 +21,27 @@ const reqLen = 56
 // extInfo asks for INET_DIAG_INFO: bit (attribute - 1) of idiag_ext.
 const extInfo = 1 << (attrInfo - 1)
 
+// extensions says which fields the kernel shows only if it is asked for more: by
+// which extension, of which protocol. What it shows of every socket has none.
+var extensions = []struct {
+	fields   collectors.FieldSet
+	bit      uint8
+	protocol collectors.Protocol
+}{
+	{collectors.InfoFields(), extInfo, collectors.TCP},
+}
+
+// extensionsFor returns idiag_ext for the wanted fields: what none of them needs
+// is not asked for, as it costs time, and tcp_info the lock of each socket.
+func extensionsFor(wanted collectors.FieldSet, p collectors.Protocol) (ext uint8) {
+	for _, e := range extensions {
+		if e.protocol == p && e.fields.Meets(wanted) {
+			ext |= e.bit
+		}
+	}
+	return ext
+}
+
 var ne = binary.NativeEndian
 
 // getSockLen is sizeof(struct inet_diag_req).
@@ -51,34 +72,32 @@ func walks(q collectors.Query, p collectors.Protocol) []walk {
 	if states == 0 {
 		return nil
 	}
-	info := q.Info && p == collectors.TCP
+	ext := extensionsFor(q.Fields, p)
 	code := bytecode(clauses)
 	if len(clauses) > 0 && !slices.ContainsFunc(clauses, func(c collectors.Clause) bool { return c.Family != collectors.IPv6 }) {
-		return []walk{{typeByFamily, p, collectors.IPv6, dumpRequest(collectors.IPv6, p, states, info, code)}}
+		return []walk{{typeByFamily, p, collectors.IPv6, dumpRequest(collectors.IPv6, p, states, ext, code)}}
 	}
 	if p == collectors.TCP && !q.Plain {
-		return []walk{{typeGetSock, p, 0, getSockRequest(states, info, code)}}
+		return []walk{{typeGetSock, p, 0, getSockRequest(states, ext, code)}}
 	}
-	return pair(p, states, info, code)
+	return pair(p, states, ext, code)
 }
 
 // pair asks for one family after the other.
-func pair(p collectors.Protocol, states collectors.StateMask, info bool, code []byte) []walk {
+func pair(p collectors.Protocol, states collectors.StateMask, ext uint8, code []byte) []walk {
 	return []walk{
-		{typeByFamily, p, collectors.IPv4, dumpRequest(collectors.IPv4, p, states, info, code)},
-		{typeByFamily, p, collectors.IPv6, dumpRequest(collectors.IPv6, p, states, info, code)},
+		{typeByFamily, p, collectors.IPv4, dumpRequest(collectors.IPv4, p, states, ext, code)},
+		{typeByFamily, p, collectors.IPv6, dumpRequest(collectors.IPv6, p, states, ext, code)},
 	}
 }
 
 // dumpRequest returns a struct inet_diag_req_v2 that dumps the states of the
 // mask. Addresses and ports in it are ignored by dumps.
-func dumpRequest(f collectors.Family, p collectors.Protocol, states collectors.StateMask, info bool, code []byte) []byte {
+func dumpRequest(f collectors.Family, p collectors.Protocol, states collectors.StateMask, ext uint8, code []byte) []byte {
 	b := make([]byte, reqLen)
 	b[0] = byte(f)
 	b[1] = byte(p)
-	if info {
-		b[2] = extInfo
-	}
+	b[2] = ext
 	ne.PutUint32(b[4:], maskOf(states))
 	return appendBytecode(b, code)
 }
@@ -86,12 +105,10 @@ func dumpRequest(f collectors.Family, p collectors.Protocol, states collectors.S
 // getSockRequest returns a struct inet_diag_req. The kernel takes it for a
 // request without a family, and so shows the TCP sockets of both in one walk
 // through its table, where a struct inet_diag_req_v2 for each takes two.
-func getSockRequest(states collectors.StateMask, info bool, code []byte) []byte {
+func getSockRequest(states collectors.StateMask, ext uint8, code []byte) []byte {
 	b := make([]byte, getSockLen)
 	b[0] = byte(collectors.IPv4)
-	if info {
-		b[3] = extInfo
-	}
+	b[3] = ext
 	ne.PutUint32(b[52:], maskOf(states))
 	return appendBytecode(b, code)
 }

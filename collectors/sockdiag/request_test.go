@@ -1,0 +1,56 @@
+package sockdiag
+
+import (
+	"testing"
+
+	"sockwarden/collectors"
+)
+
+// extOf returns idiag_ext of each walk that answers a query: they must agree.
+func extOf(t *testing.T, q collectors.Query, p collectors.Protocol) uint8 {
+	t.Helper()
+	all := walks(q, p)
+	if len(all) == 0 {
+		t.Fatalf("%s is not asked for", p)
+	}
+	var ext uint8
+	for i, w := range all {
+		at := 2 // of struct inet_diag_req_v2
+		if w.typ == typeGetSock {
+			at = 3 // of struct inet_diag_req
+		}
+		if i > 0 && w.body[at] != ext {
+			t.Errorf("%s asks for %#x, another for %#x", w.String(), w.body[at], ext)
+		}
+		ext = w.body[at]
+	}
+	return ext
+}
+
+// What each field costs: tcp_info is asked for by those that are in it, for TCP, in
+// each kind of request, and by no others.
+func TestExtensions(t *testing.T) {
+	both := []collectors.Protocol{collectors.TCP, collectors.UDP}
+	clauses := map[string][]collectors.Clause{"all": nil, "IPv6": {{Family: collectors.IPv6}}, "ports": {{Local: []collectors.PortRange{{Low: 80, High: 81}}}}}
+	for name, c := range clauses {
+		for _, plain := range []bool{false, true} {
+			q := collectors.Query{Protocols: both, States: collectors.AllStates, Clauses: c, Plain: plain}
+			for _, d := range collectors.AllFields() {
+				q.Fields = collectors.Fields(d.Field)
+				want := map[collectors.Protocol]uint8{}
+				if d.Cost == collectors.CostInfo || d.Cost == collectors.CostAge {
+					want[collectors.TCP] = extInfo
+				}
+				for _, p := range both {
+					if got := extOf(t, q, p); got != want[p] {
+						t.Errorf("%s, %s, plain %t: %s asks for %#x, not %#x", d.Name, name, plain, p, got, want[p])
+					}
+				}
+			}
+			q.Fields = collectors.InfoFields().Or(collectors.OwnerFields())
+			if got := extOf(t, q, collectors.TCP); got != extInfo {
+				t.Errorf("%s, plain %t: fields of all kinds ask for %#x", name, plain, got)
+			}
+		}
+	}
+}
