@@ -51,36 +51,6 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-func BenchmarkCompile(b *testing.B) {
-	sc := &scope{sets: BuiltinSets()}
-	b.ReportAllocs()
-	for b.Loop() {
-		if c, errs := compileCond(example, sc); c == nil {
-			b.Fatal(errs)
-		}
-	}
-}
-
-// BenchmarkCond is one condition on a record for which it is true.
-func BenchmarkCond(b *testing.B) {
-	sc := scopeOf(b, definitions)
-	for name, text := range map[string]string{
-		"example": example, "macro": "both", "cidr": "remote_addr in peers", "names": "process in names", "lookup": "age > lookup(timeouts, process, 60)",
-		"regexp": `process matches "^hbb"`,
-	} {
-		c := compiled(b, sc, text)
-		b.Run(name, func(b *testing.B) {
-			r := leak()
-			b.ReportAllocs()
-			for b.Loop() {
-				if c.Eval(r) != True {
-					b.Fatal("not true")
-				}
-			}
-		})
-	}
-}
-
 func BenchmarkMatch(b *testing.B) {
 	for _, n := range []int{1, 10, 1000} {
 		p := mustLoad(b, manyRules(n))

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/expr-lang/expr/ast"
 	"go.yaml.in/yaml/v4"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang"
 )
 
 // compileAll compiles the files into one program. The problems say whether it
@@ -76,63 +76,25 @@ func (l *loader) netnsOf(f *rulesFile) []string {
 }
 
 // scope checks the macros, each at its own place, and leaves out the bad ones.
-func (f *rulesFile) scope() *scope {
-	sc := &scope{
-		vars: f.vars, sets: f.sets, macros: map[string]string{}, broken: f.broken,
-		file: &fileScope{left: maxFileNodes, full: f.problems.full, prints: map[string]string{}, parsed: map[string]ast.Node{}},
+func (f *rulesFile) scope() *lang.Scope {
+	sc := &lang.Scope{
+		Vars: map[string]*lang.Value{}, Sets: f.sets, Macros: map[string]string{}, Broken: f.broken,
+		Shared: lang.NewShared(f.problems.full),
+	}
+	for name, v := range f.vars {
+		sc.Vars[name] = &v.Value
 	}
 	for name, n := range f.macros {
-		sc.macros[name] = n.Value
+		sc.Macros[name] = n.Value
 	}
-	seen := map[string]bool{}
-	for _, name := range sortedKeys(f.macros) {
-		f.checkMacro(name, sc, seen)
-	}
+	sc.CheckMacros(
+		func(name string) bool { return f.refused[f.macros[name]] },
+		func(name string, errs []lang.Error) { f.exprProblems(f.macros[name], errs) })
 	return sc
 }
 
-// checkMacro reports what is wrong with a macro, after those that it uses: what
-// is wrong in them is reported there alone.
-func (f *rulesFile) checkMacro(name string, sc *scope, seen map[string]bool) {
-	if seen[name] {
-		return
-	}
-	seen[name] = true
-	if f.refused[f.macros[name]] {
-		sc.broken[name] = true
-		return
-	}
-	c := newCompiler(sc, name)
-	node, ok := c.parse(f.macros[name].Value)
-	if ok {
-		for _, used := range namesIn(node) {
-			if _, isMacro := f.macros[used]; isMacro {
-				f.checkMacro(used, sc, seen)
-			}
-		}
-		_, ok = c.compile(node)
-	}
-	if (!ok || len(c.errs) > 0) && sc.ofGroup(name, f.macros[name].Value) {
-		return // it is for having, and refused where a socket is asked about
-	}
-	f.exprProblems(f.macros[name], c.errs)
-	sc.broken[name] = !ok || len(c.errs) > 0
-}
-
-// ofGroup reports whether a macro is right where a group is asked about.
-func (sc *scope) ofGroup(name, text string) bool {
-	group := *sc
-	group.group = true
-	c := newCompiler(&group, name)
-	node, ok := c.parse(text)
-	if ok {
-		_, ok = c.compile(node)
-	}
-	return ok && len(c.errs) == 0
-}
-
 // cond compiles the condition of a scalar; nil if it has problems.
-func (f *rulesFile) cond(n *yaml.Node, sc *scope) *Cond {
+func (f *rulesFile) cond(n *yaml.Node, sc *lang.Scope) *Cond {
 	if f.refused[n] {
 		return nil
 	}
@@ -140,18 +102,18 @@ func (f *rulesFile) cond(n *yaml.Node, sc *scope) *Cond {
 		f.errorf(n, "a condition is an expression, not %s", nodeKind(n))
 		return nil
 	}
-	c, errs := compileCond(n.Value, sc)
+	c, errs := lang.Compile(n.Value, sc)
 	f.exprProblems(n, errs)
 	if c != nil {
-		for _, note := range c.notes {
-			line, column := f.src.locate(n, note.from)
-			f.notes.add(f.src.problem(line, column, note.message))
+		for _, note := range c.Notes {
+			line, column := f.src.locate(n, note.From)
+			f.notes.add(f.src.problem(line, column, note.Message))
 		}
 	}
 	return c
 }
 
-func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
+func (f *rulesFile) rule(r *rawRule, sc *lang.Scope, p *Program) *Rule {
 	rule := &Rule{
 		Name: r.name, Description: r.description, File: f.src.name, Line: r.at.Line,
 		Group: r.group, For: r.hold, During: r.during, Soak: r.soak, Canary: r.canary,
@@ -162,7 +124,7 @@ func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
 	}
 	ok := true
 	ofWhen := *sc
-	ofWhen.grown = f.grown
+	ofWhen.Grown = f.grown
 	if rule.When = f.cond(r.when, &ofWhen); rule.When == nil {
 		ok = false
 	}
@@ -173,7 +135,7 @@ func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
 	}
 	if r.having != nil {
 		ofGroup := *sc
-		ofGroup.group = true
+		ofGroup.Group = true
 		if rule.Having = f.cond(r.having, &ofGroup); rule.Having == nil {
 			ok = false
 		}
@@ -199,7 +161,7 @@ func (f *rulesFile) rule(r *rawRule, sc *scope, p *Program) *Rule {
 	for i, raw := range r.then {
 		rung := Rung{Action: raw.action, Params: raw.params, Bound: raw.bound, Wait: raw.wait}
 		if raw.cond != nil {
-			withResult.result = i > 0
+			withResult.Result = i > 0
 			if rung.If = f.cond(raw.cond, &withResult); rung.If == nil {
 				ok = false
 			}
@@ -223,8 +185,8 @@ func (r *Rule) print(f *rulesFile) string {
 			return
 		}
 		fmt.Fprintf(h, "%q", c.Text)
-		for _, k := range sortedKeys(c.uses) {
-			fmt.Fprintf(h, " %s=%q", k, c.uses[k])
+		for _, k := range sortedKeys(c.Uses) {
+			fmt.Fprintf(h, " %s=%q", k, c.Uses[k])
 		}
 		fmt.Fprintln(h)
 	}
@@ -255,22 +217,22 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 		p.warnings.add(f.src.problem(line, column, fmt.Sprintf(format, args...)))
 	}
 	lintLadder(r, rule, warn)
-	yes := rule.When.may.yes
-	if yes.states == 0 && !f.asksEmpty(rule.When) {
+	yes := rule.When.MayHold()
+	if yes.States == 0 && !f.asksEmpty(rule.When) {
 		warn(r.when, 0, "rule %q never matches: no socket is in these states", rule.Name)
 		return
 	}
-	if rule.Having != nil && rule.Having.ofProcess && !slices.Contains(rule.Group, ByPID) {
+	if rule.Having != nil && rule.Having.OfProcess() && !slices.Contains(rule.Group, ByPID) {
 		warn(r.having, 0, "rule %q never holds: fds and fd_limit are known only of one process, group: pid", rule.Name)
 	}
 	lintStill(r, rule, warn)
 	lintRungs(r, rule, warn)
-	if yes.states != collectors.Mask(collectors.TimeWait) || (f.src.name == Builtin && !f.overrides(rule.When)) {
+	if yes.States != collectors.Mask(collectors.TimeWait) || (f.src.name == Builtin && !f.overrides(rule.When)) {
 		return
 	}
-	for _, a := range rule.When.agesOver {
-		if a.seconds >= timeWaitLength {
-			warn(r.when, a.from, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and it waits for more than %v", rule.Name, timeWaitLength, a.seconds)
+	for _, a := range rule.When.Ages {
+		if a.Seconds >= timeWaitLength {
+			warn(r.when, a.From, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and it waits for more than %v", rule.Name, timeWaitLength, a.Seconds)
 		}
 	}
 }
@@ -279,7 +241,7 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 // uses.
 func (f *rulesFile) overrides(c *Cond) bool {
 	return slices.ContainsFunc(f.overridden, func(name string) bool {
-		_, used := c.uses[name]
-		return used && f.vars[name] != nil && f.vars[name].Type == VarNumber
+		_, used := c.Uses[name]
+		return used && f.vars[name] != nil && f.vars[name].Type == lang.TypeNumber
 	})
 }

@@ -36,7 +36,7 @@ func (p *Program) Diff(before *Program) Changes {
 		}
 	}
 	for _, name := range sortedKeys(p.Sets) {
-		if was := before.Sets[name]; was != nil && !p.Sets[name].equal(was) {
+		if was := before.Sets[name]; was != nil && !p.Sets[name].Equal(was) {
 			c.Sets = append(c.Sets, name)
 		}
 	}

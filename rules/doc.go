@@ -6,7 +6,5 @@
 // exist. Goes out: an immutable Program, or Problems with exact positions, all
 // of them at once. It never looks at a socket by itself and never acts.
 //
-// The language is that of github.com/expr-lang/expr, its lexer, parser and
-// positions, restricted so that a condition cannot fail or loop at run time,
-// and read in three values: see Tri.
+// What a condition means is the matter of package lang.
 package rules

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang/langtest"
 )
 
 // patience is far more than any text within the bounds may take.
@@ -96,39 +97,6 @@ func checkFuzzProblems(t *testing.T, err, again error) {
 
 // fuzzRecords are records with everything, with a part and with next to nothing.
 func fuzzRecords() []*collectors.Record {
-	bare := collectors.NewRecord(&collectors.Socket{Known: alwaysKnown, Protocol: collectors.UDP, State: collectors.Close}, nil, nil, nil, "")
+	bare := collectors.NewRecord(&collectors.Socket{Known: langtest.AlwaysKnown, Protocol: collectors.UDP, State: collectors.Close}, nil, nil, nil, "")
 	return []*collectors.Record{leak(), without(collectors.FieldAge, collectors.FieldProcess, collectors.FieldPID), &bare}
-}
-
-// FuzzCompile: whatever the text of a condition, it is compiled or refused at a
-// place within it, and what is compiled cannot fail.
-func FuzzCompile(f *testing.F) {
-	seedFiles(f, func(text string) {
-		for line := range strings.SplitSeq(text, "\n") {
-			if _, when, found := strings.Cut(line, "when: "); found {
-				f.Add(strings.Trim(when, `'"`))
-			}
-		}
-	})
-	sc := scopeOf(f, definitions)
-	f.Fuzz(func(t *testing.T, text string) {
-		defer watchdog(text).Stop()
-		c, errs := compileCond(text, sc)
-		if (c == nil) != (len(errs) > 0) {
-			t.Fatalf("%v and %v", c, errs)
-		}
-		for _, e := range errs {
-			if e.from < 0 || e.from > len([]rune(text)) || e.message == "" {
-				t.Errorf("at %d of %d: %s", e.from, len([]rune(text)), e.message)
-			}
-		}
-		if c == nil {
-			return
-		}
-		for _, r := range fuzzRecords() {
-			if got := c.Eval(r); got != c.Eval(r) {
-				t.Error("another value the second time")
-			}
-		}
-	})
 }

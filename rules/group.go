@@ -6,6 +6,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang"
 )
 
 // GroupKey names what the sockets of a group have in common.
@@ -78,7 +79,7 @@ func (f *rulesFile) parseGroup(n *yaml.Node) []GroupKey {
 			add(k)
 		}
 		if len(n.Content) == 0 {
-			f.errorf(n, "group needs a key: %s", choices(groupKeys))
+			f.errorf(n, "group needs a key: %s", lang.Choices(groupKeys))
 		}
 		return keys
 	}

@@ -31,17 +31,17 @@ func newIndex(rules []*Rule) index {
 		var local, remote []int
 		for i, r := range rules {
 			switch {
-			case r.may.empty() || !r.may.states.Has(collectors.State(s)):
-			case fewPorts(r.may.local):
+			case !r.may.States.Has(collectors.State(s)):
+			case fewPorts(r.may.Local):
 				local = append(local, i)
-			case fewPorts(r.may.remote):
+			case fewPorts(r.may.Remote):
 				remote = append(remote, i)
 			default:
 				x[s].other = append(x[s].other, i)
 			}
 		}
-		x[s].local = newSegments(local, func(i int) []collectors.PortRange { return rules[i].may.local })
-		x[s].remote = newSegments(remote, func(i int) []collectors.PortRange { return rules[i].may.remote })
+		x[s].local = newSegments(local, func(i int) []collectors.PortRange { return rules[i].may.Local })
+		x[s].remote = newSegments(remote, func(i int) []collectors.PortRange { return rules[i].may.Remote })
 	}
 	return x
 }

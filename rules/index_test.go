@@ -2,11 +2,11 @@ package rules
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang/langtest"
 )
 
 // With many rules for different states and ports the index finds for each socket
@@ -14,11 +14,11 @@ import (
 func TestIndex(t *testing.T) {
 	sc := scopeOf(t, randomDefinitions)
 	for seed := range uint64(30) {
-		w := writer{rand.New(rand.NewPCG(seed, 9))}
+		w := langtest.NewWriter(seed, 9)
 		p := &Program{}
 		for range 400 {
 			a, b := w.IntN(300), w.IntN(300)
-			text := pick(w,
+			text := langtest.Pick(w,
 				fmt.Sprintf(`state == "CLOSE_WAIT" && port == %d`, a),
 				fmt.Sprintf(`port in [%d, %d..%d] || remote_port == %d && port < 200`, a, b, b+20, a),
 				fmt.Sprintf(`remote_port in %d..%d && state != "CLOSE_WAIT"`, a, a+50),
@@ -34,10 +34,10 @@ func TestIndex(t *testing.T) {
 		e := p.NewEvaluator()
 		for range 300 {
 			r := leak()
-			r.Socket.LocalPort = pick(w, uint16(w.IntN(320)), 0, 65535)
-			r.Socket.RemotePort = pick(w, uint16(w.IntN(320)), 0, 65535)
+			r.Socket.LocalPort = langtest.Pick(w, uint16(w.IntN(320)), 0, 65535)
+			r.Socket.RemotePort = langtest.Pick(w, uint16(w.IntN(320)), 0, 65535)
 			r.Socket.RecvQueue = uint32(w.IntN(300))
-			r.Socket.State = pick(w, collectors.CloseWait, collectors.Established, collectors.Listen)
+			r.Socket.State = langtest.Pick(w, collectors.CloseWait, collectors.Established, collectors.Listen)
 			var want []int
 			for i, rule := range p.Rules {
 				if rule.When.Eval(r) != False {

@@ -100,7 +100,7 @@ func (in *inputs) grown(younger *inputs) map[string]*Set {
 		if now == nil || now == was || was.set == nil || now.whole == nil {
 			continue
 		}
-		if more := was.set.with(now.whole); more != nil && more != was.set {
+		if more := was.set.With(now.whole); more != nil && more != was.set {
 			grown[path] = more
 		}
 	}

@@ -19,7 +19,7 @@ type warner func(n *yaml.Node, from int, format string, args ...any)
 // while, whether they still transfer or not. A rule that also takes ESTABLISHED
 // makes no difference between the two.
 func lintStill(r *rawRule, rule *Rule, warn warner) {
-	states := rule.When.may.yes.states
+	states := rule.When.MayHold().States
 	if rule.Mode != ModeEnforce || states&closing == 0 || states.Has(collectors.Established) || !rule.ends(r) {
 		return
 	}
@@ -30,11 +30,11 @@ func lintStill(r *rawRule, rule *Rule, warn warner) {
 		return
 	}
 	add, from := `add a condition about idle, the time without data`, 0
-	for _, a := range rule.When.agesOver {
-		if a.seconds <= 0 {
+	for _, a := range rule.When.Ages {
+		if a.Seconds <= 0 {
 			continue
 		}
-		add, from = fmt.Sprintf(`add "and idle > %v"`, a.seconds), a.from
+		add, from = fmt.Sprintf(`add "and idle > %v"`, a.Seconds), a.From
 	}
 	warn(r.when, from, "rule %q also takes half-closed connections that still transfer: %s", rule.Name, add)
 }
@@ -51,11 +51,11 @@ func (rule *Rule) ends(r *rawRule) bool {
 
 // lintRungs passes on what actions say of their parameters.
 func lintRungs(r *rawRule, rule *Rule, warn warner) {
-	protocols := rule.When.may.yes.clause().Protocols
+	protocols := rule.When.MayHold().Protocols
 	if !rule.When.Reads.Has(collectors.FieldProtocol) {
 		protocols = []collectors.Protocol{collectors.TCP}
 	}
-	of := collectors.Query{Protocols: protocols, States: rule.When.may.yes.states}
+	of := collectors.Query{Protocols: protocols, States: rule.When.MayHold().States}
 	for i := range r.then {
 		rung := &r.then[i]
 		if rung.spec.Warn == nil {

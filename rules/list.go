@@ -26,7 +26,6 @@ type list struct {
 	// it may still come.
 	whole    *Set
 	entries  int
-	first    Problem // the place of the first entry, without a message
 	problems problemList
 }
 

@@ -108,7 +108,7 @@ func TestListsAreShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := again()
-	if second.Sets["s"].equal(first.Sets["s"]) {
+	if second.Sets["s"].Equal(first.Sets["s"]) {
 		t.Fatal("a change was not seen")
 	}
 	awaitSettled(t, file)
@@ -271,7 +271,7 @@ func replaceList(t *testing.T, dir string) {
 	if peak > 150_000 && !raceDetector {
 		t.Errorf("it took %d kB", peak)
 	}
-	if grown == was || now.Sets["s"].equal(was.Sets["s"]) {
+	if grown == was || now.Sets["s"].Equal(was.Sets["s"]) {
 		t.Error("it is the same list")
 	}
 }

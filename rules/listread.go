@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"sockwarden/rules/lang"
 )
 
 const (
@@ -23,8 +25,8 @@ const (
 // listReader takes the lines of a list in, of which it keeps what they mean only.
 type listReader struct {
 	list    *list
-	builder setBuilder
-	kinds   map[setKind]*listKind
+	builder lang.SetBuilder
+	kinds   map[lang.SetKind]*listKind
 	hash    hash.Hash
 	line    int
 	pending string // the entry on a last line without an end
@@ -39,7 +41,7 @@ type listKind struct {
 // readList reads the file of a set. The error is about the file as a whole; what is
 // wrong with its lines is in the list.
 func readList(path string, fd int) (*list, error) {
-	r := listReader{list: &list{path: path}, hash: sha256.New(), kinds: map[setKind]*listKind{}}
+	r := listReader{list: &list{path: path}, hash: sha256.New(), kinds: map[lang.SetKind]*listKind{}}
 	rest, ended := "", false
 	err := readChunks(fd, func(chunk []byte, size int64) bool {
 		r.hash.Write(chunk)
@@ -120,19 +122,14 @@ func (p positioned) ReadAt(b []byte, at int64) (int, error) {
 }
 
 // reserve makes room for as many addresses as there will be if the file goes on as it
-// begins: growing step by step would take several times the memory for a moment.
+// begins.
 func (r *listReader) reserve(chunk string, size int64) {
-	first, err := parseElement(firstEntry(chunk))
-	if size <= int64(len(chunk)) || err != nil || first.kind != kindAddr {
+	first, err := lang.ParseElement(firstEntry(chunk))
+	if size <= int64(len(chunk)) || err != nil {
 		return
 	}
 	lines := strings.Count(chunk, "\n")
-	n := min(int(size*int64(lines)/int64(len(chunk)))*17/16, maxListEntries)
-	if first.low.Is4() {
-		r.builder.ipv4 = make([]span[uint32], 0, n)
-	} else {
-		r.builder.ipv6 = make([]span[u128], 0, n)
-	}
+	r.builder.Reserve(&first, min(int(size*int64(lines)/int64(len(chunk)))*17/16, maxListEntries))
 }
 
 // lines takes all whole lines of a text in, and returns the rest; ended is set if
@@ -183,23 +180,23 @@ func (r *listReader) take(line string) bool {
 		r.wrong(line, fmt.Sprintf("a list has at most %s entries: divide it into several sets", thousands(maxListEntries)))
 		return false
 	}
-	e, err := parseElement(entry)
+	e, err := lang.ParseElement(entry)
 	if err != nil {
 		r.wrong(line, err.Error())
 		return true
 	}
-	kind := r.kinds[e.kind]
+	kind := r.kinds[e.Kind]
 	if kind == nil {
 		kind = &listKind{}
-		r.kinds[e.kind] = kind
+		r.kinds[e.Kind] = kind
 	}
 	if kind.count++; len(kind.first) < maxProblems {
 		kind.first = append(kind.first, r.problem(strings.Clone(line), ""))
 	}
-	if e.kind == kindName {
+	if e.Kind == lang.KindName {
 		entry = strings.Clone(entry) // it must not keep the whole chunk
 	}
-	r.builder.put(entry, &e)
+	r.builder.Put(entry, &e)
 	return true
 }
 
@@ -238,7 +235,7 @@ func (r *listReader) done() *list {
 	l := r.list
 	l.digest = [sha256.Size]byte(r.hash.Sum(nil))
 	main := r.mainKind()
-	for _, kind := range []setKind{kindNumber, kindAddr, kindName} {
+	for _, kind := range []lang.SetKind{lang.KindNumber, lang.KindAddr, lang.KindName} {
 		others := r.kinds[kind]
 		if others == nil || kind == main {
 			continue
@@ -252,36 +249,31 @@ func (r *listReader) done() *list {
 	if l.problems.seen > 0 {
 		return l
 	}
-	if main != kindEmpty {
-		l.first = r.kinds[main].first[0]
+	var first *lang.Place
+	if main != lang.KindEmpty {
+		p := r.kinds[main].first[0]
+		first = &lang.Place{File: p.File, Line: p.Line, Text: p.Source}
 	}
 	if r.pending == "" {
-		l.set = r.builder.set()
-		l.set.file, l.whole = l, l.set
+		l.set = r.builder.Set()
+		l.set.First, l.whole = first, l.set
 		return l
 	}
-	var last setBuilder
-	_ = last.add(r.pending, false) // it is right, it was taken in
-	switch main {
-	case kindNumber:
-		r.builder.ranges = r.builder.ranges[:len(r.builder.ranges)-1]
-	case kindName:
-		r.builder.names = r.builder.names[:len(r.builder.names)-1]
-	case kindAddr, kindEmpty:
-		r.builder.ipv4 = r.builder.ipv4[:len(r.builder.ipv4)-len(last.ipv4)]
-		r.builder.ipv6 = r.builder.ipv6[:len(r.builder.ipv6)-len(last.ipv6)]
-	}
-	l.whole = r.builder.set()
-	set := *l.whole.with(last.set())
-	set.file, l.set = l, &set
+	last, _ := lang.ParseElement(r.pending) // it is right, it was taken in
+	r.builder.TakeBack(&last)
+	l.whole = r.builder.Set()
+	var more lang.SetBuilder
+	more.Put(r.pending, &last)
+	set := *l.whole.With(more.Set())
+	set.First, l.set = first, &set
 	return l
 }
 
 // mainKind is the kind that most entries are of, of several the one that is named
 // first.
-func (r *listReader) mainKind() setKind {
-	main := kindEmpty
-	for _, kind := range []setKind{kindNumber, kindAddr, kindName} {
+func (r *listReader) mainKind() lang.SetKind {
+	main := lang.KindEmpty
+	for _, kind := range []lang.SetKind{lang.KindNumber, lang.KindAddr, lang.KindName} {
 		k, best := r.kinds[kind], r.kinds[main]
 		if k != nil && (best == nil || k.count > best.count || k.count == best.count && k.first[0].Line < best.first[0].Line) {
 			main = kind

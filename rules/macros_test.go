@@ -19,8 +19,9 @@ func chain(n int, format string) string {
 }
 
 func TestMacroDepth(t *testing.T) {
+	const maxMacroDepth = 32
 	sc := scopeOf(t, chain(maxMacroDepth, "not %"))
-	if got := eval(t, sc, fmt.Sprintf("m%d", maxMacroDepth-1), leak()); got != False {
+	if got := compiled(t, sc, fmt.Sprintf("m%d", maxMacroDepth-1)).Eval(leak()); got != False {
 		t.Errorf("31 times not owned is %v", got)
 	}
 	// Every macro is fine by itself until one is too deep; only that is reported.
@@ -36,22 +37,9 @@ func TestMacroGrowth(t *testing.T) {
 	}
 }
 
-// TestMacroUses: a condition depends on everything that its macros use.
-func TestMacroUses(t *testing.T) {
-	c := compiled(t, scopeOf(t, definitions), "both")
-	var uses []string
-	for _, name := range sortedKeys(c.uses) {
-		uses = append(uses, name+" = "+c.uses[name])
-	}
-	checkLines(t, uses, "both = hung and local", "close_wait_timeout = 60", `hung = state == "CLOSE_WAIT" and age > close_wait_timeout`,
-		"local = port in rustdesk", "rustdesk = a set")
-	if want := collectors.Fields(collectors.FieldState, collectors.FieldAge, collectors.FieldPort); c.Reads != want {
-		t.Errorf("reads %s, want %s", c.Reads, want)
-	}
-}
-
 // TestLongExpressions: the bounds of one expression.
 func TestLongExpressions(t *testing.T) {
+	const maxExpression = 8 << 10
 	sc := scopeOf(t, "")
 	for name, text := range map[string]string{
 		"too long":    strings.Repeat("(", maxExpression) + "owned",
@@ -74,7 +62,7 @@ func TestLongExpressions(t *testing.T) {
 		"negations":   strings.Repeat("!", 4000) + "owned",
 		"parentheses": strings.Repeat("(", 4000) + "owned" + strings.Repeat(")", 4000),
 	} {
-		if got := eval(t, sc, text, leak()); got != True {
+		if got := compiled(t, sc, text).Eval(leak()); got != True {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

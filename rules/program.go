@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang"
 )
 
 // Mode says how far a rule goes.
@@ -109,7 +110,9 @@ type Rule struct {
 	Fingerprint string
 
 	netns []string
-	may   box
+	// may is where When may hold, and protocols which it is about, by 1<<protocol.
+	may       collectors.Clause
+	protocols uint32
 	// settles is set if the condition asks how long no data has moved, besides the age.
 	settles bool
 }
@@ -196,17 +199,18 @@ func (p *Program) seal() {
 				p.NetNS = append(p.NetNS, n)
 			}
 		}
-		r.may, r.settles = r.When.may.yes, r.ReadsAge() && r.When.ReadsIdle()
-		if !r.When.Reads.Has(collectors.FieldProtocol) {
-			tcp := everything
-			tcp.protocols = 1 << collectors.TCP
-			r.may = r.may.meet(tcp)
+		r.may, r.settles = r.When.MayHold(), r.ReadsAge() && r.When.ReadsIdle()
+		if r.may.States != 0 && !r.When.Reads.Has(collectors.FieldProtocol) {
+			r.may.Protocols = []collectors.Protocol{collectors.TCP}
+		}
+		for _, proto := range r.may.Protocols {
+			r.protocols |= 1 << proto
 		}
 		p.Reads.Add(r.reads())
-		if !r.may.empty() {
-			states |= r.may.states
-			protocols |= r.may.protocols
-			p.Query.Clauses = append(p.Query.Clauses, r.may.clause())
+		if r.may.States != 0 {
+			states |= r.may.States
+			protocols |= r.protocols
+			p.Query.Clauses = append(p.Query.Clauses, r.may)
 		}
 	}
 	p.index = newIndex(p.Rules)
@@ -243,7 +247,7 @@ func (r *Rule) reads() collectors.FieldSet {
 func (r *Rule) ReadsAge() bool { return r.reads().Meets(collectors.AgeFields()) }
 
 // timeFields are what a condition can read of how long something has lasted.
-var timeFields = collectors.AgeFields().Or(idleFields)
+var timeFields = collectors.AgeFields().Or(lang.IdleFields())
 
 // ReadsTime reports whether ages or idle times of sockets decide about the rule,
 // or about one of its rungs.
@@ -267,7 +271,7 @@ func (p *Program) AgeStates() collectors.StateMask {
 	var states collectors.StateMask
 	for _, r := range p.Rules {
 		if r.Mode != ModeDisabled && r.ReadsAge() {
-			states |= r.may.states
+			states |= r.may.States
 		}
 	}
 	return states
@@ -278,7 +282,7 @@ func (p *Program) EnforcedStates() collectors.StateMask {
 	var states collectors.StateMask
 	for _, r := range p.Rules {
 		if r.Mode == ModeEnforce {
-			states |= r.may.states
+			states |= r.may.States
 		}
 	}
 	return states
@@ -305,7 +309,7 @@ func (r *Rule) Grouped() bool { return len(r.Group) > 0 }
 
 // ReadsResult reports whether the condition of the rung asks for the outcome of
 // the rung before.
-func (r *Rung) ReadsResult() bool { return r.If != nil && r.If.readsResult }
+func (r *Rung) ReadsResult() bool { return r.If != nil && r.If.ReadsResult() }
 
 // Evaluator finds the rules that hold for a record. Each goroutine has its own.
 type Evaluator struct {
@@ -328,10 +332,10 @@ func (e *Evaluator) Match(r *collectors.Record) []int {
 	bit := uint32(1) << r.Socket.Protocol
 	for _, i := range e.program.index.find(r.Socket, e.buf) {
 		rule := e.program.Rules[i]
-		if rule.may.protocols&bit == 0 || (r.Namespace != nil && !rule.InNetNS(r.Namespace.Name)) {
+		if rule.protocols&bit == 0 || (r.Namespace != nil && !rule.InNetNS(r.Namespace.Name)) {
 			continue
 		}
-		if rule.When.eval(r) != False || rule.mayHoldOnceIdle(r) {
+		if rule.When.Eval(r) != False || rule.mayHoldOnceIdle(r) {
 			e.hits = append(e.hits, i)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"sockwarden/rules/lang"
 )
 
 // reader walks the YAML of one file and collects everything that is wrong.
@@ -188,7 +190,7 @@ func (r *reader) duration(n *yaml.Node, what string) time.Duration {
 	if !ok {
 		return 0
 	}
-	d, err := ParseDuration(text)
+	d, err := lang.ParseDuration(text)
 	if err != nil {
 		r.errorf(n, "%s: %v", what, err)
 	}
@@ -207,7 +209,7 @@ func (r *reader) count(n *yaml.Node, what string) int {
 func (r *reader) oneOf(n *yaml.Node, what string, values ...string) string {
 	text, ok := r.text(n, what)
 	if ok && !slices.Contains(values, text) {
-		r.errorf(n, "%s is %s, not %q%s", what, choices(values), text, r.suggest(text, values))
+		r.errorf(n, "%s is %s, not %q%s", what, lang.Choices(values), text, r.suggest(text, values))
 	}
 	return text
 }
@@ -221,13 +223,13 @@ func (r *reader) items(n *yaml.Node, what string) []*yaml.Node {
 }
 
 // exprProblems reports errors of an expression at their places in the scalar.
-func (r *reader) exprProblems(n *yaml.Node, errs []exprError) {
+func (r *reader) exprProblems(n *yaml.Node, errs []lang.Error) {
 	for _, e := range errs {
 		if r.problems.full() {
 			r.problems.add(Problem{})
 			continue
 		}
-		line, column := r.src.locate(n, e.from)
+		line, column := r.src.locate(n, e.From)
 		r.problems.add(r.src.exprProblem(line, column, e))
 	}
 }

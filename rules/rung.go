@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"sockwarden/rules/lang"
 )
 
 // parseRung reads destroy, {signal: TERM, wait: 10s} or {destroy: {udp: true}}.
@@ -81,7 +83,7 @@ func (f *rulesFile) param(e entry, spec *ActionSpec, rung *rawRung, besides ...s
 			return
 		}
 		f.errorf(e.key, "%s has no parameter %q%s: it has %s, besides %s", spec.Name, e.key.Value,
-			f.suggest(e.key.Value, append(spec.paramNames(), besides...)), choices(spec.paramNames()), others)
+			f.suggest(e.key.Value, append(spec.paramNames(), besides...)), lang.Choices(spec.paramNames()), others)
 		return
 	}
 	if _, twice := rung.params[p.Name]; twice {

@@ -5,10 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/expr-lang/expr/ast"
 	"go.yaml.in/yaml/v4"
 
 	"sockwarden/collectors/trust"
+	"sockwarden/rules/lang"
 )
 
 // setFile is a set that is read from a file.
@@ -44,7 +44,7 @@ func (f *rulesFile) parseSetFile(name string, n *yaml.Node) *Set {
 	if s == nil {
 		return nil
 	}
-	file.empty = s.kind() == kindEmpty
+	file.empty = s.Kind() == lang.KindEmpty
 	f.setFiles[name] = file
 	if more := f.grownSet(file.path); more != nil {
 		f.grown[name] = more
@@ -54,7 +54,7 @@ func (f *rulesFile) parseSetFile(name string, n *yaml.Node) *Set {
 
 // asksEmpty reports whether a condition asks a set whose file is empty now.
 func (f *rulesFile) asksEmpty(c *Cond) bool {
-	for name := range c.sets {
+	for name := range c.Sets {
 		if f.setFiles[name].empty {
 			return true
 		}
@@ -68,43 +68,6 @@ func (r *reader) yesOrNo(n *yaml.Node, what string) bool {
 		r.errorf(n, "%s is true or false, not %s", what, nodeKind(n))
 	}
 	return strings.EqualFold(n.Value, "true")
-}
-
-// sense says what becomes of a condition as a part of it becomes true: it becomes
-// true too, or false, or that cannot be told.
-type sense int8
-
-const (
-	asWritten sense = 1
-	negated   sense = -1
-	eitherWay sense = 0
-)
-
-// setUse says in which senses a condition asks a set.
-type setUse struct{ asWritten, otherwise bool }
-
-// within compiles a part of a condition in the given sense.
-func (c *compiler) within(s sense, n ast.Node) (operand, bool) {
-	outer := c.sense
-	c.sense = s
-	o, ok := c.compile(n)
-	c.sense = outer
-	return o, ok
-}
-
-// useSet notes how a set is asked, and returns it, or it with what was added since
-// where that can only make the condition true of more. What it holds is data: a
-// condition stays the same when that changes.
-func (c *compiler) useSet(name string, s *Set) *Set {
-	c.uses[name] = "a set"
-	use := c.sets[name]
-	use.asWritten = use.asWritten || c.sense == asWritten
-	use.otherwise = use.otherwise || c.sense != asWritten
-	c.sets[name] = use
-	if grown := c.sc.grown[name]; grown != nil && c.sense == asWritten {
-		return grown
-	}
-	return s
 }
 
 // checkEmptySets rejects a rule that would act on more because the file of a set is
@@ -127,9 +90,9 @@ func (f *rulesFile) mustHold(c *Cond, who string, spares bool) {
 	if c == nil {
 		return
 	}
-	for _, name := range sortedKeys(c.sets) {
+	for _, name := range sortedKeys(c.Sets) {
 		file, isFile := f.setFiles[name]
-		if !isFile || !file.empty || file.mayBeEmpty || !spares && !c.sets[name].otherwise || f.reported[name] {
+		if !isFile || !file.empty || file.mayBeEmpty || !spares && !c.Sets[name].Otherwise || f.reported[name] {
 			continue
 		}
 		f.reported[name] = true

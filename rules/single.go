@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang"
 )
 
 // Selection is a condition that was put together on the command line rather
@@ -30,14 +31,16 @@ type Selection struct {
 // Problems.
 func NewSelection(s Selection) (*Program, error) {
 	src := newSource("expression", s.Text)
-	cond, errs := compileCond(s.Text, &scope{sets: s.Sets})
+	cond, errs := lang.Compile(s.Text, &lang.Scope{Sets: s.Sets})
 	if cond == nil {
 		return nil, src.problems(errs)
 	}
 	if s.Owner != "" {
-		if errs = cond.ofOneOwner(s.Owner); errs != nil {
+		one, errs := lang.Compile(s.Owner, &lang.Scope{})
+		if one == nil {
 			return nil, newSource("selectors", s.Owner).problems(errs)
 		}
+		cond = cond.AndOfOneOwner(one)
 	}
 	// Saying so keeps the rule from being about TCP only.
 	cond.Reads.Add(collectors.Fields(collectors.FieldProtocol))
@@ -56,55 +59,20 @@ func NewSelection(s Selection) (*Program, error) {
 	return p, nil
 }
 
-// ofOneOwner demands besides that a condition holds for one of the owners.
-func (c *Cond) ofOneOwner(text string) []exprError {
-	one, errs := compileCond(text, &scope{})
-	if one == nil {
-		return errs
-	}
-	c.Reads.Add(one.Reads)
-	c.constant = false
-	c.eval = andTri(c.eval, func(r *collectors.Record) Tri { return forOneOwner(r, one.eval) })
-	return nil
-}
-
-// forOneOwner is true if a condition is for one of the owners of a record, and false
-// only if it is for all of them, and there are no others.
-func forOneOwner(r *collectors.Record, eval func(*collectors.Record) Tri) Tri {
-	if r.Facts == nil || len(r.Facts.Owners) == 0 {
-		return eval(r)
-	}
-	best := False
-	if r.Facts.OthersHidden {
-		best = Unknown
-	}
-	for i := range r.Facts.Owners {
-		of := collectors.NewRecord(r.Socket, r.Namespace, r.Facts, &r.Facts.Owners[i], r.Host)
-		switch eval(&of) {
-		case True:
-			return True
-		case Unknown:
-			best = Unknown
-		case False:
-		}
-	}
-	return best
-}
-
 // CheckExpr reports what is wrong with a condition that a person wrote as one
 // argument. The error is Problems.
 func CheckExpr(text string, sets map[string]*Set) error {
-	cond, errs := compileCond(text, &scope{sets: sets})
+	cond, errs := lang.Compile(text, &lang.Scope{Sets: sets})
 	if cond == nil {
 		return newSource("expression", text).problems(errs)
 	}
 	return nil
 }
 
-func (s *source) problems(errs []exprError) Problems {
+func (s *source) problems(errs []lang.Error) Problems {
 	var out problemList
 	for _, e := range errs {
-		line, column := s.position(min(e.from, len(s.runes)))
+		line, column := s.position(min(e.From, len(s.runes)))
 		out.add(s.exprProblem(line, column, e))
 	}
 	return out.all()

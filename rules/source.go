@@ -7,6 +7,8 @@ import (
 	"unicode"
 
 	"go.yaml.in/yaml/v4"
+
+	"sockwarden/rules/lang"
 )
 
 // source is the text of one rules file, for positions.
@@ -56,13 +58,12 @@ func (s *source) problem(line, column int, message string) Problem {
 
 // exprProblem is the problem of an expression at that place, or that of the line of a
 // list which it asks.
-func (s *source) exprProblem(line, column int, e exprError) Problem {
-	if e.line == nil {
-		return s.problem(line, column, e.message)
+func (s *source) exprProblem(line, column int, e lang.Error) Problem {
+	if e.List == nil {
+		return s.problem(line, column, e.Message)
 	}
-	p := *e.line
-	p.Message = fmt.Sprintf("%s, as %s:%d:%d asks", e.message, s.name, line, column)
-	return p
+	message := fmt.Sprintf("%s, as %s:%d:%d asks", e.Message, s.name, line, column)
+	return Problem{File: e.List.File, Line: e.List.Line, Column: 1, Message: message, Source: e.List.Text}
 }
 
 // locate returns the line and column of a rune of a scalar's value. The runes

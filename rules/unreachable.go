@@ -7,6 +7,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang"
 )
 
 // climbing are the results after which a ladder goes on by itself.
@@ -32,11 +33,11 @@ func lintLadder(r *rawRule, rule *Rule, warn func(n *yaml.Node, from int, format
 		switch {
 		case !reached && rung.ReadsResult():
 			warn(r.then[i].at, 0, "rule %q: %s is never reached: %s before it ends with %s, and its if asks for something else",
-				rule.Name, rung.Action, said, choices(before))
+				rule.Name, rung.Action, said, lang.Choices(before))
 		case !reached:
 			warn(r.then[i].at, 0, "rule %q: %s is never reached: %s before it ends with %s, and a ladder goes on by itself only after %s: "+
 				"give it if: result == %q, or a rule of its own%s",
-				rule.Name, rung.Action, said, choices(before), choices(climbing), before[0], leaveOut(said))
+				rule.Name, rung.Action, said, lang.Choices(before), lang.Choices(climbing), before[0], leaveOut(said))
 		case r.then[i].results == nil:
 			return // anything can follow
 		default:
@@ -71,8 +72,8 @@ func (r *Rung) startsAfter(result string) Tri {
 		return False
 	case r.If == nil:
 		return True
-	case !r.If.Reads.Empty() || len(r.If.uses) > 0 || !r.If.readsResult:
+	case !r.If.Reads.Empty() || len(r.If.Uses) > 0 || !r.If.ReadsResult():
 		return Unknown // variables can be set from the command line
 	}
-	return r.If.eval(&collectors.Record{Result: result})
+	return r.If.Eval(&collectors.Record{Result: result})
 }

@@ -9,13 +9,8 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang"
 )
-
-// reserved are the words that the language itself uses.
-var reserved = []string{
-	"and", "or", "not", "in", "matches", "contains", "startsWith", "endsWith", "let", "if", "else",
-	"true", "false", "nil", "known", "lookup", "result",
-}
 
 // checkName reports a name that an expression could not use.
 func (f *rulesFile) checkName(n *yaml.Node, what string) bool {
@@ -26,7 +21,7 @@ func (f *rulesFile) checkName(n *yaml.Node, what string) bool {
 			return false
 		}
 	}
-	if name == "" || slices.Contains(reserved, name) {
+	if name == "" || lang.IsWord(name) {
 		f.errorf(n, "%q is a word of the language and cannot name a %s", name, what)
 		return false
 	}
@@ -116,8 +111,8 @@ func (f *rulesFile) parseVar(n *yaml.Node) *Var {
 				v.OneOf = append(v.OneOf, text)
 			}
 		}
-		if v.Type != VarString || !slices.Contains(v.OneOf, v.Text) {
-			f.errorf(value, "the value is %s, not %s", choices(v.OneOf), nodeKind(value))
+		if v.Type != lang.TypeString || !slices.Contains(v.OneOf, v.Text) {
+			f.errorf(value, "the value is %s, not %s", lang.Choices(v.OneOf), nodeKind(value))
 		}
 	}
 	return v
@@ -125,17 +120,17 @@ func (f *rulesFile) parseVar(n *yaml.Node) *Var {
 
 // declareType gives an empty list its type, and checks that of a full one.
 func (f *rulesFile) declareType(n *yaml.Node, v *Var) {
-	kinds := map[string]setKind{"ports": kindNumber, "numbers": kindNumber, "addresses": kindAddr, "strings": kindName}
+	kinds := map[string]lang.SetKind{"ports": lang.KindNumber, "numbers": lang.KindNumber, "addresses": lang.KindAddr, "strings": lang.KindName}
 	k, ok := kinds[n.Value]
 	switch {
 	case !ok:
 		f.oneOf(n, "type", sortedKeys(kinds)...)
-	case v.Type != VarList:
+	case v.Type != lang.TypeList:
 		f.errorf(n, "type is for lists; this is a %s", v.Type)
-	case v.List.kind() != kindEmpty && v.List.kind() != k:
-		f.errorf(n, "type is %s, but the list holds %s", n.Value, v.List.kind())
+	case v.List.Kind() != lang.KindEmpty && v.List.Kind() != k:
+		f.errorf(n, "type is %s, but the list holds %s", n.Value, v.List.Kind())
 	default:
-		v.asNames = k == kindName
+		v.asNames = k == lang.KindName
 		v.declared = k
 	}
 }
@@ -147,7 +142,7 @@ func (f *rulesFile) parseValue(n *yaml.Node, asNames bool) *Var {
 		if set == nil {
 			return nil
 		}
-		return &Var{Type: VarList, List: set, asNames: set.kind() == kindName}
+		return &Var{Value: lang.Value{Type: lang.TypeList, List: set}, asNames: set.Kind() == lang.KindName}
 	case yaml.MappingNode:
 		return f.parseMap(n)
 	case yaml.DocumentNode, yaml.AliasNode, yaml.StreamNode:
@@ -155,14 +150,14 @@ func (f *rulesFile) parseValue(n *yaml.Node, asNames bool) *Var {
 		s, ok := scalarOf(n)
 		switch {
 		case n.Tag == "!!bool":
-			return &Var{Type: VarBool, Bool: strings.EqualFold(n.Value, "true")}
+			return &Var{Value: lang.Value{Type: lang.TypeBool, Bool: strings.EqualFold(n.Value, "true")}}
 		case !ok:
 			f.errorf(n, "a variable needs a value")
 			return nil
 		case s.IsNumber:
-			return &Var{Type: VarNumber, Number: s.Number}
+			return &Var{Value: lang.Value{Type: lang.TypeNumber, Number: s.Number}}
 		}
-		return &Var{Type: VarString, Text: s.Text}
+		return &Var{Value: lang.Value{Type: lang.TypeString, Text: s.Text}}
 	}
 	f.errorf(n, "a variable is a number, a string, true or false, a list or a map")
 	return nil
@@ -170,7 +165,7 @@ func (f *rulesFile) parseValue(n *yaml.Node, asNames bool) *Var {
 
 func (f *rulesFile) parseMap(n *yaml.Node) *Var {
 	entries, _ := f.entries(n, "a map")
-	v := &Var{Type: VarMap, Map: map[string]Scalar{}}
+	v := &Var{Value: lang.Value{Type: lang.TypeMap, Map: map[string]lang.Scalar{}}}
 	for _, e := range entries {
 		s, ok := scalarOf(e.value)
 		if e.value.Kind != yaml.ScalarNode || !ok {
@@ -178,8 +173,8 @@ func (f *rulesFile) parseMap(n *yaml.Node) *Var {
 			continue
 		}
 		if !s.IsNumber {
-			if d, err := ParseDuration(s.Text); err == nil {
-				s = Scalar{IsNumber: true, Number: d.Seconds()}
+			if d, err := lang.ParseDuration(s.Text); err == nil {
+				s = lang.Scalar{IsNumber: true, Number: d.Seconds()}
 			}
 		}
 		v.Map[e.key.Value] = s
@@ -189,16 +184,16 @@ func (f *rulesFile) parseMap(n *yaml.Node) *Var {
 
 // scalarOf reads a number or a string. YAML 1.2 has no octal numbers that begin
 // with a plain 0: they are decimal.
-func scalarOf(n *yaml.Node) (Scalar, bool) {
+func scalarOf(n *yaml.Node) (lang.Scalar, bool) {
 	switch n.Tag {
 	case "!!null":
-		return Scalar{}, false
+		return lang.Scalar{}, false
 	case "!!int", "!!float":
 		if v, err := strconv.ParseFloat(strings.ReplaceAll(n.Value, "_", ""), 64); err == nil && v-v == 0 {
-			return Scalar{IsNumber: true, Number: v}, true
+			return lang.Scalar{IsNumber: true, Number: v}, true
 		}
 	}
-	return Scalar{Text: n.Value}, true
+	return lang.Scalar{Text: n.Value}, true
 }
 
 func (f *rulesFile) parseSets(n *yaml.Node) {
@@ -222,7 +217,7 @@ func (f *rulesFile) parseSets(n *yaml.Node) {
 }
 
 func (f *rulesFile) parseElements(n *yaml.Node, asNames bool) *Set {
-	var b setBuilder
+	var b lang.SetBuilder
 	before := f.problems.seen
 	for _, k := range f.items(n, "a list of ports, addresses or names") {
 		text, ok := f.text(k, "an element")
@@ -234,14 +229,14 @@ func (f *rulesFile) parseElements(n *yaml.Node, asNames bool) *Set {
 				text = strconv.FormatFloat(s.Number, 'f', -1, 64)
 			}
 		}
-		if err := b.add(text, asNames); err != nil {
+		if err := b.Add(text, asNames); err != nil {
 			f.errorf(k, "%v", err)
 		}
 	}
 	if f.problems.seen > before {
 		return nil
 	}
-	return b.set()
+	return b.Set()
 }
 
 // parseShare reads a part such as 30% or 0.3.

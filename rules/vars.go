@@ -6,95 +6,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"sockwarden/rules/lang"
 )
 
 // Var is a variable of a rules file: a constant whose value can be set from the
-// command line. Of the values only the one of its type is set.
+// command line.
 type Var struct {
-	Type   VarType
-	Number float64
-	Text   string
-	Bool   bool
-	List   *Set
-	Map    map[string]Scalar
-	OneOf  []string // if not empty, what Text may be
+	lang.Value
+	OneOf []string // if not empty, what Text may be
 	// asNames says that the elements of the list are names, whatever they look like.
 	asNames bool
-	// firsts are the first names of the map whose values are numbers (true) and
-	// texts (false), once somebody has asked.
-	firsts map[bool]string
 	// declared is the kind of an empty list's elements, "" if it is left open.
-	declared setKind
-}
-
-// VarType is the type of a variable.
-type VarType string
-
-// The types of variables. A duration is a number of seconds.
-const (
-	VarNumber VarType = "number"
-	VarString VarType = "string"
-	VarBool   VarType = "bool"
-	VarList   VarType = "list"
-	VarMap    VarType = "map"
-)
-
-// String returns the value as it is written in a rules file.
-func (v *Var) String() string {
-	switch v.Type {
-	case VarNumber:
-		return strconv.FormatFloat(v.Number, 'f', -1, 64)
-	case VarBool:
-		return strconv.FormatBool(v.Bool)
-	case VarList:
-		return v.List.String()
-	case VarMap:
-		var parts []string
-		for _, k := range sortedKeys(v.Map) {
-			parts = append(parts, k+": "+v.Map[k].String())
-		}
-		return "{" + strings.Join(parts, ", ") + "}"
-	case VarString:
-	}
-	return strconv.Quote(v.Text)
-}
-
-// first returns the first name of a map whose value is a number, or a text; false
-// if it has none.
-func (v *Var) first(number bool) (name string, ok bool) {
-	if v.firsts == nil {
-		v.firsts = map[bool]string{}
-		for _, name := range sortedKeys(v.Map) {
-			if _, ok := v.firsts[v.Map[name].IsNumber]; !ok {
-				v.firsts[v.Map[name].IsNumber] = name
-			}
-		}
-	}
-	name, ok = v.firsts[number]
-	return name, ok
-}
-
-// String returns the number or the quoted text.
-func (s Scalar) String() string {
-	if s.IsNumber {
-		return strconv.FormatFloat(s.Number, 'f', -1, 64)
-	}
-	return strconv.Quote(s.Text)
-}
-
-func (v *Var) operand(from, to int) operand {
-	switch v.Type {
-	case VarNumber:
-		return numConstant(v.Number, kNumber, from, to)
-	case VarBool:
-		return boolConstant(v.Bool, from, to)
-	case VarList:
-		return operand{kind: kList, constant: true, set: v.List, from: from, to: to}
-	case VarMap:
-		return operand{kind: kMap, constant: true, table: v.Map, of: v, from: from, to: to}
-	case VarString:
-	}
-	return strConstant(v.Text, from, to)
+	declared lang.SetKind
 }
 
 // Override is a value for a variable from the command line: name=value replaces
@@ -119,13 +43,12 @@ func ParseOverride(text string) (Override, error) {
 // override returns a copy of v with the value of o, which must be of v's type.
 func (v *Var) override(o Override) (*Var, error) {
 	out := *v
-	out.firsts = nil
-	if o.Add && v.Type != VarList && v.Type != VarMap {
+	if o.Add && v.Type != lang.TypeList && v.Type != lang.TypeMap {
 		return nil, fmt.Errorf("+= adds to lists and maps, %s is a %s: write %s=%s", o.Name, v.Type, o.Name, o.Value)
 	}
 	switch v.Type {
-	case VarNumber:
-		d, err := ParseDuration(o.Value)
+	case lang.TypeNumber:
+		d, err := lang.ParseDuration(o.Value)
 		if err != nil {
 			return nil, fmt.Errorf("%s is a number, not %q", o.Name, o.Value)
 		}
@@ -133,67 +56,68 @@ func (v *Var) override(o Override) (*Var, error) {
 		if n, err := strconv.ParseFloat(o.Value, 64); err == nil {
 			out.Number = n
 		}
-	case VarBool:
+	case lang.TypeBool:
 		b, err := strconv.ParseBool(o.Value)
 		if err != nil {
 			return nil, fmt.Errorf("%s is true or false, not %q", o.Name, o.Value)
 		}
 		out.Bool = b
-	case VarString:
+	case lang.TypeString:
 		if len(v.OneOf) > 0 && !slices.Contains(v.OneOf, o.Value) {
-			return nil, fmt.Errorf("%s is %s, not %q%s", o.Name, choices(v.OneOf), o.Value, Suggest(o.Value, v.OneOf))
+			return nil, fmt.Errorf("%s is %s, not %q%s", o.Name, lang.Choices(v.OneOf), o.Value, Suggest(o.Value, v.OneOf))
 		}
 		out.Text = o.Value
-	case VarList:
+	case lang.TypeList:
 		set, err := v.overrideList(o)
 		if err != nil {
 			return nil, err
 		}
 		out.List = set
-	case VarMap:
+	case lang.TypeMap:
 		m, err := v.overrideMap(o)
 		if err != nil {
 			return nil, err
 		}
-		out.Map = m
+		out.Value = lang.Value{Type: lang.TypeMap, Map: m} // nothing is remembered of the map before
 	}
 	return &out, nil
 }
 
 func (v *Var) overrideList(o Override) (*Set, error) {
-	b := setBuilder{}
-	b.kind = v.declared
-	if k := v.List.kind(); k != kindEmpty {
-		b.kind = k
+	kind := v.declared
+	if k := v.List.Kind(); k != lang.KindEmpty {
+		kind = k
 	}
-	asNames := v.asNames || b.kind == kindName
+	asNames := v.asNames || kind == lang.KindName
 	if asNames {
-		b.kind = kindName
+		kind = lang.KindName
 	}
+	var b lang.SetBuilder
+	b.Expect(kind)
 	if o.Add {
-		b.addAll(v.List)
+		b.AddAll(v.List)
 	}
 	for e := range strings.SplitSeq(o.Value, ",") {
 		e = strings.TrimSpace(e)
 		if e == "" {
 			continue
 		}
-		if x, err := parseElement(e); err == nil && !asNames && b.kind != "" && x.kind != b.kind {
-			return nil, fmt.Errorf("%s is a list of %s, not %q", o.Name, b.kind, e)
+		if x, err := lang.ParseElement(e); err == nil && !asNames && kind != "" && x.Kind != kind {
+			return nil, fmt.Errorf("%s is a list of %s, not %q", o.Name, kind, e)
 		}
-		if err := b.add(e, asNames); err != nil {
+		if err := b.Add(e, asNames); err != nil {
 			return nil, fmt.Errorf("%s: %w", o.Name, err)
 		}
 	}
-	return b.set(), nil
+	return b.Set(), nil
 }
 
-func (v *Var) overrideMap(o Override) (map[string]Scalar, error) {
-	m := map[string]Scalar{}
+func (v *Var) overrideMap(o Override) (map[string]lang.Scalar, error) {
+	m := map[string]lang.Scalar{}
 	if o.Add {
 		maps.Copy(m, v.Map)
 	}
-	_, texts := v.first(false)
+	_, texts := v.First(false)
 	for e := range strings.SplitSeq(o.Value, ",") {
 		if strings.TrimSpace(e) == "" {
 			continue
@@ -202,9 +126,9 @@ func (v *Var) overrideMap(o Override) (map[string]Scalar, error) {
 		if !ok {
 			return nil, fmt.Errorf("%s is a map: write %s=key:value,key:value, not %q", o.Name, o.Name, e)
 		}
-		s := Scalar{Text: text}
-		if d, err := ParseDuration(text); err == nil {
-			s = Scalar{IsNumber: true, Number: d.Seconds()}
+		s := lang.Scalar{Text: text}
+		if d, err := lang.ParseDuration(text); err == nil {
+			s = lang.Scalar{IsNumber: true, Number: d.Seconds()}
 		} else if !texts && len(v.Map) > 0 {
 			return nil, fmt.Errorf("%s holds numbers: %w", o.Name, err)
 		}

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 // blocks find the span of IPv6 that an address is in by a hash of the address without
 // its last bits: of addresses that crowd, the leading bits say little. They are for

@@ -1,11 +1,8 @@
-package rules
+package lang
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
 	"strconv"
-	"strings"
 
 	"sockwarden/collectors"
 )
@@ -14,7 +11,7 @@ var mirrored = map[string]string{"==": "==", "!=": "!=", "<": ">", "<=": ">=", "
 
 // compare compiles ==, !=, <, <=, > and >=. A constant comes to the right, so
 // that "60 < age" is "age > 60".
-func (c *compiler) compare(op string, l, r operand, from, to int) (operand, bool) {
+func (c *checker) compare(op string, l, r operand, from, to int) (operand, bool) {
 	written := op
 	if l.constant && !r.constant {
 		l, r, op = r, l, mirrored[op]
@@ -69,9 +66,9 @@ func negateIf(negate bool, f func(*collectors.Record) Tri) func(*collectors.Reco
 
 // emptyList is the one comparison of lists: with [], known when the rules are
 // loaded.
-func (c *compiler) emptyList(op string, l, r operand, from, to int) (operand, bool) {
-	if l.kind == kList && r.kind == kList && (op == "==" || op == "!=") && (r.set.kind() == kindEmpty || l.set.kind() == kindEmpty) {
-		same := r.set.kind() == l.set.kind()
+func (c *checker) emptyList(op string, l, r operand, from, to int) (operand, bool) {
+	if l.kind == kList && r.kind == kList && (op == "==" || op == "!=") && (r.set.Kind() == KindEmpty || l.set.Kind() == KindEmpty) {
+		same := r.set.Kind() == l.set.Kind()
 		return boolConstant(same == (op == "=="), from, to), true
 	}
 	c.errorf(from, "a list is asked with in, or compared with []: port in [80, 443]")
@@ -79,7 +76,7 @@ func (c *compiler) emptyList(op string, l, r operand, from, to int) (operand, bo
 }
 
 // constantSeconds turns a duration in quotes into seconds.
-func (c *compiler) constantSeconds(o operand) (operand, bool) {
+func (c *checker) constantSeconds(o operand) (operand, bool) {
 	if o.kind != kString || !o.constant {
 		return o, true
 	}
@@ -91,7 +88,7 @@ func (c *compiler) constantSeconds(o operand) (operand, bool) {
 	return numConstant(d.Seconds(), kSeconds, o.from, o.to), true
 }
 
-func (c *compiler) compareAge(op string, l, r operand, out operand) (operand, bool) {
+func (c *checker) compareAge(op string, l, r operand, out operand) (operand, bool) {
 	if op == "==" || op == "!=" {
 		c.errorf(out.from, "age is an interval and never equal to a number: compare it with >, >=, < or <=")
 		return operand{}, false
@@ -105,7 +102,7 @@ func (c *compiler) compareAge(op string, l, r operand, out operand) (operand, bo
 		return operand{}, false
 	}
 	if r.constant && (op == ">" || op == ">=") {
-		out.ages = []ageBound{{r.numVal, l.from}}
+		out.ages = []AgeBound{{r.numVal, l.from}}
 	}
 	limit, age := r.num, l.age
 	// Each decides by the proven bounds: true, false, or not known.
@@ -137,7 +134,7 @@ func (c *compiler) compareAge(op string, l, r operand, out operand) (operand, bo
 	return out, true
 }
 
-func (c *compiler) compareNumbers(op string, l, r operand, out operand) (operand, bool) {
+func (c *checker) compareNumbers(op string, l, r operand, out operand) (operand, bool) {
 	if l.kind == kSeconds || r.kind == kSeconds {
 		var ok1, ok2 bool
 		l, ok1 = c.constantSeconds(l)
@@ -200,139 +197,12 @@ func isPortField(d *collectors.FieldDoc) bool {
 	return d != nil && (d.Field == collectors.FieldPort || d.Field == collectors.FieldRemotePort)
 }
 
-func (c *compiler) isPort(n float64, from int) bool {
+func (c *checker) isPort(n float64, from int) bool {
 	if n < 0 || n > 65535 || n != float64(int(n)) {
 		c.errorf(from, "port %s is out of range (0..65535)", strconv.FormatFloat(n, 'f', -1, 64))
 		return false
 	}
 	return true
-}
-
-func (c *compiler) compareStrings(op string, l, r operand, out operand) (operand, bool) {
-	if l.constant && r.constant {
-		return boolConstant((l.strVal == r.strVal) == (op == "=="), out.from, out.to), true
-	}
-	if r.constant && l.field != nil && len(l.field.Values) > 0 {
-		value, ok := c.enumValue(l.field, r.strVal, r.from)
-		if !ok {
-			return operand{}, false
-		}
-		return c.oneOf(l, []string{value}, op == "!=", out), true
-	}
-	a, b := l.str, r.str
-	out.tri = negateIf(op == "!=", func(rec *collectors.Record) Tri {
-		x, ok1 := a(rec)
-		y, ok2 := b(rec)
-		if !ok1 || !ok2 {
-			return Unknown
-		}
-		return triOf(x == y)
-	})
-	return out, true
-}
-
-// enumValue checks a constant that is compared with a field of few values, and
-// returns the field's own spelling of it.
-func (c *compiler) enumValue(d *collectors.FieldDoc, text string, from int) (string, bool) {
-	if d.Field == collectors.FieldState {
-		s, ok := collectors.ParseState(text)
-		if !ok {
-			c.errorf(from, "unknown state %q%s", text, Suggest(text, d.Values))
-			return "", false
-		}
-		return s.String(), true
-	}
-	for _, v := range d.Values {
-		if strings.EqualFold(v, text) {
-			return v, true
-		}
-	}
-	c.errorf(from, "%s is never %q: it is %s%s", d.Name, text, choices(d.Values), Suggest(text, d.Values))
-	return "", false
-}
-
-// oneOf compiles the question whether a string is one of the values.
-func (c *compiler) oneOf(l operand, values []string, negate bool, out operand) operand {
-	switch {
-	case l.field != nil && l.field.Field == collectors.FieldState:
-		var mask collectors.StateMask
-		for _, v := range values {
-			s, _ := collectors.ParseState(v)
-			mask |= collectors.Mask(s)
-		}
-		out.may = statesBounds(mask)
-		if negate {
-			mask, out.may = ^mask, out.may.not()
-		}
-		out.tri = func(rec *collectors.Record) Tri { return triOf(mask.Has(rec.Socket.State)) }
-		return out
-	case l.field != nil && l.field.Field == collectors.FieldProtocol:
-		var set uint32
-		for _, p := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
-			if slices.Contains(values, p.String()) {
-				set |= 1 << p
-			}
-		}
-		out.may = protocolBounds(set)
-	case l.field != nil && l.field.Field == collectors.FieldFamily:
-		var set families
-		if slices.Contains(values, "ipv4") {
-			set |= speaksIPv4
-		}
-		if slices.Contains(values, "ipv6") {
-			set |= speaksIPv6
-		}
-		out.may = familyBounds(set)
-	}
-	if negate {
-		out.may = out.may.not()
-	}
-	out.tri = hasName(l.str, newSet(nil, values), negate)
-	return out
-}
-
-func (c *compiler) compareAddrs(op string, l, r operand, out operand) (operand, bool) {
-	if r.kind == kAddress {
-		a, b := l.addr, r.addr
-		out.tri = negateIf(op == "!=", func(rec *collectors.Record) Tri {
-			x, ok1 := a(rec)
-			y, ok2 := b(rec)
-			if !ok1 || !ok2 {
-				return Unknown
-			}
-			return triOf(x == y)
-		})
-		return out, true
-	}
-	if r.kind != kString || !r.constant {
-		c.errorf(out.from, "%s cannot be compared with %s", describe(l), describe(r))
-		return operand{}, false
-	}
-	ip, err := netip.ParseAddr(r.strVal)
-	if err != nil || ip.Zone() != "" {
-		if _, err := netip.ParsePrefix(r.strVal); err == nil {
-			c.errorf(r.from, "%q is a prefix: write %s in [%q]", r.strVal, l.field.Name, r.strVal)
-		} else {
-			c.errorf(r.from, "%q is no IP address", r.strVal)
-		}
-		return operand{}, false
-	}
-	want := collectors.AddrFrom(ip)
-	get := l.addr
-	if l.field != nil && l.field.Field == collectors.FieldRemoteAddr {
-		out.may = peerBounds([]netip.Prefix{netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen())})
-		if op == "!=" {
-			out.may = out.may.not()
-		}
-	}
-	out.tri = negateIf(op == "!=", func(rec *collectors.Record) Tri {
-		x, ok := get(rec)
-		if !ok {
-			return Unknown
-		}
-		return triOf(x == want)
-	})
-	return out, true
 }
 
 // compareBounds compares a number that is only bounded: it is known to hold, or

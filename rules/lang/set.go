@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"fmt"
@@ -16,37 +16,41 @@ import (
 type Set struct {
 	Ranges []Range // sorted, disjoint
 	Names  []string
+	// First is where its first entry stands in the file that it was read from, nil for
+	// none.
+	First *Place
 
 	ports *[1024]uint64 // the ranges, if all lie within 0..65535
 	index buckets       // of the ranges
 	addrs addrs
 	names map[string]struct{}
-	file  *list // that it was read from, nil for none
 }
 
 // Range is a range of numbers with both ends.
 type Range = span[float64]
 
-// setKind is what the elements of a set are.
-type setKind string
+// SetKind is what the elements of a set are, as errors name it.
+type SetKind string
 
+// The kinds of sets.
 const (
-	kindEmpty  setKind = "nothing"
-	kindNumber setKind = "numbers"
-	kindAddr   setKind = "addresses"
-	kindName   setKind = "strings"
+	KindEmpty  SetKind = "nothing"
+	KindNumber SetKind = "numbers"
+	KindAddr   SetKind = "addresses"
+	KindName   SetKind = "strings"
 )
 
-func (s *Set) kind() setKind {
+// Kind returns what the elements are.
+func (s *Set) Kind() SetKind {
 	switch {
 	case len(s.Ranges) > 0:
-		return kindNumber
+		return KindNumber
 	case !s.addrs.empty():
-		return kindAddr
+		return KindAddr
 	case len(s.Names) > 0:
-		return kindName
+		return KindName
 	}
-	return kindEmpty
+	return KindEmpty
 }
 
 // String lists the elements as they are written in a rules file.
@@ -66,9 +70,10 @@ func (s *Set) String() string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
-// equal reports whether two sets hold the same, names in the same order.
-func (s *Set) equal(o *Set) bool {
-	return s == o || slices.Equal(s.Ranges, o.Ranges) && slices.Equal(s.addrs.ipv4, o.addrs.ipv4) && slices.Equal(s.addrs.ipv6, o.addrs.ipv6) && slices.Equal(s.Names, o.Names)
+// Equal reports whether two sets hold the same, names in the same order.
+func (s *Set) Equal(o *Set) bool {
+	return s == o || slices.Equal(s.Ranges, o.Ranges) && slices.Equal(s.Names, o.Names) &&
+		slices.Equal(s.addrs.ipv4, o.addrs.ipv4) && slices.Equal(s.addrs.ipv6, o.addrs.ipv6)
 }
 
 // onlyIPv6 reports whether it has all addresses of IPv6 and none of IPv4.
@@ -89,29 +94,29 @@ func (s *Set) prefixes(most int) []netip.Prefix {
 
 // newSet makes a set of ranges of numbers, or of names.
 func newSet(ranges []Range, names []string) *Set {
-	return (&setBuilder{ranges: slices.Clone(ranges), names: names}).set()
+	return (&SetBuilder{ranges: slices.Clone(ranges), names: names}).Set()
 }
 
-// with returns the set with what another has besides: one of the two, if it has all
+// With returns the set with what another has besides: one of the two, if it has all
 // of the other. It is nil if they do not go together.
-func (s *Set) with(more *Set) *Set {
+func (s *Set) With(more *Set) *Set {
 	switch {
-	case s == more || more.kind() == kindEmpty:
+	case s == more || more.Kind() == KindEmpty:
 		return s
-	case s.kind() == kindEmpty:
+	case s.Kind() == KindEmpty:
 		return more
-	case s.kind() != more.kind():
+	case s.Kind() != more.Kind():
 		return nil
 	}
-	switch s.kind() {
-	case kindName:
+	switch s.Kind() {
+	case KindName:
 		return s.withNames(more)
-	case kindNumber:
+	case KindNumber:
 		if orderNumbers.covers(s.Ranges, more.Ranges) {
 			return s
 		}
-		return (&setBuilder{ranges: slices.Clone(orderNumbers.join(s.Ranges, more.Ranges))}).set()
-	case kindAddr, kindEmpty:
+		return (&SetBuilder{ranges: slices.Clone(orderNumbers.join(s.Ranges, more.Ranges))}).Set()
+	case KindAddr, KindEmpty:
 	}
 	four, six := order32.join(s.addrs.ipv4, more.addrs.ipv4), order128.join(s.addrs.ipv6, more.addrs.ipv6)
 	for _, one := range []*Set{s, more} {
@@ -178,8 +183,8 @@ func (s *Set) hasName(n string) bool {
 // sets.
 func ParsePorts(text string, sets map[string]*Set) (*Set, error) {
 	if s, ok := sets[text]; ok {
-		if s.kind() != kindNumber {
-			return nil, fmt.Errorf("set %q holds %s, not ports", text, s.kind())
+		if s.Kind() != KindNumber {
+			return nil, fmt.Errorf("set %q holds %s, not ports", text, s.Kind())
 		}
 		return s, nil
 	}
@@ -198,12 +203,6 @@ func ParsePorts(text string, sets map[string]*Set) (*Set, error) {
 
 // HasPort reports whether the set holds the port.
 func (s *Set) HasPort(port uint16) bool { return s.hasNumber(float64(port)) }
-
-// BuiltinSets returns the sets that every rules file can use without defining
-// them: rustdesk, the TCP ports of a RustDesk server.
-func BuiltinSets() map[string]*Set {
-	return map[string]*Set{"rustdesk": newSet([]Range{{21115, 21119}}, nil)}
-}
 
 // IsPorts reports whether the set can stand for ports.
 func (s *Set) IsPorts() bool { return s.ports != nil }

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"fmt"
@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang/langtest"
 )
 
 // TestKnown has a condition for every construct of the language and says
-// whether it holds for leak(), of which everything is known.
+// whether it holds for langtest.Leak(), of which everything is known.
 func TestKnown(t *testing.T) {
-	sc := scopeOf(t, definitions)
+	sc := scopeOf(t, langtest.Definitions)
 	tests := []struct {
 		text string
 		want bool
@@ -240,7 +241,7 @@ func TestKnown(t *testing.T) {
 		{"owned\n  and\n  not orphan", true},
 		{`process != "//"`, true},
 	}
-	r := leak()
+	r := langtest.Leak()
 	for _, tt := range tests {
 		if got := eval(t, sc, tt.text, r); got != triOf(tt.want) {
 			t.Errorf("%s is %v, want %v", tt.text, got, tt.want)
@@ -250,7 +251,7 @@ func TestKnown(t *testing.T) {
 
 // TestUnknown has conditions of which one field is not known.
 func TestUnknown(t *testing.T) {
-	sc := scopeOf(t, definitions)
+	sc := scopeOf(t, langtest.Definitions)
 	tests := []struct {
 		text  string
 		field collectors.Field
@@ -317,7 +318,7 @@ func TestUnknown(t *testing.T) {
 		{`known(user)`, collectors.FieldProcess, True},
 	}
 	for _, tt := range tests {
-		if got := eval(t, sc, tt.text, without(tt.field)); got != tt.want {
+		if got := eval(t, sc, tt.text, langtest.Without(tt.field)); got != tt.want {
 			t.Errorf("without %s: %s is %v, want %v", tt.field, tt.text, got, tt.want)
 		}
 	}
@@ -327,7 +328,7 @@ func TestUnknown(t *testing.T) {
 // cannot say that nobody knows them.
 func TestKnownBeforeLooking(t *testing.T) {
 	sc := scopeOf(t, "")
-	r := without(collectors.FieldProcess)
+	r := langtest.Without(collectors.FieldProcess)
 	r.Facts.Complete = false
 	for text, want := range map[string]Tri{`known(process)`: Unknown, `not known(process)`: Unknown, `known(port)`: True} {
 		if got := eval(t, sc, text, r); got != want {
@@ -346,7 +347,7 @@ func TestKnownBeforeLooking(t *testing.T) {
 // TestNoOwner: known to be none is not unknown.
 func TestNoOwner(t *testing.T) {
 	sc := scopeOf(t, "")
-	r := leak()
+	r := langtest.Leak()
 	r.Owner, r.Facts.Owners, r.Socket.Inode, r.Socket.State = nil, nil, 0, collectors.FinWait1
 	for text, want := range map[string]Tri{
 		`owned == false`: True, `process == ""`: True, `pid == 0`: True, `orphan`: True, `owners == 0`: True,
@@ -363,7 +364,7 @@ func TestKleene(t *testing.T) {
 	// Three conditions, one of each value.
 	values := map[Tri]string{True: "owned", False: "orphan", Unknown: "unaccepted"}
 	all := []Tri{Unknown, False, True}
-	r := without(collectors.FieldUnaccepted)
+	r := langtest.Without(collectors.FieldUnaccepted)
 	for v, text := range values {
 		if got := eval(t, sc, text, r); got != v {
 			t.Fatalf("%s is %v", text, got)
@@ -401,7 +402,7 @@ func TestKleene(t *testing.T) {
 
 // TestAge: age is the interval [age, age_max].
 func TestAge(t *testing.T) {
-	sc := scopeOf(t, definitions)
+	sc := scopeOf(t, langtest.Definitions)
 	bounded := collectors.Age{Min: 50, Max: 70, Bounded: true}
 	open := collectors.Age{Min: 50}
 	exact := collectors.Age{Min: 60, Max: 60, Bounded: true}
@@ -476,7 +477,7 @@ func TestAge(t *testing.T) {
 		{bounded, `75 < age < 80`, False},
 	}
 	for _, tt := range tests {
-		r := leak()
+		r := langtest.Leak()
 		r.Facts.Age = tt.age
 		if got := eval(t, sc, tt.text, r); got != tt.want {
 			t.Errorf("of %+v, %s is %v, want %v", tt.age, tt.text, got, tt.want)
@@ -500,7 +501,7 @@ func TestStateNames(t *testing.T) {
 		collectors.Listen:      {"LISTEN", "LISTENING", "listen"},
 		collectors.Closing:     {"CLOSING", "closing"},
 	}
-	r := leak()
+	r := langtest.Leak()
 	for state, names := range spellings {
 		for _, name := range names {
 			c := compiled(t, sc, fmt.Sprintf("state == %q", name))
@@ -531,15 +532,15 @@ func TestFields(t *testing.T) {
 			text = strings.ReplaceAll(text, "%s", name)
 			c := compiled(t, sc, text)
 			if c.Reads != collectors.Fields(d.Field) {
-				t.Errorf("%s reads %s", text, c.Reads)
+				t.Errorf("%s reads %b", text, c.Reads)
 			}
-			if got := c.Eval(leak()); got != True {
+			if got := c.Eval(langtest.Leak()); got != True {
 				t.Errorf("%s is %v", text, got)
 			}
 			if d.Field == collectors.FieldAge {
 				continue // at least 0 whatever is known
 			}
-			if got := c.Eval(without(d.Field)); got != Unknown {
+			if got := c.Eval(langtest.Without(d.Field)); got != Unknown {
 				t.Errorf("without %s: %s is %v", d.Name, text, got)
 			}
 		}
@@ -548,7 +549,7 @@ func TestFields(t *testing.T) {
 
 // TestFolded: what is decided when the rules are loaded costs nothing later.
 func TestFolded(t *testing.T) {
-	sc := scopeOf(t, definitions)
+	sc := scopeOf(t, langtest.Definitions)
 	tests := []struct {
 		text     string
 		constant bool
@@ -573,32 +574,8 @@ func TestFolded(t *testing.T) {
 	}
 	for _, tt := range tests {
 		c := compiled(t, sc, tt.text)
-		if c.constant != tt.constant || c.Reads != tt.reads {
-			t.Errorf("%s: constant %v, reads %s; want %v, %s", tt.text, c.constant, c.Reads, tt.constant, tt.reads)
+		if c.Constant != tt.constant || c.Reads != tt.reads {
+			t.Errorf("%s: constant %v, reads %s; want %v, %s", tt.text, c.Constant, c.Reads, tt.constant, tt.reads)
 		}
 	}
-}
-
-// TestResult: the outcome of the rung before is a name in the rungs after it.
-func TestResult(t *testing.T) {
-	p := mustLoad(t, `
-version: 1
-rules:
-  - name: ladder
-    when: owned
-    then: [destroy, {signal: TERM, wait: 10s, if: result == "refused" and known(process)}, {signal: KILL}]
-`)
-	rungs := p.Rules[0].Then
-	if rungs[0].ReadsResult() || !rungs[1].ReadsResult() || rungs[2].ReadsResult() {
-		t.Error("the wrong rung reads the result")
-	}
-	r := leak()
-	for result, want := range map[string]Tri{"refused": True, "gone": False, "": Unknown} {
-		r.Result = result
-		if got := rungs[1].If.Eval(r); got != want {
-			t.Errorf("after %q the condition is %v, want %v", result, got, want)
-		}
-	}
-	checkLines(t, problems(t, "version: 1\nrules:\n  - {name: r, when: result == \"gone\", then: [{destroy: , if: result == \"gone\"}]}\n"),
-		`3:21: unknown name "result"`, `3:62: unknown name "result"`)
 }

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 // Tri is a truth value of Kleene's strong logic. A condition that reads an
 // unknown field is Unknown unless the rest of it decides alone.

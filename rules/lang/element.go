@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"fmt"
@@ -9,22 +9,22 @@ import (
 	"sockwarden/collectors"
 )
 
-// element is one element of a set.
-type element struct {
-	kind      setKind
+// Element is one element of a set.
+type Element struct {
+	Kind      SetKind
 	number    Range
 	low, high netip.Addr // both IPv4 and not mapped, or both IPv6
 }
 
-// parseElement reads one element of a set as it is written in a rules file, in
+// ParseElement reads one element of a set as it is written in a rules file, in
 // a set's file or on the command line: a number, a range (a..b, a-b, a:b), an
 // address, a prefix, a range of addresses (a-b, a..b), or a name. Numbers that are
 // ranges must be ports. What looks like an address and is none is an error.
-func parseElement(text string) (element, error) {
+func ParseElement(text string) (Element, error) {
 	if r, ok, err := parseRange(text); ok {
-		return element{kind: kindNumber, number: r}, err
+		return Element{Kind: KindNumber, number: r}, err
 	}
-	name, addr := element{kind: kindName}, element{kind: kindAddr}
+	name, addr := Element{Kind: KindName}, Element{Kind: KindAddr}
 	if host, _, slash := strings.Cut(text, "/"); slash {
 		if p, err := netip.ParsePrefix(text); err == nil {
 			p = collectors.PlainPrefix(p)
@@ -64,7 +64,7 @@ func parseElement(text string) (element, error) {
 }
 
 // between is a range of addresses.
-func (e element) between(text string, low netip.Addr, to string) (element, error) {
+func (e Element) between(text string, low netip.Addr, to string) (Element, error) {
 	high, err := netip.ParseAddr(to)
 	low, high = low.Unmap(), high.Unmap()
 	if err != nil || low.BitLen() != high.BitLen() || high.Less(low) || low.Zone()+high.Zone() != "" {
@@ -126,38 +126,55 @@ func parseNumber(text string) (float64, bool) {
 	return float64(n), err == nil
 }
 
-// setBuilder collects elements and refuses to mix kinds.
-type setBuilder struct {
+// SetBuilder collects elements and refuses to mix kinds.
+type SetBuilder struct {
 	ranges []Range
 	ipv4   []span[uint32]
 	ipv6   []span[u128]
 	names  []string
-	kind   setKind
+	kind   SetKind
 }
 
-func (b *setBuilder) add(text string, asName bool) error {
-	e, err := element{kind: kindName}, error(nil)
+// Expect says of what kind the elements are before there is one.
+func (b *SetBuilder) Expect(k SetKind) { b.kind = k }
+
+// Reserve makes room for n elements like the first, if they are addresses: growing step
+// by step would take several times the memory for a moment.
+func (b *SetBuilder) Reserve(first *Element, n int) {
+	switch {
+	case first.Kind != KindAddr:
+	case first.low.Is4():
+		b.ipv4 = make([]span[uint32], 0, n)
+	default:
+		b.ipv6 = make([]span[u128], 0, n)
+	}
+}
+
+// Add adds an element as it is written, or a name, whatever it looks like.
+func (b *SetBuilder) Add(text string, asName bool) error {
+	e, err := Element{Kind: KindName}, error(nil)
 	if !asName {
-		e, err = parseElement(text)
+		e, err = ParseElement(text)
 	}
 	if err != nil {
 		return err
 	}
 	if b.kind == "" {
-		b.kind = e.kind
+		b.kind = e.Kind
 	}
-	if b.kind != e.kind {
+	if b.kind != e.Kind {
 		return fmt.Errorf("%q is of another kind than the elements before it, which are %s", text, b.kind)
 	}
-	b.put(text, &e)
+	b.Put(text, &e)
 	return nil
 }
 
-func (b *setBuilder) put(text string, e *element) {
+// Put adds an element that was read, without a look at its kind.
+func (b *SetBuilder) Put(text string, e *Element) {
 	switch {
-	case e.kind == kindNumber:
+	case e.Kind == KindNumber:
 		b.ranges = append(b.ranges, e.number)
-	case e.kind == kindName:
+	case e.Kind == KindName:
 		b.names = append(b.names, text)
 	case e.low.Is4():
 		b.ipv4 = append(b.ipv4, span[uint32]{number4(e.low), number4(e.high)})
@@ -166,14 +183,28 @@ func (b *setBuilder) put(text string, e *element) {
 	}
 }
 
-// addAll takes over what a set holds.
-func (b *setBuilder) addAll(s *Set) {
+// TakeBack takes back what was put last, which was an element like e.
+func (b *SetBuilder) TakeBack(e *Element) {
+	switch {
+	case e.Kind == KindNumber:
+		b.ranges = b.ranges[:len(b.ranges)-1]
+	case e.Kind == KindName:
+		b.names = b.names[:len(b.names)-1]
+	case e.low.Is4():
+		b.ipv4 = b.ipv4[:len(b.ipv4)-1]
+	default:
+		b.ipv6 = b.ipv6[:len(b.ipv6)-1]
+	}
+}
+
+// AddAll takes over what a set holds.
+func (b *SetBuilder) AddAll(s *Set) {
 	b.ranges, b.names = append(b.ranges, s.Ranges...), append(b.names, s.Names...)
 	b.ipv4, b.ipv6 = append(b.ipv4, s.addrs.ipv4...), append(b.ipv6, s.addrs.ipv6...)
 }
 
-// set makes the set and uses the builder up.
-func (b *setBuilder) set() *Set {
+// Set makes the set and uses the builder up.
+func (b *SetBuilder) Set() *Set {
 	s := &Set{Ranges: orderNumbers.merge(b.ranges), addrs: newAddrs(order32.merge(b.ipv4), order128.merge(b.ipv6))}
 	s.index = buckets{end: len(s.Ranges)}
 	if s.ports = portBits(s.Ranges); s.ports == nil && len(s.Ranges) > 0 && s.Ranges[0].Low >= 0 {

@@ -1,8 +1,9 @@
-package rules
+package lang
 
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -22,7 +23,7 @@ var language = sync.OnceValue(func() *conf.Config {
 	return config
 })
 
-func (c *compiler) parse(text string) (ast.Node, bool) {
+func (c *checker) parse(text string) (ast.Node, bool) {
 	if strings.TrimSpace(text) == "" {
 		c.errorf(0, "empty condition")
 		return nil, false
@@ -109,15 +110,15 @@ func syntaxHint(message string) string {
 // parseMacro parses the text of a macro, once for the whole file: compiling does
 // not change a tree.
 func (c *compiler) parseMacro(text string) (ast.Node, bool) {
-	if c.sc.file == nil {
+	if c.sc.Shared == nil {
 		return c.parse(text)
 	}
-	if node, ok := c.sc.file.parsed[text]; ok {
+	if node, ok := c.sc.Shared.parsed[text]; ok {
 		return node, true
 	}
 	node, ok := c.parse(text)
 	if ok {
-		c.sc.file.parsed[text] = node
+		c.sc.Shared.parsed[text] = node
 	}
 	return node, ok
 }
@@ -211,3 +212,12 @@ func refused(n ast.Node) string {
 	}
 	return "this is not available in conditions"
 }
+
+// reserved are the words that the language itself uses.
+var reserved = []string{
+	"and", "or", "not", "in", "matches", "contains", "startsWith", "endsWith", "let", "if", "else",
+	"true", "false", "nil", "known", "lookup", "result",
+}
+
+// IsWord reports whether the language itself uses a name.
+func IsWord(name string) bool { return slices.Contains(reserved, name) }

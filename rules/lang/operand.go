@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"math"
@@ -39,7 +39,7 @@ type operand struct {
 	strVal  string
 	boolVal bool
 	set     *Set
-	of      *Var // the variable of the map
+	of      *Value // the variable of the map
 	table   map[string]Scalar
 
 	num  func(*collectors.Record) (float64, bool)
@@ -52,7 +52,9 @@ type operand struct {
 
 	reads collectors.FieldSet
 	may   bounds     // of conditions
-	ages  []ageBound // that a condition cannot hold below
+	ages  []AgeBound // that a condition cannot hold below
+	node  *node      // of a condition
+	parts []*node    // the conditions that it was made of
 }
 
 func boolConstant(v bool, from, to int) operand {

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"math"
@@ -24,14 +24,18 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 			c.errorf(from, "%s negates a condition, this is %s: put the comparison in parentheses, %s (...), or write != or not in", n.Operator, o.kind, n.Operator)
 			return operand{}, false
 		}
+		parts := conditions(&o)
+		if negatedOperator(n) {
+			parts = nil
+		}
 		if o.constant {
 			folded := boolConstant(!o.boolVal, from, to)
-			folded.reads = o.reads
+			folded.reads, folded.parts = o.reads, parts
 			return folded, true
 		}
 		inner := o.tri
 		return operand{
-			kind: kBool, from: from, to: to, reads: o.reads, may: o.may.not(),
+			kind: kBool, from: from, to: to, reads: o.reads, may: o.may.not(), parts: parts,
 			tri: func(r *collectors.Record) Tri { return inner(r).not() },
 		}, true
 	case "-", "+":
@@ -69,6 +73,13 @@ func (c *compiler) binary(n *ast.BinaryNode, from, to int) (operand, bool) {
 	if !okL || !okR {
 		return operand{}, false
 	}
+	o, ok := c.joined(n, l, r, from, to)
+	o.parts = conditions(&l, &r)
+	return o, ok
+}
+
+// joined compiles two operands and what stands between them.
+func (c *compiler) joined(n *ast.BinaryNode, l, r operand, from, to int) (operand, bool) {
 	switch op := n.Operator; op {
 	case "and", "&&", "or", "||":
 		return c.logic(op, l, r, from, to)

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"strconv"
@@ -36,7 +36,7 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 	case l.kind == kSeconds && l.field != nil:
 		c.errorf(l.from, "a list holds whole numbers, %s is a time: compare it with >, >=, < or <=", l.field.Name)
 		return operand{}, false
-	case r.set.kind() == kindEmpty:
+	case r.set.Kind() == KindEmpty:
 		never := boolConstant(false, from, to)
 		never.reads = l.reads.And(protocolField)
 		return never, true
@@ -48,16 +48,16 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 	set := r.set
 	wrong := func() (operand, bool) {
-		if set.file != nil && set.kind() == kindName && l.kind != kString {
+		if set.First != nil && set.Kind() == KindName && l.kind != kString {
 			c.badLine(r.from, set, l.kind)
 			return operand{}, false
 		}
-		c.errorf(r.from, "%s is never in a list of %s", describe(l), set.kind())
+		c.errorf(r.from, "%s is never in a list of %s", describe(l), set.Kind())
 		return operand{}, false
 	}
 	switch {
 	case l.kind.numeric():
-		if set.kind() != kindNumber {
+		if set.Kind() != KindNumber {
 			return wrong()
 		}
 		if l.kind == kPort && !(c.isPort(set.Ranges[0].Low, r.from) && c.isPort(set.Ranges[len(set.Ranges)-1].High, r.from)) {
@@ -75,7 +75,7 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 			out.may = portBounds(l.field.Field, set.Ranges)
 		}
 	case l.kind == kAddress:
-		if set.kind() != kindAddr {
+		if set.Kind() != KindAddr {
 			return wrong()
 		}
 		if set.onlyIPv6() {
@@ -93,7 +93,7 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 			out.may = peerBounds(set.prefixes(maxPeers))
 		}
 	case l.kind == kString:
-		if set.kind() != kindName {
+		if set.Kind() != KindName {
 			return wrong()
 		}
 		if l.field == nil || len(l.field.Values) == 0 {
@@ -108,7 +108,7 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 			}
 			values = append(values, own)
 		}
-		out = c.oneOf(l, values, false, out)
+		out = oneOf(l, values, false, out)
 	default:
 		return wrong()
 	}
@@ -117,13 +117,13 @@ func (c *compiler) memberOf(l, r, out operand) (operand, bool) {
 
 // badLine reports that a list holds no numbers or addresses, but is asked for them:
 // what was meant as one reads as a name.
-func (c *compiler) badLine(from int, set *Set, asked kind) {
+func (c *checker) badLine(from int, set *Set, asked kind) {
 	what := "number"
 	if asked == kAddress {
 		what = "address"
 	}
 	c.errorf(from, "%q is no %s", set.Names[0], what)
-	c.errs[len(c.errs)-1].line = &set.file.first
+	c.errs[len(c.errs)-1].List = set.First
 }
 
 // hasName asks whether a string is in a set.
@@ -213,14 +213,14 @@ func (c *compiler) list(n *ast.ArrayNode, from, to int) (operand, bool) {
 	return out, true
 }
 
-func (c *compiler) textSet(texts []operand) *Set {
-	first, _ := parseElement(texts[0].strVal)
-	var b setBuilder
+func (c *checker) textSet(texts []operand) *Set {
+	first, _ := ParseElement(texts[0].strVal)
+	var b SetBuilder
 	for _, t := range texts {
-		if err := b.add(t.strVal, first.kind != kindAddr); err != nil {
+		if err := b.Add(t.strVal, first.Kind != KindAddr); err != nil {
 			c.errorf(t.from, "%v", err)
 			return nil
 		}
 	}
-	return b.set()
+	return b.Set()
 }

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"fmt"
@@ -55,8 +55,8 @@ func editDistance(a, b string) int {
 	return prev[len(b)]
 }
 
-// choices lists names for an error: a, b or c.
-func choices(names []string) string {
+// Choices lists names for an error: a, b or c.
+func Choices(names []string) string {
 	switch len(names) {
 	case 0:
 		return ""

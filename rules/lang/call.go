@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"regexp"
@@ -67,12 +67,13 @@ func (c *compiler) call(n *ast.CallNode, from, to int) (operand, bool) {
 	case "lookup":
 		return c.lookup(n, from, to)
 	}
-	c.errorf(from, "function %s() is not available%s: there are known(field) and lookup(map, key, default)", id.Value, Suggest(id.Value, []string{"known", "lookup"}))
+	hint := Suggest(id.Value, []string{"known", "lookup"})
+	c.errorf(from, "function %s() is not available%s: there are known(field) and lookup(map, key, default)", id.Value, hint)
 	return operand{}, false
 }
 
 func (c *compiler) known(n *ast.CallNode, from, to int) (operand, bool) {
-	if c.sc.group {
+	if c.sc.Group {
 		c.notOfGroup(from, "known()")
 		return operand{}, false
 	}
@@ -80,6 +81,7 @@ func (c *compiler) known(n *ast.CallNode, from, to int) (operand, bool) {
 		if id, ok := n.Arguments[0].(*ast.IdentifierNode); ok {
 			if f, ok := collectors.FieldByName(id.Value); ok {
 				bit := collectors.Fields(f)
+				c.seen.add(readings{fields: bit})
 				return operand{
 					kind: kBool, from: from, to: to, reads: bit, may: unbounded,
 					tri: func(r *collectors.Record) Tri { return knownTri(r, bit) },
@@ -138,12 +140,12 @@ func (c *compiler) lookup(n *ast.CallNode, from, to int) (operand, bool) {
 	getKey := keyText(key)
 	out := operand{from: from, to: to, reads: key.reads, may: unbounded}
 	if def.kind == kString {
-		_, texts := m.of.first(false)
+		_, texts := m.of.First(false)
 		if d, err := ParseDuration(def.strVal); err == nil && !texts {
 			def = numConstant(d.Seconds(), kSeconds, def.from, def.to)
 		}
 	}
-	if name, ok := m.of.first(!def.kind.numeric()); ok {
+	if name, ok := m.of.First(!def.kind.numeric()); ok {
 		c.errorf(m.from, "the value of %q in the map and the default of lookup() are of different types", name)
 		return operand{}, false
 	}

@@ -1,4 +1,4 @@
-package rules
+package lang
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ func TestSetAgainstPrefixes(t *testing.T) {
 		return netip.AddrFrom16(a)
 	}
 	for range 300 {
-		var b setBuilder
+		var b SetBuilder
 		var ranges [][2]netip.Addr
 		var texts []string
 		for range 1 + random.IntN(30)*random.IntN(20) {
@@ -44,13 +44,13 @@ func TestSetAgainstPrefixes(t *testing.T) {
 				}
 			}
 			ranges, texts = append(ranges, [2]netip.Addr{low, high}), append(texts, text)
-			if err := b.add(text, false); err != nil {
+			if err := b.Add(text, false); err != nil {
 				t.Fatal(err)
 			}
 		}
-		s := b.set()
+		s := b.Set()
 		shown, err := parseSet(s.String())
-		if err != nil || !shown.equal(s) {
+		if err != nil || !shown.Equal(s) {
 			t.Fatalf("%s is shown as %s: %v", texts, s, err)
 		}
 		prefixes := s.prefixes(1 << 20)
@@ -74,7 +74,7 @@ func TestSetAgainstPrefixes(t *testing.T) {
 func TestCrowdedSets(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	for range 20 {
-		var b setBuilder
+		var b SetBuilder
 		for range 20_000 {
 			low := uint32(random.IntN(4))<<30 | uint32(random.IntN(5000)*3)
 			b.ipv4 = append(b.ipv4, span[uint32]{low, low + uint32(random.IntN(2))})
@@ -90,7 +90,7 @@ func TestCrowdedSets(t *testing.T) {
 		for _, r := range b.ranges {
 			numbers[r.Low] = true
 		}
-		s := b.set()
+		s := b.Set()
 		for range 20_000 {
 			n := uint32(random.IntN(4))<<30 | uint32(random.IntN(15_010))
 			six := u128{uint64(random.IntN(4))<<61 | uint64(random.IntN(3))<<20 | uint64(random.IntN(501)), uint64(random.IntN(41))}
@@ -115,17 +115,17 @@ func TestBlocks(t *testing.T) {
 		return netip.AddrFrom16([16]byte{0x20, 1, byte(random.IntN(256)), byte(random.IntN(256)), 7: byte(random.IntN(8)), 14: byte(random.IntN(2)), 15: byte(random.IntN(4))})
 	}
 	for _, lengths := range [][]int{{128}, {64}, {128, 127}, {128, 64, 48}, {127, 63, 47, 31}, {128, 120, 64, 56, 48, 40}} {
-		var b setBuilder
+		var b SetBuilder
 		all := map[netip.Prefix]bool{}
 		for len(all) < 3*blocksFrom {
 			p := netip.PrefixFrom(address(), lengths[random.IntN(len(lengths))]).Masked()
 			all[p] = true
-			b.put("", &element{kind: kindAddr, low: p.Addr(), high: lastOf(p)})
+			b.Put("", &Element{Kind: KindAddr, low: p.Addr(), high: lastOf(p)})
 			if len(all) > 2*blocksFrom && p.Bits() < 64 {
 				break
 			}
 		}
-		s := b.set()
+		s := b.Set()
 		if hashed := s.addrs.blocks.sizes != nil; hashed != (len(lengths) <= maxSizes) || len(s.addrs.ipv6) < blocksFrom {
 			t.Errorf("%d: %d spans, sizes %d", lengths, len(s.addrs.ipv6), s.addrs.blocks.sizes)
 		}
@@ -154,17 +154,17 @@ func TestBlocks(t *testing.T) {
 func TestJoin(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	some := func() *Set {
-		var b setBuilder
+		var b SetBuilder
 		for range random.IntN(12) {
 			low := random.IntN(120)
 			b.ipv4 = append(b.ipv4, span[uint32]{uint32(low), uint32(low + random.IntN(6))})
 			b.ipv6 = append(b.ipv6, span[u128]{u128{0, uint64(low)}, u128{0, uint64(low + random.IntN(6))}})
 		}
-		return b.set()
+		return b.Set()
 	}
 	for range 3000 {
 		a, b := some(), some()
-		both := a.with(b)
+		both := a.With(b)
 		all := true
 		for n := range 130 {
 			addr, six := collectors.Addr{10: 0xff, 11: 0xff, 15: byte(n)}, collectors.Addr{15: byte(n)}
@@ -179,7 +179,7 @@ func TestJoin(t *testing.T) {
 			t.Fatalf("%s with %s is another set: %s", a, b, both)
 		}
 		again, err := parseSet(both.String())
-		if a.kind() != kindEmpty && b.kind() != kindEmpty && (err != nil || !again.equal(both)) {
+		if a.Kind() != KindEmpty && b.Kind() != KindEmpty && (err != nil || !again.Equal(both)) {
 			t.Fatalf("%s with %s is not merged: %s", a, b, both)
 		}
 	}
@@ -187,13 +187,13 @@ func TestJoin(t *testing.T) {
 
 // parseSet reads what String writes of addresses.
 func parseSet(text string) (*Set, error) {
-	var b setBuilder
+	var b SetBuilder
 	for e := range strings.SplitSeq(strings.Trim(text, "[]"), ", ") {
-		if err := b.add(e, false); err != nil {
+		if err := b.Add(e, false); err != nil {
 			return nil, err
 		}
 	}
-	return b.set(), nil
+	return b.Set(), nil
 }
 
 // TestElements: what an element of a list is taken for.
@@ -204,10 +204,10 @@ func TestElements(t *testing.T) {
 		"0.0.0.0-255.255.255.255": "[0.0.0.0/0]", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff": "[::/0]",
 		"80-90": "[80..90]", "80:90": "[80..90]", "1.25.3": `["1.25.3"]`, "app-1.2": `["app-1.2"]`, "a:b": `["a:b"]`, "/system.slice/a.b": `["/system.slice/a.b"]`, "99999999999": `["99999999999"]`,
 	} {
-		var b setBuilder
-		if err := b.add(text, false); err != nil {
+		var b SetBuilder
+		if err := b.Add(text, false); err != nil {
 			t.Errorf("%s: %v", text, err)
-		} else if got := b.set().String(); got != want {
+		} else if got := b.Set().String(); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
@@ -219,7 +219,7 @@ func TestElements(t *testing.T) {
 		"10.0.0.9-::1":      `"10.0.0.9-::1" is no range of addresses: it goes from a low one to a high one of the same family, both written in full`,
 		"fe80::/129":        `"fe80::/129" is no CIDR prefix`, "10/8": `"10/8" is no CIDR prefix`, "fe80::1%eth0": `address "fe80::1%eth0" has a zone: match interface instead`,
 	} {
-		if e, err := parseElement(text); err == nil || err.Error() != want {
+		if e, err := ParseElement(text); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, %v", text, e, err)
 		}
 	}
@@ -229,7 +229,7 @@ func TestElements(t *testing.T) {
 // is in it.
 func addressesOf(n int, six bool) (*Set, []collectors.Addr) {
 	random := rand.New(rand.NewPCG(1, uint64(n)))
-	var b setBuilder
+	var b SetBuilder
 	asked := make([]collectors.Addr, 1<<16)
 	one := func() netip.Addr {
 		if !six {
@@ -243,7 +243,7 @@ func addressesOf(n int, six bool) (*Set, []collectors.Addr) {
 		if k := i % len(asked); k%2 == 0 {
 			asked[k] = collectors.AddrFrom(a)
 		}
-		b.put("", &element{kind: kindAddr, low: a, high: a})
+		b.Put("", &Element{Kind: KindAddr, low: a, high: a})
 	}
 	for k := range asked {
 		if k%2 == 1 || k >= n {
@@ -251,7 +251,7 @@ func addressesOf(n int, six bool) (*Set, []collectors.Addr) {
 		}
 	}
 	random.Shuffle(len(asked), func(i, k int) { asked[i], asked[k] = asked[k], asked[i] })
-	return b.set(), asked
+	return b.Set(), asked
 }
 
 func BenchmarkMembership(b *testing.B) {

@@ -1,0 +1,41 @@
+package lang
+
+import "fmt"
+
+// Error is an error at a place of an expression, in runes.
+type Error struct {
+	From    int
+	Message string
+	// List is the first entry of a list which is wrong, and not the expression; nil
+	// otherwise.
+	List *Place
+}
+
+// Place is a line of a file.
+type Place struct {
+	File string
+	Line int // 1-based
+	Text string
+}
+
+// checker collects what is wrong with one expression.
+type checker struct {
+	errs  []Error
+	notes []Error
+	at    *[2]int // place of the outermost macro, for everything within it
+}
+
+func (c *checker) errorf(from int, format string, args ...any) {
+	if c.at != nil {
+		from = c.at[0]
+	}
+	c.errs = append(c.errs, Error{From: from, Message: fmt.Sprintf(format, args...)})
+}
+
+// note is a warning about a place, as errorf is an error.
+func (c *checker) note(from int, message string) {
+	if c.at != nil {
+		from = c.at[0]
+	}
+	c.notes = append(c.notes, Error{From: from, Message: message})
+}

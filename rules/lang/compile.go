@@ -1,0 +1,175 @@
+package lang
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+
+	"sockwarden/collectors"
+)
+
+// The limits of one expression: its text, before the parser recurses into it,
+// and its nodes, after macros are expanded.
+const (
+	maxExpression = 8 << 10
+	maxNodes      = 5000
+	maxMacroDepth = 32
+)
+
+// compiler turns one expression into closures and collects all its errors.
+type compiler struct {
+	checker
+	sc     *Scope
+	uses   map[string]string
+	sets   map[string]SetUse
+	sense  sense
+	nodes  int
+	spans  map[ast.Node][2]int // places of nodes that are known already
+	macros []string            // that are being expanded
+	source *written            // the text that is being compiled
+	seen   readings            // of the part that is being compiled
+}
+
+func newCompiler(sc *Scope, text string, macros ...string) *compiler {
+	return &compiler{
+		sc: sc, uses: map[string]string{}, sets: map[string]SetUse{}, sense: asWritten,
+		macros: macros, source: &written{text: text},
+	}
+}
+
+// compile compiles a part of the expression. What is a condition keeps its node.
+func (c *compiler) compile(n ast.Node) (operand, bool) {
+	if !c.spend() {
+		return operand{}, false
+	}
+	outer := c.seen
+	c.seen = readings{}
+	from, to := c.span(n)
+	o, ok := c.operand(n, from, to)
+	if ok && o.kind == kBool {
+		o.node = c.node(n, &o, from, to)
+	}
+	c.seen.add(outer)
+	return o, ok
+}
+
+func (c *compiler) operand(n ast.Node, from, to int) (operand, bool) {
+	switch n := n.(type) {
+	case *ast.BoolNode:
+		return boolConstant(n.Value, from, to), true
+	case *ast.IntegerNode:
+		return numConstant(float64(n.Value), kNumber, from, to), true
+	case *ast.FloatNode:
+		if math.IsInf(n.Value, 0) || math.IsNaN(n.Value) {
+			c.errorf(from, "number out of range")
+			return operand{}, false
+		}
+		return numConstant(n.Value, kNumber, from, to), true
+	case *ast.StringNode:
+		return strConstant(n.Value, from, to), true
+	case *ast.IdentifierNode:
+		return c.identifier(n.Value, from, to)
+	case *ast.UnaryNode:
+		return c.unary(n, from, to)
+	case *ast.BinaryNode:
+		return c.binary(n, from, to)
+	case *ast.CallNode:
+		return c.call(n, from, to)
+	case *ast.ArrayNode:
+		return c.list(n, from, to)
+	}
+	c.errorf(from, "%s", refused(n))
+	return operand{}, false
+}
+
+func (c *compiler) identifier(name string, from, to int) (operand, bool) {
+	if c.sc.Broken[name] {
+		return operand{}, false
+	}
+	if c.sc.Group && slices.Contains(groupNames, name) && c.sc.defines(name) {
+		c.errorf(from, "%s is a value of the group, and a name of this file: give that another name", name)
+		return operand{}, false
+	}
+	if text, ok := c.sc.Macros[name]; ok {
+		return c.expand(name, text, from, to)
+	}
+	if v, ok := c.sc.Vars[name]; ok {
+		c.use(name, v.String)
+		return v.operand(from, to), true
+	}
+	if name == "result" && c.sc.Result {
+		c.seen.add(other(name))
+		return operand{kind: kString, from: from, to: to, may: unbounded, str: func(r *collectors.Record) (string, bool) {
+			return r.Result, r.Result != ""
+		}}, true
+	}
+	if c.sc.Group {
+		if o, ok := groupOperand(name, from, to); ok {
+			c.seen.add(other(name))
+			return o, true
+		}
+	}
+	if f, ok := collectors.FieldByName(name); ok {
+		if c.sc.Group {
+			c.notOfGroup(from, name)
+			return operand{}, false
+		}
+		c.seen.add(readings{fields: collectors.Fields(f)})
+		return fieldOperand(f, from, to), true
+	}
+	if s, ok := c.sc.Sets[name]; ok {
+		s = c.useSet(name, s)
+		return operand{kind: kList, constant: true, set: s, from: from, to: to}, true
+	}
+	if name == "$env" {
+		c.errorf(from, "$env is not available: write the field's name")
+		return operand{}, false
+	}
+	hint := c.suggest(name)
+	if _, ok := collectors.ParseState(name); ok {
+		hint = fmt.Sprintf(": a state is written in quotes, %q", strings.ToUpper(name))
+	}
+	c.errorf(from, "unknown name %q%s", name, hint)
+	return operand{}, false
+}
+
+// notOfGroup refuses what is about a socket where a group is asked about.
+func (c *checker) notOfGroup(from int, name string) {
+	c.errorf(from, "having asks about the group: %s; write %s into when", Choices(groupNames), name)
+}
+
+// expand compiles the text of a macro in the place of its name. What is wrong
+// inside is reported at the macro itself, once; here it only fails.
+func (c *compiler) expand(name, text string, from, to int) (operand, bool) {
+	if slices.Contains(c.macros, name) {
+		c.errorf(from, "macro cycle: %s", strings.Join(append(c.macros, name), " -> "))
+		return operand{}, false
+	}
+	if len(c.macros) >= maxMacroDepth {
+		c.errorf(from, "macros are nested more than %d deep", maxMacroDepth)
+		return operand{}, false
+	}
+	outer, source := c.at, c.source
+	if outer == nil {
+		c.at = &[2]int{from, to}
+	}
+	c.source = &written{text: text, macro: name}
+	c.macros = append(c.macros, name)
+	c.use(name, func() string { return text })
+	node, ok := c.parseMacro(text)
+	var o operand
+	if ok {
+		o, ok = c.compile(node)
+	}
+	c.macros = c.macros[:len(c.macros)-1]
+	c.at, c.source = outer, source
+	o.from, o.to = from, to
+	o.parts = conditions(&o)
+	for i := range o.ages {
+		o.ages[i].From = from
+	}
+	return o, ok
+}

@@ -1,0 +1,133 @@
+package lang
+
+import "sockwarden/collectors"
+
+// Condition is a compiled condition. It is immutable and safe for concurrent use.
+type Condition struct {
+	Text string
+	// Reads are the fields that decide about it.
+	Reads collectors.FieldSet
+	// Uses lists what the text refers to, with the values, so that a change of
+	// a variable counts as a change of the rule.
+	Uses map[string]string
+	// Sets says how it asks each set that it asks.
+	Sets map[string]SetUse
+	// Ages lists the constants that age must exceed for it to hold.
+	Ages []AgeBound
+	// Notes are what is valid and maybe not meant.
+	Notes []Error
+	// Constant is set for a condition that does not depend on the socket.
+	Constant bool
+
+	eval func(*collectors.Record) Tri
+	may  bounds
+	root *node
+}
+
+// AgeBound is an age that a socket must exceed for a condition to hold.
+type AgeBound struct {
+	Seconds float64
+	From    int // where age stands in the text, in runes
+}
+
+// Compile compiles a condition; the errors have offsets into text.
+func Compile(text string, sc *Scope) (*Condition, []Error) {
+	c := newCompiler(sc, text)
+	node, ok := c.parse(text)
+	if !ok {
+		return nil, c.errs
+	}
+	o, ok := c.compile(node)
+	if ok && o.kind != kBool {
+		c.errorf(o.from, "this is %s, not a condition: compare it with something", o.kind)
+	}
+	if len(c.errs) > 0 || !ok {
+		return nil, c.errs
+	}
+	return &Condition{
+		Text: text, Reads: o.reads, Uses: c.uses, Sets: c.sets, Ages: o.ages, Notes: c.notes,
+		Constant: o.constant, eval: o.tri, may: o.may, root: o.node,
+	}, nil
+}
+
+// ReadsResult reports whether it asks for the outcome of the rung before.
+func (c *Condition) ReadsResult() bool { return c.root.reads.has("result") }
+
+// OfProcess reports whether it asks for what only a group of one process has.
+func (c *Condition) OfProcess() bool { return c.root.reads.has("fds") || c.root.reads.has("fd_limit") }
+
+// AgesOver returns the ages, in seconds, that a socket must exceed for the
+// condition to hold.
+func (c *Condition) AgesOver() []float64 {
+	ages := make([]float64, len(c.Ages))
+	for i, a := range c.Ages {
+		ages[i] = a.Seconds
+	}
+	return ages
+}
+
+// Eval returns the value of the condition for r; it cannot fail and does not
+// keep r.
+func (c *Condition) Eval(r *collectors.Record) Tri { return c.eval(r) }
+
+// MayHold returns where the condition may be true, rather too wide than too narrow, by
+// what every record shows. A clause without states is nowhere.
+func (c *Condition) MayHold() collectors.Clause { return c.may.yes.clause() }
+
+// AndOfOneOwner returns the condition with another besides that must hold for one of
+// the owners, and not, as the first, for each of several.
+func (c *Condition) AndOfOneOwner(one *Condition) *Condition {
+	both := *c
+	both.Reads.Add(one.Reads)
+	both.Constant = false
+	ofOne := func(r *collectors.Record) Tri { return forOneOwner(r, one.eval) }
+	both.eval = andTri(c.eval, ofOne)
+	owner := *one.root // as a whole: what its parts say depends on the owner
+	owner.parts, owner.tri = nil, ofOne
+	text := "(" + c.Text + ") and (" + one.Text + ")"
+	both.root = &node{op: OpAnd, in: &written{text: text}, to: len([]rune(text)), reads: c.root.reads, parts: []*node{c.root, &owner}}
+	both.root.reads.add(one.root.reads)
+	return &both
+}
+
+// forOneOwner is true if a condition is for one of the owners of a record, and false
+// only if it is for all of them, and there are no others.
+func forOneOwner(r *collectors.Record, eval func(*collectors.Record) Tri) Tri {
+	if r.Facts == nil || len(r.Facts.Owners) == 0 {
+		return eval(r)
+	}
+	best := False
+	if r.Facts.OthersHidden {
+		best = Unknown
+	}
+	for i := range r.Facts.Owners {
+		of := collectors.NewRecord(r.Socket, r.Namespace, r.Facts, &r.Facts.Owners[i], r.Host)
+		switch eval(&of) {
+		case True:
+			return True
+		case Unknown:
+			best = Unknown
+		case False:
+		}
+	}
+	return best
+}
+
+// idleFields are the times since something moved.
+var idleFields = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle)
+
+// IdleFields is the set of the times since something moved.
+func IdleFields() collectors.FieldSet { return idleFields }
+
+// ReadsIdle reports whether the condition asks how long nothing has moved.
+func (c *Condition) ReadsIdle() bool { return c.Reads.Meets(idleFields) }
+
+// EvalOnceIdle is Eval for a later time at which nothing may have moved for as
+// long as one likes: how long that has been is not known.
+func (c *Condition) EvalOnceIdle(r *collectors.Record) Tri {
+	known := r.Known
+	r.Known.Remove(idleFields)
+	value := c.eval(r)
+	r.Known = known
+	return value
+}

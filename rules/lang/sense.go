@@ -1,0 +1,41 @@
+package lang
+
+import "github.com/expr-lang/expr/ast"
+
+// sense says what becomes of a condition as a part of it becomes true: it becomes
+// true too, or false, or that cannot be told.
+type sense int8
+
+const (
+	asWritten sense = 1
+	negated   sense = -1
+	eitherWay sense = 0
+)
+
+// SetUse says in which senses a condition asks a set: whether more in it can only make
+// the condition true of more, and whether it can do something else.
+type SetUse struct{ AsWritten, Otherwise bool }
+
+// within compiles a part of a condition in the given sense.
+func (c *compiler) within(s sense, n ast.Node) (operand, bool) {
+	outer := c.sense
+	c.sense = s
+	o, ok := c.compile(n)
+	c.sense = outer
+	return o, ok
+}
+
+// useSet notes how a set is asked, and returns it, or it with what was added since
+// where that can only make the condition true of more. What it holds is data: a
+// condition stays the same when that changes.
+func (c *compiler) useSet(name string, s *Set) *Set {
+	c.uses[name] = "a set"
+	use := c.sets[name]
+	use.AsWritten = use.AsWritten || c.sense == asWritten
+	use.Otherwise = use.Otherwise || c.sense != asWritten
+	c.sets[name] = use
+	if grown := c.sc.Grown[name]; grown != nil && c.sense == asWritten {
+		return grown
+	}
+	return s
+}
