@@ -170,10 +170,13 @@ type Prepared struct {
 // can be seen.
 type Holds func(o *collectors.Owner, inode uint32) bool
 
-// Dependent is an Action that needs a program of the host.
-type Dependent interface {
-	// Usable returns why the action could not be done on any target here.
-	Usable() error
+// Preflighter is an Action that can find out beforehand whether it could be done here.
+type Preflighter interface {
+	// Preflight returns why the action could not be done on any target of this host, nil
+	// if it is not known that it could not. It changes nothing. No live run begins after
+	// an error that is collectors.ErrNotPermitted or collectors.ErrNotSupported; doctor
+	// and rules check say any.
+	Preflight(ctx context.Context) error
 }
 
 // Effect is one thing about to be done to one target.
@@ -195,6 +198,8 @@ type Param struct {
 	Doc  string
 	// SecretFile says that it names a file whose content is a secret.
 	SecretFile bool
+	// Program says that it names a program of the host that is run.
+	Program bool
 	// Allows is what a rung opts in to by it: by true, or by the text of AllowsBy.
 	Allows   Permissions
 	AllowsBy string
@@ -205,8 +210,11 @@ type Plugin struct {
 	Name    string
 	Summary string // one line
 	Doc     string // what it does to the connection and the program, and what it does not do
-	Needs   string // privileges and kernel options
-	Params  []Param
+	// Needs are privileges, features of the kernel and whatever else of the host it cannot
+	// do without; NeedsWith are those with given parameters, nil where they are the same.
+	Needs     []Need
+	NeedsWith func(params map[string]any) []Need
+	Params    []Param
 	// Main is the parameter that stands directly behind the name, "" for none.
 	Main string
 	// Scope is what one effect is for.

@@ -1,5 +1,7 @@
 package actions
 
+import "context"
+
 // Bound is an action with its parameters, made once for each rung of a ladder.
 type Bound struct {
 	*Plugin
@@ -9,6 +11,8 @@ type Bound struct {
 	Action Action
 	// Allowed is what they opt in to.
 	Allowed Permissions
+	// Needed is what it needs of the host with them.
+	Needed []Need
 }
 
 // Bind makes the action for parameters. The error says what is wrong with them.
@@ -17,14 +21,25 @@ func (p *Plugin) Bind(params map[string]any) (*Bound, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Bound{Plugin: p, Params: params, Action: action, Allowed: p.Allows(params)}, nil
+	return &Bound{Plugin: p, Params: params, Action: action, Allowed: p.Allows(params), Needed: p.NeedsOf(params)}, nil
 }
 
-// Usable returns why it could not be done on any target here, nil if it is not known
+// Preflight returns why it could not be done on any target here, nil if it is not known
 // that it could not.
-func (b *Bound) Usable() error {
-	if d, ok := b.Action.(Dependent); ok {
-		return d.Usable()
+func (b *Bound) Preflight(ctx context.Context) error {
+	if p, ok := b.Action.(Preflighter); ok {
+		return p.Preflight(ctx)
 	}
 	return nil
+}
+
+// ProgramFile returns the program of the host that the parameters name, "" for none.
+func (b *Bound) ProgramFile() string {
+	for i := range b.Plugin.Params {
+		if q := &b.Plugin.Params[i]; q.Program {
+			name, _ := b.Params[q.Name].(string)
+			return name
+		}
+	}
+	return ""
 }

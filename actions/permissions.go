@@ -123,13 +123,13 @@ func (r *Registry) Never(p *Plugin) map[string]string {
 	case p.Gentle:
 		why = "it takes nothing from a connection that lives, and is done for those of protected processes, too"
 	default:
-		why = "only what acts on one connection can be let at those of protected processes: " + list(have)
+		why = "only what acts on one connection can be let at those of protected processes: " + List(have)
 	}
 	return map[string]string{name: why}
 }
 
-// list joins names for people.
-func list(names []string) string {
+// List joins names for people: a, b and c.
+func List(names []string) string {
 	last := len(names) - 1
 	if last < 1 {
 		return strings.Join(names, "")

@@ -61,7 +61,13 @@ func TestAsking(t *testing.T) {
 
 // An action without the opt-in for protected processes says why, and who has it.
 func TestNever(t *testing.T) {
-	plugins := []Plugin{*gate(), {Name: "log", Harmless: true}, {Name: "mend", Gentle: true}, {Name: "kill", Scope: ScopeProcess}, {Name: "door", Params: gate().Params}}
+	plugins := []Plugin{
+		*gate(),
+		{Name: "log", Harmless: true},
+		{Name: "mend", Gentle: true},
+		{Name: "kill", Scope: ScopeProcess},
+		{Name: "door", Params: gate().Params},
+	}
 	for i := range plugins {
 		plugins[i].New = func(map[string]any) (Action, error) { return nil, nil } //nolint:nilnil // it is never made
 	}

@@ -38,3 +38,19 @@ func (s Scope) OnOwner() bool { return s == ScopeOwnedSocket }
 
 // NeedsOwner reports whether there must be a process that has the socket.
 func (s Scope) NeedsOwner() bool { return s.OnOwner() || s.OnProcess() }
+
+// Words says for people what the target is.
+func (s Scope) Words() string {
+	switch s {
+	case ScopeSocket:
+		return "socket"
+	case ScopeOwnedSocket:
+		return "socket that a process has"
+	case ScopeProcess:
+		return "process"
+	case ScopeUnit:
+		return "systemd unit"
+	case ScopeNone:
+	}
+	return "finding"
+}

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
+	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/collectors/host"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/rules"
 )
@@ -17,45 +15,25 @@ import (
 // act as the program wants. The error is ErrNotPermitted, naming the missing
 // capability, or ErrNotSupported.
 func Preflight(ctx context.Context, p *rules.Program) error {
-	acts, destroys, only := false, false, false // only by netlink
+	var acts []*actions.Bound
 	for _, r := range p.Rules {
-		for _, rung := range r.Then {
-			if rung.Action == "log" || r.Mode != rules.ModeEnforce {
-				continue
+		for i := range r.Then {
+			if b := Bound(&r.Then[i]); r.Mode == rules.ModeEnforce && !b.Harmless {
+				acts = append(acts, b)
 			}
-			acts = true
-			if rung.Action != "destroy" || rung.Params["method"] == "pidfd" {
-				continue
-			}
-			destroys = true
-			only = only || rung.Params["method"] == "netlink"
 		}
 	}
-	if !acts {
+	if len(acts) == 0 {
 		return nil
 	}
-	if err := named(ctx, p.Query.Protocols); err != nil || !destroys {
+	if err := named(ctx, p.Query.Protocols); err != nil {
 		return err
 	}
-	has, err := host.HasCapability(unix.CAP_NET_ADMIN)
-	if err != nil {
-		return err
-	}
-	if !has {
-		return fmt.Errorf("%w: destroying sockets needs CAP_NET_ADMIN, which this process does not have", collectors.ErrNotPermitted)
-	}
-	c, err := sockdiag.Dial(-1)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	// Sockets with an owner can also be aborted through it.
-	byOwner, err := host.HasCapability(unix.CAP_SYS_PTRACE)
-	if err != nil {
-		return err
-	}
-	if err := c.Supported(ctx); errors.Is(err, collectors.ErrNotSupported) && (only || !byOwner) {
-		return fmt.Errorf("the kernel answers EOPNOTSUPP to SOCK_DESTROY (CONFIG_INET_DIAG_DESTROY is off): %w", collectors.ErrNotSupported)
+	for _, b := range acts {
+		err := b.Preflight(ctx)
+		if errors.Is(err, collectors.ErrNotPermitted) || errors.Is(err, collectors.ErrNotSupported) {
+			return err // what else is wrong the run itself finds
+		}
 	}
 	return nil
 }

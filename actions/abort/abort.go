@@ -25,7 +25,7 @@ func Plugin() actions.Plugin {
 		Summary: "resets the connection on its owner's socket (connect(AF_UNSPEC))",
 		Doc: "Like destroy, for kernels without SOCK_DESTROY and for namespaces that cannot be entered. The peer gets a RST where TCP sends " +
 			"one, a blocked program wakes up, and the descriptor stays: the result is fd_still_held until the program closes it. A program that does not notice can use the socket for a new connection.",
-		Needs: "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+		Needs: ownersock.Needs(),
 		Params: []actions.Param{
 			actions.ProtectedParam(),
 		},

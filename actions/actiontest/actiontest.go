@@ -90,7 +90,7 @@ func (s suite) prepare(t testing.TB, target actions.Target) actions.Effect {
 
 func (s suite) documented(t *testing.T) {
 	p := s.plugin
-	for what, text := range map[string]string{"name": p.Name, "summary": p.Summary, "doc": p.Doc, "needs": p.Needs} {
+	for what, text := range map[string]string{"name": p.Name, "summary": p.Summary, "doc": p.Doc, "needs": p.NeedsText()} {
 		if strings.TrimSpace(text) != text || text == "" {
 			t.Errorf("%s is %q", what, text)
 		}
@@ -126,7 +126,31 @@ func (s suite) documented(t *testing.T) {
 	if p.Main != "" && !names[p.Main] {
 		t.Errorf("main parameter %q is not declared", p.Main)
 	}
+	s.needed(t)
 	s.casesFit(t)
+}
+
+// needed checks that each need is one thing, and that what changes anything has some.
+func (s suite) needed(t *testing.T) {
+	t.Helper()
+	if len(s.plugin.Needs) == 0 && !s.plugin.Harmless {
+		t.Error("what it needs of the host is not declared")
+	}
+	all := slices.Clone(s.plugin.Needs)
+	for _, params := range s.cases.Good {
+		all = append(all, s.plugin.NeedsOf(params)...)
+	}
+	for _, n := range all {
+		things := 0
+		for _, named := range []string{n.Capability.Name, n.Feature.Name, n.Text} {
+			if named != "" {
+				things++
+			}
+		}
+		if things != 1 || n.Feature.Name != "" && n.Feature.Major == 0 {
+			t.Errorf("need %+v is not one thing", n)
+		}
+	}
 }
 
 // casesFit checks that the cases stay within what a rules file can say.

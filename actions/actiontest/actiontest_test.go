@@ -28,7 +28,7 @@ type kill struct {
 }
 
 var plugin = actions.Plugin{
-	Name: "kill", Summary: "kills the process", Doc: "By SIGKILL.", Needs: "CAP_KILL", Scope: actions.ScopeProcess,
+	Name: "kill", Summary: "kills the process", Doc: "By SIGKILL.", Needs: []actions.Need{{Capability: actions.CapKill}}, Scope: actions.ScopeProcess,
 	Params: []actions.Param{{Name: "how", Type: "string", Doc: "quickly"}}, Main: "how",
 	Results: []actions.Result{actions.Ended, actions.StillRunning, actions.Failed},
 }
@@ -122,7 +122,7 @@ func newKill(breaks string) actions.Plugin {
 	p := plugin
 	switch breaks {
 	case "Documented":
-		p.Needs = ""
+		p.Needs = nil
 	case "Documented by its main parameter":
 		p.Main = "who"
 	case "Documented by its results":

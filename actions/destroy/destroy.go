@@ -14,6 +14,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/actions/abort"
+	"sockwarden/actions/ownersock"
 	"sockwarden/collectors"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
@@ -30,7 +31,8 @@ func Plugin() actions.Plugin {
 			"FIN_WAIT2. The descriptor stays open in the program until it closes it: a leak of descriptors stays a leak, and the result is then fd_still_held. " +
 			"A UDP socket that bound a port of its choice gets one ECONNABORTED and goes on answering, which is unchanged; if it was connected, it receives from others, too; " +
 			"one whose port the kernel chose is gone, and its program hears nothing until it binds anew.",
-		Needs: "CAP_NET_ADMIN; Linux 4.5 with CONFIG_INET_DIAG_DESTROY; CAP_SYS_ADMIN for other namespaces",
+		Needs:     needs(nil),
+		NeedsWith: needs,
 		Params: []actions.Param{
 			{Name: "listen", Type: "bool", Allows: actions.AllowListen, Doc: "also destroy listeners: the service is dead afterwards while its process lives"},
 			{Name: "udp", Type: "bool", Allows: actions.AllowUDP, Doc: "also destroy UDP sockets: ends connected ones and those on a port that the kernel chose, which go deaf, but no server that bound its port"},
@@ -41,6 +43,18 @@ func Plugin() actions.Plugin {
 		Warn:    warn,
 		Results: []actions.Result{actions.Gone, actions.FDStillHeld, actions.Unchanged, actions.Refused, actions.Failed},
 		New:     func(params map[string]any) (actions.Action, error) { return newAction(params, proc) },
+	}
+}
+
+// needs are those of the way that the parameters choose.
+func needs(params map[string]any) []actions.Need {
+	if params["method"] == "pidfd" {
+		return ownersock.Needs()
+	}
+	return []actions.Need{
+		{Capability: actions.CapNetAdmin, Use: "destroying sockets"},
+		{Feature: actions.SockDestroy},
+		{Capability: actions.CapSysAdmin, For: "for other namespaces", Elsewhere: true},
 	}
 }
 

@@ -30,9 +30,9 @@ func Plugin() actions.Plugin {
 		Summary: "runs a program with the finding as JSON on standard input",
 		Doc: "No shell, a clean environment (PATH, LANG=C), standard input with one JSON object: rule, labels, host, sockets. Exit code 0 is " +
 			"done, any other failed with the end of the program's output; after timeout it is killed with everything that it started.",
-		Needs: "an executable file that only root and the running user can write, in directories that only they can write",
+		Needs: []actions.Need{{Text: "an executable file that only root and the running user can write, in directories that only they can write"}},
 		Params: []actions.Param{
-			{Name: "program", Type: "string", Doc: "absolute path"},
+			{Name: "program", Type: "string", Program: true, Doc: "absolute path"},
 			{Name: "timeout", Type: "duration", Doc: "how long it may run (default 10s)"},
 		},
 		Program: true,
@@ -61,9 +61,9 @@ type action struct {
 	timeout time.Duration
 }
 
-// Usable says whether there is such a program that can be trusted, and that the
+// Preflight says whether there is such a program that can be trusted, and that the
 // kernel could start.
-func (a action) Usable() error {
+func (a action) Preflight(context.Context) error {
 	if err := trust.Program(a.program); err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (a action) Usable() error {
 // Prepare checks the program, looks the sockets up and writes down the finding
 // with those that are still there.
 func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
-	if err := a.Usable(); err != nil {
+	if err := a.Preflight(ctx); err != nil {
 		return nil, err
 	}
 	there, err := remaining(ctx, t.Sockets)

@@ -20,7 +20,7 @@ func TestInterpreter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "hook")
 			must(t, "write", os.WriteFile(path, []byte(c.text), 0o700))
-			err := action{program: path}.Usable()
+			err := action{program: path}.Preflight(t.Context())
 			if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
 				t.Errorf("%v, not %q", err, c.why)
 			}

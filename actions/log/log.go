@@ -18,7 +18,6 @@ func Plugin(logger *slog.Logger) actions.Plugin {
 		Name:     "log",
 		Summary:  "writes a line to the log",
 		Doc:      "One line at the given level (info by default) with rule, socket, process and age. It touches nothing.",
-		Needs:    "nothing",
 		Params:   []actions.Param{{Name: "level", Type: "string", Doc: "debug, info, warn or error"}},
 		Main:     "level",
 		Harmless: true,

@@ -21,6 +21,11 @@ import (
 	"sockwarden/collectors/stuck"
 )
 
+// Needs are those of every action that works on the socket of its owner.
+func Needs() []actions.Need {
+	return []actions.Need{{Feature: actions.PidfdGetfd}, {Capability: actions.CapSysPtrace}, {Capability: actions.CapDACReadSearch}}
+}
+
 // ErrNoOwner says that no process has the socket.
 var ErrNoOwner = errors.New("no process has the socket")
 

@@ -31,7 +31,7 @@ func Plugin() actions.Plugin {
 			"Probes are sent only while nothing waits to be acknowledged: user_timeout is for what does. Where a user_timeout is set, by this or by the program, it ends the connection in place of count. " +
 			"It counts from the last sign of the peer: one that is less than the silence so far and the probes take would end a live connection at the first lost probe, and is not set; where the program has set such a one, nothing is. " +
 			"The result is repaired, or unchanged if all was set already or is left alone.",
-		Needs: "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+		Needs: ownersock.Needs(),
 		Params: []actions.Param{
 			{Name: "idle", Type: "duration", Doc: "silence before the first probe (default 60s)"},
 			{Name: "interval", Type: "duration", Doc: "between two probes (default 10s)"},

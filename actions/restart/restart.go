@@ -26,7 +26,7 @@ func Plugin() actions.Plugin {
 		Summary: "restarts the systemd unit of the process (systemctl restart)",
 		Doc: "Once for each unit and cycle, however many sockets and processes it has. A rule that restarts must have a cool-down. Units of " +
 			"sessions, users and containers (*.scope, whatever is below user@*.service or a container) and processes outside of a unit are refused.",
-		Needs: "systemd, and the right to restart the unit (root)",
+		Needs: []actions.Need{{Text: "systemd, and the right to restart the unit (root)"}},
 		Params: []actions.Param{
 			{Name: "timeout", Type: "duration", Doc: "how long systemctl may take (default 90s)"},
 		},
@@ -52,9 +52,9 @@ type action struct {
 	proc    *procfs.FS
 }
 
-// Usable says whether systemd runs here, by sd_booted(3), and there is a
+// Preflight says whether systemd runs here, by sd_booted(3), and there is a
 // systemctl that can be trusted.
-func (action) Usable() error {
+func (action) Preflight(context.Context) error {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return fmt.Errorf("systemd does not run here: %w", err)
 	}

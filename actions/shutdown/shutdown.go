@@ -25,7 +25,7 @@ func Plugin() actions.Plugin {
 		Summary: "shuts the connection down (shutdown(2)), so that its program wakes up",
 		Doc: "read: a program that blocks in read gets EOF. write: the peer gets a FIN. both (default): both. Data that was sent before " +
 			"still goes out. After both, data that the peer still sends is answered by a RST. The program keeps the descriptor until it closes it.",
-		Needs: "Linux 5.6; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+		Needs: ownersock.Needs(),
 		Params: []actions.Param{
 			{Name: "how", Type: "string", Doc: "read, write or both"},
 			actions.ProtectedParam(),

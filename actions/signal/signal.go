@@ -27,7 +27,12 @@ func Plugin() actions.Plugin {
 		Summary: "sends a signal to the process that holds the socket",
 		Doc: "Through a pidfd, after proving that the process has the start time that was seen and still holds the socket. One " +
 			"signal for each process and cycle. TERM, KILL, INT, QUIT and ABRT are to end it: the result is ended or still_running; others are done when sent.",
-		Needs: "Linux 5.3; CAP_KILL for other users' processes, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH to see what they hold",
+		Needs: []actions.Need{
+			{Feature: actions.PidfdOpen},
+			{Capability: actions.CapKill, For: "for other users' processes", Use: "signalling other users' processes"},
+			{Capability: actions.CapSysPtrace, For: "to see what they hold"},
+			{Capability: actions.CapDACReadSearch, For: "to see what they hold"},
+		},
 		Params: []actions.Param{
 			{Name: "signal", Type: "string", Doc: "name of the signal, such as TERM or SIGTERM"},
 			{

@@ -35,7 +35,7 @@ working, warn does not.`,
 			if err != nil {
 				return err
 			}
-			plan := doctor.Plan{Program: p, StateFile: a.flags.stateFile, PauseFiles: engine.PauseFiles()}
+			plan := doctor.Plan{Program: p, Actions: a.actions, StateFile: a.flags.stateFile, PauseFiles: engine.PauseFiles()}
 			checks := append(doctor.Run(cmd.Context(), &plan), secrets(p)...)
 			checks = append(checks, a.ofLiveRuns(cmd.Context(), p)...)
 			works := doctor.Works(checks)

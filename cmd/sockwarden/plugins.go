@@ -83,7 +83,7 @@ func (a *app) pluginDocs() []pluginDoc {
 		docs = append(docs, pluginDoc{Kind: "collector", Name: p.Name, Summary: p.Summary, Doc: p.Doc, Needs: p.Needs})
 	}
 	for _, p := range a.actions.All() {
-		d := pluginDoc{Kind: "action", Name: p.Name, Summary: p.Summary, Doc: p.Doc, Needs: p.Needs, Params: map[string]string{}}
+		d := pluginDoc{Kind: "action", Name: p.Name, Summary: p.Summary, Doc: p.Doc, Needs: p.NeedsText(), Params: map[string]string{}}
 		for _, q := range p.Params {
 			d.Params[q.Name] = q.Type + ": " + q.Doc
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ code 0 if they are valid (warnings do not count), 3 if not.`,
 			}
 			p, _, err := newRuleLoader(o).next(cmd.Context())
 			if err == nil {
-				p.Warnings = append(p.Warnings, a.programs(p)...)
+				p.Warnings = append(p.Warnings, programs(cmd.Context(), p)...)
 			}
 			if a.flags.output != "table" {
 				return a.checkJSON(p, err)
@@ -81,15 +82,16 @@ code 0 if they are valid (warnings do not count), 3 if not.`,
 }
 
 // programs warns of programs that rules would run and this host has not.
-func (a *app) programs(p *rules.Program) rules.Problems {
+func programs(ctx context.Context, p *rules.Program) rules.Problems {
 	var found rules.Problems
 	for _, r := range p.Rules {
 		for i := range r.Then {
-			program, named := r.Then[i].Params["program"].(string)
-			if !named {
+			b := engine.Bound(&r.Then[i])
+			program := b.ProgramFile()
+			if program == "" {
 				continue
 			}
-			if err := engine.Bound(&r.Then[i]).Usable(); err != nil {
+			if err := b.Preflight(ctx); err != nil {
 				found = append(found, rules.Problem{File: r.File, Line: r.Line, Column: 1, Message: fmt.Sprintf("rule %q could not run %s here: %v", r.Name, program, err)})
 			}
 		}

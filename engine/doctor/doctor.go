@@ -16,14 +16,12 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/bpf"
 	"sockwarden/collectors/host"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/sockdiag"
-	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
@@ -49,6 +47,8 @@ type Check struct {
 // Plan is the live run that is asked about.
 type Plan struct {
 	Program *rules.Program // nil leaves the rules out
+	// Actions are all that rules could use.
+	Actions *actions.Registry
 	// StateFile is where it would keep its memory, "" for nowhere.
 	StateFile string
 	// PauseFiles are the switches that would stop it.
@@ -57,12 +57,12 @@ type Plan struct {
 
 // Run makes all checks.
 func Run(ctx context.Context, plan *Plan) []Check {
-	checks := []Check{kernelVersion(), kernelConfig()}
-	checks = append(checks, capabilities()...)
+	checks := []Check{kernelVersion(plan.Actions), kernelConfig()}
+	checks = append(checks, capabilities(plan)...)
 	checks = append(checks, netlink(ctx, plan.Program), destroyOwnPair(ctx), namespaces(), processes(ctx), cgroups(), programs(),
 		stateFile(plan.StateFile), pause(plan.PauseFiles), watching())
 	if plan.Program != nil {
-		checks = append(checks, ruleChecks(plan, checks)...)
+		checks = append(checks, ruleChecks(ctx, plan, checks)...)
 	}
 	return checks
 }
@@ -70,28 +70,6 @@ func Run(ctx context.Context, plan *Plan) []Check {
 // Works reports whether a live run would work: no check failed.
 func Works(checks []Check) bool {
 	return !slices.ContainsFunc(checks, func(c Check) bool { return c.Level == Fail })
-}
-
-func kernelVersion() Check {
-	k, err := host.RunningKernel()
-	if err != nil {
-		return Check{Name: "kernel", Level: Warn, Detail: err.Error()}
-	}
-	return kernelRelease(k)
-}
-
-func kernelRelease(k host.Kernel) Check {
-	c := Check{Name: "kernel", Level: OK, Detail: "Linux " + k.Release}
-	switch {
-	case k.Unread():
-	case k.Before(4, 9):
-		c.Level, c.Cure = Fail, "SOCK_DESTROY needs Linux 4.9 or later"
-	case k.Before(5, 6):
-		c.Level, c.Detail = Warn, c.Detail+": no pidfd_getfd (5.6), so no repair, shutdown and abort"
-	case k.Before(6, 11):
-		c.Level, c.Detail = Warn, c.Detail+": FIN_WAIT1 orphans are spared before 6.11"
-	}
-	return c
 }
 
 // configFiles is where distributions keep the configuration of the kernel.
@@ -135,40 +113,6 @@ func readConfig(path string) ([]byte, error) {
 		}
 	}
 	return io.ReadAll(io.LimitReader(r, 4<<20)) //nolint:wrapcheck // not reported
-}
-
-// needed lists the capabilities, what each is for, and whether a live run fails
-// without.
-var needed = []struct {
-	name  string
-	bit   int
-	use   string
-	level Level
-}{
-	{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, "destroying sockets", Fail},
-	{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, "owners of sockets; repair, shutdown, abort", Fail},
-	{"CAP_DAC_READ_SEARCH", unix.CAP_DAC_READ_SEARCH, "descriptors of other users' processes", Fail},
-	{"CAP_KILL", unix.CAP_KILL, "signalling other users' processes", Warn},
-	{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, "other network namespaces, containers", Warn},
-}
-
-func capabilities() []Check {
-	has, err := host.Effective()
-	if err != nil {
-		return []Check{{Name: "capabilities", Level: Fail, Detail: err.Error()}}
-	}
-	checks := make([]Check, len(needed))
-	for i, n := range needed {
-		checks[i] = Check{Name: n.name, Level: OK, Detail: "for " + n.use}
-		if !has.Has(n.bit) {
-			checks[i].Level, checks[i].Detail = n.level, "missing, needed for "+n.use
-			checks[i].Cure = "run as root, or with AmbientCapabilities="
-			if os.Geteuid() == 0 {
-				checks[i].Cure = "give it to the unit (CapabilityBoundingSet=) or the container (--cap-add)"
-			}
-		}
-	}
-	return checks
 }
 
 func netlink(ctx context.Context, p *rules.Program) Check {
@@ -284,7 +228,7 @@ func programs() Check {
 
 // destroyOwnPair makes a loopback connection and destroys one end of it.
 func destroyOwnPair(ctx context.Context) Check {
-	c := Check{Name: "self-test", Level: OK, Detail: "a loopback connection of its own was destroyed and is gone"}
+	c := Check{Name: selfTestName, Level: OK, Detail: "a loopback connection of its own was destroyed and is gone"}
 	err := selfTest(ctx)
 	switch {
 	case err == nil:
@@ -296,65 +240,4 @@ func destroyOwnPair(ctx context.Context) Check {
 	}
 	c.Level, c.Detail = Fail, err.Error()
 	return c
-}
-
-// ruleChecks says for each rule what it could not do here.
-func ruleChecks(plan *Plan, checks []Check) []Check {
-	failed := map[string]bool{}
-	for _, c := range checks {
-		failed[c.Name] = c.Level != OK
-	}
-	needs := map[string][]string{
-		"destroy": {"self-test"}, "signal": {"CAP_KILL"}, "repair": {"CAP_SYS_PTRACE"}, "shutdown": {"CAP_SYS_PTRACE"}, "abort": {"CAP_SYS_PTRACE"},
-	}
-	var out []Check
-	for _, r := range plan.Program.Rules {
-		c := Check{Name: "rule " + r.Name, Level: OK, Detail: "could do all that it says"}
-		var lacks []string
-		level := Warn
-		if failed["CAP_SYS_PTRACE"] || failed["CAP_DAC_READ_SEARCH"] {
-			lacks = append(lacks, withoutOwners(r)...)
-		}
-		for _, rung := range r.Then {
-			for _, n := range needs[rung.Action] {
-				if failed[n] {
-					lacks = append(lacks, fmt.Sprintf("%s would not work (%s)", rung.Action, n))
-				}
-			}
-			if err := engine.Bound(&rung).Usable(); err != nil {
-				lacks = append(lacks, fmt.Sprintf("%s would not work: %v", rung.Action, err))
-				if r.Mode == rules.ModeEnforce {
-					level = Fail
-				}
-			}
-		}
-		if why := neverActs(r); why != "" {
-			lacks, level = append(lacks, "it can never act: "+why), Fail
-		}
-		if len(lacks) > 0 {
-			c.Level, c.Detail = level, strings.Join(lacks, "; ")
-		}
-		out = append(out, c)
-	}
-	return out
-}
-
-// withoutOwners says what a rule cannot tell where the owners of other users'
-// sockets are not to be seen.
-func withoutOwners(r *rules.Rule) (lacks []string) {
-	owner := collectors.OwnerFields()
-	if r.When.Reads.Meets(owner) {
-		lacks = append(lacks, "owners of other users' sockets are unknown to its condition")
-	}
-	if r.Unless != nil && r.Unless.Reads.Meets(owner) {
-		lacks = append(lacks, "its exception spares all sockets of other users")
-	}
-	for _, k := range r.Group {
-		switch k {
-		case rules.ByPID, rules.ByProcess, rules.ByUnit, rules.ByContainer:
-			lacks = append(lacks, fmt.Sprintf("sockets of other users are in no group by %s", k))
-		default:
-		}
-	}
-	return lacks
 }

@@ -61,7 +61,7 @@ func runWithout(t *testing.T, p *rules.Program, drop ...int) map[string]Check {
 // plan is a live run with a state file of its own.
 func plan(t testing.TB, p *rules.Program) *Plan {
 	t.Helper()
-	return &Plan{Program: p, StateFile: filepath.Join(t.TempDir(), "state.json")}
+	return &Plan{Program: p, Actions: all(t), StateFile: filepath.Join(t.TempDir(), "state.json")}
 }
 
 func works(checks map[string]Check) bool {
@@ -221,8 +221,13 @@ func TestSelfTestWithoutLoopback(t *testing.T) {
 // all are the actions that the program is built with, or the like.
 func all(t testing.TB) *actions.Registry {
 	t.Helper()
-	r, err := actions.NewRegistry(destroy.Plugin(), abort.Plugin(), shutdown.Plugin(), repair.Plugin(), signal.Plugin(), exec.Plugin(),
+	return registry(t, destroy.Plugin(), abort.Plugin(), shutdown.Plugin(), repair.Plugin(), signal.Plugin(), exec.Plugin(),
 		log.Plugin(slog.New(slog.DiscardHandler)))
+}
+
+func registry(t testing.TB, plugins ...actions.Plugin) *actions.Registry {
+	t.Helper()
+	r, err := actions.NewRegistry(plugins...)
 	must(t, "registry", err)
 	return r
 }
@@ -230,9 +235,15 @@ func all(t testing.TB) *actions.Registry {
 // program compiles rules with all actions.
 func program(t testing.TB, text string) *rules.Program {
 	t.Helper()
+	return programOf(t, all(t), text)
+}
+
+// programOf is the same with some actions.
+func programOf(t testing.TB, some *actions.Registry, text string) *rules.Program {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	must(t, "write", os.WriteFile(path, []byte("version: 1\nrules:\n"+text), 0o600))
-	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: engine.Catalog(all(t))})
+	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: engine.Catalog(some)})
 	must(t, "load", err)
 	return p
 }
@@ -242,6 +253,7 @@ func program(t testing.TB, text string) *rules.Program {
 func TestRules(t *testing.T) {
 	p := program(t, `
   - {name: destroys, when: port == 1, then: [destroy]}
+  - {name: takes, when: port == 1, then: [{destroy: {method: pidfd}}]}
   - {name: signals, when: port == 1, then: [log, {signal: TERM}]}
   - {name: repairs, when: port == 1, then: [repair]}
   - {name: shuts, when: port == 1, then: [shutdown, abort]}
@@ -251,17 +263,18 @@ func TestRules(t *testing.T) {
   - {name: logs, when: port == 1, group: port, having: count > 1, then: [log]}
 `)
 	const fine = "could do all that it says"
-	names := []string{"destroys", "signals", "repairs", "shuts", "asks", "excepts", "groups", "logs"}
+	names := []string{"destroys", "takes", "signals", "repairs", "shuts", "asks", "excepts", "groups", "logs"}
 	for name, test := range map[string]struct {
 		drop int
 		want map[string]string
 	}{
 		"nothing": {-1, nil},
 		"CAP_NET_ADMIN": {unix.CAP_NET_ADMIN, map[string]string{
-			"destroys": "destroy would not work (self-test)",
+			"destroys": "destroy would not work (CAP_NET_ADMIN, self-test)",
 		}},
 		"CAP_KILL": {unix.CAP_KILL, map[string]string{"signals": "signal would not work (CAP_KILL)"}},
 		"CAP_SYS_PTRACE": {unix.CAP_SYS_PTRACE, map[string]string{
+			"takes": "destroy would not work (CAP_SYS_PTRACE)", "signals": "signal would not work (CAP_SYS_PTRACE)",
 			"repairs": "repair would not work (CAP_SYS_PTRACE)", "shuts": "shutdown would not work (CAP_SYS_PTRACE); abort would not work (CAP_SYS_PTRACE)",
 			"asks": "owners of other users' sockets are unknown to its condition", "excepts": "its exception spares all sockets of other users",
 			"groups": "sockets of other users are in no group by pid",
@@ -297,13 +310,16 @@ func TestKernelRelease(t *testing.T) {
 		"4.4.0-210-generic": Fail, "4.8.17": Fail, "3.10.0": Fail, "4.9.337": Warn, "4.10.0": Warn, "5.5.19": Warn, "5.6.0": Warn,
 		"6.1.0-13-amd64": Warn, "6.10.14": Warn, "6.11.0": OK, "6.18.5": OK, "7.0.0-rc1": OK, "10.2": OK, "odd": OK,
 	} {
-		c := kernelRelease(host.ParseKernel(release))
+		c := kernelRelease(host.ParseKernel(release), all(t))
 		if c.Level != want || !strings.HasPrefix(c.Detail, "Linux "+release) || (c.Cure != "") != (want == Fail) {
 			t.Errorf("%+v, want %s", c, want)
 		}
 	}
-	for release, detail := range map[string]string{"5.5.0": "no repair, shutdown and abort", "5.6.0": "FIN_WAIT1 orphans"} {
-		if c := kernelRelease(host.ParseKernel(release)); !strings.Contains(c.Detail, detail) {
+	for release, detail := range map[string]string{
+		"5.2.0": "no pidfd_getfd (5.6), so no abort, shutdown and repair; no pidfd_open (5.3), so no signal",
+		"5.5.0": "no pidfd_getfd (5.6), so no abort, shutdown and repair", "5.6.0": "FIN_WAIT1 orphans",
+	} {
+		if c := kernelRelease(host.ParseKernel(release), all(t)); !strings.Contains(c.Detail, detail) {
 			t.Errorf("%+v, not %q", c, detail)
 		}
 	}
@@ -346,7 +362,7 @@ func TestCheckJSON(t *testing.T) {
 func TestProgramOfAction(t *testing.T) {
 	for mode, level := range map[rules.Mode]Level{rules.ModeEnforce: Fail, rules.ModeObserve: Warn} {
 		p := program(t, "  - {name: r, mode: "+string(mode)+", when: port == 1, then: [log, {exec: /none/such}]}\n")
-		checks := ruleChecks(&Plan{Program: p}, nil)
+		checks := ruleChecks(t.Context(), &Plan{Program: p, Actions: all(t)}, nil)
 		want := Check{Name: "rule r", Level: level, Detail: "exec would not work: program /none/such: no such file or directory"}
 		if len(checks) != 1 || checks[0] != want {
 			t.Errorf("%+v, want %+v", checks, want)

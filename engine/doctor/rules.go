@@ -1,0 +1,69 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/host"
+	"sockwarden/engine"
+	"sockwarden/rules"
+)
+
+// ruleChecks says for each rule what it could not do here.
+func ruleChecks(ctx context.Context, plan *Plan, checks []Check) []Check {
+	failed := map[string]bool{}
+	for _, c := range checks {
+		failed[c.Name] = c.Level != OK
+	}
+	k, _ := host.RunningKernel() // unread, it lacks nothing
+	var out []Check
+	for _, r := range plan.Program.Rules {
+		c := Check{Name: "rule " + r.Name, Level: OK, Detail: "could do all that it says"}
+		var lacks []string
+		level := Warn
+		if failed["CAP_SYS_PTRACE"] || failed["CAP_DAC_READ_SEARCH"] {
+			lacks = append(lacks, withoutOwners(r)...)
+		}
+		for i := range r.Then {
+			b := engine.Bound(&r.Then[i])
+			if missing := lacking(b, failed, k); len(missing) > 0 {
+				lacks = append(lacks, fmt.Sprintf("%s would not work (%s)", b.Name, strings.Join(missing, ", ")))
+			} else if err := b.Preflight(ctx); err != nil {
+				lacks = append(lacks, fmt.Sprintf("%s would not work: %v", b.Name, err))
+				if r.Mode == rules.ModeEnforce {
+					level = Fail
+				}
+			}
+		}
+		if why := neverActs(r); why != "" {
+			lacks, level = append(lacks, "it can never act: "+why), Fail
+		}
+		if len(lacks) > 0 {
+			c.Level, c.Detail = level, strings.Join(lacks, "; ")
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// withoutOwners says what a rule cannot tell where the owners of other users'
+// sockets are not to be seen.
+func withoutOwners(r *rules.Rule) (lacks []string) {
+	owner := collectors.OwnerFields()
+	if r.When.Reads.Meets(owner) {
+		lacks = append(lacks, "owners of other users' sockets are unknown to its condition")
+	}
+	if r.Unless != nil && r.Unless.Reads.Meets(owner) {
+		lacks = append(lacks, "its exception spares all sockets of other users")
+	}
+	for _, k := range r.Group {
+		switch k {
+		case rules.ByPID, rules.ByProcess, rules.ByUnit, rules.ByContainer:
+			lacks = append(lacks, fmt.Sprintf("sockets of other users are in no group by %s", k))
+		default:
+		}
+	}
+	return lacks
+}
