@@ -52,7 +52,7 @@ type Outcome struct {
 	Detail string // for people, "" for none
 	Err    error  // what failed, nil if nothing did
 	// Pending says that it is under way and to be asked again, however long the
-	// rung waits: the effect itself ends it in time.
+	// rung waits: the effect itself ends it in time, or when it is told to stop.
 	Pending bool
 }
 
@@ -186,9 +186,24 @@ type Effect interface {
 	// Apply does it and returns at once. Its result is final unless it
 	// succeeded: then Verify has the last word.
 	Apply(ctx context.Context) Outcome
-	// Verify looks at the target and says how far it got. It can be called
-	// repeatedly.
+	// Verify looks at the target and says how far it got. It changes nothing and can be
+	// called repeatedly.
 	Verify(ctx context.Context) Outcome
+}
+
+// Stopper is an Effect that goes on by itself after Apply, as a program does that runs.
+type Stopper interface {
+	// Stop ends what is under way, waits a moment for its end and says what became of it,
+	// as Verify does from then on. What has ended before is left as it is.
+	Stop(ctx context.Context) Outcome
+}
+
+// Stop ends what is under way of an effect, if it can be ended, and says how far it got.
+func Stop(ctx context.Context, e Effect) Outcome {
+	if s, ok := e.(Stopper); ok {
+		return s.Stop(ctx)
+	}
+	return e.Verify(ctx)
 }
 
 // Param is a parameter of an action, in rules files.

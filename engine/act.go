@@ -235,7 +235,7 @@ func (h *hand) step(ctx context.Context, ladders []*ladder) {
 		out := outs[i]
 		l.pending = out.Pending
 		if out.Pending && ctx.Err() != nil {
-			out = l.effect.Verify(ctx) // asked to stop: it ends what is under way
+			out = actions.Stop(context.WithoutCancel(ctx), l.effect)
 		}
 		unfinished := out.Result == actions.StillRunning || out.Result == actions.FDStillHeld
 		// Asked to stop, nobody waits any more: what was done so far is written down.

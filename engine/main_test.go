@@ -288,6 +288,7 @@ type script struct {
 	prepare   func(actions.Target) error
 	apply     func(actions.Target) actions.Outcome
 	verify    func(actions.Target) actions.Outcome
+	stop      func(actions.Target) actions.Outcome // nil for what cannot be stopped
 
 	prepared, applied []actions.Target
 }
@@ -330,6 +331,9 @@ func (s *script) Prepare(_ context.Context, t actions.Target) (actions.Effect, e
 			return nil, err
 		}
 	}
+	if s.stop != nil {
+		return &stoppable{scripted{s, t}}, nil
+	}
 	return &scripted{s, t}, nil
 }
 
@@ -346,6 +350,10 @@ func (e *scripted) Apply(context.Context) actions.Outcome {
 }
 
 func (e *scripted) Verify(context.Context) actions.Outcome { return e.verify(e.target) }
+
+type stoppable struct{ scripted }
+
+func (e *stoppable) Stop(context.Context) actions.Outcome { return e.stop(e.target) }
 
 // hostWorld is this host, looked at by some goroutines.
 func hostWorld(t testing.TB, owners world.OwnerSource, workers int) *world.World {

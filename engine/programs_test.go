@@ -67,3 +67,44 @@ func TestProgramsAndStop(t *testing.T) {
 		t.Errorf("the next run knows %d: %v", len(kept.cooldowns), err)
 	}
 }
+
+// Told to stop, or once its rule is no more and the watch ends, what is under way is
+// ended once; nothing else ends it, and what cannot be stopped is only looked at.
+func TestStopEndsEffects(t *testing.T) {
+	for _, can := range []bool{true, false} {
+		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+		holder(t, c)
+		stops, looks := 0, 0
+		hook := &script{name: "hook", program: true}
+		hook.apply = func(actions.Target) actions.Outcome { return actions.Outcome{Result: actions.Done} }
+		hook.verify = func(actions.Target) actions.Outcome {
+			looks++
+			return actions.Outcome{Result: actions.StillRunning, Pending: true}
+		}
+		if can {
+			hook.stop = func(actions.Target) actions.Outcome {
+				stops++
+				return actions.Outcome{Result: actions.Failed, Detail: "stopped"}
+			}
+		}
+		l := newLab(t, Options{Live: true}, hook)
+		r := l.cycle(t, l.rules(t, ruleFile(port(c), "hook")))
+		l.Step(t.Context())
+		if stops > 0 || looks == 0 {
+			t.Fatalf("stopped %d times, looked at %d times, before anybody asked", stops, looks)
+		}
+		ended, stop := context.WithCancel(t.Context())
+		stop()
+		l.Finish(ended, r)
+		want := ActionResult{Result: actions.StillRunning}
+		if can {
+			want = ActionResult{Result: actions.Failed, Detail: "stopped"}
+		}
+		if got := findingOf(t, r, c).Last(); got.Result != want.Result || got.Detail != want.Detail || (stops == 1) != can {
+			t.Errorf("stopped %d times: %+v, want %+v", stops, got, want)
+		}
+		if _, waits := l.Pending(); waits {
+			t.Error("it still waits")
+		}
+	}
+}

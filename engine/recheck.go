@@ -123,9 +123,8 @@ func (h *hand) abandon(l *ladder, why error) {
 	if l.done || l.effect == nil {
 		return
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	cancel(why)
-	out := l.effect.Verify(ctx)
+	ctx := context.Background()
+	out := actions.Stop(ctx, l.effect)
 	l.note(out, l.effect.String())
 	h.news.outcome(ctx, l, l.effect.String(), out)
 	l.done = true

@@ -1,6 +1,7 @@
 package actiontest
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -59,6 +60,7 @@ func Run(t *testing.T, plugin actions.Plugin, cases Cases) {
 	t.Run("ApplyVanished", s.applyVanished)
 	t.Run("Apply", s.apply)
 	t.Run("ApplyNeverWaits", s.applyNeverWaits)
+	t.Run("VerifyOnlyLooks", s.verifyOnlyLooks)
 }
 
 type suite struct {
@@ -329,5 +331,43 @@ func (s suite) applyNeverWaits(t *testing.T) {
 	}
 	if !out.Result.Succeeded() {
 		t.Errorf("Apply: %+v", out)
+	}
+}
+
+// verifyOnlyLooks: before Apply it changes nothing, however often, and afterwards it ends
+// nothing that is under way, also if nobody wants to wait any longer: that is for Stop.
+func (s suite) verifyOnlyLooks(t *testing.T) {
+	LeakCheck(t)
+	make := s.cases.Stubborn
+	if make == nil {
+		make = s.cases.Make
+	}
+	subject := make(t)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	before := subject.State(t)
+	e := s.prepare(t, subject.Target)
+	e.Verify(t.Context())
+	e.Verify(ended)
+	if after := subject.State(t); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	if e = s.prepare(t, subject.Target); !e.Apply(t.Context()).Result.Succeeded() {
+		t.Fatal("Apply failed")
+	}
+	under := e.Verify(t.Context()).Pending
+	if out := e.Verify(ended); out.Pending != under && out.Result == actions.Failed {
+		t.Errorf("Verify has ended it: %+v", out)
+	}
+	if _, ok := e.(actions.Stopper); !ok {
+		return
+	}
+	var out actions.Outcome
+	socklab.WaitFor(t, "its end", func() bool {
+		out = actions.Stop(t.Context(), e)
+		return !out.Pending
+	})
+	if again := e.Verify(t.Context()); again != out {
+		t.Errorf("Stop: %+v, then Verify: %+v", out, again)
 	}
 }

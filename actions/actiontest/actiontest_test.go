@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,8 @@ func (k kill) Prepare(_ context.Context, t actions.Target) (actions.Effect, erro
 				return k, err
 			}
 		}
+	case k.breaks == "VerifyOnlyLooks after a stop":
+		return stubborn{k}, nil
 	case k.breaks == "PrepareChangesNothing by a leak":
 		_, _ = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	}
@@ -101,9 +104,29 @@ func (k kill) Apply(context.Context) actions.Outcome {
 	return actions.Outcome{Result: actions.Ended}
 }
 
+// stubborn is a kill that cannot be stopped, though it says so.
+type stubborn struct{ kill }
+
+func (s stubborn) Stop(context.Context) actions.Outcome {
+	return actions.Outcome{Result: actions.Failed, Detail: "ended"}
+}
+
 var verified int
 
-func (k kill) Verify(context.Context) actions.Outcome {
+func (k kill) Verify(ctx context.Context) actions.Outcome {
+	switch {
+	case k.breaks == "VerifyOnlyLooks":
+		_ = unix.Kill(k.target.Process.PID, unix.SIGKILL)
+		for { // a signal takes its time
+			if running, err := procfs.New("").Running(k.target.Process.PID, k.target.Process.StartTime); err != nil || !running {
+				return actions.Outcome{Result: actions.Ended}
+			}
+		}
+	case k.breaks == "VerifyOnlyLooks until it is told to stop" && ctx.Err() == nil:
+		return actions.Outcome{Result: actions.StillRunning, Pending: true}
+	case k.breaks == "VerifyOnlyLooks until it is told to stop":
+		return actions.Outcome{Result: actions.Failed, Detail: "ended"}
+	}
 	running, err := procfs.New("").Running(k.target.Process.PID, k.target.Process.StartTime)
 	verified++
 	switch {
@@ -123,6 +146,8 @@ func newKill(breaks string) actions.Plugin {
 	switch breaks {
 	case "Documented":
 		p.Needs = nil
+	case "Documented by its needs":
+		p.Needs = append(slices.Clone(p.Needs), actions.Need{Text: "root", Capability: actions.CapKill})
 	case "Documented by its main parameter":
 		p.Main = "who"
 	case "Documented by its results":
@@ -166,7 +191,8 @@ func TestRun(t *testing.T) {
 		"", "Documented", "Documented by its main parameter", "Documented by its results", "New", "New by accepting",
 		"PrepareChangesNothing", "PrepareChangesNothing by a leak", "PrepareChangesNothing by its name",
 		"PrepareWithoutTarget", "PrepareVanished", "ApplyVanished", "ApplyVanished by a bystander",
-		"Apply", "Apply by forgetting", "Apply by another result", "ApplyNeverWaits",
+		"Apply", "Apply by forgetting", "Apply by another result", "ApplyNeverWaits", "VerifyOnlyLooks", "VerifyOnlyLooks until it is told to stop",
+		"VerifyOnlyLooks after a stop", "Documented by its needs",
 	} {
 		t.Run("breaks "+breaks, func(t *testing.T) {
 			t.Parallel()

@@ -91,11 +91,17 @@ func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, 
 	}, nil
 }
 
+// Command is a program of the system that is run, and can be stopped while it runs.
+type Command interface {
+	actions.Effect
+	actions.Stopper
+}
+
 // NewCommand returns the effect of running a program of the system with
 // arguments and nothing on standard input, for actions that are such a command
 // and that look for their target themselves. What says in the imperative what it
 // does.
-func NewCommand(what string, timeout time.Duration, program string, args ...string) (actions.Effect, error) {
+func NewCommand(what string, timeout time.Duration, program string, args ...string) (Command, error) {
 	var errs error
 	for dir := range strings.SplitSeq(leash.Path, ":") {
 		path := filepath.Join(dir, program)

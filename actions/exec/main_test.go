@@ -81,9 +81,7 @@ func started(t testing.TB, program string, timeout time.Duration, target actions
 
 // end kills what is under way, as the engine does when it is asked to stop.
 func end(t testing.TB, e actions.Effect) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	socklab.WaitFor(t, "the end of the program", func() bool { return !e.Verify(ctx).Pending })
+	socklab.WaitFor(t, "the end of the program", func() bool { return !actions.Stop(context.Background(), e).Pending })
 }
 
 // await asks until there is a final outcome.

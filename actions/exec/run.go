@@ -80,10 +80,20 @@ func memory(content []byte) (*os.File, error) {
 	return f, nil
 }
 
-// Verify says whether the program has ended, and how. It takes what the program
-// has printed, and ends it if nobody wants to wait any longer. That it does not
-// run for too long is seen to by its keeper, whoever asks.
-func (e *effect) Verify(ctx context.Context) actions.Outcome {
+// Verify says whether the program has ended, and how, and takes what it has printed.
+// That it does not run for too long is seen to by its keeper, whoever asks.
+func (e *effect) Verify(context.Context) actions.Outcome { return e.await(0) }
+
+// Stop ends the program with everything that it started.
+func (e *effect) Stop(context.Context) actions.Outcome {
+	if e.running != nil && e.outcome == nil {
+		e.running.Stop()
+	}
+	return e.await(stopGrace)
+}
+
+// await gives the program that long to end.
+func (e *effect) await(grace time.Duration) actions.Outcome {
 	switch {
 	case e.outcome != nil:
 		return *e.outcome
@@ -91,11 +101,6 @@ func (e *effect) Verify(ctx context.Context) actions.Outcome {
 		return actions.Outcome{Result: actions.Failed, Err: errors.New("not started")}
 	}
 	e.output.take()
-	grace := time.Duration(0)
-	if ctx.Err() != nil {
-		e.running.Stop()
-		grace = stopGrace
-	}
 	ending, ended := e.running.Ended(grace)
 	if !ended {
 		return actions.Outcome{Result: actions.StillRunning, Pending: true}

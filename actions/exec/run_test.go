@@ -117,9 +117,12 @@ func TestCancelled(t *testing.T) {
 	if out := e.Verify(t.Context()); !out.Pending {
 		t.Fatalf("Verify: %+v", out)
 	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("the watcher stops"))
-	out := e.Verify(ctx)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if out := e.Verify(ended); !out.Pending || unix.Kill(child, 0) != nil {
+		t.Fatalf("Verify, which only looks: %+v", out)
+	}
+	out := e.Stop(t.Context())
 	if out.Pending || out.Result != actions.Failed || out.Err.Error() != "stopped before its end, with the run or the rule that it was for: the last words" {
 		t.Errorf("%+v", out)
 	}
@@ -137,9 +140,7 @@ func TestEndedBeforeTimeout(t *testing.T) {
 	if out := await(t, e); out.Result != actions.Done || out.Detail != "done" {
 		t.Errorf("%+v", out)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if out := e.Verify(ctx); out.Result != actions.Done {
+	if out := e.Stop(t.Context()); out.Result != actions.Done {
 		t.Errorf("asked to stop later: %+v", out)
 	}
 }

@@ -88,7 +88,7 @@ func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, er
 
 // effect is the command, if the process still holds one of the sockets.
 type effect struct {
-	actions.Effect
+	exec.Command
 	proves func() error
 }
 
@@ -97,7 +97,7 @@ func (e effect) Apply(ctx context.Context) actions.Outcome {
 	if err := e.proves(); err != nil {
 		return actions.OutcomeOf(err)
 	}
-	return e.Effect.Apply(ctx)
+	return e.Command.Apply(ctx)
 }
 
 // nameChars are what names of units consist of (systemd.unit(5)). Others would

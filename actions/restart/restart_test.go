@@ -84,9 +84,7 @@ func started(t testing.TB, target actions.Target, params map[string]any) actions
 
 // end kills what is under way, as the engine does when it is asked to stop.
 func end(t testing.TB, e actions.Effect) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	socklab.WaitFor(t, "the end of systemctl", func() bool { return !e.Verify(ctx).Pending })
+	socklab.WaitFor(t, "the end of systemctl", func() bool { return !actions.Stop(context.Background(), e).Pending })
 }
 
 func await(t testing.TB, e actions.Effect) (out actions.Outcome) {
