@@ -1,15 +1,10 @@
 package actiontest
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
@@ -96,60 +91,4 @@ func SealAll(t testing.TB, p collectors.Protocol, open func() (*os.File, error))
 		all[i].Facts.Owners = h.ByInode[all[i].Socket.Inode]
 	}
 	return all
-}
-
-// Held makes a connection in CLOSE_WAIT that a process of its own holds, as a
-// target for actions on sockets.
-func Held(t testing.TB, o socklab.HolderOptions) *HeldSubject {
-	t.Helper()
-	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
-	o.Conns = []*socklab.Conn{c}
-	s := &HeldSubject{Conn: c, Holder: socklab.StartHolder(t, o)}
-	sealed := Sealed(t, c)
-	s.Target = actions.Target{Rule: "test", Sockets: []actions.Sealed{sealed}, Host: "here"}
-	s.State, s.Vanish = s.state, s.vanish
-	return s
-}
-
-// HeldOnProcess is the same as a target for actions on processes.
-func HeldOnProcess(t testing.TB, o socklab.HolderOptions) *HeldSubject {
-	t.Helper()
-	s := Held(t, o)
-	owners := s.Target.Sockets[0].Facts.Owners
-	if len(owners) != 1 || owners[0].PID != s.Holder.PID {
-		t.Fatalf("process %d is not the only owner: %+v", s.Holder.PID, owners)
-	}
-	s.Target.Process = &owners[0]
-	return s
-}
-
-// HeldSubject is a connection and the process that holds it.
-type HeldSubject struct {
-	Subject
-	Conn   *socklab.Conn
-	Holder *socklab.Holder
-}
-
-func (s *HeldSubject) state(testing.TB) string {
-	var b strings.Builder
-	state, there := s.Conn.Now()
-	fmt.Fprintf(&b, "socket: %t, %s; its process runs: %t", there, state, s.Holder.Running())
-	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.Holder.PID))
-	for _, l := range links {
-		target, _ := os.Readlink(l)
-		fmt.Fprintf(&b, "; %s %s", filepath.Base(l), target)
-	}
-	return b.String()
-}
-
-func (s *HeldSubject) vanish(t testing.TB) {
-	t.Helper()
-	if err := unix.Kill(s.Holder.PID, unix.SIGKILL); err != nil {
-		t.Fatalf("kill: %v", err)
-	}
-	s.Holder.Wait(t)
-	socklab.WaitFor(t, "the end of the socket", func() bool {
-		_, there := s.Conn.Now()
-		return !there
-	})
 }
