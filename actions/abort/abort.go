@@ -39,20 +39,16 @@ func Plugin() actions.Plugin {
 type Action struct{ Proc *procfs.FS }
 
 // Prepare looks whether the owner still has the connection in its state.
-func (a Action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
-	s, err := ownersock.One(t, "abort")
+func (a Action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
+	s, err := ownersock.Find(ctx, a.Proc, t, "abort", 0)
 	if err != nil {
 		return nil, err
 	}
-	if err := ownersock.With(a.Proc, s, func(fd int) error { return ownersock.Same(fd, &s.Socket) }); err != nil {
-		return nil, err
-	}
-	return &effect{Action: a, sealed: s}, nil
+	return &effect{socket: s}, nil
 }
 
 type effect struct {
-	Action
-	sealed  *actions.Sealed
+	socket  *ownersock.Socket
 	keepers []collectors.Owner
 }
 
@@ -62,11 +58,8 @@ func (e *effect) Keepers() []collectors.Owner { return e.keepers }
 func (e *effect) String() string { return "abort" }
 
 // Apply disconnects the socket.
-func (e *effect) Apply(context.Context) actions.Outcome {
-	err := ownersock.With(e.Proc, e.sealed, func(fd int) error {
-		if err := ownersock.Same(fd, &e.sealed.Socket); err != nil {
-			return err
-		}
+func (e *effect) Apply(ctx context.Context) actions.Outcome {
+	err := e.socket.Do(ctx, func(fd int) error {
 		if err := disconnect(fd); err != nil {
 			return ownersock.Classify("connect(AF_UNSPEC)", err)
 		}
@@ -80,20 +73,14 @@ func (e *effect) Apply(context.Context) actions.Outcome {
 
 // Verify looks whether the owner's socket is still that connection, and whether
 // a process still keeps the descriptor.
-func (e *effect) Verify(context.Context) actions.Outcome {
-	err := ownersock.With(e.Proc, e.sealed, func(fd int) error { return ownersock.Same(fd, &e.sealed.Socket) })
+func (e *effect) Verify(ctx context.Context) actions.Outcome {
+	err := e.socket.Do(ctx, func(int) error { return nil })
 	switch {
 	case err == nil:
-		return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s", e.sealed.Socket.State)}
+		return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s", e.socket.Socket.State)}
 	case !errors.Is(err, collectors.ErrGone):
 		return actions.OutcomeOf(err)
 	}
-	e.keepers = nil
-	for i := range e.sealed.Facts.Owners {
-		o := &e.sealed.Facts.Owners[i]
-		if held, err := e.Proc.Holds(o.PID, o.StartTime, e.sealed.Socket.Inode); err == nil && held {
-			e.keepers = append(e.keepers, *o)
-		}
-	}
+	e.keepers = e.socket.Keepers()
 	return actions.StillHeld(e.keepers, "")
 }

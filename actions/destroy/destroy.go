@@ -128,8 +128,8 @@ func (a action) byNetlink(ctx context.Context, t actions.Target) (actions.Effect
 func (a action) effect(t actions.Target) *effect {
 	e := &effect{proc: a.proc, sealed: t.Sockets[0], conns: a.conns}
 	if a.canAbort(t) {
-		e.abort = func() (actions.Effect, error) {
-			return abort.Action{Proc: procfs.New("")}.Prepare(context.Background(), t)
+		e.abort = func(ctx context.Context) (actions.Effect, error) {
+			return abort.Action{Proc: procfs.New("")}.Prepare(ctx, t)
 		}
 	}
 	return e
@@ -150,7 +150,7 @@ type effect struct {
 	conns  *conns // of the session that made it
 	// abort prepares the other way, nil if it is not open; other is set once it
 	// was taken.
-	abort func() (actions.Effect, error)
+	abort func(context.Context) (actions.Effect, error)
 	other actions.Effect
 	// keepers are those who were found to keep the descriptor.
 	keepers []collectors.Owner
@@ -211,7 +211,7 @@ func (e *effect) hanging(ctx context.Context, err error, blind *bool) actions.Ou
 
 // tryAbort takes the other way on a kernel that cannot destroy.
 func (e *effect) tryAbort(ctx context.Context, refused error) actions.Outcome {
-	other, err := e.abort()
+	other, err := e.abort(ctx)
 	if err != nil {
 		return actions.OutcomeOf(errors.Join(refused, err))
 	}

@@ -34,7 +34,7 @@ var ErrNoOwner = errors.New("no process has the socket")
 // ErrGone if no owner has it any more; an owner that could not be looked at may
 // still have it. It is a stuck.Call if f does not return, as it waits for the lock
 // of the socket: f still runs then, and must own what it writes.
-func With(proc *procfs.FS, s *actions.Sealed, f func(fd int) error) error {
+func With(ctx context.Context, proc *procfs.FS, s *actions.Sealed, f func(fd int) error) error {
 	if len(s.Facts.Owners) == 0 {
 		return ErrNoOwner
 	}
@@ -43,7 +43,7 @@ func With(proc *procfs.FS, s *actions.Sealed, f func(fd int) error) error {
 		fd, err := duplicate(proc, &s.Facts.Owners[i], &s.Socket)
 		if err == nil {
 			var failed error
-			hung := stuck.Do(context.Background(), "the socket of "+s.Facts.Owners[i].Name, func() {
+			hung := stuck.Do(ctx, "the socket of "+s.Facts.Owners[i].Name, func() {
 				defer func() { _ = unix.Close(fd) }()
 				failed = f(fd)
 			})

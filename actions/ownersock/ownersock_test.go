@@ -1,6 +1,7 @@
 package ownersock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -39,7 +40,7 @@ func cookieOf(fd int) uint64 {
 func found(t *testing.T, s *actions.Sealed) {
 	t.Helper()
 	calls := 0
-	err := With(procfs.New(""), s, func(fd int) error {
+	err := With(t.Context(), procfs.New(""), s, func(fd int) error {
 		calls++
 		if got := cookieOf(fd); got != s.Socket.Cookie {
 			t.Errorf("socket %x, not %x", got, s.Socket.Cookie)
@@ -57,7 +58,7 @@ func found(t *testing.T, s *actions.Sealed) {
 // fails checks that With fails by that error.
 func fails(t *testing.T, s *actions.Sealed, want error) {
 	t.Helper()
-	err := With(procfs.New(""), s, func(fd int) error {
+	err := With(t.Context(), procfs.New(""), s, func(fd int) error {
 		t.Errorf("called with %d, socket %x", fd, cookieOf(fd))
 		return nil
 	})
@@ -79,7 +80,7 @@ func TestEveryOwnedKind(t *testing.T) {
 					}
 					s := actiontest.Sealed(t, c)
 					found(t, &s)
-					must(t, "same", With(procfs.New(""), &s, func(fd int) error { return Same(fd, &s.Socket) }))
+					must(t, "same", With(t.Context(), procfs.New(""), &s, func(fd int) error { return Same(fd, &s.Socket) }))
 				})
 			}
 		}
@@ -107,7 +108,7 @@ func TestErrorOfFunction(t *testing.T) {
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true})
 	s := actiontest.Sealed(t, c)
 	calls := 0
-	err := With(procfs.New(""), &s, func(int) error { calls++; return unix.EXDEV })
+	err := With(t.Context(), procfs.New(""), &s, func(int) error { calls++; return unix.EXDEV })
 	if calls != 1 || !errors.Is(err, unix.EXDEV) {
 		t.Errorf("%d calls, %v", calls, err)
 	}
@@ -325,7 +326,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	var old unix.Rlimit
 	must(t, "getrlimit", unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
 	must(t, "setrlimit", unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: old.Max}, nil))
-	err := With(procfs.New(""), &h.Target.Sockets[0], func(int) error { return nil })
+	err := With(t.Context(), procfs.New(""), &h.Target.Sockets[0], func(int) error { return nil })
 	must(t, "setrlimit", unix.Prlimit(0, unix.RLIMIT_NOFILE, &old, nil))
 	if !errors.Is(err, unix.EMFILE) || errors.Is(err, collectors.ErrGone) {
 		t.Errorf("%v", err)
@@ -383,16 +384,16 @@ func connect(t *testing.T, fd int, to unix.Sockaddr) (s actions.Sealed) {
 	return all[i]
 }
 
-func same(s *actions.Sealed) error {
-	return With(procfs.New(""), s, func(fd int) error { return Same(fd, &s.Socket) })
+func same(ctx context.Context, s *actions.Sealed) error {
+	return With(ctx, procfs.New(""), s, func(fd int) error { return Same(fd, &s.Socket) })
 }
 
 func TestAnotherState(t *testing.T) {
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
 	s := actiontest.Sealed(t, c)
-	must(t, "same", same(&s))
+	must(t, "same", same(t.Context(), &s))
 	must(t, "shutdown", unix.Shutdown(c.FD, unix.SHUT_WR))
-	if err := same(&s); !errors.Is(err, collectors.ErrGone) {
+	if err := same(t.Context(), &s); !errors.Is(err, collectors.ErrGone) {
 		t.Errorf("another state: %v", err)
 	}
 }
@@ -411,9 +412,9 @@ func TestConnectedAgain(t *testing.T) {
 			must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: free.Local.Addr().As4(), Port: int(free.Local.Port())}))
 		}
 		s := connect(t, fd, one)
-		must(t, "same", same(&s))
+		must(t, "same", same(t.Context(), &s))
 		must(t, "disconnect", disconnect(fd))
-		if err := same(&s); !errors.Is(err, collectors.ErrGone) {
+		if err := same(t.Context(), &s); !errors.Is(err, collectors.ErrGone) {
 			t.Errorf("disconnected: %v", err)
 		}
 		to := one
@@ -424,10 +425,10 @@ func TestConnectedAgain(t *testing.T) {
 		if local, remote := again.Socket.LocalPort == s.Socket.LocalPort, again.Socket.RemotePort == s.Socket.RemotePort; local == remote || local != (keeps == "local end") {
 			t.Fatalf("it keeps its local end: %t, its remote end: %t", local, remote)
 		}
-		if err := same(&s); !errors.Is(err, collectors.ErrGone) {
+		if err := same(t.Context(), &s); !errors.Is(err, collectors.ErrGone) {
 			t.Errorf("connected again, with the same %s: %v", keeps, err)
 		}
-		must(t, "same", same(&again))
+		must(t, "same", same(t.Context(), &again))
 		found(t, &s)
 	}
 }
@@ -493,7 +494,7 @@ func TestLockedSocket(t *testing.T) {
 	o, err := procfs.New("").Describe(rogue.PID)
 	must(t, "describe", err)
 	sealed.Facts.Owners = []collectors.Owner{o}
-	err = With(procfs.New(""), &sealed, func(fd int) error { return Same(fd, &sealed.Socket) })
+	err = With(t.Context(), procfs.New(""), &sealed, func(fd int) error { return Same(fd, &sealed.Socket) })
 	call := stuck.In(err)
 	if call == nil || actions.OutcomeOf(err).Result != actions.Timeout {
 		t.Fatalf("With: %v", err)

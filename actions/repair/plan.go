@@ -23,7 +23,7 @@ type plan struct {
 // been silent. With TCP_USER_TIMEOUT the kernel counts from the last sign of the
 // peer, not from the first probe, and ends the connection with the first one
 // that stays unanswered after that time (tcp_keepalive_timer).
-func (a action) planFor(fd int) (p plan, err error) {
+func (s settings) planFor(fd int) (p plan, err error) {
 	if p.before, err = read(fd); err != nil {
 		return p, err
 	}
@@ -31,9 +31,9 @@ func (a action) planFor(fd int) (p plan, err error) {
 	if err != nil {
 		return p, ownersock.Classify("state of socket", err)
 	}
-	p.goal = a.want
+	p.goal = s
 	silent := silence(info)
-	need := silent + a.want.probing()
+	need := silent + s.probing()
 	if p.goal.userTimeout > 0 && p.goal.userTimeout < need {
 		p.goal.userTimeout = 0
 		p.without = fmt.Sprintf("; user_timeout is left alone: after %s of silence it had to be %s", millis(silent), millis(need))
@@ -47,6 +47,18 @@ func (a action) planFor(fd int) (p plan, err error) {
 			millis(its), millis(silent), millis(need))
 	}
 	return p, nil
+}
+
+// steps are the plan as its parts are taken.
+func (p *plan) steps() *ownersock.Plan {
+	return &ownersock.Plan{
+		Before: p.before.String(), Met: p.before.satisfies(p.goal), Alone: p.alone, Note: p.without,
+		Set: p.goal.write,
+		Check: func(fd int) (string, bool, error) {
+			now, err := read(fd)
+			return now.String(), now.satisfies(p.goal), err
+		},
+	}
 }
 
 // silence returns for how long, in milliseconds, the peer has given no sign or, where

@@ -7,8 +7,6 @@
 package repair
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -39,7 +37,7 @@ func Plugin() actions.Plugin {
 			{Name: "user_timeout", Type: "duration", Doc: "how long sent data may stay unacknowledged, more than idle + count * interval (default: not set)"},
 		},
 		Scope:   actions.ScopeOwnedSocket,
-		Results: []actions.Result{actions.Repaired, actions.Unchanged, actions.Refused, actions.Failed},
+		Results: ownersock.Results(),
 		Gentle:  true,
 		Warn:    warn,
 		New:     newAction,
@@ -97,100 +95,22 @@ func newAction(params map[string]any) (actions.Action, error) {
 		}
 		want.userTimeout = int(d / time.Millisecond)
 	}
-	return action{want, procfs.New("")}, nil
+	plan := func(fd int) (*ownersock.Plan, error) {
+		p, err := want.planFor(fd)
+		return p.steps(), err
+	}
+	return action{ownersock.Setter{Name: "repair", States: withPeer, Plan: plan, Proc: procfs.New("")}, want}, nil
 }
 
+// action sets what it wants where a live peer cannot be lost by it.
 type action struct {
+	ownersock.Setter
 	want settings
-	proc *procfs.FS
 }
 
-// Prepare looks whether the owner still has the connection in its state, and
-// reads what is set.
-func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
-	s, err := ownersock.One(t, "repair")
-	if err != nil {
-		return nil, err
-	}
-	if !hasPeer(s.Socket.State) {
-		return nil, fmt.Errorf("repair is for connections, not for %s", s.Socket.State)
-	}
-	e := &effect{action: a, sealed: s}
-	err = ownersock.With(a.proc, s, func(fd int) (err error) {
-		if err := ownersock.Same(fd, &s.Socket); err != nil {
-			return err
-		}
-		e.plan, err = e.planFor(fd)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return e, nil
-}
-
-// hasPeer reports whether keepalive probes are sent in a state; in FIN_WAIT1,
-// once the FIN is acknowledged.
-func hasPeer(s collectors.State) bool {
-	switch s { //nolint:exhaustive // in the others the kernel sends none
-	case collectors.Established, collectors.CloseWait, collectors.FinWait1, collectors.FinWait2:
-		return true
-	}
-	return false
-}
-
-type effect struct {
-	action
-	sealed *actions.Sealed
-	plan
-}
-
-func (e *effect) String() string { return "repair" }
-
-// Apply sets the options.
-func (e *effect) Apply(context.Context) actions.Outcome {
-	err := ownersock.With(e.proc, e.sealed, func(fd int) (err error) {
-		if err := ownersock.Same(fd, &e.sealed.Socket); err != nil {
-			return err
-		}
-		if e.plan, err = e.planFor(fd); err != nil || e.alone != "" || e.before.satisfies(e.goal) {
-			return err
-		}
-		return e.goal.write(fd)
-	})
-	if err != nil {
-		return actions.OutcomeOf(err)
-	}
-	return e.outcome()
-}
-
-// Verify reads the options again.
-func (e *effect) Verify(context.Context) actions.Outcome {
-	var now settings
-	err := ownersock.With(e.proc, e.sealed, func(fd int) (err error) {
-		now, err = read(fd)
-		return err
-	})
-	switch {
-	case errors.Is(err, collectors.ErrGone):
-		return e.outcome() // closed meanwhile, as is the purpose
-	case err != nil:
-		return actions.OutcomeOf(err)
-	case e.alone == "" && !now.satisfies(e.goal):
-		return actions.Outcome{Result: actions.Refused, Detail: "its owner has set it again: " + now.String()}
-	}
-	return e.outcome()
-}
-
-func (e *effect) outcome() actions.Outcome {
-	switch {
-	case e.alone != "":
-		return actions.Outcome{Result: actions.Unchanged, Detail: e.alone}
-	case e.before.satisfies(e.goal):
-		return actions.Outcome{Result: actions.Unchanged, Detail: e.before.String() + e.without}
-	}
-	return actions.Outcome{Result: actions.Repaired, Detail: "before: " + e.before.String() + e.without}
-}
+// withPeer are the states in which keepalive probes are sent; in FIN_WAIT1, once the
+// FIN is acknowledged.
+var withPeer = collectors.Mask(collectors.Established, collectors.CloseWait, collectors.FinWait1, collectors.FinWait2)
 
 func (s settings) satisfies(want settings) bool {
 	return s.on && s.idle == want.idle && s.interval == want.interval && s.count == want.count &&

@@ -31,7 +31,7 @@ func must(t testing.TB, what string, err error) {
 func options(t testing.TB, s *actions.Sealed) string {
 	t.Helper()
 	var all []int
-	err := ownersock.With(procfs.New(""), s, func(fd int) error {
+	err := ownersock.With(t.Context(), procfs.New(""), s, func(fd int) error {
 		for _, o := range []struct{ level, name int }{{1, 9}, {6, 4}, {6, 5}, {6, 6}, {6, 18}} {
 			n, err := unix.GetsockoptInt(fd, o.level, o.name)
 			if err != nil {

@@ -58,12 +58,9 @@ type action struct {
 }
 
 // Prepare looks whether the owner still has the connection in its state.
-func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
-	s, err := ownersock.One(t, "shutdown")
+func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
+	s, err := ownersock.Find(ctx, a.proc, t, "shutdown", 0)
 	if err != nil {
-		return nil, err
-	}
-	if err := ownersock.With(a.proc, s, func(fd int) error { return ownersock.Same(fd, &s.Socket) }); err != nil {
 		return nil, err
 	}
 	return &effect{a, s}, nil
@@ -71,17 +68,14 @@ func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, er
 
 type effect struct {
 	action
-	sealed *actions.Sealed
+	socket *ownersock.Socket
 }
 
 func (e *effect) String() string { return "shutdown " + e.how }
 
 // Apply shuts the connection down.
-func (e *effect) Apply(context.Context) actions.Outcome {
-	err := ownersock.With(e.proc, e.sealed, func(fd int) error {
-		if err := ownersock.Same(fd, &e.sealed.Socket); err != nil {
-			return err
-		}
+func (e *effect) Apply(ctx context.Context) actions.Outcome {
+	err := e.socket.Do(ctx, func(fd int) error {
 		err := unix.Shutdown(fd, e.way)
 		if errors.Is(err, unix.ENOTCONN) {
 			return fmt.Errorf("shut down: %w", collectors.ErrGone)

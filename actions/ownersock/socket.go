@@ -1,0 +1,69 @@
+package ownersock
+
+import (
+	"context"
+	"fmt"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/collectors/procfs"
+)
+
+// Socket is the connection of a process on which an effect works.
+type Socket struct {
+	*actions.Sealed
+	proc *procfs.FS
+}
+
+// Find returns the connection of a target for the action of that name, which is for
+// connections in some states, 0 for any. The error is ErrGone if no owner has it any
+// more as it was decided on.
+func Find(ctx context.Context, proc *procfs.FS, t actions.Target, name string, states collectors.StateMask) (*Socket, error) {
+	s, err := of(proc, t, name, states)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Do(ctx, func(int) error { return nil }); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// of is Find without a look.
+func of(proc *procfs.FS, t actions.Target, name string, states collectors.StateMask) (*Socket, error) {
+	sealed, err := One(t, name)
+	if err != nil {
+		return nil, err
+	}
+	if state := sealed.Socket.State; states != 0 && !states.Has(state) {
+		return nil, fmt.Errorf("%s is for connections, not for %s", name, state)
+	}
+	return &Socket{sealed, proc}, nil
+}
+
+// Do is With, if the socket still is in the state and between the ends with which it
+// was decided on.
+func (s *Socket) Do(ctx context.Context, f func(fd int) error) error {
+	return s.Look(ctx, func(fd int) error {
+		if err := Same(fd, &s.Socket); err != nil {
+			return err
+		}
+		return f(fd)
+	})
+}
+
+// Look is With, whatever has become of the connection.
+func (s *Socket) Look(ctx context.Context, f func(fd int) error) error {
+	return With(ctx, s.proc, s.Sealed, f)
+}
+
+// Keepers returns those of the owners that still have a descriptor of the socket.
+func (s *Socket) Keepers() (all []collectors.Owner) {
+	for i := range s.Facts.Owners {
+		o := &s.Facts.Owners[i]
+		if held, err := s.proc.Holds(o.PID, o.StartTime, s.Socket.Inode); err == nil && held {
+			all = append(all, *o)
+		}
+	}
+	return all
+}
