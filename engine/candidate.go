@@ -48,6 +48,12 @@ type Candidate struct {
 	younger bool
 }
 
+// NewCandidate makes one of what was found out about a socket elsewhere, for whoever
+// shows it: no cycle takes it.
+func NewCandidate(s *collectors.Socket, ns *collectors.Namespace, f *collectors.Facts) *Candidate {
+	return &Candidate{Socket: *s, Facts: *f, ns: &namespace{Namespace: world.Namespace{Namespace: *ns}}}
+}
+
 // Record returns what a condition reads, for the first owner.
 func (c *Candidate) Record() collectors.Record {
 	var o *collectors.Owner

@@ -167,9 +167,18 @@ func TestWatchedNamespaceIsAway(t *testing.T) {
 func TestEndedNamespace(t *testing.T) {
 	for _, byName := range []bool{false, true} {
 		c := &Picture{}
-		one := world.Namespace{Namespace: collectors.Namespace{Name: "brief"}, Open: func() (*os.File, error) { return nil, fs.ErrNotExist }}
-		ns := &namespace{Namespace: one, byName: byName}
-		_, err := hostWorld(t, world.OwnersProc, 1).Network.Interfaces(&one)
+		w := hostWorld(t, world.OwnersProc, 1)
+		t.Run("brief", func(t *testing.T) {
+			socklab.NewNamespace(t, "brief")
+			found, err := w.Namespaces.Select("brief")
+			must(t, "select", err)
+			c.lookInto(found[0], byName)
+		})
+		ns := c.namespaces[0]
+		_, err := w.Network.Interfaces(&ns.Namespace)
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("%v", err)
+		}
 		c.notLookedInto(ns, err)
 		if got := len((&Report{Errors: c.Errors}).Unopened()) == 1; got != byName || len(c.Errors) != 1 || c.Incomplete {
 			t.Errorf("by name %t: not looked into: %v; errors %v, incomplete %t", byName, (&Report{Errors: c.Errors}).Unopened(), c.Errors, c.Incomplete)

@@ -13,13 +13,6 @@ import (
 
 type completer = func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective)
 
-// complete registers a completer for a flag that the command has.
-func complete(cmd *cobra.Command, flag string, f completer) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
-		panic(err) // a flag that does not exist: a mistake in this program
-	}
-}
-
 func fixed(values ...string) completer {
 	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return values, cobra.ShellCompDirectiveNoFileComp
@@ -30,21 +23,24 @@ func completeRulesFiles(*cobra.Command, []string, string) ([]string, cobra.Shell
 	return []string{rules.Builtin}, cobra.ShellCompDirectiveDefault
 }
 
+// completion completes what rules name.
+type completion struct{ app *app }
+
 // loaded returns the rules that the flags so far name; completion must not fail.
-func (a *app) loaded() *rules.Program {
-	if a.setup() != nil {
+func (c completion) loaded() *rules.Program {
+	if c.app.setup() != nil {
 		return nil
 	}
-	p, _, err := rules.Load(rules.Options{Paths: a.flags.rules, Catalog: engine.Catalog(a.actions), Notifiers: notifierCatalog()})
+	p, _, err := rules.Load(rules.Options{Paths: c.app.flags.rules.files, Catalog: engine.Catalog(c.app.actions), Notifiers: notifierCatalog()})
 	if err != nil {
 		return nil
 	}
 	return p
 }
 
-func (a *app) completeRules(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+func (c completion) rules(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	if p := a.loaded(); p != nil {
+	if p := c.loaded(); p != nil {
 		for _, r := range p.Rules {
 			names = append(names, r.Name+"\t"+r.Description)
 		}
@@ -52,9 +48,9 @@ func (a *app) completeRules(*cobra.Command, []string, string) ([]string, cobra.S
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (a *app) completeVars(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+func (c completion) vars(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	if p := a.loaded(); p != nil {
+	if p := c.loaded(); p != nil {
 		for name, value := range p.Vars {
 			names = append(names, name+"=\t"+value)
 		}
@@ -62,9 +58,9 @@ func (a *app) completeVars(*cobra.Command, []string, string) ([]string, cobra.Sh
 	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
-func (a *app) completeSets(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+func (c completion) sets(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	sets := rules.BuiltinSets()
-	if p := a.loaded(); p != nil {
+	if p := c.loaded(); p != nil {
 		sets = p.Sets
 	}
 	var names []string

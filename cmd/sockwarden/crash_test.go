@@ -110,7 +110,7 @@ rules:
 	if err := replaceRules(path, strings.Replace(text, "per_cycle: 10,", "per_cycle: 100,", 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := startWarden(t, ns, watchCommand(t, path, state), nil)
+	w := startWarden(t, ns, watchProcess(t, path, state), nil)
 	w.await(t, "two cycles without effects", 30*time.Second, func() bool { return idleCycles(w) >= 2 })
 	if code, _ := w.term(t); code != 0 {
 		t.Errorf("exit code %d\n%s", code, w.tail())
@@ -165,7 +165,7 @@ func rememberMuch(t *testing.T, path string) {
 	}
 }
 
-func watchCommand(t *testing.T, path, state string, args ...string) *exec.Cmd {
+func watchProcess(t *testing.T, path, state string, args ...string) *exec.Cmd {
 	t.Helper()
 	return exec.Command(build(t), append([]string{"watch", "--live", "-v", "--log-format", "json", "--interval", "100ms", "--rules", path, "--state-file", state}, args...)...)
 }
@@ -220,7 +220,7 @@ func crashOnce(t *testing.T, ns *socklab.Namespace, stateDir, path, state string
 			}
 		}
 	}
-	w = startWarden(t, ns, watchCommand(t, path, state), hook)
+	w = startWarden(t, ns, watchProcess(t, path, state), hook)
 	close(started)
 	if wait := kinds[kind]; wait != nil {
 		wait()

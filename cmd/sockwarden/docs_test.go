@@ -1,15 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"go/parser"
-	"go/token"
-	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,9 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"sockwarden/collectors/socklab"
 )
@@ -305,98 +297,6 @@ func TestHelpExamples(t *testing.T) {
 					t.Errorf("%s: example uses -%s, which does not exist: %s", cmd.Name(), m[1], line)
 				}
 			}
-		}
-	}
-}
-
-// TestSystemdUnits starts what the units start, and ends it as systemd does.
-func TestSystemdUnits(t *testing.T) {
-	socklab.Need(t)
-	start := regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/sockwarden (.*)$`)
-	for _, unit := range []string{"sockwarden.service", "live.conf", "sockwarden-run.service"} {
-		commands := commandsIn(t, filepath.Join(root, "examples/systemd", unit), start)
-		if len(commands) != 1 {
-			t.Fatalf("%s: %d commands", unit, len(commands))
-		}
-		args := append(strings.Fields(commands[0]), "--state-file", filepath.Join(t.TempDir(), "state"))
-		if slices.Contains(args, "watch") {
-			watchUntilTerm(t, unit, args)
-		} else if code, out, errs := run(t, args...); code != 0 {
-			t.Errorf("%s: exits %d\n%s%s", unit, code, out, errs)
-		}
-	}
-	for _, unit := range []string{"sockwarden.service", "sockwarden-run.service"} {
-		text, err := os.ReadFile(filepath.Join(root, "examples/systemd", unit))
-		if err != nil || !bytes.Contains(text, []byte("RuntimeDirectoryPreserve=yes")) {
-			t.Errorf("%s: the state file does not outlive a restart (%v)", unit, err)
-		}
-		// Logs have a place, nobody else reads them, and the filter lets BPF and pidfd_getfd
-		// through, without which owners, events and abort would fail.
-		for _, want := range []string{"LogsDirectory=sockwarden", "UMask=0077", "SystemCallArchitectures=native", "SystemCallFilter=@system-service bpf perf_event_open pidfd_getfd"} {
-			if !slices.Contains(strings.Split(string(text), "\n"), want) {
-				t.Errorf("%s: no %s", unit, want)
-			}
-		}
-	}
-}
-
-func watchUntilTerm(t *testing.T, unit string, args []string) {
-	t.Helper()
-	cmd := exec.Command(build(t), args...)
-	errs, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
-	stderr := bufio.NewReader(errs)
-	line, err := stderr.ReadString('\n')
-	if err != nil || !strings.Contains(line, "watching") {
-		t.Errorf("%s: first line %q, %v", unit, line, err)
-	}
-	ended := cmd.Process.Signal(syscall.SIGTERM) // an error if it has ended by itself: the rest says why
-	rest, err := io.ReadAll(stderr)
-	err = errors.Join(ended, err)
-	if err := errors.Join(err, cmd.Wait()); err != nil {
-		t.Errorf("%s: after SIGTERM: %v\n%s", unit, err, rest)
-	}
-}
-
-// TestArrows holds the imports between the rooms.
-func TestArrows(t *testing.T) {
-	forbidden := map[string][]string{
-		"collectors": {"rules", "engine", "actions", "cmd"},
-		"rules":      {"engine", "actions", "cmd"},
-		"rules/lang": {"rules"},
-		"actions":    {"rules", "engine", "cmd"},
-		"engine":     {"cmd"},
-	}
-	for room, others := range forbidden {
-		files := 0
-		err := filepath.WalkDir(filepath.Join(root, room), func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-				return err
-			}
-			files++
-			file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
-			if err != nil {
-				return err
-			}
-			for _, imported := range file.Imports {
-				name := strings.Trim(imported.Path.Value, `"`)
-				for _, other := range others {
-					if name == "sockwarden/"+other || strings.HasPrefix(name, "sockwarden/"+other+"/") {
-						t.Errorf("%s imports %s", path, name)
-					}
-				}
-			}
-			return nil
-		})
-		if err != nil || files == 0 {
-			t.Errorf("%s: %d files, %v", room, files, err)
 		}
 	}
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/trust"
 	"sockwarden/engine"
@@ -17,7 +17,7 @@ import (
 	"sockwarden/rules"
 )
 
-func (a *app) doctorCommand() *cobra.Command {
+func doctorCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Say what sockwarden could do on this host, and what it lacks",
@@ -35,26 +35,22 @@ working, warn does not.`,
 			if err != nil {
 				return err
 			}
-			plan := doctor.Plan{Program: p, Actions: a.actions, StateFile: a.flags.stateFile, PauseFiles: engine.PauseFiles()}
+			plan := doctor.Plan{Program: p, Actions: a.actions, StateFile: a.flags.state(), PauseFiles: engine.PauseFiles()}
 			checks := append(doctor.Run(cmd.Context(), &plan), secrets(p)...)
 			checks = append(checks, a.ofLiveRuns(cmd.Context(), p)...)
-			works := doctor.Works(checks)
-			if a.flags.output != "table" {
-				if err := a.encoder().Encode(map[string]any{"works": works, "checks": checks}); err != nil {
-					return quietPipe(err)
-				}
-			} else {
-				showChecks(a.stdout, checks)
+			if err := view.Checks(a.out(), checks); err != nil {
+				return quietPipe(err)
 			}
-			if !works {
+			if !doctor.Works(checks) {
 				return &exitError{code: exitForbidden, err: errors.New("a live run would not work here")}
 			}
 			return nil
 		},
 	}
-	a.rulesFlags(cmd)
-	a.outputFlag(cmd)
-	a.stateFlag(cmd)
+	d := declare{a, cmd}
+	d.rules()
+	d.output()
+	d.state()
 	return cmd
 }
 
@@ -79,49 +75,6 @@ func (a *app) ofLiveRuns(ctx context.Context, p *rules.Program) []doctor.Check {
 		}
 	}
 	return checks
-}
-
-// showChecks prints a line for each check, wrapped, and what helps below it.
-func showChecks(w io.Writer, checks []doctor.Check) {
-	const columns = 76
-	name := len("CHECK")
-	for _, c := range checks {
-		name = max(name, len(c.Name))
-	}
-	name = min(name, 20)
-	indent := strings.Repeat(" ", len("LEVEL  ")+name+2)
-	fmt.Fprintf(w, "LEVEL  %-*s  DETAIL\n", name, "CHECK")
-	for _, c := range checks {
-		first := fmt.Sprintf("%-5s  %-*s  ", c.Level, name, printable(c.Name))
-		detail := wrapped(printable(c.Detail), columns-len(indent))
-		if len(first) > len(indent) { // a long name has the line for itself
-			fmt.Fprintln(w, strings.TrimRight(first, " "))
-			first = indent
-		}
-		fmt.Fprintln(w, first+strings.Join(detail, "\n"+indent))
-	}
-	for _, c := range checks {
-		if c.Cure != "" {
-			fmt.Fprintln(w, strings.Join(wrapped(fmt.Sprintf("cure of %s: %s", printable(c.Name), printable(c.Cure)), columns), "\n  "))
-		}
-	}
-}
-
-// wrapped breaks text between words into lines of so many columns, if it can.
-func wrapped(text string, columns int) (lines []string) {
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		switch {
-		case line == "":
-			line = word
-		case len([]rune(line))+1+len([]rune(word)) > columns:
-			lines = append(lines, line)
-			line = word
-		default:
-			line += " " + word
-		}
-	}
-	return append(lines, line)
 }
 
 // secrets looks at the files with secrets that notifiers read.

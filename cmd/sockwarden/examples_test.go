@@ -98,7 +98,7 @@ func TestExampleStuckRelay(t *testing.T) {
 	slow.reads(20<<10, 20*time.Millisecond)
 	rested.reads(1<<20, 0)
 	const pending = "rustdesk-stuck-relay pending"
-	audit := []string{"audit", "--rules", filepath.Join(root, "examples/rustdesk.yaml"), "--netns", "host", "--state-file", "", "--var", "relay_stuck=4"}
+	audit := []string{"audit", "--rules", filepath.Join(root, "examples/rustdesk.yaml"), "--netns", "host", "--state-file", "none", "--var", "relay_stuck=4"}
 	until(t, clients, verdicts{"stopped": pending, "gone": pending}, audit...)
 	// Its kernel answers the probes of its window, ever more seldom.
 	eventually(t, func() bool {

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
+	"syscall"
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/netns"
-	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
@@ -100,36 +99,10 @@ func explain(w io.Writer, err error) {
 	}
 }
 
-// unopened makes the error of a cycle also that of the namespaces which were asked for
-// by name and could not be looked into: a run that was not done as it was asked for has
-// failed, whatever it did elsewhere.
-func unopened(r *engine.Report, err error) error {
-	missing := r.Unopened()
-	if len(missing) == 0 {
-		return err
+// quietPipe makes a reader that went away no error.
+func quietPipe(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		return nil
 	}
-	var texts, hints []string
-	ends := exitForbidden
-	for _, m := range missing {
-		text, _, _ := strings.Cut(m.Error(), "\n") // of the first source
-		texts = append(texts, text)
-		hint := "run as root, or leave it out of --netns"
-		if away, ok := errors.AsType[*netns.MissingError](m); ok {
-			hint = away.Hint()
-		}
-		if !slices.Contains(hints, hint) {
-			hints = append(hints, hint)
-		}
-		if code(m) != exitForbidden {
-			ends = exitFailed
-		}
-	}
-	if err != nil {
-		texts = append([]string{err.Error()}, texts...)
-		ends = code(err)
-		if exit, ok := errors.AsType[*exitError](err); ok && exit.hint != "" {
-			hints = append([]string{exit.hint}, hints...)
-		}
-	}
-	return &exitError{code: ends, err: errors.New(strings.Join(texts, "; ")), hint: strings.Join(hints, "; ")}
+	return err
 }

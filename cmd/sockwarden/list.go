@@ -1,24 +1,22 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/collectors"
 	"sockwarden/engine"
 	"sockwarden/rules"
 )
 
-// listFlags choose how sockets are listed.
-type listFlags struct {
+// list is what its flags ask of the command.
+type list struct {
+	app     *app
 	sel     selectors
 	by      string
 	columns string
@@ -26,8 +24,8 @@ type listFlags struct {
 	top     int
 }
 
-func (a *app) listCommand() *cobra.Command {
-	var l listFlags
+func listCommand(app *app) *cobra.Command {
+	l := &list{app: app}
 	cmd := &cobra.Command{
 		Use:   "list [EXPR] [flags]",
 		Short: "List sockets, like ss, filtered by an expression and selectors",
@@ -44,28 +42,28 @@ Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
   sockwarden list --columns state,port,remote_addr,recv_queue -o jsonl
   sockwarden list 'remote_addr in ["203.0.113.0/24"]' --top 20 --sort -send_queue`,
 		Args: oneExpr,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.list(cmd, args, &l) },
+		RunE: func(cmd *cobra.Command, args []string) error { return l.run(cmd.Context(), args) },
 	}
-	l.sel.register(a, cmd)
+	d := declare{app, cmd}
+	l.sel.register(d)
 	f := cmd.Flags()
 	f.StringVar(&l.by, "by", "", "group by these `FIELDS` and count")
 	f.StringVar(&l.columns, "columns", "", "show these `FIELDS`")
-	f.StringVar(&l.sort, "sort", "", "sort by this `FIELD`, descending with a minus before it")
+	f.StringVar(&l.sort, "sort", "", "sort by this `FIELD`, with --by also by count; descending with a minus before it")
 	f.IntVar(&l.top, "top", 0, "only the first `N`")
-	complete(cmd, "by", completeFields)
-	complete(cmd, "columns", completeFields)
-	complete(cmd, "sort", completeFields)
-	f.StringArrayVar(&a.flags.rules, "rules", nil, "rules `FILE` whose sets can be named; repeatable (default as for audit)")
-	complete(cmd, "rules", completeRulesFiles)
-	a.netnsFlag(cmd)
-	a.outputFlag(cmd)
-	a.stateFlag(cmd)
-	a.collectFlag(cmd)
-	a.tuningFlags(cmd)
+	for _, flag := range []string{"by", "columns", "sort"} {
+		d.complete(flag, completeFields)
+	}
+	d.ruleFiles("rules `FILE` whose sets can be named; repeatable (default as for audit)")
+	d.netns()
+	d.output()
+	d.state()
+	d.collect()
+	d.tuning()
 	return cmd
 }
 
-func (a *app) list(cmd *cobra.Command, args []string, l *listFlags) error {
+func (l *list) run(ctx context.Context, args []string) error {
 	if l.by != "" && l.columns != "" {
 		return usagef("--by and --columns exclude each other")
 	}
@@ -80,54 +78,70 @@ func (a *app) list(cmd *cobra.Command, args []string, l *listFlags) error {
 	if err != nil {
 		return err
 	}
-	sortField, descending := strings.CutPrefix(l.sort, "-")
-	sortBy, err := parseFields("--sort", sortField)
+	sorting, err := l.sorting(by)
 	if err != nil {
 		return err
 	}
-	if len(sortBy) > 1 {
-		return usagef("--sort takes one field")
-	}
-	reads := collectors.Fields(append(slices.Concat(by, columns, sortBy), collectors.FieldAge, collectors.FieldProcess)...)
-	if a.flags.output != "table" {
+	out := l.app.out()
+	reads := view.ListReads.Or(collectors.Fields(slices.Concat(by, columns, sorting.fields)...))
+	if out.Format != view.Text {
 		reads.Add(collectors.ListenerFields().Or(collectors.InterfaceFields()))
 	}
-	sockets, r, err := a.sockets(cmd, args, &l.sel, reads)
+	sockets, r, err := l.sockets(ctx, args, reads)
 	if err != nil {
 		return err
 	}
-	if len(sortBy) == 1 {
-		slices.SortStableFunc(sockets, func(x, y *engine.Candidate) int {
-			c := compareValues(value(x, sortBy[0]), value(y, sortBy[0]))
-			if descending {
-				c = -c
-			}
-			return c
-		})
+	l.app.reportErrors(r, false)
+	if len(by) > 0 {
+		err = view.By(out, sockets, &view.Grouping{Fields: by, Sort: sorting.name, Descending: sorting.descending, Top: l.top})
+	} else {
+		for _, f := range sorting.fields {
+			view.Sort(sockets, f, sorting.descending)
+		}
+		err = view.List(out, &view.Listing{Sockets: sockets, Columns: columns, Top: l.top, Report: r})
 	}
-	total := len(sockets)
-	if l.top > 0 && len(by) == 0 {
-		sockets = sockets[:min(l.top, len(sockets))]
-	}
-	a.reportErrors(r, false)
+	return unopened(r, quietPipe(err))
+}
+
+// sorting is what --sort says.
+type sorting struct {
+	fields     []collectors.Field // none or one
+	name       string             // of the field, or count
+	descending bool
+}
+
+// sorting reads --sort: a field, or of groups what is shown of them.
+func (l *list) sorting(by []collectors.Field) (sorting, error) {
+	name, descending := strings.CutPrefix(strings.TrimSpace(l.sort), "-")
+	s := sorting{name: name, descending: descending}
 	switch {
-	case a.flags.output != "table":
-		err = a.listJSON(sockets, by, columns, l.top)
-	case len(by) > 0:
-		err = a.listBy(sockets, by, l.top)
-	default:
-		err = a.listTable(sockets, columns, total, r)
+	case name == "" && descending:
+		return s, usagef("--sort: empty value; give one, or leave it out")
+	case name == "":
+		return s, nil
+	case strings.Contains(name, ","):
+		return s, usagef("--sort takes one field")
+	case len(by) == 0:
+		fields, err := parseFields("--sort", name)
+		s.fields = fields
+		return s, err
 	}
-	return unopened(r, err)
+	if f, ok := collectors.FieldByName(name); ok {
+		s.name = f.String() // it may be an alias
+	}
+	if known := (&view.Grouping{Fields: by}).SortNames(); !slices.Contains(known, s.name) {
+		return s, usagef("--sort: groups have no %q%s: they have %s", name, rules.Suggest(name, known), strings.Join(known, ", "))
+	}
+	return s, nil
 }
 
 // sockets collects what an expression and selectors select.
-func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads collectors.FieldSet) ([]*engine.Candidate, *engine.Report, error) {
-	sets, err := a.setsFor(cmd.Context(), args, sel)
+func (l *list) sockets(ctx context.Context, args []string, reads collectors.FieldSet) ([]*engine.Candidate, *engine.Report, error) {
+	sets, err := l.sets(ctx, args)
 	if err != nil {
 		return nil, nil, err
 	}
-	parts, err := sel.condition(sets)
+	parts, err := l.sel.condition(sets)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -135,27 +149,29 @@ func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads c
 	if err != nil {
 		return nil, nil, err
 	}
-	owner, err := sel.owner()
+	owner, err := l.sel.owner()
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := rules.NewSelection(rules.Selection{Name: "list", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: a.flags.netns, Reads: reads})
+	p, err := rules.NewSelection(rules.Selection{
+		Name: "list", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: l.app.flags.rules.netns, Reads: reads,
+	})
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}
 	}
-	e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, ReadOnly: true})
+	e, err := l.app.engine(engine.Options{StateFile: l.app.flags.state(), ReadOnly: true})
 	if err != nil {
 		return nil, nil, err
 	}
 	defer e.Close()
-	r, err := e.Look(cmd.Context(), p)
+	r, err := e.Look(ctx, p)
 	if err != nil {
 		return nil, nil, err
 	}
 	sockets := make([]*engine.Candidate, len(r.Findings))
 	for i, f := range r.Findings {
 		sockets[i] = f.Candidate
-		sel.namedFirst(f.Candidate)
+		l.sel.namedFirst(f.Candidate)
 	}
 	slices.SortStableFunc(sockets, func(x, y *engine.Candidate) int {
 		return cmp.Or(cmp.Compare(x.Socket.Protocol, y.Socket.Protocol), cmp.Compare(x.Socket.State, y.Socket.State),
@@ -164,14 +180,14 @@ func (a *app) sockets(cmd *cobra.Command, args []string, sel *selectors, reads c
 	return sockets, r, nil
 }
 
-// setsFor returns the sets that an expression and selectors can name: those of
+// sets returns the sets that an expression and selectors can name: those of
 // the rules, as for kill. If these cannot be read, only the built-in ones, which
 // is said, unless they were asked for.
-func (a *app) setsFor(ctx context.Context, args []string, sel *selectors) (map[string]*rules.Set, error) {
-	if len(args) == 0 && len(a.flags.rules) == 0 && !sel.namesPorts() {
+func (l *list) sets(ctx context.Context, args []string) (map[string]*rules.Set, error) {
+	if len(args) == 0 && len(l.app.flags.rules.files) == 0 && !l.sel.namesPorts() {
 		return rules.BuiltinSets(), nil
 	}
-	o, err := a.loadOptions(false)
+	o, err := l.app.loadOptions(false)
 	if err != nil {
 		return nil, err
 	}
@@ -179,10 +195,10 @@ func (a *app) setsFor(ctx context.Context, args []string, sel *selectors) (map[s
 	switch {
 	case err == nil:
 		return p.Sets, nil
-	case len(a.flags.rules) > 0, ctx.Err() != nil:
+	case len(l.app.flags.rules.files) > 0, ctx.Err() != nil:
 		return nil, err
 	}
-	a.log.Warn("the rules have errors, only the built-in sets are known", "hint", "sockwarden rules check")
+	l.app.log.Warn("the rules have errors, only the built-in sets are known", "hint", "sockwarden rules check")
 	return rules.BuiltinSets(), nil
 }
 
@@ -207,108 +223,4 @@ func fieldNames() []string {
 		names = append(names, d.Name)
 	}
 	return names
-}
-
-func value(c *engine.Candidate, f collectors.Field) any {
-	r := c.Record()
-	v, _ := collectors.Value(f, &r)
-	return v
-}
-
-// compareValues orders values of one field; unknown ones come first.
-func compareValues(a, b any) int {
-	switch x := a.(type) {
-	case nil:
-		if b == nil {
-			return 0
-		}
-		return -1
-	case float64:
-		if y, ok := b.(float64); ok {
-			return cmp.Compare(x, y)
-		}
-	case bool:
-		if y, ok := b.(bool); ok {
-			return strings.Compare(fmt.Sprint(x), fmt.Sprint(y))
-		}
-	default:
-		if b != nil {
-			return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
-		}
-	}
-	return 1
-}
-
-func (a *app) listJSON(sockets []*engine.Candidate, by, columns []collectors.Field, top int) error {
-	if len(by) == 0 {
-		only := collectors.Fields(columns...)
-		return a.writeRows(len(sockets), func(i int) map[string]any { return jsonOf(sockets[i], only) })
-	}
-	groups := groupBy(sockets, by)
-	if top > 0 {
-		groups = groups[:min(top, len(groups))]
-	}
-	only := collectors.Fields(by...)
-	return a.writeRows(len(groups), func(i int) map[string]any {
-		row := jsonOf(groups[i].sockets[0], only)
-		row["count"] = len(groups[i].sockets)
-		return row
-	})
-}
-
-// writeRows writes an array of JSON, or lines, a row at a time: that of a million
-// sockets would take gigabytes.
-func (a *app) writeRows(n int, row func(int) map[string]any) error {
-	w := bufio.NewWriter(a.stdout)
-	if a.flags.output == "jsonl" {
-		enc := json.NewEncoder(w)
-		for i := range n {
-			if err := enc.Encode(row(i)); err != nil {
-				return quietPipe(err)
-			}
-		}
-		return quietPipe(w.Flush())
-	}
-	end := "[]\n"
-	for i := range n {
-		text, err := json.MarshalIndent(row(i), "  ", "  ")
-		if err != nil {
-			return fmt.Errorf("write JSON: %w", err)
-		}
-		before := ","
-		if i == 0 {
-			before, end = "[", "\n]\n"
-		}
-		if _, err := fmt.Fprintf(w, "%s\n  %s", before, text); err != nil {
-			return quietPipe(err)
-		}
-	}
-	_, _ = w.WriteString(end) // Flush says what failed
-	return quietPipe(w.Flush())
-}
-
-// jsonOf returns the fields of a socket, only some unless that is empty.
-func jsonOf(c *engine.Candidate, only collectors.FieldSet) map[string]any {
-	r := c.Record()
-	if only.Empty() {
-		return collectors.Map(&r)
-	}
-	r.Known = r.Known.And(only)
-	row := collectors.Map(&r)
-	delete(row, "owner_processes")
-	return row
-}
-
-// reportErrors logs what kept a listing from being complete. Of namespaces that could
-// not be looked into the error at the end says it, but for whoever is asked before.
-func (a *app) reportErrors(r *engine.Report, asks bool) {
-	for _, err := range r.Errors {
-		if _, away := errors.AsType[*engine.NamespaceError](err); away && !asks && a.logFile == nil {
-			continue
-		}
-		if spared := (*engine.SparedError)(nil); errors.As(err, &spared) {
-			continue // of kill, which shows what it spares
-		}
-		a.log.Warn("incomplete", "error", err)
-	}
 }

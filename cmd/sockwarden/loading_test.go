@@ -92,7 +92,7 @@ func TestRulesThatHang(t *testing.T) {
 func TestTermWhileRulesHang(t *testing.T) {
 	socklab.Need(t)
 	dir, _ := silentMount(t)
-	for _, args := range [][]string{{"rules", "check"}, {"watch", "--state-file", "", "--rules"}, {"kill", "-y", "-p", "1", "--rules"}} {
+	for _, args := range [][]string{{"rules", "check"}, {"watch", "--state-file", "none", "--rules"}, {"kill", "-y", "-p", "1", "--rules"}} {
 		var out bytes.Buffer
 		cmd := exec.Command(build(t), append(args, dir+"/rules.yaml")...)
 		cmd.Stdout, cmd.Stderr = &out, &out

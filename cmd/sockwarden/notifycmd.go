@@ -13,7 +13,7 @@ import (
 	"sockwarden/rules"
 )
 
-func (a *app) notifyCommand() *cobra.Command {
+func notifyCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "notify test NAME",
 		Short: "Send a test message through an entry of actions in the rules",
@@ -43,7 +43,11 @@ func (a *app) notifyCommand() *cobra.Command {
 			}
 			config, ok := p.Notifiers[args[0]]
 			if !ok {
-				return usagef("no entry %q under actions of the rules%s; there are %s", args[0], rules.Suggest(args[0], sorted(p.Notifiers)), strings.Join(sorted(p.Notifiers), ", "))
+				known := sorted(p.Notifiers)
+				if len(known) == 0 {
+					return usagef("no entry %q: the rules have nothing under actions", args[0])
+				}
+				return usagef("no entry %q under actions of the rules%s; there are %s", args[0], rules.Suggest(args[0], known), strings.Join(known, ", "))
 			}
 			host, err := os.Hostname()
 			if err != nil {
@@ -57,8 +61,7 @@ func (a *app) notifyCommand() *cobra.Command {
 			return quietPipe(err)
 		},
 	}
-	test.DisableFlagsInUseLine = true
-	a.rulesFlags(test)
+	declare{a, test}.rules()
 	cmd.AddCommand(test)
 	return cmd
 }

@@ -13,7 +13,7 @@ import (
 	"sockwarden/rules"
 )
 
-func (a *app) pauseCommand() *cobra.Command {
+func pauseCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "pause [TIME]",
 		Short: "Make live runs and watchers only observe, for a time or until resume",
@@ -68,7 +68,7 @@ func othersCanResume(path string) error {
 	return new(trust.Checker).Dir(filepath.Dir(path))
 }
 
-func (a *app) resumeCommand() *cobra.Command {
+func resumeCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "resume",
 		Short: "End a pause",
@@ -76,11 +76,11 @@ func (a *app) resumeCommand() *cobra.Command {
 own. If another one still holds, it says which.`,
 		Example: "  sudo sockwarden resume",
 		Args:    noArgs,
-		RunE:    func(*cobra.Command, []string) error { return a.resume() },
+		RunE:    func(*cobra.Command, []string) error { return resume(a) },
 	}
 }
 
-func (a *app) resume() error {
+func resume(a *app) error {
 	was := false
 	if path := engine.PauseFile(); path != "" {
 		var err error

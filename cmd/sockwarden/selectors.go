@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"sockwarden/collectors"
 	"sockwarden/engine"
 	"sockwarden/rules"
@@ -22,17 +20,17 @@ type selectors struct {
 	pids                                    []string
 }
 
-func (s *selectors) register(a *app, cmd *cobra.Command) {
-	f := cmd.Flags()
+func (s *selectors) register(d declare) {
+	f := d.cmd.Flags()
 	f.StringArrayVarP(&s.ports, "port", "p", nil, "local `PORT`, range (21115-21119) or set of ports; repeatable")
 	f.StringArrayVarP(&s.states, "state", "s", nil, "`STATE` or group of ss; all is every state but LISTEN; repeatable")
 	f.StringArrayVar(&s.processes, "process", nil, "`NAME` of one of the processes that hold it; repeatable")
 	f.StringArrayVar(&s.pids, "pid", nil, "`ID` of one of the processes that hold it; repeatable")
 	f.StringArrayVar(&s.peers, "peer", nil, "peer's `ADDRESS` or CIDR; repeatable")
 	f.StringArrayVar(&s.protos, "proto", nil, "protocol `NAME`: tcp or udp; repeatable")
-	complete(cmd, "port", a.completeSets)
-	complete(cmd, "state", completeStates)
-	complete(cmd, "proto", fixed("tcp", "udp"))
+	d.complete("port", completion{d.app}.sets)
+	d.complete("state", completeStates)
+	d.complete("proto", fixed("tcp", "udp"))
 }
 
 // given reports whether any selector is there.
@@ -42,7 +40,8 @@ func (s *selectors) given() bool {
 
 // condition turns the selectors into parts of a condition.
 func (s *selectors) condition(sets map[string]*rules.Set) ([]string, error) {
-	for flag, values := range map[string][]string{"--port": s.ports, "--state": s.states, "--process": s.processes, "--pid": s.pids, "--peer": s.peers, "--proto": s.protos} {
+	given := map[string][]string{"--port": s.ports, "--state": s.states, "--process": s.processes, "--pid": s.pids, "--peer": s.peers, "--proto": s.protos}
+	for flag, values := range given {
 		if slices.ContainsFunc(values, func(v string) bool { return strings.TrimSpace(v) == "" }) {
 			return nil, usagef("%s: empty value; refusing to select everything", flag)
 		}

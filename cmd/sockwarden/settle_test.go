@@ -27,11 +27,11 @@ func TestLiveWaitsForRules(t *testing.T) {
 	}
 	waits := map[string]*warden{}
 	for name, args := range map[string][]string{
-		"run": {"run", "--live", "--state-file", ""}, "kill": {"kill", "-y", "port == 1"}, "watch": {"watch", "--live", "--state-file", ""},
+		"run": {"run", "--live", "--state-file", "none"}, "kill": {"kill", "-y", "port == 1"}, "watch": {"watch", "--live", "--state-file", "none"},
 	} {
 		waits[name] = startWarden(t, ns, itself(t, append(args, "--rules", path)...), nil)
 	}
-	for _, args := range [][]string{{"run", "--state-file", ""}, {"kill", "-n", "port == 1"}, {"audit", "--state-file", ""}} {
+	for _, args := range [][]string{{"run", "--state-file", "none"}, {"kill", "-n", "port == 1"}, {"audit", "--state-file", "none"}} {
 		w := startWarden(t, ns, itself(t, append(args, "--rules", path)...), nil)
 		if code := w.exit(t); code != 0 || strings.Contains(w.tail(), "settle") {
 			t.Errorf("%s: exit code %d\n%s", args, code, w.tail())

@@ -211,7 +211,7 @@ func TestTortureReloads(t *testing.T) {
 	var wardens []*warden
 	for range watchers {
 		m := newMeddler(t)
-		w := startWarden(t, ns, itself(t, "watch", "--live", "-v", "--log-format", "json", "--interval", "100ms", "--rules", m.dir(), "--state-file", ""), nil)
+		w := startWarden(t, ns, itself(t, "watch", "--live", "-v", "--log-format", "json", "--interval", "100ms", "--rules", m.dir(), "--state-file", "none"), nil)
 		meddlers, wardens = append(meddlers, m), append(wardens, w)
 	}
 	stop := sync.OnceFunc(func() {

@@ -52,7 +52,7 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 	holder := life{Comm: "holder", Serve: []string{at(execPort)}, Leaks: named(targets, at(execPort))}.start(t, ns)
 	// The oldest first: what is destroyed comes behind.
 	socklab.WaitFor(t, "sockets of some age", func() bool {
-		w := startWarden(t, ns, itself(t, "list", fmt.Sprintf(`state == "CLOSE_WAIT" && port == %d && age > "200ms"`, execPort), "--by", "port", "-o", "jsonl", "--state-file", ""), nil)
+		w := startWarden(t, ns, itself(t, "list", fmt.Sprintf(`state == "CLOSE_WAIT" && port == %d && age > "200ms"`, execPort), "--by", "port", "-o", "jsonl", "--state-file", "none"), nil)
 		w.exit(t)
 		return strings.Contains(w.stdout.String(), fmt.Sprintf(`"count":%d,`, targets))
 	})

@@ -321,7 +321,7 @@ func TestReloadUnderLadder(t *testing.T) {
 	if err := replaceRules(path, "version: 1\nrules:\n"+before+ladder, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := startWarden(t, ns, itself(t, "watch", "--live", "-v", "--log-format", "json", "--interval", "1h", "--rules", path, "--state-file", ""), nil)
+	w := startWarden(t, ns, itself(t, "watch", "--live", "-v", "--log-format", "json", "--interval", "1h", "--rules", path, "--state-file", "none"), nil)
 	w.await(t, "the first cycle", 10*time.Second, func() bool { return w.counted()["cycle"] >= 1 })
 	if err := replaceRules(path, "version: 1\nrules:\n"+ladder, 0o600); err != nil {
 		t.Fatal(err)

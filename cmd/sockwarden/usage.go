@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,7 +52,84 @@ func flagError(cmd *cobra.Command, err error) error {
 			text += rules.Suggest(name, known)
 		}
 	}
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		text = wrongValue(wrong)
+	}
 	return &exitError{code: exitUsage, err: errors.New(text), hint: fmt.Sprintf("%s --help", cmd.CommandPath())}
+}
+
+// wrongValue says what is wrong with the value of a flag, as people say it.
+func wrongValue(err *pflag.InvalidValueError) string {
+	name, value := "--"+err.GetFlag().Name, err.GetValue()
+	number, isNumber := errors.AsType[*strconv.NumError](err)
+	switch {
+	case !isNumber:
+		return fmt.Sprintf("%s: %v", name, err.Unwrap())
+	case err.GetFlag().Value.Type() == "bool":
+		return fmt.Sprintf("%s: %q is neither true nor false", name, value)
+	case errors.Is(number, strconv.ErrRange):
+		return fmt.Sprintf("%s: %s is too large", name, value)
+	}
+	return fmt.Sprintf("%s: %q is no whole number", name, value)
+}
+
+// emptyValues refuses flags that were given an empty value, as a script does with a
+// variable that is not set: without them the command would do something else.
+func emptyValues(cmd *cobra.Command) error {
+	var empty []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && strings.TrimSpace(f.Value.String()) == "" {
+			empty = append(empty, "--"+f.Name)
+		}
+	})
+	if len(empty) > 0 {
+		return usagef("%s: empty value; give one, or leave it out", empty[0])
+	}
+	if f := cmd.Flags().Lookup("netns"); f != nil && f.Changed {
+		for name := range strings.SplitSeq(f.Value.String(), ",") {
+			if strings.TrimSpace(name) == "" {
+				return usagef("--netns: empty name in %q", f.Value)
+			}
+		}
+	}
+	return nil
+}
+
+// helpCommand is cobra's, but that it refuses what there is no help about.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		Long:  "Shows the help of a command, as --help does.",
+		Example: `  sockwarden help audit
+  sockwarden help rules check`,
+		ValidArgsFunction: completeCommands,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return err //nolint:wrapcheck // it names the command
+			}
+			if len(rest) > 0 {
+				return unknownCommand(found, rest[0])
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
+func completeCommands(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	found, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, c := range found.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name()+"\t"+c.Short)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/engine"
 	"sockwarden/rules"
 )
@@ -34,9 +35,19 @@ func loader(ctx context.Context, o rules.Options, first *rules.Program) func() (
 	}
 }
 
-func (a *app) watchCommand() *cobra.Command {
-	var live, dry, allowUnknown bool
-	interval := 10 * time.Second
+// watching is what its flags ask of the command watch.
+type watching struct {
+	app          *app
+	live, dry    bool
+	allowUnknown bool
+	interval     time.Duration
+}
+
+// shortest is the least time between two cycles.
+const shortest = 100 * time.Millisecond
+
+func watchCommand(app *app) *cobra.Command {
+	w := &watching{app: app, interval: 10 * time.Second}
 	cmd := &cobra.Command{
 		Use:   "watch [flags]",
 		Short: "Run a cycle every interval, with hot reload of the rules; dry unless --live",
@@ -53,62 +64,63 @@ Findings are logged when they appear and when their decision changes; with
   sudo sockwarden watch --live --interval 30s --log-file /var/log/sockwarden.log
   sockwarden watch -o jsonl | jq .rule`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if live && dry {
-				return usagef("--live and --dry-run exclude each other")
-			}
-			if interval < 100*time.Millisecond {
-				return usagef("--interval: %s is too short, at least 0.1s", interval)
-			}
-			o, err := a.loadOptions(live)
-			if err != nil {
-				return err
-			}
-			o.Again = true
-			p, err := a.loadBy(cmd.Context(), o, a.loadWay(cmd.Context(), live))
-			if err != nil {
-				return err
-			}
-			if live {
-				if err := preflight(cmd.Context(), p); err != nil {
-					return err
-				}
-			}
-			if _, set := os.LookupEnv("GOGC"); !set {
-				debug.SetGCPercent(watchGC)
-			}
-			e, err := a.engine(engine.Options{StateFile: a.flags.stateFile, Live: live, AllowUnknownOwner: allowUnknown, PauseFiles: engine.PauseFiles(), Notify: true})
-			if err != nil {
-				return err
-			}
-			defer e.Close()
-			reload := make(chan os.Signal, 1)
-			signal.Notify(reload, syscall.SIGHUP)
-			defer signal.Stop(reload)
-			w := engine.WatchOptions{Interval: interval, Reload: reload, Load: loader(cmd.Context(), o, p)}
-			if a.flags.output == "jsonl" || a.flags.output == "json" {
-				out := json.NewEncoder(a.stdout)
-				w.OnFinding = func(f *engine.Finding) {
-					if err := out.Encode(f); err != nil {
-						a.log.Debug("finding not printed", "error", err)
-					}
-				}
-			}
-			return e.Watch(cmd.Context(), w)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return w.run(cmd.Context()) },
 	}
-	a.rulesFlags(cmd)
-	a.outputFlag(cmd)
-	a.stateFlag(cmd)
-	a.collectFlag(cmd)
-	a.auditLogFlag(cmd)
-	a.tuningFlags(cmd)
-	a.eventsFlag(cmd)
-	a.breakerFlag(cmd)
-	cmd.Flags().BoolVarP(&a.flags.quiet, "quiet", "q", false, "log only warnings and errors")
-	cmd.Flags().BoolVar(&live, "live", false, "act")
-	cmd.Flags().BoolVarP(&dry, "dry-run", "n", false, "do not act (the default)")
-	cmd.Flags().Var(duration{&interval}, "interval", "`TIME` between two cycles")
-	allowUnknownFlag(cmd, &allowUnknown)
+	d := declare{app, cmd}
+	d.cycle()
+	d.quiet("log only warnings and errors")
+	d.live(&w.live, &w.dry)
+	d.allowUnknown(&w.allowUnknown, alsoUnknown)
+	cmd.Flags().Var(duration{&w.interval}, "interval", "`TIME` between two cycles")
 	return cmd
+}
+
+func (w *watching) run(ctx context.Context) error {
+	if w.live && w.dry {
+		return usagef("--live and --dry-run exclude each other")
+	}
+	if w.interval < shortest {
+		return usagef("--interval: %s is too short, at least 0.1s", w.interval)
+	}
+	o, err := w.app.loadOptions(w.live)
+	if err != nil {
+		return err
+	}
+	o.Again = true
+	p, err := w.app.loadBy(ctx, o, w.app.loadWay(ctx, w.live))
+	if err != nil {
+		return err
+	}
+	if w.live {
+		if err := preflight(ctx, p); err != nil {
+			return err
+		}
+	}
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(watchGC)
+	}
+	e, err := w.app.engine(engine.Options{
+		StateFile: w.app.flags.state(), Live: w.live, AllowUnknownOwner: w.allowUnknown, PauseFiles: engine.PauseFiles(), Notify: true,
+	})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	return e.Watch(ctx, engine.WatchOptions{Interval: w.interval, Reload: reload, Load: loader(ctx, o, p), OnFinding: w.printer()})
+}
+
+// printer prints findings as lines of JSON, if that was asked for.
+func (w *watching) printer() func(*engine.Finding) {
+	if w.app.out().Format == view.Text {
+		return nil
+	}
+	out := json.NewEncoder(w.app.stdout)
+	return func(f *engine.Finding) {
+		if err := out.Encode(f); err != nil {
+			w.app.log.Debug("finding not printed", "error", err)
+		}
+	}
 }

@@ -173,6 +173,9 @@ func namespaces() Check {
 		}
 	}
 	c.Detail = fmt.Sprintf("%d network namespaces besides this one", len(all)-1)
+	if len(all) == 2 {
+		c.Detail = "1 network namespace besides this one"
+	}
 	if len(refused) > 0 {
 		c.Level, c.Detail = Warn, fmt.Sprintf("%s, %d of them cannot be entered: %s", c.Detail, len(refused), strings.Join(refused[:min(3, len(refused))], ", "))
 		c.Cure = "CAP_SYS_ADMIN"

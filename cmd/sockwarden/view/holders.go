@@ -1,4 +1,4 @@
-package main
+package view
 
 import (
 	"fmt"
@@ -9,13 +9,13 @@ import (
 
 // alsoHeld says who else has what is to be destroyed, besides the processes that were
 // asked for or, if none were, the first of each socket; "" if nobody does.
-func alsoHeld(targets []*engine.Finding, sel *selectors) string {
+func alsoHeld(targets []*engine.Finding, names func(*collectors.Owner) bool) string {
 	var others ownerSet
 	n := 0
 	for _, f := range targets {
 		shared := false
 		for i := range f.Facts.Owners {
-			if o := &f.Facts.Owners[i]; i > 0 && !sel.namesOwner(o) {
+			if o := &f.Facts.Owners[i]; i > 0 && !names(o) {
 				others.add(o)
 				shared = true
 			}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"sockwarden/cmd/sockwarden/view"
+	"sockwarden/engine"
+)
+
+// oneRun is what its flags ask of the command run.
+type oneRun struct {
+	app          *app
+	rows         view.Rows
+	live, dry    bool
+	allowUnknown bool
+	repeated     string // see sameCycle
+}
+
+func runCommand(app *app) *cobra.Command {
+	r := &oneRun{app: app}
+	cmd := &cobra.Command{
+		Use:   "run [flags]",
+		Short: "Run one cycle of the rules; dry unless --live",
+		Long: `Runs one cycle of the rules. With --live it acts, verifies each outcome by
+looking again, and follows ladders to their end. SIGTERM ends it between two
+effects. Cool-downs and ages last in the state file, so that it can run from
+cron; a second live run at the same time is refused.`,
+		Example: `  sudo sockwarden run --rules builtin --var close_wait_timeout=30     # dry
+  sudo sockwarden run --live --rules builtin --var exclude_ports+=3306
+  */5 * * * * root /usr/local/bin/sockwarden run --live -q            # /etc/cron.d`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r.repeated = sameCycle(cmd)
+			return r.run(cmd.Context())
+		},
+	}
+	d := declare{app, cmd}
+	d.cycle()
+	d.rows(&r.rows)
+	d.quiet("print only if something was done or failed")
+	d.live(&r.live, &r.dry)
+	d.allowUnknown(&r.allowUnknown, alsoUnknown)
+	return cmd
+}
+
+func (r *oneRun) run(ctx context.Context) error {
+	if r.live && r.dry {
+		return usagef("--live and --dry-run exclude each other")
+	}
+	p, err := r.app.loadFor(ctx, r.live)
+	if err != nil {
+		return err
+	}
+	if r.live {
+		if err := preflight(ctx, p); err != nil {
+			return err
+		}
+	}
+	e, err := r.app.engine(engine.Options{
+		StateFile: r.app.flags.state(), Live: r.live, AllowUnknownOwner: r.allowUnknown, PauseFiles: engine.PauseFiles(), Notify: r.live,
+		QuietEffects: r.app.flags.quiet && r.app.together(), // the table says it
+	})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	report, err := e.Cycle(ctx, p)
+	if err != nil {
+		return err
+	}
+	e.Finish(ctx, report)
+	e.Tell(p, report)
+	if r.live && !r.app.together() {
+		r.app.logErrors(report)
+	}
+	if err := r.app.printReport(report, p, r.repeated, r.rows, report.Summary.Acted+report.Summary.Failed); err != nil {
+		return err
+	}
+	return unopened(report, outcome(ctx, report))
+}

@@ -1,0 +1,201 @@
+package view
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"sockwarden/collectors"
+	"sockwarden/engine"
+)
+
+// sortCount sorts groups by how many sockets they have.
+const sortCount = "count"
+
+// Grouping says how sockets are put into groups, and which of these are shown.
+type Grouping struct {
+	Fields     []collectors.Field // whose values are the same in a group
+	Sort       string             // one of SortNames, "" for the largest first
+	Descending bool
+	Top        int // only so many groups, 0 for all
+}
+
+// SortNames returns what groups can be sorted by: all that is shown of them.
+func (g *Grouping) SortNames() []string {
+	names := []string{sortCount}
+	for _, f := range append(slices.Clone(g.Fields), collectors.FieldAge, collectors.FieldRecvQueue, collectors.FieldSendQueue) {
+		if !slices.Contains(names, f.String()) {
+			names = append(names, f.String())
+		}
+	}
+	return names
+}
+
+// By shows sockets in groups, with their count.
+func By(o Out, sockets []*engine.Candidate, by *Grouping) error {
+	groups := groupBy(sockets, by.Fields)
+	sortGroups(groups, by)
+	shown := groups
+	if by.Top > 0 {
+		shown = groups[:min(by.Top, len(groups))]
+	}
+	if o.Format != Text {
+		only := collectors.Fields(by.Fields...)
+		return writeRows(o, len(shown), func(i int) map[string]any {
+			row := jsonOf(shown[i].first(), only)
+			row["count"] = len(shown[i].sockets)
+			return row
+		})
+	}
+	byTable(shown, by.Fields).write(o.W)
+	if more := len(groups) - len(shown); more > 0 {
+		fmt.Fprintf(o.W, "... %s\n", Count(more, "more group"))
+	}
+	unreadNote(o.W, shown)
+	return nil
+}
+
+// socketGroup is sockets with the same values of the fields that they are grouped by.
+type socketGroup struct {
+	sockets    []*engine.Candidate
+	oldest     collectors.Age // the largest proven one
+	recv, send int            // bytes in all queues
+}
+
+func (g *socketGroup) first() *engine.Candidate { return g.sockets[0] }
+
+// groupBy puts sockets together whose fields have the same values, as JSON has them.
+func groupBy(sockets []*engine.Candidate, by []collectors.Field) []*socketGroup {
+	index := map[string]*socketGroup{}
+	var groups []*socketGroup
+	for _, s := range sockets {
+		var key strings.Builder
+		for _, f := range by {
+			if v := value(s, f); f == collectors.FieldAge {
+				fmt.Fprintf(&key, "%s\x00", cell(s, f)) // two are hardly ever the same
+			} else {
+				fmt.Fprintf(&key, "%T %v\x00", v, v)
+			}
+		}
+		g, ok := index[key.String()]
+		if !ok {
+			g = &socketGroup{oldest: s.Facts.Age}
+			index[key.String()] = g
+			groups = append(groups, g)
+		}
+		g.add(s)
+	}
+	return groups
+}
+
+func (g *socketGroup) add(s *engine.Candidate) {
+	g.sockets = append(g.sockets, s)
+	if s.Facts.Age.Min > g.oldest.Min {
+		g.oldest = s.Facts.Age
+	}
+	g.recv += int(s.Socket.RecvQueue)
+	g.send += int(s.Socket.SendQueue)
+}
+
+// sortGroups orders groups; those that are equal stay as they are.
+func sortGroups(groups []*socketGroup, by *Grouping) {
+	order := func(a, b *socketGroup) int { return cmp.Compare(len(b.sockets), len(a.sockets)) }
+	if by.Sort != "" {
+		order = func(a, b *socketGroup) int {
+			c := compareValues(a.value(by), b.value(by))
+			if by.Descending {
+				return -c
+			}
+			return c
+		}
+	}
+	slices.SortStableFunc(groups, order)
+}
+
+// value is what a group is sorted by.
+func (g *socketGroup) value(by *Grouping) any {
+	switch by.Sort {
+	case sortCount:
+		return float64(len(g.sockets))
+	case collectors.FieldAge.String():
+		if g.oldest.Source == collectors.AgeNone || g.oldest.Source == "" {
+			return nil
+		}
+		return g.oldest.Min
+	case collectors.FieldRecvQueue.String():
+		return float64(g.recv)
+	case collectors.FieldSendQueue.String():
+		return float64(g.send)
+	}
+	f, _ := collectors.FieldByName(by.Sort)
+	return value(g.first(), f)
+}
+
+func byTable(groups []*socketGroup, by []collectors.Field) *table {
+	head := []string{"COUNT"}
+	for _, f := range by {
+		head = append(head, strings.ToUpper(f.String()))
+	}
+	head = append(head, "OLDEST", "RECV-Q", "SEND-Q")
+	ofProcess := slices.Contains(by, collectors.FieldProcess) || slices.Contains(by, collectors.FieldPID)
+	if ofProcess {
+		head = append(head, "FDS/LIMIT")
+	}
+	t := newTable(append(head, "EXAMPLE PEER")...)
+	for _, g := range groups {
+		row := []string{fmt.Sprint(len(g.sockets))}
+		for _, f := range by {
+			row = append(row, g.cell(f))
+		}
+		row = append(row, ageText(g.oldest), fmt.Sprint(g.recv), fmt.Sprint(g.send))
+		if ofProcess {
+			row = append(row, g.fds())
+		}
+		t.row(append(row, peer(g.first()))...)
+	}
+	return t
+}
+
+// cell shows one of the fields that sockets are grouped by.
+func (g *socketGroup) cell(f collectors.Field) string {
+	if f == collectors.FieldProcess {
+		return processesText(g.sockets)
+	}
+	return cell(g.first(), f)
+}
+
+// fds shows the descriptors of the process, if all sockets of the group are of one.
+func (g *socketGroup) fds() string {
+	for _, s := range g.sockets {
+		if pidOf(s) != pidOf(g.first()) {
+			return "-"
+		}
+	}
+	return fdsText(g.first())
+}
+
+// pidOf is the first owner of a socket, 0 for none.
+func pidOf(c *engine.Candidate) int {
+	if len(c.Facts.Owners) == 0 {
+		return 0
+	}
+	return c.Facts.Owners[0].PID
+}
+
+// unreadNote says of how many sockets the program has not even read that the peer has
+// closed.
+func unreadNote(w io.Writer, groups []*socketGroup) {
+	unread := 0
+	for _, g := range groups {
+		for _, s := range g.sockets {
+			if s.Socket.State == collectors.CloseWait && s.Socket.RecvQueue == 1 {
+				unread++
+			}
+		}
+	}
+	if unread > 0 {
+		fmt.Fprintf(w, "note: %d CLOSE_WAIT with EOF unread: the program does not read them (recv_queue 1 = FIN)\n", unread)
+	}
+}

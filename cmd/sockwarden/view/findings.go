@@ -1,0 +1,142 @@
+package view
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"sockwarden/actions"
+	"sockwarden/engine"
+)
+
+const (
+	maxEach   = 25 // findings that are shown one by one
+	maxGroups = 20 // lines of groups
+)
+
+// Rows chooses how many lines a report has.
+type Rows struct {
+	Each bool // one for each socket, however many
+	All  bool // every group
+}
+
+// label is the first column of a finding.
+func label(f *engine.Finding) string {
+	last := f.Last().Result
+	switch {
+	case f.Decision == engine.DecideAct && last == actions.Would:
+		return "would act"
+	case f.Decision == engine.DecideAct && last != "":
+		return string(last)
+	}
+	return string(f.Decision)
+}
+
+// severity orders the lines: what failed first, what is only limited last.
+func severity(f *engine.Finding) int {
+	last := f.Last().Result
+	switch {
+	case f.Decision == engine.DecideAct && (last == actions.Would || last.Succeeded() && last != actions.FDStillHeld):
+		return 2
+	case f.Decision == engine.DecideAct && last == actions.FDStillHeld:
+		return 1
+	case f.Decision == engine.DecideAct && last == actions.Changed:
+		return 3
+	case f.Decision == engine.DecideAct:
+		return 0
+	case f.Decision == engine.DecideObserve, f.Decision == engine.DecideSoak, f.Decision == engine.DecideCanary:
+		return 4
+	}
+	return 5
+}
+
+// inTable reports whether a finding has a line; the others are counted.
+func inTable(f *engine.Finding) bool {
+	switch f.Decision { //nolint:exhaustive // the others do not
+	case engine.DecideAct, engine.DecideObserve, engine.DecideSoak, engine.DecideCanary, engine.DecideLimited, engine.DecideBreaker:
+		return true
+	}
+	return false
+}
+
+func actionText(f *engine.Finding) string {
+	var parts []string
+	for _, r := range f.Actions {
+		text := r.Text(f)
+		if len(f.Actions) > 1 && r.Result != actions.Would {
+			text += " " + string(r.Result)
+		}
+		switch {
+		case r.Error != "":
+			text += " (" + r.Error + ")"
+		case r.Detail != "" && r.Result != actions.FDStillHeld:
+			text += " (" + r.Detail + ")"
+		}
+		parts = append(parts, text)
+	}
+	// Why a breaker has tripped is said once, above.
+	if len(parts) == 0 && f.Decision != engine.DecideAct && f.Decision != engine.DecideObserve && f.Decision != engine.DecideBreaker {
+		return f.Reason
+	}
+	if len(parts) == 0 {
+		for _, rung := range f.Rule.Then[:min(1, len(f.Rule.Then))] {
+			parts = append(parts, rung.Action)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// findings writes the table of what was or would be done; false if it has no line.
+func findings(w io.Writer, r *engine.Report, rows Rows) bool {
+	var shown []*engine.Finding
+	for _, f := range r.Findings {
+		if inTable(f) {
+			shown = append(shown, f)
+		}
+	}
+	if len(shown) == 0 {
+		return false
+	}
+	slices.SortStableFunc(shown, func(x, y *engine.Finding) int { return cmp.Compare(severity(x), severity(y)) })
+	first := "DECISION"
+	if r.Mode == "live" {
+		first = "RESULT"
+	}
+	if rows.Each || len(shown) <= maxEach {
+		eachFinding(first, shown).write(w)
+		return true
+	}
+	groups := groupFindings(shown, func(f *engine.Finding) string { return label(f) + "\x00" + actionText(f) })
+	slices.SortStableFunc(groups, func(x, y *group) int {
+		return cmp.Or(cmp.Compare(severity(x.first()), severity(y.first())), cmp.Compare(len(y.findings), len(x.findings)))
+	})
+	more := 0
+	if len(groups) > maxGroups && !rows.All {
+		more = len(groups) - maxGroups
+	}
+	eachGroup(first, groups[:len(groups)-more]).write(w)
+	if more > 0 {
+		fmt.Fprintf(w, "... %d more groups (--all)\n", more)
+	}
+	return true
+}
+
+func eachFinding(first string, shown []*engine.Finding) *table {
+	t := newTable(first, "RULE", "STATE", "PORT", "PEER", "PROCESS", "WHERE", "AGE", "ACTION")
+	for _, f := range shown {
+		c := f.Candidate
+		t.row(label(f), f.Rule.Name, stateText(c), fmt.Sprint(servicePort(c)), peer(c), processText(c), where(c), ageText(c.Facts.Age), actionText(f))
+	}
+	return t
+}
+
+func eachGroup(first string, groups []*group) *table {
+	t := newTable(first, "RULE", "COUNT", "STATE", "PORT", "PROCESS", "WHERE", "OLDEST", "ACTION")
+	for _, g := range groups {
+		f := g.first()
+		t.row(label(f), f.Rule.Name, fmt.Sprint(len(g.findings)), g.state(), g.port(), g.process(), g.where(), g.oldest(), actionText(f))
+	}
+	return t
+}

@@ -1,0 +1,89 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"sockwarden/collectors"
+	"sockwarden/engine"
+)
+
+// ListReads is what the default columns of a list need to be known.
+var ListReads = collectors.Fields(collectors.FieldAge, collectors.FieldProcess)
+
+// Listing is sockets to be listed.
+type Listing struct {
+	Sockets []*engine.Candidate
+	Columns []collectors.Field // nil for the default ones, in JSON for all
+	Top     int                // only so many of them, 0 for all
+	Report  *engine.Report     // that they come from, for what could not be seen
+}
+
+// List shows sockets one by one, and what could not be seen.
+func List(o Out, l *Listing) error {
+	shown := l.Sockets
+	if l.Top > 0 {
+		shown = shown[:min(l.Top, len(shown))]
+	}
+	if o.Format != Text {
+		only := collectors.Fields(l.Columns...)
+		return writeRows(o, len(shown), func(i int) map[string]any { return jsonOf(shown[i], only) })
+	}
+	listTable(shown, l.Columns).write(o.W)
+	if len(shown) < len(l.Sockets) {
+		fmt.Fprintf(o.W, "... %d more\n", len(l.Sockets)-len(shown))
+	}
+	listNotes(o.W, l.Report)
+	return nil
+}
+
+func listTable(sockets []*engine.Candidate, columns []collectors.Field) *table {
+	if len(columns) == 0 {
+		t := newTable("STATE", "LOCAL", "PEER", "PROCESS", "WHERE", "AGE", "RECV-Q", "SEND-Q", "TIMER")
+		for _, s := range sockets {
+			t.row(stateText(s), local(s), peer(s), processText(s), where(s), ageText(s.Facts.Age),
+				fmt.Sprint(s.Socket.RecvQueue), fmt.Sprint(s.Socket.SendQueue), timerText(&s.Socket))
+		}
+		return t
+	}
+	head := make([]string, len(columns))
+	for i, f := range columns {
+		head[i] = strings.ToUpper(f.String())
+	}
+	t := newTable(head...)
+	for _, s := range sockets {
+		cells := make([]string, len(columns))
+		for i, f := range columns {
+			cells[i] = cell(s, f)
+		}
+		t.row(cells...)
+	}
+	return t
+}
+
+// listNotes says what a listing could not see.
+func listNotes(w io.Writer, r *engine.Report) {
+	if r.OwnersHidden > 0 {
+		fmt.Fprintf(w, "note: owners of %s not visible: %s\n", Count(r.OwnersHidden, "socket"), r.HiddenWhy)
+	}
+	if r.Unseen > 0 {
+		fmt.Fprintln(w, unseenNote(r))
+	}
+}
+
+func unseenNote(r *engine.Report) string {
+	return fmt.Sprintf("note: %s in %s not looked at; --netns all shows them", Count(r.Unseen, "socket"), Count(r.UnseenNamespaces, "other network namespace"))
+}
+
+// jsonOf returns the fields of a socket, only some unless that is empty.
+func jsonOf(c *engine.Candidate, only collectors.FieldSet) map[string]any {
+	r := c.Record()
+	if only.Empty() {
+		return collectors.Map(&r)
+	}
+	r.Known = r.Known.And(only)
+	row := collectors.Map(&r)
+	delete(row, "owner_processes")
+	return row
+}

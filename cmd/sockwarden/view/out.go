@@ -1,0 +1,65 @@
+package view
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// Format is how a value is written.
+type Format string
+
+// The formats.
+const (
+	Text  Format = "table" // for people
+	JSON  Format = "json"  // one indented value
+	Lines Format = "jsonl" // values of JSON, each on a line of its own
+)
+
+// Out is where values are shown, and how.
+type Out struct {
+	W      io.Writer
+	Format Format
+	Width  int // columns at which text is wrapped
+}
+
+// Encode writes a value as JSON: indented, or on one line as Lines.
+func (o Out) Encode(v any) error {
+	enc := json.NewEncoder(o.W)
+	if o.Format == JSON {
+		enc.SetIndent("", "  ")
+	}
+	return enc.Encode(v) //nolint:wrapcheck // an error of the stream
+}
+
+// writeRows writes an array, or lines, a row at a time: the array of a million sockets
+// would take gigabytes.
+func writeRows[T any](o Out, n int, row func(int) T) error {
+	w := bufio.NewWriter(o.W)
+	if o.Format == Lines {
+		enc := json.NewEncoder(w)
+		for i := range n {
+			if err := enc.Encode(row(i)); err != nil {
+				return err //nolint:wrapcheck // an error of the stream
+			}
+		}
+		return w.Flush() //nolint:wrapcheck // an error of the stream
+	}
+	end := "[]\n"
+	for i := range n {
+		text, err := json.MarshalIndent(row(i), "  ", "  ")
+		if err != nil {
+			return fmt.Errorf("write JSON: %w", err)
+		}
+		before := ","
+		if i == 0 {
+			before, end = "[", "\n]\n"
+		}
+		if _, err := fmt.Fprintf(w, "%s\n  %s", before, text); err != nil {
+			return err //nolint:wrapcheck // an error of the stream
+		}
+	}
+	_, _ = w.WriteString(end) // Flush says what failed
+	return w.Flush()          //nolint:wrapcheck // an error of the stream
+}

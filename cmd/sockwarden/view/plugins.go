@@ -1,0 +1,68 @@
+package view
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+)
+
+// PluginDoc is what there is to say of a plugin, of whatever kind.
+type PluginDoc struct {
+	Kind    string            `json:"kind"` // collector, action or notifier
+	Name    string            `json:"name"`
+	Summary string            `json:"summary"`
+	Doc     string            `json:"doc"`
+	Needs   string            `json:"needs"`
+	Params  map[string]string `json:"params,omitempty"` // by name: their type and meaning
+}
+
+// PluginDocs describes plugins in the order of their registries.
+func PluginDocs(sources []collectors.Plugin, acts []actions.Plugin, notifiers []actions.NotifierPlugin) []PluginDoc {
+	var docs []PluginDoc
+	for _, p := range sources {
+		docs = append(docs, PluginDoc{Kind: "collector", Name: p.Name, Summary: p.Summary, Doc: p.Doc, Needs: p.Needs})
+	}
+	for _, p := range acts {
+		docs = append(docs, PluginDoc{Kind: "action", Name: p.Name, Summary: p.Summary, Doc: p.Doc, Needs: p.NeedsText(), Params: paramDocs(p.Params)})
+	}
+	for _, p := range notifiers {
+		docs = append(docs, PluginDoc{Kind: "notifier", Name: p.Name, Summary: p.Summary, Doc: p.Doc, Needs: p.Needs, Params: paramDocs(p.Params)})
+	}
+	return docs
+}
+
+func paramDocs(params []actions.Param) map[string]string {
+	docs := map[string]string{}
+	for _, q := range params {
+		docs[q.Name] = q.Type + ": " + q.Doc
+	}
+	return docs
+}
+
+// Plugins shows plugins, one on a line.
+func Plugins(o Out, docs []PluginDoc) error {
+	if o.Format != Text {
+		return writeRows(o, len(docs), func(i int) PluginDoc { return docs[i] })
+	}
+	t := newTable("KIND", "NAME", "SUMMARY")
+	for _, d := range docs {
+		t.row(d.Kind, d.Name, d.Summary)
+	}
+	t.write(o.W)
+	return nil
+}
+
+// Plugin shows all about one plugin.
+func Plugin(o Out, d *PluginDoc) error {
+	if o.Format != Text {
+		return Plugins(o, []PluginDoc{*d})
+	}
+	fmt.Fprintf(o.W, "%s %s: %s\n\n%s\n\nneeds: %s\n", d.Kind, d.Name, d.Summary, d.Doc, d.Needs)
+	for _, name := range slices.Sorted(maps.Keys(d.Params)) {
+		fmt.Fprintf(o.W, "  %-8s %s\n", name, d.Params[name])
+	}
+	return nil
+}
