@@ -61,6 +61,7 @@ func Run(t *testing.T, plugin actions.Plugin, cases Cases) {
 	t.Run("Apply", s.apply)
 	t.Run("ApplyNeverWaits", s.applyNeverWaits)
 	t.Run("VerifyOnlyLooks", s.verifyOnlyLooks)
+	t.Run("NeedsSuffice", s.needsSuffice)
 }
 
 type suite struct {

@@ -29,7 +29,8 @@ type kill struct {
 }
 
 var plugin = actions.Plugin{
-	Name: "kill", Summary: "kills the process", Doc: "By SIGKILL.", Needs: []actions.Need{{Capability: actions.CapKill}}, Scope: actions.ScopeProcess,
+	Name: "kill", Summary: "kills the process", Doc: "By SIGKILL.", Scope: actions.ScopeProcess,
+	Needs:  []actions.Need{{Capability: actions.CapSysPtrace}, {Capability: actions.CapKill, For: "for other users' processes"}},
 	Params: []actions.Param{{Name: "how", Type: "string", Doc: "quickly"}}, Main: "how",
 	Results: []actions.Result{actions.Ended, actions.StillRunning, actions.Failed},
 }
@@ -146,6 +147,8 @@ func newKill(breaks string) actions.Plugin {
 	switch breaks {
 	case "Documented":
 		p.Needs = nil
+	case "NeedsSuffice":
+		p.Needs = p.Needs[1:]
 	case "Documented by its needs":
 		p.Needs = append(slices.Clone(p.Needs), actions.Need{Text: "root", Capability: actions.CapKill})
 	case "Documented by its main parameter":
@@ -192,7 +195,7 @@ func TestRun(t *testing.T) {
 		"PrepareChangesNothing", "PrepareChangesNothing by a leak", "PrepareChangesNothing by its name",
 		"PrepareWithoutTarget", "PrepareVanished", "ApplyVanished", "ApplyVanished by a bystander",
 		"Apply", "Apply by forgetting", "Apply by another result", "ApplyNeverWaits", "VerifyOnlyLooks", "VerifyOnlyLooks until it is told to stop",
-		"VerifyOnlyLooks after a stop", "Documented by its needs",
+		"VerifyOnlyLooks after a stop", "Documented by its needs", "NeedsSuffice",
 	} {
 		t.Run("breaks "+breaks, func(t *testing.T) {
 			t.Parallel()

@@ -52,29 +52,6 @@ func (s suite) documented(t *testing.T) {
 	s.casesFit(t)
 }
 
-// needed checks that each need is one thing, and that what changes anything has some.
-func (s suite) needed(t *testing.T) {
-	t.Helper()
-	if len(s.plugin.Needs) == 0 && !s.plugin.Harmless {
-		t.Error("what it needs of the host is not declared")
-	}
-	all := slices.Clone(s.plugin.Needs)
-	for _, params := range s.cases.Good {
-		all = append(all, s.plugin.NeedsOf(params)...)
-	}
-	for _, n := range all {
-		things := 0
-		for _, named := range []string{n.Capability.Name, n.Feature.Name, n.Text} {
-			if named != "" {
-				things++
-			}
-		}
-		if things != 1 || n.Feature.Name != "" && n.Feature.Major == 0 {
-			t.Errorf("need %+v is not one thing", n)
-		}
-	}
-}
-
 // casesFit checks that the cases stay within what a rules file can say.
 func (s suite) casesFit(t *testing.T) {
 	t.Helper()

@@ -26,7 +26,11 @@ func Plugin() actions.Plugin {
 		Summary: "restarts the systemd unit of the process (systemctl restart)",
 		Doc: "Once for each unit and cycle, however many sockets and processes it has. A rule that restarts must have a cool-down. Units of " +
 			"sessions, users and containers (*.scope, whatever is below user@*.service or a container) and processes outside of a unit are refused.",
-		Needs: []actions.Need{{Text: "systemd, and the right to restart the unit (root)"}},
+		Needs: []actions.Need{
+			{Text: "systemd, and the right to restart the unit (root)"},
+			{Capability: actions.CapSysPtrace, For: "to see what its processes hold"},
+			{Capability: actions.CapDACReadSearch, For: "to see what its processes hold"},
+		},
 		Params: []actions.Param{
 			{Name: "timeout", Type: "duration", Doc: "how long systemctl may take (default 90s)"},
 		},

@@ -20,6 +20,7 @@ import (
 	"sockwarden/actions/exec"
 	"sockwarden/actions/log"
 	"sockwarden/actions/repair"
+	"sockwarden/actions/restart"
 	"sockwarden/actions/shutdown"
 	"sockwarden/actions/signal"
 	"sockwarden/collectors"
@@ -221,7 +222,7 @@ func TestSelfTestWithoutLoopback(t *testing.T) {
 // all are the actions that the program is built with, or the like.
 func all(t testing.TB) *actions.Registry {
 	t.Helper()
-	return registry(t, destroy.Plugin(), abort.Plugin(), shutdown.Plugin(), repair.Plugin(), signal.Plugin(), exec.Plugin(),
+	return registry(t, destroy.Plugin(), abort.Plugin(), shutdown.Plugin(), repair.Plugin(), signal.Plugin(), restart.Plugin(), exec.Plugin(),
 		log.Plugin(slog.New(slog.DiscardHandler)))
 }
 

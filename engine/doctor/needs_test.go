@@ -36,8 +36,8 @@ func newcomer() actions.Plugin {
 // What is missed, and how much, follows from what the actions say that they need, and
 // from those that the rules use.
 func TestUses(t *testing.T) {
-	const looks, destroys = ": owners of sockets; abort, shutdown, repair, signal", "CAP_NET_ADMIN fail: destroying sockets"
-	files := "CAP_DAC_READ_SEARCH fail: descriptors of other users' processes; abort, shutdown, repair, signal"
+	const looks, destroys = ": owners of sockets; abort, shutdown, repair, signal, restart", "CAP_NET_ADMIN fail: destroying sockets"
+	files := "CAP_DAC_READ_SEARCH fail: descriptors of other users' processes; abort, shutdown, repair, signal, restart"
 	kill, admin := "CAP_KILL warn: signalling other users' processes", "CAP_SYS_ADMIN warn: other network namespaces, containers"
 	others := []string{"CAP_SYS_PTRACE fail" + looks, files, kill, admin}
 	logs := program(t, "  - {name: r, when: port == 1, then: [log]}\n  - {name: s, mode: observe, when: port == 1, then: [destroy]}\n")
