@@ -24,7 +24,8 @@ func Plugin() actions.Plugin {
 		Name:    "abort",
 		Summary: "resets the connection on its owner's socket (connect(AF_UNSPEC))",
 		Doc: "Like destroy, for kernels without SOCK_DESTROY and for namespaces that cannot be entered. The peer gets a RST where TCP sends " +
-			"one, a blocked program wakes up, and the descriptor stays: the result is fd_still_held until the program closes it. A program that does not notice can use the socket for a new connection.",
+			"one, a blocked program wakes up, and the descriptor stays: the result is fd_still_held until the program closes it. " +
+			"A program that does not notice can use the socket for a new connection.",
 		Needs: ownersock.Needs(),
 		Params: []actions.Param{
 			actions.ProtectedParam(),

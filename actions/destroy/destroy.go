@@ -29,13 +29,17 @@ func Plugin() actions.Plugin {
 		Summary: "closes the socket in the kernel (SOCK_DESTROY)",
 		Doc: "The program gets ECONNABORTED or EOF and wakes up; the peer gets a RST in ESTABLISHED, CLOSE_WAIT, FIN_WAIT1 and " +
 			"FIN_WAIT2. The descriptor stays open in the program until it closes it: a leak of descriptors stays a leak, and the result is then fd_still_held. " +
-			"A UDP socket that bound a port of its choice gets one ECONNABORTED and goes on answering, which is unchanged; if it was connected, it receives from others, too; " +
+			"A UDP socket that bound a port of its choice gets one ECONNABORTED and goes on answering, which is unchanged; " +
+			"if it was connected, it receives from others, too; " +
 			"one whose port the kernel chose is gone, and its program hears nothing until it binds anew.",
 		Needs:     needs(nil),
 		NeedsWith: needs,
 		Params: []actions.Param{
 			{Name: "listen", Type: "bool", Allows: actions.AllowListen, Doc: "also destroy listeners: the service is dead afterwards while its process lives"},
-			{Name: "udp", Type: "bool", Allows: actions.AllowUDP, Doc: "also destroy UDP sockets: ends connected ones and those on a port that the kernel chose, which go deaf, but no server that bound its port"},
+			{
+				Name: "udp", Type: "bool", Allows: actions.AllowUDP,
+				Doc: "also destroy UDP sockets: ends connected ones and those on a port that the kernel chose, which go deaf, but no server that bound its port",
+			},
 			actions.ProtectedParam(),
 			{Name: "method", Type: "string", Doc: "netlink, pidfd (as abort does), or auto (default): pidfd where the kernel or the namespace refuses netlink"},
 		},

@@ -27,7 +27,8 @@ func interpreter(program string) error {
 	}
 	line, _, _ = bytes.Cut(line, []byte("\n"))
 	if bytes.HasSuffix(line, []byte("\r")) {
-		return fmt.Errorf("%s: its first line ends with CR LF, so that no interpreter has that name: sed -i 's/\\r$//' %s", program, program) //nolint:err113 // for people
+		return fmt.Errorf("%s: its first line ends with CR LF, so that no interpreter has that name: "+ //nolint:err113 // for people
+			"sed -i 's/\\r$//' %s", program, program)
 	}
 	words := strings.Fields(string(line))
 	if len(words) == 0 {

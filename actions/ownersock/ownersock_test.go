@@ -422,7 +422,8 @@ func TestConnectedAgain(t *testing.T) {
 			to = other
 		}
 		again := connect(t, fd, to)
-		if local, remote := again.Socket.LocalPort == s.Socket.LocalPort, again.Socket.RemotePort == s.Socket.RemotePort; local == remote || local != (keeps == "local end") {
+		local, remote := again.Socket.LocalPort == s.Socket.LocalPort, again.Socket.RemotePort == s.Socket.RemotePort
+		if local == remote || local != (keeps == "local end") {
 			t.Fatalf("it keeps its local end: %t, its remote end: %t", local, remote)
 		}
 		if err := same(t.Context(), &s); !errors.Is(err, collectors.ErrGone) {

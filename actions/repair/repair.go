@@ -26,8 +26,10 @@ func Plugin() actions.Plugin {
 		Summary: "turns keepalive on for the connection, so that a dead peer is found out",
 		Doc: "Sets SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and, if given, TCP_USER_TIMEOUT on the owner's socket. " +
 			"With a dead peer the program gets ETIMEDOUT and can close; with a live one nothing is lost. " +
-			"Probes are sent only while nothing waits to be acknowledged: user_timeout is for what does. Where a user_timeout is set, by this or by the program, it ends the connection in place of count. " +
-			"It counts from the last sign of the peer: one that is less than the silence so far and the probes take would end a live connection at the first lost probe, and is not set; where the program has set such a one, nothing is. " +
+			"Probes are sent only while nothing waits to be acknowledged: user_timeout is for what does. " +
+			"Where a user_timeout is set, by this or by the program, it ends the connection in place of count. " +
+			"It counts from the last sign of the peer: one that is less than the silence so far and the probes take would end " +
+			"a live connection at the first lost probe, and is not set; where the program has set such a one, nothing is. " +
 			"The result is repaired, or unchanged if all was set already or is left alone.",
 		Needs: ownersock.Needs(),
 		Params: []actions.Param{

@@ -126,7 +126,9 @@ func TestReadWakes(t *testing.T) {
 // writing, behind what was sent before.
 func TestPeer(t *testing.T) {
 	actiontest.LeakCheck(t)
-	for how, want := range map[string]collectors.State{"read": collectors.Established, "write": collectors.FinWait2, "both": collectors.FinWait2, "": collectors.FinWait2} {
+	for how, want := range map[string]collectors.State{
+		"read": collectors.Established, "write": collectors.FinWait2, "both": collectors.FinWait2, "": collectors.FinWait2,
+	} {
 		t.Run(how, func(t *testing.T) {
 			c := socklab.Make(t, socklab.Established, socklab.Mapped)
 			_, err := unix.Write(c.FD, []byte("sent before"))
