@@ -145,7 +145,7 @@ func (c *Conn) search(ctx context.Context, s *collectors.Socket) (collectors.Soc
 	var found collectors.Socket
 	var failed error
 	var read atomic.Uint64
-	w := walk{typeByFamily, s.Protocol, s.Family, dumpRequest(s.Family, s.Protocol, collectors.AllStates, extInfo, nil)}
+	w := walk{typeByFamily, s.Protocol, s.Family, dumpRequest(s.Family, s.Protocol, collectors.AllStates, everyExt(), nil)}
 	wanted := s.Cookie
 	if err := c.usable(ctx); err != nil {
 		return found, fmt.Errorf("look up socket %x: %w", s.Cookie, err)

@@ -113,6 +113,15 @@ func getSockRequest(states collectors.StateMask, ext uint8, code []byte) []byte 
 	return appendBytecode(b, code)
 }
 
+// everyExt asks for all that the kernel shows: a socket is looked up by itself to be
+// judged again, by whatever was read of it before.
+func everyExt() (ext uint8) {
+	for _, e := range extensions {
+		ext |= e.bit
+	}
+	return ext
+}
+
 func maskOf(states collectors.StateMask) uint32 {
 	if states.Has(collectors.Close) {
 		// Since Linux 6.8 bound TCP sockets are asked for as BOUND_INACTIVE.
@@ -136,7 +145,7 @@ func exactRequest(s *collectors.Socket) []byte {
 	b := make([]byte, reqLen)
 	b[0] = byte(s.Family)
 	b[1] = byte(s.Protocol)
-	b[2] = extInfo
+	b[2] = everyExt()
 	ne.PutUint32(b[4:], ^uint32(0))
 	binary.BigEndian.PutUint16(b[8:], s.LocalPort)
 	binary.BigEndian.PutUint16(b[10:], s.RemotePort)

@@ -27,8 +27,11 @@ func extOf(t *testing.T, q collectors.Query, p collectors.Protocol) uint8 {
 	return ext
 }
 
-// What each field costs: tcp_info is asked for by those that are in it, for TCP, in
-// each kind of request, and by no others.
+// extOfCost is what the kernel is asked for, for TCP: nothing for any other cost.
+var extOfCost = map[collectors.Cost]uint8{collectors.CostInfo: extInfo, collectors.CostAge: extInfo}
+
+// What a field costs is asked for if it is wanted, in each kind of request, and
+// nothing else.
 func TestExtensions(t *testing.T) {
 	both := []collectors.Protocol{collectors.TCP, collectors.UDP}
 	clauses := map[string][]collectors.Clause{"all": nil, "IPv6": {{Family: collectors.IPv6}}, "ports": {{Local: []collectors.PortRange{{Low: 80, High: 81}}}}}
@@ -37,19 +40,20 @@ func TestExtensions(t *testing.T) {
 			q := collectors.Query{Protocols: both, States: collectors.AllStates, Clauses: c, Plain: plain}
 			for _, d := range collectors.AllFields() {
 				q.Fields = collectors.Fields(d.Field)
-				want := map[collectors.Protocol]uint8{}
-				if d.Cost == collectors.CostInfo || d.Cost == collectors.CostAge {
-					want[collectors.TCP] = extInfo
-				}
+				want := map[collectors.Protocol]uint8{collectors.TCP: extOfCost[d.Cost]}
 				for _, p := range both {
 					if got := extOf(t, q, p); got != want[p] {
 						t.Errorf("%s, %s, plain %t: %s asks for %#x, not %#x", d.Name, name, plain, p, got, want[p])
 					}
 				}
 			}
-			q.Fields = collectors.InfoFields().Or(collectors.OwnerFields())
-			if got := extOf(t, q, collectors.TCP); got != extInfo {
-				t.Errorf("%s, plain %t: fields of all kinds ask for %#x", name, plain, got)
+			all := uint8(0)
+			for _, d := range collectors.AllFields() {
+				q.Fields.Add(collectors.Fields(d.Field))
+				all |= extOfCost[d.Cost]
+			}
+			if got := extOf(t, q, collectors.TCP); got != all || exactRequest(&collectors.Socket{})[2] != all {
+				t.Errorf("%s, plain %t: all fields ask for %#x, and one socket is asked for by %#x", name, plain, got, exactRequest(&collectors.Socket{})[2])
 			}
 		}
 	}
