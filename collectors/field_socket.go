@@ -91,7 +91,7 @@ var socketFields = []FieldDoc{
 	{
 		Field: FieldTimerExpires, Name: "timer_expires", Type: TypeSeconds, Unit: "s", Cost: CostNone, Source: diag,
 		Meaning: "time until the timer fires, 0 without one", Unknown: never,
-		Num:    func(r *Record) float64 { return seconds(r.Socket.TimerExpires) },
+		Num:    func(r *Record) float64 { return Seconds(r.Socket.TimerExpires) },
 		SetNum: func(r *Record, v float64) { r.socket().TimerExpires = millis(v) },
 	},
 	{

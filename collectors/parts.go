@@ -54,9 +54,10 @@ func familyOf(r *Record) string {
 	return "ipv6"
 }
 
-func seconds(ms uint32) float64 { return float64(ms) / 1000 }
+// Seconds turns milliseconds of the kernel into seconds.
+func Seconds(ms uint32) float64 { return float64(ms) / 1000 }
 
 func idleOf(r *Record, stamp func(*Socket) (uint32, bool)) float64 {
 	ms, _ := stamp(r.Socket)
-	return seconds(ms)
+	return Seconds(ms)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"reflect"
 	"slices"
-	"sync"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
@@ -13,8 +12,6 @@ import (
 const (
 	// batchLen is how many ladders are begun at a time, if their action can be.
 	batchLen = 1024
-	// partLen is from how many on they are divided among workers.
-	partLen = 64
 	// manyHolds is from how many sockets on it is cheaper to look once who holds
 	// any of them than for each.
 	manyHolds = 64
@@ -100,20 +97,4 @@ func (v *verifier) holdsNow(ctx context.Context, ladders []*ladder, part []int) 
 			return h.PID == o.PID && h.StartTime == o.StartTime
 		})
 	}
-}
-
-// inParts does something for parts of many at the same time, and returns what
-// came of each, in their order.
-func inParts[T, R any](workers int, all []T, do func(part []T) []R) []R {
-	each := max(partLen, (len(all)+workers-1)/workers)
-	results := make([]R, len(all))
-	var wait sync.WaitGroup
-	at := 0
-	for ; len(all)-at > each; at += each {
-		from := at
-		wait.Go(func() { copy(results[from:], do(all[from:from+each])) })
-	}
-	copy(results[at:], do(all[at:]))
-	wait.Wait()
-	return results
 }

@@ -179,3 +179,14 @@ func (c *Candidate) setAge(a collectors.Age) {
 		f.Known.Add(collectors.Fields(collectors.FieldAgeMax))
 	}
 }
+
+// NoSocket reports whether the candidate stands for no socket: the group of a
+// whole host can be empty.
+func (c *Candidate) NoSocket() bool { return c.Socket.Protocol == 0 }
+
+func notKnown(v rules.Tri) string {
+	if v == rules.Unknown {
+		return " (cannot be told)"
+	}
+	return ""
+}

@@ -158,3 +158,15 @@ func (d *dumps) sockets(ns *namespace, q collectors.Query) func(func(*collectors
 		}
 	}
 }
+
+// targetKey names what one effect on a process is for: the process, or its unit.
+func targetKey(o *collectors.Owner, plugin *actions.Plugin) string {
+	if plugin.OnUnit() && o.Unit != "" {
+		return "unit " + o.Unit
+	}
+	return processKey(o)
+}
+
+func processKey(o *collectors.Owner) string {
+	return fmt.Sprintf("process %d since %d", o.PID, o.StartTime)
+}

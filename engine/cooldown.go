@@ -5,12 +5,6 @@ import (
 	"time"
 )
 
-// promise is a cool-down that was noted for something that has not begun yet.
-type promise struct {
-	was     cooldown // before
-	ladders int      // that may still begin
-}
-
 // start notes and keeps, before anything is done, that it will be: a
 // crash in between must not lead to doing it twice.
 func (g *cooling) start(ladders []*ladder) error {

@@ -197,13 +197,6 @@ func (j *judge) hesitate(c *cycle, f *Finding) *Finding {
 	return f.set(DecideAct, "")
 }
 
-func notKnown(v rules.Tri) string {
-	if v == rules.Unknown {
-		return " (cannot be told)"
-	}
-	return ""
-}
-
 // unprovenAge reports whether the rule would match if the socket were old.
 func unprovenAge(cand *Candidate, rule *rules.Rule) bool {
 	if !rule.ReadsAge() || cand.eval(rule.When) != rules.Unknown {

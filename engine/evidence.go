@@ -7,9 +7,6 @@ import (
 )
 
 const (
-	// jiffy is the coarsest grain of the kernel's time stamps (HZ=100), in
-	// seconds: a difference of two of them can be off by one of it.
-	jiffy = 0.010
 	// slack is what two stamps can be off by: by a jiffy, and by another if the tick
 	// that counts them comes late on a busy machine.
 	slack = 2 * jiffy
@@ -36,21 +33,21 @@ func evidence(s *collectors.Socket) collectors.Age {
 		return established(s)
 	case collectors.CloseWait:
 		// The FIN carried an ACK and so renewed the ACK's stamp, but not that of data.
-		return atMost(sinceAck(s), s.Known.Has(collectors.FieldAckIdle), seconds(i.LastDataRecv))
+		return atMost(sinceAck(s), s.Known.Has(collectors.FieldAckIdle), collectors.Seconds(i.LastDataRecv))
 	case collectors.FinWait2:
 		// The ACK of our FIN began the state; our last data was sent before. A
 		// mini-socket has no stamps, and its timer starts from tcp_fin_timeout or
 		// TCP_LINGER2, and the latter does not show.
-		return atMost(sinceAck(s), s.Known.Has(collectors.FieldAckIdle), seconds(i.LastDataSent))
+		return atMost(sinceAck(s), s.Known.Has(collectors.FieldAckIdle), collectors.Seconds(i.LastDataSent))
 	case collectors.TimeWait:
 		if s.Timer == collectors.TimerTimeWait {
 			// A retransmitted FIN starts the timer again: still a lower bound.
-			return atLeast(timeWait-seconds(s.TimerExpires), collectors.AgeTimer)
+			return atLeast(timeWait-collectors.Seconds(s.TimerExpires), collectors.AgeTimer)
 		}
 	case collectors.FinWait1:
 		return atMost(unanswered(s), busy > 0, busy)
 	case collectors.LastAck:
-		return atMost(atMost(unanswered(s), busy > 0, busy), s.Known.Has(collectors.FieldAckIdle), seconds(i.LastDataRecv))
+		return atMost(atMost(unanswered(s), busy > 0, busy), s.Known.Has(collectors.FieldAckIdle), collectors.Seconds(i.LastDataRecv))
 	case collectors.Closing:
 		return atMost(sinceAck(s), busy > 0, busy)
 	case collectors.SynSent:
@@ -61,8 +58,6 @@ func evidence(s *collectors.Socket) collectors.Age {
 	}
 	return collectors.NoAge()
 }
-
-func seconds(ms uint32) float64 { return float64(ms) / 1000 }
 
 // established is the oldest stamp: all start at the handshake. That of received
 // data may be older in a Fast Open server, where the SYN brought data and the
@@ -76,14 +71,14 @@ func established(s *collectors.Socket) collectors.Age {
 	if collectors.Received(s) && i.Options&collectors.OptSynData == 0 {
 		oldest = max(oldest, i.LastDataRecv)
 	}
-	return atLeast(seconds(oldest), collectors.AgeTCPInfo)
+	return atLeast(collectors.Seconds(oldest), collectors.AgeTCPInfo)
 }
 
 func sinceAck(s *collectors.Socket) collectors.Age {
 	if !s.Known.Has(collectors.FieldAckIdle) {
 		return collectors.NoAge()
 	}
-	return atLeast(seconds(s.Info.LastAckRecv), collectors.AgeTCPInfo)
+	return atLeast(collectors.Seconds(s.Info.LastAckRecv), collectors.AgeTCPInfo)
 }
 
 // unanswered is how long a SYN or FIN has waited for its ACK at least.
@@ -106,7 +101,7 @@ func unanswered(s *collectors.Socket) collectors.Age {
 		// Closed before the handshake was over: they may be those of the SYN with the ACK.
 		return collectors.NoAge()
 	}
-	return atLeast(seconds(i.RTOTime), collectors.AgeTimer)
+	return atLeast(collectors.Seconds(i.RTOTime), collectors.AgeTimer)
 }
 
 // ownTimeouts reports whether all timeouts that the connection ever had came
@@ -125,7 +120,7 @@ func connecting(i *collectors.TCPInfo) float64 {
 	case i.Retransmits == 0:
 		return first
 	case ownTimeouts(i):
-		return seconds(i.RTOTime) + first
+		return collectors.Seconds(i.RTOTime) + first
 	}
 	return (float64(i.Retransmits)+1)*max(firstSYN, rto)*late + load
 }

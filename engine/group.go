@@ -139,10 +139,6 @@ func (c *cycle) nobody() *Candidate {
 	return c.none
 }
 
-// NoSocket reports whether the candidate stands for no socket: the group of a
-// whole host can be empty.
-func (c *Candidate) NoSocket() bool { return c.Socket.Protocol == 0 }
-
 // groupOf returns what identifies the group of a socket.
 func groupOf(rule *rules.Rule, cand *Candidate) (id string, key map[string]any, ok bool) {
 	r := cand.Record()

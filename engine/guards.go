@@ -138,3 +138,21 @@ func (g *guards) quirk(s *collectors.Socket) string {
 	}
 	return ""
 }
+
+// guardHolder returns why a rung may do nothing to a socket because of a process that
+// has it, or listens for it. What acts on one connection only can ask to be let at
+// those of protected processes; what takes nothing from one that lives need not ask.
+func (g *guards) guardHolder(s *collectors.Socket, o *collectors.Owner, plugin *actions.Bound) string {
+	why := g.kept.guardOwner(o)
+	switch asked := plugin.Allowed.Has(actions.AllowProtected); {
+	case why == "", g.kept.untouchable(o) != "", !plugin.Single():
+		return why
+	case plugin.Gentle:
+		return ""
+	case isSystem(o), s.State == collectors.Listen, s.State == collectors.Close: // no connection
+		return why
+	case asked:
+		return ""
+	}
+	return why + ": needs " + g.optIn(plugin.Plugin, actions.AllowProtected)
+}

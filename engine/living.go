@@ -12,10 +12,6 @@ import (
 // state and moved no data for the breaker to take it for dead.
 const deadAfter = 60 * time.Second
 
-// closing are the states in which it takes evidence to tell a dead connection
-// from one that still transfers in the other direction.
-var closing = collectors.Mask(collectors.CloseWait, collectors.LastAck, collectors.Closing, collectors.FinWait1)
-
 // dead reports whether a socket is dead by evidence: nobody can miss it, however
 // many there are. What is not known makes it living.
 func (b *breaker) dead(c *Candidate) bool {

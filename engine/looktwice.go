@@ -12,6 +12,12 @@ import (
 	"sockwarden/rules"
 )
 
+// secondLook is how much later a socket must still be in its state before its
+// process has to suffer for it. A peer can make its own connection look old to a
+// single look (its FIN carries an old ACK number); a program that is well closes
+// what its peer has closed within milliseconds.
+const secondLook = time.Second
+
 // provenAt reports whether the age of the candidate is by an event, or whether
 // we ourselves had seen it in its state that much before a look that began then.
 func (c *Candidate) provenAt(began float64) bool { return c.leftAt(began) <= 0 }

@@ -6,6 +6,10 @@ import (
 	"sockwarden/collectors"
 )
 
+// jiffy is the coarsest grain of the kernel's time stamps (HZ=100), in seconds: a
+// difference of two of them can be off by one of it.
+const jiffy = 0.010
+
 // mark is what one record says of the connection that a socket has, by which the
 // next record tells whether it is still the same one: a descriptor can be
 // disconnected (AF_UNSPEC) and connected again between the same ports, and keeps
@@ -42,7 +46,7 @@ func markOf(s *collectors.Socket, began, now float64) mark {
 	}
 	m := mark{Look: now - began}
 	if s.Timer == collectors.TimerTimeWait {
-		m.Ends = now + seconds(s.TimerExpires)
+		m.Ends = now + collectors.Seconds(s.TimerExpires)
 	}
 	if !s.Known.Has(collectors.FieldRTO) {
 		return m
@@ -56,8 +60,8 @@ func markOf(s *collectors.Socket, began, now float64) mark {
 		m.Agreed = uint16(i.WindowScales)<<8 | uint16(i.Options&handshakeOptions)
 	}
 	if s.Known.Has(collectors.FieldAckIdle) {
-		m.AckedAt = now - seconds(i.LastAckRecv)
-		m.SentAt, m.GotAt = now-seconds(i.LastDataSent), now-seconds(i.LastDataRecv)
+		m.AckedAt = now - collectors.Seconds(i.LastAckRecv)
+		m.SentAt, m.GotAt = now-collectors.Seconds(i.LastDataSent), now-collectors.Seconds(i.LastDataRecv)
 	}
 	return m
 }
@@ -67,9 +71,9 @@ func (m *mark) markSYN(s *collectors.Socket, now float64) {
 	i := &s.Info
 	switch m.Timeouts = i.Retransmits; {
 	case i.Retransmits == 0:
-		m.Ends = now + seconds(s.TimerExpires)
+		m.Ends = now + collectors.Seconds(s.TimerExpires)
 	case i.Len >= collectors.InfoRTOTime:
-		m.FirstRTO = now - seconds(i.RTOTime)
+		m.FirstRTO = now - collectors.Seconds(i.RTOTime)
 	}
 }
 

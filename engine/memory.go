@@ -41,6 +41,12 @@ type cooldown struct {
 	Until float64 `json:"until"`
 }
 
+// promise is a cool-down that was noted for something that has not begun yet.
+type promise struct {
+	was     cooldown // before
+	ladders int      // that may still begin
+}
+
 // cool notes that something is done to the target of that key now.
 func (m *memory) cool(key string, length time.Duration, now float64) {
 	delete(m.promises, key)
@@ -84,6 +90,10 @@ func (m *memory) takeBack(key string) {
 	}
 	m.cooldowns[key] = p.was
 }
+
+// calmCycles is how many cycles in a row must stay below a threshold before what
+// has tripped acts again.
+const calmCycles = 2
 
 // unbrokenFor is how far two looks may be apart for what both saw to count as
 // unbroken, if the rule's own time is shorter: cron looks every few minutes.

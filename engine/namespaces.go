@@ -24,17 +24,6 @@ func (e *NamespaceError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *NamespaceError) Unwrap() error { return e.Err }
 
-// Unopened returns the namespaces that were asked for by name and not looked into.
-func (r *Report) Unopened() []*NamespaceError {
-	var found []*NamespaceError
-	for _, err := range r.Errors {
-		if missing, ok := errors.AsType[*NamespaceError](err); ok {
-			found = append(found, missing)
-		}
-	}
-	return found
-}
-
 // findNamespaces resolves which namespaces the rules are about, and counts the
 // sockets of the others.
 func (k *looker) findNamespaces(c *Picture) error {

@@ -66,22 +66,6 @@ func PauseFiles() []string {
 	return []string{MachinePause}
 }
 
-// makeDir makes a directory as far as it is missing. Into that of the machine's
-// switch every user can look, whatever the umask of who comes first.
-func makeDir(path string) error {
-	_, err := os.Stat(path)
-	if err == nil {
-		return nil
-	}
-	if err := trust.MakeDir(path); err != nil {
-		return err
-	}
-	if path == filepath.Dir(MachinePause) {
-		return os.Chmod(path, 0o755) //nolint:wrapcheck // says what and where
-	}
-	return nil
-}
-
 // Write throws the switch: it replaces the file at once. Every user can read it.
 func (p *Pause) Write(path string) error {
 	b, err := json.Marshal(p)

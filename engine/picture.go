@@ -70,3 +70,7 @@ func (c *Picture) warn(err error) {
 		c.Errors = append(c.Errors, err)
 	}
 }
+
+// closing are the states in which it takes evidence to tell a dead connection
+// from one that still transfers in the other direction.
+var closing = collectors.Mask(collectors.CloseWait, collectors.LastAck, collectors.Closing, collectors.FinWait1)

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"sockwarden/actions"
 	"sockwarden/collectors"
 )
 
@@ -56,24 +55,6 @@ var systemNames = []string{"systemd", "init", "kernel", "kthreadd"}
 
 // IsProtected reports whether a process is protected by its name.
 func IsProtected(o *collectors.Owner) bool { return isProtected(o) }
-
-// guardHolder returns why a rung may do nothing to a socket because of a process that
-// has it, or listens for it. What acts on one connection only can ask to be let at
-// those of protected processes; what takes nothing from one that lives need not ask.
-func (g *guards) guardHolder(s *collectors.Socket, o *collectors.Owner, plugin *actions.Bound) string {
-	why := g.kept.guardOwner(o)
-	switch asked := plugin.Allowed.Has(actions.AllowProtected); {
-	case why == "", g.kept.untouchable(o) != "", !plugin.Single():
-		return why
-	case plugin.Gentle:
-		return ""
-	case isSystem(o), s.State == collectors.Listen, s.State == collectors.Close: // no connection
-		return why
-	case asked:
-		return ""
-	}
-	return why + ": needs " + g.optIn(plugin.Plugin, actions.AllowProtected)
-}
 
 func isSystem(o *collectors.Owner) bool {
 	return slices.Contains(systemNames, o.Comm) || slices.Contains(systemNames, path.Base(o.Exe))

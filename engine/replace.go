@@ -107,3 +107,22 @@ func namesIn(dir *trust.Directory) []string {
 	names, _ := f.Readdirnames(-1)
 	return names
 }
+
+// machineDir is the directory of the machine's own state and switch.
+const machineDir = "/run/sockwarden"
+
+// makeDir makes a directory as far as it is missing. Into that of the machine's
+// switch every user can look, whatever the umask of who comes first.
+func makeDir(path string) error {
+	_, err := os.Stat(path)
+	if err == nil {
+		return nil
+	}
+	if err := trust.MakeDir(path); err != nil {
+		return err
+	}
+	if path == machineDir {
+		return os.Chmod(path, 0o755) //nolint:wrapcheck // says what and where
+	}
+	return nil
+}

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -263,3 +264,14 @@ func (r *Report) AllUnseen() bool {
 
 // Failed reports whether an action failed.
 func (r *Report) Failed() bool { return r.Summary.Failed > 0 }
+
+// Unopened returns the namespaces that were asked for by name and not looked into.
+func (r *Report) Unopened() []*NamespaceError {
+	var found []*NamespaceError
+	for _, err := range r.Errors {
+		if missing, ok := errors.AsType[*NamespaceError](err); ok {
+			found = append(found, missing)
+		}
+	}
+	return found
+}

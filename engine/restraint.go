@@ -12,10 +12,6 @@ import (
 	"sockwarden/rules"
 )
 
-// calmCycles is how many cycles in a row must stay below a threshold before what
-// has tripped acts again.
-const calmCycles = 2
-
 // noteRules notes since when each rule is as it is, for soak.
 func (j *judge) noteRules(c *cycle) {
 	for _, r := range c.Program.Rules {
@@ -228,18 +224,6 @@ func coolKeys(f *Finding, plugin *actions.Plugin) map[string]time.Duration {
 }
 
 func peerKey(f *Finding) string { return "peer " + f.Socket.Remote.Netip().String() }
-
-// targetKey names what one effect on a process is for: the process, or its unit.
-func targetKey(o *collectors.Owner, plugin *actions.Plugin) string {
-	if plugin.OnUnit() && o.Unit != "" {
-		return "unit " + o.Unit
-	}
-	return processKey(o)
-}
-
-func processKey(o *collectors.Owner) string {
-	return fmt.Sprintf("process %d since %d", o.PID, o.StartTime)
-}
 
 // These begin the names of what trips for one listener, and for all rules together.
 const (

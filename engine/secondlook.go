@@ -10,12 +10,6 @@ import (
 	"sockwarden/engine/world"
 )
 
-// secondLook is how much later a socket must still be in its state before its
-// process has to suffer for it. A peer can make its own connection look old to a
-// single look (its FIN carries an old ACK number); a program that is well closes
-// what its peer has closed within milliseconds.
-const secondLook = time.Second
-
 // wide reports whether an action does more than end or change one connection:
 // it is for a process, or runs a program.
 func wide(p *actions.Plugin) bool { return !p.Harmless && !p.Single() }
