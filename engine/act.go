@@ -9,6 +9,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -44,7 +45,7 @@ func (h *hand) act(ctx context.Context, c *cycle) {
 
 // ladderPerTarget begins a ladder for each socket that is acted on, or one for each
 // process or unit.
-func ladderPerTarget(c *cycle, harms *harms) []*ladder {
+func ladderPerTarget(c *cycle, harms *look.Harms) []*ladder {
 	var ladders []*ladder
 	byProcess := map[string]*ladder{}
 	for _, f := range c.report.Findings {
@@ -59,13 +60,13 @@ func ladderPerTarget(c *cycle, harms *harms) []*ladder {
 		for i := range f.Facts.Owners {
 			o := &f.Facts.Owners[i]
 			// One effect for each process, also if two rules want it: the first has it.
-			key := targetKey(o, plugin)
+			key := look.TargetKey(o, plugin)
 			if l, ok := byProcess[key]; ok {
 				l.findings, l.slots = append(l.findings, f), append(l.slots, -1)
 				continue
 			}
 			l := newLadder(c.Program, f, o)
-			l.harm = harms.of(c.Picture, f.Candidate, o, plugin)
+			l.harm = harms.Of(c.Picture, f.Candidate, o, plugin)
 			byProcess[key] = l
 			ladders = append(ladders, l)
 		}
@@ -135,7 +136,7 @@ func (h *hand) startRung(ctx context.Context, l *ladder) {
 	}
 	if l.process != nil {
 		l.signals = true
-		h.signalled[targetKey(l.process, Bound(rung).Plugin)] = true
+		h.signalled[look.TargetKey(l.process, Bound(rung).Plugin)] = true
 	}
 	h.cooling.begin(l)
 	h.applied(ctx, l, h.apply(ctx, l))

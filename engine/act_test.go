@@ -220,8 +220,8 @@ func TestDryRunCannotAct(t *testing.T) {
 			l.Step(t.Context())
 			l.Finish(t.Context(), r)
 			expect(t, findingOf(t, r, c), DecideAct, "", actions.Would)
-			if len(l.memory.cooldowns) > 0 {
-				t.Errorf("%s: cool-downs %v", then, l.memory.cooldowns)
+			if len(l.memory.Cooldowns) > 0 {
+				t.Errorf("%s: cool-downs %v", then, l.memory.Cooldowns)
 			}
 			l.Close()
 		}

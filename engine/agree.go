@@ -7,6 +7,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 	"sockwarden/rules"
 )
 
@@ -15,7 +16,7 @@ import (
 type opinion struct {
 	*generation
 	*cycle
-	grouped []map[*Candidate]*Group
+	grouped []map[*look.Candidate]*Group
 	news    []*Finding // of what the rules in force do not take
 }
 
@@ -25,13 +26,13 @@ func (k *council) opinions(c *cycle) []*opinion {
 	var all []*opinion
 	for _, g := range k.younger() {
 		o := &opinion{generation: g, cycle: k.cycleOf(g, c)}
-		o.candidates = make([]*Candidate, len(c.candidates))
-		for i, cand := range c.candidates {
-			o.candidates[i] = cand.clone()
+		o.Candidates = make([]*look.Candidate, len(c.Candidates))
+		for i, cand := range c.Candidates {
+			o.Candidates[i] = cand.Clone()
 			r := cand.Record()
-			o.candidates[i].hits = append([]int(nil), g.matches.Match(&r)...)
+			o.Candidates[i].Hits = append([]int(nil), g.matches.Match(&r)...)
 		}
-		o.grouped = make([]map[*Candidate]*Group, len(g.judged.Rules))
+		o.grouped = make([]map[*look.Candidate]*Group, len(g.judged.Rules))
 		for i := range o.grouped {
 			o.grouped[i] = k.groups(o.cycle, i)
 		}
@@ -42,9 +43,9 @@ func (k *council) opinions(c *cycle) []*opinion {
 
 // cycleOf is a cycle for asking a generation.
 func (k *council) cycleOf(g *generation, c *cycle) *cycle {
-	p := &Picture{
-		Wanted: k.wantedOf(g.judged), Incomplete: c.Incomplete, namespaces: c.namespaces, began: c.began, looked: c.looked, now: c.now,
-		ended: c.ended, extra: extraLooks{ports: c.extra.ports},
+	p := &look.Picture{
+		Wanted: k.wantedOf(g.judged), Incomplete: c.Incomplete, Namespaces: c.Namespaces, Began: c.Began, Looked: c.Looked, Now: c.Now,
+		Ended: c.Ended, Extra: look.ExtraLooks{Ports: c.Extra.Ports},
 	}
 	return &cycle{Picture: p, report: &Report{}}
 }
@@ -55,8 +56,8 @@ func (k *council) askAll(opinions []*opinion, n int) [][]*Finding {
 	for _, o := range opinions {
 		var owner *rules.Rule
 		var found []*Finding
-		cand := o.candidates[n]
-		for _, i := range cand.hits {
+		cand := o.Candidates[n]
+		for _, i := range cand.Hits {
 			if f := k.consider(o.cycle, cand, o.judged.Rules[i], o.grouped[i][cand], &owner); f != nil {
 				found = append(found, f)
 			}
@@ -96,18 +97,18 @@ func (k *council) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Fin
 		f.unsettled = true
 		switch {
 		case theirs == nil:
-			f.set(DecidePending, "%s: none of the new ones takes it", ago(o.generation, c.began))
+			f.set(DecidePending, "%s: none of the new ones takes it", ago(o.generation, c.Began))
 			return
 		case theirs.Decision != DecideAct:
-			f.set(theirs.Decision, "%s: the new ones spare it: %s", ago(o.generation, c.began), theirs.Reason)
+			f.set(theirs.Decision, "%s: the new ones spare it: %s", ago(o.generation, c.Began), theirs.Reason)
 			return
 		case !sameEffect(f.Rule, 0, theirs.Rule):
-			f.set(DecidePending, "%s: with the new ones rule %s does something else", ago(o.generation, c.began), theirs.Rule.Name)
+			f.set(DecidePending, "%s: with the new ones rule %s does something else", ago(o.generation, c.Began), theirs.Rule.Name)
 			return
 		}
 		if theirs.Rule.Fingerprint != f.Rule.Fingerprint {
 			if k.limit(theirs, o.cycle, q); theirs.Decision != DecideAct {
-				f.set(theirs.Decision, "%s: %s", ago(o.generation, c.began), theirs.Reason)
+				f.set(theirs.Decision, "%s: %s", ago(o.generation, c.Began), theirs.Reason)
 				f.throttled = theirs.throttled
 				return
 			}
@@ -170,8 +171,8 @@ func (k *council) showNews(c *cycle, opinions []*opinion) {
 			continue
 		}
 		if f.Decision == DecideAct {
-			left := max(0, rules.Settle-c.began.Sub(o.at))
-			f.set(DecidePending, "%s: they are in force in %.1f s", ago(o.generation, c.began), left.Seconds())
+			left := max(0, rules.Settle-c.Began.Sub(o.at))
+			f.set(DecidePending, "%s: they are in force in %.1f s", ago(o.generation, c.Began), left.Seconds())
 		}
 		f.unsettled, f.throttled = true, false
 		c.report.Findings = append(c.report.Findings, f)
@@ -197,7 +198,7 @@ type rungOf struct {
 // newerSpares is a ChangedError if a generation of rules that counts now, besides that
 // of the ladder at that rung, would not do to a finding's socket, as it is freshly seen, what the
 // ladder is about to do. Several can be asked at the same time.
-func (k *council) newerSpares(at rungOf, f *Finding, fresh *Candidate) error {
+func (k *council) newerSpares(at rungOf, f *Finding, fresh *look.Candidate) error {
 	k.asks.Lock()
 	defer k.asks.Unlock()
 	for _, g := range k.younger() {
@@ -208,7 +209,7 @@ func (k *council) newerSpares(at rungOf, f *Finding, fresh *Candidate) error {
 	return nil
 }
 
-func (k *council) sparedBy(g *generation, at rungOf, f *Finding, fresh *Candidate) string {
+func (k *council) sparedBy(g *generation, at rungOf, f *Finding, fresh *look.Candidate) string {
 	group, agreed := f.agreed[g]
 	if !agreed && (f.Group != nil || f.NoSocket()) {
 		return "a group is decided on anew by the next cycle"
@@ -217,7 +218,7 @@ func (k *council) sparedBy(g *generation, at rungOf, f *Finding, fresh *Candidat
 		return ""
 	}
 	now := k.world.Mono()
-	p := &Picture{Wanted: k.wantedOf(g.judged), began: k.world.Now(), looked: now, now: now, ended: k.world.Now()}
+	p := &look.Picture{Wanted: k.wantedOf(g.judged), Began: k.world.Now(), Looked: now, Now: now, Ended: k.world.Now()}
 	c := &cycle{Picture: p, report: &Report{}}
 	var owner *rules.Rule
 	var found []*Finding

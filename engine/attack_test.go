@@ -15,6 +15,8 @@ import (
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/socklab/tunpeer"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
 )
 
@@ -39,7 +41,7 @@ type attack struct {
 	listeners map[bool]*sock
 	victims   map[[2]netip.AddrPort]*victim
 	running   []*victim
-	memories  []*memory // of looks that come seldom, and more seldom
+	memories  []*memory.Memory // of looks that come seldom, and more seldom
 
 	records, observed, byEvent, begun, overtaken int
 	shown                                        map[string]int // what was put to the test
@@ -83,7 +85,7 @@ func newAttack(t *testing.T, seed uint64) *attack {
 	a := &attack{
 		t: t, start: time.Now(), seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), dev: tunpeer.Open(t),
 		listeners: map[bool]*sock{}, victims: map[[2]netip.AddrPort]*victim{}, shown: map[string]int{},
-		memories: []*memory{newMemory(), newMemory(), newMemory()},
+		memories: []*memory.Memory{memory.NewMemory(), memory.NewMemory(), memory.NewMemory()},
 	}
 	const serverWithoutCookie = "1539"
 	socklab.Home(t).Sysctl(t, "net/ipv4/tcp_fastopen", serverWithoutCookie)
@@ -95,9 +97,9 @@ func newAttack(t *testing.T, seed uint64) *attack {
 		a.listeners[v6] = l
 	}
 	if os.Geteuid() == 0 {
-		a.events = newLab(t, Options{Events: EventsOn})
-		a.events.looker.ages.noted = collectors.AllStates &^ collectors.Mask(collectors.Close)
-		must(t, "states", a.events.looker.ages.events.SetStates(a.events.looker.ages.noted))
+		a.events = newLab(t, Options{Events: look.EventsOn})
+		a.events.looker.Ages.Noted = collectors.AllStates &^ collectors.Mask(collectors.Close)
+		must(t, "states", a.events.looker.Ages.Events.SetStates(a.events.looker.Ages.Noted))
 	}
 	return a
 }
@@ -177,7 +179,7 @@ func (a *attack) look() (wrong int) {
 		all = append(all, *s)
 	}
 	now, after := world.Mono(), time.Now()
-	var looks []*memory
+	var looks []*memory.Memory
 	for i, m := range a.memories {
 		if a.rng.IntN([]int{1, 8, 60}[i]) == 0 {
 			looks = append(looks, m)
@@ -205,8 +207,8 @@ func (a *attack) look() (wrong int) {
 		}
 	}
 	for i, m := range a.memories {
-		if len(m.seen) > maxRemembered/2 {
-			a.memories[i] = newMemory()
+		if len(m.Seen) > memory.MaxRemembered/2 {
+			a.memories[i] = memory.NewMemory()
 		}
 	}
 	return wrong
@@ -215,7 +217,7 @@ func (a *attack) look() (wrong int) {
 // overtaken reports whether a connection that took the place of another on the same
 // descriptor, between two looks, has received and sent more segments by then than
 // the one before: only events tell them apart (docs/ages.md).
-func overtaken(before, now *mark, s collectors.State) bool {
+func overtaken(before, now *memory.Mark, s collectors.State) bool {
 	if s == collectors.SynSent {
 		return now.FirstRTO > 0 && now.SegsIn >= before.SegsIn && now.SegsOut >= before.SegsOut
 	}
@@ -223,9 +225,9 @@ func overtaken(before, now *mark, s collectors.State) bool {
 }
 
 // check compares what one record, and looks before it, say with the truth.
-func (v *victim) check(rec *collectors.Socket, looks []*memory, began, now float64, before, after time.Time) {
+func (v *victim) check(rec *collectors.Socket, looks []*memory.Memory, began, now float64, before, after time.Time) {
 	truth, least := after.Sub(v.since).Seconds(), before.Sub(v.seenSince).Seconds()
-	key, mk := collectors.KeyOf(rec), markOf(rec, began, now)
+	key, mk := collectors.KeyOf(rec), memory.MarkOf(rec, began, now)
 	forged := v.oldACK && (rec.State == collectors.CloseWait || rec.State == collectors.Closing)
 	v.a.records++
 	v.a.shown[rec.State.String()+" "+v.family()]++
@@ -236,7 +238,7 @@ func (v *victim) check(rec *collectors.Socket, looks []*memory, began, now float
 				envSeed, v.a.seed, v.number, rec.State, v.local, v.remote, least, truth, fmt.Sprintf(format, args...), *rec, v.story())
 		}
 	}
-	age := evidence(rec)
+	age := look.Evidence(rec)
 	if age.Min > truth && !forged {
 		bad("one look: %+v", age)
 	}
@@ -244,17 +246,17 @@ func (v *victim) check(rec *collectors.Socket, looks []*memory, began, now float
 		bad("one look, at most: %+v", age)
 	}
 	for _, m := range looks {
-		before, had := mark{}, false
-		if s := m.seen[key]; s != nil {
-			before, had = s.mark, true
+		before, had := memory.Mark{}, false
+		if s := m.Seen[key]; s != nil {
+			before, had = s.Mark, true
 		}
-		got := m.observe(key, mk, age, began, now)
+		got := m.Observe(key, mk, age, began, now)
 		if got.Source != collectors.AgeObserved {
 			continue
 		}
 		if had && v.again && got.Min > truth+tolerance && overtaken(&before, &mk, rec.State) {
 			v.a.overtaken++
-			delete(m.seen, key)
+			delete(m.Seen, key)
 			continue
 		}
 		if v.a.observed++; got.Min > truth+tolerance {
@@ -262,7 +264,7 @@ func (v *victim) check(rec *collectors.Socket, looks []*memory, began, now float
 		}
 	}
 	if v.a.events != nil {
-		if got := v.a.events.looker.ages.shown(rec, now); got.Source == collectors.AgeEvent {
+		if got := v.a.events.looker.Ages.Shown(rec, now); got.Source == collectors.AgeEvent {
 			if v.a.byEvent++; got.Min > truth || got.Max+0.01 < least {
 				bad("event: %+v", got)
 			}
@@ -271,7 +273,7 @@ func (v *victim) check(rec *collectors.Socket, looks []*memory, began, now float
 	record := collectors.NewRecord(rec, nil, nil, nil, "")
 	for _, f := range []collectors.Field{collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle} {
 		if record.Known.Has(f) {
-			if got := f.Doc().Num(&record); got > after.Sub(v.began).Seconds()+slack {
+			if got := f.Doc().Num(&record); got > after.Sub(v.began).Seconds()+look.Slack {
 				bad("%s is %.3f, the connection is at most %.3fs old", f, got, after.Sub(v.began).Seconds())
 			}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 )
 
@@ -147,7 +148,7 @@ func (a *auditLog) outcome(generation string, f *Finding, o *collectors.Owner, a
 }
 
 // fields are those of the socket, none if there is no socket.
-func fields(c *Candidate) map[string]any {
+func fields(c *look.Candidate) map[string]any {
 	if c.NoSocket() {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 )
 
 const (
@@ -68,7 +69,7 @@ func (v *verifier) all(ctx context.Context, ladders []*ladder) []actions.Outcome
 		if holds == nil {
 			workers = 1
 		}
-		verified := inParts(workers, effects, func(part []actions.Effect) []actions.Outcome { return batcher.VerifyAll(ctx, part, holds) })
+		verified := look.InParts(workers, effects, func(part []actions.Effect) []actions.Outcome { return batcher.VerifyAll(ctx, part, holds) })
 		for k, out := range verified {
 			outs[part[k]] = out
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/memory"
 )
 
 // benchSockets makes ESTABLISHED connections in processes that hold 8,000 each:
@@ -56,14 +57,14 @@ func BenchmarkCycle(b *testing.B) {
 // BenchmarkStateFile measures how long keeping and reading what is remembered
 // about 10,000 sockets takes.
 func BenchmarkStateFile(b *testing.B) {
-	m := newMemory()
+	m := memory.NewMemory()
 	for i := range 10_000 {
-		m.cooldowns["socket "+strings.Repeat("f", 12)+fmt.Sprint(i)] = cooldown{At: 1, Until: 301}
+		m.Cooldowns["socket "+strings.Repeat("f", 12)+fmt.Sprint(i)] = memory.Cooldown{At: 1, Until: 301}
 	}
-	s := &stateFile{path: b.TempDir() + "/state.json", bootID: bootID(b)}
+	s := &memory.StateFile{Path: b.TempDir() + "/state.json", BootID: bootID(b)}
 	b.ReportAllocs()
 	for b.Loop() {
-		must(b, "write", s.write(m))
-		must(b, "read", s.read(newMemory()))
+		must(b, "write", s.Write(m))
+		must(b, "read", s.Read(memory.NewMemory()))
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/rules"
 )
 
@@ -20,7 +22,7 @@ func (b *breaker) judge(c *cycle, q *quota) {
 	byListener := map[listenerKey][]*Finding{}
 	for _, f := range acting {
 		if f.Rule.Limits.Share > 0 {
-			k := listenerKey{f.Rule, f.ns, f.Socket.LocalPort}
+			k := listenerKey{f.Rule, f.NS, f.Socket.LocalPort}
 			byListener[k] = append(byListener[k], f)
 		}
 	}
@@ -28,14 +30,14 @@ func (b *breaker) judge(c *cycle, q *quota) {
 	for k, found := range byListener {
 		b.shareOf(c, k, found, q, looked)
 	}
-	for name := range b.memory.tripped {
+	for name := range b.memory.Tripped {
 		if strings.HasPrefix(name, tripShare) && !looked[name] {
 			b.trip(c, &TrippedError{name: name}, false, nil)
 		}
 	}
 	t, over := b.tooMuch(c, acting, q)
 	// What tripped at other limits says nothing about these: they were set since.
-	for name := range b.memory.tripped {
+	for name := range b.memory.Tripped {
 		if !strings.HasPrefix(name, tripShare) && name != t.name {
 			b.reset(name)
 		}
@@ -94,7 +96,7 @@ func plural(n int) string {
 // listenerKey is what share is about.
 type listenerKey struct {
 	rule *rules.Rule
-	ns   *namespace
+	ns   *look.Namespace
 	port uint16
 }
 
@@ -105,7 +107,7 @@ func (b *breaker) shareOf(c *cycle, k listenerKey, found []*Finding, q *quota, l
 	looked[name] = true
 	n := len(found) + q.listeners[name]
 	share := k.rule.Limits.Share
-	ports, err := b.harms.connections(c.Picture, k.ns)
+	ports, err := b.harms.Connections(c.Picture, k.ns)
 	if err != nil {
 		c.fail(err)
 		for _, f := range found {
@@ -114,22 +116,22 @@ func (b *breaker) shareOf(c *cycle, k listenerKey, found []*Finding, q *quota, l
 		return
 	}
 	p := ports[k.port]
-	all := p.connections + q.listeners[name]
+	all := p.Connections + q.listeners[name]
 	t := &TrippedError{
 		What:  fmt.Sprintf("%d of %d connections of port %d by rule %s", n, all, k.port, k.rule.Name),
 		Limit: fmt.Sprintf("share %.3g%% of port %d", share*100, k.port), Rule: k.rule.Name, Living: n, Of: all, name: name,
 		GoOn: "If that is right: raise share in the limits of the rule, or sockwarden kill for what you choose",
 	}
-	b.trip(c, t, p.listens && float64(n) > share*float64(all), found)
+	b.trip(c, t, p.Listens && float64(n) > share*float64(all), found)
 }
 
 // trip spares the findings while a threshold is exceeded, and until it was not for
 // two cycles. A cycle that has not seen everything is not calm.
 func (b *breaker) trip(c *cycle, t *TrippedError, over bool, found []*Finding) {
-	left, tripped := b.memory.tripped[t.name]
+	left, tripped := b.memory.Tripped[t.name]
 	switch {
 	case over:
-		left = calmCycles
+		left = memory.CalmCycles
 	case !tripped:
 		return
 	case !c.Incomplete && !b.council.early:
@@ -139,8 +141,8 @@ func (b *breaker) trip(c *cycle, t *TrippedError, over bool, found []*Finding) {
 		b.reset(t.name)
 		return
 	}
-	b.memory.urgent = true // a crash must not reset it
-	b.memory.tripped[t.name] = left
+	b.memory.Urgent = true // a crash must not reset it
+	b.memory.Tripped[t.name] = left
 	if !over {
 		t.Calm = left
 	}
@@ -154,7 +156,7 @@ func (b *breaker) trip(c *cycle, t *TrippedError, over bool, found []*Finding) {
 
 // reset ends what has tripped.
 func (b *breaker) reset(name string) {
-	b.memory.urgent = true
-	delete(b.memory.tripped, name)
+	b.memory.Urgent = true
+	delete(b.memory.Tripped, name)
 	b.log.Info("breaker reset", "breaker", name)
 }

@@ -22,6 +22,7 @@ import (
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -265,19 +266,19 @@ func lockerLife(o orders) error {
 
 // writerLife replaces the state file again and again.
 func writerLife(o orders) error {
-	s, m, err := openState(o.State, true, world.Mono)
+	s, m, err := memory.OpenState(o.State, true, world.Mono)
 	if err != nil {
 		return err
 	}
 	for i := range 20_000 {
-		m.cooldowns["socket "+strconv.Itoa(i)] = cooldown{At: 1, Until: 1e12}
+		m.Cooldowns["socket "+strconv.Itoa(i)] = memory.Cooldown{At: 1, Until: 1e12}
 	}
-	if err := s.write(m); err != nil {
+	if err := s.Write(m); err != nil {
 		return err
 	}
 	fmt.Println("READY")
 	for {
-		if err := s.write(m); err != nil {
+		if err := s.Write(m); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/look"
 )
 
 // connected makes connections over the loopback of a namespace: n accepted ones,
@@ -143,15 +144,15 @@ func TestCollateralUnborrowed(t *testing.T) {
 		p := l.rules(t, ruleFile(port(hung), "{signal: TERM}", "limits: {max_collateral: 100}"))
 		o, err := procfs.New("").Describe(h.PID)
 		must(t, "describe", err)
-		var held harm
-		c := &Picture{Wanted: Wanted{Program: p, Plan: p}}
+		var held look.Harm
+		c := &look.Picture{Wanted: look.Wanted{Program: p, Plan: p}}
 		plugin, err := l.actions.Get("signal")
 		must(t, "signal", err)
 		must(t, "without CAP_NET_ADMIN", socklab.WithoutCapability(t, func() error {
-			held = l.judge.harms.of(c, findingOf(t, l.run(t, p), hung).Candidate, &o, &plugin)
+			held = l.judge.harms.Of(c, findingOf(t, l.run(t, p), hung).Candidate, &o, &plugin)
 			return nil
 		}, unix.CAP_NET_ADMIN))
-		if why := held.exceeds(100); foreign != strings.Contains(why, "cannot be told") {
+		if why := held.Exceeds(100); foreign != strings.Contains(why, "cannot be told") {
 			t.Errorf("in another namespace %t: %q", foreign, why)
 		}
 	}

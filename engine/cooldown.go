@@ -14,18 +14,18 @@ func (g *cooling) start(ladders []*ladder) error {
 			continue
 		}
 		for key, length := range coolKeysOf(l) {
-			g.memory.promise(key, length, now)
+			g.memory.Promise(key, length, now)
 			l.promised, any = true, true
 		}
 		if !l.counted && l.rule.Limits.PerMinute > 0 {
 			l.counted, any = true, true
-			g.memory.acted(l.rule.Name, now)
+			g.memory.Acted(l.rule.Name, now)
 		}
 	}
 	if !any {
 		return nil
 	}
-	if err := g.store.save(); err != nil {
+	if err := g.store.Save(); err != nil {
 		return fmt.Errorf("cool-downs cannot be kept, so nothing is done: %w", err)
 	}
 	return nil
@@ -54,17 +54,17 @@ func (g *cooling) untouched(l *ladder) {
 	}
 	l.promised = false
 	for key := range coolKeysOf(l) {
-		g.memory.takeBack(key)
+		g.memory.TakeBack(key)
 	}
-	g.memory.urgent = true // to be written down at the next occasion
+	g.memory.Urgent = true // to be written down at the next occasion
 }
 
 // keepTakenBack writes down that cool-downs were taken back, for the next run.
 func (g *cooling) keepTakenBack() error {
-	if !g.memory.urgent {
+	if !g.memory.Urgent {
 		return nil
 	}
-	return g.store.save()
+	return g.store.Save()
 }
 
 // begin notes that something is done: what cools down after it does so from now on.
@@ -75,7 +75,7 @@ func (g *cooling) begin(l *ladder) {
 	l.promised, l.began = false, true
 	now := g.clock.Mono()
 	for key, length := range coolKeysOf(l) {
-		g.memory.keep(key, length, now)
+		g.memory.Keep(key, length, now)
 	}
 }
 
@@ -87,7 +87,7 @@ func (g *cooling) giveBack(l *ladder) {
 	}
 	if l.counted {
 		l.counted = false
-		g.memory.notActed(l.rule.Name)
+		g.memory.NotActed(l.rule.Name)
 	}
 	// What counts for the breaker and shares stays: it was wanted all the same.
 	if g.judge.spent != nil && g.judge.spent.rules[l.rule.Fingerprint] > 0 {

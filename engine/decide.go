@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/rules"
 )
 
@@ -14,16 +16,16 @@ import (
 // the first enforcing one that holds owns the socket, whatever spares it then.
 func (j *judge) decide(c *cycle) {
 	j.noteRules(c)
-	groups := make([]map[*Candidate]*Group, len(c.Program.Rules))
+	groups := make([]map[*look.Candidate]*Group, len(c.Program.Rules))
 	for i := range c.Program.Rules {
 		groups[i] = j.groups(c, i)
 	}
 	q, opinions := j.quota(), j.council.opinions(c)
-	for n, cand := range c.candidates {
+	for n, cand := range c.Candidates {
 		var owner *rules.Rule
 		unproven := false
 		said := j.council.askAll(opinions, n)
-		for _, i := range cand.hits {
+		for _, i := range cand.Hits {
 			rule := c.Program.Rules[i]
 			f := j.consider(c, cand, rule, groups[i][cand], &owner)
 			if f == nil {
@@ -41,7 +43,7 @@ func (j *judge) decide(c *cycle) {
 		}
 		if cand.OwnerHidden() {
 			c.report.OwnersHidden++
-			c.report.HiddenWhy = cmp.Or(c.report.HiddenWhy, cand.hidden, nobodyHas)
+			c.report.HiddenWhy = cmp.Or(c.report.HiddenWhy, cand.Hidden, look.NobodyHas)
 		}
 	}
 	for i, rule := range c.Program.Rules {
@@ -99,14 +101,14 @@ func (f *Finding) set(d Decision, format string, args ...any) *Finding {
 
 // consider returns one rule's decision about one socket, nil if it does not
 // match. A rule that acts becomes the owner.
-func (j *judge) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group, owner **rules.Rule) *Finding {
-	if cand.eval(rule.When) != rules.True {
+func (j *judge) consider(c *cycle, cand *look.Candidate, rule *rules.Rule, g *Group, owner **rules.Rule) *Finding {
+	if cand.Eval(rule.When) != rules.True {
 		return nil
 	}
 	f := &Finding{Rule: rule, Candidate: cand, Group: g}
 	if rule.Unless != nil {
-		if spared, v := cand.spares(rule.Unless); spared {
-			return f.set(DecideUnless, "unless of %s%s", rule.Name, notKnown(v))
+		if spared, v := cand.Spares(rule.Unless); spared {
+			return f.set(DecideUnless, "unless of %s%s", rule.Name, look.NotKnown(v))
 		}
 	}
 	if rule.Grouped() && g == nil {
@@ -125,22 +127,22 @@ func (j *judge) consider(c *cycle, cand *Candidate, rule *rules.Rule, g *Group, 
 	}
 	*owner = rule
 	for _, p := range c.Program.Protect {
-		if !p.InForce(c.began) {
+		if !p.InForce(c.Began) {
 			continue
 		}
-		if spared, v := cand.spares(p.When); spared {
-			return f.set(DecideProtect, "protect %s%s", p.Name, notKnown(v))
+		if spared, v := cand.Spares(p.When); spared {
+			return f.set(DecideProtect, "protect %s%s", p.Name, look.NotKnown(v))
 		}
 	}
 	if rung, _ := effective(rule); rung != nil {
 		if why := j.guards.guard(cand, rung); why != "" {
-			f.unseen = why == cand.hiddenOwners()
+			f.unseen = why == cand.HiddenOwners()
 			return f.set(DecideGuarded, "%s", why)
 		}
 	}
 	if cond := rule.Then[0].If; cond != nil {
-		if v := cand.eval(cond); v != rules.True {
-			return f.set(DecideUnless, "if of %s%s", rule.Name, notKnown(v))
+		if v := cand.Eval(cond); v != rules.True {
+			return f.set(DecideUnless, "if of %s%s", rule.Name, look.NotKnown(v))
 		}
 	}
 	return j.hesitate(c, f)
@@ -161,8 +163,8 @@ func (j *judge) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
 		return f.set(DecideGuarded, "there is no socket that %s could be for", rung.Action)
 	}
 	if cond := rule.Then[0].If; cond != nil {
-		if v := f.eval(cond); v != rules.True {
-			return f.set(DecideUnless, "if of %s%s", rule.Name, notKnown(v))
+		if v := f.Eval(cond); v != rules.True {
+			return f.set(DecideUnless, "if of %s%s", rule.Name, look.NotKnown(v))
 		}
 	}
 	return j.hesitate(c, f)
@@ -177,18 +179,18 @@ func (j *judge) pending(c *cycle, f *Finding) time.Duration {
 	if f.Group != nil {
 		since = f.Group.since
 	} else {
-		since = j.memory.hold(holdKey{f.Rule.Name, f.Rule.Fingerprint, collectors.KeyOf(&f.Socket)}, f.Rule.For, c.now)
+		since = j.memory.Hold(memory.HoldKey{Rule: f.Rule.Name, Fingerprint: f.Rule.Fingerprint, Socket: collectors.KeyOf(&f.Socket)}, f.Rule.For, c.Now)
 	}
-	return max(0, f.Rule.For-time.Duration((c.now-since)*float64(time.Second)))
+	return max(0, f.Rule.For-time.Duration((c.Now-since)*float64(time.Second)))
 }
 
 // hesitate spares what the rule itself does not want to act on now.
 func (j *judge) hesitate(c *cycle, f *Finding) *Finding {
 	switch rule := f.Rule; {
-	case !rule.InWindow(c.began):
+	case !rule.InWindow(c.Began):
 		return f.set(DecideWindow, "outside of the windows of %s", rule.Name)
-	case j.soaking(rule, c.now) > 0:
-		return f.set(DecideSoak, "soak of %s, %s left", rule.Name, short(j.soaking(rule, c.now)))
+	case j.soaking(rule, c.Now) > 0:
+		return f.set(DecideSoak, "soak of %s, %s left", rule.Name, short(j.soaking(rule, c.Now)))
 	case !f.NoSocket() && !j.inCanary(f):
 		return f.set(DecideCanary, "not in the canary part (%.3g%%) of %s", rule.Canary*100, rule.Name)
 	case j.seenOnce(c, f):
@@ -198,14 +200,14 @@ func (j *judge) hesitate(c *cycle, f *Finding) *Finding {
 }
 
 // unprovenAge reports whether the rule would match if the socket were old.
-func unprovenAge(cand *Candidate, rule *rules.Rule) bool {
-	if !rule.ReadsAge() || cand.eval(rule.When) != rules.Unknown {
+func unprovenAge(cand *look.Candidate, rule *rules.Rule) bool {
+	if !rule.ReadsAge() || cand.Eval(rule.When) != rules.Unknown {
 		return false
 	}
 	if cand.Socket.Timer == collectors.TimerTimeWait {
 		return false // the kernel ends it within a minute
 	}
-	old := cand.clone()
+	old := cand.Clone()
 	old.Facts.Age = collectors.Age{Min: math.MaxFloat64, Source: collectors.AgeNone}
-	return old.eval(rule.When) == rules.True
+	return old.Eval(rule.When) == rules.True
 }

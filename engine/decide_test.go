@@ -139,7 +139,7 @@ func TestFor(t *testing.T) {
 	if n := len(findingsOf(l.cycle(t, p), c)); n != 0 {
 		t.Fatalf("%d findings", n)
 	}
-	if len(l.memory.holds) != 0 {
+	if len(l.memory.Holds) != 0 {
 		t.Error("the hold is not forgotten")
 	}
 	read(t, c)
@@ -322,7 +322,7 @@ rules:
 				t.Errorf("decisions %v, errors %v", n, r.Errors)
 			}
 			r = live.run(t, p)
-			if r.Summary.Acted+r.Summary.Failed != 0 || len(live.memory.cooldowns) > 0 {
+			if r.Summary.Acted+r.Summary.Failed != 0 || len(live.memory.Cooldowns) > 0 {
 				t.Errorf("live: %+v", r.Summary)
 			}
 		})

@@ -6,20 +6,20 @@ import "fmt"
 // process of a ladder has ended, "" if it had none. A connection that another
 // process has, too, lives on.
 func (h *hand) died(l *ladder) string {
-	total := len(l.harm.connections)
+	total := len(l.harm.Connections)
 	if total == 0 || l.process == nil {
 		return ""
 	}
 	alive := map[uint64]map[uint64]bool{}
 	dead := 0
-	for _, end := range l.harm.connections {
-		if _, looked := alive[end.netns]; !looked {
+	for _, end := range l.harm.Connections {
+		if _, looked := alive[end.Netns]; !looked {
 			var err error
-			if alive[end.netns], err = h.harms.established(l.findings[0].ns, end.netns); err != nil {
+			if alive[end.Netns], err = h.harms.Established(l.findings[0].NS, end.Netns); err != nil {
 				return fmt.Sprintf("how many of its %d established connection(s) died with it cannot be told: %v", total, err)
 			}
 		}
-		if !alive[end.netns][end.cookie] {
+		if !alive[end.Netns][end.Cookie] {
 			dead++
 		}
 	}

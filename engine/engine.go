@@ -10,6 +10,8 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -25,7 +27,7 @@ type Options struct {
 	// decide, to find out whether a kernel filters wrongly.
 	NoPushdown bool
 	// Events says whether state changes are watched; "" is EventsAuto.
-	Events EventSource
+	Events look.EventSource
 	// AllowUnknownOwner lets a live run act on sockets whose owner cannot be read.
 	AllowUnknownOwner bool
 	// NoBreaker is for commands in which a person has seen the list.
@@ -64,9 +66,9 @@ type Engine struct {
 	log       *slog.Logger
 	world     *world.World
 	giveUp    func() // gives the world up
-	store     *store
-	memory    *memory
-	looker    *looker
+	store     *memory.Store
+	memory    *memory.Memory
+	looker    *look.Looker
 	judge     *judge
 	hand      *hand // nil for a dry engine
 	rehearsal *rehearsal
@@ -85,25 +87,25 @@ func New(opts Options) (*Engine, error) {
 		}
 		e.world, e.giveUp = &host.World, host.Close
 	}
-	state, memory, err := openState(opts.StateFile, opts.Live, e.world.Mono)
-	if errors.Is(err, ErrNoBootID) && !opts.Live {
+	state, known, err := memory.OpenState(opts.StateFile, opts.Live, e.world.Mono)
+	if errors.Is(err, memory.ErrNoBootID) && !opts.Live {
 		e.log.Warn("ages are not remembered", "error", err)
-		state, memory, err = openState("", false, e.world.Mono)
+		state, known, err = memory.OpenState("", false, e.world.Mono)
 	}
 	if err != nil {
 		e.giveUp()
 		return nil, err
 	}
-	state.readOnly = opts.ReadOnly
-	e.memory, e.store = memory, &store{state: state, memory: memory, clock: e.world}
-	e.looker = newLooker(e.world, e.log, memory, LookOptions{opts.Sources, opts.Extra, opts.NoPushdown, opts.Events})
-	e.judge = newJudge(e.world, e.log, memory, e.looker, JudgeOptions{opts.AllowUnknownOwner, opts.NoBreaker, opts.OptIn})
+	state.ReadOnly = opts.ReadOnly
+	e.memory, e.store = known, &memory.Store{State: state, Memory: known, Clock: e.world}
+	e.looker = look.NewLooker(e.world, e.log, known, look.Options{Sources: opts.Sources, Extra: opts.Extra, NoPushdown: opts.NoPushdown, Events: opts.Events})
+	e.judge = newJudge(e.world, e.log, known, e.looker, JudgeOptions{opts.AllowUnknownOwner, opts.NoBreaker, opts.OptIn})
 	e.news = newNews(e.world, opts)
 	e.rehearsal = &rehearsal{e.world, e.judge.harms, e.world.Host.Workers}
 	if opts.Live {
 		e.hand = newHand(e)
 	}
-	if err := e.looker.ages.watch(false); err != nil {
+	if err := e.looker.Ages.Watch(false); err != nil {
 		e.Close()
 		return nil, err
 	}
@@ -113,11 +115,11 @@ func New(opts Options) (*Engine, error) {
 // Close delivers the messages that still wait, for a short time, and gives up
 // the lock of the state file.
 func (e *Engine) Close() {
-	e.looker.dumps.hangs.tellHanging()
+	e.looker.Dumps.Hangs.TellHanging()
 	e.news.close()
-	e.looker.ages.close()
+	e.looker.Ages.Close()
 	e.giveUp()
-	e.store.state.close()
+	e.store.State.Close()
 }
 
 // Tell sends the messages that the rules want for a report that is complete.
@@ -141,7 +143,7 @@ func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*Repor
 
 // finish completes the report of a cycle, as far as its ladders have come.
 func (e *Engine) finish(c *cycle) *Report {
-	c.report.Duration = e.world.Now().Sub(c.began)
+	c.report.Duration = e.world.Now().Sub(c.Began)
 	c.report.Incomplete = c.report.Incomplete || c.Incomplete
 	c.report.count()
 	e.news.audit.report(c.report)
@@ -153,11 +155,11 @@ func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*cycle,
 	if e.hand != nil {
 		e.hand.cancelLadders(p)
 	}
-	picture, err := e.looker.look(ctx, e.judge.council.wanted(p))
+	picture, err := e.looker.Look(ctx, e.judge.council.wanted(p))
 	if err != nil {
 		return nil, err
 	}
-	e.looker.lookTwice(ctx, picture)
+	e.looker.LookTwice(ctx, picture)
 	c := newCycle(picture, live)
 	if e.hand != nil {
 		c.waiting = e.hand.underWay()
@@ -168,7 +170,7 @@ func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*cycle,
 	e.judge.decide(c)
 	e.news.decisions(c.report)
 	e.record(c)
-	e.looking = e.world.Now().Sub(c.began)
+	e.looking = e.world.Now().Sub(c.Began)
 	return c, nil
 }
 
@@ -195,7 +197,7 @@ func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Rep
 	r.Mode, r.Started = modeLive, e.world.Now()
 	now := e.world.Mono()
 	c := &cycle{
-		Picture: &Picture{Wanted: Wanted{Program: p, Plan: p}, began: r.Started, looked: now, now: now, ended: r.Started}, report: &r, live: true,
+		Picture: &look.Picture{Wanted: look.Wanted{Program: p, Plan: p}, Began: r.Started, Looked: now, Now: now, Ended: r.Started}, report: &r, live: true,
 	}
 	for _, f := range r.Findings {
 		f.Actions = nil
@@ -241,16 +243,16 @@ func (e *Engine) Finish(ctx context.Context, r *Report) {
 // record keeps observations for the next run.
 func (e *Engine) record(c *cycle) {
 	// What was not seen may have stopped to match, also if not everything was seen.
-	e.memory.breakHolds(c.now)
+	e.memory.BreakHolds(c.Now)
 	if !c.Incomplete {
-		q := e.looker.dumps.query(c.Plan)
-		e.memory.prune(&q, c.now)
+		q := e.looker.Dumps.Query(c.Plan)
+		e.memory.Prune(&q, c.Now)
 	}
-	e.memory.expire(c.now)
-	if err := e.store.whenDue(c.now); err != nil {
+	e.memory.Expire(c.Now)
+	if err := e.store.WhenDue(c.Now); err != nil {
 		c.report.Errors = append(c.report.Errors, err)
 	}
-	if e.store.state.unread != nil {
-		c.warn(e.store.state.unread)
+	if e.store.State.Unread != nil {
+		c.warn(e.store.State.Unread)
 	}
 }

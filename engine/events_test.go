@@ -10,6 +10,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -18,7 +19,7 @@ import (
 // that was in it before has what its record proves.
 func TestEventAge(t *testing.T) {
 	before := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
-	l := newLab(t, Options{Events: EventsOn})
+	l := newLab(t, Options{Events: look.EventsOn})
 	p := l.rules(t, "version: 1\nrules:\n  - {name: r, mode: observe, when: 'state == \"CLOSE_WAIT\" && age >= 0', then: [destroy]}\n")
 	l.cycle(t, p) // from now on the state is of interest
 	for _, f := range socklab.Families() {
@@ -44,9 +45,9 @@ func TestEventAge(t *testing.T) {
 
 // Where events are off nothing is attached.
 func TestEventsOff(t *testing.T) {
-	for _, o := range []Options{{Events: EventsOff}, {}} {
+	for _, o := range []Options{{Events: look.EventsOff}, {}} {
 		l := newLab(t, o)
-		if l.looker.ages.events != nil {
+		if l.looker.Ages.Events != nil {
 			t.Errorf("%+v: events are watched", o)
 		}
 	}
@@ -67,7 +68,7 @@ func TestActsInTime(t *testing.T) {
 	}
 	note.verify = func(actions.Target) actions.Outcome { return actions.Outcome{Result: actions.Gone} }
 	rule := fmt.Sprintf(`state == "CLOSE_WAIT" && age > %d`, threshold/time.Second)
-	w := watch(t, Options{Live: true, Events: EventsOn}, time.Hour, map[string]string{"a.yaml": ruleFile(rule, "note", "limits: {cooldown: 1h}")}, note)
+	w := watch(t, Options{Live: true, Events: look.EventsOn}, time.Hour, map[string]string{"a.yaml": ruleFile(rule, "note", "limits: {cooldown: 1h}")}, note)
 	socklab.WaitFor(t, "the first cycle", func() bool { return len(w.journal.lines("msg=cycle")) > 0 })
 	var late []time.Duration
 	for i := range 4 {

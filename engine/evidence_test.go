@@ -12,6 +12,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/look"
 )
 
 // subject is a socket whose state began between two known points in time.
@@ -34,7 +35,7 @@ type subject struct {
 }
 
 // look checks what the evidence of one dump claims about all subjects.
-func look(t *testing.T, subjects []*subject) {
+func glanceAt(t *testing.T, subjects []*subject) {
 	t.Helper()
 	for _, s := range subjects {
 		if s.disturb != nil {
@@ -57,7 +58,7 @@ func look(t *testing.T, subjects []*subject) {
 			continue // it has left the state
 		}
 		youngest, oldest := before.Sub(s.SeenAfter).Seconds(), after.Sub(s.StartedBefore).Seconds()
-		got := evidence(&rec)
+		got := look.Evidence(&rec)
 		if s.wrong {
 			continue
 		}
@@ -153,7 +154,7 @@ func TestEvidence(t *testing.T) {
 	all = append(all, late(t)...)
 	begin := time.Now()
 	socklab.WaitFor(t, "the sockets to be old", func() bool {
-		look(t, all)
+		glanceAt(t, all)
 		return time.Since(begin).Seconds() > long
 	})
 	for _, s := range all {
@@ -318,7 +319,7 @@ func TestEvidenceDataBeforeFIN(t *testing.T) {
 	var most uint8
 	begin := time.Now()
 	socklab.WaitFor(t, "the FINs to be old", func() bool {
-		look(t, all)
+		glanceAt(t, all)
 		for _, s := range inFlight {
 			if s.best.Min > 0 && !s.wrong {
 				s.wrong = true
@@ -352,7 +353,7 @@ func TestEvidenceLocalCongestion(t *testing.T) {
 	fin.SeenAfter = time.Now()
 	all := []*subject{{Conn: syn, name: "SYN"}, {Conn: fin, name: "FIN"}}
 	socklab.WaitFor(t, "retransmissions", func() bool {
-		look(t, all)
+		glanceAt(t, all)
 		return tcpInfo(t, syn.FD).Retransmits >= 4
 	})
 }
@@ -363,25 +364,25 @@ func TestEvidenceMissing(t *testing.T) {
 	for s := range collectors.State(14) {
 		for _, p := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
 			// Without any field known there is at most the timer of TIME_WAIT.
-			got := evidence(&collectors.Socket{Protocol: p, State: s, SendQueue: 1})
+			got := look.Evidence(&collectors.Socket{Protocol: p, State: s, SendQueue: 1})
 			if got != collectors.NoAge() {
 				t.Errorf("%s %s: %+v", p, s, got)
 			}
 			known := collectors.InfoFields()
-			got = evidence(&collectors.Socket{Protocol: collectors.UDP, State: s, SendQueue: 1, Known: known, Info: full, Timer: collectors.TimerTimeWait})
+			got = look.Evidence(&collectors.Socket{Protocol: collectors.UDP, State: s, SendQueue: 1, Known: known, Info: full, Timer: collectors.TimerTimeWait})
 			if got != collectors.NoAge() {
 				t.Errorf("udp %s: %+v", s, got)
 			}
 		}
 	}
 	// A mini-socket in FIN_WAIT2 counts down from a time that does not show.
-	if got := evidence(&collectors.Socket{Protocol: collectors.TCP, State: collectors.FinWait2, Timer: collectors.TimerTimeWait, TimerExpires: 1}); got != collectors.NoAge() {
+	if got := look.Evidence(&collectors.Socket{Protocol: collectors.TCP, State: collectors.FinWait2, Timer: collectors.TimerTimeWait, TimerExpires: 1}); got != collectors.NoAge() {
 		t.Errorf("FIN_WAIT2: %+v", got)
 	}
 	// Absurd values end in no claim, or in a finite one.
 	for _, i := range []collectors.TCPInfo{{Retransmits: 255, Backoff: 255, RTO: 1<<32 - 1}, {Retransmits: 255, Backoff: 0, RTO: 1<<32 - 1}, {Retransmits: 1, Backoff: 30, RTO: 0}} {
 		for _, s := range []collectors.State{collectors.FinWait1, collectors.LastAck, collectors.SynSent} {
-			got := evidence(&collectors.Socket{Protocol: collectors.TCP, State: s, SendQueue: 1, Known: collectors.InfoFields(), Info: i})
+			got := look.Evidence(&collectors.Socket{Protocol: collectors.TCP, State: s, SendQueue: 1, Known: collectors.InfoFields(), Info: i})
 			if got.Min != got.Min || got.Min < 0 || got.Min > 1e9 {
 				t.Errorf("%s %+v: %+v", s, i, got)
 			}

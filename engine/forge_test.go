@@ -10,6 +10,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/socklab/tunpeer"
+	"sockwarden/engine/look"
 )
 
 // What no kernel does by itself, a peer in user space does: each of these made an
@@ -20,11 +21,11 @@ import (
 func notOlder(t *testing.T, local netip.AddrPort, began, state time.Time) (collectors.Socket, collectors.Age) {
 	t.Helper()
 	rec, now := recordOf(t, local)
-	age := evidence(&rec)
+	age := look.Evidence(&rec)
 	if age.Min > now.Sub(state).Seconds() {
 		t.Errorf("%s: age %.3fs (%+v), it is at most %.3fs old: %+v", rec.State, age.Min, age, now.Sub(state).Seconds(), rec)
 	}
-	truth := now.Sub(began).Seconds() + slack
+	truth := now.Sub(began).Seconds() + look.Slack
 	record := collectors.NewRecord(&rec, nil, nil, nil, "")
 	for _, name := range []string{"idle", "idle_recv", "idle_send", "ack_idle"} {
 		field, _ := collectors.FieldByName(name)

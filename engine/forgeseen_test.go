@@ -13,6 +13,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/socklab/tunpeer"
+	"sockwarden/engine/look"
 )
 
 // observedAge is the age that a rule finds.
@@ -58,7 +59,7 @@ func TestAgeConnectedAgain(t *testing.T) {
 				t.Fatalf("another key: %+v, %+v", before, after)
 			}
 			// Also for another run, which knows it from the state file.
-			other := newLab(t, Options{StateFile: l.store.state.path})
+			other := newLab(t, Options{StateFile: l.store.State.Path})
 			for _, l := range []*lab{l, other} {
 				if got := observedAge(t, l, text, s.local); got.Min > time.Since(state).Seconds() {
 					t.Errorf("%d segments: %+v, it is at most %s old", talk, got, time.Since(state))
@@ -112,7 +113,7 @@ func TestAgeOldACKOnFIN(t *testing.T) {
 		c.Send(tunpeer.FIN|tunpeer.ACK, nil, -2)
 		state := s.until(t, collectors.CloseWait)
 		rec, now := recordOf(t, s.local)
-		if age := evidence(&rec); age.Min <= now.Sub(state).Seconds() {
+		if age := look.Evidence(&rec); age.Min <= now.Sub(state).Seconds() {
 			t.Errorf("%+v: the kernel renews the stamp by now; take the exception out of docs/ages.md", age)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"sockwarden/engine/look"
 	"sockwarden/rules"
 )
 
@@ -156,7 +157,7 @@ func (k *council) strictest(b rules.Breaker) rules.Breaker {
 }
 
 // wanted is a look for the program in force, so that every generation can be asked.
-func (k *council) wanted(p *rules.Program) Wanted {
+func (k *council) wanted(p *rules.Program) look.Wanted {
 	w := k.wantedOf(p)
 	w.Plan = k.plan(p)
 	for _, g := range k.younger() {

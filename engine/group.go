@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/rules"
 )
 
@@ -19,10 +21,10 @@ type Group struct {
 	Leak *Leak
 
 	id        string
-	at        time.Time    // when it was counted
-	taken     []*Candidate // what was done something to since
-	over      error        // why it is no group any more, by the last count
-	members   []*Candidate
+	at        time.Time         // when it was counted
+	taken     []*look.Candidate // what was done something to since
+	over      error             // why it is no group any more, by the last count
+	members   []*look.Candidate
 	uncertain int     // sockets of which it is not known whether they are members
 	since     float64 // when having began to hold without a break
 }
@@ -36,7 +38,7 @@ type Leak struct {
 // groups returns the groups of a rule whose having holds, by their members.
 // Sockets of which a key is not known, or that have none (no process, no unit),
 // form no group. An incomplete picture decides nothing.
-func (j *judge) groups(c *cycle, index int) map[*Candidate]*Group {
+func (j *judge) groups(c *cycle, index int) map[*look.Candidate]*Group {
 	rule := c.Program.Rules[index]
 	if !rule.Grouped() || c.Incomplete {
 		return nil
@@ -50,8 +52,8 @@ func (j *judge) groups(c *cycle, index int) map[*Candidate]*Group {
 		order = append(order, g)
 	}
 	anywhere := 0 // sockets that may belong to any of the groups
-	for _, cand := range c.candidates {
-		if !slices.Contains(cand.hits, index) {
+	for _, cand := range c.Candidates {
+		if !slices.Contains(cand.Hits, index) {
 			continue
 		}
 		matches := membership(rule, cand)
@@ -71,9 +73,9 @@ func (j *judge) groups(c *cycle, index int) map[*Candidate]*Group {
 			byID[id] = g
 			order = append(order, g)
 		}
-		if began := max(c.looked, cand.seenAgain); c.NeedsTwo[index] && !cand.provenAt(began) {
+		if began := max(c.Looked, cand.SeenAgain); c.NeedsTwo[index] && !cand.ProvenAt(began) {
 			matches = rules.Unknown
-			c.sooner(cand.leftAt(began))
+			c.sooner(cand.LeftAt(began))
 		}
 		if matches == rules.Unknown {
 			g.uncertain++
@@ -81,16 +83,16 @@ func (j *judge) groups(c *cycle, index int) map[*Candidate]*Group {
 			g.members = append(g.members, cand)
 		}
 	}
-	out := map[*Candidate]*Group{}
+	out := map[*look.Candidate]*Group{}
 	for _, g := range order {
 		g.uncertain += anywhere
-		g.at = c.ended
+		g.at = c.Ended
 		g.sum(rule)
-		j.growth(g, c.now)
+		j.growth(g, c.Now)
 		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: j.world.Host.Name}) != rules.True {
 			continue
 		}
-		g.since = j.memory.hold(holdKey{rule.Name, rule.Fingerprint, g.socketKey()}, rule.For, c.now)
+		g.since = j.memory.Hold(memory.HoldKey{Rule: rule.Name, Fingerprint: rule.Fingerprint, Socket: g.socketKey()}, rule.For, c.Now)
 		for _, m := range g.members {
 			out[m] = g
 		}
@@ -103,13 +105,13 @@ func (j *judge) groups(c *cycle, index int) map[*Candidate]*Group {
 
 // membership says whether a socket belongs to a group of the rule. What no
 // kernel has confirmed proves nothing.
-func membership(rule *rules.Rule, cand *Candidate) rules.Tri {
-	when := cand.eval(rule.When)
+func membership(rule *rules.Rule, cand *look.Candidate) rules.Tri {
+	when := cand.Eval(rule.When)
 	if when == rules.False {
 		return rules.False
 	}
 	if rule.Unless != nil {
-		switch spared, v := cand.spares(rule.Unless); {
+		switch spared, v := cand.Spares(rule.Unless); {
 		case v == rules.True:
 			return rules.False
 		case spared:
@@ -123,7 +125,7 @@ func membership(rule *rules.Rule, cand *Candidate) rules.Tri {
 }
 
 // hidden reports whether a key of the rule's groups is not known of a socket.
-func hidden(rule *rules.Rule, cand *Candidate) bool {
+func hidden(rule *rules.Rule, cand *look.Candidate) bool {
 	r := cand.Record()
 	return slices.ContainsFunc(rule.Group, func(k rules.GroupKey) bool {
 		_, known := rules.GroupValue(k, &r)
@@ -132,15 +134,15 @@ func hidden(rule *rules.Rule, cand *Candidate) bool {
 }
 
 // nobody stands for the socket of a group that has none.
-func (c *cycle) nobody() *Candidate {
+func (c *cycle) nobody() *look.Candidate {
 	if c.none == nil {
-		c.none = &Candidate{ns: c.namespaces[0], Facts: collectors.Facts{Age: collectors.NoAge(), Complete: true}}
+		c.none = &look.Candidate{NS: c.Namespaces[0], Facts: collectors.Facts{Age: collectors.NoAge(), Complete: true}}
 	}
 	return c.none
 }
 
 // groupOf returns what identifies the group of a socket.
-func groupOf(rule *rules.Rule, cand *Candidate) (id string, key map[string]any, ok bool) {
+func groupOf(rule *rules.Rule, cand *look.Candidate) (id string, key map[string]any, ok bool) {
 	r := cand.Record()
 	key = map[string]any{}
 	var parts []string
@@ -151,7 +153,7 @@ func groupOf(rule *rules.Rule, cand *Candidate) (id string, key map[string]any, 
 			return "", nil, false
 		}
 		if k == rules.ByHost {
-			v = cand.host
+			v = cand.Host
 		} else {
 			parts = append(parts, fmt.Sprint(v))
 		}
@@ -206,14 +208,14 @@ func (j *judge) growth(g *Group, now float64) {
 	if g.Facts.FDs < 0 {
 		return
 	}
-	key := processKey(&g.members[0].Facts.Owners[0])
-	was, ok := j.memory.descriptors[key]
+	key := look.ProcessKey(&g.members[0].Facts.Owners[0])
+	was, ok := j.memory.Descriptors[key]
 	if !ok || g.Facts.FDs < was.Count {
-		j.memory.descriptors[key] = descriptorCount{At: now, Last: now, Count: g.Facts.FDs}
+		j.memory.Descriptors[key] = memory.DescriptorCount{At: now, Last: now, Count: g.Facts.FDs}
 		return
 	}
 	was.Last = now
-	j.memory.descriptors[key] = was
+	j.memory.Descriptors[key] = was
 	elapsed := now - was.At
 	if elapsed <= 0 {
 		return

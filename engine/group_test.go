@@ -170,7 +170,7 @@ func TestNothingListens(t *testing.T) {
 	} {
 		t.Run(then, func(t *testing.T) {
 			rings.applied = nil
-			clear(l.memory.cooldowns)
+			clear(l.memory.Cooldowns)
 			p := l.rules(t, groupRule(when, "host", having, then))
 			r := l.run(t, p)
 			noErrors(t, r)
@@ -192,7 +192,7 @@ func TestNothingListens(t *testing.T) {
 		})
 	}
 	p := l.rules(t, groupRule(when, "host", having, "ring"))
-	clear(l.memory.cooldowns)
+	clear(l.memory.Cooldowns)
 	expect(t, l.run(t, p).Findings[0], DecideAct, "", actions.Done)
 	expect(t, l.run(t, p).Findings[0], DecideCooldown, "cool-down 5m")
 	// Other rules that find nobody have a cool-down of their own.
@@ -334,16 +334,16 @@ func TestGroupFor(t *testing.T) {
 	}
 	l.Close()
 	l = newLab(t, Options{StateFile: path}) // the time goes on in the next engine
-	key := slices.Collect(maps.Keys(l.memory.holds))
+	key := slices.Collect(maps.Keys(l.memory.Holds))
 	if len(key) != 1 {
 		t.Fatalf("holds %v", key)
 	}
-	since := l.memory.holds[key[0]].since
+	since := l.memory.Holds[key[0]].Since
 	socklab.WaitFor(t, "the group", func() bool { return decided(l) == DecideAct })
 	if took := time.Since(start); took < 300*time.Millisecond {
 		t.Errorf("after %s", took)
 	}
-	if now := l.memory.holds[key[0]]; now == nil || now.since != since {
+	if now := l.memory.Holds[key[0]]; now == nil || now.Since != since {
 		t.Errorf("it began anew in the second engine: %+v, %f", now, since)
 	}
 	// Members may come and go; below the number the time ends.
@@ -564,8 +564,8 @@ func TestLeakEvidence(t *testing.T) {
 		t.Errorf("steady: %v", fifth)
 	}
 	// A process that is not seen any more is forgotten in time.
-	l.memory.expire(world.Mono() + 3601)
-	if len(l.memory.descriptors) != 0 {
-		t.Errorf("remembered %v", l.memory.descriptors)
+	l.memory.Expire(world.Mono() + 3601)
+	if len(l.memory.Descriptors) != 0 {
+		t.Errorf("remembered %v", l.memory.Descriptors)
 	}
 }

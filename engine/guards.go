@@ -5,13 +5,14 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 	"sockwarden/rules"
 )
 
 // guard returns why no rule may act on the candidate by this rung, "" if it may.
 // Nothing in a rules file can switch a guard off, except where it names the
 // opt-in of the rung.
-func (g *guards) guard(c *Candidate, rung *rules.Rung) string {
+func (g *guards) guard(c *look.Candidate, rung *rules.Rung) string {
 	s := &c.Socket
 	plugin := Bound(rung)
 	switch {
@@ -19,7 +20,7 @@ func (g *guards) guard(c *Candidate, rung *rules.Rung) string {
 		return ""
 	case s.Cookie == 0:
 		return "no cookie that the kernel confirms: it cannot be told from another socket"
-	case c.blind:
+	case c.Blind:
 		return "the kernel waits for its lock, which a process keeps: its tcp_info cannot be read"
 	case s.Protocol == collectors.UDP && !plugin.Allowed.Has(actions.AllowUDP):
 		return "UDP socket: needs " + g.optIn(plugin.Plugin, actions.AllowUDP)
@@ -31,7 +32,7 @@ func (g *guards) guard(c *Candidate, rung *rules.Rung) string {
 	if why := g.guardOwners(c, plugin); why != "" {
 		return why
 	}
-	if why := c.hiddenOwners(); why != "" && !g.allowUnknown {
+	if why := c.HiddenOwners(); why != "" && !g.allowUnknown {
 		return why
 	}
 	if plugin.NeedsOwner() && g.world.Owners.Coverage().Foreign {
@@ -68,7 +69,7 @@ func (g *guards) optIn(plugin *actions.Plugin, what actions.Permissions) string 
 }
 
 // guardUnits is for actions on a whole unit: nothing in it may be guarded.
-func (g *guards) guardUnits(c *Candidate, plugin *actions.Plugin) string {
+func (g *guards) guardUnits(c *look.Candidate, plugin *actions.Plugin) string {
 	if !plugin.OnUnit() {
 		return ""
 	}
@@ -82,7 +83,7 @@ func (g *guards) guardUnits(c *Candidate, plugin *actions.Plugin) string {
 			return "the processes of " + o.Unit + " cannot all be listed"
 		}
 		for k := range members {
-			if why := g.kept.guardOwner(&members[k]); why != "" {
+			if why := g.kept.GuardOwner(&members[k]); why != "" {
 				return fmt.Sprintf("%s has also %s[%d]: %s", o.Unit, members[k].Name, members[k].PID, why)
 			}
 		}
@@ -90,25 +91,25 @@ func (g *guards) guardUnits(c *Candidate, plugin *actions.Plugin) string {
 	return ""
 }
 
-func (g *guards) guardOwners(c *Candidate, plugin *actions.Bound) string {
+func (g *guards) guardOwners(c *look.Candidate, plugin *actions.Bound) string {
 	for i := range c.Facts.Owners {
 		if why := g.guardHolder(&c.Socket, &c.Facts.Owners[i], plugin); why != "" {
 			return why
 		}
 	}
-	if !waits(&c.Socket) {
+	if !look.Waits(&c.Socket) {
 		return ""
 	}
 	if l := c.Facts.ListenerOwner; l != nil {
 		if why := g.guardHolder(&c.Socket, l, plugin); why != "" {
-			return waitsFor(&c.Socket) + why
+			return look.WaitsFor(&c.Socket) + why
 		}
 	}
 	return ""
 }
 
 // guardProcess is for actions on the process of a socket.
-func guardProcess(c *Candidate, plugin *actions.Bound) string {
+func guardProcess(c *look.Candidate, plugin *actions.Bound) string {
 	switch {
 	case collectors.Unaccepted(&c.Socket):
 		return "waits to be accepted: no process has it yet"
@@ -143,13 +144,13 @@ func (g *guards) quirk(s *collectors.Socket) string {
 // has it, or listens for it. What acts on one connection only can ask to be let at
 // those of protected processes; what takes nothing from one that lives need not ask.
 func (g *guards) guardHolder(s *collectors.Socket, o *collectors.Owner, plugin *actions.Bound) string {
-	why := g.kept.guardOwner(o)
+	why := g.kept.GuardOwner(o)
 	switch asked := plugin.Allowed.Has(actions.AllowProtected); {
-	case why == "", g.kept.untouchable(o) != "", !plugin.Single():
+	case why == "", g.kept.Untouchable(o) != "", !plugin.Single():
 		return why
 	case plugin.Gentle:
 		return ""
-	case isSystem(o), s.State == collectors.Listen, s.State == collectors.Close: // no connection
+	case look.IsSystem(o), s.State == collectors.Listen, s.State == collectors.Close: // no connection
 		return why
 	case asked:
 		return ""

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"time"
 
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
 )
 
@@ -11,7 +13,7 @@ import (
 type hand struct {
 	world   *world.World
 	log     *slog.Logger
-	harms   *harms
+	harms   *look.Harms
 	judge   *judge
 	news    *news
 	cooling *cooling
@@ -62,8 +64,8 @@ type verifier struct {
 
 // cooling keeps the cool-downs of what is done.
 type cooling struct {
-	memory *memory
-	store  *store
+	memory *memory.Memory
+	store  *memory.Store
 	judge  *judge
 	clock  world.Clock
 }
@@ -71,7 +73,7 @@ type cooling struct {
 // lastLook is the last look before an effect.
 type lastLook struct {
 	world   *world.World
-	looker  *looker
+	looker  *look.Looker
 	judge   *judge
 	counted recount   // of groups
 	queue   []*ladder // whose next rung may be begun soon: looked at together

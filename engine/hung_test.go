@@ -16,6 +16,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -188,7 +189,7 @@ func stateOf(t *testing.T, c *socklab.Conn) collectors.State {
 // has written all and closed. A plain leak is destroyed meanwhile, and so is each
 // transfer once it rests.
 func TestHalfClosedTransfers(t *testing.T) {
-	for _, events := range []EventSource{EventsOn, EventsOff} {
+	for _, events := range []look.EventSource{look.EventsOn, look.EventsOff} {
 		t.Run(string(events), func(t *testing.T) {
 			socklab.LeakCheck(t)
 			w := &watched{lab: newLab(t, Options{Live: true, Events: events}), dir: t.TempDir(), done: make(chan error, 1)}
@@ -287,7 +288,7 @@ func TestStillInTime(t *testing.T) {
 	}
 	note.verify = func(actions.Target) actions.Outcome { return actions.Outcome{Result: actions.Gone} }
 	rule := ruleFile(`state == "CLOSE_WAIT" && age > 1 && idle > 1`, "note")
-	w := &watched{lab: newLab(t, Options{Live: true, Events: EventsOn}, note).stranger(), dir: t.TempDir(), done: make(chan error, 1)}
+	w := &watched{lab: newLab(t, Options{Live: true, Events: look.EventsOn}, note).stranger(), dir: t.TempDir(), done: make(chan error, 1)}
 	w.write(t, "a.yaml", rule)
 	opts := rules.Options{Paths: []string{w.dir}, Catalog: Catalog(w.actions)}
 	w.start(t, time.Hour, func() (*rules.Program, []string, error) { return rules.Load(opts) })

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"sockwarden/actions"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
 )
 
@@ -20,10 +22,10 @@ type JudgeOptions struct {
 // judge decides what is to become of each socket of a picture.
 type judge struct {
 	world     *world.World
-	memory    *memory
+	memory    *memory.Memory
 	noBreaker bool
 	guards    *guards
-	harms     *harms
+	harms     *look.Harms
 	breaker   *breaker
 	council   *council
 	// early says that a cycle comes before its interval is over, because something
@@ -37,7 +39,7 @@ type judge struct {
 // guards spare what no rule may act on.
 type guards struct {
 	world        *world.World
-	kept         *untouchables
+	kept         *look.Untouchables
 	allowUnknown bool
 	optInText    func(actions.Permissions) string
 }
@@ -46,8 +48,8 @@ type guards struct {
 type breaker struct {
 	off       bool
 	log       *slog.Logger
-	memory    *memory
-	harms     *harms
+	memory    *memory.Memory
+	harms     *look.Harms
 	council   *council
 	deadAfter time.Duration // deadAfter, but for tests
 }
@@ -60,11 +62,11 @@ type council struct {
 	refresh func()       // looks whether the rules have changed, nil for not
 }
 
-func newJudge(w *world.World, log *slog.Logger, m *memory, k *looker, o JudgeOptions) *judge {
-	harms := &harms{world: w, log: log, dumps: k.dumps}
+func newJudge(w *world.World, log *slog.Logger, m *memory.Memory, k *look.Looker, o JudgeOptions) *judge {
+	harms := &look.Harms{World: w, Log: log, Dumps: k.Dumps}
 	j := &judge{
 		world: w, noBreaker: o.NoBreaker, memory: m, harms: harms,
-		guards: &guards{world: w, kept: k.kept, allowUnknown: o.AllowUnknownOwner, optInText: o.OptIn},
+		guards: &guards{world: w, kept: k.Kept, allowUnknown: o.AllowUnknownOwner, optInText: o.OptIn},
 	}
 	j.council = &council{judge: j}
 	j.breaker = &breaker{off: o.NoBreaker, log: log, memory: m, harms: harms, council: j.council, deadAfter: deadAfter}
@@ -73,23 +75,23 @@ func newJudge(w *world.World, log *slog.Logger, m *memory, k *looker, o JudgeOpt
 
 // cycle is one judgement.
 type cycle struct {
-	*Picture
+	*look.Picture
 	report *Report
 	live   bool
-	paused *Pause     // everything is spared, nil for nothing
-	none   *Candidate // stands for the socket of an empty group
+	paused *Pause          // everything is spared, nil for nothing
+	none   *look.Candidate // stands for the socket of an empty group
 	// waiting names what the ladders of earlier cycles are for.
 	waiting map[string]bool
 }
 
-func newCycle(p *Picture, live bool) *cycle {
+func newCycle(p *look.Picture, live bool) *cycle {
 	mode := modeDry
 	if live {
 		mode = modeLive
 	}
 	return &cycle{Picture: p, live: live, report: &Report{
-		Mode: mode, Files: p.Program.Files, Generation: p.Program.Generation, Started: p.began, ByState: p.ByState, Errors: p.Errors,
-		Summary: Summary{Scanned: p.Scanned, SocketsTotal: p.Total}, Namespaces: len(p.namespaces), Unseen: p.Unseen,
+		Mode: mode, Files: p.Program.Files, Generation: p.Program.Generation, Started: p.Began, ByState: p.ByState, Errors: p.Errors,
+		Summary: Summary{Scanned: p.Scanned, SocketsTotal: p.Total}, Namespaces: len(p.Namespaces), Unseen: p.Unseen,
 		UnseenNamespaces: p.UnseenNamespaces, Next: p.Next,
 	}}
 }
@@ -110,6 +112,6 @@ func (c *cycle) warn(err error) {
 // sooner notes that another cycle would find something to do that long after this
 // one's look.
 func (c *cycle) sooner(d time.Duration) {
-	c.Picture.sooner(d)
+	c.Picture.Sooner(d) //nolint:staticcheck // it is hidden by this one
 	c.report.Next = c.Next
 }

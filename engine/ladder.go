@@ -10,6 +10,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -29,7 +30,7 @@ type ladder struct {
 	applied  time.Time       // when the effect was
 	deadline time.Time       // of the rung's wait
 	held     bool            // the socket is destroyed, and its process keeps the descriptor
-	harm     harm            // what dies with the process
+	harm     look.Harm       // what dies with the process
 	counted  bool            // among what the rule has acted on
 	promised bool            // its cool-downs are noted, and it has not begun
 	began    bool            // something was done that has to cool down
@@ -106,7 +107,7 @@ func (h *hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 		return false, nil
 	}
 	f := l.findings[i].latest()
-	if rung.If != nil && f.evalAfter(rung.If, before) != rules.True {
+	if rung.If != nil && f.EvalAfter(rung.If, before) != rules.True {
 		// What stands behind it without a condition of its own was to come after it.
 		if next := l.rung + 1; next < len(l.rule.Then) && l.rule.Then[next].If == nil {
 			return false, errLadderEnds
@@ -128,15 +129,15 @@ func (h *hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
 	if plugin.OnProcess() {
-		h := h.harms.of(&Picture{}, f, l.process, plugin)
-		l.findings[i].Collateral, l.harm = len(h.connections), h
-		if why := h.exceeds(l.rule.Limits.MaxCollateral); why != "" {
+		h := h.harms.Of(&look.Picture{}, f, l.process, plugin)
+		l.findings[i].Collateral, l.harm = len(h.Connections), h
+		if why := h.Exceeds(l.rule.Limits.MaxCollateral); why != "" {
 			return false, fmt.Errorf("%s: %s", rung.Action, why) //nolint:err113 // for people
 		}
 	}
 	if plugin.OnProcess() && !l.signals {
-		key := targetKey(l.process, plugin)
-		if h.signalled[key] || h.judge.memory.coolingDown(key, l.rule.Limits.Cooldown, h.world.Mono()) > 0 {
+		key := look.TargetKey(l.process, plugin)
+		if h.signalled[key] || h.judge.memory.CoolingDown(key, l.rule.Limits.Cooldown, h.world.Mono()) > 0 {
 			return false, errLadderEnds // another ladder is at it, or was
 		}
 	}
@@ -148,7 +149,7 @@ func (l *ladder) target(host string) actions.Target {
 	t := actions.Target{Rule: l.rule.Name, Labels: l.rule.Labels, Process: l.process, Host: host}
 	for _, f := range l.findings {
 		if !f.NoSocket() && l.own(f) {
-			t.Sockets = append(t.Sockets, f.seal())
+			t.Sockets = append(t.Sockets, f.Seal())
 		}
 	}
 	return t
@@ -200,7 +201,7 @@ func (l *ladder) result(out actions.Outcome, what string) ActionResult {
 // wouldDie says how many healthy connections go with the process of a ladder, ""
 // if none do.
 func (l *ladder) wouldDie() string {
-	if n := len(l.harm.connections); n > 0 && l.process != nil {
+	if n := len(l.harm.Connections); n > 0 && l.process != nil {
 		return fmt.Sprintf("%d established connection(s) would die with it", n)
 	}
 	return ""

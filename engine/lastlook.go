@@ -9,6 +9,8 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -24,7 +26,7 @@ const (
 )
 
 // latest is the finding's socket with those who hold it as they were last seen.
-func (f *Finding) latest() *Candidate {
+func (f *Finding) latest() *look.Candidate {
 	if f.renewed != nil {
 		return f.renewed
 	}
@@ -33,13 +35,13 @@ func (f *Finding) latest() *Candidate {
 
 // recentFor is how old these answers may be on this machine.
 func (k *lastLook) recentFor() time.Duration {
-	return min(max(recentAtLeast, 4*k.looker.asking), recentAtMost)
+	return min(max(recentAtLeast, 4*k.looker.Asking), recentAtMost)
 }
 
 // recent reports whether it is known well enough who holds the sockets of a ladder.
 func (k *lastLook) recent(l *ladder) bool {
 	return !slices.ContainsFunc(l.findings, func(f *Finding) bool {
-		return !f.NoSocket() && k.world.Now().Sub(f.latest().ownersAt) > k.recentFor()
+		return !f.NoSocket() && k.world.Now().Sub(f.latest().OwnersAt) > k.recentFor()
 	})
 }
 
@@ -62,7 +64,7 @@ func (k *lastLook) ready(ctx context.Context, ladders ...*ladder) error {
 			}
 		}
 	}
-	renewed, err := k.looker.renewOwners(ctx, k.judge.council.plan(ladders[0].program), candidatesOf(findings))
+	renewed, err := k.looker.RenewOwners(ctx, k.judge.council.plan(ladders[0].program), candidatesOf(findings))
 	if err != nil {
 		return err
 	}
@@ -72,8 +74,8 @@ func (k *lastLook) ready(ctx context.Context, ladders ...*ladder) error {
 	return nil
 }
 
-func candidatesOf(findings []*Finding) []*Candidate {
-	cands := make([]*Candidate, len(findings))
+func candidatesOf(findings []*Finding) []*look.Candidate {
+	cands := make([]*look.Candidate, len(findings))
 	for i, f := range findings {
 		cands[i] = f.Candidate
 	}
@@ -82,11 +84,11 @@ func candidatesOf(findings []*Finding) []*Candidate {
 
 // glimpse returns the socket of a finding with those who were found to hold it
 // as these are at this very moment.
-func glimpse(g world.Glance, f *Finding) *Candidate {
-	now := f.latest().clone()
+func glimpse(g world.Glance, f *Finding) *look.Candidate {
+	now := f.latest().Clone()
 	if len(now.Facts.Owners) > 0 {
 		owners, unseen := g.Holders(now.Facts.Owners, now.Socket.Inode)
-		now.holders(owners, unseen > 0)
+		now.Holders(owners, unseen > 0)
 	}
 	return now
 }
@@ -94,7 +96,7 @@ func glimpse(g world.Glance, f *Finding) *Candidate {
 // verdict compares what was decided about a finding with what it is now, the
 // socket looked up since began (CLOCK_MONOTONIC): nil if the same would be
 // decided. Of a socket that is destroyed only its descriptor is left.
-func (k *lastLook) verdict(l *ladder, f *Finding, now *Candidate, began float64) error {
+func (k *lastLook) verdict(l *ladder, f *Finding, now *look.Candidate, began float64) error {
 	rule := l.ruleOf(f)
 	if rule == nil {
 		return actions.Changedf("rule %s has changed", f.Rule.Name)
@@ -111,18 +113,18 @@ func (k *lastLook) verdict(l *ladder, f *Finding, now *Candidate, began float64)
 			return actions.Changedf("it is another connection now")
 		}
 		at := k.world.Mono()
-		now.setAge(k.judge.memory.recall(key, markOf(&now.Socket, began, at), k.looker.ages.shown(&now.Socket, at), began, at))
-		if since := k.judge.memory.since(key); f.since > 0 && since > f.since {
+		now.SetAge(k.judge.memory.Recall(key, memory.MarkOf(&now.Socket, began, at), k.looker.Ages.Shown(&now.Socket, at), began, at))
+		if since := k.judge.memory.Since(key); f.Since > 0 && since > f.Since {
 			return actions.Changedf("it is another connection now") // on the same descriptor, which the counters show
 		}
 	}
 	if o := newHolder(f.Facts.Owners, now.Facts.Owners); o != nil {
 		return actions.Changedf("%s[%d] holds it now", o.Name, o.PID)
 	}
-	if v := now.eval(rule.When); v != rules.True {
-		return actions.Changedf("%s does not match any more%s", rule.Name, notKnown(v))
+	if v := now.Eval(rule.When); v != rules.True {
+		return actions.Changedf("%s does not match any more%s", rule.Name, look.NotKnown(v))
 	}
-	if why := now.exempt(l.program, rule, k.world.Now()); why != "" {
+	if why := now.Exempt(l.program, rule, k.world.Now()); why != "" {
 		return actions.Changedf("%s spares it now", why)
 	}
 	return k.judge.council.newerSpares(l.at(), f, now)
@@ -130,9 +132,9 @@ func (k *lastLook) verdict(l *ladder, f *Finding, now *Candidate, began float64)
 
 // allowed is a ChangedError if a guard, or the rung itself, spares what is about to
 // be acted on.
-func (k *lastLook) allowed(l *ladder, now *Candidate) error {
+func (k *lastLook) allowed(l *ladder, now *look.Candidate) error {
 	rung := &l.rule.Then[l.rung]
-	if cond := rung.If; cond != nil && l.rung == 0 && now.eval(cond) != rules.True {
+	if cond := rung.If; cond != nil && l.rung == 0 && now.Eval(cond) != rules.True {
 		return actions.Changedf("if of %s does not hold any more", l.rule.Name)
 	}
 	if why := k.judge.guards.guard(now, rung); why != "" {
@@ -187,7 +189,7 @@ func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Ru
 		return nil, nil //nolint:nilnil // its rule has changed
 	}
 	if k.counted.cycle == nil || k.counted.Program != p || k.world.Now().Sub(k.counted.at) > k.recentFor() {
-		picture, err := k.looker.look(ctx, k.judge.council.wanted(p))
+		picture, err := k.looker.Look(ctx, k.judge.council.wanted(p))
 		if err != nil {
 			return nil, err
 		}
@@ -197,15 +199,15 @@ func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Ru
 		k.counted = recount{newCycle(picture, false), k.world.Now()}
 	}
 	c, picture := *k.counted.cycle, *k.counted.Picture
-	picture.candidates = slices.Clone(picture.candidates)
+	picture.Candidates = slices.Clone(picture.Candidates)
 	c.Picture = &picture
 	for _, taken := range was.taken {
-		if !slices.ContainsFunc(c.candidates, func(o *Candidate) bool {
+		if !slices.ContainsFunc(c.Candidates, func(o *look.Candidate) bool {
 			return o.Socket.Cookie == taken.Socket.Cookie && o.Socket.NetNS == taken.Socket.NetNS
 		}) {
-			again := taken.clone()
-			again.hits = []int{index}
-			c.candidates = append(c.candidates, again)
+			again := taken.Clone()
+			again.Hits = []int{index}
+			c.Candidates = append(c.Candidates, again)
 		}
 	}
 	for _, g := range k.judge.groups(&c, index) {

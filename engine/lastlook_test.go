@@ -54,7 +54,7 @@ var handovers = map[string]struct {
 // laterOn waits until it has to be asked again who holds a socket.
 func (l *lab) laterOn(t *testing.T, f *Finding) {
 	t.Helper()
-	socklab.WaitFor(t, "the owners to be old", func() bool { return time.Since(f.latest().ownersAt) > l.hand.last.recentFor() })
+	socklab.WaitFor(t, "the owners to be old", func() bool { return time.Since(f.latest().OwnersAt) > l.hand.last.recentFor() })
 }
 
 // inFlight puts the socket of a finding into a message that nobody receives.
@@ -109,8 +109,8 @@ func TestHandover(t *testing.T) {
 				if _, err := os.Stat(program + ".ran"); err == nil {
 					t.Error("the program has run")
 				}
-				if len(l.memory.cooldowns) > 0 || len(l.memory.acts["r"]) > 0 {
-					t.Errorf("it counts: %v, %v", l.memory.cooldowns, l.memory.acts)
+				if len(l.memory.Cooldowns) > 0 || len(l.memory.Acts["r"]) > 0 {
+					t.Errorf("it counts: %v, %v", l.memory.Cooldowns, l.memory.Acts)
 				}
 			})
 		}

@@ -5,6 +5,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 	"sockwarden/rules"
 )
 
@@ -14,7 +15,7 @@ const deadAfter = 60 * time.Second
 
 // dead reports whether a socket is dead by evidence: nobody can miss it, however
 // many there are. What is not known makes it living.
-func (b *breaker) dead(c *Candidate) bool {
+func (b *breaker) dead(c *look.Candidate) bool {
 	s := &c.Socket
 	held := s.Inode != 0 || len(c.Facts.Owners) > 0 || !s.Known.Has(collectors.FieldOwned)
 	if s.Protocol != collectors.TCP {
@@ -36,7 +37,7 @@ func (b *breaker) dead(c *Candidate) bool {
 // lifeless reports whether it is proven that a socket has long been in its state and
 // moved no data, and that nothing but its FIN, if it has sent one (fin is 1), waits
 // to be acknowledged.
-func (b *breaker) lifeless(c *Candidate, fin uint32) bool {
+func (b *breaker) lifeless(c *look.Candidate, fin uint32) bool {
 	s, limit := &c.Socket, b.deadAfter.Seconds()
 	if !s.Known.Has(collectors.FieldIdle) || !s.Known.Has(collectors.FieldSendQueue) || c.Facts.Age.Source == collectors.AgeNone {
 		return false
@@ -53,13 +54,13 @@ type toll struct {
 	dead   int // targets that do not count
 	byRule map[*rules.Rule]int
 
-	sockets   map[endpoint]bool
+	sockets   map[look.Endpoint]bool
 	processes map[string]bool
 }
 
 // toll counts findings that would be acted on.
 func (b *breaker) toll(c *cycle, found []*Finding) *toll {
-	t := &toll{byRule: map[*rules.Rule]int{}, sockets: map[endpoint]bool{}, processes: map[string]bool{}}
+	t := &toll{byRule: map[*rules.Rule]int{}, sockets: map[look.Endpoint]bool{}, processes: map[string]bool{}}
 	for _, f := range found {
 		first, plugin := effective(f.Rule)
 		counted := false // a target counts once, though several rungs be for it
@@ -69,7 +70,7 @@ func (b *breaker) toll(c *cycle, found []*Finding) *toll {
 			t.dead++
 		default:
 			counted = true
-			t.socket(f.Rule, endpoint{f.ns.Inode, f.Socket.Cookie})
+			t.socket(f.Rule, look.Endpoint{Netns: f.NS.Inode, Cookie: f.Socket.Cookie})
 		}
 		for i := range f.Rule.Then {
 			rung := &f.Rule.Then[i]
@@ -88,27 +89,27 @@ func (b *breaker) toll(c *cycle, found []*Finding) *toll {
 
 // mayFollow reports whether a later rung can come about for a finding.
 func mayFollow(f *Finding, rung *rules.Rung) bool {
-	return rung.If == nil || f.eval(rung.If) != rules.False
+	return rung.If == nil || f.Eval(rung.If) != rules.False
 }
 
 // process counts the target of an action on a process, and with it, if that is
 // meant to come about and not only if something else fails, what would die.
 func (b *breaker) process(c *cycle, t *toll, f *Finding, o *collectors.Owner, plugin *actions.Plugin, counted, collateral bool) {
-	key := targetKey(o, plugin)
+	key := look.TargetKey(o, plugin)
 	if !counted && !t.processes[key] {
 		t.processes[key] = true
 		t.add(f.Rule)
 	}
 	if all := "collateral of " + key; collateral && !t.processes[all] {
 		t.processes[all] = true
-		for _, end := range b.harms.of(c.Picture, f.Candidate, o, plugin).connections {
+		for _, end := range b.harms.Of(c.Picture, f.Candidate, o, plugin).Connections {
 			t.socket(f.Rule, end)
 		}
 	}
 }
 
-func (t *toll) socket(r *rules.Rule, end endpoint) {
-	if end.cookie != 0 && t.sockets[end] {
+func (t *toll) socket(r *rules.Rule, end look.Endpoint) {
+	if end.Cookie != 0 && t.sockets[end] {
 		return
 	}
 	t.sockets[end] = true

@@ -14,6 +14,8 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/rules"
 )
 
@@ -68,7 +70,7 @@ func TestDeadByEvidence(t *testing.T) {
 		"LISTEN":                    {hung(collectors.Listen, 7, 0), false},
 		"UDP":                       {with(closeWait, func(e *evidence) { e.proto = collectors.UDP }), false},
 	} {
-		cand := &Candidate{ns: &namespace{}, Socket: collectors.Socket{
+		cand := &look.Candidate{NS: &look.Namespace{}, Socket: collectors.Socket{
 			Protocol: c.proto, State: c.state, Inode: c.inode, SendQueue: c.queue, Known: c.known, Cookie: 1,
 			Info: collectors.TCPInfo{LastDataSent: c.idle, LastDataRecv: c.idle + 1, BytesSent: 1, BytesReceived: 1},
 		}}
@@ -239,7 +241,7 @@ func TestSparedAreNotCounted(t *testing.T) {
 	all := l.rules(t, text("port == 1"))
 	expectTally(t, l.run(t, all), map[Decision]int{DecideBreaker: 6, DecideGuarded: len(own)})
 	pause(t, path)
-	for range calmCycles + 1 {
+	for range memory.CalmCycles + 1 {
 		r := l.run(t, all)
 		expectTally(t, r, map[Decision]int{DecidePaused: 6, DecideGuarded: len(own)})
 		noErrors(t, r)
@@ -268,8 +270,8 @@ func TestOtherLimitsAtOnce(t *testing.T) {
 		}
 		expectTally(t, l.run(t, p), want)
 	}
-	if len(l.memory.tripped) > 0 {
-		t.Errorf("tripped %v", l.memory.tripped)
+	if len(l.memory.Tripped) > 0 {
+		t.Errorf("tripped %v", l.memory.Tripped)
 	}
 }
 
@@ -295,7 +297,7 @@ func TestTrippedIsSaid(t *testing.T) {
 	} {
 		now = now.Add(c.after)
 		before := len(l.journal.lines("breaker tripped, acted on none"))
-		l.memory.tripped["x"] = calmCycles
+		l.memory.Tripped["x"] = memory.CalmCycles
 		rest := w.tellTripped([]error{other, &TrippedError{name: "x", Living: c.living, Calm: c.calm, What: "w", Limit: "count 5", GoOn: "--breaker"}}, now)
 		if len(rest) != 1 || !errors.Is(rest[0], other) {
 			t.Errorf("%d: %v", i, rest)
@@ -308,9 +310,9 @@ func TestTrippedIsSaid(t *testing.T) {
 		t.Errorf("%q", lines[len(lines)-1])
 	}
 	// It has ended, and trips again.
-	delete(l.memory.tripped, "x")
+	delete(l.memory.Tripped, "x")
 	w.tellTripped(nil, now)
-	l.memory.tripped["x"] = calmCycles
+	l.memory.Tripped["x"] = memory.CalmCycles
 	before := len(l.journal.lines("breaker tripped"))
 	w.tellTripped([]error{&TrippedError{name: "x", Living: 600}}, now)
 	if len(l.journal.lines("breaker tripped")) != before+1 {

@@ -63,7 +63,7 @@ func (f *Finding) attrs() []slog.Attr {
 	if f.NoSocket() {
 		return []slog.Attr{slog.Int("count", 0)}
 	}
-	sealed := f.seal()
+	sealed := f.Seal()
 	return actions.Attrs(&sealed)
 }
 

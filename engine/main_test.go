@@ -129,7 +129,7 @@ func openLab(t testing.TB, o Options, scripted ...*script) (*lab, error) {
 
 // watching makes the engine believe that cycles come again and again.
 func (l *lab) watching() *lab {
-	l.judge.repeats, l.looker.horizon = true, time.Nanosecond
+	l.judge.repeats, l.looker.Horizon = true, time.Nanosecond
 	return l
 }
 

@@ -14,6 +14,8 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 )
 
 const tcpEstablished = `state == "ESTABLISHED" && age > 3600`
@@ -154,16 +156,16 @@ func TestReturnToState(t *testing.T) {
 // long the look itself takes.
 func TestObservedBySlowLooks(t *testing.T) {
 	for _, slow := range []bool{false, true} {
-		m := newMemory()
+		m := memory.NewMemory()
 		key := collectors.Key{Cookie: 1}
 		end := 11.0
 		if slow {
 			end = 15
 		}
 		// Seen at 10.5 by a look from 10 to 11, entered its state at 10.4.
-		m.observe(key, mark{}, collectors.Age{Max: 0.1, Bounded: true, Source: collectors.AgeNone}, 10, 11)
+		m.Observe(key, memory.Mark{}, collectors.Age{Max: 0.1, Bounded: true, Source: collectors.AgeNone}, 10, 11)
 		// Seen again at 12, by a look from 12 on.
-		got := m.observe(key, mark{}, collectors.Age{Max: 1.6, Bounded: true, Source: collectors.AgeNone}, 12, end+2)
+		got := m.Observe(key, memory.Mark{}, collectors.Age{Max: 1.6, Bounded: true, Source: collectors.AgeNone}, 12, end+2)
 		if got.Min != 1 || got.Source != collectors.AgeObserved {
 			t.Errorf("slow %t: %+v", slow, got)
 		}
@@ -211,7 +213,7 @@ func TestPrune(t *testing.T) {
 	p, others := l.rules(t, ruleFile(tcpEstablished, "log")), l.rules(t, ruleFile("state == 'CLOSE_WAIT' && age > 3600", "log"))
 	looks := func(p string, want int) {
 		t.Helper()
-		if n := len(l.memory.seen); n != want {
+		if n := len(l.memory.Seen); n != want {
 			t.Fatalf("%s: %d are remembered, not %d", p, n, want)
 		}
 	}
@@ -229,7 +231,7 @@ func TestPrune(t *testing.T) {
 	looks("missed once", 2)
 	source.fails = true
 	for range 5 {
-		if r, err := l.Cycle(t.Context(), p); !errors.Is(err, errNothingSeen) || !errors.Is(err, errFlaky) {
+		if r, err := l.Cycle(t.Context(), p); !errors.Is(err, look.ErrNothingSeen) || !errors.Is(err, errFlaky) {
 			t.Fatalf("%v, %v", r, err)
 		}
 	}
@@ -248,22 +250,22 @@ func TestPrune(t *testing.T) {
 
 // A miss that is followed by a look that shows the socket does not count.
 func TestPruneInARow(t *testing.T) {
-	m := newMemory()
+	m := memory.NewMemory()
 	key := collectors.Key{Cookie: 1, Protocol: collectors.TCP, State: collectors.CloseWait}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.CloseWait)}
 	for i, seen := range []bool{true, false, true, false, true} {
 		now := float64(i)
 		if seen {
-			m.observe(key, mark{}, collectors.NoAge(), now, now)
+			m.Observe(key, memory.Mark{}, collectors.NoAge(), now, now)
 		}
-		m.prune(&q, now)
-		if len(m.seen) != 1 {
+		m.Prune(&q, now)
+		if len(m.Seen) != 1 {
 			t.Fatalf("forgotten at %d", i)
 		}
 	}
-	m.prune(&q, 6)
-	m.prune(&q, 7)
-	if len(m.seen) != 0 {
+	m.Prune(&q, 6)
+	m.Prune(&q, 7)
+	if len(m.Seen) != 0 {
 		t.Error("not forgotten")
 	}
 }
@@ -281,20 +283,20 @@ func TestMemoryIsBounded(t *testing.T) {
 		ruleFile(`age > 3600 && state == "ESTABLISHED"`, "log"):       1,
 		ruleFile(`state == "ESTABLISHED"`, "log", "unless: age < 60"): 1,
 	} {
-		*l.memory = *newMemory()
+		*l.memory = *memory.NewMemory()
 		l.cycle(t, l.rules(t, text))
-		if n := len(l.memory.seen); n != want {
+		if n := len(l.memory.Seen); n != want {
 			t.Errorf("%d are remembered, not %d\n%s", n, want, text)
 		}
 	}
-	m := newMemory()
-	for i := range maxRemembered + 10 {
-		m.observe(collectors.Key{Cookie: uint64(i + 1)}, mark{}, collectors.NoAge(), 1, 1)
-		m.hold(holdKey{socket: collectors.Key{Cookie: uint64(i + 1)}}, 0, 1)
+	m := memory.NewMemory()
+	for i := range memory.MaxRemembered + 10 {
+		m.Observe(collectors.Key{Cookie: uint64(i + 1)}, memory.Mark{}, collectors.NoAge(), 1, 1)
+		m.Hold(memory.HoldKey{Socket: collectors.Key{Cookie: uint64(i + 1)}}, 0, 1)
 	}
-	m.observe(collectors.Key{}, mark{}, collectors.NoAge(), 1, 1)
-	if len(m.seen) != maxRemembered || len(m.holds) != maxRemembered {
-		t.Errorf("%d and %d are remembered", len(m.seen), len(m.holds))
+	m.Observe(collectors.Key{}, memory.Mark{}, collectors.NoAge(), 1, 1)
+	if len(m.Seen) != memory.MaxRemembered || len(m.Holds) != memory.MaxRemembered {
+		t.Errorf("%d and %d are remembered", len(m.Seen), len(m.Holds))
 	}
 	// Those that found no room are judged by their own evidence, not refused.
 	full := newLab(t, Options{})
@@ -302,19 +304,19 @@ func TestMemoryIsBounded(t *testing.T) {
 	if a := full.age(t, c); a.Source != collectors.AgeTCPInfo {
 		t.Errorf("%+v", a)
 	}
-	if got := m.observe(collectors.Key{Cookie: 5}, mark{}, collectors.NoAge(), 3, 3); got.Min != 2 {
+	if got := m.Observe(collectors.Key{Cookie: 5}, memory.Mark{}, collectors.NoAge(), 3, 3); got.Min != 2 {
 		t.Errorf("what was remembered before: %+v", got)
 	}
 }
 
 // A rule with for: that is full of others does not act early.
 func TestHoldsAreBounded(t *testing.T) {
-	m := newMemory()
-	for i := range maxRemembered {
-		m.hold(holdKey{socket: collectors.Key{Cookie: uint64(i + 1)}}, 0, 1)
+	m := memory.NewMemory()
+	for i := range memory.MaxRemembered {
+		m.Hold(memory.HoldKey{Socket: collectors.Key{Cookie: uint64(i + 1)}}, 0, 1)
 	}
 	for _, now := range []float64{2, 100} {
-		if since := m.hold(holdKey{rule: "new"}, 0, now); since != now {
+		if since := m.Hold(memory.HoldKey{Rule: "new"}, 0, now); since != now {
 			t.Errorf("held since %v at %v", since, now)
 		}
 	}
@@ -342,19 +344,19 @@ func TestForAndIncompleteCycles(t *testing.T) {
 	here := socklab.Make(t, socklab.Listen, socklab.IPv4)
 	p := l.rules(t, "netns: [host, flaky]\n"+ruleFile(`state == "LISTEN"`, "{destroy: {listen: true}}", "for: 1h")+
 		"  - {name: old, when: state == 'LISTEN' && age > 3600, mode: observe}\n")
-	if r := l.cycle(t, p); len(r.Findings) != 2 || len(l.memory.holds) != 2 || len(l.memory.seen) != 2 {
-		t.Fatalf("%d holds, %d remembered\n%s", len(l.memory.holds), len(l.memory.seen), describe(r))
+	if r := l.cycle(t, p); len(r.Findings) != 2 || len(l.memory.Holds) != 2 || len(l.memory.Seen) != 2 {
+		t.Fatalf("%d holds, %d remembered\n%s", len(l.memory.Holds), len(l.memory.Seen), describe(r))
 	}
 	source.fails = true
 	for range 3 {
 		l.cycle(t, p)
 	}
-	if len(l.memory.seen) != 2 {
-		t.Errorf("%d are remembered: an incomplete look made it forget", len(l.memory.seen))
+	if len(l.memory.Seen) != 2 {
+		t.Errorf("%d are remembered: an incomplete look made it forget", len(l.memory.Seen))
 	}
 	r := l.cycle(t, p)
-	if len(r.Errors) != 1 || !errors.Is(r.Errors[0], errFlaky) || len(l.memory.holds) != 1 {
-		t.Errorf("errors %v, %d holds", r.Errors, len(l.memory.holds))
+	if len(r.Errors) != 1 || !errors.Is(r.Errors[0], errFlaky) || len(l.memory.Holds) != 1 {
+		t.Errorf("errors %v, %d holds", r.Errors, len(l.memory.Holds))
 	}
 	expect(t, findingOf(t, r, here), DecidePending, "for 1h")
 	if got := fmt.Sprint(r.Errors[0]); got != "namespace flaky: connection lost" {

@@ -21,6 +21,7 @@ import (
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -166,20 +167,20 @@ func TestWatchedNamespaceIsAway(t *testing.T) {
 // where all namespaces are.
 func TestEndedNamespace(t *testing.T) {
 	for _, byName := range []bool{false, true} {
-		c := &Picture{}
+		c := &look.Picture{}
 		w := hostWorld(t, world.OwnersProc, 1)
 		t.Run("brief", func(t *testing.T) {
 			socklab.NewNamespace(t, "brief")
 			found, err := w.Namespaces.Select("brief")
 			must(t, "select", err)
-			c.lookInto(found[0], byName)
+			c.LookInto(found[0], byName)
 		})
-		ns := c.namespaces[0]
+		ns := c.Namespaces[0]
 		_, err := w.Network.Interfaces(&ns.Namespace)
 		if !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("%v", err)
 		}
-		c.notLookedInto(ns, err)
+		c.NotLookedInto(ns, err)
 		if got := len((&Report{Errors: c.Errors}).Unopened()) == 1; got != byName || len(c.Errors) != 1 || c.Incomplete {
 			t.Errorf("by name %t: not looked into: %v; errors %v, incomplete %t", byName, (&Report{Errors: c.Errors}).Unopened(), c.Errors, c.Incomplete)
 		}
@@ -484,7 +485,7 @@ func TestFallbackFindsNothing(t *testing.T) {
 	}
 	// But if nothing stands in, it is one.
 	l = newLab(t, Options{Sources: []collectors.Plugin{refused}})
-	if r, err := l.Cycle(t.Context(), l.rules(t, p)); !errors.Is(err, errNothingSeen) || !errors.Is(err, collectors.ErrNotPermitted) {
+	if r, err := l.Cycle(t.Context(), l.rules(t, p)); !errors.Is(err, look.ErrNothingSeen) || !errors.Is(err, collectors.ErrNotPermitted) {
 		t.Errorf("%v, %v", r, err)
 	}
 }

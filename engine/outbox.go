@@ -177,10 +177,10 @@ func (o *outbox) deliver(name string, n actions.Notifier, r *receiver) {
 	var last time.Time
 	for m := range r.queue {
 		select {
-		case <-time.After(time.Until(last.Add(o.between))):
+		case <-time.After(last.Add(o.between).Sub(o.clock.Now())):
 		case <-o.ctx.Done():
 		}
-		last = time.Now()
+		last = o.clock.Now()
 		if err := n.Send(o.ctx, m); err != nil {
 			o.log.Warn("message not delivered", "name", name, "rule", m.Rule, "error", err)
 		}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors/trust"
+	"sockwarden/engine/memory"
 )
 
 // Pause says that live runs and watchers only observe meanwhile.
@@ -51,7 +52,7 @@ func PauseFile() string {
 	if os.Geteuid() == 0 {
 		return MachinePause
 	}
-	state := DefaultStateFile()
+	state := memory.DefaultStateFile()
 	if state == "" {
 		return ""
 	}
@@ -72,10 +73,10 @@ func (p *Pause) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("pause: %w", err)
 	}
-	if err := makeDir(filepath.Dir(path)); err != nil {
+	if err := memory.MakeDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("pause: %w", err)
 	}
-	if err := replaceFile(path, append(b, '\n'), 0o644); err != nil {
+	if err := memory.ReplaceFile(path, append(b, '\n'), 0o644); err != nil {
 		return fmt.Errorf("pause: %w", err)
 	}
 	return nil

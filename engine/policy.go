@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"sockwarden/actions"
+	"sockwarden/engine/look"
 	"sockwarden/rules"
 )
 
@@ -42,9 +43,9 @@ func needsTwo(rule *rules.Rule, later bool) bool {
 
 // wantedOf is a look for a program. Sockets are remembered for a later rung too. A group
 // is decided about by all its members at once.
-func (k *council) wantedOf(program *rules.Program) Wanted {
+func (k *council) wantedOf(program *rules.Program) look.Wanted {
 	n := len(program.Rules)
-	w := Wanted{Program: program, Plan: program, Remembers: make([]bool, n), NeedsTwo: make([]bool, n), Weighs: make([]bool, n)}
+	w := look.Wanted{Program: program, Plan: program, Remembers: make([]bool, n), NeedsTwo: make([]bool, n), Weighs: make([]bool, n)}
 	for i, rule := range program.Rules {
 		enforced := rule.Mode == rules.ModeEnforce
 		w.Remembers[i] = needsTwo(rule, true)

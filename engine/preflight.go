@@ -3,11 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/collectors/sockdiag"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -26,7 +25,7 @@ func Preflight(ctx context.Context, p *rules.Program) error {
 	if len(acts) == 0 {
 		return nil
 	}
-	if err := named(ctx, p.Query.Protocols); err != nil {
+	if err := world.Named(ctx, p.Query.Protocols); err != nil {
 		return err
 	}
 	for _, b := range acts {
@@ -34,25 +33,6 @@ func Preflight(ctx context.Context, p *rules.Program) error {
 		if errors.Is(err, collectors.ErrNotPermitted) || errors.Is(err, collectors.ErrNotSupported) {
 			return err // what else is wrong the run itself finds
 		}
-	}
-	return nil
-}
-
-// named is ErrNotSupported if the kernel tells the cookies of no sockets that the
-// program is about, without which nothing is acted on.
-func named(ctx context.Context, protocols []collectors.Protocol) error {
-	c, err := sockdiag.Dial(-1)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	for _, protocol := range protocols {
-		if err = c.Handled(ctx, protocol); err == nil || !errors.Is(err, collectors.ErrNotSupported) {
-			return nil // what else is wrong the run itself finds
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("%w: load the modules tcp_diag and udp_diag (modprobe)", err)
 	}
 	return nil
 }

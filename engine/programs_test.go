@@ -7,6 +7,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
 )
 
@@ -60,11 +61,11 @@ func TestProgramsAndStop(t *testing.T) {
 	if len(hook.applied) != maxPrograms || r.Summary.Failed != len(conns) {
 		t.Errorf("%d begun, %+v\n%s", len(hook.applied), r.Summary, describe(r))
 	}
-	if n := len(l.memory.cooldowns); n != maxPrograms {
+	if n := len(l.memory.Cooldowns); n != maxPrograms {
 		t.Errorf("%d cool-downs for %d that began", n, maxPrograms)
 	}
-	if _, kept, err := openState(l.opts.StateFile, false, world.Mono); err != nil || len(kept.cooldowns) != maxPrograms {
-		t.Errorf("the next run knows %d: %v", len(kept.cooldowns), err)
+	if _, kept, err := memory.OpenState(l.opts.StateFile, false, world.Mono); err != nil || len(kept.Cooldowns) != maxPrograms {
+		t.Errorf("the next run knows %d: %v", len(kept.Cooldowns), err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 )
 
 // recheck is the last look before something is done for a ladder.
@@ -21,7 +22,7 @@ func (k *lastLook) recheck(ctx context.Context, l *ladder) error {
 // rule's condition must still be true of it, a group still be one, and nothing may
 // spare it. What changed, or is not allowed, is left out, with that result; the error
 // is ErrGone if nothing of the ladder's own rule is left.
-func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *Candidate) error) error {
+func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *look.Candidate) error) error {
 	k.judge.council.readRules()
 	errs := make([]error, len(l.findings))
 	for i, f := range l.findings { // counting takes a look at everything: first
@@ -36,14 +37,14 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 	l.looked = began
 	glance := k.world.Processes.Glance()
 	defer glance.Close()
-	now := make([]*Candidate, len(l.findings))
+	now := make([]*look.Candidate, len(l.findings))
 	for i, f := range l.findings {
 		now[i] = glimpse(glance, f)
 	}
 	sockets := make([]collectors.Socket, len(l.findings))
 	if !l.held {
 		var lookErrs []error
-		sockets, lookErrs = lookUpAll(ctx, k.world, candidatesOf(l.findings))
+		sockets, lookErrs = look.Again(ctx, k.world, candidatesOf(l.findings))
 		for i, err := range lookErrs {
 			if err != nil {
 				errs[i] = err

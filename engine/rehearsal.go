@@ -4,13 +4,14 @@ import (
 	"context"
 
 	"sockwarden/actions"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 )
 
 // rehearsal says what would be done. It prepares effects and applies none.
 type rehearsal struct {
 	world   *world.World
-	harms   *harms
+	harms   *look.Harms
 	workers int
 }
 
@@ -36,7 +37,7 @@ func (r *rehearsal) act(ctx context.Context, c *cycle) {
 
 // many prepares the effects of several ladders together.
 func (r *rehearsal) many(ctx context.Context, ladders []*ladder, batcher actions.Batcher) {
-	prepared := inParts(r.workers, targetsOf(ladders, r.world.Host.Name), func(part []actions.Target) []actions.Prepared {
+	prepared := look.InParts(r.workers, targetsOf(ladders, r.world.Host.Name), func(part []actions.Target) []actions.Prepared {
 		return batcher.PrepareAll(ctx, part)
 	})
 	for i, l := range ladders {

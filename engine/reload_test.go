@@ -13,6 +13,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -63,7 +64,7 @@ func TestRulesAwayForAMoment(t *testing.T) {
 			files[f] = fill(text)
 		}
 		// In the cheapest way: all of them must keep up.
-		w := watch(t, Options{Live: true, Events: EventsOff, Owners: world.OwnersProc}, 500*time.Millisecond, files)
+		w := watch(t, Options{Live: true, Events: look.EventsOff, Owners: world.OwnersProc}, 500*time.Millisecond, files)
 		all = append(all, &moment{w, conn, name + " " + how, c.file, fill(c.half), files[c.file], how == "in place"})
 	}
 	rest := func(d time.Duration) {

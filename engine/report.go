@@ -10,6 +10,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 	"sockwarden/rules"
 )
 
@@ -71,13 +72,13 @@ type Finding struct {
 	Collateral int
 	// Held is how long what is pending has matched.
 	Held time.Duration
-	*Candidate
+	*look.Candidate
 
 	unseen    bool // spared since somebody who cannot be seen may hold it
 	throttled bool // left to a later cycle by per_cycle or per_minute
 	// renewed is the candidate with those who were found to hold it for the last
 	// look, nil if the decision is recent enough.
-	renewed *Candidate
+	renewed *look.Candidate
 	// agreed are the younger generations of rules that would do the same, each with the
 	// group that its rule decided on.
 	agreed map[*generation]*Group
@@ -266,10 +267,10 @@ func (r *Report) AllUnseen() bool {
 func (r *Report) Failed() bool { return r.Summary.Failed > 0 }
 
 // Unopened returns the namespaces that were asked for by name and not looked into.
-func (r *Report) Unopened() []*NamespaceError {
-	var found []*NamespaceError
+func (r *Report) Unopened() []*look.NamespaceError {
+	var found []*look.NamespaceError
 	for _, err := range r.Errors {
-		if missing, ok := errors.AsType[*NamespaceError](err); ok {
+		if missing, ok := errors.AsType[*look.NamespaceError](err); ok {
 			found = append(found, missing)
 		}
 	}

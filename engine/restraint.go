@@ -9,23 +9,25 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/rules"
 )
 
 // noteRules notes since when each rule is as it is, for soak.
 func (j *judge) noteRules(c *cycle) {
 	for _, r := range c.Program.Rules {
-		if was, ok := j.memory.rules[r.Name]; !ok || was.Fingerprint != r.Fingerprint {
+		if was, ok := j.memory.Rules[r.Name]; !ok || was.Fingerprint != r.Fingerprint {
 			since, ok := j.young[r.Fingerprint]
 			if !ok {
-				since = c.now
+				since = c.Now
 			}
-			j.memory.rules[r.Name] = ruleSince{Fingerprint: r.Fingerprint, Since: since}
+			j.memory.Rules[r.Name] = memory.RuleSince{Fingerprint: r.Fingerprint, Since: since}
 		}
 	}
-	for name := range j.memory.rules {
+	for name := range j.memory.Rules {
 		if c.Program.Rule(name) == nil {
-			delete(j.memory.rules, name)
+			delete(j.memory.Rules, name)
 		}
 	}
 	young := map[string]float64{}
@@ -33,7 +35,7 @@ func (j *judge) noteRules(c *cycle) {
 		for _, r := range g.judged.Rules {
 			since, ok := j.young[r.Fingerprint]
 			if !ok {
-				since = c.now
+				since = c.Now
 			}
 			young[r.Fingerprint] = since
 		}
@@ -47,7 +49,7 @@ func (j *judge) soaking(r *rules.Rule, now float64) time.Duration {
 	if !ok {
 		since = now
 	}
-	if was, ok := j.memory.rules[r.Name]; ok && was.Fingerprint == r.Fingerprint {
+	if was, ok := j.memory.Rules[r.Name]; ok && was.Fingerprint == r.Fingerprint {
 		since = was.Since
 	}
 	return max(0, r.Soak-time.Duration((now-since)*float64(time.Second)))
@@ -63,7 +65,7 @@ func (j *judge) inCanary(f *Finding) bool {
 	}
 	what := fmt.Sprintf("%x", f.Socket.Cookie)
 	if rung, plugin := effective(r); rung != nil && plugin.OnProcess() && len(f.Facts.Owners) > 0 {
-		what = targetKey(&f.Facts.Owners[0], plugin)
+		what = look.TargetKey(&f.Facts.Owners[0], plugin)
 	}
 	const parts = 10_000
 	h := fnv.New64a()
@@ -117,7 +119,7 @@ func (j *judge) spend(c *cycle, q *quota) {
 
 // listener names what share is about.
 func (f *Finding) listener() string {
-	return fmt.Sprintf("%s%s %s %d", tripShare, f.Rule.Name, f.ns.Name, f.Socket.LocalPort)
+	return fmt.Sprintf("%s%s %s %d", tripShare, f.Rule.Name, f.NS.Name, f.Socket.LocalPort)
 }
 
 // limit spares what is cooling down, what would take too many healthy
@@ -131,7 +133,7 @@ func (j *judge) limit(f *Finding, c *cycle, q *quota) {
 	limits := f.Rule.Limits
 	set := func(d Decision, format string, args ...any) { f.Decision, f.Reason = d, fmt.Sprintf(format, args...) }
 	for key, length := range coolKeys(f, plugin) {
-		if left := j.memory.coolingDown(key, length, c.now); left > 0 {
+		if left := j.memory.CoolingDown(key, length, c.Now); left > 0 {
 			set(DecideCooldown, "cool-down %s, %s left", short(length), short(left))
 			return
 		}
@@ -142,9 +144,9 @@ func (j *judge) limit(f *Finding, c *cycle, q *quota) {
 	}
 	if plugin.OnProcess() {
 		for i := range f.Facts.Owners {
-			h := j.harms.of(c.Picture, f.Candidate, &f.Facts.Owners[i], plugin)
-			f.Collateral = max(f.Collateral, len(h.connections))
-			if why := h.exceeds(limits.MaxCollateral); why != "" {
+			h := j.harms.Of(c.Picture, f.Candidate, &f.Facts.Owners[i], plugin)
+			f.Collateral = max(f.Collateral, len(h.Connections))
+			if why := h.Exceeds(limits.MaxCollateral); why != "" {
 				set(DecideLimited, "%s", why)
 				return
 			}
@@ -163,7 +165,7 @@ func (j *judge) limit(f *Finding, c *cycle, q *quota) {
 		set(DecideLimited, "per_cycle %d reached", limits.PerCycle)
 		f.throttled = true
 		return
-	case limits.PerMinute > 0 && j.memory.recent(f.Rule.Name, c.now)+q.targets[f.Rule.Fingerprint]+n > limits.PerMinute:
+	case limits.PerMinute > 0 && j.memory.Recent(f.Rule.Name, c.Now)+q.targets[f.Rule.Fingerprint]+n > limits.PerMinute:
 		set(DecideLimited, "per_minute %d reached", limits.PerMinute)
 		f.throttled = true
 		return
@@ -182,7 +184,7 @@ func (j *judge) limit(f *Finding, c *cycle, q *quota) {
 func newTargets(f *Finding, plugin *actions.Plugin, q *quota) []string {
 	var more []string
 	for i := range f.Facts.Owners {
-		if key := targetKey(&f.Facts.Owners[i], plugin); !q.named[f.Rule.Fingerprint][key] {
+		if key := look.TargetKey(&f.Facts.Owners[i], plugin); !q.named[f.Rule.Fingerprint][key] {
 			more = append(more, key)
 		}
 	}
@@ -201,7 +203,7 @@ func targetKeys(f *Finding, plugin *actions.Plugin) []string {
 	}
 	keys := make([]string, len(f.Facts.Owners))
 	for i := range keys {
-		keys[i] = targetKey(&f.Facts.Owners[i], plugin)
+		keys[i] = look.TargetKey(&f.Facts.Owners[i], plugin)
 	}
 	return keys
 }

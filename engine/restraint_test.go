@@ -21,6 +21,8 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 )
 
 // keeper is an action that leaves everything as it is.
@@ -130,7 +132,7 @@ func TestSoakSurvives(t *testing.T) {
 	live := func() *lab { return newLab(t, Options{Live: true, StateFile: path}, keeper()) }
 	first := live()
 	expect(t, findingOf(t, first.run(t, first.rules(t, text)), c), DecideSoak, "soak of r, 1h")
-	since := first.memory.rules["r"]
+	since := first.memory.Rules["r"]
 	first.Close()
 	if since.Since <= 0 {
 		t.Fatalf("since %+v", since)
@@ -144,16 +146,16 @@ func TestSoakSurvives(t *testing.T) {
 
 	second := live()
 	expect(t, findingOf(t, second.run(t, second.rules(t, text)), c), DecideSoak, "soak of r")
-	if now := second.memory.rules["r"]; now != since {
+	if now := second.memory.Rules["r"]; now != since {
 		t.Errorf("since %+v, was %+v", now, since)
 	}
 	// It is over an hour after that time, not after this engine began.
-	second.memory.rules["r"] = ruleSince{since.Fingerprint, since.Since - 3600}
+	second.memory.Rules["r"] = memory.RuleSince{Fingerprint: since.Fingerprint, Since: since.Since - 3600}
 	expect(t, findingOf(t, second.run(t, second.rules(t, text)), c), DecideAct, "", actions.Refused)
 	second.Close()
 	// Back in time is no soak that was.
 	third := newLab(t, Options{StateFile: path}, keeper())
-	if now := third.memory.rules["r"]; since.Since < 3600 && now.Since > 0 {
+	if now := third.memory.Rules["r"]; since.Since < 3600 && now.Since > 0 {
 		t.Errorf("a time before the boot was believed: %+v", now)
 	}
 }
@@ -279,7 +281,7 @@ func TestPerMinute(t *testing.T) {
 			r := l.run(t, l.rules(t, text))
 			expectTally(t, r, map[Decision]int{DecideAct: 3, DecideLimited: 2})
 			oldestFirst(t, r)
-			if n := len(l.memory.acts["r"]); n != 3 {
+			if n := len(l.memory.Acts["r"]); n != 3 {
 				t.Fatalf("%d targets count, not 3", n) // not their rungs
 			}
 			for _, f := range r.Findings[3:] {
@@ -290,7 +292,7 @@ func TestPerMinute(t *testing.T) {
 			expectTally(t, l.run(t, l.rules(t, text)), map[Decision]int{DecideLimited: 5})
 			// As though two of them were a minute ago.
 			for i := range 2 {
-				l.memory.acts["r"][i] -= 60
+				l.memory.Acts["r"][i] -= 60
 			}
 			expectTally(t, l.run(t, l.rules(t, text)), map[Decision]int{DecideAct: 2, DecideLimited: 3})
 			// Another rule has a count of its own.
@@ -355,8 +357,8 @@ func TestShare(t *testing.T) {
 	holder(t, one)
 	expect(t, findingOf(t, l.run(t, p), one), DecideBreaker, "breaker: tripped before (share 40% of port ")
 	expect(t, findingOf(t, l.run(t, p), one), DecideAct, "", actions.Refused)
-	if len(l.memory.tripped) != 0 {
-		t.Errorf("tripped %v", l.memory.tripped)
+	if len(l.memory.Tripped) != 0 {
+		t.Errorf("tripped %v", l.memory.Tripped)
 	}
 }
 
@@ -370,8 +372,8 @@ func TestShareCalmWithoutFindings(t *testing.T) {
 	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "keep", "limits: {share: 50%, cooldown: 0}"))
 	expect(t, findingOf(t, l.run(t, p), first), DecideBreaker, "more than share 50% of port ")
 	h.CloseSockets(t)
-	for range calmCycles {
-		if len(l.memory.tripped) == 0 {
+	for range memory.CalmCycles {
+		if len(l.memory.Tripped) == 0 {
 			t.Error("reset too early")
 		}
 		if r := l.run(t, p); len(r.Findings) != 0 || len(r.Errors) != 0 {
@@ -477,7 +479,7 @@ rules:
 	}
 	l := live()
 	// As a watcher does, it keeps what it saw only now and then.
-	l.store.every = time.Hour
+	l.store.Every = time.Hour
 	noErrors(t, l.run(t, l.rules(t, ruleFile("port == 1", "keep"))))
 	r := l.run(t, l.rules(t, text))
 	expectTally(t, r, map[Decision]int{DecideBreaker: 4})
@@ -485,7 +487,7 @@ rules:
 		t.Errorf("errors %v", r.Errors)
 	}
 	// It is in the file though nothing was closed in order.
-	if kept := keptState(t, path); kept.Tripped["breaker 3/30%"] != calmCycles {
+	if kept := keptState(t, path); kept.Tripped["breaker 3/30%"] != memory.CalmCycles {
 		t.Errorf("kept %+v", kept.Tripped)
 	}
 	l.Close()
@@ -516,7 +518,7 @@ rules:
 	}
 }
 
-func keptState(t testing.TB, path string) (doc stateDoc) {
+func keptState(t testing.TB, path string) (doc memory.StateDoc) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	must(t, "read state", err)
@@ -527,7 +529,7 @@ func keptState(t testing.TB, path string) (doc stateDoc) {
 // Trip again before it is calm, and it begins to count anew.
 func TestBreakerTripsAgain(t *testing.T) {
 	l := newLab(t, Options{})
-	c := &cycle{Picture: &Picture{}, report: &Report{}}
+	c := &cycle{Picture: &look.Picture{}, report: &Report{}}
 	for i, over := range []bool{true, false, true, false, false} {
 		f := &Finding{Decision: DecideAct}
 		l.judge.breaker.trip(c, &TrippedError{name: "x"}, over, []*Finding{f})
@@ -537,8 +539,8 @@ func TestBreakerTripsAgain(t *testing.T) {
 	}
 	// Something that has never tripped does nothing.
 	l.judge.breaker.trip(c, &TrippedError{name: "y"}, false, nil)
-	if len(l.memory.tripped) != 0 || len(c.report.Errors) != 4 {
-		t.Errorf("tripped %v, errors %v", l.memory.tripped, c.report.Errors)
+	if len(l.memory.Tripped) != 0 || len(c.report.Errors) != 4 {
+		t.Errorf("tripped %v, errors %v", l.memory.Tripped, c.report.Errors)
 	}
 }
 
@@ -680,7 +682,7 @@ func TestCollateralIsCountedAfter(t *testing.T) {
 // What cannot be counted is too much.
 func TestCollateralUnknown(t *testing.T) {
 	h, hung, _ := crowd(t, 0)
-	source := faulty(func(q collectors.Query) bool { return q.States == inventoried })
+	source := faulty(func(q collectors.Query) bool { return q.States == look.Inventoried })
 	l := newLab(t, Options{Live: true, Sources: []collectors.Plugin{source}})
 	text := ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 100}")
 	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), DecideLimited, "cannot be told: out of buffers")

@@ -7,6 +7,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 )
 
@@ -16,7 +17,7 @@ func wide(p *actions.Plugin) bool { return !p.Harmless && !p.Single() }
 
 // seenOnce spares what was not seen for long enough to act on its process.
 func (j *judge) seenOnce(c *cycle, f *Finding) bool {
-	left := f.leftAt(max(c.looked, f.seenAgain))
+	left := f.LeftAt(max(c.Looked, f.SeenAgain))
 	if left <= 0 || !needsTwo(f.Rule, false) {
 		return false
 	}
@@ -24,7 +25,7 @@ func (j *judge) seenOnce(c *cycle, f *Finding) bool {
 	rung, _ := effective(f.Rule)
 	f.Held = f.Rule.For
 	f.set(DecidePending, "seen for less than %s: %s needs a second look, by watch, --observe, or the next run with this state file",
-		short(secondLook), rung.Action)
+		short(look.SecondLook), rung.Action)
 	return true
 }
 
@@ -38,14 +39,14 @@ func (h *hand) climbsTwice(ctx context.Context, l *ladder, plugin *actions.Plugi
 	if left <= 0 {
 		return nil
 	}
-	if world.Sleep(ctx, h.world, left+grain); ctx.Err() != nil {
+	if world.Sleep(ctx, h.world, left+look.Grain); ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err := h.last.again(ctx, l, nil); err != nil {
 		return err
 	}
 	if h.unseen(l) > 0 {
-		return fmt.Errorf("%s: it was seen for less than %s", plugin.Name, short(secondLook)) //nolint:err113 // for people
+		return fmt.Errorf("%s: it was seen for less than %s", plugin.Name, short(look.SecondLook)) //nolint:err113 // for people
 	}
 	return nil
 }
@@ -58,12 +59,12 @@ func (h *hand) unseen(l *ladder) (left time.Duration) {
 		if !l.own(f) {
 			continue
 		}
-		cand := f.latest().clone()
-		cand.since = f.since
-		if began := h.judge.memory.since(collectors.KeyOf(&f.Socket)); began > cand.since {
-			cand.since = began
+		cand := f.latest().Clone()
+		cand.Since = f.Since
+		if began := h.judge.memory.Since(collectors.KeyOf(&f.Socket)); began > cand.Since {
+			cand.Since = began
 		}
-		left = max(left, cand.leftAt(now))
+		left = max(left, cand.LeftAt(now))
 	}
 	return left
 }

@@ -11,6 +11,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/socklab/tunpeer"
+	"sockwarden/engine/look"
 )
 
 // forged is a connection of a process of its own whose peer has just closed it in
@@ -134,7 +135,7 @@ func TestSeenOnceIsEnough(t *testing.T) {
 // A watcher does not wait in its cycle: it looks again a second later, and says why.
 func TestWatcherLooksTwice(t *testing.T) {
 	d := tunpeer.Open(t)
-	l := newLab(t, Options{Live: true, Events: EventsOff, StateFile: t.TempDir() + "/state.json"})
+	l := newLab(t, Options{Live: true, Events: look.EventsOff, StateFile: t.TempDir() + "/state.json"})
 	l.stranger().watching()
 	_, h, began := forged(t, d, false)
 	p := l.rules(t, seenOnceRules["signal"])
@@ -143,13 +144,13 @@ func TestWatcherLooksTwice(t *testing.T) {
 		t.Fatalf("%s", describe(r))
 	}
 	expect(t, r.Findings[0], DecidePending, "second look")
-	if left := time.Until(r.Next); r.Next.IsZero() || left > time.Second+grain {
+	if left := time.Until(r.Next); r.Next.IsZero() || left > time.Second+look.Grain {
 		t.Errorf("looks again in %s", left)
 	}
 	passes(t, began, time.Second+100*time.Millisecond)
 	// The first look counts for another run with the same state file.
-	must(t, "save", l.store.save())
-	next := newLab(t, Options{StateFile: l.store.state.path})
+	must(t, "save", l.store.Save())
+	next := newLab(t, Options{StateFile: l.store.State.Path})
 	next.stranger().watching()
 	if r := next.cycle(t, next.rules(t, seenOnceRules["signal"])); len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct {
 		t.Errorf("from the state file: %s", describe(r))
@@ -164,10 +165,10 @@ func TestWatcherLooksTwice(t *testing.T) {
 // An event needs no second look; and it is not forged.
 func TestEventNeedsNoSecondLook(t *testing.T) {
 	d := tunpeer.Open(t)
-	l := newLab(t, Options{Live: true, Events: EventsOn})
+	l := newLab(t, Options{Live: true, Events: look.EventsOn})
 	l.stranger().watching()
 	p := l.rules(t, ruleFile("state == 'CLOSE_WAIT' && age > 0.3", "{signal: TERM}"))
-	l.looker.ages.noteStates(l.judge.council.wanted(p))
+	l.looker.Ages.NoteStates(l.judge.council.wanted(p))
 	_, h, began := forged(t, d, false)
 	if r := l.cycle(t, p); time.Since(began) < 250*time.Millisecond && len(r.Findings) > 0 {
 		t.Errorf("the event does not win: %s", describe(r))

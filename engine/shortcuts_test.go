@@ -70,7 +70,7 @@ func TestShortcuts(t *testing.T) {
 		}
 		l := newLab(t, o)
 		if split {
-			l.looker.dumps.splitFrom = 0
+			l.looker.Dumps.SplitFrom = 0
 		}
 		r := l.cycle(t, l.rules(t, text))
 		noErrors(t, r)

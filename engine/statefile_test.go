@@ -21,6 +21,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/host"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
 )
 
@@ -35,7 +36,7 @@ func TestStateSurvives(t *testing.T) {
 	r := first.run(t, first.rules(t, text))
 	expect(t, findingOf(t, r, conns[0]), DecideAct, "", actions.Refused)
 	expect(t, findingOf(t, r, conns[1]), DecidePending, "")
-	since := maps.Clone(first.memory.holds)
+	since := maps.Clone(first.memory.Holds)
 	first.Close()
 	info, err := os.Stat(path)
 	must(t, "state", err)
@@ -45,8 +46,8 @@ func TestStateSurvives(t *testing.T) {
 
 	for _, o := range []Options{{StateFile: path}, {StateFile: path, Live: true}} {
 		second := newLab(t, o, keep)
-		for k, h := range second.memory.holds {
-			if since[k] == nil || since[k].since != h.since {
+		for k, h := range second.memory.Holds {
+			if since[k] == nil || since[k].Since != h.Since {
 				t.Errorf("hold %+v: %+v, was %+v", k, h, since[k])
 			}
 		}
@@ -64,10 +65,10 @@ func TestStateSurvives(t *testing.T) {
 // cure and what that costs; a dry run says so and goes on. It is left as it is.
 func TestStateRefused(t *testing.T) {
 	dir := t.TempDir()
-	good := newMemory()
-	s := &stateFile{now: world.Mono, path: filepath.Join(dir, "good"), bootID: bootID(t)}
-	must(t, "write", s.write(good))
-	text, err := os.ReadFile(s.path)
+	good := memory.NewMemory()
+	s := &memory.StateFile{Now: world.Mono, Path: filepath.Join(dir, "good"), BootID: bootID(t)}
+	must(t, "write", s.Write(good))
+	text, err := os.ReadFile(s.Path)
 	must(t, "read", err)
 	write := func(content string) func(string) error {
 		return func(path string) error { return os.WriteFile(path, []byte(content), 0o600) }
@@ -85,7 +86,7 @@ func TestStateRefused(t *testing.T) {
 		"bad key":   {write(strings.Replace(string(text), `"seen":null`, `"seen":[{"key":{"local_addr":"x"}}]`, 1)), "is broken"},
 		"directory": {func(path string) error { return os.Mkdir(path, 0o755) }, "is no regular file"},
 		"pipe":      {func(path string) error { return unix.Mkfifo(path, 0o600) }, "is no regular file"},
-		"symlink":   {func(path string) error { return os.Symlink(s.path, path) }, "is a symbolic link"},
+		"symlink":   {func(path string) error { return os.Symlink(s.Path, path) }, "is a symbolic link"},
 		"dangling":  {func(path string) error { return os.Symlink("/nowhere", path) }, "is a symbolic link"},
 		"other uid": {func(path string) error {
 			return errors.Join(os.WriteFile(path, text, 0o644), os.Chown(path, 65534, 65534))
@@ -94,7 +95,7 @@ func TestStateRefused(t *testing.T) {
 			return errors.Join(os.WriteFile(path, text, 0o600), os.Chmod(path, 0o646))
 		}, "can be written by others (mode 0646)"},
 		"huge": {func(path string) error {
-			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxStateFile+1))
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, memory.MaxStateFile+1))
 		}, "bytes, more than any that sockwarden writes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,7 +139,7 @@ func TestStateRefused(t *testing.T) {
 				t.Errorf("it is %s, was %s", after, before)
 			}
 			// The lock is free: nothing holds it after a failure.
-			free := newLab(t, Options{StateFile: s.path, Live: true})
+			free := newLab(t, Options{StateFile: s.Path, Live: true})
 			free.Close()
 		})
 	}
@@ -251,8 +252,8 @@ func TestStateAmongOthers(t *testing.T) {
 func TestReplaceFile(t *testing.T) {
 	dir := t.TempDir()
 	path := dir + "/state.json"
-	must(t, "write", replaceFile(path, []byte("one"), 0o600))
-	must(t, "write", replaceFile(path, []byte("two"), 0o644))
+	must(t, "write", memory.ReplaceFile(path, []byte("one"), 0o600))
+	must(t, "write", memory.ReplaceFile(path, []byte("two"), 0o644))
 	if b, err := os.ReadFile(path); err != nil || string(b) != "two" {
 		t.Errorf("%q, %v", b, err)
 	}
@@ -262,7 +263,7 @@ func TestReplaceFile(t *testing.T) {
 	must(t, "pipe", unix.Mkfifo(dir+"/state.json.PIPE.new", 0o600))
 	l := newLab(t, Options{StateFile: path + "x", Live: true})
 	l.Close()
-	removeLeftovers(path)
+	memory.RemoveLeftovers(path)
 	entries, err := os.ReadDir(dir)
 	must(t, "list", err)
 	var names []string
@@ -273,11 +274,11 @@ func TestReplaceFile(t *testing.T) {
 	if !slices.Equal(names, want) {
 		t.Errorf("%v, want %v", names, want)
 	}
-	if err := replaceFile(dir+"/none/state.json", nil, 0o600); !errors.Is(err, fs.ErrNotExist) {
+	if err := memory.ReplaceFile(dir+"/none/state.json", nil, 0o600); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
 	must(t, "mkdir", os.Mkdir(dir+"/taken", 0o755))
-	if err := replaceFile(dir+"/taken", nil, 0o600); err == nil {
+	if err := memory.ReplaceFile(dir+"/taken", nil, 0o600); err == nil {
 		t.Error("a directory was replaced")
 	}
 	if left, _ := filepath.Glob(dir + "/taken.*"); len(left) > 0 {
@@ -288,15 +289,15 @@ func TestReplaceFile(t *testing.T) {
 // What another boot has left means nothing now, and is replaced.
 func TestStateOfAnotherBoot(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
-	doc := stateDoc{
-		Format: stateFormat, BootID: "5bb2a4a1-0000-0000-0000-000000000000", Cooldowns: map[string]cooldown{"socket 1": {At: 1, Until: 1e12}},
-		Seen: []seenDoc{{Key: collectors.Key{Cookie: 1}}}, Holds: []holdDoc{{Rule: "r", Key: collectors.Key{Cookie: 1}}},
+	doc := memory.StateDoc{
+		Format: memory.StateFormat, BootID: "5bb2a4a1-0000-0000-0000-000000000000", Cooldowns: map[string]memory.Cooldown{"socket 1": {At: 1, Until: 1e12}},
+		Seen: []memory.SeenDoc{{Key: collectors.Key{Cookie: 1}}}, Holds: []memory.HoldDoc{{Rule: "r", Key: collectors.Key{Cookie: 1}}},
 	}
 	b, err := json.Marshal(doc)
 	must(t, "encode", err)
 	must(t, "write", os.WriteFile(path, b, 0o600))
 	l := newLab(t, Options{StateFile: path, Live: true})
-	if m := l.memory; len(m.seen)+len(m.holds)+len(m.cooldowns) != 0 {
+	if m := l.memory; len(m.Seen)+len(m.Holds)+len(m.Cooldowns) != 0 {
 		t.Errorf("remembered: %+v", m)
 	}
 	l.cycle(t, l.rules(t, ruleFile("true", "log")))
@@ -307,10 +308,10 @@ func TestStateOfAnotherBoot(t *testing.T) {
 
 // Times of the future and other nonsense are dropped.
 func TestStateNonsense(t *testing.T) {
-	s := &stateFile{now: world.Mono, bootID: bootID(t)}
+	s := &memory.StateFile{Now: world.Mono, BootID: bootID(t)}
 	now := world.Mono()
-	doc := stateDoc{Format: stateFormat, BootID: s.bootID, Cooldowns: map[string]cooldown{"past": {now - 1, now + 100}, "future": {now + 100, now + 200}, "negative": {-1, now + 100}}}
-	for i, d := range []seenDoc{
+	doc := memory.StateDoc{Format: memory.StateFormat, BootID: s.BootID, Cooldowns: map[string]memory.Cooldown{"past": {At: now - 1, Until: now + 100}, "future": {At: now + 100, Until: now + 200}, "negative": {At: -1, Until: now + 100}}}
+	for i, d := range []memory.SeenDoc{
 		{Since: now - 2, Last: now - 1},
 		{Since: now + 50, Last: now + 100},
 		{Since: now - 1, Last: now - 2},
@@ -320,18 +321,18 @@ func TestStateNonsense(t *testing.T) {
 	} {
 		d.Key.Cookie = uint64(i + 1)
 		doc.Seen = append(doc.Seen, d)
-		doc.Holds = append(doc.Holds, holdDoc{Key: d.Key, Since: d.Since, Last: d.Last})
+		doc.Holds = append(doc.Holds, memory.HoldDoc{Key: d.Key, Since: d.Since, Last: d.Last})
 	}
 	b, err := json.Marshal(doc)
 	must(t, "encode", err)
-	m := newMemory()
-	must(t, "decode", s.decode(b, m))
-	if len(m.cooldowns) != 1 || len(m.seen) != 2 || len(m.holds) != 2 {
-		t.Errorf("kept: %v, %d, %d", m.cooldowns, len(m.seen), len(m.holds))
+	m := memory.NewMemory()
+	must(t, "decode", s.Decode(b, m))
+	if len(m.Cooldowns) != 1 || len(m.Seen) != 2 || len(m.Holds) != 2 {
+		t.Errorf("kept: %v, %d, %d", m.Cooldowns, len(m.Seen), len(m.Holds))
 	}
-	for k, v := range m.seen {
-		if v.missed < 0 {
-			t.Errorf("%d would be missed %d times before it is forgotten", k.Cookie, 2-v.missed)
+	for k, v := range m.Seen {
+		if v.Missed < 0 {
+			t.Errorf("%d would be missed %d times before it is forgotten", k.Cookie, 2-v.Missed)
 		}
 	}
 }
@@ -343,14 +344,17 @@ func TestStateLimit(t *testing.T) {
 		longest.Local[i], longest.Remote[i] = 0xfe, 0xfe
 	}
 	const when = 12345678.123456789
-	seen, err := json.Marshal(seenDoc{longest, when, when, 1, mark{
-		true, math.MaxUint16, math.MaxUint32, math.MaxUint32, math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MaxUint8, when, when, when, when, when, when,
-	}, when})
+	seen, err := json.Marshal(memory.SeenDoc{Key: longest, Since: when, Last: when, Missed: 1, Unsure: when, Mark: memory.Mark{
+		Known: true, Agreed: math.MaxUint16, SegsIn: math.MaxUint32, SegsOut: math.MaxUint32, Sent: math.MaxUint64, Received: math.MaxUint64,
+		Busy: math.MaxUint64, Timeouts: math.MaxUint8, SentAt: when, GotAt: when, AckedAt: when, Ends: when, FirstRTO: when, Look: when,
+	}})
 	must(t, "encode", err)
-	hold, err := json.Marshal(holdDoc{strings.Repeat("r", 100), strings.Repeat("f", 16), longest, when, when})
+	hold, err := json.Marshal(memory.HoldDoc{
+		Rule: strings.Repeat("r", 100), Fingerprint: strings.Repeat("f", 16), Key: longest, Since: when, Last: when,
+	})
 	must(t, "encode", err)
-	if size := maxRemembered * (len(seen) + len(hold) + 2); size > maxStateFile*9/10 {
-		t.Errorf("%d bytes, of which %d can be read: no room for cool-downs", size, maxStateFile)
+	if size := memory.MaxRemembered * (len(seen) + len(hold) + 2); size > memory.MaxStateFile*9/10 {
+		t.Errorf("%d bytes, of which %d can be read: no room for cool-downs", size, memory.MaxStateFile)
 	}
 }
 
@@ -364,7 +368,7 @@ func TestTwoLiveRuns(t *testing.T) {
 	if err == nil {
 		l.Close()
 	}
-	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "process "+strconv.Itoa(first.Process.Pid)+" holds "+path+".lock") {
+	if !errors.Is(err, memory.ErrLocked) || !strings.Contains(err.Error(), "process "+strconv.Itoa(first.Process.Pid)+" holds "+path+".lock") {
 		t.Errorf("error %v", err)
 	}
 	// Another file is free.
@@ -394,8 +398,8 @@ func TestDryBesideLive(t *testing.T) {
 		dry := newLab(t, o, keep)
 		r := dry.cycle(t, dry.rules(t, ruleFile(tcpEstablished, "keep")+"  - {name: s, when: "+port(c)+", then: [keep]}\n"))
 		noErrors(t, r)
-		if len(findingsOf(r, c)) != 1 || findingOf(t, r, c).Decision != DecideCooldown || len(dry.memory.seen) == 0 {
-			t.Errorf("%d remembered\n%s", len(dry.memory.seen), describe(r))
+		if len(findingsOf(r, c)) != 1 || findingOf(t, r, c).Decision != DecideCooldown || len(dry.memory.Seen) == 0 {
+			t.Errorf("%d remembered\n%s", len(dry.memory.Seen), describe(r))
 		}
 		dry.Close()
 		if after := snapshot(t, path); after != before {
@@ -415,22 +419,22 @@ func TestLiveBesideDry(t *testing.T) {
 	observe := dry.rules(t, ruleFile(port(conns[0])+" && age > 3600", "keep"))
 	dry.cycle(t, observe)
 	live := newLab(t, Options{StateFile: path, Live: true}, keep)
-	if len(live.memory.seen) != 1 {
-		t.Errorf("%d remembered", len(live.memory.seen))
+	if len(live.memory.Seen) != 1 {
+		t.Errorf("%d remembered", len(live.memory.Seen))
 	}
 	live.run(t, live.rules(t, ruleFile(port(conns[1])+" && (age > 3600 || age < 3600 || port > 0)", "keep")))
-	if len(live.memory.cooldowns) != 1 {
-		t.Errorf("cool-downs %v", live.memory.cooldowns)
+	if len(live.memory.Cooldowns) != 1 {
+		t.Errorf("cool-downs %v", live.memory.Cooldowns)
 	}
 	live.Close()
 	r := dry.cycle(t, observe)
 	noErrors(t, r)
 	next := newLab(t, Options{StateFile: path})
-	if !maps.Equal(next.memory.cooldowns, live.memory.cooldowns) {
-		t.Errorf("cool-downs %v, were %v", next.memory.cooldowns, live.memory.cooldowns)
+	if !maps.Equal(next.memory.Cooldowns, live.memory.Cooldowns) {
+		t.Errorf("cool-downs %v, were %v", next.memory.Cooldowns, live.memory.Cooldowns)
 	}
 	var cookies []uint64
-	for k := range next.memory.seen {
+	for k := range next.memory.Seen {
 		cookies = append(cookies, k.Cookie)
 	}
 	if len(cookies) != 2 {
@@ -471,15 +475,15 @@ func TestAtomicWrite(t *testing.T) {
 	for range 5 {
 		path := filepath.Join(dir, "state.json")
 		writer := startChild(t, orders{Life: "writer", State: path})
-		s := &stateFile{now: world.Mono, path: path, bootID: bootID(t), clock: clock(t), readOnly: true}
+		s := &memory.StateFile{Now: world.Mono, Path: path, BootID: bootID(t), Clock: clock(t), ReadOnly: true}
 		written := map[string]bool{}
 		check := func() {
-			m := newMemory()
-			must(t, "read", s.read(m))
-			if len(m.cooldowns) != 20_000 {
-				t.Fatalf("%d cool-downs", len(m.cooldowns))
+			m := memory.NewMemory()
+			must(t, "read", s.Read(m))
+			if len(m.Cooldowns) != 20_000 {
+				t.Fatalf("%d cool-downs", len(m.Cooldowns))
 			}
-			written[fmt.Sprint(s.known.ModTime())] = true
+			written[fmt.Sprint(s.Known.ModTime())] = true
 		}
 		socklab.WaitFor(t, "some writes", func() bool { check(); return len(written) > 3 })
 		must(t, "kill", writer.Process.Kill())
@@ -497,7 +501,7 @@ func TestAtomicWrite(t *testing.T) {
 }
 
 func TestDefaultStateFile(t *testing.T) {
-	if got := DefaultStateFile(); os.Geteuid() == 0 && got != "/run/sockwarden/state.json" {
+	if got := memory.DefaultStateFile(); os.Geteuid() == 0 && got != "/run/sockwarden/state.json" {
 		t.Error(got)
 	}
 }
@@ -507,32 +511,32 @@ func TestDefaultStateFile(t *testing.T) {
 func FuzzState(f *testing.F) {
 	boot, err := host.BootID()
 	must(f, "boot id", err)
-	good, err := json.Marshal(stateDoc{
-		Format: stateFormat, BootID: "BOOT", Cooldowns: map[string]cooldown{"socket 1": {At: 1, Until: 1e12}},
-		Seen:  []seenDoc{{Key: collectors.Key{Cookie: 1, State: collectors.CloseWait}, Since: 1, Last: 2}},
-		Holds: []holdDoc{{Rule: "r", Fingerprint: "f", Key: collectors.Key{Cookie: 1}, Since: 1, Last: 2}},
+	good, err := json.Marshal(memory.StateDoc{
+		Format: memory.StateFormat, BootID: "BOOT", Cooldowns: map[string]memory.Cooldown{"socket 1": {At: 1, Until: 1e12}},
+		Seen:  []memory.SeenDoc{{Key: collectors.Key{Cookie: 1, State: collectors.CloseWait}, Since: 1, Last: 2}},
+		Holds: []memory.HoldDoc{{Rule: "r", Fingerprint: "f", Key: collectors.Key{Cookie: 1}, Since: 1, Last: 2}},
 	})
 	must(f, "encode", err)
 	for _, seed := range []string{string(good), "", "{}", "[]", `{"format":"sockwarden-state-1"}`, `{"seen":[{"key":{"local_addr":""}}]}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := &stateFile{now: world.Mono, path: filepath.Join(t.TempDir(), "state.json"), bootID: boot}
-		m := newMemory()
-		if err := s.decode([]byte(strings.ReplaceAll(string(b), "BOOT", boot)), m); err != nil {
+		s := &memory.StateFile{Now: world.Mono, Path: filepath.Join(t.TempDir(), "state.json"), BootID: boot}
+		m := memory.NewMemory()
+		if err := s.Decode([]byte(strings.ReplaceAll(string(b), "BOOT", boot)), m); err != nil {
 			return
 		}
 		now := world.Mono()
-		for _, v := range m.seen {
-			if !(v.since >= 0 && v.since <= v.last && v.last <= now) {
+		for _, v := range m.Seen {
+			if !(v.Since >= 0 && v.Since <= v.Last && v.Last <= now) {
 				t.Errorf("%+v at %v", v, now)
 			}
 		}
-		must(t, "write", s.write(m))
-		again := newMemory()
-		must(t, "read", s.read(again))
-		if len(again.seen) != len(m.seen) || len(again.holds) != len(m.holds) || len(again.cooldowns) != len(m.cooldowns) {
-			t.Errorf("%d, %d, %d; were %d, %d, %d", len(again.seen), len(again.holds), len(again.cooldowns), len(m.seen), len(m.holds), len(m.cooldowns))
+		must(t, "write", s.Write(m))
+		again := memory.NewMemory()
+		must(t, "read", s.Read(again))
+		if len(again.Seen) != len(m.Seen) || len(again.Holds) != len(m.Holds) || len(again.Cooldowns) != len(m.Cooldowns) {
+			t.Errorf("%d, %d, %d; were %d, %d, %d", len(again.Seen), len(again.Holds), len(again.Cooldowns), len(m.Seen), len(m.Holds), len(m.Cooldowns))
 		}
 	})
 }

@@ -52,21 +52,21 @@ func TestLockedSocket(t *testing.T) {
 	}
 
 	// What is known to hang is not tried again.
-	threads := l.looker.dumps.hangs.all[findingOf(t, r, locked).ns.Inode].left()
+	threads := l.looker.Dumps.Hangs.All[findingOf(t, r, locked).NS.Inode].Left()
 	began = time.Now()
 	r = l.run(t, p)
 	if took := time.Since(began); took > stuck.Limit/2 {
 		t.Errorf("the next cycle took %s", took)
 	}
 	expect(t, findingOf(t, r, locked), DecideGuarded, lockedWhy)
-	if now := l.looker.dumps.hangs.all[findingOf(t, r, locked).ns.Inode].left(); now != threads || threads > 3 {
+	if now := l.looker.Dumps.Hangs.All[findingOf(t, r, locked).NS.Inode].Left(); now != threads || threads > 3 {
 		t.Errorf("%d threads hang, and %d after another cycle", threads, now)
 	}
 
 	rogue.Kill(t)
 	socklab.WaitFor(t, "what hung to return", func() bool {
-		l.looker.dumps.hangs.noticeReturns()
-		return len(l.looker.dumps.hangs.all) == 0
+		l.looker.Dumps.Hangs.NoticeReturns()
+		return len(l.looker.Dumps.Hangs.All) == 0
 	})
 	noErrors(t, l.run(t, p))
 	if len(l.journal.lines("looks return again", "netns=host")) != 1 {
@@ -141,7 +141,7 @@ func TestLockedSocketOnOldKernels(t *testing.T) {
 	if said := fmt.Sprint(r.Errors); !strings.Contains(said, "reading /proc/net instead") {
 		t.Errorf("errors: %s", said)
 	}
-	if threads := l.looker.dumps.hangs.all[findingOf(t, r, free).ns.Inode].left(); threads != 1 {
+	if threads := l.looker.Dumps.Hangs.All[findingOf(t, r, free).NS.Inode].Left(); threads != 1 {
 		t.Errorf("%d threads hang", threads)
 	}
 }

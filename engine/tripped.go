@@ -85,7 +85,7 @@ func (w *watcher) tellTripped(errs []error, now time.Time) []error {
 		w.tripped[t.name] = said{was.first, now, t.Living}
 	}
 	for name := range w.tripped {
-		if _, still := w.memory.tripped[name]; !still {
+		if _, still := w.memory.Tripped[name]; !still {
 			delete(w.tripped, name)
 		}
 	}

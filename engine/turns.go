@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"sockwarden/actions"
-	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 )
 
@@ -72,7 +72,7 @@ func (t *turns) startAll(ctx context.Context, ladders []*ladder, batcher actions
 		return nil
 	}
 	var refused atomic.Bool
-	turns := inParts(t.workers, ladders, func(part []*ladder) (turns []turn) {
+	turns := look.InParts(t.workers, ladders, func(part []*ladder) (turns []turn) {
 		glance := t.world.Processes.Glance()
 		defer glance.Close()
 		session := batcher
@@ -119,7 +119,7 @@ func (t *turns) takeTurn(ctx context.Context, glance world.Glance, ladders []*la
 		return all(turn{fate: isAgain})
 	}
 	began := t.world.Mono()
-	now := make([]*Candidate, len(ladders))
+	now := make([]*look.Candidate, len(ladders))
 	for i, l := range ladders {
 		now[i] = glimpse(glance, l.findings[0])
 	}
@@ -133,7 +133,7 @@ func (t *turns) takeTurn(ctx context.Context, glance world.Glance, ladders []*la
 			turns[i] = turn{fate: isAlone}
 			continue
 		}
-		if heldUp && (p.Err == nil || errors.Is(p.Err, sockdiag.ErrNotAsked)) {
+		if heldUp && (p.Err == nil || errors.Is(p.Err, world.ErrNotAsked)) {
 			turns[i] = turn{fate: isAgain}
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -74,11 +75,11 @@ type findingKey struct {
 // last good one goes on. It returns an error only if the host refuses to act.
 func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	w := &watcher{Engine: e, opts: opts, shown: map[findingKey]Decision{}, tripped: map[string]said{}}
-	e.judge.repeats, e.looker.horizon = true, opts.Interval
+	e.judge.repeats, e.looker.Horizon = true, opts.Interval
 	if owners, ok := e.world.Owners.(world.Repeating); ok {
 		owners.Repeats()
 	}
-	if err := e.looker.ages.watch(true); err != nil {
+	if err := e.looker.Ages.Watch(true); err != nil {
 		return err
 	}
 	program, watched, err := opts.Load()
@@ -97,7 +98,7 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 		mode = "live"
 	}
 	breaker, events := w.judge.council.gens.newest().Breaker.Origin(), "off"
-	if e.looker.ages.events != nil {
+	if e.looker.Ages.Events != nil {
 		events = "on"
 	}
 	e.log.Info("watching "+mode, "rules", len(w.judge.council.gens.newest().Rules), "generation", w.judge.council.gens.newest().Short(), "interval", opts.Interval,
@@ -106,11 +107,11 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 		e.log.Info("the built-in rules are in force", "missing", rules.DefaultDir)
 	}
 	w.lastLine = w.world.Now()
-	w.store.every = saveEvery
+	w.store.Every = saveEvery
 	err = w.run(ctx)
 	w.Step(ctx) // asked to stop: what earlier cycles began is ended
 	w.abandonLadders()
-	return errors.Join(err, w.store.save())
+	return errors.Join(err, w.store.Save())
 }
 
 func (w *watcher) run(ctx context.Context) error {
@@ -123,7 +124,7 @@ func (w *watcher) run(ctx context.Context) error {
 	var due time.Time      // of the next cycle
 	var regular time.Time  // of the next cycle that its interval asks for
 	var earliest time.Time // that one may begin before its interval is over
-	woke := w.looker.ages.transitions(ctx)
+	woke := w.looker.Ages.Transitions(ctx)
 	var first time.Time // event since the rules were read
 	soon := func() {
 		if first.IsZero() {
@@ -203,7 +204,7 @@ func (w *watcher) wanted(woke <-chan struct{}, due, earliest time.Time) <-chan s
 // ripe is when a socket that enters its state now is first old enough for a rule.
 func (w *watcher) ripe() (time.Time, bool) {
 	seconds, ok := w.judge.council.gens.inForce().Ripens()
-	return w.world.Now().Add(time.Duration(seconds*float64(time.Second)) + grain), ok
+	return w.world.Now().Add(time.Duration(seconds*float64(time.Second)) + look.Grain), ok
 }
 
 func later(a, b time.Time) time.Time {

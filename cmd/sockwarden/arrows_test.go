@@ -1,13 +1,20 @@
 package main
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
+
+// theHost are the packages by which the host is reached: of the engine only world does.
+var theHost = []string{
+	"sockwarden/collectors/sockdiag", "sockwarden/collectors/procfs", "sockwarden/collectors/netns", "sockwarden/collectors/bpf", "net",
+}
 
 // TestArrows holds the imports between the rooms.
 func TestArrows(t *testing.T) {
@@ -17,6 +24,10 @@ func TestArrows(t *testing.T) {
 		"rules/lang":          {"sockwarden/rules"},
 		"actions":             {"sockwarden/rules", "sockwarden/engine", "sockwarden/cmd"},
 		"engine":              {"sockwarden/cmd"},
+		"engine/world":        {"sockwarden/rules", "sockwarden/actions", "sockwarden/engine"},
+		"engine/memory":       append(theHost, "sockwarden/rules", "sockwarden/actions", "sockwarden/engine/look"),
+		"engine/look":         theHost,
+		"engine/scripted":     append(theHost, "sockwarden/rules"),
 		"cmd/sockwarden/view": {"sockwarden/cmd", "os", "flag", "github.com/spf13"}, // it shows what it is given
 	}
 	for room, others := range forbidden {
@@ -33,7 +44,11 @@ func TestArrows(t *testing.T) {
 			for _, imported := range file.Imports {
 				name := strings.Trim(imported.Path.Value, `"`)
 				for _, other := range others {
-					if name == other || strings.HasPrefix(name, other+"/") {
+					// A room can use what lies in it.
+					if strings.HasPrefix(name, "sockwarden/"+room+"/") {
+						continue
+					}
+					if name == other || strings.HasPrefix(name, other+"/") && other != "net" {
 						t.Errorf("%s imports %s", path, name)
 					}
 				}
@@ -43,5 +58,46 @@ func TestArrows(t *testing.T) {
 		if err != nil || files == 0 {
 			t.Errorf("%s: %d files, %v", room, files, err)
 		}
+	}
+}
+
+// TestOnlyWorldReachesTheHost holds that no other room of the engine asks the host, or
+// what time it is. Doctor looks at the host on purpose.
+func TestOnlyWorldReachesTheHost(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir(filepath.Join(root, "engine"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && slices.Contains([]string{"world", "doctor"}, d.Name()) {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		files++
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		for _, imported := range file.Imports {
+			if name := strings.Trim(imported.Path.Value, `"`); slices.Contains(theHost, name) {
+				t.Errorf("%s imports %s", path, name)
+			}
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			s, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains([]string{"Now", "Since", "Until"}, s.Sel.Name) {
+				t.Errorf("%s: time.%s: ask the clock of the world", path, s.Sel.Name)
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil || files == 0 {
+		t.Errorf("%d files, %v", files, err)
 	}
 }

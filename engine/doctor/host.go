@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/engine"
+	"sockwarden/engine/memory"
 	"sockwarden/rules"
 )
 
@@ -19,12 +20,12 @@ func stateFile(path string) Check {
 		c.Cure = "name one: --state-file"
 		return c
 	}
-	err := engine.CheckState(path)
+	err := memory.CheckState(path)
 	switch {
 	case err == nil:
-	case errors.Is(err, engine.ErrLocked):
+	case errors.Is(err, memory.ErrLocked):
 		c.Level, c.Detail, c.Cure = Warn, "in use: "+err.Error(), "none, if that is the watcher"
-	case errors.Is(err, engine.ErrNoBootID):
+	case errors.Is(err, memory.ErrNoBootID):
 		c.Level, c.Detail = Fail, "which boot this is cannot be told, as /proc/sys is hidden"
 		c.Cure = "leave out ProcSubset=pid (subset=pid), or --state-file ''"
 	default:

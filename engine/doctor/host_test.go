@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/engine"
+	"sockwarden/engine/memory"
 )
 
 // What becomes of a state file is tried, and nothing is left behind.
@@ -31,7 +32,7 @@ func TestStateFile(t *testing.T) {
 	must(t, "open", err)
 	defer lock.Close()
 	must(t, "lock", unix.Flock(int(lock.Fd()), unix.LOCK_EX))
-	if c := stateFile(path); c.Level != Warn || !strings.Contains(c.Detail, engine.ErrLocked.Error()) {
+	if c := stateFile(path); c.Level != Warn || !strings.Contains(c.Detail, memory.ErrLocked.Error()) {
 		t.Errorf("locked: %+v", c)
 	}
 	if c := stateFile(""); c.Level != Warn {

@@ -1,10 +1,10 @@
 package world
 
 import (
-	"sockwarden/collectors/host"
-
 	"context"
 	"time"
+
+	"sockwarden/collectors/host"
 )
 
 // Clock tells the time, and waits.

@@ -1,12 +1,11 @@
 package world
 
 import (
-	"sockwarden/collectors/host"
-
 	"fmt"
 	"log/slog"
 	"os"
 
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/procfs"
 )
 

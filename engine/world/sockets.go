@@ -2,6 +2,8 @@ package world
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 
 	"sockwarden/collectors"
@@ -47,4 +49,26 @@ func (kernelSockets) LookUp(ctx context.Context, ns *Namespace, socks []*collect
 		}
 	}
 	return now, errs, nil
+}
+
+// ErrNotAsked says of a socket that it was not looked up, as one before it hangs.
+var ErrNotAsked = sockdiag.ErrNotAsked
+
+// Named is ErrNotSupported if the kernel tells the cookies of no sockets of these
+// protocols, without which nothing is acted on.
+func Named(ctx context.Context, protocols []collectors.Protocol) error {
+	c, err := sockdiag.Dial(-1)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	for _, protocol := range protocols {
+		if err = c.Handled(ctx, protocol); err == nil || !errors.Is(err, collectors.ErrNotSupported) {
+			return nil // what else is wrong the run itself finds
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: load the modules tcp_diag and udp_diag (modprobe)", err)
+	}
+	return nil
 }

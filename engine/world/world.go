@@ -1,13 +1,12 @@
 package world
 
 import (
-	"sockwarden/collectors/host"
-
 	"context"
 	"iter"
 	"os"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/procfs"
 )
 

@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"context"
@@ -22,9 +22,9 @@ const (
 	EventsOff  EventSource = "off"
 )
 
-// watch opens the source of events if it is wanted.
-func (a *ages) watch(repeats bool) error {
-	if a.events != nil || a.choice == EventsOff || a.choice != EventsOn && !repeats {
+// Watch opens the source of events if it is wanted.
+func (a *ages) Watch(repeats bool) error {
+	if a.Events != nil || a.choice == EventsOff || a.choice != EventsOn && !repeats {
 		return nil
 	}
 	if a.world.OpenEvents == nil {
@@ -39,36 +39,36 @@ func (a *ages) watch(repeats bool) error {
 		return nil
 	}
 	a.log.Debug("ages by events")
-	a.events = events
+	a.Events = events
 	return nil
 }
 
-// noteStates says of which states programs, or the breaker, need ages.
-func (a *ages) noteStates(w Wanted) {
+// NoteStates says of which states programs, or the breaker, need ages.
+func (a *ages) NoteStates(w Wanted) {
 	// Of what is closed nothing but the descriptor is left: each would leave an entry.
 	states := w.Program.AgeStates() | w.Program.EnforcedStates()&closing
 	for _, p := range w.Younger {
 		states |= p.AgeStates() | p.EnforcedStates()&closing
 	}
 	states &^= collectors.Mask(collectors.Close)
-	if a.events == nil || a.noted == states {
+	if a.Events == nil || a.Noted == states {
 		return
 	}
-	if err := a.events.SetStates(states); err != nil {
+	if err := a.Events.SetStates(states); err != nil {
 		a.log.Warn("events", "error", err)
 		return
 	}
-	a.noted = states
+	a.Noted = states
 }
 
-// shown is what one record, read not later than now, and the kernel's own
+// Shown is what one record, read not later than now, and the kernel's own
 // note of the time say of the age of a socket.
-func (a *ages) shown(s *collectors.Socket, now float64) collectors.Age {
-	shown := evidence(s)
-	if a.events == nil || !a.noted.Has(s.State) || s.Cookie == 0 || s.Protocol != collectors.TCP {
+func (a *ages) Shown(s *collectors.Socket, now float64) collectors.Age {
+	shown := Evidence(s)
+	if a.Events == nil || !a.Noted.Has(s.State) || s.Cookie == 0 || s.Protocol != collectors.TCP {
 		return shown
 	}
-	since, ok := a.events.Since(s)
+	since, ok := a.Events.Since(s)
 	if !ok {
 		return shown
 	}
@@ -83,14 +83,14 @@ func (c *Picture) ripens(cand *Candidate) {
 	if age.Source == collectors.AgeNone {
 		return
 	}
-	for _, i := range cand.hits {
+	for _, i := range cand.Hits {
 		rule := c.Program.Rules[i]
 		if rule.Mode != rules.ModeEnforce {
 			continue
 		}
 		for _, limit := range rule.When.AgesOver() {
 			if left := limit - still(cand, rule); left >= 0 {
-				c.sooner(time.Duration(left * float64(time.Second)))
+				c.Sooner(time.Duration(left * float64(time.Second)))
 			}
 		}
 	}
@@ -106,25 +106,25 @@ func still(cand *Candidate, rule *rules.Rule) float64 {
 	return min(cand.Facts.Age.Min, collectors.FieldIdle.Doc().Num(&r))
 }
 
-// grain is how far behind a threshold a look certainly finds it passed.
-const grain = 2 * time.Millisecond
+// Grain is how far behind a threshold a look certainly finds it passed.
+const Grain = 2 * time.Millisecond
 
-// sooner notes that another cycle would find something to do that long after this
+// Sooner notes that another cycle would find something to do that long after this
 // one's look.
-func (c *Picture) sooner(d time.Duration) {
-	at := c.ended.Add(d + grain)
+func (c *Picture) Sooner(d time.Duration) {
+	at := c.Ended.Add(d + Grain)
 	if c.Next.IsZero() || at.Before(c.Next) {
 		c.Next = at
 	}
 }
 
-// transitions tells, on the returned channel, that sockets have entered a state
+// Transitions tells, on the returned channel, that sockets have entered a state
 // of interest. While nobody listens it waits.
-func (a *ages) transitions(ctx context.Context) <-chan struct{} {
-	if a.events == nil {
+func (a *ages) Transitions(ctx context.Context) <-chan struct{} {
+	if a.Events == nil {
 		return nil
 	}
-	woke, events := make(chan struct{}), a.events
+	woke, events := make(chan struct{}), a.Events
 	go func() {
 		for {
 			if err := events.Wait(); err != nil {
@@ -143,10 +143,10 @@ func (a *ages) transitions(ctx context.Context) <-chan struct{} {
 	return woke
 }
 
-// close gives the events up.
-func (a *ages) close() {
-	if a.events != nil {
-		_ = a.events.Close()
-		a.events = nil
+// Close gives the events up.
+func (a *ages) Close() {
+	if a.Events != nil {
+		_ = a.Events.Close()
+		a.Events = nil
 	}
 }

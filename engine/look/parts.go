@@ -1,13 +1,13 @@
-package engine
+package look
 
 import "sync"
 
 // partLen is from how many on they are divided among workers.
 const partLen = 64
 
-// inParts does something for parts of many at the same time, and returns what
+// InParts does something for parts of many at the same time, and returns what
 // came of each, in their order.
-func inParts[T, R any](workers int, all []T, do func(part []T) []R) []R {
+func InParts[T, R any](workers int, all []T, do func(part []T) []R) []R {
 	each := max(partLen, (len(all)+workers-1)/workers)
 	results := make([]R, len(all))
 	var wait sync.WaitGroup

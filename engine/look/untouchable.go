@@ -1,9 +1,9 @@
-package engine
+package look
 
 import "sockwarden/collectors"
 
-// untouchable returns why nothing may ever be done to a process and what it has.
-func (u *untouchables) untouchable(o *collectors.Owner) string {
+// Untouchable returns why nothing may ever be done to a process and what it has.
+func (u *Untouchables) Untouchable(o *collectors.Owner) string {
 	switch {
 	case o.PID == u.world.Self.PID:
 		return "sockwarden's own"
@@ -17,9 +17,9 @@ func (u *untouchables) untouchable(o *collectors.Owner) string {
 	return ""
 }
 
-// guardOwner returns why nothing may be done to a process.
-func (u *untouchables) guardOwner(o *collectors.Owner) string {
-	if why := u.untouchable(o); why != "" || !isProtected(o) {
+// GuardOwner returns why nothing may be done to a process.
+func (u *Untouchables) GuardOwner(o *collectors.Owner) string {
+	if why := u.Untouchable(o); why != "" || !isProtected(o) {
 		return why
 	}
 	return "protected process " + o.Name
@@ -27,8 +27,8 @@ func (u *untouchables) guardOwner(o *collectors.Owner) string {
 
 // speaker returns which of the owners of a listener stands for them all: one of
 // which nothing may ever be touched, else one that is protected, if there is any.
-func (u *untouchables) speaker(owners []collectors.Owner) *collectors.Owner {
-	for _, guarded := range []func(*collectors.Owner) string{u.untouchable, u.guardOwner} {
+func (u *Untouchables) speaker(owners []collectors.Owner) *collectors.Owner {
+	for _, guarded := range []func(*collectors.Owner) string{u.Untouchable, u.GuardOwner} {
 		for i := range owners {
 			if guarded(&owners[i]) != "" {
 				return &owners[i]

@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"cmp"
@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"sockwarden/collectors"
-	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine/world"
 )
 
 const (
@@ -35,7 +35,7 @@ type hanging struct {
 	began   time.Time
 }
 
-func (h *hanging) left() int { return len(h.dumps) + len(h.plain) + len(h.sockets) }
+func (h *hanging) Left() int { return len(h.dumps) + len(h.plain) + len(h.sockets) }
 
 // text says what hangs, and why.
 func (h *hanging) text() string {
@@ -43,53 +43,53 @@ func (h *hanging) text() string {
 }
 
 // lookStuck notes a look at a namespace that hangs.
-func (g *hangs) lookStuck(ns *namespace) *hanging {
-	h := g.all[ns.Inode]
+func (g *hangs) lookStuck(ns *Namespace) *hanging {
+	h := g.All[ns.Inode]
 	if h == nil {
 		h = &hanging{name: ns.Name, sockets: map[collectors.Key]*stuck.Call{}, began: g.world.Now()}
-		if g.all == nil {
-			g.all = map[uint64]*hanging{}
+		if g.All == nil {
+			g.All = map[uint64]*hanging{}
 		}
-		g.all[ns.Inode] = h
+		g.All[ns.Inode] = h
 		h.by = g.world.Processes.Asleep()
 	}
 	return h
 }
 
-// noticeReturns forgets what has come back, and says when nothing hangs any more.
-func (g *hangs) noticeReturns() {
+// NoticeReturns forgets what has come back, and says when nothing hangs any more.
+func (g *hangs) NoticeReturns() {
 	back := func(c *stuck.Call) bool { return c.Back() }
-	for inode, h := range g.all {
+	for inode, h := range g.All {
 		h.dumps, h.plain = slices.DeleteFunc(h.dumps, back), slices.DeleteFunc(h.plain, back)
 		maps.DeleteFunc(h.sockets, func(_ collectors.Key, c *stuck.Call) bool { return c.Back() })
-		if h.left() == 0 {
-			delete(g.all, inode)
+		if h.Left() == 0 {
+			delete(g.All, inode)
 			g.log.Info("looks return again", "netns", h.name, "after", g.world.Now().Sub(h.began).Round(time.Second))
 		}
 	}
 }
 
-// tellHanging says what still hangs when the engine closes: the kernel lets the
+// TellHanging says what still hangs when the engine closes: the kernel lets the
 // process go only with its last thread.
-func (g *hangs) tellHanging() {
-	g.noticeReturns()
-	for _, h := range g.all {
+func (g *hangs) TellHanging() {
+	g.NoticeReturns()
+	for _, h := range g.All {
 		g.log.Warn("nothing more is done, but the kernel lets this process end only when what hangs returns", "netns", h.name,
-			"threads", h.left(), "since", h.began.Format(time.RFC3339), "why", h.text())
+			"threads", h.Left(), "since", h.began.Format(time.RFC3339), "why", h.text())
 	}
 }
 
 // shut returns why sock_diag can show nothing of a namespace, nil if it can.
 // Before Linux 6.9 requests share mutexes, also between namespaces: one that hangs
 // holds up all others.
-func (g *hangs) shut(ns *namespace) error {
-	if h := g.all[ns.Inode]; h != nil && len(h.plain) > 0 {
+func (g *hangs) shut(ns *Namespace) error {
+	if h := g.All[ns.Inode]; h != nil && len(h.plain) > 0 {
 		return fmt.Errorf("%s: %w", h.text(), h.plain[0])
 	}
 	if !g.world.Host.Kernel.Before(6, 9) {
 		return nil
 	}
-	for _, h := range g.all {
+	for _, h := range g.All {
 		return fmt.Errorf("namespace %s: %s, and before Linux 6.9 that holds up all others: %w", h.name, h.text(), stuck.ErrHeldUp)
 	}
 	return nil
@@ -98,53 +98,53 @@ func (g *hangs) shut(ns *namespace) error {
 // streamPast streams a namespace, past what hangs: then without tcp_info, which
 // takes no locks, and with the tcp_info of each candidate by itself. Those of which
 // that hangs are blind: nothing is done to them.
-func (d *dumps) streamPast(ctx context.Context, c *Picture, ns *namespace, source collectors.Plugin, q collectors.Query, total int) error {
+func (d *dumps) streamPast(ctx context.Context, c *Picture, ns *Namespace, source collectors.Plugin, q collectors.Query, total int) error {
 	if !source.Actionable {
 		return d.stream(ctx, c, ns, source, d.parallel(q, total))
 	}
-	if err := d.hangs.shut(ns); err != nil {
+	if err := d.Hangs.shut(ns); err != nil {
 		return err
 	}
 	locks := q.Fields.Meets(collectors.InfoFields()) && slices.Contains(q.Protocols, collectors.TCP)
-	if !locks || d.hangs.all[ns.Inode] == nil {
+	if !locks || d.Hangs.All[ns.Inode] == nil {
 		err := d.stream(ctx, c, ns, source, d.parallel(q, total))
 		if !locks || stuck.In(err) == nil || ctx.Err() != nil {
 			return err
 		}
-		if err := d.hangs.shut(ns); err != nil {
+		if err := d.Hangs.shut(ns); err != nil {
 			return err
 		}
 	}
 	q.Fields.Remove(collectors.InfoFields())
-	from := len(c.candidates)
+	from := len(c.Candidates)
 	if err := d.stream(ctx, c, ns, source, d.parallel(q, total)); err != nil {
 		return err
 	}
-	return d.completeAll(ctx, c, ns, c.candidates[from:])
+	return d.completeAll(ctx, c, ns, c.Candidates[from:])
 }
 
 // completeAll looks up the candidates of a namespace whose records are without
 // tcp_info, and says how many stay so because that hangs.
-func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *namespace, all []*Candidate) error {
-	h := d.hangs.all[ns.Inode]
+func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *Namespace, all []*Candidate) error {
+	h := d.Hangs.All[ns.Inode]
 	var cands []*Candidate
 	for _, cand := range all {
 		switch s := &cand.Socket; {
 		case s.Protocol != collectors.TCP, s.Cookie == 0:
 		case h != nil && h.sockets[collectors.KeyOf(s)] != nil:
-			cand.blind = true
+			cand.Blind = true
 		case h != nil && len(h.sockets) >= maxHanging:
-			cand.blind = hasLock(s)
+			cand.Blind = hasLock(s)
 		default:
 			cands = append(cands, cand)
 		}
 	}
-	err := errors.Join(inParts(d.workers, cands, func(part []*Candidate) []error {
+	err := errors.Join(InParts(d.workers, cands, func(part []*Candidate) []error {
 		return []error{d.complete(ctx, ns, part)}
 	})...)
 	for _, cand := range cands {
 		if cand.call != nil {
-			h = d.hangs.lookStuck(ns)
+			h = d.Hangs.lookStuck(ns)
 			h.sockets[collectors.KeyOf(&cand.Socket)], cand.call = cand.call, nil
 		}
 	}
@@ -152,7 +152,7 @@ func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *namespace, all 
 		return err
 	}
 	why := fmt.Errorf("namespace %s: %s", ns.Name, h.text()) //nolint:err113 // for people
-	blind := slices.DeleteFunc(slices.Clone(all), func(cand *Candidate) bool { return !cand.blind })
+	blind := slices.DeleteFunc(slices.Clone(all), func(cand *Candidate) bool { return !cand.Blind })
 	if len(blind) == 0 {
 		c.warn(fmt.Errorf("%w; the sockets that rules are about are looked at one by one", why))
 		return err
@@ -171,7 +171,7 @@ func hasLock(s *collectors.Socket) bool {
 
 // complete looks candidates of a namespace up. Those of which the kernel does not
 // come back, and those behind them if these are too many, become blind.
-func (d *dumps) complete(ctx context.Context, ns *namespace, cands []*Candidate) error {
+func (d *dumps) complete(ctx context.Context, ns *Namespace, cands []*Candidate) error {
 	if len(cands) == 0 {
 		return nil
 	}
@@ -192,12 +192,12 @@ func (d *dumps) complete(ctx context.Context, ns *namespace, cands []*Candidate)
 				if lookErr := cand.complete(&now[i], errs[i]); lookErr != nil {
 					err = lookErr
 				}
-			case !errors.Is(errs[i], sockdiag.ErrNotAsked):
-				cand.blind, cand.call = true, call
+			case !errors.Is(errs[i], world.ErrNotAsked):
+				cand.Blind, cand.call = true, call
 			case hung+1 < hangsAtATime && ctx.Err() == nil:
 				left = append(left, cand)
 			default:
-				cand.blind = hasLock(&cand.Socket)
+				cand.Blind = hasLock(&cand.Socket)
 			}
 		}
 		cands = left
@@ -217,7 +217,7 @@ func (cand *Candidate) complete(now *collectors.Socket, err error) error {
 }
 
 // readPast is read, left behind if the kernel does not come back from it.
-func (d *dumps) readPast(ctx context.Context, w Wanted, ns *namespace, source collectors.Plugin, q collectors.Query, part bool) (*pass, error) {
+func (d *dumps) readPast(ctx context.Context, w Wanted, ns *Namespace, source collectors.Plugin, q collectors.Query, part bool) (*pass, error) {
 	var found *pass
 	var failed error
 	var progress atomic.Uint64
@@ -239,7 +239,7 @@ func (d *dumps) readPast(ctx context.Context, w Wanted, ns *namespace, source co
 // collectPast streams a look that takes no locks of sockets. Before Linux 6.9 it hangs
 // behind whoever waits for one, and is left behind: until it is complete nothing of
 // it is handed out.
-func (d *dumps) collectPast(ctx context.Context, ns *namespace, source collectors.Plugin, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
+func (d *dumps) collectPast(ctx context.Context, ns *Namespace, source collectors.Plugin, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	if !d.world.Host.Kernel.Before(6, 9) {
 		return d.world.Sockets.Collect(ctx, &ns.Namespace, source, q)
 	}
@@ -271,7 +271,7 @@ func (d *dumps) collectPast(ctx context.Context, ns *namespace, source collector
 }
 
 // noteHung notes which parts of a look hang, and reports whether any does.
-func (g *hangs) noteHung(ns *namespace, parts []collectors.Query, errs []error) (any bool) {
+func (g *hangs) noteHung(ns *Namespace, parts []collectors.Query, errs []error) (any bool) {
 	for i, err := range errs {
 		call := stuck.In(err)
 		if call == nil {

@@ -1,4 +1,4 @@
-package engine
+package memory
 
 import (
 	"crypto/rand"
@@ -18,10 +18,10 @@ const newSuffix = ".new"
 // errTaken says that a file which was just made is another one now.
 var errTaken = errors.New("somebody else put another file in its place")
 
-// replaceFile puts a file in the place of another; readers see either the old
+// ReplaceFile puts a file in the place of another; readers see either the old
 // or the new one, whole. Only what it made itself gets there: the name is new,
 // and nobody's file, pipe or link is opened. The mode does not depend on the umask.
-func replaceFile(path string, content []byte, mode uint32) error {
+func ReplaceFile(path string, content []byte, mode uint32) error {
 	dir, name, err := trust.Parent(path)
 	if err != nil {
 		return fmt.Errorf("write: %w", err)
@@ -78,9 +78,9 @@ func stillThere(dir *trust.Directory, name string, fd int) error {
 	return nil
 }
 
-// removeLeftovers removes what writers that were killed have left. Whoever calls
+// RemoveLeftovers removes what writers that were killed have left. Whoever calls
 // it holds the lock of the file, so that nobody is writing one.
-func removeLeftovers(path string) {
+func RemoveLeftovers(path string) {
 	dir, name, err := trust.Parent(path)
 	if err != nil {
 		return
@@ -111,9 +111,9 @@ func namesIn(dir *trust.Directory) []string {
 // machineDir is the directory of the machine's own state and switch.
 const machineDir = "/run/sockwarden"
 
-// makeDir makes a directory as far as it is missing. Into that of the machine's
+// MakeDir makes a directory as far as it is missing. Into that of the machine's
 // switch every user can look, whatever the umask of who comes first.
-func makeDir(path string) error {
+func MakeDir(path string) error {
 	_, err := os.Stat(path)
 	if err == nil {
 		return nil

@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"fmt"
@@ -8,33 +8,33 @@ import (
 
 // portUse is how a local TCP port is used.
 type portUse struct {
-	connections int // whatever their state
-	listens     bool
+	Connections int // whatever their state
+	Listens     bool
 }
 
-// connections returns how the ports of a namespace are used. One look serves a
+// Connections returns how the ports of a namespace are used. One look serves a
 // whole cycle.
-func (t *harms) connections(c *Picture, ns *namespace) (map[uint16]portUse, error) {
-	if m, ok := c.extra.ports[ns]; ok {
+func (t *Harms) Connections(c *Picture, ns *Namespace) (map[uint16]portUse, error) {
+	if m, ok := c.Extra.Ports[ns]; ok {
 		return m, nil
 	}
 	m := map[uint16]portUse{}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates &^ collectors.Mask(collectors.Close)}
-	for s, err := range t.dumps.sockets(ns, q) {
+	for s, err := range t.Dumps.sockets(ns, q) {
 		if err != nil {
 			return nil, fmt.Errorf("connections of listeners: %w", err)
 		}
 		p := m[s.LocalPort]
 		if s.State == collectors.Listen {
-			p.listens = true
+			p.Listens = true
 		} else {
-			p.connections++
+			p.Connections++
 		}
 		m[s.LocalPort] = p
 	}
-	if c.extra.ports == nil {
-		c.extra.ports = map[*namespace]map[uint16]portUse{}
+	if c.Extra.Ports == nil {
+		c.Extra.Ports = map[*Namespace]map[uint16]portUse{}
 	}
-	c.extra.ports[ns] = m
+	c.Extra.Ports[ns] = m
 	return m, nil
 }

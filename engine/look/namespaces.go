@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"errors"
@@ -26,7 +26,7 @@ func (e *NamespaceError) Unwrap() error { return e.Err }
 
 // findNamespaces resolves which namespaces the rules are about, and counts the
 // sockets of the others.
-func (k *looker) findNamespaces(c *Picture) error {
+func (k *Looker) findNamespaces(c *Picture) error {
 	wanted := slices.Clone(c.Plan.NetNS)
 	if len(wanted) == 0 {
 		wanted = []string{world.HostName}
@@ -43,7 +43,7 @@ func (k *looker) findNamespaces(c *Picture) error {
 		switch {
 		case err == nil:
 			for _, ns := range found {
-				c.lookInto(ns, byName)
+				c.LookInto(ns, byName)
 			}
 		case errors.Is(err, fs.ErrNotExist) && byName:
 			c.warn(err) // it has no sockets: that keeps nobody from seeing the others
@@ -53,10 +53,10 @@ func (k *looker) findNamespaces(c *Picture) error {
 	}
 	// A watcher goes on where nothing is: the namespace may come, and what has gone with
 	// it must not be remembered as if it were there.
-	if len(c.namespaces) == 0 && (k.horizon == 0 || c.Incomplete) {
+	if len(c.Namespaces) == 0 && (k.Horizon == 0 || c.Incomplete) {
 		return errors.Join(c.Errors...)
 	}
-	if k.horizon == 0 { // whose report nobody sees
+	if k.Horizon == 0 { // whose report nobody sees
 		k.countOthers(c)
 	}
 	return nil
@@ -65,18 +65,18 @@ func (k *looker) findNamespaces(c *Picture) error {
 // allNamespaces is the name that stands for every namespace.
 const allNamespaces = "all"
 
-// lookInto adds a namespace to those that the cycle looks into.
-func (c *Picture) lookInto(one world.Namespace, byName bool) {
-	if i := slices.IndexFunc(c.namespaces, func(n *namespace) bool { return n.Inode == one.Inode }); i >= 0 {
-		c.namespaces[i].byName = c.namespaces[i].byName || byName
+// LookInto adds a namespace to those that the cycle looks into.
+func (c *Picture) LookInto(one world.Namespace, byName bool) {
+	if i := slices.IndexFunc(c.Namespaces, func(n *Namespace) bool { return n.Inode == one.Inode }); i >= 0 {
+		c.Namespaces[i].byName = c.Namespaces[i].byName || byName
 		return
 	}
-	c.namespaces = append(c.namespaces, &namespace{Namespace: one, byName: byName})
+	c.Namespaces = append(c.Namespaces, &Namespace{Namespace: one, byName: byName})
 }
 
-// notLookedInto notes that a namespace could not be looked into. One that has ended
+// NotLookedInto notes that a namespace could not be looked into. One that has ended
 // took its sockets with it: that is no gap in the picture.
-func (c *Picture) notLookedInto(ns *namespace, err error) {
+func (c *Picture) NotLookedInto(ns *Namespace, err error) {
 	ended := errors.Is(err, fs.ErrNotExist) && !ns.IsOwn()
 	refused := errors.Is(err, collectors.ErrNotPermitted)
 	if ended {
@@ -96,13 +96,13 @@ func (c *Picture) notLookedInto(ns *namespace, err error) {
 
 // countOthers counts the sockets in namespaces that no rule is about, so that
 // the report can say that they were not looked at.
-func (k *looker) countOthers(c *Picture) {
+func (k *Looker) countOthers(c *Picture) {
 	all, err := k.world.Namespaces.All()
 	if err != nil {
 		return
 	}
 	for _, other := range all {
-		if other.PID == 0 || slices.ContainsFunc(c.namespaces, func(n *namespace) bool { return n.Inode == other.Inode }) {
+		if other.PID == 0 || slices.ContainsFunc(c.Namespaces, func(n *Namespace) bool { return n.Inode == other.Inode }) {
 			continue
 		}
 		if n, err := k.world.Counter.CountBeside(&other); err == nil && n.TCP+n.UDP > 0 {
@@ -114,7 +114,7 @@ func (k *looker) countOthers(c *Picture) {
 
 // nameInterfaces looks the names of interfaces up; one that is unknown leaves
 // the field unknown.
-func (d *dumps) nameInterfaces(ns *namespace) {
+func (d *dumps) nameInterfaces(ns *Namespace) {
 	if ns.hasNames {
 		return
 	}

@@ -1,4 +1,4 @@
-package engine
+package memory
 
 import (
 	"math"
@@ -6,16 +6,16 @@ import (
 	"sockwarden/collectors"
 )
 
-// jiffy is the coarsest grain of the kernel's time stamps (HZ=100), in seconds: a
+// Jiffy is the coarsest grain of the kernel's time stamps (HZ=100), in seconds: a
 // difference of two of them can be off by one of it.
-const jiffy = 0.010
+const Jiffy = 0.010
 
-// mark is what one record says of the connection that a socket has, by which the
+// Mark is what one record says of the connection that a socket has, by which the
 // next record tells whether it is still the same one: a descriptor can be
 // disconnected (AF_UNSPEC) and connected again between the same ports, and keeps
 // its cookie. Times are seconds of CLOCK_MONOTONIC, as late as they can be; zero
 // where there is none. It is part of the state file.
-type mark struct {
+type Mark struct {
 	Known    bool    `json:"known,omitempty"` // the record had a tcp_info
 	Agreed   uint16  `json:"agreed,omitempty"`
 	SegsIn   uint32  `json:"segs_in,omitempty"`
@@ -39,12 +39,12 @@ type mark struct {
 // timestamps, SACK, window scaling, data in the SYN. That of ECN comes and goes.
 const handshakeOptions = 1 | 2 | 4 | collectors.OptSynData
 
-// markOf is the mark of a record that was read between began and now.
-func markOf(s *collectors.Socket, began, now float64) mark {
+// MarkOf is the mark of a record that was read between began and now.
+func MarkOf(s *collectors.Socket, began, now float64) Mark {
 	if s.Protocol != collectors.TCP {
-		return mark{}
+		return Mark{}
 	}
-	m := mark{Look: now - began}
+	m := Mark{Look: now - began}
 	if s.Timer == collectors.TimerTimeWait {
 		m.Ends = now + collectors.Seconds(s.TimerExpires)
 	}
@@ -67,7 +67,7 @@ func markOf(s *collectors.Socket, began, now float64) mark {
 }
 
 // markSYN notes the first timer of a SYN: each connect(2) starts it anew.
-func (m *mark) markSYN(s *collectors.Socket, now float64) {
+func (m *Mark) markSYN(s *collectors.Socket, now float64) {
 	i := &s.Info
 	switch m.Timeouts = i.Retransmits; {
 	case i.Retransmits == 0:
@@ -80,9 +80,9 @@ func (m *mark) markSYN(s *collectors.Socket, now float64) {
 // sameSYN reports whether two records of a SYN are of the same one. Its first timer
 // fires once, when it was to, a bit late at most; that a segment which answers
 // something else makes it fire at once counts as another SYN, too.
-func (m *mark) sameSYN(next *mark) bool {
+func (m *Mark) sameSYN(next *Mark) bool {
 	const late = 0.1 // seconds
-	grain := 2*jiffy + m.Look + next.Look
+	grain := 2*Jiffy + m.Look + next.Look
 	switch {
 	case next.Timeouts < m.Timeouts:
 		return false
@@ -98,24 +98,24 @@ func (m *mark) sameSYN(next *mark) bool {
 
 // unsure is by how much, in seconds, another connection can have begun after the look
 // that left m, and not show as one in the next: what stamps and looks are off by.
-func (m *mark) unsure(next *mark) float64 {
+func (m *Mark) unsure(next *Mark) float64 {
 	if !next.Known {
 		return 0
 	}
 	if next.Timeouts > 0 || next.Ends > 0 { // a SYN: two times are compared, both ways
-		return 2*jiffy + 2*(m.Look+next.Look)
+		return 2*Jiffy + 2*(m.Look+next.Look)
 	}
-	return 2*jiffy + next.Look
+	return 2*Jiffy + next.Look
 }
 
 // continuedBy reports whether a later record can be of the same connection.
 // Counters only grow, and no stamp is renewed without its counter: only a
 // handshake does that.
-func (m *mark) continuedBy(next *mark) bool {
+func (m *Mark) continuedBy(next *Mark) bool {
 	if !m.Known && next.Known {
 		return false // by another program, or of a mini-socket: it cannot be told
 	}
-	later := func(a, b float64) bool { return a > 0 && b-next.Look > a+2*jiffy }
+	later := func(a, b float64) bool { return a > 0 && b-next.Look > a+2*Jiffy }
 	switch {
 	case !m.Known:
 		return !later(m.Ends, next.Ends) // otherwise the timer began again

@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"sockwarden/collectors"
@@ -14,18 +14,18 @@ type inventory struct {
 	listeners []collectors.Socket
 }
 
-// inventoried are the states in which a process can have a socket of TCP.
-var inventoried = collectors.Mask(collectors.Established, collectors.Listen, collectors.CloseWait, collectors.SynSent,
+// Inventoried are the states in which a process can have a socket of TCP.
+var Inventoried = collectors.Mask(collectors.Established, collectors.Listen, collectors.CloseWait, collectors.SynSent,
 	collectors.FinWait1, collectors.FinWait2, collectors.Closing, collectors.LastAck)
 
 // inventory looks at a namespace, once in a cycle.
-func (t *harms) inventory(c *Picture, ns *namespace) (*inventory, error) {
-	if p, ok := c.extra.inventories[ns.Inode]; ok {
+func (t *Harms) inventory(c *Picture, ns *Namespace) (*inventory, error) {
+	if p, ok := c.Extra.inventories[ns.Inode]; ok {
 		return p, nil
 	}
 	p := &inventory{netns: ns.Inode, held: map[uint32]uint64{}}
-	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: inventoried}
-	for s, err := range t.dumps.sockets(ns, q) {
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: Inventoried}
+	for s, err := range t.Dumps.sockets(ns, q) {
 		if err != nil {
 			return nil, err
 		}
@@ -42,17 +42,17 @@ func (t *harms) inventory(c *Picture, ns *namespace) (*inventory, error) {
 			p.listeners = append(p.listeners, *s)
 		}
 	}
-	if c.extra.inventories == nil {
-		c.extra.inventories = map[uint64]*inventory{}
+	if c.Extra.inventories == nil {
+		c.Extra.inventories = map[uint64]*inventory{}
 	}
-	c.extra.inventories[ns.Inode] = p
+	c.Extra.inventories[ns.Inode] = p
 	return p, nil
 }
 
 // around looks at the namespace that a socket of another process is in.
-func (t *harms) around(c *Picture, s world.Borrowed) (p *inventory, err error) {
+func (t *Harms) around(c *Picture, s world.Borrowed) (p *inventory, err error) {
 	err = s.Namespace(func(ns *world.Namespace) (err error) {
-		p, err = t.inventory(c, &namespace{Namespace: *ns})
+		p, err = t.inventory(c, &Namespace{Namespace: *ns})
 		return err
 	})
 	return p, err
@@ -67,16 +67,16 @@ func (p *inventory) shows(inode uint32) bool {
 // count adds the established connections of who holds the sockets, and those that
 // wait to be accepted by one of them. Which of several listeners that fit these
 // wait for cannot be told: each has them all.
-func (p *inventory) count(own map[uint32]bool, found map[endpoint]int) {
+func (p *inventory) count(own map[uint32]bool, found map[Endpoint]int) {
 	for inode := range own {
 		if cookie := p.held[inode]; cookie != 0 {
-			found[endpoint{p.netns, cookie}] = 1
+			found[Endpoint{p.netns, cookie}] = 1
 		}
 	}
 	if len(p.queued) == 0 {
 		return
 	}
-	anyDevice := &namespace{acceptsVRF: true}
+	anyDevice := &Namespace{acceptsVRF: true}
 	for i := range p.listeners {
 		l := &p.listeners[i]
 		if !own[l.Inode] {
@@ -84,7 +84,7 @@ func (p *inventory) count(own map[uint32]bool, found map[endpoint]int) {
 		}
 		for k := range p.queued {
 			if s := &p.queued[k]; listensFor(l, s) && onDevice(l, s, anyDevice) {
-				found[endpoint{p.netns, s.Cookie}] = 1
+				found[Endpoint{p.netns, s.Cookie}] = 1
 			}
 		}
 	}
@@ -92,10 +92,10 @@ func (p *inventory) count(own map[uint32]bool, found map[endpoint]int) {
 
 // countLate adds what is not in the inventory as it came later, or is of MPTCP: an
 // established connection, or all that a listener has in its queue.
-func (p *inventory) countLate(s world.Borrowed, state collectors.State, queued int, found map[endpoint]int) error {
+func (p *inventory) countLate(s world.Borrowed, state collectors.State, queued int, found map[Endpoint]int) error {
 	if state == collectors.Listen {
 		if queued > 0 {
-			found[endpoint{p.netns, 0}] += queued
+			found[Endpoint{p.netns, 0}] += queued
 		}
 		return nil
 	}
@@ -103,6 +103,6 @@ func (p *inventory) countLate(s world.Borrowed, state collectors.State, queued i
 	if err != nil {
 		return err
 	}
-	found[endpoint{p.netns, cookie}] = 1
+	found[Endpoint{p.netns, cookie}] = 1
 	return nil
 }

@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"context"
@@ -11,70 +11,70 @@ import (
 	"sockwarden/engine/world"
 )
 
-// harm is what dies with a process or unit besides what was decided on.
-type harm struct {
+// Harm is what dies with a process or unit besides what was decided on.
+type Harm struct {
 	name        string     // of the process or unit
-	connections []endpoint // its established connections, with those that wait for it to be accepted
+	Connections []Endpoint // its established connections, with those that wait for it to be accepted
 	err         error      // why they could not be counted, nil if they were
 }
 
-// endpoint names an established connection, for as long as its namespace lives.
-type endpoint struct {
-	netns  uint64 // inode of the nsfs file
-	cookie uint64 // 0 for one of which only the number is known
+// Endpoint names an established connection, for as long as its namespace lives.
+type Endpoint struct {
+	Netns  uint64 // inode of the nsfs file
+	Cookie uint64 // 0 for one of which only the number is known
 }
 
-// exceeds returns why the harm is more than a rule allows, "" if it is not. A
+// Exceeds returns why the harm is more than a rule allows, "" if it is not. A
 // negative limit is none; what cannot be told is too much for any other.
-func (h *harm) exceeds(limit int) string {
+func (h *Harm) Exceeds(limit int) string {
 	switch {
 	case limit < 0:
 	case h.err != nil:
 		return fmt.Sprintf("max_collateral %d: how many established connections would die with %s cannot be told: %v", limit, h.name, h.err)
-	case len(h.connections) > limit:
-		return fmt.Sprintf("max_collateral %d: %d established connection(s) would die with %s", limit, len(h.connections), h.name)
+	case len(h.Connections) > limit:
+		return fmt.Sprintf("max_collateral %d: %d established connection(s) would die with %s", limit, len(h.Connections), h.name)
 	}
 	return ""
 }
 
-// of counts the established connections of a process, or of all
+// Of counts the established connections of a process, or of all
 // processes of its unit if the action is for that, in whatever namespace they are.
 // One look serves a whole cycle.
-func (t *harms) of(c *Picture, cand *Candidate, o *collectors.Owner, plugin *actions.Plugin) harm {
-	key := targetKey(o, plugin)
-	if h, ok := c.extra.collateral[key]; ok {
+func (t *Harms) Of(c *Picture, cand *Candidate, o *collectors.Owner, plugin *actions.Plugin) Harm {
+	key := TargetKey(o, plugin)
+	if h, ok := c.Extra.collateral[key]; ok {
 		return h
 	}
-	h := harm{name: fmt.Sprintf("%s[%d]", o.Name, o.PID)}
+	h := Harm{name: fmt.Sprintf("%s[%d]", o.Name, o.PID)}
 	processes := []collectors.Owner{*o}
 	if plugin.OnUnit() && o.Unit != "" {
 		h.name = o.Unit
-		processes, h.err = t.world.Processes.Unit(o)
+		processes, h.err = t.World.Processes.Unit(o)
 	}
-	found := map[endpoint]int{}
+	found := map[Endpoint]int{}
 	for i := range processes {
 		if h.err == nil {
-			h.err = t.connectionsOf(c, cand.ns, &processes[i], found)
+			h.err = t.connectionsOf(c, cand.NS, &processes[i], found)
 		}
 	}
 	for end, n := range found {
-		h.connections = append(h.connections, slices.Repeat([]endpoint{end}, n)...)
+		h.Connections = append(h.Connections, slices.Repeat([]Endpoint{end}, n)...)
 	}
 	if h.err != nil {
-		t.log.Warn("collateral unknown", "process", o.Name, "pid", o.PID, "error", h.err)
+		t.Log.Warn("collateral unknown", "process", o.Name, "pid", o.PID, "error", h.err)
 	}
-	if c.extra.collateral == nil {
-		c.extra.collateral = map[string]harm{}
+	if c.Extra.collateral == nil {
+		c.Extra.collateral = map[string]Harm{}
 	}
-	c.extra.collateral[key] = h
+	c.Extra.collateral[key] = h
 	return h
 }
 
 // connectionsOf adds the established connections of a process to what was found;
 // one that is no more has none. Sockets that are not in the namespace that the
 // process was come upon in are asked themselves, in which they are.
-func (t *harms) connectionsOf(c *Picture, ns *namespace, o *collectors.Owner, found map[endpoint]int) error {
-	held, err := t.world.Processes.Sockets(o)
+func (t *Harms) connectionsOf(c *Picture, ns *Namespace, o *collectors.Owner, found map[Endpoint]int) error {
+	held, err := t.World.Processes.Sockets(o)
 	if err != nil {
 		if errors.Is(err, collectors.ErrGone) {
 			return nil
@@ -92,7 +92,7 @@ func (t *harms) connectionsOf(c *Picture, ns *namespace, o *collectors.Owner, fo
 	p.count(own, found)
 	seen := []*inventory{p}
 	elsewhere := slices.DeleteFunc(held, func(h world.Held) bool { return p.shows(h.Inode) })
-	return t.world.Processes.Borrow(o, elsewhere, func(s world.Borrowed) error {
+	return t.World.Processes.Borrow(o, elsewhere, func(s world.Borrowed) error {
 		if slices.ContainsFunc(seen, func(p *inventory) bool { return p.shows(s.Inode()) }) {
 			return nil
 		}
@@ -118,11 +118,11 @@ func (t *harms) connectionsOf(c *Picture, ns *namespace, o *collectors.Owner, fo
 	})
 }
 
-// established returns the cookies of the established TCP connections of a
+// Established returns the cookies of the established TCP connections of a
 // namespace, which can be the one at hand. One that is no more has none.
-func (t *harms) established(ns *namespace, inode uint64) (map[uint64]bool, error) {
+func (t *Harms) Established(ns *Namespace, inode uint64) (map[uint64]bool, error) {
 	if ns.Inode != inode {
-		all, err := t.world.Namespaces.All()
+		all, err := t.World.Namespaces.All()
 		if err != nil {
 			return nil, err
 		}
@@ -130,11 +130,11 @@ func (t *harms) established(ns *namespace, inode uint64) (map[uint64]bool, error
 		if i < 0 {
 			return nil, nil
 		}
-		ns = &namespace{Namespace: all[i]}
+		ns = &Namespace{Namespace: all[i]}
 	}
 	cookies := map[uint64]bool{}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Established)}
-	for s, err := range t.dumps.sockets(ns, q) {
+	for s, err := range t.Dumps.sockets(ns, q) {
 		if err != nil {
 			return nil, err
 		}
@@ -144,10 +144,10 @@ func (t *harms) established(ns *namespace, inode uint64) (map[uint64]bool, error
 }
 
 // sockets streams an extra look at a namespace, unless that would hang.
-func (d *dumps) sockets(ns *namespace, q collectors.Query) func(func(*collectors.Socket, error) bool) {
+func (d *dumps) sockets(ns *Namespace, q collectors.Query) func(func(*collectors.Socket, error) bool) {
 	return func(yield func(*collectors.Socket, error) bool) {
 		source := d.sources[0]
-		if err := d.hangs.shut(ns); err != nil && source.Actionable {
+		if err := d.Hangs.shut(ns); err != nil && source.Actionable {
 			yield(nil, err)
 			return
 		}
@@ -159,14 +159,15 @@ func (d *dumps) sockets(ns *namespace, q collectors.Query) func(func(*collectors
 	}
 }
 
-// targetKey names what one effect on a process is for: the process, or its unit.
-func targetKey(o *collectors.Owner, plugin *actions.Plugin) string {
+// TargetKey names what one effect on a process is for: the process, or its unit.
+func TargetKey(o *collectors.Owner, plugin *actions.Plugin) string {
 	if plugin.OnUnit() && o.Unit != "" {
 		return "unit " + o.Unit
 	}
-	return processKey(o)
+	return ProcessKey(o)
 }
 
-func processKey(o *collectors.Owner) string {
+// ProcessKey names a process, for as long as the machine runs.
+func ProcessKey(o *collectors.Owner) string {
 	return fmt.Sprintf("process %d since %d", o.PID, o.StartTime)
 }

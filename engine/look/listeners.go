@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"context"
@@ -11,18 +11,18 @@ import (
 
 // findListeners fills in direction and listener_process where they are read,
 // and the listeners of sockets that wait to be accepted.
-func (k *looker) findListeners(ctx context.Context, c *Picture) {
+func (k *Looker) findListeners(ctx context.Context, c *Picture) {
 	reads := c.Plan.Reads.Meets(collectors.ListenerFields())
-	for _, cand := range c.candidates {
-		if !reads && !waits(&cand.Socket) {
+	for _, cand := range c.Candidates {
+		if !reads && !Waits(&cand.Socket) {
 			continue
 		}
-		k.loadListeners(ctx, c, cand.ns)
+		k.loadListeners(ctx, c, cand.NS)
 		setDirection(cand)
 	}
 }
 
-func (k *looker) loadListeners(ctx context.Context, c *Picture, ns *namespace) {
+func (k *Looker) loadListeners(ctx context.Context, c *Picture, ns *Namespace) {
 	if ns.asked {
 		return
 	}
@@ -32,12 +32,12 @@ func (k *looker) loadListeners(ctx context.Context, c *Picture, ns *namespace) {
 		k.log.Debug("ephemeral ports unknown", "netns", ns.Name, "error", err)
 	}
 	ns.acceptsVRF, ns.PortLow, ns.PortHigh = ports.AcceptsVRF, ports.Low, ports.High
-	for _, source := range k.dumps.sources {
-		if source.Actionable && k.dumps.hangs.shut(ns) != nil {
+	for _, source := range k.Dumps.sources {
+		if source.Actionable && k.Dumps.Hangs.shut(ns) != nil {
 			continue
 		}
 		var found []collectors.Socket
-		if found, err = k.dumps.listenersBy(ctx, ns, source); err == nil {
+		if found, err = k.Dumps.listenersBy(ctx, ns, source); err == nil {
 			ns.listeners, ns.listening = found, true
 			return
 		}
@@ -45,7 +45,7 @@ func (k *looker) loadListeners(ctx context.Context, c *Picture, ns *namespace) {
 	c.fail(fmt.Errorf("listeners of namespace %s: %w", ns.Name, err))
 }
 
-func (d *dumps) listenersBy(ctx context.Context, ns *namespace, source collectors.Plugin) (all []collectors.Socket, err error) {
+func (d *dumps) listenersBy(ctx context.Context, ns *Namespace, source collectors.Plugin) (all []collectors.Socket, err error) {
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Listen)}
 	for s, err := range d.collectPast(ctx, ns, source, q) {
 		if err != nil {
@@ -77,7 +77,7 @@ func listensFor(l, s *collectors.Socket) bool {
 // is bound as its listener was. That of a listener on all devices is bound
 // nonetheless if the peer has a link-local address, or, with
 // net.ipv4.tcp_l3mdev_accept, if it came in through a VRF.
-func onDevice(l, s *collectors.Socket, ns *namespace) bool {
+func onDevice(l, s *collectors.Socket, ns *Namespace) bool {
 	switch {
 	case l.IfIndex == s.IfIndex, l.IfIndex == collectors.UnknownIfIndex, s.IfIndex == collectors.UnknownIfIndex:
 		return true
@@ -97,8 +97,8 @@ func listenersOf(cand *Candidate) []*collectors.Socket {
 		return []*collectors.Socket{s}
 	}
 	var fit []*collectors.Socket
-	for i := range cand.ns.listeners {
-		if l := &cand.ns.listeners[i]; listensFor(l, s) && onDevice(l, s, cand.ns) {
+	for i := range cand.NS.listeners {
+		if l := &cand.NS.listeners[i]; listensFor(l, s) && onDevice(l, s, cand.NS) {
 			fit = append(fit, l)
 		}
 	}
@@ -107,13 +107,13 @@ func listenersOf(cand *Candidate) []*collectors.Socket {
 
 func setDirection(cand *Candidate) {
 	s := &cand.Socket
-	if s.Protocol != collectors.TCP || s.State == collectors.Listen || s.RemotePort == 0 || !cand.ns.listening {
+	if s.Protocol != collectors.TCP || s.State == collectors.Listen || s.RemotePort == 0 || !cand.NS.listening {
 		return
 	}
 	switch {
-	case slices.ContainsFunc(cand.ns.listeners, func(l collectors.Socket) bool { return listensFor(&l, s) }):
+	case slices.ContainsFunc(cand.NS.listeners, func(l collectors.Socket) bool { return listensFor(&l, s) }):
 		cand.Facts.Direction = "inbound"
-	case cand.ns.PortHigh > 0 && s.LocalPort >= cand.ns.PortLow && s.LocalPort <= cand.ns.PortHigh:
+	case cand.NS.PortHigh > 0 && s.LocalPort >= cand.NS.PortLow && s.LocalPort <= cand.NS.PortHigh:
 		cand.Facts.Direction = "outbound"
 	default:
 		return
@@ -121,16 +121,16 @@ func setDirection(cand *Candidate) {
 	cand.Facts.Known.Add(collectors.Fields(collectors.FieldDirection))
 }
 
-// waits reports whether a connection belongs to nobody but a listener: it waits
+// Waits reports whether a connection belongs to nobody but a listener: it waits
 // to be accepted, or its handshake is under way.
-func waits(s *collectors.Socket) bool {
+func Waits(s *collectors.Socket) bool {
 	return collectors.Unaccepted(s) || s.Protocol == collectors.TCP && s.State == collectors.SynRecv
 }
 
 // listenersWanted returns the listeners of a candidate whose processes are read,
 // by a condition or by a guard.
 func listenersWanted(c *Picture, cand *Candidate) []*collectors.Socket {
-	if cand.Socket.Protocol != collectors.TCP || !c.Plan.Reads.Has(collectors.FieldListenerProcess) && !waits(&cand.Socket) {
+	if cand.Socket.Protocol != collectors.TCP || !c.Plan.Reads.Has(collectors.FieldListenerProcess) && !Waits(&cand.Socket) {
 		return nil
 	}
 	return listenersOf(cand)
@@ -139,11 +139,11 @@ func listenersWanted(c *Picture, cand *Candidate) []*collectors.Socket {
 // setListener notes whose a candidate's listeners are. One of the processes stands
 // for all of them: one that is guarded if any is, and none where it is not known
 // of every listener who has it.
-func (k *looker) setListener(c *Picture, cand *Candidate, holders *world.Ownership) {
+func (k *Looker) setListener(c *Picture, cand *Candidate, holders *world.Ownership) {
 	f := &cand.Facts
 	wanted := listenersWanted(c, cand)
 	if len(wanted) == 0 {
-		if c.Plan.Reads.Has(collectors.FieldListenerProcess) && cand.ns.listening {
+		if c.Plan.Reads.Has(collectors.FieldListenerProcess) && cand.NS.listening {
 			f.Known.Add(collectors.Fields(collectors.FieldListenerProcess)) // "": nobody listens
 		}
 		return
@@ -158,8 +158,8 @@ func (k *looker) setListener(c *Picture, cand *Candidate, holders *world.Ownersh
 	if len(all) == 0 {
 		return
 	}
-	o := k.kept.speaker(all)
-	if !everyone && k.kept.guardOwner(o) == "" {
+	o := k.Kept.speaker(all)
+	if !everyone && k.Kept.GuardOwner(o) == "" {
 		return
 	}
 	f.ListenerOwner, cand.listenersUnseen = o, !everyone

@@ -1,4 +1,4 @@
-package engine
+package memory
 
 import (
 	"errors"
@@ -18,14 +18,17 @@ import (
 )
 
 // lockWait is how long a live run waits for a dry one to write.
-const lockWait = 500 * time.Millisecond
+const (
+	lockWait  = 500 * time.Millisecond
+	lockTries = 20 // in that time
+)
 
 // waitForLock takes the lock for as long as the run lasts, and leaves its PID in
 // it. A live run fails without: its cool-downs must last.
-func (s *stateFile) waitForLock() (*os.File, error) {
+func (s *StateFile) waitForLock() (*os.File, error) {
 	f, err := s.takeLock()
-	for until := time.Now().Add(lockWait); errors.Is(err, ErrLocked) && time.Now().Before(until); {
-		time.Sleep(lockWait / 20) //nolint:forbidigo // flock(2) cannot wait for some time only
+	for tries := 0; errors.Is(err, ErrLocked) && tries < lockTries; tries++ {
+		time.Sleep(lockWait / lockTries) //nolint:forbidigo // flock(2) cannot wait for some time only
 		f, err = s.takeLock()
 	}
 	if errors.Is(err, ErrLocked) {
@@ -37,17 +40,17 @@ func (s *stateFile) waitForLock() (*os.File, error) {
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	removeLeftovers(s.path)
+	RemoveLeftovers(s.Path)
 	return f, nil
 }
 
 // takeLock makes the directory and locks a file beside the state file, which is
 // itself replaced at every write.
-func (s *stateFile) takeLock() (*os.File, error) {
-	if err := makeDir(filepath.Dir(s.path)); err != nil {
+func (s *StateFile) takeLock() (*os.File, error) {
+	if err := MakeDir(filepath.Dir(s.Path)); err != nil {
 		return nil, err
 	}
-	f, err := openLock(s.path + ".lock")
+	f, err := openLock(s.Path + ".lock")
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +60,10 @@ func (s *stateFile) takeLock() (*os.File, error) {
 	}
 	defer func() { _ = f.Close() }()
 	if !errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("lock %s.lock: %w", s.path, err)
+		return nil, fmt.Errorf("lock %s.lock: %w", s.Path, err)
 	}
 	b, _ := io.ReadAll(io.LimitReader(f, 32))
-	return nil, fmt.Errorf("%w: process %s holds %s.lock; stop it, or give this run a state file of its own: --state-file", ErrLocked, strings.TrimSpace(string(b)), s.path)
+	return nil, fmt.Errorf("%w: process %s holds %s.lock; stop it, or give this run a state file of its own: --state-file", ErrLocked, strings.TrimSpace(string(b)), s.Path)
 }
 
 // openLock opens the file that is locked, and makes it if it is not there. What
@@ -99,12 +102,12 @@ func CheckState(path string) error {
 	if path == "" {
 		return nil
 	}
-	s, _, err := openState(path, false, world.Mono)
+	s, _, err := OpenState(path, false, world.Mono)
 	if err != nil {
 		return err
 	}
-	if s.unread != nil { // stops what acts
-		return s.unread
+	if s.Unread != nil { // stops what acts
+		return s.Unread
 	}
 	lock, err := s.takeLock()
 	if err != nil {

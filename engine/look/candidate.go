@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"time"
@@ -10,8 +10,8 @@ import (
 	"sockwarden/rules"
 )
 
-// namespace is one network namespace during one cycle.
-type namespace struct {
+// Namespace is one network namespace during one cycle.
+type Namespace struct {
 	world.Namespace
 	byName    bool                // it was asked for by its name
 	asked     bool                // for listeners
@@ -28,21 +28,21 @@ type Candidate struct {
 	Socket collectors.Socket
 	Facts  collectors.Facts
 
-	ns   *namespace
-	host string
-	hits []int // rules of the program, by index
+	NS   *Namespace
+	Host string
+	Hits []int // rules of the program, by index
 
-	since     float64 // when it was first seen in its state (CLOCK_MONOTONIC), 0 if it is not remembered
-	seenAgain float64 // when the look began that came after the cycle's own, 0 for none
+	Since     float64 // when it was first seen in its state (CLOCK_MONOTONIC), 0 if it is not remembered
+	SeenAgain float64 // when the look began that came after the cycle's own, 0 for none
 	// ownersAt is when everybody was asked last who holds it.
-	ownersAt time.Time
+	OwnersAt time.Time
 	// hidden is why processes that cannot be seen may hold it, "" if none is known of.
-	hidden string
+	Hidden string
 	// listenersUnseen says that it is not known of all its listeners who has them.
 	listenersUnseen bool
 	// blind says that the kernel does not show its tcp_info, as that hangs; call is
 	// the look-up that found it out, until that is noted.
-	blind bool
+	Blind bool
 	call  *stuck.Call
 	// younger says that a younger generation of rules may match it.
 	younger bool
@@ -51,7 +51,7 @@ type Candidate struct {
 // NewCandidate makes one of what was found out about a socket elsewhere, for whoever
 // shows it: no cycle takes it.
 func NewCandidate(s *collectors.Socket, ns *collectors.Namespace, f *collectors.Facts) *Candidate {
-	return &Candidate{Socket: *s, Facts: *f, ns: &namespace{Namespace: world.Namespace{Namespace: *ns}}}
+	return &Candidate{Socket: *s, Facts: *f, NS: &Namespace{Namespace: world.Namespace{Namespace: *ns}}}
 }
 
 // Record returns what a condition reads, for the first owner.
@@ -64,19 +64,19 @@ func (c *Candidate) Record() collectors.Record {
 }
 
 // Namespace returns the name of the socket's namespace.
-func (c *Candidate) Namespace() string { return c.ns.Name }
+func (c *Candidate) Namespace() string { return c.NS.Name }
 
 func (c *Candidate) record(o *collectors.Owner) collectors.Record {
-	return collectors.NewRecord(&c.Socket, &c.ns.Namespace.Namespace, &c.Facts, o, c.host)
+	return collectors.NewRecord(&c.Socket, &c.NS.Namespace.Namespace, &c.Facts, o, c.Host)
 }
 
-// eval returns the value of a condition for a socket with several owners: true
+// Eval returns the value of a condition for a socket with several owners: true
 // if it is for each of them, false if it is for any.
-func (c *Candidate) eval(cond *rules.Cond) rules.Tri { return c.evalAfter(cond, "") }
+func (c *Candidate) Eval(cond *rules.Cond) rules.Tri { return c.EvalAfter(cond, "") }
 
-// evalAfter is eval for a condition that can ask for the result of the rung
+// EvalAfter is eval for a condition that can ask for the result of the rung
 // before.
-func (c *Candidate) evalAfter(cond *rules.Cond, result actions.Result) rules.Tri {
+func (c *Candidate) EvalAfter(cond *rules.Cond, result actions.Result) rules.Tri {
 	if len(c.Facts.Owners) < 2 {
 		r := c.Record()
 		r.Result = string(result)
@@ -97,9 +97,9 @@ func (c *Candidate) evalAfter(cond *rules.Cond, result actions.Result) rules.Tri
 	return all
 }
 
-// spares reports whether a condition that exempts spares the socket: unless it
+// Spares reports whether a condition that exempts spares the socket: unless it
 // is false for every owner, it does.
-func (c *Candidate) spares(cond *rules.Cond) (spared bool, value rules.Tri) {
+func (c *Candidate) Spares(cond *rules.Cond) (spared bool, value rules.Tri) {
 	if len(c.Facts.Owners) < 2 {
 		r := c.Record()
 		v := cond.Eval(&r)
@@ -114,20 +114,20 @@ func (c *Candidate) spares(cond *rules.Cond) (spared bool, value rules.Tri) {
 	return false, rules.False
 }
 
-// exempt returns which exception, the rule's own or an entry of protect, spares
+// Exempt returns which exception, the rule's own or an entry of protect, spares
 // the socket; "" if none does.
-func (c *Candidate) exempt(p *rules.Program, rule *rules.Rule, now time.Time) string {
+func (c *Candidate) Exempt(p *rules.Program, rule *rules.Rule, now time.Time) string {
 	if rule.Unless != nil {
-		if spared, v := c.spares(rule.Unless); spared {
-			return "unless of " + rule.Name + notKnown(v)
+		if spared, v := c.Spares(rule.Unless); spared {
+			return "unless of " + rule.Name + NotKnown(v)
 		}
 	}
 	for _, pr := range p.Protect {
 		if !pr.InForce(now) {
 			continue
 		}
-		if spared, v := c.spares(pr.When); spared {
-			return "protect " + pr.Name + notKnown(v)
+		if spared, v := c.Spares(pr.When); spared {
+			return "protect " + pr.Name + NotKnown(v)
 		}
 	}
 	return ""
@@ -136,20 +136,20 @@ func (c *Candidate) exempt(p *rules.Program, rule *rules.Rule, now time.Time) st
 // OwnerHidden reports whether a process has the socket but could not be seen.
 func (c *Candidate) OwnerHidden() bool { return c.Socket.Inode != 0 && len(c.Facts.Owners) == 0 }
 
-// seal copies the candidate for an action.
-func (c *Candidate) seal() actions.Sealed {
-	return actions.Sealed{Socket: c.Socket, Namespace: c.ns.Namespace.Namespace, Facts: c.Facts, Open: c.ns.Open}
+// Seal copies the candidate for an action.
+func (c *Candidate) Seal() actions.Sealed {
+	return actions.Sealed{Socket: c.Socket, Namespace: c.NS.Namespace.Namespace, Facts: c.Facts, Open: c.NS.Open}
 }
 
-// clone copies the candidate so that it can be looked at again.
-func (c *Candidate) clone() *Candidate {
+// Clone copies the candidate so that it can be looked at again.
+func (c *Candidate) Clone() *Candidate {
 	d := *c
 	return &d
 }
 
-// holders notes who holds the socket now, of those who were known to, and whether
+// Holders notes who holds the socket now, of those who were known to, and whether
 // there are some of whom it cannot be told any more.
-func (c *Candidate) holders(owners []collectors.Owner, unseen bool) {
+func (c *Candidate) Holders(owners []collectors.Owner, unseen bool) {
 	f := &c.Facts
 	f.Owners, f.OthersHidden = owners, f.OthersHidden || unseen
 	if len(owners) == 0 || f.OthersHidden {
@@ -160,14 +160,14 @@ func (c *Candidate) holders(owners []collectors.Owner, unseen bool) {
 // forgetOwners forgets who holds the socket and its listener.
 func (c *Candidate) forgetOwners() {
 	f := &c.Facts
-	c.hidden, c.listenersUnseen = "", false
+	c.Hidden, c.listenersUnseen = "", false
 	f.Owners, f.OthersHidden, f.Complete = nil, false, false
 	f.ListenerOwner = nil
 	f.Known.Remove(collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess))
 }
 
-// setAge notes an age, and which fields are known by it.
-func (c *Candidate) setAge(a collectors.Age) {
+// SetAge notes an age, and which fields are known by it.
+func (c *Candidate) SetAge(a collectors.Age) {
 	f := &c.Facts
 	f.Age = a
 	f.Known.Remove(collectors.AgeFields())
@@ -184,7 +184,8 @@ func (c *Candidate) setAge(a collectors.Age) {
 // whole host can be empty.
 func (c *Candidate) NoSocket() bool { return c.Socket.Protocol == 0 }
 
-func notKnown(v rules.Tri) string {
+// NotKnown ends a reason that goes by a value which is unknown.
+func NotKnown(v rules.Tri) string {
 	if v == rules.Unknown {
 		return " (cannot be told)"
 	}

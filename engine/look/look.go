@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"cmp"
@@ -9,27 +9,28 @@ import (
 	"time"
 
 	"sockwarden/collectors"
+	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
-// look collects the candidates of programs and finds out what their conditions
+// Look collects the candidates of programs and finds out what their conditions
 // read: ages, owners, listeners.
-func (k *looker) look(ctx context.Context, w Wanted) (*Picture, error) {
-	c := &Picture{Wanted: w, began: k.world.Now(), ByState: map[collectors.State]int{}}
-	k.ages.noteStates(w)
-	k.dumps.hangs.noticeReturns()
+func (k *Looker) Look(ctx context.Context, w Wanted) (*Picture, error) {
+	c := &Picture{Wanted: w, Began: k.world.Now(), ByState: map[collectors.State]int{}}
+	k.Ages.NoteStates(w)
+	k.Dumps.Hangs.NoticeReturns()
 	if err := k.findNamespaces(c); err != nil {
 		return nil, err
 	}
-	c.looked = k.world.Mono()
-	if err := k.dumps.all(ctx, c); err != nil {
+	c.Looked = k.world.Mono()
+	if err := k.Dumps.all(ctx, c); err != nil {
 		return nil, err
 	}
-	c.now, c.ended = k.world.Mono(), k.world.Now()
-	for _, cand := range c.candidates {
+	c.Now, c.Ended = k.world.Mono(), k.world.Now()
+	for _, cand := range c.Candidates {
 		if cand.Socket.IfIndex != 0 {
-			k.dumps.nameInterfaces(cand.ns)
+			k.Dumps.nameInterfaces(cand.NS)
 		}
 	}
 	k.findAges(c)
@@ -40,7 +41,7 @@ func (k *looker) look(ctx context.Context, w Wanted) (*Picture, error) {
 	for _, err := range k.world.Processes.Hanging() {
 		c.warn(err)
 	}
-	c.keep(func(cand *Candidate, rule *rules.Rule) bool { return cand.eval(rule.When) != rules.False })
+	c.keep(func(cand *Candidate, rule *rules.Rule) bool { return cand.Eval(rule.When) != rules.False })
 	k.completeRecords(ctx, c)
 	c.sort()
 	return c, nil
@@ -48,7 +49,7 @@ func (k *looker) look(ctx context.Context, w Wanted) (*Picture, error) {
 
 // sort puts the oldest first.
 func (c *Picture) sort() {
-	slices.SortFunc(c.candidates, func(a, b *Candidate) int {
+	slices.SortFunc(c.Candidates, func(a, b *Candidate) int {
 		return cmp.Or(-cmp.Compare(coarse(a.Facts.Age.Min), coarse(b.Facts.Age.Min)), cmp.Compare(a.Socket.Cookie, b.Socket.Cookie),
 			cmp.Compare(a.Socket.LocalPort, b.Socket.LocalPort), cmp.Compare(a.Socket.RemotePort, b.Socket.RemotePort))
 	})
@@ -57,41 +58,41 @@ func (c *Picture) sort() {
 // keep drops the rules that a candidate is not for, and the candidates that no
 // rule is for.
 func (c *Picture) keep(may func(cand *Candidate, rule *rules.Rule) bool) {
-	kept := c.candidates[:0]
-	for _, cand := range c.candidates {
-		cand.hits = slices.DeleteFunc(cand.hits, func(i int) bool { return !may(cand, c.Program.Rules[i]) })
-		if len(cand.hits) > 0 || cand.younger {
+	kept := c.Candidates[:0]
+	for _, cand := range c.Candidates {
+		cand.Hits = slices.DeleteFunc(cand.Hits, func(i int) bool { return !may(cand, c.Program.Rules[i]) })
+		if len(cand.Hits) > 0 || cand.younger {
 			kept = append(kept, cand)
 		}
 	}
-	clear(c.candidates[len(kept):])
-	c.candidates = kept
+	clear(c.Candidates[len(kept):])
+	c.Candidates = kept
 }
 
 // findAges proves what it can about the candidates' ages, drops those that no
 // rule can match any more, and remembers those whose age decides.
-func (k *looker) findAges(c *Picture) {
-	for _, cand := range c.candidates {
-		key, mk := collectors.KeyOf(&cand.Socket), markOf(&cand.Socket, c.looked, c.now)
-		if cand.blind {
-			cand.setAge(collectors.NoAge()) // what could contradict an observation does not show
+func (k *Looker) findAges(c *Picture) {
+	for _, cand := range c.Candidates {
+		key, mk := collectors.KeyOf(&cand.Socket), memory.MarkOf(&cand.Socket, c.Looked, c.Now)
+		if cand.Blind {
+			cand.SetAge(collectors.NoAge()) // what could contradict an observation does not show
 			continue
 		}
 		if !c.ageDecides(cand) {
-			know := k.memory.recall
+			know := k.memory.Recall
 			if c.weighs(cand) {
-				know = k.memory.observe
+				know = k.memory.Observe
 			}
-			cand.setAge(know(key, mk, k.ages.shown(&cand.Socket, c.now), c.looked, c.now))
-			cand.since = k.memory.since(key)
+			cand.SetAge(know(key, mk, k.Ages.Shown(&cand.Socket, c.Now), c.Looked, c.Now))
+			cand.Since = k.memory.Since(key)
 			continue
 		}
-		shown := evidence(&cand.Socket)
-		if k.ages.events != nil && !c.tooYoung(cand, shown, k.horizon) {
-			shown = k.ages.shown(&cand.Socket, c.now)
+		shown := Evidence(&cand.Socket)
+		if k.Ages.Events != nil && !c.tooYoung(cand, shown, k.Horizon) {
+			shown = k.Ages.Shown(&cand.Socket, c.Now)
 		}
-		cand.setAge(k.memory.observe(key, mk, shown, c.looked, c.now))
-		cand.since = k.memory.since(key)
+		cand.SetAge(k.memory.Observe(key, mk, shown, c.Looked, c.Now))
+		cand.Since = k.memory.Since(key)
 		c.ripens(cand)
 	}
 	c.keep(func(cand *Candidate, rule *rules.Rule) bool { return !rule.ReadsAge() || !c.falseByAge(cand, rule) })
@@ -104,8 +105,8 @@ func (c *Picture) tooYoung(cand *Candidate, shown collectors.Age, next time.Dura
 		return false
 	}
 	shown.Max += next.Seconds()
-	cand.setAge(shown)
-	return !slices.ContainsFunc(cand.hits, func(i int) bool {
+	cand.SetAge(shown)
+	return !slices.ContainsFunc(cand.Hits, func(i int) bool {
 		rule := c.Program.Rules[i]
 		// What still moves may not until then.
 		return !rule.ReadsAge() || c.evalByAge(cand, rule.When.EvalOnceIdle) != rules.False
@@ -113,14 +114,14 @@ func (c *Picture) tooYoung(cand *Candidate, shown collectors.Age, next time.Dura
 }
 
 func (c *Picture) ageDecides(cand *Candidate) bool {
-	return cand.younger || slices.ContainsFunc(cand.hits, func(i int) bool { return c.Remembers[i] || c.Program.Rules[i].ReadsAge() })
+	return cand.younger || slices.ContainsFunc(cand.Hits, func(i int) bool { return c.Remembers[i] || c.Program.Rules[i].ReadsAge() })
 }
 
 // weighs reports whether the age of a candidate decides if the breaker counts it:
 // it is to be proven, also if no rule asks for it.
 func (c *Picture) weighs(cand *Candidate) bool {
 	return closing.Has(cand.Socket.State) && cand.Socket.Protocol == collectors.TCP &&
-		slices.ContainsFunc(cand.hits, func(i int) bool { return c.Weighs[i] })
+		slices.ContainsFunc(cand.Hits, func(i int) bool { return c.Weighs[i] })
 }
 
 // falseByAge reports whether the rule's condition is false now that the age is
@@ -131,7 +132,7 @@ func (c *Picture) falseByAge(cand *Candidate, rule *rules.Rule) bool {
 
 func (c *Picture) evalByAge(cand *Candidate, eval func(*collectors.Record) rules.Tri) rules.Tri {
 	facts := cand.Facts
-	r := collectors.NewRecord(&cand.Socket, &cand.ns.Namespace.Namespace, &facts, nil, cand.host)
+	r := collectors.NewRecord(&cand.Socket, &cand.NS.Namespace.Namespace, &facts, nil, cand.Host)
 	return eval(&r)
 }
 
@@ -139,40 +140,40 @@ func (c *Picture) evalByAge(cand *Candidate, eval func(*collectors.Record) rules
 // tcp_info, as no condition reads it: for their ages, which are shown and by which
 // the oldest come first, and since only along with it the kernel shows the subflows
 // of MPTCP, which must be left alone.
-func (k *looker) completeRecords(ctx context.Context, c *Picture) {
-	if k.dumps.query(c.Plan).Fields.Meets(collectors.InfoFields()) {
+func (k *Looker) completeRecords(ctx context.Context, c *Picture) {
+	if k.Dumps.Query(c.Plan).Fields.Meets(collectors.InfoFields()) {
 		return
 	}
-	byNS := map[*namespace][]*Candidate{}
-	for _, cand := range c.candidates {
+	byNS := map[*Namespace][]*Candidate{}
+	for _, cand := range c.Candidates {
 		if cand.Socket.Protocol == collectors.TCP && cand.Socket.Cookie != 0 {
-			byNS[cand.ns] = append(byNS[cand.ns], cand)
+			byNS[cand.NS] = append(byNS[cand.NS], cand)
 		}
 	}
 	for ns, cands := range byNS {
-		if err := k.dumps.completeAll(ctx, c, ns, cands); err != nil {
+		if err := k.Dumps.completeAll(ctx, c, ns, cands); err != nil {
 			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
 		}
 		now := k.world.Mono()
 		for _, cand := range cands {
-			if cand.blind {
-				cand.setAge(collectors.NoAge())
+			if cand.Blind {
+				cand.SetAge(collectors.NoAge())
 				continue
 			}
-			shown := k.ages.shown(&cand.Socket, c.now)
+			shown := k.Ages.Shown(&cand.Socket, c.Now)
 			if shown.Source != collectors.AgeEvent {
-				shown.Min = math.Floor(max(0, shown.Min-(now-c.now))*1000) / 1000 // when the others were seen
+				shown.Min = math.Floor(max(0, shown.Min-(now-c.Now))*1000) / 1000 // when the others were seen
 			}
-			cand.setAge(k.memory.recall(collectors.KeyOf(&cand.Socket), markOf(&cand.Socket, c.now, now), shown, c.looked, c.now))
+			cand.SetAge(k.memory.Recall(collectors.KeyOf(&cand.Socket), memory.MarkOf(&cand.Socket, c.Now, now), shown, c.Looked, c.Now))
 		}
 	}
 }
 
 // findOwners looks up who holds the candidates that are left, and the
 // listeners that they belong to, in one walk through /proc.
-func (k *looker) findOwners(ctx context.Context, c *Picture) error {
-	inodes := make(map[uint32]bool, len(c.candidates))
-	for _, cand := range c.candidates {
+func (k *Looker) findOwners(ctx context.Context, c *Picture) error {
+	inodes := make(map[uint32]bool, len(c.Candidates))
+	for _, cand := range c.Candidates {
 		if cand.Socket.Inode != 0 {
 			inodes[cand.Socket.Inode] = true
 		}
@@ -187,15 +188,15 @@ func (k *looker) findOwners(ctx context.Context, c *Picture) error {
 		return fmt.Errorf("owners of sockets: %w", err)
 	}
 	asked := k.world.Now()
-	k.asking = asked.Sub(began)
+	k.Asking = asked.Sub(began)
 	hides := k.hides(ctx, c, out, &holders)
-	for _, cand := range c.candidates {
-		cand.Facts.Complete, cand.ownersAt = true, asked
+	for _, cand := range c.Candidates {
+		cand.Facts.Complete, cand.OwnersAt = true, asked
 		// Where some processes cannot be examined, one more of them may hold it.
-		if cand.hidden = hides[cand.ns]; provenHolders(&holders, c, cand) {
-			cand.hidden = ""
+		if cand.Hidden = hides[cand.NS]; provenHolders(&holders, c, cand) {
+			cand.Hidden = ""
 		}
-		cand.Facts.OthersHidden = cand.hidden != ""
+		cand.Facts.OthersHidden = cand.Hidden != ""
 		if owners := holders.ByInode[cand.Socket.Inode]; cand.Socket.Inode != 0 && len(owners) > 0 {
 			cand.Facts.Owners = owners
 			if !cand.Facts.OthersHidden {
@@ -210,7 +211,7 @@ func (k *looker) findOwners(ctx context.Context, c *Picture) error {
 // provenHolders reports whether it is known of a candidate, or of its listeners if it
 // waits for those, that nobody has it who cannot be seen.
 func provenHolders(o *world.Ownership, c *Picture, cand *Candidate) bool {
-	if !waits(&cand.Socket) {
+	if !Waits(&cand.Socket) {
 		return o.Proven[cand.Socket.Inode]
 	}
 	wanted := listenersWanted(c, cand)

@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"context"
@@ -18,13 +18,13 @@ import (
 // all streams every namespace of a picture.
 func (d *dumps) all(ctx context.Context, c *Picture) error {
 	failed := 0
-	for _, ns := range c.namespaces {
+	for _, ns := range c.Namespaces {
 		if err := d.collect(ctx, c, ns); err != nil {
 			if ctx.Err() != nil {
 				return fmt.Errorf("look at sockets: %w", context.Cause(ctx))
 			}
 			failed++
-			c.notLookedInto(ns, err)
+			c.NotLookedInto(ns, err)
 		}
 	}
 	for _, source := range d.extra {
@@ -32,14 +32,14 @@ func (d *dumps) all(ctx context.Context, c *Picture) error {
 			c.fail(err)
 		}
 	}
-	if failed == len(c.namespaces) && failed > 0 && c.Scanned == 0 {
-		return fmt.Errorf("%w: %w", errNothingSeen, errors.Join(c.Errors...))
+	if failed == len(c.Namespaces) && failed > 0 && c.Scanned == 0 {
+		return fmt.Errorf("%w: %w", ErrNothingSeen, errors.Join(c.Errors...))
 	}
 	return nil
 }
 
 // collect streams one namespace. Only what a rule may match is kept.
-func (d *dumps) collect(ctx context.Context, c *Picture, ns *namespace) error {
+func (d *dumps) collect(ctx context.Context, c *Picture, ns *Namespace) error {
 	total := 0
 	if counts, err := d.world.Counter.Count(&ns.Namespace); err == nil {
 		total = counts.TCP
@@ -48,7 +48,7 @@ func (d *dumps) collect(ctx context.Context, c *Picture, ns *namespace) error {
 	if c.Plan.Reads.Meets(collectors.InterfaceFields()) {
 		d.nameInterfaces(ns)
 	}
-	q := d.query(c.Plan)
+	q := d.Query(c.Plan)
 	var errs error
 	for _, part := range collectors.Split(q, len(q.Protocols)) {
 		errs = errors.Join(errs, d.collectPart(ctx, c, ns, part, total))
@@ -56,8 +56,8 @@ func (d *dumps) collect(ctx context.Context, c *Picture, ns *namespace) error {
 	return errs
 }
 
-// query returns what a program asks for, as this engine asks it.
-func (d *dumps) query(p *rules.Program) collectors.Query {
+// Query returns what a program asks for, as this engine asks it.
+func (d *dumps) Query(p *rules.Program) collectors.Query {
 	q := p.Query
 	if d.noPushdown {
 		q.Plain, q.Clauses, q.States = true, nil, collectors.AllStates
@@ -66,7 +66,7 @@ func (d *dumps) query(p *rules.Program) collectors.Query {
 }
 
 // collectPart asks one source after the other about one protocol.
-func (d *dumps) collectPart(ctx context.Context, c *Picture, ns *namespace, q collectors.Query, total int) error {
+func (d *dumps) collectPart(ctx context.Context, c *Picture, ns *Namespace, q collectors.Query, total int) error {
 	var refused error
 	for i, source := range d.sources {
 		err := d.streamPast(ctx, c, ns, source, q, total)
@@ -129,14 +129,14 @@ func (d *dumps) parallel(q collectors.Query, total int) []collectors.Query {
 	if len(q.Protocols) != 1 || q.Protocols[0] != collectors.TCP {
 		return []collectors.Query{q}
 	}
-	if total < d.splitFrom || d.workers < 2 || !states.Has(collectors.Established) {
+	if total < d.SplitFrom || d.workers < 2 || !states.Has(collectors.Established) {
 		return []collectors.Query{q}
 	}
 	return collectors.SplitAt(q, d.middle)
 }
 
 // stream answers the parts of a query at the same time.
-func (d *dumps) stream(ctx context.Context, c *Picture, ns *namespace, source collectors.Plugin, parts []collectors.Query) error {
+func (d *dumps) stream(ctx context.Context, c *Picture, ns *Namespace, source collectors.Plugin, parts []collectors.Query) error {
 	found, errs := make([]*pass, len(parts)), make([]error, len(parts))
 	var all sync.WaitGroup
 	for i, q := range parts[1:] {
@@ -144,7 +144,7 @@ func (d *dumps) stream(ctx context.Context, c *Picture, ns *namespace, source co
 	}
 	found[0], errs[0] = d.readPast(ctx, c.Wanted, ns, source, parts[0], len(parts) > 1)
 	all.Wait()
-	if d.hangs.noteHung(ns, parts, errs) {
+	if d.Hangs.noteHung(ns, parts, errs) {
 		return errors.Join(errs...) // none of it is used: what is looked at again would count twice
 	}
 	for _, f := range found {
@@ -182,7 +182,7 @@ const usualMiddle = 40_000
 // Nothing is allocated for any other socket, and nothing of the engine changes:
 // several passes can run at a time, each over its part.
 func (d *dumps) read(
-	ctx context.Context, w Wanted, ns *namespace, own *collectors.Namespace, source collectors.Plugin, q collectors.Query, part bool,
+	ctx context.Context, w Wanted, ns *Namespace, own *collectors.Namespace, source collectors.Plugin, q collectors.Query, part bool,
 	progress *atomic.Uint64,
 ) (*pass, error) {
 	found := &pass{}
@@ -219,7 +219,7 @@ func (d *dumps) read(
 		later := slices.ContainsFunc(younger, func(y *rules.Evaluator) bool { return len(y.Match(&record)) > 0 })
 		if len(hits) > 0 || later {
 			cand := found.candidate()
-			cand.Socket, cand.ns, cand.host, cand.hits, cand.Facts.Age = *s, ns, d.world.Host.Name, found.keepHits(hits), collectors.NoAge()
+			cand.Socket, cand.NS, cand.Host, cand.Hits, cand.Facts.Age = *s, ns, d.world.Host.Name, found.keepHits(hits), collectors.NoAge()
 			cand.younger = later
 			found.candidates = append(found.candidates, cand)
 		}
@@ -245,7 +245,7 @@ func (c *Picture) take(found *pass) {
 			continue
 		}
 		c.seen[key] = true
-		c.candidates = append(c.candidates, cand)
+		c.Candidates = append(c.Candidates, cand)
 	}
 }
 
@@ -253,14 +253,14 @@ func (c *Picture) take(found *pass) {
 // believed only as far as an exact look-up by the cookie confirms it; without
 // that the record has no cookie, and is only listed.
 func (d *dumps) collectExtra(ctx context.Context, c *Picture, source collectors.Plugin) error {
-	i := slices.IndexFunc(c.namespaces, func(n *namespace) bool { return n.IsOwn() })
+	i := slices.IndexFunc(c.Namespaces, func(n *Namespace) bool { return n.IsOwn() })
 	if i < 0 {
 		return nil // it is about this namespace
 	}
-	ns := c.namespaces[i]
+	ns := c.Namespaces[i]
 	checked := source
 	checked.New = func(fd int) collectors.Collector { return confirmed{source.New(fd), d.world.Sockets, &ns.Namespace} }
-	return d.stream(ctx, c, ns, checked, []collectors.Query{d.query(c.Plan)})
+	return d.stream(ctx, c, ns, checked, []collectors.Query{d.Query(c.Plan)})
 }
 
 // confirmed is a collector whose records are looked up in the kernel.

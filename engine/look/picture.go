@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"slices"
@@ -37,21 +37,21 @@ type Picture struct {
 	// Next is when a socket becomes old enough for a rule, zero if none does.
 	Next time.Time
 
-	candidates []*Candidate
-	namespaces []*namespace
-	began      time.Time
-	looked     float64 // CLOCK_MONOTONIC at the beginning of the dump, seconds
-	now        float64 // and at its end
-	ended      time.Time
+	Candidates []*Candidate
+	Namespaces []*Namespace
+	Began      time.Time
+	Looked     float64 // CLOCK_MONOTONIC at the beginning of the dump, seconds
+	Now        float64 // and at its end
+	Ended      time.Time
 	seen       map[seenKey]bool // the candidates
-	extra      extraLooks
+	Extra      ExtraLooks
 }
 
-// extraLooks are what looks for one picture found besides: each is made once.
-type extraLooks struct {
-	collateral  map[string]harm
+// ExtraLooks are what looks for one picture found besides: each is made once.
+type ExtraLooks struct {
+	collateral  map[string]Harm
 	inventories map[uint64]*inventory // by inode of the namespace
-	ports       map[*namespace]map[uint16]portUse
+	Ports       map[*Namespace]map[uint16]portUse
 }
 
 // seenKey names a socket within a cycle: before Linux 5.10 each namespace counts

@@ -1,4 +1,4 @@
-package engine
+package memory
 
 import (
 	"encoding/json"
@@ -16,9 +16,9 @@ import (
 	"sockwarden/engine/world"
 )
 
-// maxStateFile bounds what is read of a state file, in bytes: more than the
+// MaxStateFile bounds what is read of a state file, in bytes: more than the
 // largest that is ever written.
-const maxStateFile = 256 << 20
+const MaxStateFile = 256 << 20
 
 // ErrLocked says that another live run uses the state file.
 var ErrLocked = errors.New("another live run is active")
@@ -27,45 +27,47 @@ var ErrLocked = errors.New("another live run is active")
 // which boot this is.
 var ErrNoBootID = errors.New("no boot id")
 
-// stateFile keeps memory between runs. A live run holds its lock as long as it
+// StateFile keeps memory between runs. A live run holds its lock as long as it
 // lasts. A dry one takes it only to write, and does without if a live run has it.
-type stateFile struct {
-	path     string // "" to keep nothing
-	bootID   string
-	clock    string         // see world.ClockIdentity
-	now      func() float64 // CLOCK_MONOTONIC, seconds
-	readOnly bool
+type StateFile struct {
+	Path     string // "" to keep nothing
+	BootID   string
+	Clock    string         // see world.ClockIdentity
+	Now      func() float64 // CLOCK_MONOTONIC, seconds
+	ReadOnly bool
 	lock     *os.File    // of a live run
-	known    fs.FileInfo // of the file that was read or written last, nil for none
-	theirs   stateDoc    // what a dry run hands on as it read it
-	unread   error       // why a dry run does without the file, nil if it does not
+	Known    fs.FileInfo // of the file that was read or written last, nil for none
+	theirs   StateDoc    // what a dry run hands on as it read it
+	Unread   error       // why a dry run does without the file, nil if it does not
 }
 
-// stateDoc is the file: JSON, of one boot. Times are seconds of CLOCK_MONOTONIC.
-type stateDoc struct {
+// StateDoc is the file: JSON, of one boot. Times are seconds of CLOCK_MONOTONIC.
+type StateDoc struct {
 	Format    string              `json:"format"` // stateFormat
 	BootID    string              `json:"boot_id"`
 	Clock     string              `json:"clock,omitempty"` // not from programs before this field
-	Seen      []seenDoc           `json:"seen"`
-	Holds     []holdDoc           `json:"holds"`
-	Cooldowns map[string]cooldown `json:"cooldowns"`
+	Seen      []SeenDoc           `json:"seen"`
+	Holds     []HoldDoc           `json:"holds"`
+	Cooldowns map[string]Cooldown `json:"cooldowns"`
 
 	Acts        map[string][]float64       `json:"acts,omitempty"`
-	Rules       map[string]ruleSince       `json:"rules,omitempty"`
+	Rules       map[string]RuleSince       `json:"rules,omitempty"`
 	Tripped     map[string]int             `json:"tripped,omitempty"`
-	Descriptors map[string]descriptorCount `json:"descriptors,omitempty"`
+	Descriptors map[string]DescriptorCount `json:"descriptors,omitempty"`
 }
 
-type seenDoc struct {
+// SeenDoc is a socket that was seen in its state.
+type SeenDoc struct {
 	Key    collectors.Key `json:"key"`
 	Since  float64        `json:"since"`
 	Last   float64        `json:"last"`
 	Missed int            `json:"missed,omitempty"`
-	Mark   mark           `json:"mark,omitzero"`
+	Mark   Mark           `json:"mark,omitzero"`
 	Unsure float64        `json:"unsure,omitempty"`
 }
 
-type holdDoc struct {
+// HoldDoc is a socket that a rule matches.
+type HoldDoc struct {
 	Rule        string         `json:"rule"`
 	Fingerprint string         `json:"fingerprint"`
 	Key         collectors.Key `json:"key"`
@@ -73,23 +75,24 @@ type holdDoc struct {
 	Last        float64        `json:"last"`
 }
 
-const stateFormat = "sockwarden-state-1"
+// StateFormat names the format of the file.
+const StateFormat = "sockwarden-state-1"
 
-// openState reads the state file into a memory. An empty path keeps nothing. A file
+// OpenState reads the state file into a memory. An empty path keeps nothing. A file
 // that is none stops a live run, which must know what was done before; a dry one goes
 // on without, and leaves it as it is.
-func openState(path string, live bool, now func() float64) (*stateFile, *memory, error) {
-	m := newMemory()
+func OpenState(path string, live bool, now func() float64) (*StateFile, *Memory, error) {
+	m := NewMemory()
 	if path == "" {
-		return &stateFile{}, m, nil
+		return &StateFile{}, m, nil
 	}
 	boot, err := host.BootID()
 	if err != nil {
 		return nil, nil, fmt.Errorf("state file %s cannot be used: %w: /proc/sys is hidden (%w); leave out ProcSubset=pid or subset=pid, "+
 			"or keep nothing between runs: --state-file ''", path, ErrNoBootID, err)
 	}
-	s := &stateFile{path: path, now: now, bootID: boot}
-	if s.clock, err = world.ClockIdentity(); err != nil {
+	s := &StateFile{Path: path, Now: now, BootID: boot}
+	if s.Clock, err = world.ClockIdentity(); err != nil {
 		return nil, nil, err
 	}
 	if live {
@@ -97,32 +100,32 @@ func openState(path string, live bool, now func() float64) (*stateFile, *memory,
 			return nil, nil, err
 		}
 	}
-	err = s.read(m)
+	err = s.Read(m)
 	if err != nil && live {
-		s.close()
+		s.Close()
 		return nil, nil, fmt.Errorf("%w; remove it to go on (lost are observed ages, the times of for and soak, cool-downs and counts of limits: "+
 			"what was acted on lately can be at once again), or name another: --state-file", err)
 	}
 	if err != nil { // of what was read before it broke nothing counts
-		m = newMemory()
+		m = NewMemory()
 	}
 	return s, m, nil
 }
 
-// read fills m from the file, if there is one.
-func (s *stateFile) read(m *memory) error {
-	s.unread = nil
+// Read fills m from the file, if there is one.
+func (s *StateFile) Read(m *Memory) error {
+	s.Unread = nil
 	if err := s.readFile(m); err != nil {
-		err = fmt.Errorf("state file %s: %w", s.path, err)
-		s.known = nil
-		s.unread = fmt.Errorf("%w; this run does without it: ages that others have observed, and cool-downs, are not known; a live run stops until it is removed", err)
+		err = fmt.Errorf("state file %s: %w", s.Path, err)
+		s.Known = nil
+		s.Unread = fmt.Errorf("%w; this run does without it: ages that others have observed, and cool-downs, are not known; a live run stops until it is removed", err)
 		return err
 	}
 	return nil
 }
 
-func (s *stateFile) readFile(m *memory) error {
-	dir, name, err := trust.Parent(s.path)
+func (s *StateFile) readFile(m *Memory) error {
+	dir, name, err := trust.Parent(s.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -139,7 +142,7 @@ func (s *stateFile) readFile(m *memory) error {
 	case err != nil:
 		return fmt.Errorf("open: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), s.path)
+	f := os.NewFile(uintptr(fd), s.Path)
 	defer func() { _ = f.Close() }()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -152,17 +155,17 @@ func (s *stateFile) readFile(m *memory) error {
 		return fmt.Errorf("belongs to uid %d", st.Uid)
 	case st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0:
 		return fmt.Errorf("can be written by others (mode %#o)", st.Mode&0o7777)
-	case st.Size > maxStateFile:
+	case st.Size > MaxStateFile:
 		return fmt.Errorf("has %d bytes, more than any that sockwarden writes", st.Size)
 	}
-	b, err := trust.ReadAll(fd, maxStateFile)
+	b, err := trust.ReadAll(fd, MaxStateFile)
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	if s.known, err = f.Stat(); err != nil {
+	if s.Known, err = f.Stat(); err != nil {
 		return unnamed(err)
 	}
-	return s.decode(b, m)
+	return s.Decode(b, m)
 }
 
 // unnamed drops the path from the error of a system call: the caller names it.
@@ -173,72 +176,72 @@ func unnamed(err error) error {
 	return err
 }
 
-// decode fills m from the bytes of a state file. One of another boot is of no
+// Decode fills m from the bytes of a state file. One of another boot is of no
 // use, as times and cookies start anew, nor is one by another clock.
-func (s *stateFile) decode(b []byte, m *memory) error {
+func (s *StateFile) Decode(b []byte, m *Memory) error {
 	if len(b) == 0 {
 		return errors.New("is empty")
 	}
-	var doc stateDoc
+	var doc StateDoc
 	if err := json.Unmarshal(b, &doc); err != nil {
 		return fmt.Errorf("is broken: %w", err)
 	}
-	if doc.Format != stateFormat {
+	if doc.Format != StateFormat {
 		return fmt.Errorf("is not of this program (format %q)", doc.Format)
 	}
 	switch {
-	case doc.BootID != s.bootID || doc.Clock != "" && doc.Clock != s.clock:
+	case doc.BootID != s.BootID || doc.Clock != "" && doc.Clock != s.Clock:
 		return nil
-	case doc.Clock != s.clock: // it may be by another clock: good enough to leave something alone
+	case doc.Clock != s.Clock: // it may be by another clock: good enough to leave something alone
 		doc.Seen, doc.Holds = nil, nil
 	}
 	s.theirs = doc
 	s.theirs.Seen, s.theirs.Holds = nil, nil
-	now := s.now()
+	now := s.Now()
 	for _, d := range doc.Seen {
-		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.seen) < maxRemembered {
-			m.seen[d.Key] = &sighting{since: d.Since, last: d.Last, missed: max(0, d.Missed), mark: d.Mark, unsure: max(0, d.Unsure)}
+		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.Seen) < MaxRemembered {
+			m.Seen[d.Key] = &sighting{Since: d.Since, Last: d.Last, Missed: max(0, d.Missed), Mark: d.Mark, unsure: max(0, d.Unsure)}
 		}
 	}
 	for _, d := range doc.Holds {
-		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.holds) < maxRemembered {
-			m.holds[holdKey{d.Rule, d.Fingerprint, d.Key}] = &sighting{since: d.Since, last: d.Last}
+		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.Holds) < MaxRemembered {
+			m.Holds[HoldKey{d.Rule, d.Fingerprint, d.Key}] = &sighting{Since: d.Since, Last: d.Last}
 		}
 	}
 	for k, c := range doc.Cooldowns {
 		if c.At >= 0 && c.At <= now && c.Until >= c.At {
-			m.cooldowns[k] = c
+			m.Cooldowns[k] = c
 		}
 	}
 	for k, times := range doc.Acts {
 		for _, at := range times {
 			if at >= 0 && at <= now {
-				m.acted(k, at)
+				m.Acted(k, at)
 			}
 		}
 	}
 	for k, r := range doc.Rules {
 		if r.Since >= 0 && r.Since <= now {
-			m.rules[k] = r
+			m.Rules[k] = r
 		}
 	}
 	for k, n := range doc.Tripped {
-		if n > 0 && n <= calmCycles {
-			m.tripped[k] = n
+		if n > 0 && n <= CalmCycles {
+			m.Tripped[k] = n
 		}
 	}
 	for k, d := range doc.Descriptors {
 		if d.At >= 0 && d.At <= d.Last && d.Last <= now && d.Count >= 0 {
-			m.descriptors[k] = d
+			m.Descriptors[k] = d
 		}
 	}
 	return nil
 }
 
-// write keeps the memory. A dry run, which has no lock of its own, first takes
+// Write keeps the memory. A dry run, which has no lock of its own, first takes
 // over what others have written since it read the file.
-func (s *stateFile) write(m *memory) error {
-	if s.path == "" || s.readOnly {
+func (s *StateFile) Write(m *Memory) error {
+	if s.Path == "" || s.ReadOnly {
 		return nil
 	}
 	if s.lock != nil {
@@ -249,49 +252,49 @@ func (s *stateFile) write(m *memory) error {
 		return nil
 	}
 	defer func() { _ = lock.Close() }()
-	if now, err := os.Lstat(s.path); err == nil && (s.known == nil || !os.SameFile(now, s.known) || !now.ModTime().Equal(s.known.ModTime())) {
-		theirs := newMemory()
-		if s.read(theirs) != nil {
+	if now, err := os.Lstat(s.Path); err == nil && (s.Known == nil || !os.SameFile(now, s.Known) || !now.ModTime().Equal(s.Known.ModTime())) {
+		theirs := NewMemory()
+		if s.Read(theirs) != nil {
 			return nil // said once, as unread
 		}
 		m.adopt(theirs)
 	}
-	s.unread = nil
+	s.Unread = nil
 	return s.replace(m)
 }
 
 // replace puts a new file in place of the old one; readers see either, whole.
-func (s *stateFile) replace(m *memory) error {
-	doc := stateDoc{
-		Format: stateFormat, BootID: s.bootID, Clock: s.clock, Cooldowns: m.cooldowns,
-		Acts: m.acts, Rules: m.rules, Tripped: m.tripped, Descriptors: m.descriptors,
+func (s *StateFile) replace(m *Memory) error {
+	doc := StateDoc{
+		Format: StateFormat, BootID: s.BootID, Clock: s.Clock, Cooldowns: m.Cooldowns,
+		Acts: m.Acts, Rules: m.Rules, Tripped: m.Tripped, Descriptors: m.Descriptors,
 	}
 	if s.lock == nil {
 		// What only live runs decide by is theirs to keep.
 		doc.Cooldowns, doc.Acts, doc.Rules, doc.Tripped = s.theirs.Cooldowns, s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped
 	}
-	for k, v := range m.seen {
-		doc.Seen = append(doc.Seen, seenDoc{k, v.since, v.last, v.missed, v.mark, v.unsure})
+	for k, v := range m.Seen {
+		doc.Seen = append(doc.Seen, SeenDoc{k, v.Since, v.Last, v.Missed, v.Mark, v.unsure})
 	}
-	for k, v := range m.holds {
-		doc.Holds = append(doc.Holds, holdDoc{k.rule, k.fingerprint, k.socket, v.since, v.last})
+	for k, v := range m.Holds {
+		doc.Holds = append(doc.Holds, HoldDoc{k.Rule, k.Fingerprint, k.Socket, v.Since, v.Last})
 	}
 	b, err := json.Marshal(&doc)
 	if err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
-	if err := replaceFile(s.path, b, 0o600); err != nil {
+	if err := ReplaceFile(s.Path, b, 0o600); err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
-	if s.known, err = os.Lstat(s.path); err != nil {
+	if s.Known, err = os.Lstat(s.Path); err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
 	return nil
 }
 
 // tryWrite writes a file beside the state file and removes it.
-func (s *stateFile) tryWrite() error {
-	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".doctor")
+func (s *StateFile) tryWrite() error {
+	f, err := os.CreateTemp(filepath.Dir(s.Path), filepath.Base(s.Path)+".doctor")
 	if err != nil {
 		return fmt.Errorf("state file: %w", err)
 	}
@@ -302,7 +305,8 @@ func (s *stateFile) tryWrite() error {
 	return nil
 }
 
-func (s *stateFile) close() {
+// Close gives its lock up.
+func (s *StateFile) Close() {
 	if s.lock != nil {
 		_ = s.lock.Close()
 		s.lock = nil

@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"path"
@@ -56,6 +56,7 @@ var systemNames = []string{"systemd", "init", "kernel", "kthreadd"}
 // IsProtected reports whether a process is protected by its name.
 func IsProtected(o *collectors.Owner) bool { return isProtected(o) }
 
-func isSystem(o *collectors.Owner) bool {
+// IsSystem reports whether a process has the name of an init or of the kernel.
+func IsSystem(o *collectors.Owner) bool {
 	return slices.Contains(systemNames, o.Comm) || slices.Contains(systemNames, path.Base(o.Exe))
 }

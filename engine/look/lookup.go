@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"context"
@@ -11,14 +11,14 @@ import (
 	"sockwarden/rules"
 )
 
-// lookUpAll looks sockets up as they are now; of each it returns
+// Again looks sockets up as they are now; of each it returns
 // the record or an error.
-func lookUpAll(ctx context.Context, w *world.World, cands []*Candidate) ([]collectors.Socket, []error) {
+func Again(ctx context.Context, w *world.World, cands []*Candidate) ([]collectors.Socket, []error) {
 	now, errs := make([]collectors.Socket, len(cands)), make([]error, len(cands))
-	byNS := map[*namespace][]int{}
+	byNS := map[*Namespace][]int{}
 	for i, c := range cands {
 		if !c.NoSocket() {
-			byNS[c.ns] = append(byNS[c.ns], i)
+			byNS[c.NS] = append(byNS[c.NS], i)
 		}
 	}
 	for ns, places := range byNS {
@@ -41,24 +41,24 @@ func lookUpAll(ctx context.Context, w *world.World, cands []*Candidate) ([]colle
 	return now, errs
 }
 
-// renewOwners looks who holds the sockets of candidates now, and who listens where they
+// RenewOwners looks who holds the sockets of candidates now, and who listens where they
 // wait to be accepted. The plan says what is read of them.
-func (k *looker) renewOwners(ctx context.Context, plan *rules.Program, cands []*Candidate) ([]*Candidate, error) {
+func (k *Looker) RenewOwners(ctx context.Context, plan *rules.Program, cands []*Candidate) ([]*Candidate, error) {
 	c := &Picture{Wanted: Wanted{Plan: plan}}
-	namespaces := map[*namespace]*namespace{}
+	namespaces := map[*Namespace]*Namespace{}
 	for _, was := range cands {
-		cand := was.clone()
+		cand := was.Clone()
 		cand.forgetOwners()
-		ns, ok := namespaces[cand.ns]
+		ns, ok := namespaces[cand.NS]
 		if !ok {
-			again := *cand.ns
+			again := *cand.NS
 			again.asked, again.listening, again.listeners = false, false, nil
 			ns = &again
-			namespaces[cand.ns] = ns
+			namespaces[cand.NS] = ns
 		}
-		cand.ns = ns
-		c.candidates = append(c.candidates, cand)
+		cand.NS = ns
+		c.Candidates = append(c.Candidates, cand)
 	}
 	k.findListeners(ctx, c)
-	return c.candidates, k.findOwners(ctx, c)
+	return c.Candidates, k.findOwners(ctx, c)
 }

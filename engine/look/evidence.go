@@ -1,15 +1,16 @@
-package engine
+package look
 
 import (
 	"math"
 
 	"sockwarden/collectors"
+	"sockwarden/engine/memory"
 )
 
 const (
-	// slack is what two stamps can be off by: by a jiffy, and by another if the tick
+	// Slack is what two stamps can be off by: by a jiffy, and by another if the tick
 	// that counts them comes late on a busy machine.
-	slack = 2 * jiffy
+	Slack = 2 * memory.Jiffy
 	// timeWait is how long TIME_WAIT lasts (TCP_TIMEWAIT_LEN), in seconds,
 	// whatever tcp_fin_timeout says.
 	timeWait = 60.0
@@ -18,11 +19,11 @@ const (
 	firstSYN = 1.0
 )
 
-// evidence bounds the time that s has been in its state by what one record
+// Evidence bounds the time that s has been in its state by what one record
 // shows, measured on Linux 6.18. Each bound is proven: where something could
 // spoil it, there is none. What the peer can do about its own connection is in
 // docs/ages.md.
-func evidence(s *collectors.Socket) collectors.Age {
+func Evidence(s *collectors.Socket) collectors.Age {
 	if s.Protocol != collectors.TCP {
 		return collectors.NoAge()
 	}
@@ -126,7 +127,7 @@ func connecting(i *collectors.TCPInfo) float64 {
 }
 
 func atLeast(seconds float64, source collectors.AgeSource) collectors.Age {
-	ms := math.Floor((seconds - slack) * 1000)
+	ms := math.Floor((seconds - Slack) * 1000)
 	if ms <= 0 {
 		return collectors.NoAge()
 	}
@@ -137,10 +138,10 @@ func atLeast(seconds float64, source collectors.AgeSource) collectors.Age {
 // above it proves that one of them is wrong: it is dropped, as an age must never
 // exceed the truth.
 func atMost(a collectors.Age, known bool, seconds float64) collectors.Age {
-	if seconds += slack; known && (!a.Bounded || seconds < a.Max) {
+	if seconds += Slack; known && (!a.Bounded || seconds < a.Max) {
 		a.Max, a.Bounded = math.Ceil(seconds*1000)/1000, true
 	}
-	if a.Bounded && a.Min > a.Max-slack { // more than the two can be off by
+	if a.Bounded && a.Min > a.Max-Slack { // more than the two can be off by
 		a.Min, a.Source = 0, collectors.AgeNone
 	}
 	return a

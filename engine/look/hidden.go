@@ -1,4 +1,4 @@
-package engine
+package look
 
 import (
 	"cmp"
@@ -12,23 +12,23 @@ import (
 // outside are the listeners by which it is found out whether processes that
 // cannot be seen use a namespace.
 type outside struct {
-	listeners map[*namespace][]uint32 // inodes
-	failed    map[*namespace]error
+	listeners map[*Namespace][]uint32 // inodes
+	failed    map[*Namespace]error
 }
 
 // askOutside adds the listeners of the candidates' namespaces to the sockets of
 // which the holders are looked for, where this is a PID namespace inside another.
-func (k *looker) askOutside(ctx context.Context, c *Picture, inodes map[uint32]bool) *outside {
-	o := &outside{map[*namespace][]uint32{}, map[*namespace]error{}}
+func (k *Looker) askOutside(ctx context.Context, c *Picture, inodes map[uint32]bool) *outside {
+	o := &outside{map[*Namespace][]uint32{}, map[*Namespace]error{}}
 	if !k.world.Owners.Coverage().Inside || len(inodes) == 0 {
 		return o
 	}
-	for _, cand := range c.candidates {
-		if _, asked := o.listeners[cand.ns]; asked || cand.Socket.Inode == 0 && !waits(&cand.Socket) {
+	for _, cand := range c.Candidates {
+		if _, asked := o.listeners[cand.NS]; asked || cand.Socket.Inode == 0 && !Waits(&cand.Socket) {
 			continue
 		}
-		o.listeners[cand.ns], o.failed[cand.ns] = k.dumps.listening(ctx, cand.ns)
-		for _, inode := range o.listeners[cand.ns] {
+		o.listeners[cand.NS], o.failed[cand.NS] = k.Dumps.listening(ctx, cand.NS)
+		for _, inode := range o.listeners[cand.NS] {
 			inodes[inode] = true
 		}
 	}
@@ -37,24 +37,24 @@ func (k *looker) askOutside(ctx context.Context, c *Picture, inodes map[uint32]b
 
 // hides returns for each namespace why processes that cannot be seen may hold
 // its sockets, too; those with "" have none that is known of.
-func (k *looker) hides(ctx context.Context, c *Picture, o *outside, holders *world.Ownership) map[*namespace]string {
-	why := map[*namespace]string{}
+func (k *Looker) hides(ctx context.Context, c *Picture, o *outside, holders *world.Ownership) map[*Namespace]string {
+	why := map[*Namespace]string{}
 	cover := k.world.Owners.Coverage()
-	for _, cand := range c.candidates {
-		if _, known := why[cand.ns]; known {
+	for _, cand := range c.Candidates {
+		if _, known := why[cand.NS]; known {
 			continue
 		}
 		switch {
 		case cover.HidePID != "":
-			why[cand.ns] = "/proc hides processes (" + cover.HidePID + "): " + world.AsRoot("CAP_SYS_PTRACE")
+			why[cand.NS] = "/proc hides processes (" + cover.HidePID + "): " + world.AsRoot("CAP_SYS_PTRACE")
 		case len(holders.Unreadable) > 0:
-			why[cand.ns] = k.world.Owners.Unexamined(holders.Unreadable)
+			why[cand.NS] = k.world.Owners.Unexamined(holders.Unreadable)
 		case cover.Inside:
-			if why[cand.ns] = k.usedOutside(ctx, cand.ns, o, holders); why[cand.ns] != "" {
-				why[cand.ns] += ": run with --pid=host"
+			if why[cand.NS] = k.usedOutside(ctx, cand.NS, o, holders); why[cand.NS] != "" {
+				why[cand.NS] += ": run with --pid=host"
 			}
 		default:
-			why[cand.ns] = ""
+			why[cand.NS] = ""
 		}
 	}
 	return why
@@ -63,7 +63,7 @@ func (k *looker) hides(ctx context.Context, c *Picture, o *outside, holders *wor
 // usedOutside returns how it shows that a network namespace is also used by
 // processes outside of this PID namespace: it is the machine's, or somebody
 // listens in it who cannot be seen.
-func (k *looker) usedOutside(ctx context.Context, ns *namespace, o *outside, holders *world.Ownership) string {
+func (k *Looker) usedOutside(ctx context.Context, ns *Namespace, o *outside, holders *world.Ownership) string {
 	if k.world.Network.Initial(&ns.Namespace) {
 		return "this PID namespace does not show the processes of the host, whose network it is"
 	}
@@ -80,7 +80,7 @@ func (k *looker) usedOutside(ctx context.Context, ns *namespace, o *outside, hol
 		return ""
 	}
 	// What was closed meanwhile is nobody's.
-	now, err := k.dumps.listening(ctx, ns)
+	now, err := k.Dumps.listening(ctx, ns)
 	still := map[uint32]bool{}
 	for _, inode := range now {
 		still[inode] = true
@@ -94,11 +94,11 @@ func (k *looker) usedOutside(ctx context.Context, ns *namespace, o *outside, hol
 }
 
 // listening returns the inodes of the TCP listeners of a namespace.
-func (d *dumps) listening(ctx context.Context, ns *namespace) ([]uint32, error) {
+func (d *dumps) listening(ctx context.Context, ns *Namespace) ([]uint32, error) {
 	var err error
 	for _, source := range d.sources {
 		var all []collectors.Socket
-		if shut := d.hangs.shut(ns); shut != nil && source.Actionable {
+		if shut := d.Hangs.shut(ns); shut != nil && source.Actionable {
 			err = shut
 			continue
 		}
@@ -119,30 +119,30 @@ func (d *dumps) listening(ctx context.Context, ns *namespace) ([]uint32, error) 
 // unseen says why what is known of a candidate's owners may not be all, for the
 // guards, and what helps.
 func (c *Candidate) unseen(what string) string {
-	return what + ": " + cmp.Or(c.hidden, nobodyHas) + ", or --allow-unknown-owner"
+	return what + ": " + cmp.Or(c.Hidden, NobodyHas) + ", or --allow-unknown-owner"
 }
 
-// nobodyHas is why the owner of a socket is not seen although every process is.
-const nobodyHas = "no process has it, it is on the way from one to another or the kernel's own: wait"
+// NobodyHas is why the owner of a socket is not seen although every process is.
+const NobodyHas = "no process has it, it is on the way from one to another or the kernel's own: wait"
 
-// hiddenOwners returns why it is not known of all processes whether they hold
+// HiddenOwners returns why it is not known of all processes whether they hold
 // the socket or its listener, "" if it is.
-func (c *Candidate) hiddenOwners() string {
+func (c *Candidate) HiddenOwners() string {
 	switch {
 	case c.OwnerHidden():
 		return c.unseen("owner not visible")
 	case len(c.Facts.Owners) > 0 && c.Facts.OthersHidden:
 		return c.unseen("other owners may not be visible")
-	case waits(&c.Socket) && (c.Facts.ListenerOwner == nil || c.listenersUnseen):
-		return c.unseen(waitsFor(&c.Socket) + "owner of its listener not visible")
-	case waits(&c.Socket) && c.Facts.OthersHidden:
-		return c.unseen(waitsFor(&c.Socket) + "other owners of its listener may not be visible")
+	case Waits(&c.Socket) && (c.Facts.ListenerOwner == nil || c.listenersUnseen):
+		return c.unseen(WaitsFor(&c.Socket) + "owner of its listener not visible")
+	case Waits(&c.Socket) && c.Facts.OthersHidden:
+		return c.unseen(WaitsFor(&c.Socket) + "other owners of its listener may not be visible")
 	}
 	return ""
 }
 
-// waitsFor begins the reasons that are about the listener of a socket.
-func waitsFor(s *collectors.Socket) string {
+// WaitsFor begins the reasons that are about the listener of a socket.
+func WaitsFor(s *collectors.Socket) string {
 	if s.State == collectors.SynRecv {
 		return "its handshake is under way: "
 	}

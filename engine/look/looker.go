@@ -1,0 +1,85 @@
+package look
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"sockwarden/collectors"
+	"sockwarden/engine/memory"
+	"sockwarden/engine/world"
+)
+
+// Options say how a Looker looks.
+type Options struct {
+	Sources    []collectors.Plugin // tried one after the other
+	Extra      []collectors.Plugin // asked besides
+	NoPushdown bool
+	Events     EventSource
+}
+
+// Looker finds the sockets that rules may match, and what can be known of them.
+type Looker struct {
+	world  *world.World
+	log    *slog.Logger
+	memory *memory.Memory
+	Dumps  *dumps
+	Ages   *ages
+	Kept   *Untouchables
+	Asking time.Duration // how long it took last to find out who holds sockets
+	// horizon is how long it is until the next look, while watching: zero for never.
+	Horizon time.Duration
+}
+
+// NewLooker returns a Looker at a world.
+func NewLooker(w *world.World, log *slog.Logger, m *memory.Memory, o Options) *Looker {
+	return &Looker{
+		world: w, log: log, memory: m, Ages: &ages{world: w, log: log, choice: o.Events}, Kept: &Untouchables{w},
+		Dumps: &dumps{
+			world: w, log: log, sources: o.Sources, extra: o.Extra, noPushdown: o.NoPushdown, middle: usualMiddle, SplitFrom: worthSplitting,
+			workers: w.Host.Workers, Hangs: &hangs{world: w, log: log},
+		},
+	}
+}
+
+// ErrNothingSeen says that no namespace could be looked at.
+var ErrNothingSeen = errors.New("no sockets could be looked at")
+
+// dumps streams sockets, past what hangs.
+type dumps struct {
+	world          *world.World
+	log            *slog.Logger
+	sources, extra []collectors.Plugin
+	noPushdown     bool
+	middle         uint16 // the remote port that halves what is read
+	// How many goroutines may look at a time, and from how many sockets on a dump
+	// is worth two.
+	workers, SplitFrom int
+	Hangs              *hangs
+}
+
+// hangs knows what the kernel has not come back from.
+type hangs struct {
+	world *world.World
+	log   *slog.Logger
+	All   map[uint64]*hanging // by the inode of their namespace
+}
+
+// ages proves since when sockets have been in their states.
+type ages struct {
+	world  *world.World
+	log    *slog.Logger
+	choice EventSource
+	Events world.Events         // nil for none
+	Noted  collectors.StateMask // of which events are kept
+}
+
+// Harms counts what would die with processes.
+type Harms struct {
+	World *world.World
+	Log   *slog.Logger
+	Dumps *dumps
+}
+
+// Untouchables knows the processes of which nothing may ever be touched.
+type Untouchables struct{ world *world.World }

@@ -1,0 +1,305 @@
+package memory
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"sockwarden/collectors"
+)
+
+// MaxRemembered bounds the observations, and so the state file.
+const MaxRemembered = 200_000
+
+// Memory is what the engine knows from one cycle to the next. Times are
+// seconds on CLOCK_MONOTONIC; all of it is about one boot.
+type Memory struct {
+	// seen says since when a socket has been seen in its state.
+	Seen map[collectors.Key]*sighting
+	// holds says since when a rule has matched a socket without a break.
+	Holds map[HoldKey]*sighting
+	// cooldowns says when something was last done to a socket or process.
+	Cooldowns map[string]Cooldown
+	// urgent says that something was noted which a crash must not lose.
+	Urgent bool
+	// promises are the cool-downs of what has not begun yet; they are not kept.
+	promises map[string]promise
+	// acts says when each rule acted within the last minute.
+	Acts map[string][]float64
+	// rules says since when each rule is as it is.
+	Rules map[string]RuleSince
+	// tripped says how many calm cycles each breaker still needs.
+	Tripped map[string]int
+	// descriptors says how many descriptors a process had when it was first noted.
+	Descriptors map[string]DescriptorCount
+}
+
+// Cooldown is when something was done, and when the longest cool-down of those
+// that asked for one is over.
+type Cooldown struct {
+	At    float64 `json:"at"`
+	Until float64 `json:"until"`
+}
+
+// promise is a cool-down that was noted for something that has not begun yet.
+type promise struct {
+	was     Cooldown // before
+	ladders int      // that may still begin
+}
+
+// cool notes that something is done to the target of that key now.
+func (m *Memory) cool(key string, length time.Duration, now float64) {
+	delete(m.promises, key)
+	m.Cooldowns[key] = Cooldown{At: now, Until: max(m.Cooldowns[key].Until, now+length.Seconds())}
+}
+
+// Promise notes the same of what will be done, unless it is taken back.
+func (m *Memory) Promise(key string, length time.Duration, now float64) {
+	p, promised := m.promises[key]
+	if !promised {
+		p.was = m.Cooldowns[key]
+	}
+	p.ladders++
+	m.cool(key, length, now)
+	m.promises[key] = p
+}
+
+// Keep says that what was promised is done: it counts from when that was noted.
+func (m *Memory) Keep(key string, length time.Duration, now float64) {
+	if _, promised := m.promises[key]; !promised { // another one took it back
+		m.cool(key, length, now)
+	}
+	delete(m.promises, key)
+}
+
+// TakeBack ends one promise. When nobody has one and nothing was done, the key cools
+// down as it did before.
+func (m *Memory) TakeBack(key string) {
+	p, promised := m.promises[key]
+	if !promised {
+		return // something was done
+	}
+	if p.ladders--; p.ladders > 0 {
+		m.promises[key] = p
+		return
+	}
+	delete(m.promises, key)
+	if p.was == (Cooldown{}) {
+		delete(m.Cooldowns, key)
+		return
+	}
+	m.Cooldowns[key] = p.was
+}
+
+// CalmCycles is how many cycles in a row must stay below a threshold before what
+// has tripped acts again.
+const CalmCycles = 2
+
+// unbrokenFor is how far two looks may be apart for what both saw to count as
+// unbroken, if the rule's own time is shorter: cron looks every few minutes.
+const unbrokenFor = 10 * time.Minute
+
+// RuleSince says since when a rule is as it is.
+type RuleSince struct {
+	Fingerprint string  `json:"fingerprint"`
+	Since       float64 `json:"since"`
+}
+
+// DescriptorCount is how many descriptors a process had when it was first noted.
+type DescriptorCount struct {
+	At    float64 `json:"at"`
+	Last  float64 `json:"last"` // when it was looked at last
+	Count float64 `json:"count"`
+}
+
+type sighting struct {
+	Since  float64
+	Last   float64
+	Missed int     // complete dumps that should have shown it and did not
+	Mark   Mark    // of the last look
+	unsure float64 // by how much since may be too early: see mark.unsure
+}
+
+// HoldKey names a rule by its fingerprint too: a changed rule starts again.
+type HoldKey struct {
+	Rule, Fingerprint string
+	Socket            collectors.Key
+}
+
+// NewMemory returns one that knows nothing.
+func NewMemory() *Memory {
+	return &Memory{
+		Seen: map[collectors.Key]*sighting{}, Holds: map[HoldKey]*sighting{}, Cooldowns: map[string]Cooldown{},
+		promises: map[string]promise{},
+		Acts:     map[string][]float64{}, Rules: map[string]RuleSince{}, Tripped: map[string]int{}, Descriptors: map[string]DescriptorCount{},
+	}
+}
+
+// Acted notes that a rule acts on one more target, and recent counts how many it
+// has acted on within the last minute.
+func (m *Memory) Acted(rule string, now float64) { m.Acts[rule] = append(m.Acts[rule], now) }
+
+// NotActed takes the last of these back.
+func (m *Memory) NotActed(rule string) {
+	if n := len(m.Acts[rule]); n > 0 {
+		m.Acts[rule] = m.Acts[rule][:n-1]
+	}
+}
+
+// Recent counts how many targets a rule has acted on within the last minute.
+func (m *Memory) Recent(rule string, now float64) int {
+	const window = 60
+	m.Acts[rule] = slices.DeleteFunc(m.Acts[rule], func(at float64) bool { return now-at >= window })
+	if len(m.Acts[rule]) == 0 {
+		delete(m.Acts, rule)
+	}
+	return len(m.Acts[rule])
+}
+
+// Observe notes that a socket was seen in its state, by a look that lasted from
+// began to now and left this mark, and returns the larger of the proven lower
+// bounds. An event wins over all others. An observation is of an earlier stay in
+// the same state if the record's own evidence contradicts it, or if the marks show
+// another connection: it is forgotten.
+func (m *Memory) Observe(key collectors.Key, mk Mark, shown collectors.Age, began, now float64) collectors.Age {
+	s, ok := m.Seen[key]
+	if !ok {
+		if len(m.Seen) >= MaxRemembered || key.Cookie == 0 {
+			return shown
+		}
+		m.Seen[key] = &sighting{Since: now, Last: now, Mark: mk}
+		return shown
+	}
+	before := s.Mark
+	if key.State == collectors.SynRecv && mk.Known {
+		s.Since = now // a full socket: nothing tells one SYN from the next
+	}
+	if !mk.Known && before.Known {
+		return shown // looked at without what would tell them apart
+	}
+	s.Last, s.Missed, s.Mark = now, 0, mk
+	// From the end of one look to the beginning of the other: both saw it there.
+	s.unsure = max(s.unsure, before.unsure(&mk))
+	observed := began - s.Since - s.unsure
+	if shown.Bounded && observed > shown.Max || !before.continuedBy(&mk) {
+		s.Since, s.unsure = now, 0
+		return shown
+	}
+	// Within a jiffy the evidence of the record itself is as good.
+	if shown.Source != collectors.AgeEvent && observed > shown.Min+Jiffy {
+		shown.Min, shown.Source = math.Floor(observed*1000)/1000, collectors.AgeObserved
+	}
+	return shown
+}
+
+// Recall returns the age like observe, but remembers nothing new.
+func (m *Memory) Recall(key collectors.Key, mk Mark, shown collectors.Age, began, now float64) collectors.Age {
+	if _, ok := m.Seen[key]; ok {
+		return m.Observe(key, mk, shown, began, now)
+	}
+	return shown
+}
+
+// Since is when a socket was first seen in its state, 0 if it is not remembered.
+func (m *Memory) Since(key collectors.Key) float64 {
+	if s, ok := m.Seen[key]; ok {
+		return s.Since
+	}
+	return 0
+}
+
+// Hold notes that a rule matches a socket and returns since when it has. Looks
+// too far apart prove nothing about the time between them.
+func (m *Memory) Hold(k HoldKey, length time.Duration, now float64) (since float64) {
+	h, ok := m.Holds[k]
+	if ok && now-h.Last > max(length, unbrokenFor).Seconds() {
+		ok = false
+		delete(m.Holds, k)
+	}
+	if !ok {
+		if len(m.Holds) >= MaxRemembered {
+			return now
+		}
+		h = &sighting{Since: now}
+		m.Holds[k] = h
+	}
+	h.Last, h.Missed = now, 0
+	return h.Since
+}
+
+// BreakHolds forgets the holds that were not renewed in this cycle: the rule
+// matched with a break.
+func (m *Memory) BreakHolds(now float64) {
+	for k, h := range m.Holds {
+		if h.Last < now {
+			delete(m.Holds, k)
+		}
+	}
+}
+
+// Prune forgets sockets that two complete dumps in a row did not show although
+// the query covered them.
+func (m *Memory) Prune(q *collectors.Query, now float64) {
+	for k, s := range m.Seen {
+		if s.Last >= now || !q.Covers(&k) {
+			continue
+		}
+		if s.Missed++; s.Missed >= 2 {
+			delete(m.Seen, k)
+		}
+	}
+}
+
+// Expire forgets what is over.
+func (m *Memory) Expire(now float64) {
+	for k, c := range m.Cooldowns {
+		if now >= c.Until {
+			delete(m.Cooldowns, k)
+		}
+	}
+	for rule := range m.Acts {
+		m.Recent(rule, now)
+	}
+	const forgotten = 3600      // seconds after which a process that is not seen any more is
+	const stale = 7 * 24 * 3600 // seconds: no rule has asked for such a socket since
+	for k, s := range m.Seen {
+		if now-s.Last > stale {
+			delete(m.Seen, k)
+		}
+	}
+	for k, d := range m.Descriptors {
+		if now-d.Last > forgotten {
+			delete(m.Descriptors, k)
+		}
+	}
+}
+
+// adopt takes over what another run has kept meanwhile: its cool-downs, and
+// what it has seen later than this one.
+func (m *Memory) adopt(theirs *Memory) {
+	m.Cooldowns = theirs.Cooldowns
+	for k, d := range theirs.Descriptors {
+		if ours, ok := m.Descriptors[k]; !ok || d.At < ours.At {
+			m.Descriptors[k] = d
+		}
+	}
+	for k, s := range theirs.Seen {
+		if ours, ok := m.Seen[k]; !ok || ours.Last < s.Last {
+			m.Seen[k] = s
+		}
+	}
+	for k, h := range theirs.Holds {
+		if ours, ok := m.Holds[k]; !ok || ours.Last < h.Last {
+			m.Holds[k] = h
+		}
+	}
+}
+
+// CoolingDown returns how long the target of that key must still be left alone.
+func (m *Memory) CoolingDown(key string, length time.Duration, now float64) time.Duration {
+	c, ok := m.Cooldowns[key]
+	if !ok {
+		return 0
+	}
+	return max(0, length-time.Duration((now-c.At)*float64(time.Second)))
+}

@@ -1,0 +1,104 @@
+package scripted
+
+import (
+	"context"
+	"slices"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+)
+
+// Outcome is what an effect comes to.
+type Outcome = actions.Outcome
+
+// Effect is something that was done.
+type Effect struct {
+	Action  string
+	Cookies []uint64 // of the sockets that it was for
+	PID     int      // of the process, 0 for none
+}
+
+// Actions are the given ones, with the same parameters and guards, which do what the
+// script says and nothing to any host. Those that end a socket or a process end it here.
+func (w *World) Actions(real ...actions.Plugin) []actions.Plugin {
+	made := slices.Clone(real)
+	for i := range made {
+		p := &made[i]
+		name, check := p.Name, p.New
+		p.New = func(params map[string]any) (actions.Action, error) {
+			if _, err := check(params); err != nil {
+				return nil, err
+			}
+			return &action{w, name}, nil
+		}
+	}
+	return made
+}
+
+type action struct {
+	w    *World
+	name string
+}
+
+func (a *action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
+	return &effect{action: a, target: t}, nil
+}
+
+type effect struct {
+	*action
+	target actions.Target
+	came   Outcome
+}
+
+func (e *effect) String() string { return e.name }
+
+// Apply does what the script says.
+func (e *effect) Apply(context.Context) Outcome {
+	done := Effect{Action: e.name}
+	if e.target.Process != nil {
+		done.PID = e.target.Process.PID
+	}
+	for i := range e.target.Sockets {
+		done.Cookies = append(done.Cookies, e.target.Sockets[i].Socket.Cookie)
+	}
+	e.w.Done = append(e.w.Done, done)
+	e.came = e.w.outcome(e.name, e.target.Process != nil)
+	switch e.came.Result { //nolint:exhaustive // what ends something ends it
+	case actions.Gone:
+		e.w.sockets = slices.DeleteFunc(e.w.sockets, func(s *Socket) bool { return slices.Contains(done.Cookies, s.Cookie) })
+	case actions.Ended:
+		e.w.end(e.target.Process)
+	case actions.StillRunning:
+		return Outcome{Result: actions.Done} // it was sent; whether it ends is seen later
+	}
+	return e.came
+}
+
+func (e *effect) Verify(context.Context) Outcome { return e.came }
+
+// outcome takes the next outcome of an action.
+func (w *World) outcome(name string, onProcess bool) Outcome {
+	all := w.Outcomes[name]
+	switch {
+	case len(all) > 1:
+		w.Outcomes[name] = all[1:]
+		return all[0]
+	case len(all) == 1:
+		return all[0]
+	case onProcess:
+		return Outcome{Result: actions.Ended}
+	case name == "destroy" || name == "abort":
+		return Outcome{Result: actions.Gone}
+	}
+	return Outcome{Result: actions.Done}
+}
+
+// end closes all that a process holds alone.
+func (w *World) end(o *collectors.Owner) {
+	for _, s := range slices.Clone(w.sockets) {
+		s.Owners = slices.DeleteFunc(s.Owners, func(h collectors.Owner) bool { return o != nil && h.PID == o.PID })
+		if len(s.Owners) == 0 && s.Inode != 0 {
+			w.Remove(s)
+		}
+	}
+}

@@ -1,0 +1,27 @@
+package scripted
+
+import (
+	"time"
+)
+
+// clock moves when somebody waits, and when it is told to.
+type clock struct {
+	now  time.Time
+	mono float64 // CLOCK_MONOTONIC, seconds
+}
+
+func (c *clock) Now() time.Time { return c.now }
+
+func (c *clock) Mono() float64 { return c.mono }
+
+// After moves the clock at once: who waits has nothing else to do.
+func (c *clock) After(d time.Duration) <-chan time.Time {
+	c.advance(max(0, d))
+	at := make(chan time.Time, 1)
+	at <- c.now
+	return at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.now, c.mono = c.now.Add(d), c.mono+d.Seconds()
+}

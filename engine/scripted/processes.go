@@ -1,0 +1,85 @@
+package scripted
+
+import (
+	"context"
+	"slices"
+
+	"sockwarden/collectors"
+	"sockwarden/engine/world"
+)
+
+type owners struct{ w *World }
+
+func (o owners) Holders(_ context.Context, inodes map[uint32]bool) (world.Ownership, error) {
+	found := world.Ownership{Proven: map[uint32]bool{}, Asked: true}
+	found.ByInode = map[uint32][]collectors.Owner{}
+	for _, s := range o.w.sockets {
+		if s.Inode != 0 && inodes[s.Inode] && len(s.Owners) > 0 {
+			found.ByInode[s.Inode], found.Proven[s.Inode] = slices.Clone(s.Owners), true
+		}
+	}
+	return found, nil
+}
+
+func (owners) Coverage() world.Coverage { return world.Coverage{} }
+
+func (owners) Unexamined([]world.Unreadable) string { return "" }
+
+type processes struct{ w *World }
+
+func (p processes) Glance() world.Glance { return glance(p) }
+
+func (p processes) Unit(o *collectors.Owner) ([]collectors.Owner, error) {
+	var all []collectors.Owner
+	for _, s := range p.w.sockets {
+		for _, other := range s.Owners {
+			same := func(seen collectors.Owner) bool { return seen.PID == other.PID }
+			if other.Unit == o.Unit && !slices.ContainsFunc(all, same) {
+				all = append(all, other)
+			}
+		}
+	}
+	return all, nil
+}
+
+func (p processes) Sockets(o *collectors.Owner) ([]world.Held, error) {
+	var all []world.Held
+	for i, s := range p.w.sockets {
+		if s.holds(o) {
+			all = append(all, world.Held{Inode: s.Inode, FD: 3 + i})
+		}
+	}
+	return all, nil
+}
+
+func (processes) Borrow(*collectors.Owner, []world.Held, func(world.Borrowed) error) error {
+	return nil
+}
+
+func (processes) Asleep() string { return "" }
+
+func (processes) Hanging() []error { return nil }
+
+func (s *Socket) holds(o *collectors.Owner) bool {
+	return slices.ContainsFunc(s.Owners, func(h collectors.Owner) bool { return h.PID == o.PID && h.StartTime == o.StartTime })
+}
+
+type glance struct{ w *World }
+
+func (g glance) Holders(owners []collectors.Owner, inode uint32) (now []collectors.Owner, unseen int) {
+	for _, s := range g.w.sockets {
+		for i := range owners {
+			if s.Inode == inode && s.holds(&owners[i]) {
+				now = append(now, owners[i])
+			}
+		}
+	}
+	return now, 0
+}
+
+func (g glance) StillHeld(owners []collectors.Owner, inode uint32) bool {
+	now, _ := g.Holders(owners, inode)
+	return len(now) == len(owners)
+}
+
+func (glance) Close() {}

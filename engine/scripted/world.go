@@ -1,0 +1,212 @@
+package scripted
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/host"
+	"sockwarden/engine/world"
+)
+
+// Host is the name of the machine.
+const Host = "scripted"
+
+// World is a machine with one network namespace.
+type World struct {
+	clock   clock
+	sockets []*Socket
+	next    uint64 // cookie and inode
+	// Outcomes are what actions come to, by the name of the action; what is not named
+	// succeeds. The last one of several lasts.
+	Outcomes map[string][]Outcome
+	// Done is what was done, in order.
+	Done []Effect
+}
+
+// New returns a machine without sockets, at that time of day, one day after its boot.
+func New(now time.Time) *World {
+	const day = 24 * 60 * 60
+	return &World{clock: clock{now: now, mono: day}, Outcomes: map[string][]Outcome{}}
+}
+
+// Socket is a socket of the world.
+type Socket struct {
+	collectors.Socket
+	Owners []collectors.Owner
+	since  float64 // CLOCK_MONOTONIC
+}
+
+// Add adds a socket that has been in its state for some time. What is not given is as
+// it is on an ordinary connection of TCP between 192.0.2.1 and 198.51.100.1.
+func (w *World) Add(s collectors.Socket, age time.Duration, owners ...collectors.Owner) *Socket {
+	w.next++
+	const firstPort = 40_000
+	s.Protocol, s.Family = cmp.Or(s.Protocol, collectors.TCP), cmp.Or(s.Family, collectors.IPv4)
+	s.Cookie, s.NetNS = w.next, 1
+	if s.Local.IsZero() {
+		s.Local = collectors.AddrFrom(netip.MustParseAddr("192.0.2.1"))
+	}
+	if s.Remote.IsZero() {
+		s.Remote = collectors.AddrFrom(netip.MustParseAddr("198.51.100.1"))
+	}
+	s.LocalPort, s.RemotePort = cmp.Or(s.LocalPort, 80), cmp.Or(s.RemotePort, firstPort+uint16(w.next))
+	if len(owners) > 0 {
+		s.Inode = uint32(w.next)
+	}
+	for i := range owners {
+		o := &owners[i]
+		o.StartTime, o.Comm = cmp.Or(o.StartTime, uint64(o.PID)), cmp.Or(o.Comm, o.Name)
+		o.Known = o.Known.Or(collectors.Fields(collectors.FieldPID, collectors.FieldProcess, collectors.FieldOwned, collectors.FieldOrphan))
+	}
+	s.Known = s.Known.Or(recorded)
+	// Nothing moved since it entered its state.
+	ms := uint32(age.Milliseconds())
+	s.Info.LastDataSent, s.Info.LastDataRecv, s.Info.LastAckRecv = ms, ms, ms
+	s.Info.BytesSent, s.Info.BytesReceived = max(1, s.Info.BytesSent), max(1, s.Info.BytesReceived)
+	one := &Socket{s, owners, w.clock.mono - age.Seconds()}
+	w.sockets = append(w.sockets, one)
+	return one
+}
+
+// recorded are the fields that a record of the kernel has.
+var recorded = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamily, collectors.FieldState, collectors.FieldLocalAddr,
+	collectors.FieldPort, collectors.FieldRemoteAddr, collectors.FieldRemotePort, collectors.FieldCookie, collectors.FieldInode,
+	collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle, collectors.FieldRecvQueue,
+	collectors.FieldSendQueue, collectors.FieldTimer, collectors.FieldRetransmits, collectors.FieldRTO, collectors.FieldUnaccepted,
+	collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUID)
+
+// Enter puts a socket into another state, now.
+func (w *World) Enter(s *Socket, state collectors.State) { s.State, s.since = state, w.clock.mono }
+
+// Remove ends a socket.
+func (w *World) Remove(s *Socket) {
+	w.sockets = slices.DeleteFunc(w.sockets, func(o *Socket) bool { return o == s })
+}
+
+// There reports whether a socket is still there.
+func (w *World) There(s *Socket) bool { return slices.Contains(w.sockets, s) }
+
+// Advance lets time pass. Stamps of sockets grow with it.
+func (w *World) Advance(d time.Duration) { w.clock.advance(d) }
+
+// Now is the time of day.
+func (w *World) Now() time.Time { return w.clock.now }
+
+// World is the door for an engine.
+func (w *World) World() *world.World {
+	return &world.World{
+		Clock: &w.clock, Host: world.Host{Name: Host, Kernel: host.ParseKernel("99.0"), Workers: 1}, Self: world.Self{PID: -1, Login: noLogin},
+		Namespaces: namespaces{}, Network: network{}, Counter: counter{w}, Sockets: sockets{w}, Owners: owners{w}, Processes: processes{w},
+		OpenEvents: func() (world.Events, error) { return events{w}, nil },
+	}
+}
+
+// noLogin is the login uid of who has none.
+const noLogin = 1<<32 - 1
+
+// Source is the collector that shows the sockets.
+func (w *World) Source() collectors.Plugin {
+	return collectors.Plugin{Name: "scripted", Summary: "the sockets of a script", Actionable: true, New: func(int) collectors.Collector { return source{w} }}
+}
+
+// shown is a socket as a look shows it now.
+func (w *World) shown(s *Socket) collectors.Socket {
+	now := s.Socket
+	ms := uint32(max(0, w.clock.mono-s.since) * 1000)
+	now.Info.LastDataSent, now.Info.LastDataRecv, now.Info.LastAckRecv = ms, ms, ms
+	return now
+}
+
+type source struct{ w *World }
+
+func (s source) Collect(_ context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
+	return func(yield func(*collectors.Socket, error) bool) {
+		for _, one := range slices.Clone(s.w.sockets) {
+			now := s.w.shown(one)
+			if k := collectors.KeyOf(&now); q.Covers(&k) && !yield(&now, nil) {
+				return
+			}
+		}
+	}
+}
+
+type sockets struct{ w *World }
+
+func (s sockets) Collect(ctx context.Context, _ *world.Namespace, from collectors.Plugin, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
+	return from.New(-1).Collect(ctx, q)
+}
+
+func (s sockets) LookUp(_ context.Context, _ *world.Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error) {
+	found, errs := make([]collectors.Socket, len(socks)), make([]error, len(socks))
+	for i, want := range socks {
+		errs[i] = collectors.ErrGone
+		for _, one := range s.w.sockets {
+			if one.Cookie == want.Cookie {
+				found[i], errs[i] = s.w.shown(one), nil
+			}
+		}
+	}
+	return found, errs, nil
+}
+
+type namespaces struct{}
+
+func own() []world.Namespace {
+	return []world.Namespace{{Namespace: collectors.Namespace{Inode: 1, Name: world.HostName}}}
+}
+
+var errNoNamespace = errors.New("a scripted world has one namespace")
+
+func (namespaces) Select(name string) ([]world.Namespace, error) {
+	if name == world.HostName || name == "all" {
+		return own(), nil
+	}
+	return nil, fmt.Errorf("%s: %w", name, errNoNamespace)
+}
+
+func (namespaces) All() ([]world.Namespace, error) { return own(), nil }
+
+type network struct{}
+
+func (network) Interfaces(*world.Namespace) (map[uint32]string, error) {
+	return map[uint32]string{1: "lo", 2: "eth0"}, nil
+}
+
+func (network) Initial(*world.Namespace) bool { return false }
+
+func (network) Ports(*world.Namespace) (world.Ports, error) {
+	return world.Ports{Low: 32768, High: 60999}, nil // the kernel's own (net/ipv4/af_inet.c)
+}
+
+type counter struct{ w *World }
+
+func (c counter) Count(*world.Namespace) (world.Counts, error) {
+	return world.Counts{TCP: len(c.w.sockets)}, nil
+}
+
+func (c counter) CountBeside(ns *world.Namespace) (world.Counts, error) { return c.Count(ns) }
+
+type events struct{ w *World }
+
+func (events) SetStates(collectors.StateMask) error { return nil }
+
+func (e events) Since(s *collectors.Socket) (float64, bool) {
+	for _, one := range e.w.sockets {
+		if one.Cookie == s.Cookie && one.State == s.State {
+			return one.since, true
+		}
+	}
+	return 0, false
+}
+
+func (events) Wait() error { return os.ErrClosed }
+
+func (events) Close() error { return nil }
