@@ -19,7 +19,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/memory"
@@ -173,7 +173,7 @@ func childEngine(o orders) (*Engine, *rules.Program, error) {
 		return nil, nil, err
 	}
 	e, err := New(Options{
-		Sources: []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()},
+		Sources: []collectors.Plugin{sockdiag.Plugin(), procnet.Plugin()},
 		Logger:  log, Live: true, StateFile: o.State, AllowUnknownOwner: o.Allow, Owners: o.Owners,
 	})
 	return e, p, err

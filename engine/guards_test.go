@@ -14,7 +14,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/host"
-	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
@@ -323,7 +323,7 @@ func TestGuardOwnerless(t *testing.T) {
 
 // What only /proc/net shows has no cookie and is never acted on.
 func TestGuardNoCookie(t *testing.T) {
-	l := newLab(t, Options{Live: true, AllowUnknownOwner: true, Sources: []collectors.Plugin{procfs.Plugin()}})
+	l := newLab(t, Options{Live: true, AllowUnknownOwner: true, Sources: []collectors.Plugin{procnet.Plugin()}})
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
 	mustSpare(t, l, c, "no cookie")

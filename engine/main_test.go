@@ -21,7 +21,7 @@ import (
 	"sockwarden/actions/shutdown"
 	"sockwarden/actions/signal"
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/world"
@@ -103,7 +103,7 @@ func openLab(t testing.TB, o Options, scripted ...*script) (*lab, error) {
 	l := &lab{journal: &journal{}}
 	o.Logger = l.journal.logger()
 	if o.Sources == nil {
-		o.Sources = []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()}
+		o.Sources = []collectors.Plugin{sockdiag.Plugin(), procnet.Plugin()}
 	}
 	plugins := realActions(o.Logger)
 	for _, s := range scripted {

@@ -17,7 +17,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/stuck"
@@ -457,7 +457,7 @@ func TestFallback(t *testing.T) {
 		plugin := sockdiag.Plugin()
 		real := plugin.New
 		plugin.New = func(netns int) collectors.Collector { return refusing{real(netns), test.protocol, test.err} }
-		l := newLab(t, Options{Sources: []collectors.Plugin{plugin, procfs.Plugin()}})
+		l := newLab(t, Options{Sources: []collectors.Plugin{plugin, procnet.Plugin()}})
 		r := l.cycle(t, l.rules(t, ruleFile(anySocket, destroyAll)))
 		for c, reason := range map[*socklab.Conn]string{tcp: test.tcp, udp: test.udp} {
 			f := findingOf(t, r, c)
@@ -479,7 +479,7 @@ func TestFallbackFindsNothing(t *testing.T) {
 		return refusing{real(netns), collectors.TCP, collectors.ErrNotPermitted}
 	}
 	p := ruleFile(`state == "LAST_ACK" && port == 1`, "destroy")
-	l := newLab(t, Options{Sources: []collectors.Plugin{refused, procfs.Plugin()}})
+	l := newLab(t, Options{Sources: []collectors.Plugin{refused, procnet.Plugin()}})
 	if r := l.cycle(t, l.rules(t, p)); len(r.Errors) != 1 || r.Summary.Scanned != 0 {
 		t.Errorf("errors %v, scanned %d", r.Errors, r.Summary.Scanned)
 	}

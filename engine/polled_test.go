@@ -17,7 +17,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/rules"
 )
@@ -86,7 +86,7 @@ func pollerLife(o orders) error {
 	if err != nil {
 		return err
 	}
-	e, err := New(Options{Sources: []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()}, Logger: log})
+	e, err := New(Options{Sources: []collectors.Plugin{sockdiag.Plugin(), procnet.Plugin()}, Logger: log})
 	if err != nil {
 		return err
 	}

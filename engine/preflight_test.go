@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/socklab"
 )
 
@@ -44,7 +44,7 @@ func (withoutHandler) Collect(context.Context, collectors.Query) iter.Seq2[*coll
 func TestAgeWithoutCookie(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	missing := collectors.Plugin{Name: "none", New: func(int) collectors.Collector { return withoutHandler{} }}
-	l := newLab(t, Options{Sources: []collectors.Plugin{missing, procfs.Plugin()}}).stranger()
+	l := newLab(t, Options{Sources: []collectors.Plugin{missing, procnet.Plugin()}}).stranger()
 	r := l.cycle(t, l.rules(t, ruleFile(port(c)+` && state == "CLOSE_WAIT" && age > 1`, "destroy")))
 	if r.AgeUnproven != 0 || len(r.Errors) == 0 || !strings.Contains(r.Errors[0].Error(), "ages are unknown and nothing can be acted on") {
 		t.Errorf("%d ages unproven, %v", r.AgeUnproven, r.Errors)

@@ -13,7 +13,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/actions/destroy"
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/engine"
 	"sockwarden/engine/world"
@@ -79,7 +79,7 @@ func open(file, variable string) (*engine.Engine, *rules.Program, error) {
 		return nil, nil, fmt.Errorf("rules: %w", err)
 	}
 	e, err := engine.New(engine.Options{
-		Sources: []collectors.Plugin{sockdiag.Plugin(), procfs.Plugin()},
+		Sources: []collectors.Plugin{sockdiag.Plugin(), procnet.Plugin()},
 		Logger:  slog.New(slog.DiscardHandler),
 		Owners:  world.OwnersBPF, // what a watcher takes, loaded once
 	})

@@ -14,7 +14,7 @@ import (
 	"sockwarden/actions/signal"
 	"sockwarden/actions/webhook"
 	"sockwarden/collectors"
-	"sockwarden/collectors/procfs"
+	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/engine"
 	"sockwarden/rules"
@@ -25,7 +25,7 @@ import (
 func builtinCollectors() (*collectors.Registry, error) {
 	return collectors.NewRegistry(
 		sockdiag.Plugin(),
-		procfs.Plugin(),
+		procnet.Plugin(),
 	)
 }
 

@@ -91,17 +91,6 @@ func BenchmarkSearch(b *testing.B) {
 	}
 }
 
-func BenchmarkParseNet(b *testing.B) {
-	kind := table{family: 2, protocol: 6}
-	n := len(readTestdata(b, "tcp-6.18", kind))
-	b.ReportAllocs()
-	for b.Loop() {
-		if len(readTestdata(b, "tcp-6.18", kind)) != n {
-			b.Fatal("records are missing")
-		}
-	}
-}
-
 // manySockets has n sockets held by child processes and returns their inodes.
 func manySockets(b *testing.B, n int) map[uint32]bool {
 	b.Helper()

@@ -2,12 +2,8 @@ package procfs
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"sockwarden/collectors"
 )
 
 func FuzzParseStat(f *testing.F) {
@@ -60,34 +56,6 @@ func FuzzCutEntry(f *testing.F) {
 				t.Errorf("%q: %d", name, n)
 			}
 			b = rest
-		}
-	})
-}
-
-func FuzzParseNet(f *testing.F) {
-	files, err := filepath.Glob("testdata/*-6.18")
-	if err != nil || len(files) == 0 {
-		f.Fatalf("no testdata (%v)", err)
-	}
-	for _, name := range files {
-		b, err := os.ReadFile(name)
-		must(f, "read", err)
-		for line := range strings.Lines(string(b)) {
-			f.Add(line)
-		}
-	}
-	f.Fuzz(func(t *testing.T, line string) {
-		for _, p := range everything.Protocols {
-			for _, fam := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
-				var s collectors.Socket
-				if parseNet(line, table{p, fam}, &s) != nil {
-					continue
-				}
-				checkNet(t, &s)
-				if s.Protocol != p || s.Family != fam {
-					t.Errorf("%s, family %d", s.Protocol, s.Family)
-				}
-			}
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/socklab"
 )
 
@@ -69,6 +70,24 @@ func TestSockstat(t *testing.T) {
 	}
 }
 
+// identity tells the sockets of /proc/net apart, which can show one twice.
+type identity struct {
+	key    collectors.Key
+	family collectors.Family
+	inode  uint32
+}
+
+func listed(t *testing.T) map[identity]bool {
+	t.Helper()
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP, collectors.UDP}, States: collectors.AllStates}
+	all := map[identity]bool{}
+	for s, err := range procnet.Plugin().New(-1).Collect(t.Context(), q) {
+		must(t, "/proc/net", err)
+		all[identity{collectors.KeyOf(s), s.Family, s.Inode}] = true
+	}
+	return all
+}
+
 // Every socket that /proc/net lists is counted once, TIME_WAIT and orphans too;
 // only those in SYN_RECV are not.
 func TestSockstatStates(t *testing.T) {
@@ -80,11 +99,11 @@ func TestSockstatStates(t *testing.T) {
 	}
 	socklab.WaitFor(t, "the counts to fit", func() bool { // sockets end meanwhile
 		var want Counts
-		for id := range collect(t, Plugin(), -1) {
+		for s := range listed(t) {
 			switch {
-			case id.protocol == collectors.UDP:
+			case s.key.Protocol == collectors.UDP:
 				want.UDP++
-			case id.state != collectors.SynRecv:
+			case s.key.State != collectors.SynRecv:
 				want.TCP++
 			}
 		}

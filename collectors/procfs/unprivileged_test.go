@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -72,14 +70,14 @@ func TestWithoutCapabilities(t *testing.T) {
 // What has ended holds nothing, although nobody else may look.
 func TestZombieOfAnotherUser(t *testing.T) {
 	leakCheck(t)
-	if os.Getenv(envNobody) == "" {
+	if !socklab.IsNobody() {
 		fd, _ := newSocket(t)
 		cat(t, nil, fd)
 		pid, _ := cat(t, nil, fd)
 		must(t, "kill", unix.Kill(pid, unix.SIGKILL))
 		socklab.WaitFor(t, "the zombie", func() bool { return stateOf(t, pid) == 'Z' })
 	}
-	asNobody(t, func() {
+	socklab.AsNobody(t, func() {
 		f, others, zombies := New(""), 0, 0
 		pids, err := f.PIDs()
 		must(t, "list processes", err)
@@ -115,30 +113,4 @@ func anotherUser() *syscall.SysProcAttr {
 		return nil
 	}
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534, NoSetGroups: true}}
-}
-
-const envNobody = "PROCFS_TEST_AS_NOBODY"
-
-// asNobody runs f in a process of another user: it runs the test again in a
-// child, which changes its user for good.
-func asNobody(t *testing.T, f func()) {
-	t.Helper()
-	if os.Getenv(envNobody) != "" {
-		if err := syscall.Setuid(65534); err != nil {
-			socklab.Lacks(t, fmt.Errorf("setuid: %w", err)) // a user namespace with one user
-		}
-		f()
-		return
-	}
-	exe, err := os.Executable()
-	must(t, "own executable", err)
-	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), envNobody+"=1")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if strings.Contains(string(out), "--- SKIP") {
-		t.Skipf("%s", out)
-	}
 }

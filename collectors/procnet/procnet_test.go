@@ -1,10 +1,11 @@
-package procfs
+package procnet
 
 import (
 	"context"
 	"errors"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -204,7 +205,10 @@ func TestMissingFiles(t *testing.T) {
 	must(t, "read", err)
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP, collectors.UDP}, States: collectors.AllStates}
 	n, last := 0, error(nil)
-	for s, err := range (netFiles{netns: -1, root: tree(t, map[string]string{"thread-self/net/tcp": string(b)})}).Collect(t.Context(), q) {
+	root := t.TempDir()
+	must(t, "mkdir", os.MkdirAll(filepath.Join(root, "thread-self/net"), 0o755))
+	must(t, "write", os.WriteFile(filepath.Join(root, "thread-self/net/tcp"), b, 0o644))
+	for s, err := range (netFiles{netns: -1, root: root}).Collect(t.Context(), q) {
 		if last = err; s != nil {
 			n++
 		}

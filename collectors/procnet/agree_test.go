@@ -1,4 +1,4 @@
-package procfs
+package procnet
 
 import (
 	"errors"
@@ -161,7 +161,7 @@ func TestProbesAgree(t *testing.T) {
 
 func TestNamespaceNotPermitted(t *testing.T) {
 	peer := socklab.Peer(t)
-	asNobody(t, func() {
+	socklab.AsNobody(t, func() {
 		n := 0
 		for _, err := range Plugin().New(peer.FD()).Collect(t.Context(), everything) {
 			if n++; !errors.Is(err, collectors.ErrNotPermitted) {

@@ -1,4 +1,4 @@
-package procfs
+package procnet
 
 import (
 	"bufio"
@@ -26,9 +26,10 @@ func Plugin() collectors.Plugin {
 	return collectors.Plugin{
 		Name:    "procnet",
 		Summary: "TCP and UDP sockets from /proc/net, for listing where netlink is refused",
-		Doc:     "Reads /proc/net/{tcp,tcp6,udp,udp6}. It shows neither cookie nor tcp_info nor interface, so ages stay unknown and nothing that it finds is ever acted on.",
-		Needs:   "nothing",
-		New:     func(netns int) collectors.Collector { return netFiles{netns: netns, root: "/proc"} },
+		Doc: "Reads /proc/net/{tcp,tcp6,udp,udp6}. It shows neither cookie nor tcp_info nor interface, " +
+			"so ages stay unknown and nothing that it finds is ever acted on.",
+		Needs: "nothing",
+		New:   func(netns int) collectors.Collector { return netFiles{netns: netns, root: "/proc"} },
 	}
 }
 
@@ -45,6 +46,10 @@ var netKnown = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamil
 
 var netOwnerless = collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess,
 	collectors.FieldExe, collectors.FieldCmdline)
+
+// clockTicks is USER_HZ, the unit of timers in /proc/net: 100 on every Linux that Go
+// runs on (include/asm-generic/param.h).
+const clockTicks = 100
 
 // table is one file of /proc/net.
 type table struct {
