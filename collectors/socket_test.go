@@ -72,7 +72,9 @@ func TestPlainPrefix(t *testing.T) {
 			t.Errorf("%s covers 10.1.2.3: %t", text, q.Covers(&four))
 		}
 	}
-	for text, want := range map[string]bool{"10.1.2.3": true, "::ffff:10.1.2.3": true, "::": false, "::10.1.2.3": false, "::fffe:0:0": false, "1::ffff:a01:203": false} {
+	for text, want := range map[string]bool{
+		"10.1.2.3": true, "::ffff:10.1.2.3": true, "::": false, "::10.1.2.3": false, "::fffe:0:0": false, "1::ffff:a01:203": false,
+	} {
 		if got := AddrFrom(netip.MustParseAddr(text)).IsIPv4(); got != want {
 			t.Errorf("%s: %t", text, got)
 		}

@@ -41,7 +41,8 @@ func collect(t testing.TB, ctx context.Context, path string) (sockets []collecto
 	return sockets, nil
 }
 
-const good = `{"protocol":"tcp","state":"CLOSE-WAIT","local_addr":"10.0.0.1","port":80,"remote_addr":"10.0.0.2","remote_port":4000,"cookie":"1a2b","inode":7,"recv_queue":1}`
+const good = `{"protocol":"tcp","state":"CLOSE-WAIT","local_addr":"10.0.0.1","port":80,"remote_addr":"10.0.0.2","remote_port":4000,` +
+	`"cookie":"1a2b","inode":7,"recv_queue":1}`
 
 func TestRecords(t *testing.T) {
 	got, err := collect(t, t.Context(), program(t, "cat <<'X'\n"+good+"\n\n"+
@@ -171,7 +172,8 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Errorf("timeout: %v", err)
 	}
 	// In the middle of a record, too.
-	if err := run(t, t.Context(), 500*time.Millisecond, `printf '{"protocol":'; sleep 1000`, yes); err == nil || !strings.Contains(err.Error(), "killed after 500ms") {
+	err := run(t, t.Context(), 500*time.Millisecond, `printf '{"protocol":'; sleep 1000`, yes)
+	if err == nil || !strings.Contains(err.Error(), "killed after 500ms") {
 		t.Errorf("timeout: %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -61,7 +61,8 @@ func TestFullName(t *testing.T) {
 }
 
 func TestParseLimit(t *testing.T) {
-	const head = "Limit                     Soft Limit           Hard Limit           Units     \nMax processes             1                    2                    processes \n"
+	const head = "Limit                     Soft Limit           Hard Limit           Units     \n" +
+		"Max processes             1                    2                    processes \n"
 	for _, c := range []struct {
 		line  string
 		limit uint64

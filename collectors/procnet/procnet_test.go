@@ -56,7 +56,10 @@ func TestRecorded(t *testing.T) {
 			{state: collectors.TimeWait, local: "[fd00:9::1]:37240", remote: "[fd00:9::2]:33163", timer: collectors.TimerTimeWait, expires: 59980},
 			{state: collectors.CloseWait, local: "[fd00:9::1]:41910", remote: "[fd00:9::2]:46629", recv: 11, uid: 65534, inode: 783191},
 			{state: collectors.CloseWait, local: "10.9.0.1:33474", remote: "10.9.0.2:39343", recv: 11, uid: 65534, inode: 784021},
-			{state: collectors.FinWait1, local: "[fd00:9::1]:60698", remote: "[fd00:9::2]:45641", send: 1, timer: collectors.TimerRetransmit, expires: 190, inode: 784015},
+			{
+				state: collectors.FinWait1, local: "[fd00:9::1]:60698", remote: "[fd00:9::2]:45641", send: 1,
+				timer: collectors.TimerRetransmit, expires: 190, inode: 784015,
+			},
 			{state: collectors.LastAck, local: "[fd00:9::1]:35576", remote: "[fd00:9::2]:33971", recv: 1, send: 1, timer: collectors.TimerRetransmit, expires: 190},
 		},
 		"udp-6.18": {
@@ -98,7 +101,8 @@ func TestRecorded(t *testing.T) {
 // checkNet checks what every record of /proc/net has in common.
 func checkNet(t testing.TB, s *collectors.Socket) {
 	t.Helper()
-	if may := netKnown.Or(netOwnerless).Or(collectors.Fields(collectors.FieldUID)); s.Cookie != 0 || !s.Known.AndNot(may).Empty() || s.Known.Meets(collectors.InfoFields()) {
+	may := netKnown.Or(netOwnerless).Or(collectors.Fields(collectors.FieldUID))
+	if s.Cookie != 0 || !s.Known.AndNot(may).Empty() || s.Known.Meets(collectors.InfoFields()) {
 		t.Errorf("cookie %x, known %s", s.Cookie, s.Known)
 	}
 	if s.Known.Has(collectors.FieldUID) != (s.Inode != 0) || s.Known.Has(collectors.FieldOwners) != (s.Inode == 0) {
@@ -122,7 +126,8 @@ const goodLine = "   0: 0100007F:53A4 0200007F:0016 08 00000001:0000000B 02:0000
 func TestBrokenLines(t *testing.T) {
 	var s collectors.Socket
 	tcp := table{collectors.TCP, collectors.IPv4}
-	if err := parseNet(goodLine, tcp, &s); err != nil || s.LocalPort != 21412 || s.UID != 1000 || s.Inode != 31337 || s.Retransmits != 2 || s.TimerExpires != 1000 {
+	err := parseNet(goodLine, tcp, &s)
+	if err != nil || s.LocalPort != 21412 || s.UID != 1000 || s.Inode != 31337 || s.Retransmits != 2 || s.TimerExpires != 1000 {
 		t.Errorf("good: %+v, %v", s, err)
 	}
 	for name, change := range map[string][2]string{
@@ -165,7 +170,8 @@ func TestBrokenFile(t *testing.T) {
 		"endless":     heading + goodLine + "\n" + strings.Repeat("0", 1<<17) + "\n",
 	} {
 		n, last := 0, error(nil)
-		more := readNet(t.Context(), strings.NewReader(file), table{collectors.UDP, collectors.IPv6}, collectors.AllStates, func(_ *collectors.Socket, err error) bool {
+		udp6 := table{collectors.UDP, collectors.IPv6}
+		more := readNet(t.Context(), strings.NewReader(file), udp6, collectors.AllStates, func(_ *collectors.Socket, err error) bool {
 			n, last = n+1, err
 			return true
 		})
@@ -188,7 +194,8 @@ func TestStatesAreFiltered(t *testing.T) {
 	must(t, "open", err)
 	defer f.Close()
 	n := 0
-	readNet(t.Context(), f, table{collectors.TCP, collectors.IPv4}, collectors.Mask(collectors.CloseWait, collectors.LastAck), func(s *collectors.Socket, err error) bool {
+	wanted := collectors.Mask(collectors.CloseWait, collectors.LastAck)
+	readNet(t.Context(), f, table{collectors.TCP, collectors.IPv4}, wanted, func(s *collectors.Socket, err error) bool {
 		if n++; err != nil || s.State != collectors.CloseWait && s.State != collectors.LastAck {
 			t.Errorf("%+v, %v", s, err)
 		}

@@ -144,7 +144,8 @@ func record(t *testing.T) {
 	must(t, "uname", err)
 	for _, p := range everything.Protocols {
 		for _, f := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
-			name := fmt.Sprintf("testdata/linux-%d.%d-%s-%s.bin", kernel.Major, kernel.Minor, p, map[collectors.Family]string{collectors.IPv4: "v4", collectors.IPv6: "v6"}[f])
+			family := map[collectors.Family]string{collectors.IPv4: "v4", collectors.IPv6: "v6"}[f]
+			name := fmt.Sprintf("testdata/linux-%d.%d-%s-%s.bin", kernel.Major, kernel.Minor, p, family)
 			must(t, "write", os.WriteFile(name, recordDump(t, f, p), 0o644))
 		}
 	}

@@ -29,8 +29,11 @@ func TestSameAsSS(t *testing.T) {
 		"-tuanH": everything,
 		"-tanH":  {Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates},
 		"-uanH":  {Protocols: []collectors.Protocol{collectors.UDP}, States: collectors.AllStates},
-		"-tnH":   {Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates &^ collectors.Mask(collectors.Listen, collectors.SynRecv, collectors.TimeWait)},
-		"-tnlH":  {Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Listen)},
+		"-tnH": {
+			Protocols: []collectors.Protocol{collectors.TCP},
+			States:    collectors.AllStates &^ collectors.Mask(collectors.Listen, collectors.SynRecv, collectors.TimeWait),
+		},
+		"-tnlH": {Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Listen)},
 	} {
 		t.Run(args, func(t *testing.T) {
 			var want, got []string
