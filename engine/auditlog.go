@@ -158,7 +158,7 @@ func fields(c *look.Candidate) map[string]any {
 
 // decisions writes down the decisions that are new or changed since the
 // last cycle, so that a watcher's log does not grow with every cycle.
-func (n *news) decisions(r *Report) {
+func (n *news) decisions(r *Report, mode string) {
 	if n.audit.w == nil {
 		return
 	}
@@ -167,7 +167,7 @@ func (n *news) decisions(r *Report) {
 		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
 		now[key] = f.Decision
 		if n.audited[key] != f.Decision {
-			n.audit.decision(r.Mode, r.Generation, f)
+			n.audit.decision(mode, r.Generation, f)
 		}
 	}
 	n.audited = now

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"sockwarden/collectors"
@@ -188,7 +189,7 @@ func (j *judge) pending(c *cycle, f *Finding) time.Duration {
 func (j *judge) hesitate(c *cycle, f *Finding) *Finding {
 	switch rule := f.Rule; {
 	case !rule.InWindow(c.Began):
-		return f.set(DecideWindow, "outside of the windows of %s", rule.Name)
+		return f.set(DecideWindow, "outside of the windows of %s: %s", rule.Name, windowTexts(rule.During))
 	case j.soaking(rule, c.Now) > 0:
 		return f.set(DecideSoak, "soak of %s, %s left", rule.Name, short(j.soaking(rule, c.Now)))
 	case !f.NoSocket() && !j.inCanary(f):
@@ -197,6 +198,15 @@ func (j *judge) hesitate(c *cycle, f *Finding) *Finding {
 		return f
 	}
 	return f.set(DecideAct, "")
+}
+
+// windowTexts names windows of time with their zones.
+func windowTexts(windows []rules.Window) string {
+	texts := make([]string, len(windows))
+	for i, w := range windows {
+		texts[i] = w.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 // unprovenAge reports whether the rule would match if the socket were old.

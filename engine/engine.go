@@ -168,10 +168,19 @@ func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*cycle,
 		c.paused = ReadPause(e.world.Now(), e.opts.PauseFiles...)
 	}
 	e.judge.decide(c)
-	e.news.decisions(c.report)
+	e.news.decisions(c.report, e.mode())
 	e.record(c)
 	e.looking = e.world.Now().Sub(c.Began)
 	return c, nil
+}
+
+// mode is what the audit log says of the decisions: those that a live engine shows
+// before it acts on them are live, too.
+func (e *Engine) mode() string {
+	if e.opts.Live {
+		return modeLive
+	}
+	return modeDry
 }
 
 // Find collects and decides, for an Act at once: that looks every socket up again
