@@ -92,7 +92,7 @@ func newCycle(p *look.Picture, live bool) *cycle {
 	return &cycle{Picture: p, live: live, report: &Report{
 		Mode: mode, Files: p.Program.Files, Generation: p.Program.Generation, Started: p.Began, ByState: p.ByState, Errors: p.Errors,
 		Summary: Summary{Scanned: p.Scanned, SocketsTotal: p.Total}, Namespaces: len(p.Namespaces), Unseen: p.Unseen,
-		UnseenNamespaces: p.UnseenNamespaces, Next: p.Next,
+		UnseenNamespaces: p.UnseenNamespaces, Next: p.Next, Young: p.Young,
 	}}
 }
 

@@ -187,6 +187,8 @@ type Report struct {
 	// AgeUnproven counts sockets that a rule would take but for their age, which
 	// one look could not prove.
 	AgeUnproven int
+	// Young are the sockets that rules take only when they are older, by rule.
+	Young []look.Young
 	// AuditError is set if the audit log lacks lines; it is among the errors, too.
 	AuditError error
 	// HostError is set if the host refuses to act at all.

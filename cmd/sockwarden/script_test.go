@@ -226,6 +226,7 @@ var repeatable = []struct {
 	{regexp.MustCompile(`note: \d+ sockets? in \d+ other network namespaces? not looked at; --netns all shows them\n`), ""},
 	{regexp.MustCompile(` +((>=)?\d+s|\?) `), " AGE "},
 	{regexp.MustCompile(`(?m) +((>=)?\d+s|\?)$`), " AGE"},
+	{regexp.MustCompile(`within [0-9ms]+,`), "within TIME,"},
 	{regexp.MustCompile(`go1\.\S+ \S+`), "GOVERSION PLATFORM"},
 	{regexp.MustCompile(`devel\S*`), "VERSION"},
 	{regexp.MustCompile(`\d+/\d+ `), "FDS/LIMIT "},

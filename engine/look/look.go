@@ -95,7 +95,13 @@ func (k *Looker) findAges(c *Picture) {
 		cand.Since = k.memory.Since(key)
 		c.ripens(cand)
 	}
-	c.keep(func(cand *Candidate, rule *rules.Rule) bool { return !rule.ReadsAge() || !c.falseByAge(cand, rule) })
+	c.keep(func(cand *Candidate, rule *rules.Rule) bool {
+		if !rule.ReadsAge() || !c.falseByAge(cand, rule) {
+			return true
+		}
+		c.young(cand, rule)
+		return false
+	})
 }
 
 // tooYoung reports whether the evidence says that no rule takes the socket before

@@ -37,6 +37,9 @@ type Picture struct {
 	// Next is when a socket becomes old enough for a rule, zero if none does.
 	Next time.Time
 
+	// Young are the sockets that rules take only when they are older, by rule.
+	Young []Young
+
 	Candidates []*Candidate
 	Namespaces []*Namespace
 	Began      time.Time

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 
 	"sockwarden/collectors"
@@ -19,6 +20,10 @@ const nearlyFull = 0.8
 func notes(w io.Writer, r *engine.Report) {
 	leaks(w, r)
 	descriptors(w, r)
+	for _, y := range r.Young {
+		fmt.Fprintf(w, "note: up to %d more will match `%s` within %s, if they stay as they are\n",
+			y.Sockets, Printable(y.Rule.Name), span(math.Ceil(y.Within.Seconds())))
+	}
 	if r.AgeUnproven > 0 {
 		fmt.Fprintf(w, "note: the age of %s cannot be proven by one look; --observe 60s looks twice, and run and watch remember\n", Count(r.AgeUnproven, "socket"))
 	}
@@ -54,7 +59,12 @@ func descriptors(w io.Writer, r *engine.Report) {
 	for _, pid := range slices.Sorted(maps.Keys(owners)) {
 		o := owners[pid]
 		if n := held[pid]; n > 0 {
-			fmt.Fprintf(w, "warning: %s[%d] still holds %s; only closing or restarting frees them\n", Printable(o.Name), pid, Count(n, "dead socket"))
+			of := ""
+			if o.Known.Has(collectors.FieldFDLimit) {
+				of = fmt.Sprintf(" (%d of %d)", o.FDs, o.FDLimit)
+			}
+			fmt.Fprintf(w, "warning: %s[%d] still holds %s%s; only closing or restarting frees them\n", Printable(o.Name), pid, Count(n, "dead descriptor"), of)
+			continue
 		}
 		if o.Known.Has(collectors.FieldFDLimit) && float64(o.FDs) > nearlyFull*float64(o.FDLimit) {
 			fmt.Fprintf(w, "note: %s[%d] has %d of %d file descriptors open; destroy does not free them\n", Printable(o.Name), pid, o.FDs, o.FDLimit)
