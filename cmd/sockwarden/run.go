@@ -60,7 +60,7 @@ func (r *oneRun) run(ctx context.Context) error {
 	}
 	e, err := r.app.engine(engine.Options{
 		StateFile: r.app.flags.state(), Live: r.live, AllowUnknownOwner: r.allowUnknown, PauseFiles: engine.PauseFiles(), Notify: r.live,
-		QuietEffects: r.app.flags.quiet && r.app.together(), // the table says it
+		QuietEffects: r.app.together(), // the table says it, and -v each
 	})
 	if err != nil {
 		return err
