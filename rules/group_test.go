@@ -130,7 +130,7 @@ func TestHavingNames(t *testing.T) {
 	}
 	// Where a socket is asked about, such a macro is refused at the place of its use.
 	checkLines(t, problems(t, "version: 1\nmacros: {many: count > 5}\nrules:\n  - {name: r, when: owned and many, then: [log]}\n"),
-		`4:31: unknown name "count"`)
+		`4:31: unknown name "count": it is a value of a group, write it into having: group: pid, having: count > 100`)
 	// A mistake in a macro is said once.
 	checkLines(t, problems(t, groupFile("pid", "many", "macros: {many: cuont > 5}\n")), `2:16: unknown name "cuont"`)
 }
@@ -145,7 +145,7 @@ func TestHavingRefused(t *testing.T) {
 		"known(port)": only + "known() into when", "known(count)": only + "known() into when",
 		"cuont > 5":      `unknown name "cuont" (did you mean "count"?)`,
 		"max_aeg > 5":    `unknown name "max_aeg" (did you mean "max_age"?)`,
-		"result == \"\"": `unknown name "result"`,
+		"result == \"\"": `unknown name "result": it is the result of the rung before, and belongs in the if of the next one`,
 		"count":          "this is a number, not a condition: compare it with something",
 		"max_age == 5":   "",
 		"count == \"5\"": "",

@@ -23,5 +23,5 @@ rules:
 		}
 	}
 	checkLines(t, problems(t, "version: 1\nrules:\n  - {name: r, when: result == \"gone\", then: [{destroy: , if: result == \"gone\"}]}\n"),
-		`3:21: unknown name "result"`, `3:62: unknown name "result"`)
+		`3:21: unknown name "result": it is the result of the rung before, and belongs in the if of the next one`, `3:62: unknown name "result": it is the result of the rung before, and belongs in the if of the next one`)
 }

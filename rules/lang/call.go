@@ -67,6 +67,10 @@ func (c *compiler) call(n *ast.CallNode, from, to int) (operand, bool) {
 	case "lookup":
 		return c.lookup(n, from, to)
 	}
+	if hint := inSmallLetters(id.Value); hint != "" {
+		c.errorf(from, "%s", hint)
+		return operand{}, false
+	}
 	hint := Suggest(id.Value, []string{"known", "lookup"})
 	c.errorf(from, "function %s() is not available%s: there are known(field) and lookup(map, key, default)", id.Value, hint)
 	return operand{}, false

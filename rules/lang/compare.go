@@ -3,6 +3,7 @@ package lang
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"sockwarden/collectors"
 )
@@ -143,6 +144,10 @@ func (c *checker) compareNumbers(op string, l, r operand, out operand) (operand,
 			return operand{}, false
 		}
 	}
+	if r.constant && r.kind == kString && digits(r.strVal) {
+		c.errorf(r.from, "%s is compared with a number: write %s without quotes", describe(l), strings.TrimSpace(r.strVal))
+		return operand{}, false
+	}
 	if !r.kind.numeric() {
 		c.errorf(out.from, "%s cannot be compared with %s", describe(l), describe(r))
 		return operand{}, false
@@ -190,6 +195,11 @@ func (c *checker) compareNumbers(op string, l, r operand, out operand) (operand,
 		return boolConstant(out.tri(nil) == True, out.from, out.to), true
 	}
 	return out, true
+}
+
+func digits(text string) bool {
+	_, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
+	return err == nil
 }
 
 // isPortField reports whether d is the local or the remote port.

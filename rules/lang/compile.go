@@ -1,7 +1,6 @@
 package lang
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -128,11 +127,7 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 		c.errorf(from, "$env is not available: write the field's name")
 		return operand{}, false
 	}
-	hint := c.suggest(name)
-	if _, ok := collectors.ParseState(name); ok {
-		hint = fmt.Sprintf(": a state is written in quotes, %q", strings.ToUpper(name))
-	}
-	c.errorf(from, "unknown name %q%s", name, hint)
+	c.errorf(from, "%s", c.unknown(name))
 	return operand{}, false
 }
 

@@ -36,6 +36,10 @@ func (c *checker) compareStrings(op string, l, r operand, out operand) (operand,
 func (c *checker) enumValue(d *collectors.FieldDoc, text string, from int) (string, bool) {
 	if d.Field == collectors.FieldState {
 		s, ok := collectors.ParseState(text)
+		if small := strings.ToLower(text); !ok && slices.Contains(collectors.FieldProtocol.Doc().Values, small) {
+			c.errorf(from, "%q is a protocol and no state: write protocol == %q", text, small)
+			return "", false
+		}
 		if !ok {
 			c.errorf(from, "unknown state %q%s", text, Suggest(text, d.Values))
 			return "", false

@@ -69,6 +69,9 @@ func (c *compiler) binary(n *ast.BinaryNode, from, to int) (operand, bool) {
 		within = eitherWay // a condition that is compared counts for both
 	}
 	l, okL := c.within(within, n.Left)
+	if id, ok := n.Right.(*ast.IdentifierNode); ok && okL && c.bareText(l, id) {
+		return operand{}, false
+	}
 	r, okR := c.within(within, n.Right)
 	if !okL || !okR {
 		return operand{}, false
@@ -104,7 +107,11 @@ var protocolField = collectors.Fields(collectors.FieldProtocol)
 func (c *compiler) logic(op string, l, r operand, from, to int) (operand, bool) {
 	for _, o := range []operand{l, r} {
 		if o.kind != kBool {
-			c.errorf(o.from, "%s joins conditions, this is %s: compare it with something", op, o.kind)
+			hint := "compare it with something"
+			if o.constant && o.kind != kList && o.kind != kMap {
+				hint = "write the comparison out on both sides of " + op
+			}
+			c.errorf(o.from, "%s joins conditions, this is %s: %s", op, o.kind, hint)
 			return operand{}, false
 		}
 	}

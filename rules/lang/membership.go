@@ -2,7 +2,6 @@ package lang
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/expr-lang/expr/ast"
 
@@ -22,8 +21,17 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 		return operand{}, false
 	}
 	if r.kind != kList {
-		hint := "write a list: in [" + strings.Trim(strconv.Quote(r.strVal), "\x00") + "]"
-		if r.kind != kString || !r.constant {
+		written := c.written(n.Right)
+		if r.kind == kString {
+			written = r.strVal
+		}
+		hint := "write a list: in [" + strconv.Quote(r.strVal) + "]"
+		switch between := asRange(written); {
+		case r.constant && between != "":
+			hint = "a range is written " + between
+		case r.constant && r.kind.numeric():
+			hint = "write a list: in [" + written + "]"
+		case r.kind != kString || !r.constant:
 			hint = "write a list, a range or the name of a set"
 		}
 		c.errorf(r.from, "in asks a list, this is %s: %s", describe(r), hint)

@@ -16,7 +16,11 @@ func Suggest(written string, candidates []string) string {
 	if len(written) > maxSuggested {
 		return ""
 	}
-	best, distance := "", max(2, len(written)/3)+1
+	most := max(2, len(written)/3)
+	if len(written) < 4 {
+		most = 1 // of three letters two others are another word
+	}
+	best, distance := "", most+1
 	for _, c := range candidates {
 		if len(c)-len(written) >= distance || len(written)-len(c) >= distance {
 			continue // so many letters are missing

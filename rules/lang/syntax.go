@@ -39,7 +39,8 @@ func (c *checker) parse(text string) (ast.Node, bool) {
 			if strings.HasSuffix(fe.Message, "token EOF") {
 				from = len([]rune(text)) // not at a white space before it
 			}
-			c.errorf(from, "%s", syntaxHint(fe.Message))
+			at, hint := syntaxError(text, fe.Message, from)
+			c.errorf(at, "%s", hint)
 		} else {
 			c.errorf(0, "%v", err)
 		}
@@ -87,8 +88,6 @@ const noCoalesce = "?? is not available: ask known(field), or give lookup() a de
 func syntaxHint(message string) string {
 	found, unexpected := strings.CutPrefix(message, "unexpected token ")
 	switch {
-	case strings.HasPrefix(message, "bad number syntax"):
-		return message + `: write a duration in quotes, such as age > "5m"`
 	case found == "EOF":
 		return "the expression ends too early"
 	case strings.Contains(message, "unclosed"):

@@ -1,0 +1,170 @@
+package lang
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/expr-lang/expr/ast"
+
+	"sockwarden/collectors"
+)
+
+// syntaxError says what is wrong where the parser gave up, and what to write instead:
+// first what people write who know another language, then what the parser says.
+func syntaxError(text, message string, from int) (at int, hint string) {
+	runes := []rune(text)
+	if start, word := wordAt(runes, from, isWordRune); word != "" {
+		if hint := inSmallLetters(word); hint != "" {
+			return start, hint
+		}
+	}
+	if word, start := wordBefore(runes, from); inSmallLetters(word) != "" {
+		return start, inSmallLetters(word)
+	}
+	if start, word := wordAt(runes, from, isAddressRune); isAddress(word) {
+		if !strings.Contains(word, "/") || inBrackets(runes, start) {
+			return start, fmt.Sprintf("an address is written in quotes: %q", word)
+		}
+		return start, fmt.Sprintf("a network is written in quotes and brackets: in [%q]", word)
+	}
+	if literal, bad := strings.CutPrefix(message, "bad number syntax: "); bad {
+		literal = strings.Trim(literal, `"`)
+		start := max(0, from+1-len([]rune(literal)))
+		if _, err := ParseDuration(literal); err == nil {
+			return start, fmt.Sprintf("a duration is written in quotes: %q", literal)
+		}
+		return start, fmt.Sprintf("%q is no number", literal)
+	}
+	switch {
+	case strings.HasPrefix(message, `unexpected token Operator(",")`):
+		return from, `unexpected ",": a list stands in brackets, as in [80, 443]`
+	case strings.HasPrefix(message, "unexpected token Number") || strings.HasPrefix(message, "unexpected token String"):
+		if inBrackets(runes, from) {
+			return from, syntaxHint(message) + ": the elements of a list have commas between them"
+		}
+	case strings.HasPrefix(message, "literal not terminated"):
+		return from, `a text has no end: it stands in quotes, and a " is missing`
+	}
+	return from, syntaxHint(message)
+}
+
+// inSmallLetters is advice for an operator or constant that is written in capitals,
+// "" for every other word.
+func inSmallLetters(word string) string {
+	small := slices.IndexFunc(reserved, func(r string) bool { return r != word && strings.EqualFold(r, word) })
+	if small < 0 {
+		return ""
+	}
+	return fmt.Sprintf("%q is written in small letters: %s", word, reserved[small])
+}
+
+func isWordRune(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }
+
+func isAddressRune(r rune) bool { return strings.ContainsRune("0123456789abcdefABCDEF.:/", r) }
+
+// wordAt returns the run of such runes around a place, and where it begins.
+func wordAt(text []rune, at int, is func(rune) bool) (start int, word string) {
+	start, end := min(at, len(text)), min(at, len(text))
+	for start > 0 && is(text[start-1]) {
+		start--
+	}
+	for end < len(text) && is(text[end]) {
+		end++
+	}
+	return start, string(text[start:end])
+}
+
+// wordBefore returns the word that stands before a place, with blanks between.
+func wordBefore(text []rune, at int) (word string, start int) {
+	for at = min(at, len(text)); at > 0 && unicode.IsSpace(text[at-1]); at-- {
+	}
+	start, word = wordAt(text[:at], at, isWordRune)
+	return word, start
+}
+
+// inBrackets reports whether a place is within a list.
+func inBrackets(text []rune, at int) bool {
+	before := string(text[:min(at, len(text))])
+	return strings.LastIndex(before, "[") > strings.LastIndex(before, "]")
+}
+
+func isAddress(word string) bool {
+	_, err := netip.ParseAddr(word)
+	_, err2 := netip.ParsePrefix(word)
+	return err == nil || err2 == nil
+}
+
+// elsewhere are the names that other tools have for fields.
+var elsewhere = map[string]string{
+	"dport": "remote_port", "dst_port": "remote_port", "peer_port": "remote_port", "foreign_port": "remote_port",
+	"sport": "port", "src_port": "port", "lport": "port",
+	"dst": "remote_addr", "peer": "remote_addr", "ip": "remote_addr", "remote_ip": "remote_addr", "foreign_addr": "remote_addr",
+	"src": "local_addr", "local_ip": "local_addr",
+	"proto": "protocol", "status": "state", "comm": "process", "program": "process", "proc": "process",
+	"recv_q": "recv_queue", "recvq": "recv_queue", "rx_queue": "recv_queue",
+	"send_q": "send_queue", "sendq": "send_queue", "tx_queue": "send_queue",
+}
+
+// unknown says what may be meant with a name that stands for nothing.
+func (c *compiler) unknown(name string) string {
+	if hint := inSmallLetters(name); hint != "" {
+		return hint
+	}
+	hint := ""
+	field, isElsewhere := elsewhere[strings.ToLower(name)]
+	_, isState := collectors.ParseState(name)
+	switch {
+	case isState:
+		hint = fmt.Sprintf(": a state is written in quotes, %q", strings.ToUpper(name))
+	case name == "result":
+		hint = ": it is the result of the rung before, and belongs in the if of the next one"
+	case !c.sc.Group && slices.Contains(groupNames, name):
+		hint = fmt.Sprintf(": it is a value of a group, write it into having: group: pid, having: %s > 100", name)
+	case isElsewhere && !c.sc.Group:
+		hint = fmt.Sprintf(" (did you mean %q?)", field)
+	default:
+		hint = c.suggest(name)
+	}
+	if hint == "" && !c.sc.Group {
+		if state := Suggest(name, collectors.StateNames()); state != "" && name == strings.ToUpper(name) {
+			hint = ": a state is written in quotes" + state
+		}
+	}
+	return fmt.Sprintf("unknown name %q%s", name, hint)
+}
+
+// bareText reports a name that stands for nothing, next to a field that is a text.
+func (c *compiler) bareText(l operand, n *ast.IdentifierNode) bool {
+	if l.kind != kString || l.field == nil || l.field.Field == collectors.FieldState {
+		return false
+	}
+	if _, isField := collectors.FieldByName(n.Value); isField || c.sc.defines(n.Value) || c.sc.Broken[n.Value] || IsWord(n.Value) {
+		return false
+	}
+	from, _ := c.span(n)
+	c.errorf(from, "unknown name %q: a text is written in quotes, %q", n.Value, n.Value)
+	return true
+}
+
+// written is the text of a part of the expression.
+func (c *compiler) written(n ast.Node) string {
+	from, to := c.span(n)
+	runes := []rune(c.source.text)
+	return string(runes[min(from, len(runes)):min(to, len(runes))])
+}
+
+// asRange is a range as it is written in conditions, of one that is written as --port
+// takes it; "" for every other text.
+func asRange(text string) string {
+	ends := rangeText.FindStringSubmatch(text)
+	if ends == nil {
+		return ""
+	}
+	return ends[1] + ".." + ends[2]
+}
+
+var rangeText = regexp.MustCompile(`^\s*(\d+)\s*(?:-|\.\.)\s*(\d+)\s*$`)
