@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v4"
+
 	"sockwarden/collectors"
 )
 
@@ -74,8 +76,58 @@ func (c Catalog) names() []string {
 	return names
 }
 
+// example is an action as it is written into a ladder, after what stands there.
+func (c Catalog) example(n *yaml.Node) string {
+	words := strings.Fields(n.Value)
+	if n.Kind == yaml.ScalarNode && len(words) > 0 && len(words) < 3 {
+		if spec, ok := c.find(words[0]); ok {
+			return spec.written(words[1:])
+		}
+	}
+	return "destroy"
+}
+
+// takes returns the action that takes a word as its main parameter, as it is written
+// with that, "" for none or several.
+func (c Catalog) takes(word string) string {
+	found := ""
+	for i := range c {
+		if c[i].Main == "" {
+			continue
+		}
+		if _, err := c[i].Bind(map[string]any{c[i].Main: word}); err == nil {
+			if found != "" {
+				return ""
+			}
+			found = c[i].written([]string{word})
+		}
+	}
+	return found
+}
+
+// written is the action with what stands behind its name.
+func (a *ActionSpec) written(params []string) string {
+	if len(params) == 0 || a.Main == "" {
+		return a.Name
+	}
+	return fmt.Sprintf("{%s: %s}", a.Name, params[0])
+}
+
 func (c Catalog) unknown(name string) string {
-	return fmt.Sprintf("unknown action %q%s: there are %s", name, Suggest(name, c.names()), strings.Join(c.names(), ", "))
+	words := strings.Fields(name)
+	if len(words) == 2 {
+		if spec, ok := c.find(words[0]); ok {
+			return fmt.Sprintf("unknown action %q: write %s", name, spec.written(words[1:]))
+		}
+	}
+	if slices.Contains(besides, name) && len(c) > 0 {
+		return fmt.Sprintf("%s belongs to an action, and stands within its braces: {%s: ..., %s: ...}", name, c[0].Name, name)
+	}
+	hint := Suggest(name, c.names())
+	if instead := c.takes(strings.ToUpper(name)); instead != "" && hint == "" {
+		hint = " (did you mean " + instead + "?)"
+	}
+	return fmt.Sprintf("unknown action %q%s: there are %s", name, hint, strings.Join(c.names(), ", "))
 }
 
 func (a *ActionSpec) param(name string) (Param, bool) {

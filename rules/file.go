@@ -111,8 +111,8 @@ func (f *rulesFile) parse(catalog, notifiers Catalog) {
 		"macros":   f.parseMacros,
 		"defaults": f.parseDefaults,
 		"actions":  func(n *yaml.Node) { f.parseNotifiers(n, notifiers) },
-		"protect":  func(n *yaml.Node) { protect = f.items(n, "protect") },
-		"rules":    func(n *yaml.Node) { rules = f.items(n, "rules") },
+		"protect":  func(n *yaml.Node) { protect = f.items(n, "protect", `"- name: ..." for each of its entries`) },
+		"rules":    func(n *yaml.Node) { rules = f.items(n, "rules", `"- name: ..." for each rule`) },
 	})
 	if !version && root.Kind == yaml.MappingNode {
 		f.errorf(root, "no version: write \"version: 1\" at the top")
@@ -197,11 +197,11 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 		},
 		"then": func(n *yaml.Node) {
 			r.hasThen = true
-			for _, k := range f.items(n, "then") {
+			for _, k := range f.items(n, "then", "then: ["+catalog.example(n)+"]") {
 				f.parseRung(k, catalog, &r)
 			}
 		},
-		"notify": func(n *yaml.Node) { r.notify = f.items(n, "notify") },
+		"notify": func(n *yaml.Node) { r.notify = f.items(n, "notify", "notify: ["+scalarOr(n, "NAME")+"]") },
 		"limits": func(n *yaml.Node) { r.limits = f.parseLimits(n, r.limits) },
 		"labels": func(n *yaml.Node) { r.labels = f.parseLabels(n) },
 	})

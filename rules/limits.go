@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -52,7 +53,7 @@ func (f *rulesFile) share(n *yaml.Node, what string) float64 {
 // windows reads a list of parts of the day.
 func (f *rulesFile) windows(n *yaml.Node) []Window {
 	var out []Window
-	for _, k := range f.items(n, "during") {
+	for _, k := range f.items(n, "during", exampleWindow(n)) {
 		text, ok := f.text(k, "a window")
 		if !ok {
 			continue
@@ -68,6 +69,15 @@ func (f *rulesFile) windows(n *yaml.Node) []Window {
 		f.errorf(n, "during has no window: leave it out for always")
 	}
 	return out
+}
+
+// exampleWindow is a list of one window, that of a scalar if it is one.
+func exampleWindow(n *yaml.Node) string {
+	window := "22:00-06:00"
+	if _, err := parseWindow(n.Value, time.UTC); err == nil {
+		window = n.Value
+	}
+	return fmt.Sprintf("during: [%q]", window)
 }
 
 // parseZone reads the zone of the windows of the file.

@@ -71,7 +71,7 @@ func TestNotifyRefused(t *testing.T) {
 		notifying("[fax]", good):                                                          `3:50: no entry "fax" under actions`,
 		notifying("[ops]", ""):                                                            `3:50: no entry "ops" under actions`,
 		notifying("[ops, ops]", good):                                                     "3:55: notify has ops twice",
-		notifying("ops", good):                                                            `3:49: notify is a list, not "ops"`,
+		notifying("ops", good):                                                            `3:49: notify is a list, not "ops": write notify: [ops]`,
 		notifying("[[ops]]", good):                                                        "3:50: notify is a string, not a list",
 		notifying("[ops]", "actions: {ops: {plugin: webhok}}\n"):                          `4:25: unknown action "webhok" (did you mean "webhook"?): there are webhook, pigeon`,
 		notifying("[ops]", "actions: {ops: {plugin: log}}\n"):                             `4:25: unknown action "log": there are webhook, pigeon`,

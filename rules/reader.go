@@ -46,7 +46,7 @@ func (r *reader) yamlError(err error) {
 	case strings.Contains(text, "expected single document"):
 		r.problems.add(r.src.problem(r.secondDocument(), 1, "a rules file is one document: put the second one into a file of its own"))
 	case errors.As(err, &le) && le.Mark.Line > 0:
-		r.problems.add(r.src.problem(le.Mark.Line, le.Mark.Column, "YAML: "+le.Message))
+		r.problems.add(r.src.yamlMistake(le.Mark, le.Message))
 	case le != nil:
 		r.fileProblem("YAML: " + le.Message)
 	default:
@@ -102,7 +102,7 @@ func (r *reader) checkTags(n *yaml.Node) {
 		r.errorf(n, "anchors are not supported: use vars, sets or macros")
 	case n.Tag != "" && !strings.HasPrefix(n.Tag, "!!"), n.Style&yaml.TaggedStyle != 0:
 		hint := ""
-		if strings.HasPrefix(n.Tag, "!(") || n.Tag == "!" {
+		if n.Kind == yaml.ScalarNode && !strings.HasPrefix(n.Tag, "!!") {
 			hint = ": put a condition that begins with ! into quotes, or write not (...)"
 		}
 		r.errorf(n, "YAML reads %s as a tag%s", n.Tag, hint)
@@ -214,9 +214,14 @@ func (r *reader) oneOf(n *yaml.Node, what string, values ...string) string {
 	return text
 }
 
-func (r *reader) items(n *yaml.Node, what string) []*yaml.Node {
+// items returns the elements of a list; example says how one is written, "" for
+// nothing.
+func (r *reader) items(n *yaml.Node, what, example string) []*yaml.Node {
 	if n.Kind != yaml.SequenceNode {
-		r.errorf(n, "%s is a list, not %s", what, nodeKind(n))
+		if example != "" {
+			example = ": write " + example
+		}
+		r.errorf(n, "%s is a list, not %s%s", what, nodeKind(n), example)
 		return nil
 	}
 	return n.Content

@@ -106,7 +106,7 @@ func (f *rulesFile) parseVar(n *yaml.Node) *Var {
 		f.declareType(typ, v)
 	}
 	if oneOf != nil {
-		for _, k := range f.items(oneOf, "one_of") {
+		for _, k := range f.items(oneOf, "one_of", "one_of: [a, b]") {
 			if text, ok := f.text(k, "a value of one_of"); ok {
 				v.OneOf = append(v.OneOf, text)
 			}
@@ -216,10 +216,28 @@ func (f *rulesFile) parseSets(n *yaml.Node) {
 	}
 }
 
+// exampleSet is a set of what stands there, or that of a file if it is the name of one.
+func exampleSet(n *yaml.Node) string {
+	if n.Kind == yaml.ScalarNode && strings.ContainsAny(n.Value, "./") {
+		if _, err := lang.ParseElement(n.Value); err != nil || !strings.ContainsAny(n.Value[:1], "0123456789:") {
+			return fmt.Sprintf("{file: %s}", n.Value)
+		}
+	}
+	return "[" + scalarOr(n, "80, 443") + "]"
+}
+
+// scalarOr is what a scalar says, or something else for what is none.
+func scalarOr(n *yaml.Node, other string) string {
+	if n.Kind != yaml.ScalarNode || n.Value == "" || len(n.Value) > maxQuoted {
+		return other
+	}
+	return n.Value
+}
+
 func (f *rulesFile) parseElements(n *yaml.Node, asNames bool) *Set {
 	var b lang.SetBuilder
 	before := f.problems.seen
-	for _, k := range f.items(n, "a list of ports, addresses or names") {
+	for _, k := range f.items(n, "a list of ports, addresses or names", exampleSet(n)) {
 		text, ok := f.text(k, "an element")
 		if !ok {
 			continue

@@ -95,8 +95,8 @@ func TestWindowRefused(t *testing.T) {
 		checkLines(t, problems(t, during(`["`+text+`"]`)), fmt.Sprintf("3:50: the window %q is empty; leave it out for always", text))
 	}
 	for windows, want := range map[string]string{
-		"[]": "3:49: during has no window: leave it out for always", `"01:00-02:00"`: `3:49: during is a list, not "01:00-02:00"`,
-		"{from: 1}": "3:49: during is a list, not a mapping", "[[1]]": "3:50: a window is a string, not a list",
+		"[]": "3:49: during has no window: leave it out for always", `"01:00-02:00"`: `3:49: during is a list, not "01:00-02:00": write during: ["01:00-02:00"]`,
+		"{from: 1}": `3:49: during is a list, not a mapping: write during: ["22:00-06:00"]`, "[[1]]": "3:50: a window is a string, not a list",
 	} {
 		checkLines(t, problems(t, during(windows)), want)
 	}
