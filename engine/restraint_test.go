@@ -248,7 +248,8 @@ func TestWindows(t *testing.T) {
 	in, out := window(-2*time.Hour, 2*time.Hour), window(2*time.Hour, 4*time.Hour)
 	const zone = "timezone: UTC\n"
 	f := func(text string) *Finding { return findingOf(t, l.run(t, l.rules(t, zone+text)), c) }
-	expect(t, f(ruleFile(port(c), "keep", out, "limits: {cooldown: 0}")), DecideWindow, "outside of the windows of r: ")
+	expect(t, f(ruleFile(port(c), "keep", out, "limits: {cooldown: 0}")), DecideWindow,
+		"outside of the windows of r: "+strings.Trim(strings.TrimPrefix(out, "during: "), `["]`)+" UTC")
 	expect(t, f(ruleFile(port(c), "keep", in, "limits: {cooldown: 0}")), DecideAct, "", actions.Refused)
 	for _, when := range []string{"", "when: port > 0, "} {
 		expect(t, f("protect: [{name: night, "+when+in+"}]\n"+ruleFile(port(c), "keep", "limits: {cooldown: 0}")), DecideProtect, "protect night")
