@@ -161,7 +161,7 @@ func TestManyFiles(t *testing.T) {
 		`b.yaml:3:12: rule "r" is already at a.yaml:3`,
 		`b.yaml:3:21: unknown name "nonsense_b"`,
 		`b.yaml:4:35: unknown action "nothing": there are destroy, signal, log, knock, beep`,
-		`c.yaml:3:1: YAML: did not find expected node content`,
+		`c.yaml:3:1: a bracket or brace is not closed, or a comma is missing`,
 	)
 	if details := err.(Problems).Detail(); strings.Count(details, "^") != 8 { //nolint:errorlint // never wrapped
 		t.Errorf("not eight lines of source:\n%s", details)
