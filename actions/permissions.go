@@ -18,9 +18,6 @@ const (
 	AllowUDP
 	// AllowProtected is for connections of processes that are protected by their names.
 	AllowProtected
-	// AllowListener is for the process that listens, because of a socket that listens
-	// or waits to be accepted.
-	AllowListener
 	// AllowAllOwners is for each of several processes that hold a socket.
 	AllowAllOwners
 )
@@ -29,7 +26,7 @@ const (
 var permissionNames = []struct {
 	of   Permissions
 	name string
-}{{AllowListen, "listen"}, {AllowUDP, "udp"}, {AllowProtected, "protected"}, {AllowListener, "listener"}, {AllowAllOwners, "owners"}}
+}{{AllowListen, "listen"}, {AllowUDP, "udp"}, {AllowProtected, "protected"}, {AllowAllOwners, "owners"}}
 
 // String names the permissions, with commas between.
 func (p Permissions) String() string {

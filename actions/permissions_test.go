@@ -38,14 +38,14 @@ func TestAllows(t *testing.T) {
 // What an action is said to take as an opt-in does opt in, and what is asked for is
 // what comes out.
 func TestAsking(t *testing.T) {
-	const all = AllowListen | AllowUDP | AllowProtected | AllowListener | AllowAllOwners
+	const all = AllowListen | AllowUDP | AllowProtected | AllowAllOwners
 	want := map[string]any{"open": true, "protected": true, "whose": "all"}
 	p := gate()
 	if got := p.Asking(all); !maps.Equal(got, want) {
 		t.Errorf("all: %v, not %v", got, want)
 	}
 	for what, how := range map[Permissions]string{
-		AllowListen: "", AllowUDP: "open: true", AllowProtected: "protected: true", AllowListener: "", AllowAllOwners: "whose: all",
+		AllowListen: "", AllowUDP: "open: true", AllowProtected: "protected: true", AllowAllOwners: "whose: all",
 	} {
 		if got := p.OptIn(what); got != how {
 			t.Errorf("%s: %q, not %q", what, got, how)
@@ -54,7 +54,7 @@ func TestAsking(t *testing.T) {
 			t.Errorf("asking for %s allows %q", what, got)
 		}
 	}
-	if got := all.String(); got != "listen,udp,protected,listener,owners" {
+	if got := all.String(); got != "listen,udp,protected,owners" {
 		t.Errorf("all are %q", got)
 	}
 }

@@ -59,8 +59,6 @@ func possible(r *rules.Rule) (kinds []*collectors.Socket) {
 // spares says why a rung is never applied to sockets of a kind, "" if it may be.
 func spares(s *collectors.Socket, plugin *actions.Bound) string {
 	switch {
-	case plugin.Allowed.Has(actions.AllowListener):
-		return "" // for the process that listens
 	case s.Protocol == collectors.UDP && !plugin.Allowed.Has(actions.AllowUDP):
 		return "it is about UDP, " + notAllowed(plugin, actions.AllowUDP)
 	case s.Protocol == collectors.TCP && s.State == collectors.Listen && !plugin.Allowed.Has(actions.AllowListen):

@@ -99,7 +99,9 @@ func (k *Looker) findAges(c *Picture) {
 		if !rule.ReadsAge() || !c.falseByAge(cand, rule) {
 			return true
 		}
-		c.young(cand, rule)
+		if k.Horizon == 0 { // a watcher's reports show no notes
+			c.young(cand, rule)
+		}
 		return false
 	})
 }

@@ -89,7 +89,7 @@ func OpenState(path string, live bool, now func() float64) (*StateFile, *Memory,
 	boot, err := host.BootID()
 	if err != nil {
 		return nil, nil, fmt.Errorf("state file %s cannot be used: %w: /proc/sys is hidden (%w); leave out ProcSubset=pid or subset=pid, "+
-			"or keep nothing between runs: --state-file ''", path, ErrNoBootID, err)
+			"or keep nothing between runs: --state-file none", path, ErrNoBootID, err)
 	}
 	s := &StateFile{Path: path, Now: now, BootID: boot}
 	if s.Clock, err = world.ClockIdentity(); err != nil {
