@@ -283,7 +283,7 @@ rules:
   - {name: low, when: port < %d, then: [destroy]}
   - {name: high, when: port > 0 && state == "CLOSE_WAIT", then: [destroy]}
   - {name: watch, when: state == "CLOSE_WAIT", mode: observe}
-`, conns[30].Local.Port())
+`, ports(conns)[30])
 	for breaker, limit := range map[string]string{
 		"{count: 59}":               "count 59 and share 30%",
 		"{count: 59, share: 100%}":  "count 59",

@@ -248,6 +248,7 @@ func TestAgeUserTimeout(t *testing.T) {
 				must(t, "write", err)
 				socklab.WaitFor(t, "retransmissions", func() bool { return tcpInfo(t, s.fd).Retransmits >= 3 })
 				c.Quiet(false)
+				c.Send(tunpeer.ACK, nil, 0)
 				socklab.WaitFor(t, "the ACK", func() bool { return tcpInfo(t, s.fd).Unacked == 0 })
 			}
 			c.Quiet(true)

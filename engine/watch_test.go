@@ -71,7 +71,7 @@ func (w *watched) end(t *testing.T) {
 	select {
 	case err := <-w.done:
 		must(t, "watch", err)
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the watcher does not end")
 	}
 	w.done = nil

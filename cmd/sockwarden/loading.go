@@ -53,9 +53,9 @@ func (l *ruleLoader) next(ctx context.Context) (*rules.Program, []string, error)
 			return nil, nil, fmt.Errorf("the rules still cannot be read: %w", errNoAnswer)
 		}
 	}
-	results := make(chan loaded, 1)
+	results, options := make(chan loaded, 1), l.options // who waits may change them, also when it no longer waits
 	go func() {
-		p, watched, err := l.load(l.options)
+		p, watched, err := l.load(options)
 		results <- loaded{p, watched, err}
 	}()
 	var late <-chan time.Time

@@ -7,7 +7,7 @@ import (
 )
 
 // waitLimit bounds every wait: far more than a loaded machine takes.
-const waitLimit = 10 * time.Second
+const waitLimit = 30 * time.Second
 
 // WaitFor polls until cond holds, and fails the test if that takes too long.
 func WaitFor(t testing.TB, what string, cond func() bool) {

@@ -23,7 +23,11 @@ type Conn struct {
 	answer   func(c *Conn, s *Segment) bool
 	came     []Segment
 	wake     chan struct{}
+	lost     error // why the last segment that was not sent was not
 }
+
+// waitLimit bounds every wait: far more than a loaded machine takes.
+const waitLimit = 30 * time.Second
 
 const firstSeq = 1_000_000
 
@@ -154,7 +158,9 @@ func (c *Conn) Raw(s Segment) {
 	if s.Options == nil {
 		s.Options = c.options
 	}
-	_ = c.dev.Send(s) // a device that is down loses it, as a network may
+	if err := c.dev.Send(s); err != nil { // a device that is down loses it, as a network may
+		c.lost = err
+	}
 }
 
 // Greet sends a SYN without an ACK, for Answer: a simultaneous open.
@@ -193,7 +199,7 @@ func (c *Conn) Skip(n int) {
 // it and those before it away. It fails the test if none comes.
 func (c *Conn) Wait(t testing.TB, what string, want func(s *Segment) bool) Segment {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(waitLimit)
 	for {
 		c.mu.Lock()
 		for i := range c.came {
@@ -208,7 +214,9 @@ func (c *Conn) Wait(t testing.TB, what string, want func(s *Segment) bool) Segme
 		select {
 		case <-c.wake:
 		case <-limit:
-			t.Fatalf("tunpeer: waited in vain for %s", what)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			t.Fatalf("tunpeer: waited %s in vain for %s; came %+v, lost %v", waitLimit, what, c.came, c.lost)
 		}
 	}
 }
