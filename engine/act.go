@@ -48,13 +48,19 @@ func (h *hand) act(ctx context.Context, c *cycle) {
 func ladderPerTarget(c *cycle, harms *look.Harms) []*ladder {
 	var ladders []*ladder
 	byProcess := map[string]*ladder{}
-	for _, f := range c.report.Findings {
+	standings := map[*Group]*standing{}
+	for _, one := range c.cases {
+		f := &subject{Case: one, standing: standings[one.Group]}
+		if one.Group != nil && f.standing == nil {
+			f.standing = &standing{at: one.Group.CountedAt}
+			standings[one.Group] = f.standing
+		}
 		if f.Decision != DecideAct {
 			continue
 		}
 		plugin := Bound(&f.Rule.Then[0]).Plugin
 		if !plugin.OnProcess() {
-			ladders = append(ladders, newLadder(c.Program, f, nil))
+			ladders = append(ladders, newLadder(len(ladders)+1, c.Program, f, nil))
 			continue
 		}
 		for i := range f.Facts.Owners {
@@ -65,7 +71,7 @@ func ladderPerTarget(c *cycle, harms *look.Harms) []*ladder {
 				l.findings, l.slots = append(l.findings, f), append(l.slots, -1)
 				continue
 			}
-			l := newLadder(c.Program, f, o)
+			l := newLadder(len(ladders)+1, c.Program, f, o)
 			l.harm = harms.Of(c.Picture, f.Candidate, o, plugin)
 			byProcess[key] = l
 			ladders = append(ladders, l)
@@ -152,10 +158,10 @@ func (h *hand) notPrepared(ctx context.Context, l *ladder, err error) {
 	}
 	l.finish(out, what)
 	if out.Result == actions.Changed {
-		h.news.auditOutcome(l, what, out)
+		h.news.changed(l.outcome(what, out))
 		return
 	}
-	h.news.outcome(ctx, l, what, out)
+	h.news.outcome(ctx, l.outcome(what, out))
 	h.heedHost(out)
 }
 
@@ -165,7 +171,7 @@ func (h *hand) applied(ctx context.Context, l *ladder, out actions.Outcome) {
 	l.applied = h.world.Now()
 	l.deadline = l.applied.Add(max(l.rule.Then[l.rung].Wait, h.settleTime))
 	if out.Result.Succeeded() {
-		if g := l.findings[0].Group; g != nil && l.process == nil {
+		if g := l.findings[0].standing; g != nil && l.process == nil {
 			g.taken = append(g.taken, l.findings[0].Candidate)
 		}
 		l.note(out, l.effect.String())
@@ -262,7 +268,7 @@ func (h *hand) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 		what = l.effect.String()
 	}
 	l.note(out, what)
-	h.news.outcome(ctx, l, what, out)
+	h.news.outcome(ctx, l.outcome(what, out))
 	l.held = l.held || out.Result == actions.FDStillHeld
 	h.heedHost(out)
 	for h.hostError == nil && ctx.Err() == nil && out.Result != actions.Changed && l.nextRung() {
@@ -285,7 +291,7 @@ func (h *hand) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 		if err != nil {
 			out := actions.OutcomeOf(err)
 			l.note(out, l.action())
-			h.news.outcome(ctx, l, l.action(), out)
+			h.news.outcome(ctx, l.outcome(l.action(), out))
 			break
 		}
 		if start {

@@ -16,8 +16,8 @@ import (
 type opinion struct {
 	*generation
 	*cycle
-	grouped []map[*look.Candidate]*Group
-	news    []*Finding // of what the rules in force do not take
+	grouped []map[*look.Candidate]*group
+	news    []*Case // of what the rules in force do not take
 }
 
 // opinions asks every younger generation. They see all candidates: groups are counted
@@ -32,7 +32,7 @@ func (k *council) opinions(c *cycle) []*opinion {
 			r := cand.Record()
 			o.Candidates[i].Hits = append([]int(nil), g.matches.Match(&r)...)
 		}
-		o.grouped = make([]map[*look.Candidate]*Group, len(g.judged.Rules))
+		o.grouped = make([]map[*look.Candidate]*group, len(g.judged.Rules))
 		for i := range o.grouped {
 			o.grouped[i] = k.groups(o.cycle, i)
 		}
@@ -51,14 +51,14 @@ func (k *council) cycleOf(g *generation, c *cycle) *cycle {
 }
 
 // askAll returns what each younger generation finds about a candidate.
-func (k *council) askAll(opinions []*opinion, n int) [][]*Finding {
-	var said [][]*Finding
+func (k *council) askAll(opinions []*opinion, n int) [][]*Case {
+	var said [][]*Case
 	for _, o := range opinions {
-		var owner *rules.Rule
-		var found []*Finding
+		h := &hearing{cycle: o.cycle}
+		var found []*Case
 		cand := o.Candidates[n]
 		for _, i := range cand.Hits {
-			if f := k.consider(o.cycle, cand, o.judged.Rules[i], o.grouped[i][cand], &owner); f != nil {
+			if f := k.consider(h, cand, o.judged.Rules[i], o.grouped[i][cand]); f != nil {
 				found = append(found, f)
 			}
 		}
@@ -68,13 +68,13 @@ func (k *council) askAll(opinions []*opinion, n int) [][]*Finding {
 }
 
 // askOfNobody is askAll for the empty group of a host.
-func (k *council) askOfNobody(opinions []*opinion) [][]*Finding {
-	var said [][]*Finding
+func (k *council) askOfNobody(opinions []*opinion) [][]*Case {
+	var said [][]*Case
 	for _, o := range opinions {
-		var found []*Finding
+		var found []*Case
 		for i, rule := range o.judged.Rules {
 			if g := o.grouped[i][o.none]; o.none != nil && g != nil {
-				found = append(found, k.considerNobody(o.cycle, rule, g))
+				found = append(found, k.consider(&hearing{cycle: o.cycle}, o.none, rule, g))
 			}
 		}
 		said = append(said, found)
@@ -85,7 +85,7 @@ func (k *council) askOfNobody(opinions []*opinion) [][]*Finding {
 // agree has every younger generation confirm what the rules in force would do: with
 // each there must be a rule that does the same to the socket now. Otherwise the finding
 // is spared, and the reason says by what. said are their findings about its candidate.
-func (k *council) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Finding, q *quota) {
+func (k *council) agree(c *cycle, f *Case, opinions []*opinion, said [][]*Case, q *quota) {
 	if f.Decision != DecideAct {
 		return
 	}
@@ -94,7 +94,7 @@ func (k *council) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Fin
 		if f.NoSocket() { // each rule has an empty group of its own
 			theirs = ofRule(said[i], f.Rule.Name)
 		}
-		f.unsettled = true
+		f.Unsettled = true
 		switch {
 		case theirs == nil:
 			f.set(DecidePending, "%s: none of the new ones takes it", ago(o.generation, c.Began))
@@ -114,15 +114,15 @@ func (k *council) agree(c *cycle, f *Finding, opinions []*opinion, said [][]*Fin
 			}
 		}
 		if f.agreed == nil {
-			f.agreed = map[*generation]*Group{}
+			f.agreed = map[*generation]*group{}
 		}
-		f.agreed[o.generation], f.unsettled = theirs.Group, false
+		f.agreed[o.generation], f.Unsettled = theirs.group, false
 	}
 }
 
 // owning returns the finding of the rule that has the socket; else the first that says
 // why none has, nil if no rule takes it.
-func owning(found []*Finding) *Finding {
+func owning(found []*Case) *Case {
 	for _, f := range found {
 		switch f.Decision {
 		case DecidePending, DecideObserve, DecideShadowed, DecideUnless:
@@ -137,8 +137,8 @@ func owning(found []*Finding) *Finding {
 }
 
 // ofRule returns the finding of the rule of that name, nil if there is none.
-func ofRule(found []*Finding, name string) *Finding {
-	if i := slices.IndexFunc(found, func(f *Finding) bool { return f.Rule.Name == name }); i >= 0 {
+func ofRule(found []*Case, name string) *Case {
+	if i := slices.IndexFunc(found, func(f *Case) bool { return f.Rule.Name == name }); i >= 0 {
 		return found[i]
 	}
 	return nil
@@ -163,7 +163,7 @@ func (k *council) showNews(c *cycle, opinions []*opinion) {
 		return // what is read by now is what is in force
 	}
 	has := map[findingKey]bool{}
-	for _, f := range c.report.Findings {
+	for _, f := range c.cases {
 		has[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = true
 	}
 	for _, f := range o.news {
@@ -174,8 +174,8 @@ func (k *council) showNews(c *cycle, opinions []*opinion) {
 			left := max(0, rules.Settle-c.Began.Sub(o.at))
 			f.set(DecidePending, "%s: they are in force in %.1f s", ago(o.generation, c.Began), left.Seconds())
 		}
-		f.unsettled, f.throttled = true, false
-		c.report.Findings = append(c.report.Findings, f)
+		f.Unsettled, f.throttled = true, false
+		c.cases = append(c.cases, f)
 	}
 }
 
@@ -198,7 +198,7 @@ type rungOf struct {
 // newerSpares is a ChangedError if a generation of rules that counts now, besides that
 // of the ladder at that rung, would not do to a finding's socket, as it is freshly seen, what the
 // ladder is about to do. Several can be asked at the same time.
-func (k *council) newerSpares(at rungOf, f *Finding, fresh *look.Candidate) error {
+func (k *council) newerSpares(at rungOf, f *Case, fresh *look.Candidate) error {
 	k.asks.Lock()
 	defer k.asks.Unlock()
 	for _, g := range k.younger() {
@@ -209,7 +209,7 @@ func (k *council) newerSpares(at rungOf, f *Finding, fresh *look.Candidate) erro
 	return nil
 }
 
-func (k *council) sparedBy(g *generation, at rungOf, f *Finding, fresh *look.Candidate) string {
+func (k *council) sparedBy(g *generation, at rungOf, f *Case, fresh *look.Candidate) string {
 	group, agreed := f.agreed[g]
 	if !agreed && (f.Group != nil || f.NoSocket()) {
 		return "a group is decided on anew by the next cycle"
@@ -220,11 +220,11 @@ func (k *council) sparedBy(g *generation, at rungOf, f *Finding, fresh *look.Can
 	now := k.world.Mono()
 	p := &look.Picture{Wanted: k.wantedOf(g.judged), Began: k.world.Now(), Looked: now, Now: now, Ended: k.world.Now()}
 	c := &cycle{Picture: p, report: &Report{}}
-	var owner *rules.Rule
-	var found []*Finding
+	h := &hearing{cycle: c}
+	var found []*Case
 	r := fresh.Record()
 	for _, i := range append([]int(nil), g.matches.Match(&r)...) {
-		if theirs := k.consider(c, fresh, g.judged.Rules[i], group, &owner); theirs != nil {
+		if theirs := k.consider(h, fresh, g.judged.Rules[i], group); theirs != nil {
 			found = append(found, theirs)
 		}
 	}

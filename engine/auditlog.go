@@ -120,27 +120,26 @@ func (a *auditLog) decision(mode, generation string, f *Finding) {
 	}
 	l := auditLine{Event: "decision", Mode: mode, Generation: generation, Rule: f.Rule.Name, Decision: f.Decision, Reason: f.Reason, Socket: fields(f.Candidate)}
 	if f.Group != nil {
-		l.Group = f.Group.describe()
+		l.Group = f.Group.Describe()
 	}
 	a.write(l)
 }
 
-// outcome writes down what an action came to, by its name and what it did; o is
-// the process that it was for, nil for none.
-func (a *auditLog) outcome(generation string, f *Finding, o *collectors.Owner, action, what string, out actions.Outcome) {
+// outcome writes down what an action came to for one finding of its target.
+func (a *auditLog) outcome(o *Outcome, f *Finding) {
 	if a.w == nil {
 		return
 	}
-	l := auditLine{Event: "outcome", Mode: "live", Generation: generation, Rule: f.Rule.Name, Action: action, Result: out.Result, Detail: out.Detail, Socket: fields(f.Candidate)}
-	if what != action {
-		l.Effect = what
+	l := auditLine{Event: "outcome", Mode: "live", Generation: o.Generation, Rule: f.Rule.Name, Action: o.Action, Result: o.Result, Detail: o.Detail, Socket: fields(f.Candidate)}
+	if o.Effect != o.Action {
+		l.Effect = o.Effect
 	}
-	if o != nil {
-		l.Process = o.String()
+	if o.Process != nil {
+		l.Process = o.Process.String()
 	}
-	if out.Err != nil {
-		l.Error = out.Err.Error()
-		if errno, ok := errors.AsType[unix.Errno](out.Err); ok {
+	if o.Err != nil {
+		l.Error = o.Err.Error()
+		if errno, ok := errors.AsType[unix.Errno](o.Err); ok {
 			l.Errno = unix.ErrnoName(errno)
 		}
 	}

@@ -19,7 +19,7 @@ func (b *breaker) judge(c *cycle, q *quota) {
 		return
 	}
 	acting := b.acting(c, true)
-	byListener := map[listenerKey][]*Finding{}
+	byListener := map[listenerKey][]*Case{}
 	for _, f := range acting {
 		if f.Rule.Limits.Share > 0 {
 			k := listenerKey{f.Rule, f.NS, f.Socket.LocalPort}
@@ -47,9 +47,9 @@ func (b *breaker) judge(c *cycle, q *quota) {
 
 // acting returns the findings that would be acted on, with what throttles leave to
 // later cycles if that is wanted.
-func (b *breaker) acting(c *cycle, throttled bool) []*Finding {
-	var acting []*Finding
-	for _, f := range c.report.Findings {
+func (b *breaker) acting(c *cycle, throttled bool) []*Case {
+	var acting []*Case
+	for _, f := range c.cases {
 		if (f.Decision == DecideAct || throttled && f.throttled) && !harmless(f.Rule) && !f.NoSocket() {
 			acting = append(acting, f)
 		}
@@ -58,7 +58,7 @@ func (b *breaker) acting(c *cycle, throttled bool) []*Finding {
 }
 
 // tooMuch compares what would be acted on with the limits for all rules together.
-func (b *breaker) tooMuch(c *cycle, acting []*Finding, q *quota) (t *TrippedError, over bool) {
+func (b *breaker) tooMuch(c *cycle, acting []*Case, q *quota) (t *TrippedError, over bool) {
 	limit, toll := b.council.strictest(c.Program.Breaker), b.toll(c, acting)
 	t = &TrippedError{Living: toll.living + q.all, Of: c.Total, name: tripAll + limit.String()}
 	var limits []string
@@ -102,8 +102,8 @@ type listenerKey struct {
 
 // shareOf spares what a rule would do to one listener if that is too much, or if
 // it cannot be told. Connections to elsewhere have no listener.
-func (b *breaker) shareOf(c *cycle, k listenerKey, found []*Finding, q *quota, looked map[string]bool) {
-	name := found[0].listener()
+func (b *breaker) shareOf(c *cycle, k listenerKey, found []*Case, q *quota, looked map[string]bool) {
+	name := shareName(found[0].Finding)
 	looked[name] = true
 	n := len(found) + q.listeners[name]
 	share := k.rule.Limits.Share
@@ -127,7 +127,7 @@ func (b *breaker) shareOf(c *cycle, k listenerKey, found []*Finding, q *quota, l
 
 // trip spares the findings while a threshold is exceeded, and until it was not for
 // two cycles. A cycle that has not seen everything is not calm.
-func (b *breaker) trip(c *cycle, t *TrippedError, over bool, found []*Finding) {
+func (b *breaker) trip(c *cycle, t *TrippedError, over bool, found []*Case) {
 	left, tripped := b.memory.Tripped[t.name]
 	switch {
 	case over:

@@ -4,42 +4,65 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"strings"
-	"time"
 
 	"sockwarden/collectors"
 	"sockwarden/engine/look"
-	"sockwarden/engine/memory"
 	"sockwarden/rules"
 )
+
+// Case is a finding before the judge: with what only judging it needs.
+type Case struct {
+	*Finding
+	group     *group // nil for a rule that decides on single sockets
+	unseen    bool   // spared since somebody who cannot be seen may hold it
+	throttled bool   // left to a later cycle by per_cycle or per_minute
+	// agreed are the younger generations of rules that would do the same, each with the
+	// group that its rule decided on.
+	agreed map[*generation]*group
+}
+
+func newCase(cand *look.Candidate, rule *rules.Rule, g *group) *Case {
+	f := &Case{Finding: &Finding{Rule: rule, Candidate: cand}, group: g}
+	if g != nil {
+		f.Group = g.Group
+	}
+	return f
+}
+
+// set spares the case, or lets it be acted on.
+func (f *Case) set(d Decision, format string, args ...any) {
+	f.Decision, f.Reason = d, fmt.Sprintf(format, args...)
+}
 
 // decide turns candidates into findings: rules are tried in their order, and
 // the first enforcing one that holds owns the socket, whatever spares it then.
 func (j *judge) decide(c *cycle) {
 	j.noteRules(c)
-	groups := make([]map[*look.Candidate]*Group, len(c.Program.Rules))
+	groups := make([]map[*look.Candidate]*group, len(c.Program.Rules))
 	for i := range c.Program.Rules {
 		groups[i] = j.groups(c, i)
 	}
 	q, opinions := j.quota(), j.council.opinions(c)
+	take := func(f *Case, said [][]*Case) {
+		j.council.agree(c, f, opinions, said, q)
+		if f.Decision == DecideAct {
+			j.limit(f, c, q)
+		}
+		c.cases = append(c.cases, f)
+	}
 	for n, cand := range c.Candidates {
-		var owner *rules.Rule
 		unproven := false
 		said := j.council.askAll(opinions, n)
+		h := &hearing{cycle: c}
 		for _, i := range cand.Hits {
 			rule := c.Program.Rules[i]
-			f := j.consider(c, cand, rule, groups[i][cand], &owner)
-			if f == nil {
-				unproven = unproven || cand.Socket.Cookie != 0 && unprovenAge(cand, rule) // without one it cannot be remembered
+			if f := j.consider(h, cand, rule, groups[i][cand]); f != nil {
+				take(f, said)
 				continue
 			}
-			j.council.agree(c, f, opinions, said, q)
-			if f.Decision == DecideAct {
-				j.limit(f, c, q)
-			}
-			c.report.Findings = append(c.report.Findings, f)
+			unproven = unproven || cand.Socket.Cookie != 0 && unprovenAge(cand, rule) // without one it cannot be remembered
 		}
-		if unproven && owner == nil {
+		if unproven && h.taker == nil {
 			c.report.AgeUnproven++
 		}
 		if cand.OwnerHidden() {
@@ -49,12 +72,7 @@ func (j *judge) decide(c *cycle) {
 	}
 	for i, rule := range c.Program.Rules {
 		if g := groups[i][c.none]; c.none != nil && g != nil {
-			f := j.considerNobody(c, rule, g)
-			j.council.agree(c, f, opinions, j.council.askOfNobody(opinions), q)
-			if f.Decision == DecideAct {
-				j.limit(f, c, q)
-			}
-			c.report.Findings = append(c.report.Findings, f)
+			take(j.consider(&hearing{cycle: c}, c.none, rule, g), j.council.askOfNobody(opinions))
 		}
 	}
 	j.council.showNews(c, opinions)
@@ -62,16 +80,17 @@ func (j *judge) decide(c *cycle) {
 	j.pauseAll(c) // what it spares does not count
 	j.breaker.judge(c, q)
 	j.spend(c, q)
+	c.report.Findings = make([]*Finding, len(c.cases))
+	for i, f := range c.cases {
+		c.report.Findings[i] = f.Finding
+	}
 }
 
 // pauseAll spares everything while a live engine is paused.
 func (j *judge) pauseAll(c *cycle) {
-	if c.paused == nil {
-		return
-	}
-	for _, f := range c.report.Findings {
-		if f.Decision == DecideAct && !harmless(f.Rule) {
-			f.Decision, f.Reason = DecidePaused, "paused "+c.paused.String()
+	for _, f := range c.cases {
+		if f.Decision == DecideAct {
+			paused(j, &hearing{cycle: c}, f)
 		}
 	}
 }
@@ -80,133 +99,35 @@ func (j *judge) pauseAll(c *cycle) {
 // hold them: who expects something to be done must hear why it is not.
 func (c *cycle) sumUnseen() {
 	r := c.report
-	for _, f := range r.Findings {
+	for _, f := range c.cases {
 		if !f.unseen || f.Decision != DecideGuarded {
 			continue
 		}
 		r.SparedUnseen++
-		if r.UnseenWhy == "" {
-			r.UnseenWhy = f.Reason
-		}
+		r.UnseenWhy = cmp.Or(r.UnseenWhy, f.Reason)
 	}
 	if r.SparedUnseen > 0 {
 		c.warn(&SparedError{r.SparedUnseen, r.UnseenWhy})
 	}
 }
 
-// finding is a decision under construction.
-func (f *Finding) set(d Decision, format string, args ...any) *Finding {
-	f.Decision, f.Reason = d, fmt.Sprintf(format, args...)
-	return f
-}
-
-// consider returns one rule's decision about one socket, nil if it does not
-// match. A rule that acts becomes the owner.
-func (j *judge) consider(c *cycle, cand *look.Candidate, rule *rules.Rule, g *Group, owner **rules.Rule) *Finding {
-	if cand.Eval(rule.When) != rules.True {
+// consider returns one rule's decision about one socket, or about the empty group
+// of a host; nil if the rule is not about it.
+func (j *judge) consider(h *hearing, cand *look.Candidate, rule *rules.Rule, g *group) *Case {
+	f := newCase(cand, rule, g)
+	if !f.NoSocket() && cand.Eval(rule.When) != rules.True {
 		return nil
 	}
-	f := &Finding{Rule: rule, Candidate: cand, Group: g}
-	if rule.Unless != nil {
-		if spared, v := cand.Spares(rule.Unless); spared {
-			return f.set(DecideUnless, "unless of %s%s", rule.Name, look.NotKnown(v))
+	for _, gate := range gates {
+		if gate.spares(j, h, f) {
+			if f.Decision == "" {
+				return nil
+			}
+			return f
 		}
 	}
-	if rule.Grouped() && g == nil {
-		return nil // its group is not one that the rule is about
-	}
-	if left := j.pending(c, f); left > 0 {
-		c.sooner(left)
-		f.Held = rule.For - left
-		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(f.Held))
-	}
-	if rule.Mode == rules.ModeObserve {
-		return f.set(DecideObserve, "mode observe")
-	}
-	if *owner != nil {
-		return f.set(DecideShadowed, "rule %s comes first", (*owner).Name)
-	}
-	*owner = rule
-	for _, p := range c.Program.Protect {
-		if !p.InForce(c.Began) {
-			continue
-		}
-		if spared, v := cand.Spares(p.When); spared {
-			return f.set(DecideProtect, "protect %s%s", p.Name, look.NotKnown(v))
-		}
-	}
-	if rung, _ := effective(rule); rung != nil {
-		if why := j.guards.guard(cand, rung); why != "" {
-			f.unseen = why == cand.HiddenOwners()
-			return f.set(DecideGuarded, "%s", why)
-		}
-	}
-	if cond := rule.Then[0].If; cond != nil {
-		if v := cand.Eval(cond); v != rules.True {
-			return f.set(DecideUnless, "if of %s%s", rule.Name, look.NotKnown(v))
-		}
-	}
-	return j.hesitate(c, f)
-}
-
-// considerNobody is consider for the empty group of a host.
-func (j *judge) considerNobody(c *cycle, rule *rules.Rule, g *Group) *Finding {
-	f := &Finding{Rule: rule, Candidate: c.none, Group: g}
-	if left := j.pending(c, f); left > 0 {
-		c.sooner(left)
-		f.Held = rule.For - left
-		return f.set(DecidePending, "%s for %s, so far %s", rule.Name, short(rule.For), short(f.Held))
-	}
-	if rule.Mode == rules.ModeObserve {
-		return f.set(DecideObserve, "mode observe")
-	}
-	if rung, plugin := effective(rule); rung != nil && !plugin.WithoutSocket {
-		return f.set(DecideGuarded, "there is no socket that %s could be for", rung.Action)
-	}
-	if cond := rule.Then[0].If; cond != nil {
-		if v := f.Eval(cond); v != rules.True {
-			return f.set(DecideUnless, "if of %s%s", rule.Name, look.NotKnown(v))
-		}
-	}
-	return j.hesitate(c, f)
-}
-
-// pending returns how long the rule must still match without a break.
-func (j *judge) pending(c *cycle, f *Finding) time.Duration {
-	if f.Rule.For <= 0 {
-		return 0
-	}
-	var since float64
-	if f.Group != nil {
-		since = f.Group.since
-	} else {
-		since = j.memory.Hold(memory.HoldKey{Rule: f.Rule.Name, Fingerprint: f.Rule.Fingerprint, Socket: collectors.KeyOf(&f.Socket)}, f.Rule.For, c.Now)
-	}
-	return max(0, f.Rule.For-time.Duration((c.Now-since)*float64(time.Second)))
-}
-
-// hesitate spares what the rule itself does not want to act on now.
-func (j *judge) hesitate(c *cycle, f *Finding) *Finding {
-	switch rule := f.Rule; {
-	case !rule.InWindow(c.Began):
-		return f.set(DecideWindow, "outside of the windows of %s: %s", rule.Name, windowTexts(rule.During))
-	case j.soaking(rule, c.Now) > 0:
-		return f.set(DecideSoak, "soak of %s, %s left", rule.Name, short(j.soaking(rule, c.Now)))
-	case !f.NoSocket() && !j.inCanary(f):
-		return f.set(DecideCanary, "not in the canary part (%.3g%%) of %s", rule.Canary*100, rule.Name)
-	case j.seenOnce(c, f):
-		return f
-	}
-	return f.set(DecideAct, "")
-}
-
-// windowTexts names windows of time with their zones.
-func windowTexts(windows []rules.Window) string {
-	texts := make([]string, len(windows))
-	for i, w := range windows {
-		texts[i] = w.String()
-	}
-	return strings.Join(texts, ", ")
+	f.set(DecideAct, "")
+	return f
 }
 
 // unprovenAge reports whether the rule would match if the socket were old.

@@ -210,6 +210,7 @@ func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Rep
 	}
 	for _, f := range r.Findings {
 		f.Actions = nil
+		c.cases = append(c.cases, &Case{Finding: f})
 	}
 	e.act(ctx, c)
 	return e.finish(c)

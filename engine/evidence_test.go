@@ -15,8 +15,8 @@ import (
 	"sockwarden/engine/look"
 )
 
-// subject is a socket whose state began between two known points in time.
-type subject struct {
+// specimen is a socket whose state began between two known points in time.
+type specimen struct {
 	*socklab.Conn
 	name    string
 	disturb func() // before each look
@@ -35,7 +35,7 @@ type subject struct {
 }
 
 // look checks what the evidence of one dump claims about all subjects.
-func glanceAt(t *testing.T, subjects []*subject) {
+func glanceAt(t *testing.T, subjects []*specimen) {
 	t.Helper()
 	for _, s := range subjects {
 		if s.disturb != nil {
@@ -85,8 +85,8 @@ func tickLate(t *testing.T) time.Duration {
 	return time.Duration(now.Nano() - tick.Nano())
 }
 
-func newSubject(t *testing.T, k socklab.Kind, f socklab.Family) *subject {
-	s := &subject{Conn: socklab.Make(t, k, f), name: fmt.Sprintf("%s %s", k, f)}
+func newSubject(t *testing.T, k socklab.Kind, f socklab.Family) *specimen {
+	s := &specimen{Conn: socklab.Make(t, k, f), name: fmt.Sprintf("%s %s", k, f)}
 	switch k {
 	case socklab.Established, socklab.EstablishedUnaccepted, socklab.Closing, socklab.ClosingOrphan, socklab.TimeWait:
 		s.proven = 0.9
@@ -144,7 +144,7 @@ func synSent(t *testing.T, f socklab.Family) *socklab.Conn {
 // The true age lies within the bounds, for every state, while it grows.
 func TestEvidence(t *testing.T) {
 	const long = 3.5 // seconds
-	var all []*subject
+	var all []*specimen
 	for _, k := range socklab.Kinds() {
 		for _, f := range socklab.Families() {
 			all = append(all, newSubject(t, k, f))
@@ -179,7 +179,7 @@ func TestEvidence(t *testing.T) {
 
 // late are connections that were idle for a while before they entered their
 // state: the time without data is not the age.
-func late(t *testing.T) []*subject {
+func late(t *testing.T) []*specimen {
 	t.Helper()
 	begin := map[socklab.Kind]func(c *socklab.Conn) error{
 		socklab.CloseWait: func(c *socklab.Conn) error { return unix.Shutdown(c.Peer, unix.SHUT_WR) },
@@ -194,10 +194,10 @@ func late(t *testing.T) []*subject {
 			return unix.Shutdown(c.FD, unix.SHUT_WR)
 		},
 	}
-	var all []*subject
+	var all []*specimen
 	for _, f := range socklab.Families() {
 		for k := range begin {
-			s := &subject{Conn: socklab.Make(t, socklab.Established, f), name: fmt.Sprintf("late %s %s", k, f), bounded: true}
+			s := &specimen{Conn: socklab.Make(t, socklab.Established, f), name: fmt.Sprintf("late %s %s", k, f), bounded: true}
 			s.Kind = k
 			all = append(all, s)
 		}
@@ -213,7 +213,7 @@ func late(t *testing.T) []*subject {
 }
 
 // disturbed are sockets on which something happens all the time.
-func disturbed(t *testing.T) []*subject {
+func disturbed(t *testing.T) []*specimen {
 	t.Helper()
 	write := func(fd *int, every time.Duration) func() {
 		var last time.Time
@@ -225,9 +225,9 @@ func disturbed(t *testing.T) []*subject {
 			}
 		}
 	}
-	var all []*subject
-	add := func(name string, k socklab.Kind, f socklab.Family, bounded bool) *subject {
-		s := &subject{Conn: socklab.Make(t, k, f), name: name, bounded: bounded}
+	var all []*specimen
+	add := func(name string, k socklab.Kind, f socklab.Family, bounded bool) *specimen {
+		s := &specimen{Conn: socklab.Make(t, k, f), name: name, bounded: bounded}
 		all = append(all, s)
 		return s
 	}
@@ -286,7 +286,7 @@ func tcpInfo(t testing.TB, fd int) *unix.TCPInfo {
 // timeout keeps its length (without time stamps no ACK of repeated data is a
 // sample of the round trip).
 func TestEvidenceDataBeforeFIN(t *testing.T) {
-	var all, inFlight []*subject
+	var all, inFlight []*specimen
 	for _, stamps := range []string{"1", "0"} {
 		socklab.Home(t).Sysctl(t, "net/ipv4/tcp_timestamps", stamps)
 		for _, timeout := range []int{0, 1500, 2500, 30_000} { // TCP_USER_TIMEOUT, ms
@@ -299,7 +299,7 @@ func TestEvidenceDataBeforeFIN(t *testing.T) {
 				dropAll(t, c.Peer)
 				_, err := unix.Write(c.FD, []byte("in flight"))
 				must(t, "write", err)
-				s := &subject{Conn: c, name: fmt.Sprintf("stamps %s, user timeout %d, acked %t", stamps, timeout, acked)}
+				s := &specimen{Conn: c, name: fmt.Sprintf("stamps %s, user timeout %d, acked %t", stamps, timeout, acked)}
 				all = append(all, s)
 				if !acked {
 					inFlight = append(inFlight, s)
@@ -351,7 +351,7 @@ func TestEvidenceLocalCongestion(t *testing.T) {
 	fin.StartedBefore, fin.Kind = time.Now(), socklab.FinWait1
 	must(t, "shutdown", unix.Shutdown(fin.FD, unix.SHUT_WR))
 	fin.SeenAfter = time.Now()
-	all := []*subject{{Conn: syn, name: "SYN"}, {Conn: fin, name: "FIN"}}
+	all := []*specimen{{Conn: syn, name: "SYN"}, {Conn: fin, name: "FIN"}}
 	socklab.WaitFor(t, "retransmissions", func() bool {
 		glanceAt(t, all)
 		return tcpInfo(t, syn.FD).Retransmits >= 4

@@ -20,13 +20,10 @@ type Group struct {
 	// Leak is evidence that a process runs out of descriptors, for groups of one.
 	Leak *Leak
 
-	id        string
-	at        time.Time         // when it was counted
-	taken     []*look.Candidate // what was done something to since
-	over      error             // why it is no group any more, by the last count
-	members   []*look.Candidate
-	uncertain int     // sockets of which it is not known whether they are members
-	since     float64 // when having began to hold without a break
+	// ID tells it from the other groups of its rule; it stays the same over cycles.
+	ID string
+	// CountedAt is when it was counted.
+	CountedAt time.Time
 }
 
 // Leak is how the descriptors of a process grow.
@@ -35,19 +32,27 @@ type Leak struct {
 	FullIn  float64 // seconds until the limit is reached at this rate, 0 if it never is
 }
 
+// group is one while it is counted and judged.
+type group struct {
+	*Group
+	members   []*look.Candidate
+	uncertain int     // sockets of which it is not known whether they are members
+	since     float64 // when having began to hold without a break
+}
+
 // groups returns the groups of a rule whose having holds, by their members.
 // Sockets of which a key is not known, or that have none (no process, no unit),
 // form no group. An incomplete picture decides nothing.
-func (j *judge) groups(c *cycle, index int) map[*look.Candidate]*Group {
+func (j *judge) groups(c *cycle, index int) map[*look.Candidate]*group {
 	rule := c.Program.Rules[index]
 	if !rule.Grouped() || c.Incomplete {
 		return nil
 	}
-	byID := map[string]*Group{}
-	var order []*Group
+	byID := map[string]*group{}
+	var order []*group
 	if slices.Equal(rule.Group, []rules.GroupKey{rules.ByHost}) {
 		// The host always is there: it can be missed that nothing matches.
-		g := &Group{Key: map[string]any{"host": j.world.Host.Name}}
+		g := &group{Group: &Group{Key: map[string]any{"host": j.world.Host.Name}}}
 		byID[""] = g
 		order = append(order, g)
 	}
@@ -69,7 +74,7 @@ func (j *judge) groups(c *cycle, index int) map[*look.Candidate]*Group {
 		}
 		g := byID[id]
 		if g == nil {
-			g = &Group{id: id, Key: key}
+			g = &group{Group: &Group{ID: id, Key: key}}
 			byID[id] = g
 			order = append(order, g)
 		}
@@ -83,16 +88,16 @@ func (j *judge) groups(c *cycle, index int) map[*look.Candidate]*Group {
 			g.members = append(g.members, cand)
 		}
 	}
-	out := map[*look.Candidate]*Group{}
+	out := map[*look.Candidate]*group{}
 	for _, g := range order {
 		g.uncertain += anywhere
-		g.at = c.Ended
+		g.CountedAt = c.Ended
 		g.sum(rule)
 		j.growth(g, c.Now)
 		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: j.world.Host.Name}) != rules.True {
 			continue
 		}
-		g.since = j.memory.Hold(memory.HoldKey{Rule: rule.Name, Fingerprint: rule.Fingerprint, Socket: g.socketKey()}, rule.For, c.Now)
+		g.since = j.memory.Hold(memory.HoldKey{Rule: rule.Name, Fingerprint: rule.Fingerprint, Socket: g.SocketKey()}, rule.For, c.Now)
 		for _, m := range g.members {
 			out[m] = g
 		}
@@ -169,15 +174,15 @@ func groupOf(rule *rules.Rule, cand *look.Candidate) (id string, key map[string]
 	return strings.Join(parts, "\x00"), key, true
 }
 
-// socketKey is the group's place among the timers of sockets.
-func (g *Group) socketKey() collectors.Key {
+// SocketKey is the group's place among what is remembered of sockets.
+func (g *Group) SocketKey() collectors.Key {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(g.id))
+	_, _ = h.Write([]byte(g.ID))
 	return collectors.Key{Cookie: h.Sum64(), LocalPort: 0, Protocol: 0}
 }
 
 // sum adds the members up.
-func (g *Group) sum(rule *rules.Rule) {
+func (g *group) sum(rule *rules.Rule) {
 	f := &g.Facts
 	*f = collectors.Group{Count: len(g.members), Uncertain: g.uncertain, Age: collectors.NoAge(), FDs: -1, FDLimit: -1}
 	for i, m := range g.members {
@@ -204,7 +209,7 @@ func (g *Group) sum(rule *rules.Rule) {
 
 // growth notes how many descriptors a process has, and how that has changed
 // since it was first noted or last fell.
-func (j *judge) growth(g *Group, now float64) {
+func (j *judge) growth(g *group, now float64) {
 	if g.Facts.FDs < 0 {
 		return
 	}
@@ -226,8 +231,8 @@ func (j *judge) growth(g *Group, now float64) {
 	}
 }
 
-// describe is the group as JSON shows it.
-func (g *Group) describe() map[string]any {
+// Describe is the group as JSON shows it.
+func (g *Group) Describe() map[string]any {
 	m := map[string]any{"key": g.Key, "count": g.Facts.Count, "sum_recv_queue": g.Facts.RecvQueue, "sum_send_queue": g.Facts.SendQueue}
 	if g.Facts.Age.Min > 0 {
 		m["max_age"] = g.Facts.Age.Min

@@ -77,6 +77,7 @@ func newJudge(w *world.World, log *slog.Logger, m *memory.Memory, k *look.Looker
 type cycle struct {
 	*look.Picture
 	report *Report
+	cases  []*Case // from which its findings come
 	live   bool
 	paused *Pause          // everything is spared, nil for nothing
 	none   *look.Candidate // stands for the socket of an empty group

@@ -17,12 +17,13 @@ import (
 
 // ladder is a rule's actions on one target, on its way.
 type ladder struct {
+	number  int // among those of its cycle
 	program *rules.Program
 	rule    *rules.Rule
 	rung    int
 	// findings are those that share the target: one for a socket, all of one
 	// process for an action on it.
-	findings []*Finding
+	findings []*subject
 	slots    []int             // where each finding has the result of this rung, -1 for nowhere yet
 	process  *collectors.Owner // nil for actions on sockets
 	effect   actions.Effect
@@ -42,17 +43,17 @@ type ladder struct {
 	done     bool
 }
 
-func newLadder(p *rules.Program, f *Finding, process *collectors.Owner) *ladder {
-	return &ladder{program: p, rule: f.Rule, findings: []*Finding{f}, slots: []int{-1}, process: process}
+func newLadder(number int, p *rules.Program, f *subject, process *collectors.Owner) *ladder {
+	return &ladder{number: number, program: p, rule: f.Rule, findings: []*subject{f}, slots: []int{-1}, process: process}
 }
 
 // own reports whether a finding is one of the ladder's rule, and not of another
 // that wants something of the same process.
-func (l *ladder) own(f *Finding) bool { return f.Rule.Name == l.rule.Name }
+func (l *ladder) own(f *subject) bool { return f.Rule.Name == l.rule.Name }
 
 // ruleOf returns the rule of a finding as the ladder's program has it, nil if it
 // has changed since.
-func (l *ladder) ruleOf(f *Finding) *rules.Rule {
+func (l *ladder) ruleOf(f *subject) *rules.Rule {
 	if f.Rule == l.rule {
 		return l.rule
 	}
@@ -144,6 +145,15 @@ func (h *hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 	return true, nil
 }
 
+// outcome is what the ladder's current rung came to, by what it did.
+func (l *ladder) outcome(what string, out actions.Outcome) *Outcome {
+	o := &Outcome{Generation: l.program.Generation, Rule: l.rule.Name, Process: l.process, Action: l.action(), Effect: what, Outcome: out}
+	for _, f := range l.findings {
+		o.Findings = append(o.Findings, f.Finding)
+	}
+	return o
+}
+
 // target is what the ladder acts on.
 func (l *ladder) target(host string) actions.Target {
 	t := actions.Target{Rule: l.rule.Name, Labels: l.rule.Labels, Process: l.process, Host: host}
@@ -182,7 +192,7 @@ func (l *ladder) remark(err error) {
 }
 
 func (l *ladder) result(out actions.Outcome, what string) ActionResult {
-	r := ActionResult{Action: l.action(), Result: out.Result, Detail: out.Detail, ladder: l}
+	r := ActionResult{Action: l.action(), Result: out.Result, Detail: out.Detail, Ladder: l.number}
 	if k, ok := l.effect.(actions.Keeping); ok && out.Result == actions.FDStillHeld {
 		r.Keepers = k.Keepers()
 	}

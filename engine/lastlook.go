@@ -25,8 +25,24 @@ const (
 	renewedAtOnce = 16384
 )
 
-// latest is the finding's socket with those who hold it as they were last seen.
-func (f *Finding) latest() *look.Candidate {
+// subject is a case that ladders are for.
+type subject struct {
+	*Case
+	*standing // of its group, nil for none
+	// renewed is the candidate with those who were found to hold it for the last
+	// look, nil if the decision is recent enough.
+	renewed *look.Candidate
+}
+
+// standing is how a group stands while something is done to its sockets.
+type standing struct {
+	at    time.Time         // when it was counted last
+	taken []*look.Candidate // what was done something to since
+	over  error             // why it is no group any more, by the last count
+}
+
+// latest is the socket with those who hold it as they were last seen.
+func (f *subject) latest() *look.Candidate {
 	if f.renewed != nil {
 		return f.renewed
 	}
@@ -40,7 +56,7 @@ func (k *lastLook) recentFor() time.Duration {
 
 // recent reports whether it is known well enough who holds the sockets of a ladder.
 func (k *lastLook) recent(l *ladder) bool {
-	return !slices.ContainsFunc(l.findings, func(f *Finding) bool {
+	return !slices.ContainsFunc(l.findings, func(f *subject) bool {
 		return !f.NoSocket() && k.world.Now().Sub(f.latest().OwnersAt) > k.recentFor()
 	})
 }
@@ -51,8 +67,8 @@ func (k *lastLook) ready(ctx context.Context, ladders ...*ladder) error {
 	if !slices.ContainsFunc(ladders, func(l *ladder) bool { return !k.recent(l) }) {
 		return nil
 	}
-	var findings []*Finding
-	known := map[*Finding]bool{}
+	var findings []*subject
+	known := map[*subject]bool{}
 	for i, l := range slices.Concat(ladders, k.queue) {
 		if i >= len(ladders) && (l.done || l.effect != nil && l.rung+1 >= len(l.rule.Then) || i > renewedAtOnce) {
 			continue // nothing will be done for it any more, or not soon
@@ -74,7 +90,7 @@ func (k *lastLook) ready(ctx context.Context, ladders ...*ladder) error {
 	return nil
 }
 
-func candidatesOf(findings []*Finding) []*look.Candidate {
+func candidatesOf(findings []*subject) []*look.Candidate {
 	cands := make([]*look.Candidate, len(findings))
 	for i, f := range findings {
 		cands[i] = f.Candidate
@@ -84,7 +100,7 @@ func candidatesOf(findings []*Finding) []*look.Candidate {
 
 // glimpse returns the socket of a finding with those who were found to hold it
 // as these are at this very moment.
-func glimpse(g world.Glance, f *Finding) *look.Candidate {
+func glimpse(g world.Glance, f *subject) *look.Candidate {
 	now := f.latest().Clone()
 	if len(now.Facts.Owners) > 0 {
 		owners, unseen := g.Holders(now.Facts.Owners, now.Socket.Inode)
@@ -96,7 +112,7 @@ func glimpse(g world.Glance, f *Finding) *look.Candidate {
 // verdict compares what was decided about a finding with what it is now, the
 // socket looked up since began (CLOCK_MONOTONIC): nil if the same would be
 // decided. Of a socket that is destroyed only its descriptor is left.
-func (k *lastLook) verdict(l *ladder, f *Finding, now *look.Candidate, began float64) error {
+func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began float64) error {
 	rule := l.ruleOf(f)
 	if rule == nil {
 		return actions.Changedf("rule %s has changed", f.Rule.Name)
@@ -127,7 +143,7 @@ func (k *lastLook) verdict(l *ladder, f *Finding, now *look.Candidate, began flo
 	if why := now.Exempt(l.program, rule, k.world.Now()); why != "" {
 		return actions.Changedf("%s spares it now", why)
 	}
-	return k.judge.council.newerSpares(l.at(), f, now)
+	return k.judge.council.newerSpares(l.at(), f.Case, now)
 }
 
 // allowed is a ChangedError if a guard, or the rung itself, spares what is about to
@@ -163,14 +179,14 @@ type recount struct {
 
 // stillGroup is a ChangedError if what a rule demands of a group does not hold any more.
 // What was destroyed for the rule itself counts on: it was decided about all of them.
-func (k *lastLook) stillGroup(ctx context.Context, l *ladder, f *Finding) error {
-	g := f.Group
+func (k *lastLook) stillGroup(ctx context.Context, l *ladder, f *subject) error {
+	g := f.standing
 	if g == nil {
 		return nil
 	}
 	if k.world.Now().Sub(g.at) > k.recentFor() {
 		g.over = nil
-		now, err := k.regroup(ctx, l.program, l.ruleOf(f), g)
+		now, err := k.regroup(ctx, l.program, l.ruleOf(f), f)
 		switch {
 		case err != nil:
 			return fmt.Errorf("count the group again: %w", err)
@@ -182,8 +198,8 @@ func (k *lastLook) stillGroup(ctx context.Context, l *ladder, f *Finding) error 
 	return g.over
 }
 
-// regroup returns a group as it is now, nil if there is none of which having holds.
-func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Rule, was *Group) (*Group, error) {
+// regroup returns the group of a subject as it is now, nil if there is none of which having holds.
+func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Rule, of *subject) (*group, error) {
 	index := slices.Index(p.Rules, rule)
 	if index < 0 {
 		return nil, nil //nolint:nilnil // its rule has changed
@@ -201,7 +217,7 @@ func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Ru
 	c, picture := *k.counted.cycle, *k.counted.Picture
 	picture.Candidates = slices.Clone(picture.Candidates)
 	c.Picture = &picture
-	for _, taken := range was.taken {
+	for _, taken := range of.taken {
 		if !slices.ContainsFunc(c.Candidates, func(o *look.Candidate) bool {
 			return o.Socket.Cookie == taken.Socket.Cookie && o.Socket.NetNS == taken.Socket.NetNS
 		}) {
@@ -211,7 +227,7 @@ func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Ru
 		}
 	}
 	for _, g := range k.judge.groups(&c, index) {
-		if g.id == was.id {
+		if g.ID == of.Group.ID {
 			return g, nil
 		}
 	}
@@ -220,7 +236,7 @@ func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Ru
 
 // groupsAgree counts the group of a finding in generations that were read since it was
 // decided on: it is a ChangedError if there is none there.
-func (k *lastLook) groupsAgree(ctx context.Context, f *Finding) error {
+func (k *lastLook) groupsAgree(ctx context.Context, f *subject) error {
 	if f.Group == nil {
 		return nil
 	}
@@ -228,11 +244,11 @@ func (k *lastLook) groupsAgree(ctx context.Context, f *Finding) error {
 		if _, agreed := f.agreed[g]; agreed {
 			continue
 		}
-		var now *Group
+		var now *group
 		rule := g.judged.Rule(f.Rule.Name)
 		if rule != nil {
 			var err error
-			if now, err = k.regroup(ctx, g.judged, rule, f.Group); err != nil {
+			if now, err = k.regroup(ctx, g.judged, rule, f); err != nil {
 				return fmt.Errorf("count the group again: %w", err)
 			}
 		}
@@ -240,7 +256,7 @@ func (k *lastLook) groupsAgree(ctx context.Context, f *Finding) error {
 			return actions.Changedf("%s: with the new ones %s has no such group", ago(g, k.world.Now()), f.Rule.Name)
 		}
 		if f.agreed == nil {
-			f.agreed = map[*generation]*Group{}
+			f.agreed = map[*generation]*group{}
 		}
 		f.agreed[g] = now
 	}

@@ -54,7 +54,7 @@ var handovers = map[string]struct {
 // laterOn waits until it has to be asked again who holds a socket.
 func (l *lab) laterOn(t *testing.T, f *Finding) {
 	t.Helper()
-	socklab.WaitFor(t, "the owners to be old", func() bool { return time.Since(f.latest().OwnersAt) > l.hand.last.recentFor() })
+	socklab.WaitFor(t, "the owners to be old", func() bool { return time.Since(f.OwnersAt) > l.hand.last.recentFor() })
 }
 
 // inFlight puts the socket of a finding into a message that nobody receives.

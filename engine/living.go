@@ -59,7 +59,7 @@ type toll struct {
 }
 
 // toll counts findings that would be acted on.
-func (b *breaker) toll(c *cycle, found []*Finding) *toll {
+func (b *breaker) toll(c *cycle, found []*Case) *toll {
 	t := &toll{byRule: map[*rules.Rule]int{}, sockets: map[look.Endpoint]bool{}, processes: map[string]bool{}}
 	for _, f := range found {
 		first, plugin := effective(f.Rule)
@@ -88,13 +88,13 @@ func (b *breaker) toll(c *cycle, found []*Finding) *toll {
 }
 
 // mayFollow reports whether a later rung can come about for a finding.
-func mayFollow(f *Finding, rung *rules.Rung) bool {
+func mayFollow(f *Case, rung *rules.Rung) bool {
 	return rung.If == nil || f.Eval(rung.If) != rules.False
 }
 
 // process counts the target of an action on a process, and with it, if that is
 // meant to come about and not only if something else fails, what would die.
-func (b *breaker) process(c *cycle, t *toll, f *Finding, o *collectors.Owner, plugin *actions.Plugin, counted, collateral bool) {
+func (b *breaker) process(c *cycle, t *toll, f *Case, o *collectors.Owner, plugin *actions.Plugin, counted, collateral bool) {
 	key := look.TargetKey(o, plugin)
 	if !counted && !t.processes[key] {
 		t.processes[key] = true

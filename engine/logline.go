@@ -12,10 +12,10 @@ import (
 
 // outcome writes one line for each effect on the host: for one on a process
 // the first of its sockets stands for all.
-func (n *news) outcome(ctx context.Context, l *ladder, what string, out actions.Outcome) {
-	n.auditOutcome(l, what, out)
+func (n *news) outcome(ctx context.Context, o *Outcome) {
+	n.changed(o)
 	level := slog.LevelInfo
-	if !out.Result.Succeeded() || out.Result == actions.FDStillHeld {
+	if !o.Result.Succeeded() || o.Result == actions.FDStillHeld {
 		level = slog.LevelWarn
 	}
 	if n.quiet {
@@ -24,23 +24,23 @@ func (n *news) outcome(ctx context.Context, l *ladder, what string, out actions.
 	if !n.log.Enabled(ctx, level) {
 		return
 	}
-	for i, f := range l.findings {
-		if l.process != nil && i > 0 {
+	for i, f := range o.Findings {
+		if o.Process != nil && i > 0 {
 			return
 		}
-		attrs := []slog.Attr{slog.String("rule", l.rule.Name), slog.String("action", what), slog.String("result", string(out.Result))}
+		attrs := []slog.Attr{slog.String("rule", o.Rule), slog.String("action", o.Effect), slog.String("result", string(o.Result))}
 		attrs = append(attrs, f.attrs()...)
-		if l.process != nil {
-			nameProcess(attrs, l.process)
-			attrs = append(attrs, slog.Int("sockets", len(l.findings)))
+		if o.Process != nil {
+			nameProcess(attrs, o.Process)
+			attrs = append(attrs, slog.Int("sockets", len(o.Findings)))
 		}
-		if out.Err != nil {
-			attrs = append(attrs, slog.String("error", out.Err.Error()))
+		if o.Err != nil {
+			attrs = append(attrs, slog.String("error", o.Err.Error()))
 		}
 		if keepers := f.Last().Keepers; len(keepers) > 0 {
-			o := &keepers[0]
-			nameProcess(attrs, o)
-			attrs = append(attrs, slog.Int("fds", o.FDs), slog.Uint64("fd_limit", o.FDLimit))
+			keeper := &keepers[0]
+			nameProcess(attrs, keeper)
+			attrs = append(attrs, slog.Int("fds", keeper.FDs), slog.Uint64("fd_limit", keeper.FDLimit))
 		}
 		n.log.LogAttrs(ctx, level, "acted", attrs...)
 	}
@@ -67,10 +67,10 @@ func (f *Finding) attrs() []slog.Attr {
 	return actions.Attrs(&sealed)
 }
 
-// auditOutcome writes an outcome down for each finding of the target.
-func (n *news) auditOutcome(l *ladder, what string, out actions.Outcome) {
-	for _, f := range l.findings {
-		n.audit.outcome(l.program.Generation, f, l.process, l.action(), what, out)
+// changed writes an outcome into the audit log only: nothing was done.
+func (n *news) changed(o *Outcome) {
+	for _, f := range o.Findings {
+		n.audit.outcome(o, f)
 	}
 }
 

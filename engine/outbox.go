@@ -73,7 +73,7 @@ func (o *outbox) tell(host string, p *rules.Program, r *Report) {
 			continue
 		}
 		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
-		if f.unsettled { // no news: it may be as before in a moment
+		if f.Unsettled { // no news: it may be as before in a moment
 			if was, ok := o.told[key]; ok {
 				now[key] = was
 			}

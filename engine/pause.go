@@ -175,7 +175,7 @@ func (h *hand) pauseOf(l *ladder) *Pause {
 func (h *hand) endPaused(p *Pause, l *ladder) {
 	for _, f := range l.findings {
 		f.Decision, f.Reason = DecidePaused, "paused "+p.String()
-		h.news.decision(modeLive, l.program.Generation, f)
+		h.news.decision(modeLive, l.program.Generation, f.Finding)
 	}
 	l.done = true
 }

@@ -51,7 +51,7 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 			}
 		}
 	}
-	var keep []*Finding
+	var keep []*subject
 	var slots []int
 	var why error
 	own := false
@@ -63,7 +63,7 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 			}
 			err = k.verdict(l, f, now[i], began)
 		} else if err == nil {
-			err = k.judge.council.newerSpares(l.at(), f, f.Candidate)
+			err = k.judge.council.newerSpares(l.at(), f.Case, f.Candidate)
 		}
 		if err == nil && allowed != nil && !f.NoSocket() && l.own(f) {
 			err = allowed(l, now[i])
@@ -105,7 +105,7 @@ func (h *hand) underWay() map[string]bool {
 	waiting := map[string]bool{}
 	for _, l := range h.ladders {
 		for _, f := range l.findings {
-			for _, key := range targetsAndPeer(f, l.bound().Plugin) {
+			for _, key := range targetsAndPeer(f.Finding, l.bound().Plugin) {
 				waiting[key] = true
 			}
 		}
@@ -127,7 +127,7 @@ func (h *hand) abandon(l *ladder, why error) {
 	ctx := context.Background()
 	out := actions.Stop(ctx, l.effect)
 	l.note(out, l.effect.String())
-	h.news.outcome(ctx, l, l.effect.String(), out)
+	h.news.outcome(ctx, l.outcome(l.effect.String(), out))
 	l.done = true
 }
 

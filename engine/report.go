@@ -49,7 +49,20 @@ type ActionResult struct {
 	// Keepers are those who still have the descriptor, of fd_still_held.
 	Keepers []collectors.Owner `json:"-"`
 
-	ladder *ladder // that it is a rung of
+	// Ladder is a number of the ladder that it is a rung of, the same for each of its
+	// rungs and no other ladder of the finding.
+	Ladder int `json:"-"`
+}
+
+// Outcome is what a rung came to for a target.
+type Outcome struct {
+	Generation string // of the rules
+	Rule       string
+	Findings   []*Finding        // that share the target
+	Process    *collectors.Owner // that it was for, nil for none
+	Action     string            // name of the plugin
+	Effect     string            // what it did
+	actions.Outcome
 }
 
 // Text says what was or would be done, and to which of several processes.
@@ -74,16 +87,9 @@ type Finding struct {
 	Held time.Duration
 	*look.Candidate
 
-	unseen    bool // spared since somebody who cannot be seen may hold it
-	throttled bool // left to a later cycle by per_cycle or per_minute
-	// renewed is the candidate with those who were found to hold it for the last
-	// look, nil if the decision is recent enough.
-	renewed *look.Candidate
-	// agreed are the younger generations of rules that would do the same, each with the
-	// group that its rule decided on.
-	agreed map[*generation]*Group
-	// unsettled says that the decision is because rules have just changed.
-	unsettled bool
+	// Unsettled says that the decision is because rules have just changed: it is no
+	// news, and may be as before in a moment.
+	Unsettled bool
 }
 
 // MarshalJSON writes the documented shape.
@@ -105,7 +111,7 @@ func (f *Finding) MarshalJSON() ([]byte, error) {
 		doc["socket"] = collectors.Map(&r)
 	}
 	if f.Group != nil {
-		doc["group"] = f.Group.describe()
+		doc["group"] = f.Group.Describe()
 	}
 	if f.Collateral > 0 {
 		doc["collateral"] = f.Collateral
@@ -117,12 +123,12 @@ func (f *Finding) MarshalJSON() ([]byte, error) {
 // several processes that the rule is for, it is that of one that it failed with.
 func (f *Finding) Last() ActionResult {
 	var last ActionResult
-	seen := map[*ladder]bool{}
+	seen := map[int]bool{}
 	for _, r := range slices.Backward(f.Actions) {
-		if seen[r.ladder] {
+		if seen[r.Ladder] {
 			continue // an earlier rung
 		}
-		seen[r.ladder] = true
+		seen[r.Ladder] = true
 		if failed := r.Result != actions.Would && r.Result != actions.Changed && !r.Result.Succeeded(); failed {
 			return r
 		}

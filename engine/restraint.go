@@ -109,7 +109,7 @@ func (j *judge) spend(c *cycle, q *quota) {
 		j.spent.all += j.breaker.toll(c, acted).living
 	}
 	for _, f := range acted {
-		j.spent.listeners[f.listener()]++
+		j.spent.listeners[shareName(f.Finding)]++
 		acts[f.Rule.Fingerprint] = true
 	}
 	for rule := range acts { // those that the breaker spared do not count
@@ -117,65 +117,112 @@ func (j *judge) spend(c *cycle, q *quota) {
 	}
 }
 
-// listener names what share is about.
-func (f *Finding) listener() string {
+// shareName names what share is about.
+func shareName(f *Finding) string {
 	return fmt.Sprintf("%s%s %s %d", tripShare, f.Rule.Name, f.NS.Name, f.Socket.LocalPort)
 }
 
+// limits are asked, in this order, about what all generations of rules would act on.
+// For actions on processes the process or unit counts, not its sockets.
+var limits = []gate{
+	{"cooldown", coolsDown},
+	{"under way", underWay},
+	{"max_collateral", tooHarmful},
+	{"per_cycle, per_minute", beyond},
+}
+
 // limit spares what is cooling down, what would take too many healthy
-// connections with it, and what is beyond the rule's limits. For actions on
-// processes the process or unit counts, not its sockets.
-func (j *judge) limit(f *Finding, c *cycle, q *quota) {
-	rung, plugin := effective(f.Rule)
-	if rung == nil {
+// connections with it, and what is beyond the rule's limits.
+func (j *judge) limit(f *Case, c *cycle, q *quota) {
+	if harmless(f.Rule) {
 		return
 	}
-	limits := f.Rule.Limits
-	set := func(d Decision, format string, args ...any) { f.Decision, f.Reason = d, fmt.Sprintf(format, args...) }
-	for key, length := range coolKeys(f, plugin) {
-		if left := j.memory.CoolingDown(key, length, c.Now); left > 0 {
-			set(DecideCooldown, "cool-down %s, %s left", short(length), short(left))
+	h := &hearing{cycle: c, quota: q}
+	for _, gate := range limits {
+		if gate.spares(j, h, f) {
 			return
 		}
 	}
-	if slices.ContainsFunc(targetsAndPeer(f, plugin), func(key string) bool { return c.waiting[key] }) {
-		set(DecideCooldown, "an earlier action on it is still under way")
-		return
-	}
-	if plugin.OnProcess() {
-		for i := range f.Facts.Owners {
-			h := j.harms.Of(c.Picture, f.Candidate, &f.Facts.Owners[i], plugin)
-			f.Collateral = max(f.Collateral, len(h.Connections))
-			if why := h.Exceeds(limits.MaxCollateral); why != "" {
-				set(DecideLimited, "%s", why)
-				return
-			}
+	_, plugin := effective(f.Rule)
+	q.take(f.Finding, plugin)
+}
+
+func coolsDown(j *judge, h *hearing, f *Case) bool {
+	_, plugin := effective(f.Rule)
+	for key, length := range coolKeys(f.Finding, plugin) {
+		if left := j.memory.CoolingDown(key, length, h.Now); left > 0 {
+			f.set(DecideCooldown, "cool-down %s, %s left", short(length), short(left))
+			return true
 		}
 	}
-	n, named := 1, []string(nil)
-	if plugin.OnProcess() {
-		named = newTargets(f, plugin, q)
-		n = len(named)
+	return false
+}
+
+// underWay spares what a ladder of an earlier cycle is still for.
+func underWay(_ *judge, h *hearing, f *Case) bool {
+	_, plugin := effective(f.Rule)
+	if !slices.ContainsFunc(targetsAndPeer(f.Finding, plugin), func(key string) bool { return h.waiting[key] }) {
+		return false
 	}
-	if n == 0 {
-		return
+	f.set(DecideCooldown, "an earlier action on it is still under way")
+	return true
+}
+
+func tooHarmful(j *judge, h *hearing, f *Case) bool {
+	_, plugin := effective(f.Rule)
+	if !plugin.OnProcess() {
+		return false
 	}
+	for i := range f.Facts.Owners {
+		harm := j.harms.Of(h.Picture, f.Candidate, &f.Facts.Owners[i], plugin)
+		f.Collateral = max(f.Collateral, len(harm.Connections))
+		if why := harm.Exceeds(f.Rule.Limits.MaxCollateral); why != "" {
+			f.set(DecideLimited, "%s", why)
+			return true
+		}
+	}
+	return false
+}
+
+// beyond leaves to later cycles what is more than a rule may do in one, or in a minute.
+func beyond(j *judge, h *hearing, f *Case) bool {
+	_, plugin := effective(f.Rule)
+	n, did, limits := h.quota.more(f.Finding, plugin), h.quota.targets[f.Rule.Fingerprint], f.Rule.Limits
 	switch {
-	case limits.PerCycle > 0 && q.targets[f.Rule.Fingerprint]+n > limits.PerCycle:
-		set(DecideLimited, "per_cycle %d reached", limits.PerCycle)
-		f.throttled = true
-		return
-	case limits.PerMinute > 0 && j.memory.Recent(f.Rule.Name, c.Now)+q.targets[f.Rule.Fingerprint]+n > limits.PerMinute:
-		set(DecideLimited, "per_minute %d reached", limits.PerMinute)
-		f.throttled = true
+	case n == 0:
+		return false
+	case limits.PerCycle > 0 && did+n > limits.PerCycle:
+		f.set(DecideLimited, "per_cycle %d reached", limits.PerCycle)
+	case limits.PerMinute > 0 && j.memory.Recent(f.Rule.Name, h.Now)+did+n > limits.PerMinute:
+		f.set(DecideLimited, "per_minute %d reached", limits.PerMinute)
+	default:
+		return false
+	}
+	f.throttled = true
+	return true
+}
+
+// more is how many targets a finding adds to those of its rule.
+func (q *quota) more(f *Finding, plugin *actions.Plugin) int {
+	if !plugin.OnProcess() {
+		return 1
+	}
+	return len(newTargets(f, plugin, q))
+}
+
+// take counts the targets of a finding among those of its rule.
+func (q *quota) take(f *Finding, plugin *actions.Plugin) {
+	rule := f.Rule.Fingerprint
+	if !plugin.OnProcess() {
+		q.targets[rule]++
 		return
 	}
-	q.targets[f.Rule.Fingerprint] += n
-	for _, key := range named {
-		if q.named[f.Rule.Fingerprint] == nil {
-			q.named[f.Rule.Fingerprint] = map[string]bool{}
-		}
-		q.named[f.Rule.Fingerprint][key] = true
+	if q.named[rule] == nil {
+		q.named[rule] = map[string]bool{}
+	}
+	for _, key := range newTargets(f, plugin, q) {
+		q.named[rule][key] = true
+		q.targets[rule]++
 	}
 }
 

@@ -532,8 +532,8 @@ func TestBreakerTripsAgain(t *testing.T) {
 	l := newLab(t, Options{})
 	c := &cycle{Picture: &look.Picture{}, report: &Report{}}
 	for i, over := range []bool{true, false, true, false, false} {
-		f := &Finding{Decision: DecideAct}
-		l.judge.breaker.trip(c, &TrippedError{name: "x"}, over, []*Finding{f})
+		f := &Case{Finding: &Finding{Decision: DecideAct}}
+		l.judge.breaker.trip(c, &TrippedError{name: "x"}, over, []*Case{f})
 		if want := i == 4; (f.Decision == DecideAct) != want {
 			t.Errorf("cycle %d: %s %s", i, f.Decision, f.Reason)
 		}

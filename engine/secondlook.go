@@ -15,20 +15,6 @@ import (
 // it is for a process, or runs a program.
 func wide(p *actions.Plugin) bool { return !p.Harmless && !p.Single() }
 
-// seenOnce spares what was not seen for long enough to act on its process.
-func (j *judge) seenOnce(c *cycle, f *Finding) bool {
-	left := f.LeftAt(max(c.Looked, f.SeenAgain))
-	if left <= 0 || !needsTwo(f.Rule, false) {
-		return false
-	}
-	c.sooner(left)
-	rung, _ := effective(f.Rule)
-	f.Held = f.Rule.For
-	f.set(DecidePending, "seen for less than %s: %s needs a second look, by watch, --observe, or the next run with this state file",
-		short(look.SecondLook), rung.Action)
-	return true
-}
-
 // climbsTwice is nil if a further rung may be begun that does more than end one
 // connection: what led to it was seen for long enough, which is waited for.
 func (h *hand) climbsTwice(ctx context.Context, l *ladder, plugin *actions.Plugin) error {

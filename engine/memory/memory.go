@@ -227,6 +227,14 @@ func (m *Memory) Hold(k HoldKey, length time.Duration, now float64) (since float
 	return h.Since
 }
 
+// HeldSince returns since when a rule has matched a socket, now if it did not; it notes nothing.
+func (m *Memory) HeldSince(k HoldKey, now float64) float64 {
+	if h, ok := m.Holds[k]; ok {
+		return h.Since
+	}
+	return now
+}
+
 // BreakHolds forgets the holds that were not renewed in this cycle: the rule
 // matched with a break.
 func (m *Memory) BreakHolds(now float64) {
