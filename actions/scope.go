@@ -54,3 +54,7 @@ func (s Scope) Words() string {
 	}
 	return "finding"
 }
+
+// Wide reports whether an action does more than end or change one connection: it is for
+// a process, or runs a program.
+func (p *Plugin) Wide() bool { return !p.Harmless && !p.Single() }

@@ -158,10 +158,10 @@ func (h *hand) notPrepared(ctx context.Context, l *ladder, err error) {
 	}
 	l.finish(out, what)
 	if out.Result == actions.Changed {
-		h.news.changed(l.outcome(what, out))
+		h.news.Changed(l.outcome(what, out))
 		return
 	}
-	h.news.outcome(ctx, l.outcome(what, out))
+	h.news.Outcome(ctx, l.outcome(what, out))
 	h.heedHost(out)
 }
 
@@ -268,7 +268,7 @@ func (h *hand) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 		what = l.effect.String()
 	}
 	l.note(out, what)
-	h.news.outcome(ctx, l.outcome(what, out))
+	h.news.Outcome(ctx, l.outcome(what, out))
 	l.held = l.held || out.Result == actions.FDStillHeld
 	h.heedHost(out)
 	for h.hostError == nil && ctx.Err() == nil && out.Result != actions.Changed && l.nextRung() {
@@ -291,7 +291,7 @@ func (h *hand) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 		if err != nil {
 			out := actions.OutcomeOf(err)
 			l.note(out, l.action())
-			h.news.outcome(ctx, l.outcome(l.action(), out))
+			h.news.Outcome(ctx, l.outcome(l.action(), out))
 			break
 		}
 		if start {
@@ -317,4 +317,12 @@ func (h *hand) heedHost(out actions.Outcome) {
 	default:
 		h.hostError = collectors.ErrNotSupported
 	}
+}
+
+// takeHostError returns why the host has refused to act, nil if it has not, and lets
+// the hand try again.
+func (h *hand) takeHostError() error {
+	err := h.hostError
+	h.hostError = nil
+	return err
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"sockwarden/actions"
-	"sockwarden/collectors"
 	"sockwarden/engine/look"
 	"sockwarden/rules"
 )
@@ -164,10 +163,10 @@ func (k *council) showNews(c *cycle, opinions []*opinion) {
 	}
 	has := map[findingKey]bool{}
 	for _, f := range c.cases {
-		has[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = true
+		has[keyOf(f.Finding)] = true
 	}
 	for _, f := range o.news {
-		if has[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] {
+		if has[keyOf(f.Finding)] {
 			continue
 		}
 		if f.Decision == DecideAct {
@@ -189,16 +188,16 @@ func (k *council) readRules() {
 	}
 }
 
-// rungOf is where a ladder stands.
-type rungOf struct {
-	rule *rules.Rule
-	rung int
+// place is where a ladder stands.
+type place struct {
+	Rule *rules.Rule
+	Rung int
 }
 
 // newerSpares is a ChangedError if a generation of rules that counts now, besides that
 // of the ladder at that rung, would not do to a finding's socket, as it is freshly seen, what the
 // ladder is about to do. Several can be asked at the same time.
-func (k *council) newerSpares(at rungOf, f *Case, fresh *look.Candidate) error {
+func (k *council) newerSpares(at place, f *Case, fresh *look.Candidate) error {
 	k.asks.Lock()
 	defer k.asks.Unlock()
 	for _, g := range k.younger() {
@@ -209,7 +208,7 @@ func (k *council) newerSpares(at rungOf, f *Case, fresh *look.Candidate) error {
 	return nil
 }
 
-func (k *council) sparedBy(g *generation, at rungOf, f *Case, fresh *look.Candidate) string {
+func (k *council) sparedBy(g *generation, at place, f *Case, fresh *look.Candidate) string {
 	group, agreed := f.agreed[g]
 	if !agreed && (f.Group != nil || f.NoSocket()) {
 		return "a group is decided on anew by the next cycle"
@@ -228,8 +227,8 @@ func (k *council) sparedBy(g *generation, at rungOf, f *Case, fresh *look.Candid
 			found = append(found, theirs)
 		}
 	}
-	rule, rung := at.rule, at.rung
-	if f.Rule.Name != at.rule.Name {
+	rule, rung := at.Rule, at.Rung
+	if f.Rule.Name != at.Rule.Name {
 		rule, rung = f.Rule, 0 // it only shares the process
 	}
 	theirs := owning(found)
@@ -240,22 +239,50 @@ func (k *council) sparedBy(g *generation, at rungOf, f *Case, fresh *look.Candid
 		return "the new ones spare it: " + theirs.Reason
 	case !sameEffect(rule, rung, theirs.Rule):
 		return fmt.Sprintf("with the new ones rule %s does something else", theirs.Rule.Name)
-	case at.rung > 0:
-		return k.guards.guard(fresh, &at.rule.Then[at.rung])
+	case at.Rung > 0:
+		return k.guard(fresh, &at.Rule.Then[at.Rung])
 	}
 	return ""
 }
 
 // heldBack reports whether a ladder is to wait where it stands: its rule is not the same
 // in all generations, and which of them stay is known in a moment.
-func (k *council) heldBack(at rungOf, before actions.Result) bool {
-	if at.rung+1 >= len(at.rule.Then) || !before.Climbs() && !at.rule.Then[at.rung+1].ReadsResult() {
+func (k *council) heldBack(at place, before actions.Result) bool {
+	if at.Rung+1 >= len(at.Rule.Then) || !before.Climbs() && !at.Rule.Then[at.Rung+1].ReadsResult() {
 		return false
 	}
 	for _, g := range k.younger() {
-		if now := g.judged.Rule(at.rule.Name); now == nil || now.Fingerprint != at.rule.Fingerprint {
+		if now := g.judged.Rule(at.Rule.Name); now == nil || now.Fingerprint != at.Rule.Fingerprint {
 			return true
 		}
 	}
 	return false
+}
+
+// groupsAgree has the group of a case counted in generations that were read since it
+// was decided on: it is a ChangedError if there is none there.
+func (k *council) groupsAgree(f *Case, count func(*rules.Program, *rules.Rule) (*group, error)) error {
+	if f.Group == nil {
+		return nil
+	}
+	for _, g := range k.younger() {
+		if _, agreed := f.agreed[g]; agreed {
+			continue
+		}
+		var now *group
+		if rule := g.judged.Rule(f.Rule.Name); rule != nil {
+			var err error
+			if now, err = count(g.judged, rule); err != nil {
+				return fmt.Errorf("count the group again: %w", err)
+			}
+		}
+		if now == nil {
+			return actions.Changedf("%s: with the new ones %s has no such group", ago(g, k.world.Now()), f.Rule.Name)
+		}
+		if f.agreed == nil {
+			f.agreed = map[*generation]*group{}
+		}
+		f.agreed[g] = now
+	}
+	return nil
 }

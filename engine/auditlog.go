@@ -163,7 +163,7 @@ func (n *news) decisions(r *Report, mode string) {
 	}
 	now := make(map[findingKey]Decision, len(r.Findings))
 	for _, f := range r.Findings {
-		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
+		key := keyOf(f)
 		now[key] = f.Decision
 		if n.audited[key] != f.Decision {
 			n.audit.decision(mode, r.Generation, f)
@@ -172,10 +172,10 @@ func (n *news) decisions(r *Report, mode string) {
 	n.audited = now
 }
 
-// decision writes down a decision that came after the others.
-func (n *news) decision(mode, generation string, f *Finding) {
+// Decision writes down a decision that came after the others.
+func (n *news) Decision(mode, generation string, f *Finding) {
 	n.audit.decision(mode, generation, f)
 	if n.audited != nil {
-		n.audited[findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}] = f.Decision
+		n.audited[keyOf(f)] = f.Decision
 	}
 }

@@ -42,6 +42,3 @@ func Rung(plugin *actions.Plugin, params map[string]any) (rules.Rung, error) {
 func Bound(r *rules.Rung) *actions.Bound {
 	return r.Bound.(*actions.Bound) //nolint:forcetypeassert // nothing else makes a rung
 }
-
-// bound is the action of a ladder's current rung.
-func (l *ladder) bound() *actions.Bound { return Bound(&l.rule.Then[l.rung]) }

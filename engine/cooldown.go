@@ -90,7 +90,5 @@ func (g *cooling) giveBack(l *ladder) {
 		g.memory.NotActed(l.rule.Name)
 	}
 	// What counts for the breaker and shares stays: it was wanted all the same.
-	if g.judge.spent != nil && g.judge.spent.rules[l.rule.Fingerprint] > 0 {
-		g.judge.spent.rules[l.rule.Fingerprint]--
-	}
+	g.judge.giveBack(l.rule)
 }

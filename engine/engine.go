@@ -100,10 +100,10 @@ func New(opts Options) (*Engine, error) {
 	e.memory, e.store = known, &memory.Store{State: state, Memory: known, Clock: e.world}
 	e.looker = look.NewLooker(e.world, e.log, known, look.Options{Sources: opts.Sources, Extra: opts.Extra, NoPushdown: opts.NoPushdown, Events: opts.Events})
 	e.judge = newJudge(e.world, e.log, known, e.looker, JudgeOptions{opts.AllowUnknownOwner, opts.NoBreaker, opts.OptIn})
-	e.news = newNews(e.world, opts)
-	e.rehearsal = &rehearsal{e.world, e.judge.harms, e.world.Host.Workers}
+	e.news = newNews(e.world, NewsOptions{opts.Logger, opts.QuietEffects, opts.AuditLog, opts.By, opts.Notifiers, opts.Notify})
+	e.rehearsal = newRehearsal(e.world, e.judge.harms)
 	if opts.Live {
-		e.hand = newHand(e)
+		e.hand = newHand(HandOptions{e.world, e.log, e.memory, e.store, e.looker, e.judge, e.news, opts.PauseFiles})
 	}
 	if err := e.looker.Ages.Watch(false); err != nil {
 		e.Close()
@@ -145,7 +145,7 @@ func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*Repor
 func (e *Engine) finish(c *cycle) *Report {
 	c.report.Duration = e.world.Now().Sub(c.Began)
 	c.report.Incomplete = c.report.Incomplete || c.Incomplete
-	c.report.count()
+	c.report.Count()
 	e.news.audit.report(c.report)
 	return c.report
 }
@@ -178,9 +178,9 @@ func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*cycle,
 // before it acts on them are live, too.
 func (e *Engine) mode() string {
 	if e.opts.Live {
-		return modeLive
+		return ModeLive
 	}
-	return modeDry
+	return ModeDry
 }
 
 // Find collects and decides, for an Act at once: that looks every socket up again
@@ -203,7 +203,7 @@ func (e *Engine) Look(ctx context.Context, p *rules.Program) (*Report, error) {
 // sockets, and reports what came of it.
 func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Report {
 	r := *looked
-	r.Mode, r.Started = modeLive, e.world.Now()
+	r.Mode, r.Started = ModeLive, e.world.Now()
 	now := e.world.Mono()
 	c := &cycle{
 		Picture: &look.Picture{Wanted: look.Wanted{Program: p, Plan: p}, Began: r.Started, Looked: now, Now: now, Ended: r.Started}, report: &r, live: true,
@@ -246,7 +246,7 @@ func (e *Engine) Finish(ctx context.Context, r *Report) {
 	if e.hand != nil {
 		e.hand.finish(ctx, r)
 	}
-	r.count()
+	r.Count()
 	e.news.audit.report(r)
 }
 

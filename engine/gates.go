@@ -144,7 +144,7 @@ func guarded(j *judge, _ *hearing, f *Case) bool {
 		f.set(DecideGuarded, "there is no socket that %s could be for", rung.Action)
 		return true
 	}
-	why := j.guards.guard(f.Candidate, rung)
+	why := j.guard(f.Candidate, rung)
 	if why != "" {
 		f.unseen = why == f.HiddenOwners()
 		f.set(DecideGuarded, "%s", why)

@@ -2,35 +2,14 @@ package engine
 
 import (
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
-	"time"
 
 	"sockwarden/collectors"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
 	"sockwarden/rules"
 )
-
-// Group is sockets that a rule decided on together.
-type Group struct {
-	Key   map[string]any // what they have in common
-	Facts collectors.Group
-	// Leak is evidence that a process runs out of descriptors, for groups of one.
-	Leak *Leak
-
-	// ID tells it from the other groups of its rule; it stays the same over cycles.
-	ID string
-	// CountedAt is when it was counted.
-	CountedAt time.Time
-}
-
-// Leak is how the descriptors of a process grow.
-type Leak struct {
-	PerHour float64 // descriptors an hour
-	FullIn  float64 // seconds until the limit is reached at this rate, 0 if it never is
-}
 
 // group is one while it is counted and judged.
 type group struct {
@@ -108,6 +87,17 @@ func (j *judge) groups(c *cycle, index int) map[*look.Candidate]*group {
 	return out
 }
 
+// groupNow returns a group of a rule as a picture shows it, nil if there is none of
+// which having holds.
+func (j *judge) groupNow(p *look.Picture, rule int, id string) *group {
+	for _, g := range j.groups(newCycle(p, false), rule) {
+		if g.ID == id {
+			return g
+		}
+	}
+	return nil
+}
+
 // membership says whether a socket belongs to a group of the rule. What no
 // kernel has confirmed proves nothing.
 func membership(rule *rules.Rule, cand *look.Candidate) rules.Tri {
@@ -174,13 +164,6 @@ func groupOf(rule *rules.Rule, cand *look.Candidate) (id string, key map[string]
 	return strings.Join(parts, "\x00"), key, true
 }
 
-// SocketKey is the group's place among what is remembered of sockets.
-func (g *Group) SocketKey() collectors.Key {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(g.ID))
-	return collectors.Key{Cookie: h.Sum64(), LocalPort: 0, Protocol: 0}
-}
-
 // sum adds the members up.
 func (g *group) sum(rule *rules.Rule) {
 	f := &g.Facts
@@ -229,25 +212,4 @@ func (j *judge) growth(g *group, now float64) {
 	if g.Leak.PerHour > 0 && g.Facts.FDLimit > 0 {
 		g.Leak.FullIn = max(0, (g.Facts.FDLimit-g.Facts.FDs)/g.Leak.PerHour*3600)
 	}
-}
-
-// Describe is the group as JSON shows it.
-func (g *Group) Describe() map[string]any {
-	m := map[string]any{"key": g.Key, "count": g.Facts.Count, "sum_recv_queue": g.Facts.RecvQueue, "sum_send_queue": g.Facts.SendQueue}
-	if g.Facts.Age.Min > 0 {
-		m["max_age"] = g.Facts.Age.Min
-	}
-	if g.Facts.FDs >= 0 {
-		m["fds"] = g.Facts.FDs
-	}
-	if g.Facts.FDLimit >= 0 {
-		m["fd_limit"] = g.Facts.FDLimit
-	}
-	if g.Leak != nil {
-		m["fds_per_hour"] = g.Leak.PerHour
-		if g.Leak.FullIn > 0 {
-			m["full_in_seconds"] = g.Leak.FullIn
-		}
-	}
-	return m
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -15,7 +16,7 @@ type hand struct {
 	log     *slog.Logger
 	harms   *look.Harms
 	judge   *judge
-	news    *news
+	news    teller
 	cooling *cooling
 	last    *lastLook
 	turns   *turns
@@ -38,16 +39,39 @@ type handState struct {
 	hostError error           // the host refuses to act: nothing is tried any more
 }
 
-func newHand(e *Engine) *hand {
+// HandOptions are what a hand is made of.
+type HandOptions struct {
+	World      *world.World
+	Log        *slog.Logger
+	Memory     *memory.Memory
+	Store      *memory.Store
+	Looker     *look.Looker
+	Judge      *judge
+	News       teller
+	PauseFiles []string // the switches that are looked at before each effect
+}
+
+// newHand makes the hand of a live engine.
+func newHand(o HandOptions) *hand {
 	h := &hand{
-		world: e.world, log: e.log, harms: e.judge.harms, judge: e.judge, news: e.news,
-		cooling:     &cooling{memory: e.memory, store: e.store, judge: e.judge, clock: e.world},
-		last:        &lastLook{world: e.world, looker: e.looker, judge: e.judge},
-		verify:      &verifier{world: e.world, workers: e.world.Host.Workers},
-		handOptions: handOptions{pauseFiles: e.opts.PauseFiles, settleTime: settle},
+		world: o.World, log: o.Log, harms: o.Judge.harms, judge: o.Judge, news: o.News,
+		cooling:     &cooling{memory: o.Memory, store: o.Store, judge: o.Judge, clock: o.World},
+		last:        &lastLook{world: o.World, looker: o.Looker, memory: o.Memory, judge: o.Judge},
+		verify:      &verifier{world: o.World, workers: o.World.Host.Workers},
+		handOptions: handOptions{pauseFiles: o.PauseFiles, settleTime: settle},
 	}
-	h.turns = &turns{hand: h, workers: e.world.Host.Workers}
+	h.turns = &turns{hand: h, workers: o.World.Host.Workers}
 	return h
+}
+
+// teller is told what came of what the hand did.
+type teller interface {
+	// Outcome is told of what was done, or failed; Changed of what was left alone since
+	// the socket is not what it was.
+	Outcome(ctx context.Context, o *Outcome)
+	Changed(o *Outcome)
+	// Decision is told of a decision that came after the others.
+	Decision(mode, generation string, f *Finding)
 }
 
 // turns acts on many sockets, a few at a time.
@@ -74,6 +98,7 @@ type cooling struct {
 type lastLook struct {
 	world   *world.World
 	looker  *look.Looker
+	memory  *memory.Memory
 	judge   *judge
 	counted recount   // of groups
 	queue   []*ladder // whose next rung may be begun soon: looked at together

@@ -10,6 +10,7 @@ import (
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
+	"sockwarden/rules"
 )
 
 // JudgeOptions say how a judge decides.
@@ -73,6 +74,9 @@ func newJudge(w *world.World, log *slog.Logger, m *memory.Memory, k *look.Looker
 	return j
 }
 
+// guard returns why no rule may act on the candidate by this rung, "" if it may.
+func (j *judge) guard(c *look.Candidate, rung *rules.Rung) string { return j.guards.guard(c, rung) }
+
 // cycle is one judgement.
 type cycle struct {
 	*look.Picture
@@ -86,9 +90,9 @@ type cycle struct {
 }
 
 func newCycle(p *look.Picture, live bool) *cycle {
-	mode := modeDry
+	mode := ModeDry
 	if live {
-		mode = modeLive
+		mode = ModeLive
 	}
 	return &cycle{Picture: p, live: live, report: &Report{
 		Mode: mode, Files: p.Program.Files, Generation: p.Program.Generation, Started: p.Began, ByState: p.ByState, Errors: p.Errors,

@@ -64,9 +64,12 @@ func (l *ladder) ruleOf(f *subject) *rules.Rule {
 }
 
 // at is where the ladder stands.
-func (l *ladder) at() rungOf { return rungOf{l.rule, l.rung} }
+func (l *ladder) at() place { return place{l.rule, l.rung} }
 
 func (l *ladder) action() string { return l.rule.Then[l.rung].Action }
+
+// bound is the action of a ladder's current rung.
+func (l *ladder) bound() *actions.Bound { return Bound(&l.rule.Then[l.rung]) }
 
 // nextRung moves on to the next rung; false if there is none.
 func (l *ladder) nextRung() bool {
@@ -126,7 +129,7 @@ func (h *hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 				rung.Action, len(f.Facts.Owners), collectors.OwnerNames(f.Facts.Owners)) //nolint:err113 // for people
 		}
 	}
-	if why := h.judge.guards.guard(f, rung); why != "" {
+	if why := h.judge.guard(f, rung); why != "" {
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
 	if plugin.OnProcess() {
@@ -138,7 +141,7 @@ func (h *hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 	}
 	if plugin.OnProcess() && !l.signals {
 		key := look.TargetKey(l.process, plugin)
-		if h.signalled[key] || h.judge.memory.CoolingDown(key, l.rule.Limits.Cooldown, h.world.Mono()) > 0 {
+		if h.signalled[key] || h.cooling.memory.CoolingDown(key, l.rule.Limits.Cooldown, h.world.Mono()) > 0 {
 			return false, errLadderEnds // another ladder is at it, or was
 		}
 	}

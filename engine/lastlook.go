@@ -129,8 +129,8 @@ func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began flo
 			return actions.Changedf("it is another connection now")
 		}
 		at := k.world.Mono()
-		now.SetAge(k.judge.memory.Recall(key, memory.MarkOf(&now.Socket, began, at), k.looker.Ages.Shown(&now.Socket, at), began, at))
-		if since := k.judge.memory.Since(key); f.Since > 0 && since > f.Since {
+		now.SetAge(k.memory.Recall(key, memory.MarkOf(&now.Socket, began, at), k.looker.Ages.Shown(&now.Socket, at), began, at))
+		if since := k.memory.Since(key); f.Since > 0 && since > f.Since {
 			return actions.Changedf("it is another connection now") // on the same descriptor, which the counters show
 		}
 	}
@@ -153,7 +153,7 @@ func (k *lastLook) allowed(l *ladder, now *look.Candidate) error {
 	if cond := rung.If; cond != nil && l.rung == 0 && now.Eval(cond) != rules.True {
 		return actions.Changedf("if of %s does not hold any more", l.rule.Name)
 	}
-	if why := k.judge.guards.guard(now, rung); why != "" {
+	if why := k.judge.guard(now, rung); why != "" {
 		return actions.Changedf("guarded by now: %s", why)
 	}
 	return nil
@@ -173,7 +173,7 @@ func newHolder(was, now []collectors.Owner) *collectors.Owner {
 
 // recount is a look at all sockets, for the groups of a program as they are now.
 type recount struct {
-	*cycle
+	*look.Picture
 	at time.Time
 }
 
@@ -204,7 +204,7 @@ func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Ru
 	if index < 0 {
 		return nil, nil //nolint:nilnil // its rule has changed
 	}
-	if k.counted.cycle == nil || k.counted.Program != p || k.world.Now().Sub(k.counted.at) > k.recentFor() {
+	if k.counted.Picture == nil || k.counted.Program != p || k.world.Now().Sub(k.counted.at) > k.recentFor() {
 		picture, err := k.looker.Look(ctx, k.judge.council.wanted(p))
 		if err != nil {
 			return nil, err
@@ -212,53 +212,24 @@ func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Ru
 		if picture.Incomplete {
 			return nil, errors.Join(picture.Errors...)
 		}
-		k.counted = recount{newCycle(picture, false), k.world.Now()}
+		k.counted = recount{picture, k.world.Now()}
 	}
-	c, picture := *k.counted.cycle, *k.counted.Picture
+	picture := *k.counted.Picture
 	picture.Candidates = slices.Clone(picture.Candidates)
-	c.Picture = &picture
 	for _, taken := range of.taken {
-		if !slices.ContainsFunc(c.Candidates, func(o *look.Candidate) bool {
+		if !slices.ContainsFunc(picture.Candidates, func(o *look.Candidate) bool {
 			return o.Socket.Cookie == taken.Socket.Cookie && o.Socket.NetNS == taken.Socket.NetNS
 		}) {
 			again := taken.Clone()
 			again.Hits = []int{index}
-			c.Candidates = append(c.Candidates, again)
+			picture.Candidates = append(picture.Candidates, again)
 		}
 	}
-	for _, g := range k.judge.groups(&c, index) {
-		if g.ID == of.Group.ID {
-			return g, nil
-		}
-	}
-	return nil, nil //nolint:nilnil // there is none
+	return k.judge.groupNow(&picture, index, of.Group.ID), nil
 }
 
-// groupsAgree counts the group of a finding in generations that were read since it was
-// decided on: it is a ChangedError if there is none there.
+// groupsAgree counts the group of a subject in generations of rules that were read since
+// it was decided on.
 func (k *lastLook) groupsAgree(ctx context.Context, f *subject) error {
-	if f.Group == nil {
-		return nil
-	}
-	for _, g := range k.judge.council.younger() {
-		if _, agreed := f.agreed[g]; agreed {
-			continue
-		}
-		var now *group
-		rule := g.judged.Rule(f.Rule.Name)
-		if rule != nil {
-			var err error
-			if now, err = k.regroup(ctx, g.judged, rule, f); err != nil {
-				return fmt.Errorf("count the group again: %w", err)
-			}
-		}
-		if now == nil {
-			return actions.Changedf("%s: with the new ones %s has no such group", ago(g, k.world.Now()), f.Rule.Name)
-		}
-		if f.agreed == nil {
-			f.agreed = map[*generation]*group{}
-		}
-		f.agreed[g] = now
-	}
-	return nil
+	return k.judge.council.groupsAgree(f.Case, func(p *rules.Program, rule *rules.Rule) (*group, error) { return k.regroup(ctx, p, rule, f) })
 }

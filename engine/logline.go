@@ -3,17 +3,15 @@ package engine
 import (
 	"context"
 	"log/slog"
-	"strings"
-	"time"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
 )
 
-// outcome writes one line for each effect on the host: for one on a process
+// Outcome writes one line for each effect on the host: for one on a process
 // the first of its sockets stands for all.
-func (n *news) outcome(ctx context.Context, o *Outcome) {
-	n.changed(o)
+func (n *news) Outcome(ctx context.Context, o *Outcome) {
+	n.Changed(o)
 	level := slog.LevelInfo
 	if !o.Result.Succeeded() || o.Result == actions.FDStillHeld {
 		level = slog.LevelWarn
@@ -67,24 +65,9 @@ func (f *Finding) attrs() []slog.Attr {
 	return actions.Attrs(&sealed)
 }
 
-// changed writes an outcome into the audit log only: nothing was done.
-func (n *news) changed(o *Outcome) {
+// Changed writes an outcome into the audit log only: nothing was done.
+func (n *news) Changed(o *Outcome) {
 	for _, f := range o.Findings {
 		n.audit.outcome(o, f)
 	}
-}
-
-// short writes a time without the parts that are zero: 5m, 1h30m, 12s.
-func short(d time.Duration) string {
-	if d < 10*time.Second {
-		return d.Round(time.Millisecond).String()
-	}
-	s := d.Round(time.Second).String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	return s
 }

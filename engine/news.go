@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"io"
 	"log/slog"
 
+	"sockwarden/actions"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -18,10 +20,21 @@ type news struct {
 	outbox  *outbox
 }
 
-func newNews(w *world.World, o Options) *news {
+// NewsOptions say what is told, and where.
+type NewsOptions struct {
+	Log      *slog.Logger
+	Quiet    bool // no line for each effect, but for debugging
+	AuditLog io.Writer
+	By       string
+	// Notifiers are the plugins that rules can configure; with Notify messages are sent.
+	Notifiers []actions.NotifierPlugin
+	Notify    bool
+}
+
+func newNews(w *world.World, o NewsOptions) *news {
 	return &news{
-		log: o.Logger, host: w.Host.Name, quiet: o.QuietEffects, notify: o.Notify, outbox: newOutbox(o.Notifiers, w, o.Logger),
-		audit: auditLog{w: o.AuditLog, log: o.Logger, by: o.By, clock: w},
+		log: o.Log, host: w.Host.Name, quiet: o.Quiet, notify: o.Notify, outbox: newOutbox(o.Notifiers, w, o.Log),
+		audit: auditLog{w: o.AuditLog, log: o.Log, by: o.By, clock: w},
 	}
 }
 

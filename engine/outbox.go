@@ -72,7 +72,7 @@ func (o *outbox) tell(host string, p *rules.Program, r *Report) {
 		if len(f.Rule.Notify) == 0 {
 			continue
 		}
-		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
+		key := keyOf(f)
 		if f.Unsettled { // no news: it may be as before in a moment
 			if was, ok := o.told[key]; ok {
 				now[key] = was

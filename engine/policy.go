@@ -34,10 +34,10 @@ func needsTwo(rule *rules.Rule, later bool) bool {
 	}
 	if !later {
 		rung, plugin := effective(rule)
-		return rung != nil && wide(plugin)
+		return rung != nil && plugin.Wide()
 	}
 	return slices.ContainsFunc(rule.Then, func(r rules.Rung) bool {
-		return wide(Bound(&r).Plugin)
+		return Bound(&r).Plugin.Wide()
 	})
 }
 

@@ -91,15 +91,6 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 	return nil
 }
 
-// targetsAndPeer names what a finding is for, with the peer if its rule spares that.
-func targetsAndPeer(f *Finding, plugin *actions.Plugin) []string {
-	keys := targetKeys(f, plugin)
-	if f.Rule.Limits.Peer > 0 && !f.NoSocket() {
-		keys = append(keys, peerKey(f))
-	}
-	return keys
-}
-
 // underWay names what the ladders that wait are for.
 func (h *hand) underWay() map[string]bool {
 	waiting := map[string]bool{}
@@ -127,7 +118,7 @@ func (h *hand) abandon(l *ladder, why error) {
 	ctx := context.Background()
 	out := actions.Stop(ctx, l.effect)
 	l.note(out, l.effect.String())
-	h.news.outcome(ctx, l.outcome(l.effect.String(), out))
+	h.news.Outcome(ctx, l.outcome(l.effect.String(), out))
 	l.done = true
 }
 

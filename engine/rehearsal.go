@@ -15,6 +15,10 @@ type rehearsal struct {
 	workers int
 }
 
+func newRehearsal(w *world.World, harms *look.Harms) *rehearsal {
+	return &rehearsal{w, harms, w.Host.Workers}
+}
+
 // act prepares what was decided on.
 func (r *rehearsal) act(ctx context.Context, c *cycle) {
 	for ladders := ladderPerTarget(c, r.harms); len(ladders) > 0; {

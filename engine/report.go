@@ -156,8 +156,8 @@ type Summary struct {
 
 // The modes of a report.
 const (
-	modeLive = "live"
-	modeDry  = "dry-run"
+	ModeLive = "live"
+	ModeDry  = "dry-run"
 )
 
 // Report is the outcome of one cycle.
@@ -228,8 +228,8 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 	}{r.Mode, files, r.Generation, r.Started.Format(time.RFC3339), r.Duration.Seconds(), errs, r.Summary, findings})
 }
 
-// count fills in the summary from the findings.
-func (r *Report) count() {
+// Count fills in the summary from the findings.
+func (r *Report) Count() {
 	s := &r.Summary
 	*s = Summary{SocketsTotal: s.SocketsTotal, Scanned: s.Scanned, Matched: len(r.Findings)}
 	for _, f := range r.Findings {

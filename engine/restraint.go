@@ -117,6 +117,13 @@ func (j *judge) spend(c *cycle, q *quota) {
 	}
 }
 
+// giveBack takes back one of what a rule has spent: nothing was done after all.
+func (j *judge) giveBack(r *rules.Rule) {
+	if j.spent != nil && j.spent.rules[r.Fingerprint] > 0 {
+		j.spent.rules[r.Fingerprint]--
+	}
+}
+
 // shareName names what share is about.
 func shareName(f *Finding) string {
 	return fmt.Sprintf("%s%s %s %d", tripShare, f.Rule.Name, f.NS.Name, f.Socket.LocalPort)
@@ -268,6 +275,15 @@ func coolKeys(f *Finding, plugin *actions.Plugin) map[string]time.Duration {
 	}
 	if limits.Peer > 0 && !f.NoSocket() {
 		keys[peerKey(f)] = limits.Peer
+	}
+	return keys
+}
+
+// targetsAndPeer names what a finding is for, with the peer if its rule spares that.
+func targetsAndPeer(f *Finding, plugin *actions.Plugin) []string {
+	keys := targetKeys(f, plugin)
+	if f.Rule.Limits.Peer > 0 && !f.NoSocket() {
+		keys = append(keys, peerKey(f))
 	}
 	return keys
 }

@@ -11,14 +11,10 @@ import (
 	"sockwarden/engine/world"
 )
 
-// wide reports whether an action does more than end or change one connection:
-// it is for a process, or runs a program.
-func wide(p *actions.Plugin) bool { return !p.Harmless && !p.Single() }
-
 // climbsTwice is nil if a further rung may be begun that does more than end one
 // connection: what led to it was seen for long enough, which is waited for.
 func (h *hand) climbsTwice(ctx context.Context, l *ladder, plugin *actions.Plugin) error {
-	if !wide(plugin) || !l.rule.ReadsTime() {
+	if !plugin.Wide() || !l.rule.ReadsTime() {
 		return nil
 	}
 	left := h.unseen(l)
@@ -47,7 +43,7 @@ func (h *hand) unseen(l *ladder) (left time.Duration) {
 		}
 		cand := f.latest().Clone()
 		cand.Since = f.Since
-		if began := h.judge.memory.Since(collectors.KeyOf(&f.Socket)); began > cand.Since {
+		if began := h.cooling.memory.Since(collectors.KeyOf(&f.Socket)); began > cand.Since {
 			cand.Since = began
 		}
 		left = max(left, cand.LeftAt(now))

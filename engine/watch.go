@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"sockwarden/actions"
-	"sockwarden/collectors"
 	"sockwarden/engine/look"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
@@ -63,11 +62,6 @@ type watcher struct {
 	next     time.Time       // when something ripens, as the last cycle told; zero for nothing
 	// stretched says that cycles take longer than the interval allows.
 	stretched bool
-}
-
-type findingKey struct {
-	rule   string
-	socket collectors.Key
 }
 
 // Watch runs a cycle every interval, and at once after the rules have changed,
@@ -233,7 +227,7 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	shown := map[findingKey]Decision{}
 	lines := 0
 	for _, f := range r.Findings {
-		key := findingKey{f.Rule.Name, collectors.KeyOf(&f.Socket)}
+		key := keyOf(f)
 		shown[key] = f.Decision
 		if w.shown[key] == f.Decision {
 			continue
@@ -325,17 +319,14 @@ func (w *watcher) tellHost() {
 	if w.hand == nil {
 		return
 	}
-	now := ""
-	if w.hand.hostError != nil {
-		now = w.hand.hostError.Error()
+	err := w.hand.takeHostError()
+	if err == nil {
+		return
 	}
-	if now != "" && now != w.refused {
-		w.log.Error("the host refuses to act, nothing more was done in this cycle", "error", w.hand.hostError)
+	if err.Error() != w.refused {
+		w.log.Error("the host refuses to act, nothing more was done in this cycle", "error", err)
 	}
-	if now != "" {
-		w.refused = now
-	}
-	w.hand.hostError = nil
+	w.refused = err.Error()
 }
 
 // cancelLadders ends the ladders of rules that are not in force any more.
