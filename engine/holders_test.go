@@ -31,7 +31,7 @@ func TestHoldersNamed(t *testing.T) {
 		}
 	}
 	last := f.Last()
-	if got, want := f.line("done"), fmt.Sprintf("done: CLOSE_WAIT port %d peer %s %s (%s)", c.Local.Port(), c.Remote, both, last.Text(f)); !strings.HasPrefix(got, want) {
+	if got, want := Line(f, "done"), fmt.Sprintf("done: CLOSE_WAIT port %d peer %s %s (%s)", c.Local.Port(), c.Remote, both, last.Text(f)); !strings.HasPrefix(got, want) {
 		t.Errorf("message %q, not %q", got, want)
 	}
 

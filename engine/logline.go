@@ -27,7 +27,7 @@ func (n *news) Outcome(ctx context.Context, o *Outcome) {
 			return
 		}
 		attrs := []slog.Attr{slog.String("rule", o.Rule), slog.String("action", o.Effect), slog.String("result", string(o.Result))}
-		attrs = append(attrs, f.attrs()...)
+		attrs = append(attrs, f.Attrs()...)
 		if o.Process != nil {
 			nameProcess(attrs, o.Process)
 			attrs = append(attrs, slog.Int("sockets", len(o.Findings)))
@@ -54,15 +54,6 @@ func nameProcess(attrs []slog.Attr, o *collectors.Owner) {
 			attrs[i] = slog.Int("pid", o.PID)
 		}
 	}
-}
-
-// attrs describes the socket of a finding, or that there is none.
-func (f *Finding) attrs() []slog.Attr {
-	if f.NoSocket() {
-		return []slog.Attr{slog.Int("count", 0)}
-	}
-	sealed := f.Seal()
-	return actions.Attrs(&sealed)
 }
 
 // Changed writes an outcome into the audit log only: nothing was done.

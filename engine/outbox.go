@@ -112,7 +112,7 @@ func message(now time.Time, host string, r *Report, rule *rules.Rule, findings [
 			order = append(order, what)
 		}
 		if len(m.Lines) < maxLinesOfMessage {
-			m.Lines = append(m.Lines, f.line(what))
+			m.Lines = append(m.Lines, Line(f, what))
 		}
 	}
 	for _, what := range order {
@@ -121,7 +121,8 @@ func message(now time.Time, host string, r *Report, rule *rules.Rule, findings [
 	return m
 }
 
-func (f *Finding) line(what string) string {
+// Line describes a finding in a message.
+func Line(f *Finding, what string) string {
 	if f.NoSocket() {
 		return what + ": no socket matches"
 	}

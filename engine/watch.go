@@ -283,7 +283,7 @@ func (w *watcher) logFinding(ctx context.Context, f *Finding) {
 	if f.Decision == DecideAct && last.Result != actions.Would && last.Result != actions.Changed {
 		return
 	}
-	attrs := append([]slog.Attr{slog.String("rule", f.Rule.Name), slog.String("decision", string(f.Decision))}, f.attrs()...)
+	attrs := append([]slog.Attr{slog.String("rule", f.Rule.Name), slog.String("decision", string(f.Decision))}, f.Attrs()...)
 	message := "finding"
 	if last.Result == actions.Would {
 		message = "would act"

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"log/slog"
 	"strings"
 	"time"
 
+	"sockwarden/actions"
 	"sockwarden/collectors"
 )
 
@@ -29,4 +31,13 @@ func short(d time.Duration) string {
 		s = s[:len(s)-2]
 	}
 	return s
+}
+
+// Attrs describes the socket of a finding, or that there is none.
+func (f *Finding) Attrs() []slog.Attr {
+	if f.NoSocket() {
+		return []slog.Attr{slog.Int("count", 0)}
+	}
+	sealed := f.Seal()
+	return actions.Attrs(&sealed)
 }
