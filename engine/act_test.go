@@ -19,6 +19,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 	"sockwarden/rules"
 )
 
@@ -63,10 +64,10 @@ rules:
 			r := l.run(t, p)
 			noErrors(t, r)
 			for _, c := range hung {
-				expect(t, findingOf(t, r, c), DecideAct, "", actions.FDStillHeld)
+				expect(t, findingOf(t, r, c), report.DecideAct, "", actions.FDStillHeld)
 			}
 			for _, c := range others[3:6] {
-				expect(t, findingOf(t, r, c), DecideProtect, "protect")
+				expect(t, findingOf(t, r, c), report.DecideProtect, "protect")
 			}
 			want := map[uint64]bool{}
 			for _, c := range hung {
@@ -109,13 +110,13 @@ func TestOutcomesOfDestroy(t *testing.T) {
 			want = actions.FDStillHeld
 		}
 		if c.Kind == socklab.FinWait1Orphan && socklab.KernelBefore(6, 11) {
-			expect(t, findingOf(t, r, c), DecideGuarded, "before Linux 6.11")
+			expect(t, findingOf(t, r, c), report.DecideGuarded, "before Linux 6.11")
 			if !alive(c) {
 				t.Error("the orphan in FIN_WAIT1 is gone")
 			}
 			continue
 		}
-		expect(t, findingOf(t, r, c), DecideAct, "", want)
+		expect(t, findingOf(t, r, c), report.DecideAct, "", want)
 	}
 }
 
@@ -140,7 +141,7 @@ func TestGoneWhenClosed(t *testing.T) {
 		return out
 	}
 	closing.verify = func(actions.Target) actions.Outcome { return effect.Verify(t.Context()) }
-	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "closing"))), c), DecideAct, "", actions.Gone)
+	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "closing"))), c), report.DecideAct, "", actions.Gone)
 }
 
 // What closed, or went on to another state, between the look and the act is
@@ -154,7 +155,7 @@ func TestChanged(t *testing.T) {
 	looked, err := l.Look(t.Context(), p)
 	must(t, "look", err)
 	for _, c := range []*socklab.Conn{closed, moved, same} {
-		expect(t, findingOf(t, looked, c), DecideAct, "", actions.Would)
+		expect(t, findingOf(t, looked, c), report.DecideAct, "", actions.Would)
 	}
 	if looked.Mode != "dry-run" || looked.Summary.WouldAct != 3 {
 		t.Errorf("look: %s, %+v", looked.Mode, looked.Summary)
@@ -166,9 +167,9 @@ func TestChanged(t *testing.T) {
 		return s == collectors.CloseWait
 	})
 	r := l.Act(t.Context(), p, looked)
-	expect(t, findingOf(t, r, closed), DecideAct, "", actions.Changed)
-	expect(t, findingOf(t, r, moved), DecideAct, "", actions.Changed)
-	expect(t, findingOf(t, r, same), DecideAct, "", actions.FDStillHeld)
+	expect(t, findingOf(t, r, closed), report.DecideAct, "", actions.Changed)
+	expect(t, findingOf(t, r, moved), report.DecideAct, "", actions.Changed)
+	expect(t, findingOf(t, r, same), report.DecideAct, "", actions.FDStillHeld)
 	if s := r.Summary; r.Mode != "live" || s.Skipped != 2 || s.Acted != 1 || s.Failed != 0 {
 		t.Errorf("%s, summary %+v", r.Mode, s)
 	}
@@ -206,7 +207,7 @@ func TestDryRunCannotAct(t *testing.T) {
 		for _, live := range []bool{false, true} {
 			l := newLab(t, Options{Live: live, StateFile: state}, hostile, process, harmless)
 			p := l.rules(t, ruleFile(port(c), strings.ReplaceAll(then, "{}", "{listen: true}")))
-			var r *Report
+			var r *report.Report
 			var err error
 			if live {
 				r, err = l.Look(t.Context(), p)
@@ -219,7 +220,7 @@ func TestDryRunCannotAct(t *testing.T) {
 			}
 			l.Step(t.Context())
 			l.Finish(t.Context(), r)
-			expect(t, findingOf(t, r, c), DecideAct, "", actions.Would)
+			expect(t, findingOf(t, r, c), report.DecideAct, "", actions.Would)
 			if len(l.memory.Cooldowns) > 0 {
 				t.Errorf("%s: cool-downs %v", then, l.memory.Cooldowns)
 			}
@@ -274,7 +275,7 @@ func TestCooldownBeforeEffect(t *testing.T) {
 		if r.HostError == nil || !strings.Contains(r.HostError.Error(), "cool-downs cannot be kept, so nothing is done") || len(r.Errors) == 0 {
 			t.Errorf("host error %v, errors %v", r.HostError, r.Errors)
 		}
-		expect(t, findingOf(t, r, c), DecideAct, "", actions.Failed)
+		expect(t, findingOf(t, r, c), report.DecideAct, "", actions.Failed)
 		if len(spy.applied) != n {
 			t.Error("it was done all the same")
 		}
@@ -372,16 +373,16 @@ func TestNotForAnotherRule(t *testing.T) {
 	p := l.rules(t, ruleFile(port(a), "{signal: USR1}")+"  - name: s\n    when: "+port(b)+"\n    then: [{signal: USR1}]\n")
 	looked, err := l.Look(t.Context(), p)
 	must(t, "look", err)
-	expect(t, looked.Findings[0], DecideAct, "", actions.Would)
-	expect(t, looked.Findings[1], DecideAct, "", actions.Would)
+	expect(t, looked.Findings[0], report.DecideAct, "", actions.Would)
+	expect(t, looked.Findings[1], report.DecideAct, "", actions.Would)
 	nl, err := sockdiag.Dial(-1)
 	must(t, "dial", err)
 	defer nl.Close()
 	must(t, "destroy", nl.Destroy(t.Context(), &looked.Findings[0].Socket))
 	r := l.Act(t.Context(), p, looked)
 	l.Finish(t.Context(), r)
-	expect(t, r.Findings[0], DecideAct, "", actions.Changed)
-	expect(t, r.Findings[1], DecideAct, "", actions.Changed)
+	expect(t, r.Findings[0], report.DecideAct, "", actions.Changed)
+	expect(t, r.Findings[1], report.DecideAct, "", actions.Changed)
 	if got := strings.TrimSpace(counter.rest(t)); got != "0" {
 		t.Errorf("%s signals arrived", got)
 	}
@@ -399,10 +400,10 @@ func TestReusedPID(t *testing.T) {
 	looked, err := l.Look(t.Context(), p)
 	must(t, "look", err)
 	f := findingOf(t, looked, c)
-	expect(t, f, DecideGuarded, "sockwarden's own")
+	expect(t, f, report.DecideGuarded, "sockwarden's own")
 	// The tests themselves hold it, too: decide about the holder alone.
 	owners := slices.DeleteFunc(slices.Clone(f.Facts.Owners), func(o collectors.Owner) bool { return o.PID != first.PID })
-	f.Facts.Owners, f.Decision, f.Reason = owners, DecideAct, ""
+	f.Facts.Owners, f.Decision, f.Reason = owners, report.DecideAct, ""
 	must(t, "kill", unix.Kill(first.PID, unix.SIGKILL))
 	first.Wait(t)
 	// The kernel shows start times in hundredths of a second.
@@ -413,7 +414,7 @@ func TestReusedPID(t *testing.T) {
 		return second.PID == first.PID
 	})
 	r := l.Act(t.Context(), p, looked)
-	expect(t, findingOf(t, r, c), DecideAct, "", actions.Changed)
+	expect(t, findingOf(t, r, c), report.DecideAct, "", actions.Changed)
 	if !second.Running() {
 		t.Error("the second process was signalled")
 	}

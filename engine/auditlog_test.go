@@ -17,14 +17,16 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/news"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 )
 
 // auditLines reads a log; a line that is none is an error.
-func auditLines(t testing.TB, text []byte) (all []auditLine) {
+func auditLines(t testing.TB, text []byte) (all []news.AuditLine) {
 	t.Helper()
 	for l := range bytes.Lines(text) {
-		var a auditLine
+		var a news.AuditLine
 		if err := json.Unmarshal(l, &a); err != nil {
 			t.Errorf("%v: %q", err, l)
 			continue
@@ -160,11 +162,11 @@ func TestAuditDiskFull(t *testing.T) {
 		if r.AuditError == nil || !errors.Is(r.AuditError, unix.ENOSPC) || len(r.Errors) != 1 || !errors.Is(r.Errors[0], r.AuditError) {
 			t.Errorf("errors %v, audit error %v", r.Errors, r.AuditError)
 		}
-		expectTally(t, r, map[Decision]int{DecideAct: 2})
+		expectTally(t, r, map[report.Decision]int{report.DecideAct: 2})
 	}
 	// Two decisions that do not change, and two outcomes in each cycle.
-	if lines := l.journal.lines("level=ERROR"); len(lines) != 1 || !strings.Contains(lines[0], "audit log cannot be written") || !strings.Contains(lines[0], "no space left on device") || l.news.audit.lost != 8 {
-		t.Errorf("lost %d, said %q", l.news.audit.lost, lines)
+	if lines := l.journal.lines("level=ERROR"); len(lines) != 1 || !strings.Contains(lines[0], "audit log cannot be written") || !strings.Contains(lines[0], "no space left on device") || l.news.Audit.Lost != 8 {
+		t.Errorf("lost %d, said %q", l.news.Audit.Lost, lines)
 	}
 	var room bytes.Buffer
 	w.w = &room
@@ -175,8 +177,8 @@ func TestAuditDiskFull(t *testing.T) {
 	if len(lines) != 3 || lines[0].Event != "lost" || lines[0].Lost != 8 || lines[1].Event != "outcome" || lines[2].Event != "outcome" {
 		t.Errorf("%+v", lines)
 	}
-	if lines := l.journal.lines("level=WARN", "audit log is written again", "lost=8"); len(lines) != 1 || l.news.audit.lost != 0 {
-		t.Errorf("lost %d, said %q", l.news.audit.lost, lines)
+	if lines := l.journal.lines("level=WARN", "audit log is written again", "lost=8"); len(lines) != 1 || l.news.Audit.Lost != 0 {
+		t.Errorf("lost %d, said %q", l.news.Audit.Lost, lines)
 	}
 	// Full again to the end: the log says how many are missing.
 	w.w = full
@@ -203,10 +205,10 @@ func TestAuditTornLine(t *testing.T) {
 	must(t, "open", err)
 	defer f.Close()
 	log := &journal{}
-	a := auditLog{w: f, log: log.logger(), clock: world.SystemClock()}
+	a := news.AuditLog{W: f, Log: log.logger(), Clock: world.SystemClock()}
 	n := 0
-	for ; a.lost < 3; n++ {
-		a.write(auditLine{Event: "decision", Reason: strings.Repeat("x", 100)})
+	for ; a.Lost < 3; n++ {
+		a.Write(news.AuditLine{Event: "decision", Reason: strings.Repeat("x", 100)})
 	}
 	before, err := os.ReadFile(path)
 	must(t, "read", err)
@@ -214,8 +216,8 @@ func TestAuditTornLine(t *testing.T) {
 		t.Fatalf("no part of a line at the end of %d bytes", len(before))
 	}
 	must(t, "make room", os.Remove(filler))
-	a.write(auditLine{Event: "outcome"})
-	a.write(auditLine{Event: "outcome"})
+	a.Write(news.AuditLine{Event: "outcome"})
+	a.Write(news.AuditLine{Event: "outcome"})
 	text, err := os.ReadFile(path)
 	must(t, "read", err)
 	kept, rest := text[:len(before)], text[len(before):]
@@ -234,10 +236,10 @@ func TestAuditTornLine(t *testing.T) {
 
 // Nothing is written where nobody wants it.
 func TestNoAuditLog(t *testing.T) {
-	a := auditLog{}
-	a.write(auditLine{Event: "decision"})
-	a.close()
-	if a.lost != 0 {
-		t.Errorf("lost %d", a.lost)
+	a := news.AuditLog{}
+	a.Write(news.AuditLine{Event: "decision"})
+	a.Close()
+	if a.Lost != 0 {
+		t.Errorf("lost %d", a.Lost)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/catalog"
 	"sockwarden/engine/memory"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
@@ -168,7 +169,7 @@ func childEngine(o orders) (*Engine, *rules.Program, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p, _, err := rules.Load(rules.Options{Paths: []string{o.Rules}, Catalog: Catalog(all)})
+	p, _, err := rules.Load(rules.Options{Paths: []string{o.Rules}, Catalog: catalog.New(all)})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/look"
+	"sockwarden/engine/report"
 )
 
 // connected makes connections over the loopback of a namespace: n accepted ones,
@@ -106,13 +107,13 @@ func TestCollateralEverywhere(t *testing.T) {
 			text := ruleFile(port(hung), "{signal: TERM, wait: 5s}", "limits: {max_collateral: %d}")
 			if test.want > 0 {
 				f := findingOf(t, l.run(t, l.rules(t, fmt.Sprintf(text, test.want-1))), hung)
-				expect(t, f, DecideLimited, fmt.Sprintf("max_collateral %d: %d established connection(s) would die with %s[%d]", test.want-1, test.want, program(), h.PID))
+				expect(t, f, report.DecideLimited, fmt.Sprintf("max_collateral %d: %d established connection(s) would die with %s[%d]", test.want-1, test.want, program(), h.PID))
 				if !h.Running() {
 					t.Fatal("it was ended")
 				}
 			}
 			f := findingOf(t, l.run(t, l.rules(t, fmt.Sprintf(text, test.want))), hung)
-			expect(t, f, DecideAct, "", actions.Ended)
+			expect(t, f, report.DecideAct, "", actions.Ended)
 			died := fmt.Sprintf("%d established connection(s) died with it", test.want)
 			if test.want == 0 {
 				died = ""
@@ -149,7 +150,7 @@ func TestCollateralUnborrowed(t *testing.T) {
 		plugin, err := l.actions.Get("signal")
 		must(t, "signal", err)
 		must(t, "without CAP_NET_ADMIN", socklab.WithoutCapability(t, func() error {
-			held = l.judge.harms.Of(c, findingOf(t, l.run(t, p), hung).Candidate, &o, &plugin)
+			held = l.judge.Harms.Of(c, findingOf(t, l.run(t, p), hung).Candidate, &o, &plugin)
 			return nil
 		}, unix.CAP_NET_ADMIN))
 		if why := held.Exceeds(100); foreign != strings.Contains(why, "cannot be told") {

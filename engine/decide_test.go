@@ -13,11 +13,12 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 	"sockwarden/rules"
 )
 
 // decisions are those about one socket, in the order of the rules.
-func decisions(r *Report, c *socklab.Conn) string {
+func decisions(r *report.Report, c *socklab.Conn) string {
 	var all []string
 	for _, f := range findingsOf(r, c) {
 		all = append(all, f.Rule.Name+" "+string(f.Decision))
@@ -79,7 +80,7 @@ func TestOwnership(t *testing.T) {
 }
 
 // checkSum checks that the summary adds up.
-func checkSum(t testing.TB, r *Report) {
+func checkSum(t testing.TB, r *report.Report) {
 	t.Helper()
 	s := r.Summary
 	if sum := s.WouldAct + s.Acted + s.Observed + s.Protected + s.Skipped + s.Failed; s.Matched != sum || s.Matched != len(r.Findings) {
@@ -118,7 +119,7 @@ func TestFor(t *testing.T) {
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
 	holder(t, c)
 	p := l.rules(t, ruleFile(port(c)+` && recv_queue == 0`, "destroy", "for: 400ms"))
-	pending := func() bool { return findingOf(t, l.cycle(t, p), c).Decision == DecidePending }
+	pending := func() bool { return findingOf(t, l.cycle(t, p), c).Decision == report.DecidePending }
 	first := time.Now()
 	if !pending() {
 		t.Fatal("it acts at once")
@@ -201,9 +202,9 @@ func TestPerCycle(t *testing.T) {
 				for j, c := range conns[i:] {
 					f := findingOf(t, r, c)
 					if j == 0 {
-						expect(t, f, DecideAct, "", actions.FDStillHeld)
+						expect(t, f, report.DecideAct, "", actions.FDStillHeld)
 					} else {
-						expect(t, f, DecideLimited, "per_cycle 1 reached")
+						expect(t, f, report.DecideLimited, "per_cycle 1 reached")
 					}
 					if age := f.Facts.Age.Min; age <= 0 || age > time.Since(c.StartedBefore).Seconds() {
 						t.Errorf("age %g", age)
@@ -256,17 +257,17 @@ func TestCooldown(t *testing.T) {
 			conns := []*socklab.Conn{socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)}
 			holder(t, conns...)
 			p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, action, "limits: {cooldown: 500ms}"))
-			expect(t, findingOf(t, l.run(t, p), conns[0]), DecideAct, "", map[string]actions.Result{"keep": actions.Refused, "poke": actions.Done}[action])
-			expect(t, findingOf(t, l.run(t, p), conns[0]), DecideCooldown, "cool-down 500ms")
+			expect(t, findingOf(t, l.run(t, p), conns[0]), report.DecideAct, "", map[string]actions.Result{"keep": actions.Refused, "poke": actions.Done}[action])
+			expect(t, findingOf(t, l.run(t, p), conns[0]), report.DecideCooldown, "cool-down 500ms")
 			other := l.rules(t, strings.Replace(ruleFile(`state == "CLOSE_WAIT"`, action), "name: r", "name: another", 1))
-			expect(t, findingOf(t, l.run(t, other), conns[0]), DecideCooldown, "cool-down 5m")
+			expect(t, findingOf(t, l.run(t, other), conns[0]), report.DecideCooldown, "cool-down 5m")
 			socklab.WaitFor(t, "the end of the cool-down", func() bool {
-				return findingOf(t, l.run(t, p), conns[0]).Decision == DecideAct
+				return findingOf(t, l.run(t, p), conns[0]).Decision == report.DecideAct
 			})
 			// A dry run sees the cool-down and starts none.
 			dry := newLab(t, Options{}, keep, poke)
 			*dry.memory = *l.memory
-			expect(t, findingOf(t, dry.run(t, p), conns[0]), DecideCooldown, "cool-down")
+			expect(t, findingOf(t, dry.run(t, p), conns[0]), report.DecideCooldown, "cool-down")
 		})
 	}
 }
@@ -301,24 +302,24 @@ rules:
 			}
 			p := l.rules(t, strings.Replace(halves, "BREAKER", breaker, 1))
 			live := newLab(t, Options{Live: true})
-			n := map[Decision]int{}
+			n := map[report.Decision]int{}
 			r := l.run(t, p)
 			for _, f := range r.Findings {
 				n[f.Decision]++
-				if f.Decision == DecideBreaker && f.Reason != "breaker: more than "+limit {
+				if f.Decision == report.DecideBreaker && f.Reason != "breaker: more than "+limit {
 					t.Errorf("reason %q", f.Reason)
 				}
 			}
 			checkSum(t, r)
 			if limit == "" {
-				if n[DecideAct] != 60 || len(r.Errors) > 0 {
+				if n[report.DecideAct] != 60 || len(r.Errors) > 0 {
 					t.Errorf("decisions %v, errors %v", n, r.Errors)
 				}
 				return
 			}
 			said := "breaker: would act on 60 living targets (30 for rule low) of 60 sockets: more than " + limit +
 				"; acted on none. If that is right: --breaker 100, or sockwarden kill for what you choose"
-			if n[DecideBreaker] != 60 || n[DecideObserve] != 60 || len(r.Errors) != 1 || r.Errors[0].Error() != said {
+			if n[report.DecideBreaker] != 60 || n[report.DecideObserve] != 60 || len(r.Errors) != 1 || r.Errors[0].Error() != said {
 				t.Errorf("decisions %v, errors %v", n, r.Errors)
 			}
 			r = live.run(t, p)
@@ -387,7 +388,7 @@ func TestSeveralOwners(t *testing.T) {
 	}
 	live := newLab(t, Options{Live: true})
 	r := live.run(t, live.rules(t, ruleFile(port(c), "{signal: {signal: TERM, owners: all}, wait: 5s}")))
-	expect(t, findingOf(t, r, c), DecideAct, "", actions.Ended, actions.Ended)
+	expect(t, findingOf(t, r, c), report.DecideAct, "", actions.Ended, actions.Ended)
 	a.Wait(t)
 	b.Wait(t)
 }
@@ -418,7 +419,7 @@ func TestUnknownOwner(t *testing.T) {
 			l := newLab(t, Options{Live: test.live, AllowUnknownOwner: test.allow})
 			p := l.rules(t, ruleFile("'"+port(c)+" && ("+test.when+")'", "destroy"))
 			signals := l.rules(t, ruleFile(port(c), "{signal: KILL}"))
-			var r, s *Report
+			var r, s *report.Report
 			must(t, "without capabilities", socklab.WithoutCapability(t, func() (err error) {
 				if s, err = l.Cycle(t.Context(), signals); err != nil {
 					return err
@@ -432,15 +433,15 @@ func TestUnknownOwner(t *testing.T) {
 			for _, f := range findingsOf(r, c) {
 				reason := fmt.Sprintf("owner not visible: %s[%d] cannot be examined (EACCES): run with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, "+
 					"or --allow-unknown-owner", program(), h.PID)
-				if f.Decision == DecideGuarded && f.Reason != reason {
+				if f.Decision == report.DecideGuarded && f.Reason != reason {
 					t.Errorf("reason %q", f.Reason)
 				}
-				if test.live && f.Decision == DecideAct && f.Last().Result != actions.Gone {
+				if test.live && f.Decision == report.DecideAct && f.Last().Result != actions.Gone {
 					t.Errorf("result %s", f.Last().Result)
 				}
 			}
 			want := map[bool]string{true: "no process has it", false: "owner not visible"}[test.allow]
-			expect(t, findingOf(t, s, c), DecideGuarded, want)
+			expect(t, findingOf(t, s, c), report.DecideGuarded, want)
 			if r.OwnersHidden != 1 || s.OwnersHidden != 1 {
 				t.Errorf("hidden %d and %d", r.OwnersHidden, s.OwnersHidden)
 			}
@@ -516,11 +517,11 @@ func TestModes(t *testing.T) {
 	for _, mode := range []rules.Mode{rules.ModeDisabled, rules.ModeObserve, rules.ModeEnforce} {
 		l := newLab(t, Options{Live: true})
 		r := l.run(t, l.rules(t, ruleFile("state == 'CLOSE_WAIT'", "destroy", "mode: "+string(mode))))
-		got := map[Decision]int{}
+		got := map[report.Decision]int{}
 		for _, f := range r.Findings {
 			got[f.Decision]++
 		}
-		want := map[rules.Mode]map[Decision]int{rules.ModeDisabled: {}, rules.ModeObserve: {DecideObserve: 3}, rules.ModeEnforce: {DecideAct: 3}}[mode]
+		want := map[rules.Mode]map[report.Decision]int{rules.ModeDisabled: {}, rules.ModeObserve: {report.DecideObserve: 3}, rules.ModeEnforce: {report.DecideAct: 3}}[mode]
 		if !maps.Equal(got, want) || mode == rules.ModeObserve && (r.Summary.Observed != 3 || len(r.Findings[0].Actions) > 0) {
 			t.Errorf("%s: %v, %+v", mode, got, r.Summary)
 		}

@@ -10,8 +10,13 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
+	"sockwarden/engine/act"
+	"sockwarden/engine/judge"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/news"
+	"sockwarden/engine/pause"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -69,10 +74,10 @@ type Engine struct {
 	store     *memory.Store
 	memory    *memory.Memory
 	looker    *look.Looker
-	judge     *judge
-	hand      *hand // nil for a dry engine
-	rehearsal *rehearsal
-	news      *news
+	judge     *judge.Judge
+	hand      *act.Hand // nil for a dry engine
+	rehearsal *act.Rehearsal
+	news      *news.News
 	looking   time.Duration // how long the last cycle took to look and decide
 }
 
@@ -99,11 +104,15 @@ func New(opts Options) (*Engine, error) {
 	state.ReadOnly = opts.ReadOnly
 	e.memory, e.store = known, &memory.Store{State: state, Memory: known, Clock: e.world}
 	e.looker = look.NewLooker(e.world, e.log, known, look.Options{Sources: opts.Sources, Extra: opts.Extra, NoPushdown: opts.NoPushdown, Events: opts.Events})
-	e.judge = newJudge(e.world, e.log, known, e.looker, JudgeOptions{opts.AllowUnknownOwner, opts.NoBreaker, opts.OptIn})
-	e.news = newNews(e.world, NewsOptions{opts.Logger, opts.QuietEffects, opts.AuditLog, opts.By, opts.Notifiers, opts.Notify})
-	e.rehearsal = newRehearsal(e.world, e.judge.harms)
+	e.judge = judge.New(e.world, e.log, known, e.looker, judge.Options{AllowUnknownOwner: opts.AllowUnknownOwner, NoBreaker: opts.NoBreaker, OptIn: opts.OptIn})
+	e.news = news.New(e.world, news.Options{
+		Log: e.log, Quiet: opts.QuietEffects, AuditLog: opts.AuditLog, By: opts.By, Notifiers: opts.Notifiers, Notify: opts.Notify,
+	})
+	e.rehearsal = act.NewRehearsal(e.world, e.judge.Harms)
 	if opts.Live {
-		e.hand = newHand(HandOptions{e.world, e.log, e.memory, e.store, e.looker, e.judge, e.news, opts.PauseFiles})
+		e.hand = act.New(act.Options{
+			World: e.world, Log: e.log, Memory: e.memory, Store: e.store, Looker: e.looker, Judge: e.judge, News: e.news, PauseFiles: opts.PauseFiles,
+		})
 	}
 	if err := e.looker.Ages.Watch(false); err != nil {
 		e.Close()
@@ -116,23 +125,23 @@ func New(opts Options) (*Engine, error) {
 // the lock of the state file.
 func (e *Engine) Close() {
 	e.looker.Dumps.Hangs.TellHanging()
-	e.news.close()
+	e.news.Close()
 	e.looker.Ages.Close()
 	e.giveUp()
 	e.store.State.Close()
 }
 
 // Tell sends the messages that the rules want for a report that is complete.
-func (e *Engine) Tell(p *rules.Program, r *Report) { e.news.tell(p, r) }
+func (e *Engine) Tell(p *rules.Program, r *report.Report) { e.news.Tell(p, r) }
 
 // Cycle collects, decides, acts if the engine is live, and verifies. The report
 // is complete but for ladders that still wait (see Pending). An error says that
 // nothing could be looked at.
-func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*Report, error) {
+func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*report.Report, error) {
 	return e.cycle(ctx, p, e.opts.Live)
 }
 
-func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*Report, error) {
+func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*report.Report, error) {
 	c, err := e.find(ctx, p, live)
 	if err != nil {
 		return nil, err
@@ -142,33 +151,33 @@ func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*Repor
 }
 
 // finish completes the report of a cycle, as far as its ladders have come.
-func (e *Engine) finish(c *cycle) *Report {
-	c.report.Duration = e.world.Now().Sub(c.Began)
-	c.report.Incomplete = c.report.Incomplete || c.Incomplete
-	c.report.Count()
-	e.news.audit.report(c.report)
-	return c.report
+func (e *Engine) finish(c *judge.Cycle) *report.Report {
+	c.Report.Duration = e.world.Now().Sub(c.Began)
+	c.Report.Incomplete = c.Report.Incomplete || c.Incomplete
+	c.Report.Count()
+	e.news.Audit.Report(c.Report)
+	return c.Report
 }
 
 // find is a cycle up to where it is decided.
-func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*cycle, error) {
+func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*judge.Cycle, error) {
 	if e.hand != nil {
-		e.hand.cancelLadders(p)
+		e.hand.CancelLadders(p)
 	}
-	picture, err := e.looker.Look(ctx, e.judge.council.wanted(p))
+	picture, err := e.looker.Look(ctx, e.judge.Council.Wanted(p))
 	if err != nil {
 		return nil, err
 	}
 	e.looker.LookTwice(ctx, picture)
-	c := newCycle(picture, live)
+	c := judge.NewCycle(picture, live)
 	if e.hand != nil {
-		c.waiting = e.hand.underWay()
+		c.Waiting = e.hand.UnderWay()
 	}
 	if live {
-		c.paused = ReadPause(e.world.Now(), e.opts.PauseFiles...)
+		c.Paused = pause.Read(e.world.Now(), e.opts.PauseFiles...)
 	}
-	e.judge.decide(c)
-	e.news.decisions(c.report, e.mode())
+	e.judge.Decide(c)
+	e.news.Decisions(c.Report, e.mode())
 	e.record(c)
 	e.looking = e.world.Now().Sub(c.Began)
 	return c, nil
@@ -178,14 +187,14 @@ func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*cycle,
 // before it acts on them are live, too.
 func (e *Engine) mode() string {
 	if e.opts.Live {
-		return ModeLive
+		return report.ModeLive
 	}
-	return ModeDry
+	return report.ModeDry
 }
 
 // Find collects and decides, for an Act at once: that looks every socket up again
 // before anything is done. The findings have no results.
-func (e *Engine) Find(ctx context.Context, p *rules.Program) (*Report, error) {
+func (e *Engine) Find(ctx context.Context, p *rules.Program) (*report.Report, error) {
 	c, err := e.find(ctx, p, false)
 	if err != nil {
 		return nil, err
@@ -195,34 +204,34 @@ func (e *Engine) Find(ctx context.Context, p *rules.Program) (*Report, error) {
 
 // Look is the first half of Cycle: it collects and decides, and prepares every
 // action without doing it.
-func (e *Engine) Look(ctx context.Context, p *rules.Program) (*Report, error) {
+func (e *Engine) Look(ctx context.Context, p *rules.Program) (*report.Report, error) {
 	return e.cycle(ctx, p, false)
 }
 
 // Act does what the findings of an earlier Look or Find decided, to exactly those
 // sockets, and reports what came of it.
-func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *Report) *Report {
+func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *report.Report) *report.Report {
 	r := *looked
-	r.Mode, r.Started = ModeLive, e.world.Now()
+	r.Mode, r.Started = report.ModeLive, e.world.Now()
 	now := e.world.Mono()
-	c := &cycle{
-		Picture: &look.Picture{Wanted: look.Wanted{Program: p, Plan: p}, Began: r.Started, Looked: now, Now: now, Ended: r.Started}, report: &r, live: true,
+	c := &judge.Cycle{
+		Picture: &look.Picture{Wanted: look.Wanted{Program: p, Plan: p}, Began: r.Started, Looked: now, Now: now, Ended: r.Started}, Report: &r, Live: true,
 	}
 	for _, f := range r.Findings {
 		f.Actions = nil
-		c.cases = append(c.cases, &Case{Finding: f})
+		c.Cases = append(c.Cases, &judge.Case{Finding: f})
 	}
 	e.act(ctx, c)
 	return e.finish(c)
 }
 
 // act does what was decided, or says what would be done.
-func (e *Engine) act(ctx context.Context, c *cycle) {
-	if c.live && e.hand != nil {
-		e.hand.act(ctx, c)
+func (e *Engine) act(ctx context.Context, c *judge.Cycle) {
+	if c.Live && e.hand != nil {
+		e.hand.Act(ctx, c)
 		return
 	}
-	e.rehearsal.act(ctx, c)
+	e.rehearsal.Act(ctx, c)
 }
 
 // Pending reports whether ladders wait, and until when the next of them does.
@@ -230,28 +239,28 @@ func (e *Engine) Pending() (until time.Time, ok bool) {
 	if e.hand == nil {
 		return until, false
 	}
-	return e.hand.pending()
+	return e.hand.Pending()
 }
 
 // Step looks at the ladders that wait, and takes those further whose time has
 // come.
 func (e *Engine) Step(ctx context.Context) {
 	if e.hand != nil {
-		e.hand.stepAll(ctx)
+		e.hand.StepAll(ctx)
 	}
 }
 
 // Finish waits for the ladders that wait, and completes the report.
-func (e *Engine) Finish(ctx context.Context, r *Report) {
+func (e *Engine) Finish(ctx context.Context, r *report.Report) {
 	if e.hand != nil {
-		e.hand.finish(ctx, r)
+		e.hand.Finish(ctx, r)
 	}
 	r.Count()
-	e.news.audit.report(r)
+	e.news.Audit.Report(r)
 }
 
 // record keeps observations for the next run.
-func (e *Engine) record(c *cycle) {
+func (e *Engine) record(c *judge.Cycle) {
 	// What was not seen may have stopped to match, also if not everything was seen.
 	e.memory.BreakHolds(c.Now)
 	if !c.Incomplete {
@@ -260,9 +269,9 @@ func (e *Engine) record(c *cycle) {
 	}
 	e.memory.Expire(c.Now)
 	if err := e.store.WhenDue(c.Now); err != nil {
-		c.report.Errors = append(c.report.Errors, err)
+		c.Report.Errors = append(c.Report.Errors, err)
 	}
 	if e.store.State.Unread != nil {
-		c.warn(e.store.State.Unread)
+		c.Warn(e.store.State.Unread)
 	}
 }

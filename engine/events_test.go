@@ -97,7 +97,7 @@ func TestActsInTime(t *testing.T) {
 func TestEarlyCyclesShareLimits(t *testing.T) {
 	more := func() { holder(t, socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3)...) }
 	acted := func(l *lab, p *rules.Program, early bool) int {
-		l.watching().judge.early = early
+		l.watching().judge.Early = early
 		return l.run(t, p).Summary.Acted
 	}
 	t.Run("per_cycle", func(t *testing.T) {

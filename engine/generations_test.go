@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"sockwarden/engine/catalog"
+	"sockwarden/engine/judge"
 	"sockwarden/rules"
 )
 
@@ -25,13 +27,13 @@ func TestGenerations(t *testing.T) {
 		path := filepath.Join(dir, "rules.yaml")
 		must(t, "write", os.WriteFile(filepath.Join(dir, "list.txt"), []byte(name[1:]+"\n"), 0o600))
 		must(t, "write", os.WriteFile(path, []byte("version: 1\nsets: {s: {file: list.txt}}\nrules: [{name: "+name[:1]+", when: process in s, then: [log]}]\n"), 0o600))
-		p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: Catalog(l.actions)})
+		p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog.New(l.actions)})
 		must(t, "load", err)
 		return p
 	}
-	name := func(g *generation) string {
-		s := g.read.Sets["s"].Names
-		return g.read.Rules[0].Name + s[0]
+	name := func(g *judge.Generation) string {
+		s := g.Read.Sets["s"].Names
+		return g.Read.Rules[0].Name + s[0]
 	}
 	for what, c := range map[string]struct {
 		read []reading
@@ -48,27 +50,27 @@ func TestGenerations(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			start := time.Now()
-			g := newGenerations(load("Ax"), start)
+			g := judge.NewGenerations(load("Ax"), start)
 			at := func(s float64) time.Time { return start.Add(time.Hour + time.Duration(s*float64(time.Second))) }
 			todo := c.read
 			for step := 0; step <= 600; step++ {
 				now := float64(step) / 100
 				for len(todo) > 0 && todo[0].at <= now {
-					if !g.add(load(todo[0].program), at(todo[0].at)) {
+					if !g.Add(load(todo[0].program), at(todo[0].at)) {
 						t.Errorf("%s is nothing new", todo[0].program)
 					}
-					if g.add(load(todo[0].program), at(todo[0].at)) {
+					if g.Add(load(todo[0].program), at(todo[0].at)) {
 						t.Errorf("%s is new once more", todo[0].program)
 					}
 					todo = todo[1:]
 				}
-				if due, ok := g.due(); ok && !at(now).Before(due) {
-					g.add(g.newest(), at(now)) // it is read again
-					g.advance(at(now))
+				if due, ok := g.Due(); ok && !at(now).Before(due) {
+					g.Add(g.Newest(), at(now)) // it is read again
+					g.Advance(at(now))
 				}
 				want, check := c.want[now]
 				var got []string
-				for _, one := range g.all {
+				for _, one := range g.All {
 					got = append(got, name(one))
 				}
 				if check && strings.Join(got, " ") != want {
@@ -79,16 +81,16 @@ func TestGenerations(t *testing.T) {
 	}
 	t.Run("never the same for long", func(t *testing.T) {
 		now := time.Now()
-		g := newGenerations(load("Ax"), now)
-		for i := 1; name(g.all[0]) == "Ax"; i++ {
+		g := judge.NewGenerations(load("Ax"), now)
+		for i := 1; name(g.All[0]) == "Ax"; i++ {
 			now = now.Add(time.Second)
-			g.add(load("A"+fmt.Sprint("y", i)), now)
-			g.advance(now)
+			g.Add(load("A"+fmt.Sprint("y", i)), now)
+			g.Advance(now)
 			if i > 20 {
 				t.Fatal("what was first stays in force for ever")
 			}
 		}
-		if took := len(g.all); took > 4 {
+		if took := len(g.All); took > 4 {
 			t.Errorf("%d generations count", took)
 		}
 	})
@@ -100,7 +102,7 @@ func TestHalfWrittenNeverInForce(t *testing.T) {
 	l := newLab(t, Options{})
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	load := func() *rules.Program {
-		p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: Catalog(l.actions)})
+		p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog.New(l.actions)})
 		must(t, "load", err)
 		return p
 	}
@@ -108,7 +110,7 @@ func TestHalfWrittenNeverInForce(t *testing.T) {
 	must(t, "write", os.WriteFile(path, []byte(head+"protect: [{name: last, when: port == 2}]\n"), 0o600))
 	now := time.Now()
 	whole := load()
-	g := newGenerations(whole, now)
+	g := judge.NewGenerations(whole, now)
 	f, err := os.Create(path)
 	must(t, "open", err)
 	defer f.Close()
@@ -118,14 +120,14 @@ func TestHalfWrittenNeverInForce(t *testing.T) {
 		now = now.Add(3 * time.Second)
 		_, err = f.WriteString("# slowly\n")
 		must(t, "write", err)
-		g.add(load(), now)
-		if len(g.all) > 2 && g.advance(now) || g.all[0].read != whole {
+		g.Add(load(), now)
+		if len(g.All) > 2 && g.Advance(now) || g.All[0].Read != whole {
 			t.Fatal("half of a file is in force")
 		}
 	}
 	must(t, "close", f.Close())
-	g.add(load(), now)
-	if now = now.Add(3 * time.Second); !g.advance(now) || len(g.all) != 1 || len(g.all[0].read.Protect) != 0 {
+	g.Add(load(), now)
+	if now = now.Add(3 * time.Second); !g.Advance(now) || len(g.All) != 1 || len(g.All[0].Read.Protect) != 0 {
 		t.Error("the file is not in force though it is closed")
 	}
 }

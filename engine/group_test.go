@@ -22,6 +22,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 )
 
@@ -33,7 +34,7 @@ func groupRule(when, group, having, then string, more ...string) string {
 const closeWait = `state == "CLOSE_WAIT"`
 
 // groupsOf are the groups of the findings, as JSON shows them, one for each.
-func groupsOf(t testing.TB, r *Report) []map[string]any {
+func groupsOf(t testing.TB, r *report.Report) []map[string]any {
 	t.Helper()
 	var all []map[string]any
 	seen := map[string]bool{}
@@ -63,7 +64,7 @@ func TestGroupOfProcess(t *testing.T) {
 		t.Errorf("%d findings, summary %+v", len(r.Findings), r.Summary)
 	}
 	for _, c := range many {
-		if f := findingOf(t, r, c); f.Decision != DecideAct || len(f.Actions) != 1 {
+		if f := findingOf(t, r, c); f.Decision != report.DecideAct || len(f.Actions) != 1 {
 			t.Error(line(f))
 		}
 	}
@@ -120,7 +121,7 @@ func TestGroupOfHost(t *testing.T) {
 		t.Errorf("6 are not more than 6:\n%s", describe(r))
 	}
 	r := l.run(t, l.rules(t, strings.Replace(text, "LEAST", "5", 1)))
-	expectTally(t, r, map[Decision]int{DecideAct: 4, DecideLimited: 2})
+	expectTally(t, r, map[report.Decision]int{report.DecideAct: 4, report.DecideLimited: 2})
 	oldestFirst(t, r)
 	if groups := groupsOf(t, r); len(groups) != 1 || fmt.Sprint(groups[0]["key"]) != "map[host:"+l.world.Host.Name+"]" || groups[0]["count"] != float64(6) {
 		t.Errorf("groups %v", groups)
@@ -155,18 +156,18 @@ func TestNothingListens(t *testing.T) {
 	rings := outcomes("ring", actions.Outcome{Result: actions.Done})
 	bell(l, t, rings)
 	for then, want := range map[string]struct {
-		decision Decision
+		decision report.Decision
 		reason   string
 		results  []actions.Result
 	}{
-		"log":                            {DecideAct, "", []actions.Result{actions.Done}},
-		"destroy":                        {DecideGuarded, "there is no socket that destroy could be for", nil},
-		"{destroy: {listen: true}}":      {DecideGuarded, "there is no socket that destroy could be for", nil},
-		"{signal: KILL}":                 {DecideGuarded, "there is no socket that signal could be for", nil},
-		"log, {signal: KILL}":            {DecideGuarded, "there is no socket that signal could be for", nil},
-		"ring":                           {DecideAct, "", []actions.Result{actions.Done}},
-		`{ring: {udp: true}, if: owned}`: {DecideUnless, "if of r", nil},
-		`ring, {destroy: {listen: true, udp: true}, if: result == "done"}`: {DecideAct, "", []actions.Result{actions.Done}},
+		"log":                            {report.DecideAct, "", []actions.Result{actions.Done}},
+		"destroy":                        {report.DecideGuarded, "there is no socket that destroy could be for", nil},
+		"{destroy: {listen: true}}":      {report.DecideGuarded, "there is no socket that destroy could be for", nil},
+		"{signal: KILL}":                 {report.DecideGuarded, "there is no socket that signal could be for", nil},
+		"log, {signal: KILL}":            {report.DecideGuarded, "there is no socket that signal could be for", nil},
+		"ring":                           {report.DecideAct, "", []actions.Result{actions.Done}},
+		`{ring: {udp: true}, if: owned}`: {report.DecideUnless, "if of r", nil},
+		`ring, {destroy: {listen: true, udp: true}, if: result == "done"}`: {report.DecideAct, "", []actions.Result{actions.Done}},
 	} {
 		t.Run(then, func(t *testing.T) {
 			rings.applied = nil
@@ -186,18 +187,18 @@ func TestNothingListens(t *testing.T) {
 			if g := doc["group"].(map[string]any); g["count"] != float64(0) || fmt.Sprint(g["key"]) != "map[host:"+l.world.Host.Name+"]" {
 				t.Errorf("group %v", g)
 			}
-			if rang := strings.HasPrefix(then, "ring") && want.decision == DecideAct; rang != (len(rings.applied) == 1) || rang && len(rings.applied[0].Sockets) != 0 {
+			if rang := strings.HasPrefix(then, "ring") && want.decision == report.DecideAct; rang != (len(rings.applied) == 1) || rang && len(rings.applied[0].Sockets) != 0 {
 				t.Errorf("applied to %+v", rings.applied)
 			}
 		})
 	}
 	p := l.rules(t, groupRule(when, "host", having, "ring"))
 	clear(l.memory.Cooldowns)
-	expect(t, l.run(t, p).Findings[0], DecideAct, "", actions.Done)
-	expect(t, l.run(t, p).Findings[0], DecideCooldown, "cool-down 5m")
+	expect(t, l.run(t, p).Findings[0], report.DecideAct, "", actions.Done)
+	expect(t, l.run(t, p).Findings[0], report.DecideCooldown, "cool-down 5m")
 	// Other rules that find nobody have a cool-down of their own.
 	other := l.rules(t, strings.Replace(groupRule(when, "host", having, "ring"), "name: r", "name: other", 1))
-	expect(t, l.run(t, other).Findings[0], DecideAct, "", actions.Done)
+	expect(t, l.run(t, other).Findings[0], report.DecideAct, "", actions.Done)
 
 	socklab.NewListener(t, socklab.IPv4, port)
 	if r := l.run(t, p); len(r.Findings) != 0 {
@@ -209,9 +210,9 @@ func TestNothingListens(t *testing.T) {
 func TestNothingListensIsRestrained(t *testing.T) {
 	now := time.Now().UTC()
 	window := fmt.Sprintf("during: [%q]", now.Add(2*time.Hour).Format("15:04")+"-"+now.Add(4*time.Hour).Format("15:04"))
-	for more, want := range map[string]Decision{
-		"for: 1h": DecidePending, "soak: 1h": DecideSoak, window: DecideWindow, "mode: observe": DecideObserve, "canary: 1%": DecideAct,
-		"limits: {share: 1%}": DecideAct, // no connection of a listener
+	for more, want := range map[string]report.Decision{
+		"for: 1h": report.DecidePending, "soak: 1h": report.DecideSoak, window: report.DecideWindow, "mode: observe": report.DecideObserve, "canary: 1%": report.DecideAct,
+		"limits: {share: 1%}": report.DecideAct, // no connection of a listener
 	} {
 		t.Run(more, func(t *testing.T) {
 			l := newLab(t, Options{Live: true})
@@ -219,7 +220,7 @@ func TestNothingListensIsRestrained(t *testing.T) {
 			bell(l, t, rings)
 			r := l.run(t, l.rules(t, "timezone: UTC\ndefaults: {breaker: {count: 1, share: 1%}}\n"+groupRule("port == 1", "host", "count == 0", "ring", more)))
 			noErrors(t, r)
-			if len(r.Findings) != 1 || r.Findings[0].Decision != want || len(rings.applied) != map[bool]int{true: 1}[want == DecideAct] {
+			if len(r.Findings) != 1 || r.Findings[0].Decision != want || len(rings.applied) != map[bool]int{true: 1}[want == report.DecideAct] {
 				t.Errorf("applied %d times:\n%s", len(rings.applied), describe(r))
 			}
 		})
@@ -243,7 +244,7 @@ func TestGroupNeedsKey(t *testing.T) {
 	}
 	l := newLab(t, Options{})
 	counts := func(when, group string) []float64 {
-		var r *Report
+		var r *report.Report
 		p := l.rules(t, groupRule(when, group, "count > 0", "log"))
 		must(t, "without capabilities", socklab.WithoutCapability(t, func() (err error) {
 			r, err = l.Cycle(t.Context(), p)
@@ -320,7 +321,7 @@ func TestGroupFor(t *testing.T) {
 	h := holder(t, third)
 	path := filepath.Join(t.TempDir(), "state.json")
 	text := groupRule(closeWait, "host", "count > 2", "log", "for: 300ms")
-	decided := func(l *lab) Decision {
+	decided := func(l *lab) report.Decision {
 		r := l.cycle(t, l.rules(t, text))
 		if len(r.Findings) == 0 {
 			return ""
@@ -329,7 +330,7 @@ func TestGroupFor(t *testing.T) {
 	}
 	l := newLab(t, Options{StateFile: path})
 	start := time.Now()
-	if d := decided(l); d != DecidePending {
+	if d := decided(l); d != report.DecidePending {
 		t.Fatalf("at once: %s", d)
 	}
 	l.Close()
@@ -339,7 +340,7 @@ func TestGroupFor(t *testing.T) {
 		t.Fatalf("holds %v", key)
 	}
 	since := l.memory.Holds[key[0]].Since
-	socklab.WaitFor(t, "the group", func() bool { return decided(l) == DecideAct })
+	socklab.WaitFor(t, "the group", func() bool { return decided(l) == report.DecideAct })
 	if took := time.Since(start); took < 300*time.Millisecond {
 		t.Errorf("after %s", took)
 	}
@@ -349,11 +350,11 @@ func TestGroupFor(t *testing.T) {
 	// Members may come and go; below the number the time ends.
 	more := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	h2 := holder(t, more)
-	if d := decided(l); d != DecideAct {
+	if d := decided(l); d != report.DecideAct {
 		t.Errorf("with one more: %s", d)
 	}
 	h.CloseSockets(t)
-	if d := decided(l); d != DecideAct {
+	if d := decided(l); d != report.DecideAct {
 		t.Errorf("with another one: %s", d)
 	}
 	h2.CloseSockets(t)
@@ -361,7 +362,7 @@ func TestGroupFor(t *testing.T) {
 		t.Errorf("with too few: %s", d)
 	}
 	holder(t, socklab.Make(t, socklab.CloseWait, socklab.IPv4))
-	if d := decided(l); d != DecidePending {
+	if d := decided(l); d != report.DecidePending {
 		t.Errorf("after the break: %s", d)
 	}
 }
@@ -452,7 +453,7 @@ func TestGroupOwnership(t *testing.T) {
 		}
 		r := l.run(t, l.rules(t, text))
 		if test.want == "" {
-			expectTally(t, r, map[Decision]int{DecideAct: 1, DecideLimited: 3, DecideShadowed: 4})
+			expectTally(t, r, map[report.Decision]int{report.DecideAct: 1, report.DecideLimited: 3, report.DecideShadowed: 4})
 			continue
 		}
 		if got := decisions(r, c); got != test.want {
@@ -461,7 +462,7 @@ func TestGroupOwnership(t *testing.T) {
 	}
 	// Those that are left of the exception still are a group.
 	r := l.run(t, l.rules(t, "version: 1\nrules:\n"+group("count == 3", except)))
-	expectTally(t, r, map[Decision]int{DecideUnless: 1, DecideAct: 3})
+	expectTally(t, r, map[report.Decision]int{report.DecideUnless: 1, report.DecideAct: 3})
 }
 
 // grower is a process that holds a socket and opens descriptors when told.

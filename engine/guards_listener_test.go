@@ -10,6 +10,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 )
 
 // waiting are connections in the queues of listeners, by cookie.
@@ -131,7 +132,7 @@ func TestGuardEveryListener(t *testing.T) {
 					t.Fatalf("%d findings, not %d", len(r.Findings), len(queued))
 				}
 				for _, f := range r.Findings {
-					expect(t, f, DecideGuarded, "waits to be accepted: protected process sshd")
+					expect(t, f, report.DecideGuarded, "waits to be accepted: protected process sshd")
 					if f.Facts.ListenerProcess() != "" || f.Facts.Known.Has(collectors.FieldListenerProcess) {
 						t.Errorf("listener is %q", f.Facts.ListenerProcess())
 					}
@@ -215,9 +216,9 @@ func TestListenersToldApart(t *testing.T) {
 				what := "taken"
 				if local, _ := ends(&f.Socket); local.Addr() == netip.MustParseAddr(test.spared) {
 					what = "spared"
-					expect(t, f, DecideGuarded, "protected process sshd")
+					expect(t, f, report.DecideGuarded, "protected process sshd")
 				} else {
-					expect(t, f, DecideAct, "", actions.Gone)
+					expect(t, f, report.DecideAct, "", actions.Gone)
 				}
 				want := map[string]string{"taken": "web", "spared": "sshd"}[what]
 				if f.Facts.ListenerProcess() != want {
@@ -262,9 +263,9 @@ func TestGuardHandshake(t *testing.T) {
 		l := newLab(t, Options{})
 		f := findingOf(t, l.run(t, l.rules(t, ruleFile(port(c)+` && state == "SYN_RECV"`, "destroy"))), c)
 		if want == "" {
-			expect(t, f, DecideAct, "", actions.Would)
+			expect(t, f, report.DecideAct, "", actions.Would)
 		} else {
-			expect(t, f, DecideGuarded, want)
+			expect(t, f, report.DecideGuarded, want)
 		}
 	}
 }
@@ -285,7 +286,7 @@ func TestListenerProcessOfListener(t *testing.T) {
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: "web", Keep: true})
 	give(t, c, "web")
 	r = l.run(t, l.rules(t, ruleFile(`port == 7021 && listener_process == "web" && unaccepted`, "destroy")))
-	if len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct {
+	if len(r.Findings) != 1 || r.Findings[0].Decision != report.DecideAct {
 		t.Error(describe(r))
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"sockwarden/collectors/host"
 	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -39,7 +40,7 @@ func mustSpare(t *testing.T, l *lab, c *socklab.Conn, reason string) {
 			continue
 		}
 		r := l.run(t, l.rules(t, ruleFile(anySocket, then, "limits: {per_cycle: 10000, cooldown: 0}")))
-		expect(t, findingOf(t, r, c), DecideGuarded, reason)
+		expect(t, findingOf(t, r, c), report.DecideGuarded, reason)
 		noErrors(t, r)
 	}
 	after := sockets(t)
@@ -77,7 +78,7 @@ func TestGuardOptIn(t *testing.T) {
 			c := socklab.Make(t, test.kind, socklab.IPv4)
 			h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
 			r := l.run(t, l.rules(t, ruleFile(anySocket, test.then)))
-			expect(t, findingOf(t, r, c), DecideGuarded, test.reason)
+			expect(t, findingOf(t, r, c), report.DecideGuarded, test.reason)
 			if !alive(c) || !h.Running() {
 				t.Error("it did not survive")
 			}
@@ -93,7 +94,7 @@ func TestOptIn(t *testing.T) {
 			c := socklab.Make(t, k, socklab.IPv6)
 			socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
 			f := findingOf(t, l.run(t, l.rules(t, ruleFile(anySocket, destroyAll))), c)
-			expect(t, f, DecideAct, "", actions.FDStillHeld)
+			expect(t, f, report.DecideAct, "", actions.FDStillHeld)
 		})
 	}
 }
@@ -125,7 +126,7 @@ func TestGuardPID1(t *testing.T) {
 		must(t, "comm", os.WriteFile("/proc/1/comm", []byte("node"), 0))
 		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 		l := newLab(t, Options{Live: true}).stranger()
-		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "destroy"))), c), DecideAct, "", actions.FDStillHeld)
+		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "destroy"))), c), report.DecideAct, "", actions.FDStillHeld)
 	})
 }
 
@@ -211,7 +212,7 @@ func TestGuardProtectedProcess(t *testing.T) {
 			test.holder.Conns = []*socklab.Conn{c}
 			h := socklab.StartHolder(t, test.holder)
 			if test.protected == "" {
-				expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile("true", destroyAll))), c), DecideAct, "", actions.FDStillHeld)
+				expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile("true", destroyAll))), c), report.DecideAct, "", actions.FDStillHeld)
 				return
 			}
 			mustSpare(t, l, c, "protected process "+test.protected)
@@ -235,19 +236,19 @@ func TestGuardUnaccepted(t *testing.T) {
 				when := `state != "LISTEN"`
 				if program == "sshd" {
 					for _, then := range []string{destroyAll, killAll} {
-						expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, then))), c), DecideGuarded, "waits to be accepted: protected process sshd")
+						expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, then))), c), report.DecideGuarded, "waits to be accepted: protected process sshd")
 					}
 					if !alive(c) {
 						t.Error("it did not survive")
 					}
 					return
 				}
-				expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, killAll))), c), DecideGuarded, "waits to be accepted: no process has it yet")
+				expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, killAll))), c), report.DecideGuarded, "waits to be accepted: no process has it yet")
 				if !h.Running() || !alive(c) {
 					t.Error("it did not survive")
 				}
 				f := findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c)
-				expect(t, f, DecideAct, "", actions.Gone)
+				expect(t, f, report.DecideAct, "", actions.Gone)
 				if f.Facts.ListenerProcess() != "hbbs" {
 					t.Errorf("listener is %q", f.Facts.ListenerProcess())
 				}
@@ -263,12 +264,12 @@ func TestGuardUnacceptedOwner(t *testing.T) {
 	t.Run("own", func(t *testing.T) {
 		l := newLab(t, Options{Live: true})
 		c := socklab.Make(t, socklab.EstablishedUnaccepted, socklab.IPv4)
-		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), DecideGuarded, "sockwarden's own")
+		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), report.DecideGuarded, "sockwarden's own")
 	})
 	t.Run("PID 1", func(t *testing.T) {
 		l := newLab(t, Options{Live: true}).stranger().onHost()
 		c := socklab.Make(t, socklab.EstablishedUnaccepted, socklab.IPv4)
-		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), DecideGuarded, "held by PID 1")
+		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), report.DecideGuarded, "held by PID 1")
 	})
 	t.Run("second owner protected", func(t *testing.T) {
 		l := newLab(t, Options{Live: true})
@@ -277,7 +278,7 @@ func TestGuardUnacceptedOwner(t *testing.T) {
 		both := []*socklab.Conn{{FD: listener.FD}}
 		socklab.StartHolder(t, socklab.HolderOptions{Conns: both, Keep: true, Program: "hbbs"})
 		socklab.StartHolder(t, socklab.HolderOptions{Conns: both, Program: "dockerd"})
-		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), DecideGuarded, "protected process dockerd")
+		expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, destroyAll))), c), report.DecideGuarded, "protected process dockerd")
 	})
 	t.Run("not visible", func(t *testing.T) {
 		listener := socklab.NewListener(t, socklab.IPv4, 0)
@@ -286,16 +287,16 @@ func TestGuardUnacceptedOwner(t *testing.T) {
 		for _, allow := range []bool{false, true} {
 			l := newLab(t, Options{Live: true, AllowUnknownOwner: allow})
 			p := l.rules(t, ruleFile(when, destroyAll))
-			var r *Report
+			var r *report.Report
 			must(t, "without capabilities", socklab.WithoutCapability(t, func() (err error) {
 				r, err = l.Cycle(t.Context(), p)
 				return err
 			}, blind...))
 			if !allow {
-				expect(t, findingOf(t, r, c), DecideGuarded, "owner of its listener not visible")
+				expect(t, findingOf(t, r, c), report.DecideGuarded, "owner of its listener not visible")
 				continue
 			}
-			expect(t, findingOf(t, r, c), DecideAct, "", actions.Gone)
+			expect(t, findingOf(t, r, c), report.DecideAct, "", actions.Gone)
 		}
 	})
 }
@@ -313,7 +314,7 @@ func TestGuardOwnerless(t *testing.T) {
 			if k == socklab.SynRecv {
 				reason = "its handshake is under way: sockwarden's own" // listener
 			}
-			expect(t, findingOf(t, r, c), DecideGuarded, reason)
+			expect(t, findingOf(t, r, c), report.DecideGuarded, reason)
 			if !alive(c) {
 				t.Error("it did not survive")
 			}
@@ -340,7 +341,7 @@ func TestGuardSubflow(t *testing.T) {
 	for _, when := range []string{"true", "port > 0", `age >= 0`, "bytes_sent >= 0"} {
 		r := l.run(t, l.rules(t, ruleFile(when, "destroy")))
 		for _, c := range []*socklab.Conn{client, server} {
-			expect(t, findingOf(t, r, c), DecideGuarded, "MPTCP subflow")
+			expect(t, findingOf(t, r, c), report.DecideGuarded, "MPTCP subflow")
 		}
 	}
 }
@@ -404,7 +405,7 @@ func TestGuardBound(t *testing.T) {
 		}
 		return
 	}
-	expect(t, findingOf(t, r, c), DecideGuarded, "bound, not connected")
+	expect(t, findingOf(t, r, c), report.DecideGuarded, "bound, not connected")
 }
 
 // What older kernels get wrong is not asked of them.
@@ -437,9 +438,9 @@ func TestQuirks(t *testing.T) {
 			p := e.rules(t, ruleFile(fmt.Sprintf("port == %d", of.c.Local.Port()), "destroy"))
 			f := findingOf(t, e.run(t, p), of.c)
 			if of.why == "" {
-				expect(t, f, DecideAct, "", actions.Would)
+				expect(t, f, report.DecideAct, "", actions.Would)
 			} else {
-				expect(t, f, DecideGuarded, of.why)
+				expect(t, f, report.DecideGuarded, of.why)
 			}
 		}
 	}
@@ -458,7 +459,7 @@ func TestGuardLaterRung(t *testing.T) {
 			h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})
 			p := l.rules(t, ruleFile("true", "{first: {listen: true}}, "+strings.ReplaceAll(then, "{}", "{udp: true}")))
 			f := findingOf(t, l.run(t, p), c)
-			expect(t, f, DecideAct, "", actions.Refused, actions.Failed)
+			expect(t, f, report.DecideAct, "", actions.Refused, actions.Failed)
 			if !strings.Contains(f.Last().Error, "guarded: listener") {
 				t.Errorf("error is %q", f.Last().Error)
 			}
@@ -478,9 +479,9 @@ func TestGuardsOfSelection(t *testing.T) {
 	must(t, "selection", err)
 	looked, err := l.Look(t.Context(), p)
 	must(t, "look", err)
-	expect(t, findingOf(t, looked, c), DecideGuarded, "listener: needs --allow-listen")
+	expect(t, findingOf(t, looked, c), report.DecideGuarded, "listener: needs --allow-listen")
 	r := l.Act(t.Context(), p, looked)
-	expect(t, findingOf(t, r, c), DecideGuarded, "listener")
+	expect(t, findingOf(t, r, c), report.DecideGuarded, "listener")
 	if !alive(c) {
 		t.Error("it did not survive")
 	}

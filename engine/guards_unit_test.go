@@ -11,6 +11,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 )
 
 // inUnit makes /proc show a process in a control group below system.slice, to the
@@ -65,9 +66,9 @@ func TestGuardUnit(t *testing.T) {
 			l := restarting(t)
 			f := findingOf(t, l.run(t, l.rules(t, ruleFile(port(hung), "again"))), hung)
 			if guarded {
-				expect(t, f, DecideGuarded, fmt.Sprintf("web.service has also sshd[%d]: protected process sshd", sshd.PID))
+				expect(t, f, report.DecideGuarded, fmt.Sprintf("web.service has also sshd[%d]: protected process sshd", sshd.PID))
 			} else {
-				expect(t, f, DecideAct, "", actions.Would)
+				expect(t, f, report.DecideAct, "", actions.Would)
 			}
 		})
 	}
@@ -80,9 +81,9 @@ func TestGuardNoUnit(t *testing.T) {
 	inCgroups(t, h, "0::/\n")
 	inCgroups(t, socklab.StartHolder(t, socklab.HolderOptions{Program: "sshd"}), "0::/\n")
 	l := restarting(t)
-	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(hung), "again"))), hung), DecideAct, "", actions.Would)
+	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(hung), "again"))), hung), report.DecideAct, "", actions.Would)
 	other := newLab(t, Options{})
-	expect(t, findingOf(t, other.run(t, other.rules(t, ruleFile(port(hung), "{signal: TERM}"))), hung), DecideAct, "", actions.Would)
+	expect(t, findingOf(t, other.run(t, other.rules(t, ruleFile(port(hung), "{signal: TERM}"))), hung), report.DecideAct, "", actions.Would)
 }
 
 // The restart of a unit ends all of its processes, so what they all serve counts,
@@ -99,9 +100,9 @@ func TestCollateralOfUnits(t *testing.T) {
 	}
 	l := restarting(t)
 	text := ruleFile(port(hung), "again", "limits: {max_collateral: 2}")
-	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), DecideLimited, "max_collateral 2: 3 established connection(s) would die with web.service")
+	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), report.DecideLimited, "max_collateral 2: 3 established connection(s) would die with web.service")
 	f := findingOf(t, l.run(t, l.rules(t, strings.Replace(text, "collateral: 2", "collateral: 3", 1))), hung)
-	expect(t, f, DecideAct, "", actions.Would)
+	expect(t, f, report.DecideAct, "", actions.Would)
 	if f.Collateral != 3 {
 		t.Errorf("collateral %d", f.Collateral)
 	}

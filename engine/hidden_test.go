@@ -13,6 +13,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors/bpf"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 )
 
@@ -97,7 +98,7 @@ func TestHidePID(t *testing.T) {
 			}
 			// Who may examine all processes is not hindered.
 			l := newLab(t, Options{})
-			expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(waits)+" && unaccepted", "destroy"))), waits), DecideGuarded, "sockwarden's own")
+			expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(waits)+" && unaccepted", "destroy"))), waits), report.DecideGuarded, "sockwarden's own")
 			if cover := l.world.Owners.Coverage(); cover.HidePID != "" || cover.Foreign || !cover.Inside {
 				t.Errorf("%+v", cover)
 			}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/news"
 )
 
 // A message, the log and JSON name the process that was signalled, and all who have
@@ -31,7 +32,7 @@ func TestHoldersNamed(t *testing.T) {
 		}
 	}
 	last := f.Last()
-	if got, want := Line(f, "done"), fmt.Sprintf("done: CLOSE_WAIT port %d peer %s %s (%s)", c.Local.Port(), c.Remote, both, last.Text(f)); !strings.HasPrefix(got, want) {
+	if got, want := news.Line(f, "done"), fmt.Sprintf("done: CLOSE_WAIT port %d peer %s %s (%s)", c.Local.Port(), c.Remote, both, last.Text(f)); !strings.HasPrefix(got, want) {
 		t.Errorf("message %q, not %q", got, want)
 	}
 

@@ -16,7 +16,9 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/catalog"
 	"sockwarden/engine/look"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -194,7 +196,7 @@ func TestHalfClosedTransfers(t *testing.T) {
 			socklab.LeakCheck(t)
 			w := &watched{lab: newLab(t, Options{Live: true, Events: events}), dir: t.TempDir(), done: make(chan error, 1)}
 			w.write(t, "rules.yaml", builtin(t))
-			opts := rules.Options{Paths: []string{w.dir}, Catalog: Catalog(w.actions)}
+			opts := rules.Options{Paths: []string{w.dir}, Catalog: catalog.New(w.actions)}
 			w.start(t, 200*time.Millisecond, func() (*rules.Program, []string, error) { return rules.Load(opts) })
 			w.logged(t, 1, "watching live")
 
@@ -262,7 +264,7 @@ func TestRememberedWhileItMoves(t *testing.T) {
 	socklab.WaitFor(t, "more time to pass", func() bool { return world.Mono()-first > limit.Seconds()/2 })
 	send() // renews the stamps that one look has
 	last := world.Mono()
-	var f *Finding
+	var f *report.Finding
 	socklab.WaitFor(t, "the rule to match", func() bool {
 		if r := l.cycle(t, p); len(r.Findings) > 0 {
 			f = findingOf(t, r, c)
@@ -290,7 +292,7 @@ func TestStillInTime(t *testing.T) {
 	rule := ruleFile(`state == "CLOSE_WAIT" && age > 1 && idle > 1`, "note")
 	w := &watched{lab: newLab(t, Options{Live: true, Events: look.EventsOn}, note).stranger(), dir: t.TempDir(), done: make(chan error, 1)}
 	w.write(t, "a.yaml", rule)
-	opts := rules.Options{Paths: []string{w.dir}, Catalog: Catalog(w.actions)}
+	opts := rules.Options{Paths: []string{w.dir}, Catalog: catalog.New(w.actions)}
 	w.start(t, time.Hour, func() (*rules.Program, []string, error) { return rules.Load(opts) })
 	socklab.WaitFor(t, "the first cycle", func() bool { return w.cycles() > 0 })
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)

@@ -15,9 +15,10 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 )
 
-func results(f *Finding) []actions.Result {
+func results(f *report.Finding) []actions.Result {
 	var all []actions.Result
 	for _, a := range f.Actions {
 		all = append(all, a.Result)
@@ -75,13 +76,13 @@ func TestLadderAcrossCycles(t *testing.T) {
 	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, IgnoreTerm: true})
 	p := l.rules(t, ruleFile(port(c), "{signal: TERM, wait: 1s}, {signal: KILL, wait: 5s}"))
 	r := l.cycle(t, p)
-	expect(t, findingOf(t, r, c), DecideAct, "", actions.StillRunning)
+	expect(t, findingOf(t, r, c), report.DecideAct, "", actions.StillRunning)
 	l.Step(t.Context())
-	expect(t, findingOf(t, r, c), DecideAct, "", actions.StillRunning)
+	expect(t, findingOf(t, r, c), report.DecideAct, "", actions.StillRunning)
 	if _, waits := l.Pending(); !waits {
 		t.Fatal("it does not wait")
 	}
-	expect(t, findingOf(t, l.cycle(t, p), c), DecideCooldown, "cool-down 5m, 5m left")
+	expect(t, findingOf(t, l.cycle(t, p), c), report.DecideCooldown, "cool-down 5m, 5m left")
 	if !h.Running() {
 		t.Fatal("it was killed early")
 	}
@@ -90,7 +91,7 @@ func TestLadderAcrossCycles(t *testing.T) {
 		_, waits := l.Pending()
 		return !waits
 	})
-	expect(t, findingOf(t, r, c), DecideAct, "", actions.StillRunning, actions.Ended)
+	expect(t, findingOf(t, r, c), report.DecideAct, "", actions.StillRunning, actions.Ended)
 	h.Wait(t)
 }
 
@@ -167,7 +168,7 @@ func TestHostRefusesPrepare(t *testing.T) {
 				t.Errorf("host error %v; %d prepared, second %d", r.HostError, len(first.prepared), len(second.prepared))
 			}
 			for _, f := range r.Findings {
-				expect(t, f, DecideAct, "", want)
+				expect(t, f, report.DecideAct, "", want)
 			}
 			if len(l.journal.lines("msg=acted", "result="+string(want), "prepare: ")) != 1 {
 				t.Errorf("log:\n%s", strings.Join(l.journal.lines("acted"), "\n"))
@@ -286,8 +287,8 @@ func TestProcessWithSocketsLeft(t *testing.T) {
 
 // The condition of a first rung counts, and what is unknown does not hold.
 func TestFirstRungIf(t *testing.T) {
-	for cond, want := range map[string]Decision{
-		"recv_queue == 0": DecideAct, "recv_queue > 0": DecideUnless, `container == "x" || rto > 0`: DecideAct, "age > 1h": DecideUnless, "1 == 2": DecideUnless,
+	for cond, want := range map[string]report.Decision{
+		"recv_queue == 0": report.DecideAct, "recv_queue > 0": report.DecideUnless, `container == "x" || rto > 0`: report.DecideAct, "age > 1h": report.DecideUnless, "1 == 2": report.DecideUnless,
 	} {
 		t.Run(cond, func(t *testing.T) {
 			l := newLab(t, Options{Live: true})
@@ -296,10 +297,10 @@ func TestFirstRungIf(t *testing.T) {
 			cond := strings.Replace(cond, "1h", `'1h'`, 1)
 			r := l.run(t, l.rules(t, ruleFile(port(c), "{destroy: {udp: true}, if: '"+strings.ReplaceAll(cond, "'", "''")+"'}, {signal: KILL}")))
 			f := findingOf(t, r, c)
-			if f.Decision != want || survives(t, c) == (want == DecideAct) || !h.Running() {
+			if f.Decision != want || survives(t, c) == (want == report.DecideAct) || !h.Running() {
 				t.Errorf("%s; want %s", line(f), want)
 			}
-			if want == DecideUnless && !strings.HasPrefix(f.Reason, "if of r") {
+			if want == report.DecideUnless && !strings.HasPrefix(f.Reason, "if of r") {
 				t.Errorf("reason %q", f.Reason)
 			}
 		})
@@ -323,20 +324,20 @@ func TestHarmlessFirst(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	calm := "defaults: {breaker: {share: 100%}}\n"
 	r := l.run(t, l.rules(t, calm+ruleFile(`state == "CLOSE_WAIT"`, then, "limits: {per_cycle: 5}")))
-	expect(t, findingOf(t, r, own), DecideGuarded, "sockwarden's own")
-	n := map[Decision]int{}
+	expect(t, findingOf(t, r, own), report.DecideGuarded, "sockwarden's own")
+	n := map[report.Decision]int{}
 	for _, f := range r.Findings {
 		n[f.Decision]++
 	}
-	if n[DecideAct] != 5 || n[DecideLimited] != 55 || len(l.journal.lines("msg=finding")) != 5 {
+	if n[report.DecideAct] != 5 || n[report.DecideLimited] != 55 || len(l.journal.lines("msg=finding")) != 5 {
 		t.Errorf("decisions %v", n)
 	}
 	r = l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, then, "limits: {per_cycle: 1000}")))
-	n = map[Decision]int{}
+	n = map[report.Decision]int{}
 	for _, f := range r.Findings {
 		n[f.Decision]++
 	}
-	if n[DecideBreaker] != 55 || n[DecideAct] != 0 {
+	if n[report.DecideBreaker] != 55 || n[report.DecideAct] != 0 {
 		t.Errorf("decisions %v", n)
 	}
 	// A rule that only logs has none of them.
@@ -401,7 +402,7 @@ func TestCancelLadders(t *testing.T) {
 			l := newLab(t, Options{Live: true})
 			c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 			h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, IgnoreTerm: true})
-			expect(t, findingOf(t, l.cycle(t, l.rules(t, text)), c), DecideAct, "", actions.StillRunning)
+			expect(t, findingOf(t, l.cycle(t, l.rules(t, text)), c), report.DecideAct, "", actions.StillRunning)
 			l.cycle(t, l.rules(t, test.reloaded))
 			if _, waits := l.Pending(); waits != (test.killed || strings.HasPrefix(name, "protected")) {
 				t.Errorf("waits %t", waits)
@@ -435,5 +436,5 @@ func TestFinishCancelled(t *testing.T) {
 	if _, waits := l.Pending(); waits || r.Summary.Failed != 1 || !h.Running() {
 		t.Errorf("waits %t, summary %+v", waits, r.Summary)
 	}
-	expect(t, findingOf(t, r, c), DecideAct, "", actions.StillRunning)
+	expect(t, findingOf(t, r, c), report.DecideAct, "", actions.StillRunning)
 }

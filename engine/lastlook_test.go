@@ -13,10 +13,11 @@ import (
 	"sockwarden/actions"
 	"sockwarden/actions/exec"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 )
 
 // passOn gives the socket of a finding to a further process of that name.
-func passOn(t *testing.T, f *Finding, c *socklab.Conn, name string) {
+func passOn(t *testing.T, f *report.Finding, c *socklab.Conn, name string) {
 	t.Helper()
 	o := f.Facts.Owners[0]
 	pidfd, err := unix.PidfdOpen(o.PID, 0)
@@ -30,35 +31,35 @@ func passOn(t *testing.T, f *Finding, c *socklab.Conn, name string) {
 
 // handovers are ways in which a socket gets into other hands, and what is said of it.
 var handovers = map[string]struct {
-	do  func(t *testing.T, h *socklab.Holder, f *Finding, c *socklab.Conn)
+	do  func(t *testing.T, h *socklab.Holder, f *report.Finding, c *socklab.Conn)
 	why string
 }{
-	"passed on": {func(t *testing.T, h *socklab.Holder, f *Finding, c *socklab.Conn) {
+	"passed on": {func(t *testing.T, h *socklab.Holder, f *report.Finding, c *socklab.Conn) {
 		passOn(t, f, c, "other")
 		h.CloseSockets(t)
 	}, "holds it now"},
-	"shared": {func(t *testing.T, _ *socklab.Holder, f *Finding, c *socklab.Conn) { passOn(t, f, c, "other") }, "holds it now"},
-	"to a process that is protected": {func(t *testing.T, h *socklab.Holder, f *Finding, c *socklab.Conn) {
+	"shared": {func(t *testing.T, _ *socklab.Holder, f *report.Finding, c *socklab.Conn) { passOn(t, f, c, "other") }, "holds it now"},
+	"to a process that is protected": {func(t *testing.T, h *socklab.Holder, f *report.Finding, c *socklab.Conn) {
 		passOn(t, f, c, "sshd")
 		h.CloseSockets(t)
 	}, "holds it now"},
-	"renamed":                    {func(t *testing.T, h *socklab.Holder, _ *Finding, _ *socklab.Conn) { h.Rename(t, "other") }, "r does not match any more"},
-	"renamed to what is guarded": {func(t *testing.T, h *socklab.Holder, _ *Finding, _ *socklab.Conn) { h.Rename(t, "sshd") }, "r does not match any more"},
-	"exec":                       {func(t *testing.T, h *socklab.Holder, _ *Finding, _ *socklab.Conn) { h.Exec(t, "other") }, "r does not match any more"},
-	"in flight": {func(t *testing.T, h *socklab.Holder, f *Finding, _ *socklab.Conn) {
+	"renamed":                    {func(t *testing.T, h *socklab.Holder, _ *report.Finding, _ *socklab.Conn) { h.Rename(t, "other") }, "r does not match any more"},
+	"renamed to what is guarded": {func(t *testing.T, h *socklab.Holder, _ *report.Finding, _ *socklab.Conn) { h.Rename(t, "sshd") }, "r does not match any more"},
+	"exec":                       {func(t *testing.T, h *socklab.Holder, _ *report.Finding, _ *socklab.Conn) { h.Exec(t, "other") }, "r does not match any more"},
+	"in flight": {func(t *testing.T, h *socklab.Holder, f *report.Finding, _ *socklab.Conn) {
 		inFlight(t, f)
 		h.CloseSockets(t)
 	}, "does not match any more (cannot be told)"},
 }
 
 // laterOn waits until it has to be asked again who holds a socket.
-func (l *lab) laterOn(t *testing.T, f *Finding) {
+func (l *lab) laterOn(t *testing.T, f *report.Finding) {
 	t.Helper()
-	socklab.WaitFor(t, "the owners to be old", func() bool { return time.Since(f.OwnersAt) > l.hand.last.recentFor() })
+	socklab.WaitFor(t, "the owners to be old", func() bool { return time.Since(f.OwnersAt) > l.hand.Last.RecentFor() })
 }
 
 // inFlight puts the socket of a finding into a message that nobody receives.
-func inFlight(t *testing.T, f *Finding) {
+func inFlight(t *testing.T, f *report.Finding) {
 	t.Helper()
 	o := f.Facts.Owners[0]
 	pidfd, err := unix.PidfdOpen(o.PID, 0)
@@ -93,13 +94,13 @@ func TestHandover(t *testing.T) {
 				looked, err := l.Look(t.Context(), p)
 				must(t, "look", err)
 				f := findingOf(t, looked, c)
-				expect(t, f, DecideAct, "", actions.Would)
+				expect(t, f, report.DecideAct, "", actions.Would)
 				way.do(t, h, f, c)
 				l.laterOn(t, f)
 				r := l.Act(t.Context(), p, looked)
 				l.Finish(t.Context(), r)
 				f = findingOf(t, r, c)
-				expect(t, f, DecideAct, "", actions.Changed)
+				expect(t, f, report.DecideAct, "", actions.Changed)
 				if d := f.Last().Detail; !strings.Contains(d, way.why) {
 					t.Errorf("says %q, not %q", d, way.why)
 				}
@@ -134,8 +135,8 @@ func TestHandoverBetweenRungs(t *testing.T) {
 			}
 			way.do(t, h, f, c)
 			l.laterOn(t, f)
-			for _, waiting := range l.hand.ladders {
-				waiting.deadline = time.Now()
+			for _, waiting := range l.hand.Ladders {
+				waiting.Deadline = time.Now()
 			}
 			l.Finish(t.Context(), r)
 			if len(poke.applied) > 0 {

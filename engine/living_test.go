@@ -14,8 +14,11 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/judge"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/pause"
+	"sockwarden/engine/report"
 	"sockwarden/rules"
 )
 
@@ -40,7 +43,7 @@ func TestDeadByEvidence(t *testing.T) {
 	bare := func(s collectors.State, inode uint32) evidence {
 		return evidence{state: s, inode: inode, known: known, proto: collectors.TCP}
 	}
-	b := &breaker{deadAfter: deadAfter}
+	b := &judge.Breaker{DeadAfter: judge.DeadAfter}
 	for name, c := range map[string]struct {
 		evidence
 		dead bool
@@ -78,7 +81,7 @@ func TestDeadByEvidence(t *testing.T) {
 		if c.age < 0 {
 			cand.Facts.Age = collectors.NoAge()
 		}
-		if b.dead(cand) != c.dead {
+		if b.Dead(cand) != c.dead {
 			t.Errorf("%s: dead is %v", name, !c.dead)
 		}
 	}
@@ -86,16 +89,16 @@ func TestDeadByEvidence(t *testing.T) {
 
 // mortal makes an engine that takes for dead what has been so for a second.
 func mortal(l *lab) *lab {
-	l.judge.breaker.deadAfter = time.Second
+	l.judge.Breaker.DeadAfter = time.Second
 	return l
 }
 
 // ripe runs cycles until the socket is acted on, and returns the report.
-func (l *lab) ripe(t *testing.T, p *rules.Program, c *socklab.Conn) (r *Report) {
+func (l *lab) ripe(t *testing.T, p *rules.Program, c *socklab.Conn) (r *report.Report) {
 	t.Helper()
 	socklab.WaitFor(t, "action in spite of the breaker", func() bool {
 		r = l.run(t, p)
-		return slices.ContainsFunc(findingsOf(r, c), func(f *Finding) bool { return f.Decision == DecideAct })
+		return slices.ContainsFunc(findingsOf(r, c), func(f *report.Finding) bool { return f.Decision == report.DecideAct })
 	})
 	return r
 }
@@ -115,10 +118,10 @@ func TestLeakIsCured(t *testing.T) {
 	}
 	holder(t, conns...)
 	l := newLab(t, Options{Live: true})
-	l.judge.breaker.deadAfter = 2500 * time.Millisecond
+	l.judge.Breaker.DeadAfter = 2500 * time.Millisecond
 	p := l.rules(t, "version: 1\ndefaults: {breaker: {count: 1}}\nrules:\n"+
 		"  - {name: r, when: 'state == \"CLOSE_WAIT\"', then: [destroy], limits: {per_cycle: 5}}\n")
-	expect(t, findingOf(t, l.run(t, p), conns[0]), DecideBreaker, "breaker: more than count 1")
+	expect(t, findingOf(t, l.run(t, p), conns[0]), report.DecideBreaker, "breaker: more than count 1")
 	acted := 0
 	socklab.WaitFor(t, "the end of all", func() bool {
 		n := l.run(t, p).Summary.Acted
@@ -145,7 +148,7 @@ func TestLivingTripAmongDead(t *testing.T) {
 	const text = "version: 1\ndefaults: {breaker: {count: 5}}\nrules:\n  - {name: r, when: WHEN, then: [keep], limits: {cooldown: 0}}\n"
 	l.ripe(t, l.rules(t, strings.Replace(text, "WHEN", `'state == "CLOSE_WAIT"'`, 1)), dead[0])
 	r := l.run(t, l.rules(t, strings.Replace(text, "WHEN", `'state in ["CLOSE_WAIT", "ESTABLISHED"]'`, 1)))
-	expectTally(t, r, map[Decision]int{DecideBreaker: 26})
+	expectTally(t, r, map[report.Decision]int{report.DecideBreaker: 26})
 	if len(r.Errors) != 1 || !strings.Contains(r.Errors[0].Error(), "would act on 6 living targets (6 for rule r) besides 20 dead of ") {
 		t.Errorf("errors %v", r.Errors)
 	}
@@ -188,7 +191,7 @@ func TestProcessCountsOnce(t *testing.T) {
 				return
 			}
 			r := l.run(t, p(c.living-1))
-			var tripped *TrippedError
+			var tripped *report.TrippedError
 			if len(r.Errors) != 1 || !errors.As(r.Errors[0], &tripped) || tripped.Living != c.living || r.Summary.WouldAct != 0 {
 				t.Errorf("errors %v, would act on %d; want %d living", r.Errors, r.Summary.WouldAct, c.living)
 			}
@@ -212,10 +215,10 @@ func TestGroupWithOneSignal(t *testing.T) {
 	}
 	l := newLab(t, Options{Live: true})
 	p := l.rules(t, text)
-	var r *Report
+	var r *report.Report
 	socklab.WaitFor(t, "the leak", func() bool { r = l.run(t, p); noErrors(t, r); return r.Summary.Acted > 0 })
 	for _, c := range conns {
-		expect(t, findingsOf(r, c)[0], DecideAct, "", actions.Ended)
+		expect(t, findingsOf(r, c)[0], report.DecideAct, "", actions.Ended)
 	}
 	if h.Running() || len(l.journal.lines("msg=acted")) != 1 {
 		t.Errorf("%v", l.journal.lines("msg=acted"))
@@ -236,19 +239,19 @@ func TestSparedAreNotCounted(t *testing.T) {
 	}
 	two := text("not (" + among(conns[:2]...) + ")")
 	r := l.run(t, l.rules(t, two))
-	expectTally(t, r, map[Decision]int{DecideAct: 2, DecideProtect: 10})
+	expectTally(t, r, map[report.Decision]int{report.DecideAct: 2, report.DecideProtect: 10})
 	noErrors(t, r)
 	all := l.rules(t, text("port == 1"))
-	expectTally(t, l.run(t, all), map[Decision]int{DecideBreaker: 6, DecideGuarded: len(own)})
-	pause(t, path)
+	expectTally(t, l.run(t, all), map[report.Decision]int{report.DecideBreaker: 6, report.DecideGuarded: len(own)})
+	setPause(t, path)
 	for range memory.CalmCycles + 1 {
 		r := l.run(t, all)
-		expectTally(t, r, map[Decision]int{DecidePaused: 6, DecideGuarded: len(own)})
+		expectTally(t, r, map[report.Decision]int{report.DecidePaused: 6, report.DecideGuarded: len(own)})
 		noErrors(t, r)
 	}
-	_, err := Resume(path)
+	_, err := pause.Resume(path)
 	must(t, "resume", err)
-	expectTally(t, l.run(t, l.rules(t, two)), map[Decision]int{DecideBreaker: 2, DecideProtect: 10}) // tripped before
+	expectTally(t, l.run(t, l.rules(t, two)), map[report.Decision]int{report.DecideBreaker: 2, report.DecideProtect: 10}) // tripped before
 	h.CloseSockets(t)
 }
 
@@ -259,14 +262,14 @@ func TestOtherLimitsAtOnce(t *testing.T) {
 	holder(t, conns...)
 	l := newLab(t, Options{Live: true}, keeper())
 	p := l.rules(t, ruleFile(among(conns...), "keep", "limits: {cooldown: 0}"))
-	expectTally(t, l.run(t, p), map[Decision]int{DecideBreaker: 60})
+	expectTally(t, l.run(t, p), map[report.Decision]int{report.DecideBreaker: 60})
 	for _, text := range []string{"60", "59", "60/100%", "off"} {
 		var err error
 		p.Breaker, err = rules.ParseBreaker(text)
 		must(t, "breaker", err)
-		want := map[Decision]int{DecideAct: 60}
+		want := map[report.Decision]int{report.DecideAct: 60}
 		if text == "59" {
-			want = map[Decision]int{DecideBreaker: 60}
+			want = map[report.Decision]int{report.DecideBreaker: 60}
 		}
 		expectTally(t, l.run(t, p), want)
 	}
@@ -298,7 +301,7 @@ func TestTrippedIsSaid(t *testing.T) {
 		now = now.Add(c.after)
 		before := len(l.journal.lines("breaker tripped, acted on none"))
 		l.memory.Tripped["x"] = memory.CalmCycles
-		rest := w.tellTripped([]error{other, &TrippedError{name: "x", Living: c.living, Calm: c.calm, What: "w", Limit: "count 5", GoOn: "--breaker"}}, now)
+		rest := w.tellTripped([]error{other, &report.TrippedError{Name: "x", Living: c.living, Calm: c.calm, What: "w", Limit: "count 5", GoOn: "--breaker"}}, now)
 		if len(rest) != 1 || !errors.Is(rest[0], other) {
 			t.Errorf("%d: %v", i, rest)
 		}
@@ -314,7 +317,7 @@ func TestTrippedIsSaid(t *testing.T) {
 	w.tellTripped(nil, now)
 	l.memory.Tripped["x"] = memory.CalmCycles
 	before := len(l.journal.lines("breaker tripped"))
-	w.tellTripped([]error{&TrippedError{name: "x", Living: 600}}, now)
+	w.tellTripped([]error{&report.TrippedError{Name: "x", Living: 600}}, now)
 	if len(l.journal.lines("breaker tripped")) != before+1 {
 		t.Error("it is not said again")
 	}

@@ -24,6 +24,8 @@ import (
 	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/catalog"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -121,7 +123,7 @@ func openLab(t testing.TB, o Options, scripted ...*script) (*lab, error) {
 	var err error
 	if l.Engine, err = New(o); err == nil {
 		if l.hand != nil {
-			l.hand.settleTime = 30 * time.Millisecond
+			l.hand.SettleTime = 30 * time.Millisecond
 		}
 	}
 	return l, err
@@ -129,7 +131,7 @@ func openLab(t testing.TB, o Options, scripted ...*script) (*lab, error) {
 
 // watching makes the engine believe that cycles come again and again.
 func (l *lab) watching() *lab {
-	l.judge.repeats, l.looker.Horizon = true, time.Nanosecond
+	l.judge.Repeats, l.looker.Horizon = true, time.Nanosecond
 	return l
 }
 
@@ -145,7 +147,7 @@ func (l *lab) rung(t testing.TB, name string) rules.Rung {
 	t.Helper()
 	plugin, err := l.actions.Get(name)
 	must(t, "action", err)
-	rung, err := Rung(&plugin, nil)
+	rung, err := catalog.Rung(&plugin, nil)
 	must(t, "rung", err)
 	return rung
 }
@@ -155,7 +157,7 @@ func (l *lab) rules(t testing.TB, text string) *rules.Program {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	must(t, "write rules", os.WriteFile(path, []byte(text), 0o600))
-	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: Catalog(l.actions)})
+	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog.New(l.actions)})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -172,7 +174,7 @@ func ruleFile(when, then string, more ...string) string {
 	return text
 }
 
-func (l *lab) cycle(t testing.TB, p *rules.Program) *Report {
+func (l *lab) cycle(t testing.TB, p *rules.Program) *report.Report {
 	t.Helper()
 	r, err := l.Cycle(t.Context(), p)
 	must(t, "cycle", err)
@@ -180,7 +182,7 @@ func (l *lab) cycle(t testing.TB, p *rules.Program) *Report {
 }
 
 // run is a cycle with the ladders to their end.
-func (l *lab) run(t testing.TB, p *rules.Program) *Report {
+func (l *lab) run(t testing.TB, p *rules.Program) *report.Report {
 	t.Helper()
 	r := l.cycle(t, p)
 	l.Finish(t.Context(), r)
@@ -197,7 +199,7 @@ func must(t testing.TB, what string, err error) {
 	}
 }
 
-func noErrors(t testing.TB, r *Report) {
+func noErrors(t testing.TB, r *report.Report) {
 	t.Helper()
 	for _, err := range r.Errors {
 		t.Errorf("report: %v", err)
@@ -210,8 +212,8 @@ func ends(s *collectors.Socket) (local, remote netip.AddrPort) {
 
 // findingsOf are the findings about a socket of the lab, in the order of the
 // rules.
-func findingsOf(r *Report, c *socklab.Conn) []*Finding {
-	var found []*Finding
+func findingsOf(r *report.Report, c *socklab.Conn) []*report.Finding {
+	var found []*report.Finding
 	for _, f := range r.Findings {
 		if l, rem := ends(&f.Socket); f.Socket.Protocol == c.Kind.Protocol() && l == c.Local && rem == c.Remote {
 			found = append(found, f)
@@ -221,7 +223,7 @@ func findingsOf(r *Report, c *socklab.Conn) []*Finding {
 }
 
 // findingOf is the only one.
-func findingOf(t testing.TB, r *Report, c *socklab.Conn) *Finding {
+func findingOf(t testing.TB, r *report.Report, c *socklab.Conn) *report.Finding {
 	t.Helper()
 	found := findingsOf(r, c)
 	if len(found) != 1 {
@@ -231,7 +233,7 @@ func findingOf(t testing.TB, r *Report, c *socklab.Conn) *Finding {
 }
 
 // expect checks decision, reason (a part of it) and results of one finding.
-func expect(t testing.TB, f *Finding, d Decision, reason string, results ...actions.Result) {
+func expect(t testing.TB, f *report.Finding, d report.Decision, reason string, results ...actions.Result) {
 	t.Helper()
 	ok := f.Decision == d && strings.Contains(f.Reason, reason) && len(results) == len(f.Actions)
 	for i := 0; ok && i < len(results); i++ {
@@ -242,7 +244,7 @@ func expect(t testing.TB, f *Finding, d Decision, reason string, results ...acti
 	}
 }
 
-func line(f *Finding) string {
+func line(f *report.Finding) string {
 	local, remote := ends(&f.Socket)
 	text := fmt.Sprintf("%s %s %s %s: %s %q", f.Rule.Name, f.Socket.State, local, remote, f.Decision, f.Reason)
 	for _, a := range f.Actions {
@@ -251,7 +253,7 @@ func line(f *Finding) string {
 	return text
 }
 
-func describe(r *Report) string {
+func describe(r *report.Report) string {
 	var lines []string
 	for _, f := range r.Findings {
 		lines = append(lines, line(f))

@@ -16,6 +16,7 @@ import (
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
 )
 
 const tcpEstablished = `state == "ESTABLISHED" && age > 3600`
@@ -358,7 +359,7 @@ func TestForAndIncompleteCycles(t *testing.T) {
 	if len(r.Errors) != 1 || !errors.Is(r.Errors[0], errFlaky) || len(l.memory.Holds) != 1 {
 		t.Errorf("errors %v, %d holds", r.Errors, len(l.memory.Holds))
 	}
-	expect(t, findingOf(t, r, here), DecidePending, "for 1h")
+	expect(t, findingOf(t, r, here), report.DecidePending, "for 1h")
 	if got := fmt.Sprint(r.Errors[0]); got != "namespace flaky: connection lost" {
 		t.Errorf("error %q", got)
 	}

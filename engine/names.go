@@ -4,6 +4,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
 )
 
 // These are what the rooms of the engine have, for who only knows the engine.
@@ -14,6 +15,35 @@ type (
 	EventSource = look.EventSource
 	// NamespaceError says that a namespace which was asked for by name could not be looked into.
 	NamespaceError = look.NamespaceError
+	// Report is the outcome of one cycle.
+	Report = report.Report
+	// Finding is one rule's decision about one socket.
+	Finding      = report.Finding
+	Decision     = report.Decision
+	ActionResult = report.ActionResult
+	Summary      = report.Summary
+	Group        = report.Group
+	Leak         = report.Leak
+	SparedError  = report.SparedError
+	TrippedError = report.TrippedError
+)
+
+// The decisions.
+const (
+	DecideAct      = report.DecideAct
+	DecideObserve  = report.DecideObserve
+	DecidePending  = report.DecidePending
+	DecideUnless   = report.DecideUnless
+	DecideProtect  = report.DecideProtect
+	DecideGuarded  = report.DecideGuarded
+	DecideLimited  = report.DecideLimited
+	DecideBreaker  = report.DecideBreaker
+	DecideCooldown = report.DecideCooldown
+	DecideShadowed = report.DecideShadowed
+	DecidePaused   = report.DecidePaused
+	DecideSoak     = report.DecideSoak
+	DecideCanary   = report.DecideCanary
+	DecideWindow   = report.DecideWindow
 )
 
 // The choices about events.

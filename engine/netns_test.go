@@ -21,7 +21,10 @@ import (
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine/act"
+	"sockwarden/engine/catalog"
 	"sockwarden/engine/look"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -79,7 +82,7 @@ func TestNamespaces(t *testing.T) {
 				}
 			} else {
 				f := findingOf(t, r, other)
-				expect(t, f, DecideAct, "", actions.FDStillHeld)
+				expect(t, f, report.DecideAct, "", actions.FDStillHeld)
 				if f.Namespace() != "peer" || len(f.Facts.Owners) != 1 {
 					t.Errorf("namespace %s, owners %+v", f.Namespace(), f.Facts.Owners)
 				}
@@ -108,7 +111,7 @@ func TestRulesForOtherNamespaces(t *testing.T) {
 		text := "netns: " + spec + "\n" + strings.Replace(ruleFile(`state == "CLOSE_WAIT"`, "log", "mode: observe"), "name: r", "name: "+name, 1)
 		must(t, "write", os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(text), 0o600))
 	}
-	p, _, err := rules.Load(rules.Options{Paths: []string{dir}, Catalog: Catalog(l.actions)})
+	p, _, err := rules.Load(rules.Options{Paths: []string{dir}, Catalog: catalog.New(l.actions)})
 	must(t, "load", err)
 	r := l.cycle(t, p)
 	if got := decisions(r, own); got != "a observe, c observe" {
@@ -181,8 +184,8 @@ func TestEndedNamespace(t *testing.T) {
 			t.Fatalf("%v", err)
 		}
 		c.NotLookedInto(ns, err)
-		if got := len((&Report{Errors: c.Errors}).Unopened()) == 1; got != byName || len(c.Errors) != 1 || c.Incomplete {
-			t.Errorf("by name %t: not looked into: %v; errors %v, incomplete %t", byName, (&Report{Errors: c.Errors}).Unopened(), c.Errors, c.Incomplete)
+		if got := len((&report.Report{Errors: c.Errors}).Unopened()) == 1; got != byName || len(c.Errors) != 1 || c.Incomplete {
+			t.Errorf("by name %t: not looked into: %v; errors %v, incomplete %t", byName, (&report.Report{Errors: c.Errors}).Unopened(), c.Errors, c.Incomplete)
 		}
 	}
 }
@@ -200,7 +203,7 @@ func listenIn(t *testing.T, n *socklab.Namespace) {
 // with it.
 func TestNamespaceVanishes(t *testing.T) {
 	l := newLab(t, Options{Live: true})
-	var looked *Report
+	var looked *report.Report
 	p := l.rules(t, "netns: brief\n"+ruleFile(`state == "LISTEN"`, "{destroy: {listen: true}}"))
 	t.Run("brief", func(t *testing.T) {
 		n := socklab.NewNamespace(t, "brief")
@@ -211,10 +214,10 @@ func TestNamespaceVanishes(t *testing.T) {
 		if len(looked.Findings) != 1 {
 			t.Fatalf("found\n%s", describe(looked))
 		}
-		looked.Findings[0].Decision = DecideAct // it is ours, and guarded
+		looked.Findings[0].Decision = report.DecideAct // it is ours, and guarded
 	})
 	r := l.Act(t.Context(), p, looked)
-	expect(t, r.Findings[0], DecideAct, "", actions.Changed)
+	expect(t, r.Findings[0], report.DecideAct, "", actions.Changed)
 }
 
 // What was not looked at is counted.
@@ -410,7 +413,7 @@ func TestInterface(t *testing.T) {
 		}
 	}
 	r := l.run(t, l.rules(t, ruleFile(`interface == "lab0"`, "destroy")))
-	expect(t, findingOf(t, r, bound), DecideAct, "", actions.FDStillHeld)
+	expect(t, findingOf(t, r, bound), report.DecideAct, "", actions.FDStillHeld)
 	if !survives(t, free) {
 		t.Error("the other one is gone")
 	}
@@ -461,7 +464,7 @@ func TestFallback(t *testing.T) {
 		r := l.cycle(t, l.rules(t, ruleFile(anySocket, destroyAll)))
 		for c, reason := range map[*socklab.Conn]string{tcp: test.tcp, udp: test.udp} {
 			f := findingOf(t, r, c)
-			if !strings.Contains(f.Reason, reason) || (f.Decision == DecideAct) != (reason == "") {
+			if !strings.Contains(f.Reason, reason) || (f.Decision == report.DecideAct) != (reason == "") {
 				t.Errorf("%s refused: %s", test.protocol, line(f))
 			}
 		}
@@ -496,13 +499,13 @@ func TestPreflight(t *testing.T) {
 	destroys, signals := l.rules(t, ruleFile("true", "destroy")), l.rules(t, ruleFile("true", "{signal: TERM}, log"))
 	observes := l.rules(t, ruleFile("true", "destroy", "mode: observe"))
 	for _, p := range []*rules.Program{destroys, signals, observes} {
-		must(t, "with all capabilities", Preflight(t.Context(), p))
+		must(t, "with all capabilities", act.Preflight(t.Context(), p))
 	}
 	err := socklab.WithoutCapability(t, func() error {
-		if err := errors.Join(Preflight(t.Context(), signals), Preflight(t.Context(), observes)); err != nil {
+		if err := errors.Join(act.Preflight(t.Context(), signals), act.Preflight(t.Context(), observes)); err != nil {
 			t.Errorf("rules that destroy nothing: %v", err)
 		}
-		return Preflight(t.Context(), destroys)
+		return act.Preflight(t.Context(), destroys)
 	}, unix.CAP_NET_ADMIN)
 	if !errors.Is(err, collectors.ErrNotPermitted) || !strings.Contains(fmt.Sprint(err), "CAP_NET_ADMIN") {
 		t.Errorf("without CAP_NET_ADMIN: %v", err)
@@ -516,7 +519,7 @@ func TestNotPermitted(t *testing.T) {
 	conns := []*socklab.Conn{socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)}
 	h := holder(t, conns...)
 	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, `destroy, {signal: KILL, if: result != "gone"}`))
-	var r *Report
+	var r *report.Report
 	must(t, "cycle", socklab.WithoutCapability(t, func() (err error) {
 		r, err = l.Cycle(stuck.OnThisThread(t.Context()), p)
 		return err
@@ -525,7 +528,7 @@ func TestNotPermitted(t *testing.T) {
 		t.Errorf("host error %v, process %t", r.HostError, h.Running())
 	}
 	for _, c := range conns {
-		expect(t, findingOf(t, r, c), DecideAct, "", actions.NotPermitted)
+		expect(t, findingOf(t, r, c), report.DecideAct, "", actions.NotPermitted)
 	}
 	if r.Summary.Failed != 2 {
 		t.Errorf("summary %+v", r.Summary)

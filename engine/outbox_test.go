@@ -15,6 +15,8 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/catalog"
+	"sockwarden/engine/news"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -57,9 +59,9 @@ func (b *mailbox) plugin() actions.NotifierPlugin {
 	}
 }
 
-func (b *mailbox) outbox() (*outbox, *journal) {
+func (b *mailbox) outbox() (*news.Outbox, *journal) {
 	j := &journal{}
-	return newOutbox([]actions.NotifierPlugin{b.plugin()}, world.SystemClock(), j.logger()), j
+	return news.NewOutbox([]actions.NotifierPlugin{b.plugin()}, world.SystemClock(), j.logger()), j
 }
 
 func to(where string) rules.Notifier {
@@ -74,7 +76,7 @@ func (l *lab) notifyingRules(t testing.TB, text string) *rules.Program {
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	must(t, "write rules", os.WriteFile(path, []byte("actions: {ops: {plugin: box}, dev: {plugin: box, to: dev}}\n"+text), 0o600))
 	box := rules.ActionSpec{Name: "box", Params: []rules.Param{{Name: "to", Type: rules.ParamString}}, Bind: func(map[string]any) (any, error) { return nil, nil }}
-	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: Catalog(l.actions), Notifiers: rules.Catalog{box}})
+	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog.New(l.actions), Notifiers: rules.Catalog{box}})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -90,7 +92,7 @@ func TestMessages(t *testing.T) {
 	holder(t, append(slices.Clone(conns), silent)...)
 	box := &mailbox{}
 	l := newLab(t, Options{Live: true, Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}}, keeper())
-	l.news.outbox.between = 0
+	l.news.Outbox.Between = 0
 	text := ruleFile(`state == "CLOSE_WAIT"`, "keep", "notify: [ops, dev]", "labels: {severity: warning}", "limits: {per_cycle: 6}") +
 		"  - {name: silent, when: " + port(silent) + ", then: [keep]}\n"
 	p := l.notifyingRules(t, text)
@@ -101,7 +103,7 @@ func TestMessages(t *testing.T) {
 		if m.Rule != "r" || m.Total != 8 || m.Mode != "live" || m.Labels["severity"] != "warning" || m.Generation != p.Generation || m.Host != l.world.Host.Name || time.Since(m.Time) > time.Minute {
 			t.Errorf("%+v", m)
 		}
-		if !slices.Equal(m.Counts, []actions.Count{{What: "refused", Count: 6}, {What: "limited", Count: 2}}) || len(m.Lines) != maxLinesOfMessage {
+		if !slices.Equal(m.Counts, []actions.Count{{What: "refused", Count: 6}, {What: "limited", Count: 2}}) || len(m.Lines) != news.MaxLinesOfMessage {
 			t.Errorf("counts %v, %d lines", m.Counts, len(m.Lines))
 		}
 		if line := m.Lines[0]; !strings.HasPrefix(line, "refused: CLOSE_WAIT port ") || !strings.Contains(line, " peer 10.9.0.2:") || !strings.Contains(line, program()+"[") {
@@ -145,7 +147,7 @@ func TestNoMessagesWithoutNotify(t *testing.T) {
 func TestMessageWithoutSocket(t *testing.T) {
 	box := &mailbox{}
 	l := newLab(t, Options{Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}})
-	l.news.outbox.between = 0
+	l.news.Outbox.Between = 0
 	free := socklab.NewListener(t, socklab.IPv4, 0)
 	text := fmt.Sprintf("state == \"LISTEN\" && port == %d", free.Addr.Port())
 	missing := l.notifyingRules(t, ruleFile("port == 1", "log", "group: host", "having: count == 0", "notify: [ops]"))
@@ -169,9 +171,9 @@ func TestHangingNotifier(t *testing.T) {
 		box.send = func(context.Context) error { <-free; return nil }
 		o, j := box.outbox()
 		start := time.Now()
-		const sent = maxQueued + 40
+		const sent = news.MaxQueued + 40
 		for i := range sent {
-			o.enqueue("ops", to("ops"), actions.Message{Total: i})
+			o.Enqueue("ops", to("ops"), actions.Message{Total: i})
 			synctest.Wait() // the first one is under way
 		}
 		if took := time.Since(start); took != 0 {
@@ -184,9 +186,9 @@ func TestHangingNotifier(t *testing.T) {
 		box.send = nil
 		box.mu.Unlock()
 		close(free)
-		o.close()
+		o.Close()
 		got := box.messages()
-		if len(got) > maxQueued+1 {
+		if len(got) > news.MaxQueued+1 {
 			t.Errorf("%d messages", len(got))
 		}
 		if lines := j.lines("messages were dropped", "count=39"); len(lines) != 1 { // one was under way
@@ -208,19 +210,19 @@ func TestMessageRate(t *testing.T) {
 		o, _ := box.outbox()
 		start := time.Now()
 		for range 3 {
-			o.enqueue("ops", to("ops"), actions.Message{})
+			o.Enqueue("ops", to("ops"), actions.Message{})
 		}
-		o.enqueue("dev", to("dev"), actions.Message{}) // does not wait for others
-		o.close()
+		o.Enqueue("dev", to("dev"), actions.Message{}) // does not wait for others
+		o.Close()
 		var after []time.Duration
 		for _, at := range box.at {
 			after = append(after, at.Sub(start))
 		}
 		slices.Sort(after)
-		if !slices.Equal(after, []time.Duration{0, 0, between, 2 * between}) {
+		if !slices.Equal(after, []time.Duration{0, 0, news.Between, 2 * news.Between}) {
 			t.Errorf("sent after %v", after)
 		}
-		if took := time.Since(start); took != 2*between {
+		if took := time.Since(start); took != 2*news.Between {
 			t.Errorf("closed after %s", took)
 		}
 	})
@@ -233,11 +235,11 @@ func TestCloseGivesUp(t *testing.T) {
 		box := &mailbox{send: hang}
 		o, j := box.outbox()
 		for range 3 {
-			o.enqueue("ops", to("ops"), actions.Message{Rule: "r"})
+			o.Enqueue("ops", to("ops"), actions.Message{Rule: "r"})
 		}
 		start := time.Now()
-		o.close()
-		if took := time.Since(start); took != farewell {
+		o.Close()
+		if took := time.Since(start); took != news.Farewell {
 			t.Errorf("closed after %s", took)
 		}
 		if len(j.lines("messages given up")) != 1 || len(j.lines("message not delivered", "name=ops", "rule=r", "context canceled")) != 3 {
@@ -253,10 +255,10 @@ func TestCloseGivesUpOnDeaf(t *testing.T) {
 		free := make(chan struct{})
 		box := &mailbox{send: func(context.Context) error { <-free; return nil }}
 		o, j := box.outbox()
-		o.enqueue("ops", to("ops"), actions.Message{})
+		o.Enqueue("ops", to("ops"), actions.Message{})
 		start := time.Now()
-		o.close()
-		if took := time.Since(start); took != farewell+grace {
+		o.Close()
+		if took := time.Since(start); took != news.Farewell+news.Grace {
 			t.Errorf("closed after %s", took)
 		}
 		if len(j.lines("a notifier does not stop")) != 1 {
@@ -273,9 +275,9 @@ func TestReconfiguredNotifier(t *testing.T) {
 		box := &mailbox{}
 		o, j := box.outbox()
 		for i, config := range []rules.Notifier{to("a"), to("a"), to("b"), to("nowhere"), to("nowhere"), {Plugin: "none"}, {Plugin: "none"}, to("a")} {
-			o.enqueue("ops", config, actions.Message{Total: i})
+			o.Enqueue("ops", config, actions.Message{Total: i})
 		}
-		o.close()
+		o.Close()
 		var got []int
 		for _, m := range box.messages() {
 			got = append(got, m.Total)
@@ -287,7 +289,7 @@ func TestReconfiguredNotifier(t *testing.T) {
 		if a, b := len(j.lines("level=ERROR", "there is no such place")), len(j.lines("level=ERROR", "no such notifier", "plugin=none")); a != 2 || b != 2 {
 			t.Errorf("said %d and %d times", a, b)
 		}
-		o.close() // a second time does nothing
+		o.Close() // a second time does nothing
 	})
 }
 
@@ -297,9 +299,9 @@ func TestUndelivered(t *testing.T) {
 		box := &mailbox{send: func(context.Context) error { return errors.New("503") }}
 		o, j := box.outbox()
 		for range 2 {
-			o.enqueue("ops", to("ops"), actions.Message{Rule: "r"})
+			o.Enqueue("ops", to("ops"), actions.Message{Rule: "r"})
 		}
-		o.close()
+		o.Close()
 		if len(box.messages()) != 2 || len(j.lines("level=WARN", "message not delivered", "error=503")) != 2 {
 			t.Errorf("%d messages, said %q", len(box.messages()), j.lines())
 		}
@@ -313,7 +315,7 @@ func TestWatchWithHangingNotifier(t *testing.T) {
 	holder(t, c)
 	box := &mailbox{send: hang}
 	w := &watched{lab: newLab(t, Options{Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}}, keeper()), done: make(chan error, 1)}
-	w.news.outbox.farewell = 10 * time.Millisecond
+	w.news.Outbox.Farewell = 10 * time.Millisecond
 	p := w.notifyingRules(t, ruleFile(port(c), "keep", "notify: [ops]"))
 	w.start(t, 5*time.Millisecond, func() (*rules.Program, []string, error) { return p, nil, nil })
 	socklab.WaitFor(t, "the message", func() bool { return len(box.messages()) == 1 })
@@ -330,7 +332,7 @@ func TestWatchWithHangingNotifier(t *testing.T) {
 func TestNotify(t *testing.T) {
 	box := &mailbox{}
 	plugins := []actions.NotifierPlugin{box.plugin()}
-	must(t, "notify", Notify(t.Context(), plugins, to("ops"), actions.Message{Rule: "r"}))
+	must(t, "notify", news.Send(t.Context(), plugins, to("ops"), actions.Message{Rule: "r"}))
 	if got := box.messages(); len(got) != 1 || got[0].Rule != "r" {
 		t.Errorf("%+v", got)
 	}
@@ -338,7 +340,7 @@ func TestNotify(t *testing.T) {
 	for want, config := range map[string]rules.Notifier{
 		"503": to("ops"), "box: there is no such place": to("nowhere"), `no notifier plugin "fax"`: {Plugin: "fax"},
 	} {
-		if err := Notify(t.Context(), plugins, config, actions.Message{}); err == nil || err.Error() != want {
+		if err := news.Send(t.Context(), plugins, config, actions.Message{}); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}

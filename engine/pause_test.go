@@ -12,13 +12,15 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/pause"
+	"sockwarden/engine/report"
 )
 
 func pauseFile(t testing.TB) string { return filepath.Join(t.TempDir(), "run", "pause.json") }
 
-func pause(t testing.TB, path string) {
+func setPause(t testing.TB, path string) {
 	t.Helper()
-	must(t, "pause", (&Pause{Since: time.Now(), By: "root"}).Write(path))
+	must(t, "pause", (&pause.Pause{Since: time.Now(), By: "root"}).Write(path))
 }
 
 // The switch is looked at immediately before each effect: what comes behind a
@@ -33,7 +35,7 @@ func TestPauseBetweenEffects(t *testing.T) {
 	alarm := outcomes("alarm", actions.Outcome{Result: actions.Done})
 	alarm.apply = func(actions.Target) actions.Outcome {
 		if len(alarm.applied) == 2 {
-			pause(t, path)
+			setPause(t, path)
 		}
 		return actions.Outcome{Result: actions.Done}
 	}
@@ -41,12 +43,12 @@ func TestPauseBetweenEffects(t *testing.T) {
 	l := newLab(t, Options{Live: true, PauseFiles: []string{path}, AuditLog: log}, alarm)
 	p := l.rules(t, ruleFile(among(conns...), "alarm", "limits: {cooldown: 0}"))
 	r := l.run(t, p)
-	expectTally(t, r, map[Decision]int{DecideAct: 2, DecidePaused: 2})
+	expectTally(t, r, map[report.Decision]int{report.DecideAct: 2, report.DecidePaused: 2})
 	if len(alarm.applied) != 2 || r.Summary.Acted != 2 || r.Summary.Skipped != 2 || r.Summary.Failed != 0 {
 		t.Errorf("applied %d times, summary %+v", len(alarm.applied), r.Summary)
 	}
 	for _, f := range r.Findings[2:] {
-		expect(t, f, DecidePaused, "paused until resumed by root")
+		expect(t, f, report.DecidePaused, "paused until resumed by root")
 	}
 	// The audit log has what became of the decisions.
 	if a, b := log.lines(`"decision":"act"`), log.lines(`"decision":"paused"`, "paused until resumed by root"); len(a) != 4 || len(b) != 2 {
@@ -54,11 +56,11 @@ func TestPauseBetweenEffects(t *testing.T) {
 	}
 	// A cycle that begins paused decides so, and says nothing new of those two.
 	r = l.run(t, p)
-	expectTally(t, r, map[Decision]int{DecidePaused: 4})
+	expectTally(t, r, map[report.Decision]int{report.DecidePaused: 4})
 	if b := log.lines(`"decision":"paused"`); len(alarm.applied) != 2 || len(b) != 4 {
 		t.Errorf("applied %d times, %d lines", len(alarm.applied), len(b))
 	}
-	resumed, err := Resume(path)
+	resumed, err := pause.Resume(path)
 	must(t, "resume", err)
 	alarm.applied = nil
 	if r = l.run(t, p); !resumed || r.Summary.Acted != 2 { // it pauses itself again
@@ -76,9 +78,9 @@ func TestPauseEndsLadders(t *testing.T) {
 	if _, waits := l.Pending(); !waits {
 		t.Fatalf("it does not wait: %s", describe(r))
 	}
-	pause(t, path)
+	setPause(t, path)
 	l.Finish(t.Context(), r)
-	expect(t, findingOf(t, r, c), DecidePaused, "paused until resumed by root", actions.StillRunning)
+	expect(t, findingOf(t, r, c), report.DecidePaused, "paused until resumed by root", actions.StillRunning)
 	must(t, "resume", errors.Join(os.Remove(path)))
 	l.Step(t.Context())
 	if _, waits := l.Pending(); waits || !h.Running() {
@@ -91,13 +93,13 @@ func TestPauseLeavesHarmless(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c)
 	path := pauseFile(t)
-	pause(t, path)
+	setPause(t, path)
 	l := newLab(t, Options{Live: true, PauseFiles: []string{path}}, keeper())
-	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "log"))), c), DecideAct, "", actions.Done)
+	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "log"))), c), report.DecideAct, "", actions.Done)
 	// A harmless beginning does not carry the rest through.
-	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), `log, {keep: {udp: true}, if: result == "done"}`))), c), DecidePaused, "paused")
+	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), `log, {keep: {udp: true}, if: result == "done"}`))), c), report.DecidePaused, "paused")
 	dry := newLab(t, Options{PauseFiles: []string{path}}, keeper())
-	expect(t, findingOf(t, dry.run(t, dry.rules(t, ruleFile(port(c), "keep"))), c), DecideAct, "", actions.Would)
+	expect(t, findingOf(t, dry.run(t, dry.rules(t, ruleFile(port(c), "keep"))), c), report.DecideAct, "", actions.Would)
 }
 
 // Whatever lies in the place of the switch pauses, unless it says that it is
@@ -108,7 +110,7 @@ func TestReadPause(t *testing.T) {
 		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
 	}
 	until := func(d time.Duration) func(string) error {
-		return (&Pause{Since: now, Until: now.Add(d), By: "anna"}).Write
+		return (&pause.Pause{Since: now, Until: now.Add(d), By: "anna"}).Write
 	}
 	const unclear = "until resumed by a file that cannot be read: PATH"
 	for name, test := range map[string]struct {
@@ -119,7 +121,7 @@ func TestReadPause(t *testing.T) {
 		"not over":      {until(time.Minute), "until " + now.Add(time.Minute).Format(time.TimeOnly) + " by anna"},
 		"over":          {until(-time.Nanosecond), ""},
 		"over just now": {until(0), ""},
-		"for good":      {(&Pause{Since: now}).Write, "until resumed"},
+		"for good":      {(&pause.Pause{Since: now}).Write, "until resumed"},
 		"empty":         {write(""), unclear},
 		"garbage":       {write("\x00{"), unclear},
 		"touched":       {write("\n"), unclear},
@@ -139,7 +141,7 @@ func TestReadPause(t *testing.T) {
 			return err
 		}, unclear},
 		"hostile name":   {write(`{"by": "\u001b[2Janna\n"}`), "until resumed by ?[2Janna?"},
-		"long":           {(&Pause{Since: now, Until: now.Add(30 * time.Hour)}).Write, "until " + now.Add(30*time.Hour).Format(time.DateTime)},
+		"long":           {(&pause.Pause{Since: now, Until: now.Add(30 * time.Hour)}).Write, "until " + now.Add(30*time.Hour).Format(time.DateTime)},
 		"too long":       {write(`{"by": "` + strings.Repeat("x", 5000) + `"}`), unclear},
 		"nobody's place": {func(path string) error { return os.WriteFile(path, nil, 0) }, unclear},
 	} {
@@ -147,7 +149,7 @@ func TestReadPause(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "pause.json")
 			must(t, "make", test.make(path))
 			got := ""
-			if p := ReadPause(now, path); p != nil {
+			if p := pause.Read(now, path); p != nil {
 				got = strings.ReplaceAll(p.String(), path, "PATH")
 			}
 			if got != test.want && (test.want != unclear || !strings.HasPrefix(got, unclear+" (")) {
@@ -155,11 +157,11 @@ func TestReadPause(t *testing.T) {
 			}
 		})
 	}
-	if p := ReadPause(now, ""); p != nil {
+	if p := pause.Read(now, ""); p != nil {
 		t.Errorf("no file: %s", p)
 	}
 	// A part of the path that is no directory cannot hold a switch, and what cannot be told pauses.
-	if p := ReadPause(now, "/dev/null/pause.json"); p == nil {
+	if p := pause.Read(now, "/dev/null/pause.json"); p == nil {
 		t.Error("a place that cannot be looked at does not pause")
 	}
 }
@@ -167,28 +169,28 @@ func TestReadPause(t *testing.T) {
 // pause and resume, as the commands do.
 func TestPauseAndResume(t *testing.T) {
 	path := pauseFile(t) // its directory is made
-	if was, err := Resume(path); was || err != nil {
+	if was, err := pause.Resume(path); was || err != nil {
 		t.Errorf("nothing to resume: %t, %v", was, err)
 	}
-	want := Pause{Since: time.Now().UTC().Round(0), Until: time.Now().Add(time.Hour).UTC().Round(0), By: "anna"}
+	want := pause.Pause{Since: time.Now().UTC().Round(0), Until: time.Now().Add(time.Hour).UTC().Round(0), By: "anna"}
 	must(t, "write", want.Write(path))
 	want.File = path
-	if got := ReadPause(time.Now(), path); got == nil || *got != want {
+	if got := pause.Read(time.Now(), path); got == nil || *got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	want.Until = time.Time{}
 	must(t, "write again", want.Write(path))
-	if got := ReadPause(time.Now().Add(1000*time.Hour), path); got == nil || *got != want {
+	if got := pause.Read(time.Now().Add(1000*time.Hour), path); got == nil || *got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if was, err := Resume(path); !was || err != nil {
+	if was, err := pause.Resume(path); !was || err != nil {
 		t.Errorf("resume: %t, %v", was, err)
 	}
 	left, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	if _, err := Resume("/dev/null/pause.json"); err == nil || !strings.HasPrefix(err.Error(), "resume: ") {
+	if _, err := pause.Resume("/dev/null/pause.json"); err == nil || !strings.HasPrefix(err.Error(), "resume: ") {
 		t.Errorf("resume: %v", err)
 	}
 	if err := want.Write("/dev/null/run/pause.json"); err == nil || !strings.HasPrefix(err.Error(), "pause: ") {
@@ -201,13 +203,13 @@ func TestWatchSaysPause(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c)
 	path := pauseFile(t)
-	pause(t, path)
+	setPause(t, path)
 	w := watch(t, Options{Live: true, PauseFiles: []string{path}}, 20*time.Millisecond, map[string]string{"rules.yaml": ruleFile(port(c), "keep")}, keeper())
 	w.await(t, "r paused")
 	n := w.cycles()
 	socklab.WaitFor(t, "more cycles", func() bool { return w.cycles() > n+2 })
 	w.logged(t, 1, "level=WARN", `msg="paused, observing only"`, "by=root")
-	_, err := Resume(path)
+	_, err := pause.Resume(path)
 	must(t, "resume", err)
 	w.await(t, "r act")
 	w.logged(t, 1, "level=INFO", "msg=resumed")
@@ -222,27 +224,27 @@ func TestPauseAndCooldowns(t *testing.T) {
 	path := pauseFile(t)
 	alarm := outcomes("alarm", actions.Outcome{Result: actions.Done})
 	alarm.apply = func(actions.Target) actions.Outcome {
-		pause(t, path)
+		setPause(t, path)
 		return actions.Outcome{Result: actions.Done}
 	}
 	l := newLab(t, Options{Live: true, PauseFiles: []string{path}}, alarm)
 	text := ruleFile(among(append(conns, other)...), "alarm", "limits: {cooldown: {peer: 5m}}")
-	expectTally(t, l.run(t, l.rules(t, text)), map[Decision]int{DecideAct: 1, DecidePaused: 2})
+	expectTally(t, l.run(t, l.rules(t, text)), map[report.Decision]int{report.DecideAct: 1, report.DecidePaused: 2})
 	done := alarm.applied[0].Sockets[0].Socket
-	_, err := Resume(path)
+	_, err := pause.Resume(path)
 	must(t, "resume", err)
 	alarm.apply = func(actions.Target) actions.Outcome { return actions.Outcome{Result: actions.Done} }
 	r := l.run(t, l.rules(t, text))
 	for _, f := range r.Findings {
-		if cools := f.Socket.Remote.Netip() == done.Remote.Netip(); cools != (f.Decision == DecideCooldown) {
+		if cools := f.Socket.Remote.Netip() == done.Remote.Netip(); cools != (f.Decision == report.DecideCooldown) {
 			t.Error(line(f))
 		}
 	}
 	// Without a peer's, only what was done has one.
-	acted := 1 + tally(r)[DecideAct]
-	want := map[Decision]int{DecideCooldown: acted}
+	acted := 1 + tally(r)[report.DecideAct]
+	want := map[report.Decision]int{report.DecideCooldown: acted}
 	if acted < 3 {
-		want[DecideAct] = 3 - acted
+		want[report.DecideAct] = 3 - acted
 	}
 	expectTally(t, l.run(t, l.rules(t, strings.Replace(text, "peer: 5m", "target: 5m", 1))), want)
 }
@@ -257,31 +259,31 @@ func TestMachinePause(t *testing.T) {
 	p := l.rules(t, ruleFile(port(c), "alarm", "limits: {cooldown: 0}"))
 	for _, path := range []string{machine, own} {
 		before := unix.Umask(0o077)
-		pause(t, path)
+		setPause(t, path)
 		unix.Umask(before)
 		info, err := os.Stat(path)
 		must(t, "stat", err)
 		if info.Mode() != 0o644 {
 			t.Errorf("mode %v", info.Mode())
 		}
-		expectTally(t, l.run(t, p), map[Decision]int{DecidePaused: 1})
-		_, err = Resume(path)
+		expectTally(t, l.run(t, p), map[report.Decision]int{report.DecidePaused: 1})
+		_, err = pause.Resume(path)
 		must(t, "resume", err)
-		expectTally(t, l.run(t, p), map[Decision]int{DecideAct: 1})
+		expectTally(t, l.run(t, p), map[report.Decision]int{report.DecideAct: 1})
 	}
-	pause(t, own)
-	must(t, "write", (&Pause{Since: time.Now(), Until: time.Now().Add(time.Hour), By: "the machine"}).Write(machine))
-	if got := ReadPause(time.Now(), machine, own); got == nil || got.File != machine || got.By != "the machine" {
+	setPause(t, own)
+	must(t, "write", (&pause.Pause{Since: time.Now(), Until: time.Now().Add(time.Hour), By: "the machine"}).Write(machine))
+	if got := pause.Read(time.Now(), machine, own); got == nil || got.File != machine || got.By != "the machine" {
 		t.Errorf("%+v", got)
 	}
-	if os.Geteuid() == 0 && (PauseFile() != MachinePause || len(PauseFiles()) != 1 || PauseFiles()[0] != MachinePause) {
-		t.Errorf("%s, %v", PauseFile(), PauseFiles())
+	if os.Geteuid() == 0 && (pause.File() != pause.Machine || len(pause.Files()) != 1 || pause.Files()[0] != pause.Machine) {
+		t.Errorf("%s, %v", pause.File(), pause.Files())
 	}
 }
 
 // The directory of the machine's switch is open to all, however it is made.
 func TestMachinePauseDirectory(t *testing.T) {
-	dir := filepath.Dir(MachinePause)
+	dir := filepath.Dir(pause.Machine)
 	if _, err := os.Stat(dir); err == nil {
 		t.Fatalf("%s is there: it is not the lab's", dir)
 	}

@@ -19,6 +19,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
+	"sockwarden/engine/catalog"
 	"sockwarden/rules"
 )
 
@@ -103,7 +104,7 @@ func pollerLife(o orders) error {
 		_ = waitForEOF()
 		cancel()
 	}()
-	opts := rules.Options{Paths: []string{o.Rules}, Catalog: Catalog(all)}
+	opts := rules.Options{Paths: []string{o.Rules}, Catalog: catalog.New(all)}
 	err = e.Watch(ctx, WatchOptions{Interval: time.Hour, Load: func() (*rules.Program, []string, error) { return rules.Load(opts) }})
 	select {
 	case failed := <-raised:

@@ -10,6 +10,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/act"
 )
 
 // unhandled is a protocol for which no kernel has a handler: it answers as it does
@@ -22,14 +23,14 @@ func TestPreflightWithoutHandler(t *testing.T) {
 	l := newLab(t, Options{})
 	for then, missing := range map[string]bool{"destroy": true, "{signal: TERM}": true, "log": false} {
 		p := l.rules(t, ruleFile("port == 1", then))
-		must(t, "with handlers", Preflight(t.Context(), p))
+		must(t, "with handlers", act.Preflight(t.Context(), p))
 		p.Query.Protocols = []collectors.Protocol{unhandled}
-		err := Preflight(t.Context(), p)
+		err := act.Preflight(t.Context(), p)
 		if errors.Is(err, collectors.ErrNotSupported) != missing || missing && !strings.Contains(err.Error(), "modprobe") {
 			t.Errorf("%s: %v", then, err)
 		}
 		p.Query.Protocols = []collectors.Protocol{unhandled, collectors.TCP}
-		must(t, "one of two", Preflight(t.Context(), p))
+		must(t, "one of two", act.Preflight(t.Context(), p))
 	}
 }
 

@@ -7,14 +7,16 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/act"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 )
 
 // Of the programs that a cycle wants only a few run at a time; the others are looked
 // at again when their turn comes.
 func TestFewPrograms(t *testing.T) {
-	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3*maxPrograms)
+	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3*act.MaxPrograms)
 	holder(t, conns...)
 	looks := map[uint64]int{}
 	runs, most := 0, 0
@@ -35,18 +37,18 @@ func TestFewPrograms(t *testing.T) {
 	l := newLab(t, Options{Live: true}, hook)
 	p := l.rules(t, "defaults: {breaker: {count: 500, share: 100%}}\n"+ruleFile("state == 'CLOSE_WAIT' and process == '"+program()+"'", "hook", "limits: {cooldown: 1h}"))
 	r := l.cycle(t, p)
-	if len(hook.applied) != maxPrograms {
-		t.Errorf("%d began at once, not %d", len(hook.applied), maxPrograms)
+	if len(hook.applied) != act.MaxPrograms {
+		t.Errorf("%d began at once, not %d", len(hook.applied), act.MaxPrograms)
 	}
 	l.Finish(t.Context(), r)
-	if most != maxPrograms || len(hook.applied) != len(conns) || r.Summary.Acted != len(conns) {
+	if most != act.MaxPrograms || len(hook.applied) != len(conns) || r.Summary.Acted != len(conns) {
 		t.Errorf("%d at a time, %d in all, %+v", most, len(hook.applied), r.Summary)
 	}
 }
 
 // What still waits when the run is told to stop is not begun, and says so.
 func TestProgramsAndStop(t *testing.T) {
-	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, maxPrograms+1)
+	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, act.MaxPrograms+1)
 	holder(t, conns...)
 	hook := &script{name: "hook", program: true}
 	hook.apply = func(actions.Target) actions.Outcome { return actions.Outcome{Result: actions.Done} }
@@ -58,13 +60,13 @@ func TestProgramsAndStop(t *testing.T) {
 	ended, stop := context.WithCancel(t.Context())
 	stop()
 	l.Finish(ended, r)
-	if len(hook.applied) != maxPrograms || r.Summary.Failed != len(conns) {
+	if len(hook.applied) != act.MaxPrograms || r.Summary.Failed != len(conns) {
 		t.Errorf("%d begun, %+v\n%s", len(hook.applied), r.Summary, describe(r))
 	}
-	if n := len(l.memory.Cooldowns); n != maxPrograms {
-		t.Errorf("%d cool-downs for %d that began", n, maxPrograms)
+	if n := len(l.memory.Cooldowns); n != act.MaxPrograms {
+		t.Errorf("%d cool-downs for %d that began", n, act.MaxPrograms)
 	}
-	if _, kept, err := memory.OpenState(l.opts.StateFile, false, world.Mono); err != nil || len(kept.Cooldowns) != maxPrograms {
+	if _, kept, err := memory.OpenState(l.opts.StateFile, false, world.Mono); err != nil || len(kept.Cooldowns) != act.MaxPrograms {
 		t.Errorf("the next run knows %d: %v", len(kept.Cooldowns), err)
 	}
 }
@@ -97,9 +99,9 @@ func TestStopEndsEffects(t *testing.T) {
 		ended, stop := context.WithCancel(t.Context())
 		stop()
 		l.Finish(ended, r)
-		want := ActionResult{Result: actions.StillRunning}
+		want := report.ActionResult{Result: actions.StillRunning}
 		if can {
-			want = ActionResult{Result: actions.Failed, Detail: "stopped"}
+			want = report.ActionResult{Result: actions.Failed, Detail: "stopped"}
 		}
 		if got := findingOf(t, r, c).Last(); got.Result != want.Result || got.Detail != want.Detail || (stops == 1) != can {
 			t.Errorf("stopped %d times: %+v, want %+v", stops, got, want)

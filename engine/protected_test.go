@@ -10,6 +10,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 )
 
 // What acts on one connection can ask for those of protected processes, and what
@@ -49,10 +50,10 @@ func TestProtectedOptIn(t *testing.T) {
 				t.Error("its process did not survive")
 			}
 			if test.result != "" {
-				expect(t, f, DecideAct, "", test.result)
+				expect(t, f, report.DecideAct, "", test.result)
 				return
 			}
-			expect(t, f, DecideGuarded, test.reason)
+			expect(t, f, report.DecideGuarded, test.reason)
 			if !strings.HasSuffix(f.Reason, test.reason) {
 				t.Errorf("promises an opt-in that there is not: %s", f.Reason)
 			}
@@ -71,7 +72,7 @@ func TestProtectedLadder(t *testing.T) {
 	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: "docker-proxy"})
 	then := `{destroy: {protected: true}}, {signal: KILL, if: result == "fd_still_held"}`
 	f := findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), then))), c)
-	expect(t, f, DecideAct, "", actions.FDStillHeld)
+	expect(t, f, report.DecideAct, "", actions.FDStillHeld)
 	if !strings.Contains(f.Actions[0].Detail, "guarded: protected process docker-proxy") || !h.Running() {
 		t.Errorf("%+v, runs: %t", f.Actions, h.Running())
 	}
@@ -91,9 +92,9 @@ func TestProtectedAndOthers(t *testing.T) {
 		socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true, Program: "web"})
 		socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: "docker-proxy"})
 		f := findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "destroy"))), c)
-		expect(t, f, DecideGuarded, "protected process docker-proxy: needs")
+		expect(t, f, report.DecideGuarded, "protected process docker-proxy: needs")
 		f = findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "{destroy: {protected: true}}"))), c)
-		expect(t, f, DecideAct, "", actions.FDStillHeld)
+		expect(t, f, report.DecideAct, "", actions.FDStillHeld)
 	})
 }
 
@@ -107,7 +108,7 @@ func TestProtectedQueue(t *testing.T) {
 	come := func(t *testing.T, port uint16) {
 		come(t, socklab.Peer(t), netip.AddrPortFrom(netip.MustParseAddr("10.9.0.1"), port), 10)
 	}
-	run := func(t *testing.T, l *lab, port uint16, then string, d Decision, reason string, results ...actions.Result) {
+	run := func(t *testing.T, l *lab, port uint16, then string, d report.Decision, reason string, results ...actions.Result) {
 		t.Helper()
 		before := len(waiting(t, port))
 		r := l.run(t, l.rules(t, ruleFile(fmt.Sprintf("port == %d && unaccepted", port), then, "limits: {per_cycle: 1000, cooldown: 0}")))
@@ -121,7 +122,7 @@ func TestProtectedQueue(t *testing.T) {
 			expect(t, f, d, reason, results...)
 		}
 		left := before
-		if d == DecideAct {
+		if d == report.DecideAct {
 			left = 0
 		}
 		if n := len(waiting(t, port)); n != left {
@@ -133,14 +134,14 @@ func TestProtectedQueue(t *testing.T) {
 		come(t, 7020)
 		give(t, sshd, "sshd")
 		l := newLab(t, Options{Live: true})
-		run(t, l, 7020, "destroy", DecideGuarded, "waits to be accepted: protected process sshd: needs {destroy: {protected: true}}")
-		run(t, l, 7020, "{destroy: {protected: true}}", DecideAct, "", actions.Gone)
+		run(t, l, 7020, "destroy", report.DecideGuarded, "waits to be accepted: protected process sshd: needs {destroy: {protected: true}}")
+		run(t, l, 7020, "{destroy: {protected: true}}", report.DecideAct, "", actions.Gone)
 	})
 	t.Run("own too", func(t *testing.T) {
 		sshd, own := at(t, 7021), at(t, 7021)
 		come(t, 7021)
 		give(t, sshd, "sshd")
-		run(t, newLab(t, Options{Live: true}), 7021, "{destroy: {protected: true}}", DecideGuarded, "waits to be accepted: sockwarden's own")
+		run(t, newLab(t, Options{Live: true}), 7021, "{destroy: {protected: true}}", report.DecideGuarded, "waits to be accepted: sockwarden's own")
 		own.CloseFD()
 	})
 	t.Run("unseen too", func(t *testing.T) {
@@ -149,9 +150,9 @@ func TestProtectedQueue(t *testing.T) {
 		give(t, sshd, "sshd")
 		adrift(t, other)
 		then := "{destroy: {protected: true}}"
-		run(t, newLab(t, Options{Live: true}), 7022, "destroy", DecideGuarded, "waits to be accepted: protected process sshd")
-		run(t, newLab(t, Options{Live: true}), 7022, then, DecideGuarded, "waits to be accepted: owner of its listener not visible")
-		run(t, newLab(t, Options{Live: true, AllowUnknownOwner: true}), 7022, then, DecideAct, "", actions.Gone)
+		run(t, newLab(t, Options{Live: true}), 7022, "destroy", report.DecideGuarded, "waits to be accepted: protected process sshd")
+		run(t, newLab(t, Options{Live: true}), 7022, then, report.DecideGuarded, "waits to be accepted: owner of its listener not visible")
+		run(t, newLab(t, Options{Live: true, AllowUnknownOwner: true}), 7022, then, report.DecideAct, "", actions.Gone)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 )
 
 // What was decided on is looked at again immediately before it is acted on, with
@@ -27,7 +28,7 @@ func rechecked(t *testing.T, then string) {
 	holder(t, busy, quiet)
 	looked, err := l.Look(t.Context(), p)
 	must(t, "look", err)
-	expect(t, findingOf(t, looked, busy), DecideAct, "", actions.Would)
+	expect(t, findingOf(t, looked, busy), report.DecideAct, "", actions.Would)
 	if _, err := unix.Write(busy.Peer, []byte("data")); err != nil {
 		t.Fatal(err)
 	}
@@ -40,8 +41,8 @@ func rechecked(t *testing.T, then string) {
 	})
 	r := l.Act(t.Context(), p, looked)
 	l.Finish(t.Context(), r)
-	expect(t, findingOf(t, r, busy), DecideAct, "", actions.Changed)
-	expect(t, findingOf(t, r, quiet), DecideAct, "", actions.FDStillHeld)
+	expect(t, findingOf(t, r, busy), report.DecideAct, "", actions.Changed)
+	expect(t, findingOf(t, r, quiet), report.DecideAct, "", actions.FDStillHeld)
 	if !survives(t, busy) {
 		t.Error("the connection that did not match any more is gone")
 	}
@@ -55,7 +56,7 @@ func TestCooldownOfOtherRules(t *testing.T) {
 	holder(t, c)
 	live := newLab(t, Options{Live: true, StateFile: path}, poke)
 	p := live.rules(t, ruleFile(port(c), "poke", "limits: {cooldown: 1h}"))
-	expect(t, findingOf(t, live.run(t, p), c), DecideAct, "", actions.Done)
+	expect(t, findingOf(t, live.run(t, p), c), report.DecideAct, "", actions.Done)
 	live.Close()
 
 	other := newLab(t, Options{StateFile: path}, poke)
@@ -66,7 +67,7 @@ func TestCooldownOfOtherRules(t *testing.T) {
 	other.Close()
 	again := newLab(t, Options{Live: true, StateFile: path}, poke)
 	again.run(t, again.rules(t, ruleFile("port == 1", "poke", "limits: {cooldown: 1ms}")))
-	expect(t, findingOf(t, again.run(t, p), c), DecideCooldown, "cool-down 1h")
+	expect(t, findingOf(t, again.run(t, p), c), report.DecideCooldown, "cool-down 1h")
 }
 
 // A target that a ladder is at is left alone by later cycles, whatever their
@@ -80,12 +81,12 @@ func TestUnderWay(t *testing.T) {
 	p := l.rules(t, ruleFile(port(c), "{poke: {}, wait: 1h}", "limits: {cooldown: 1ms}"))
 	r, err := l.Cycle(t.Context(), p)
 	must(t, "cycle", err)
-	expect(t, findingOf(t, r, c), DecideAct, "", actions.StillRunning)
+	expect(t, findingOf(t, r, c), report.DecideAct, "", actions.StillRunning)
 	began := time.Now()
 	socklab.WaitFor(t, "the cool-down", func() bool { return time.Since(began) > 10*time.Millisecond })
 	r, err = l.Cycle(t.Context(), p)
 	must(t, "cycle", err)
-	expect(t, findingOf(t, r, c), DecideCooldown, "an earlier action on it is still under way")
+	expect(t, findingOf(t, r, c), report.DecideCooldown, "an earlier action on it is still under way")
 	if len(poke.applied) != 1 {
 		t.Errorf("%d applied", len(poke.applied))
 	}

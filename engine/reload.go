@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"sockwarden/engine/judge"
 	"sockwarden/rules"
 )
 
@@ -33,8 +34,8 @@ type reader struct {
 }
 
 // settles is a channel that gets a value when the time of a younger generation is over.
-func (r *reader) settles(g *generations, now time.Time) <-chan time.Time {
-	at, ok := g.due()
+func (r *reader) settles(g *judge.Generations, now time.Time) <-chan time.Time {
+	at, ok := g.Due()
 	if !ok {
 		return nil
 	}
@@ -83,9 +84,9 @@ func (w *watcher) reload(forced bool) (changed bool) {
 	}
 	wasRejected := w.reader.rejected != ""
 	w.reader.rejected = ""
-	was, newest := w.judge.council.gens.all[0].read, w.judge.council.gens.newest()
+	was, newest := w.judge.Council.Gens.All[0].Read, w.judge.Council.Gens.Newest()
 	if forced {
-		w.judge.council.gens.only(p, w.world.Now())
+		w.judge.Council.Gens.Only(p, w.world.Now())
 		w.cancelLadders()
 		if p.Generation == was.Generation {
 			w.log.Info("rules unchanged", "generation", p.Short())
@@ -94,7 +95,7 @@ func (w *watcher) reload(forced bool) (changed bool) {
 		}
 		return true
 	}
-	if !w.judge.council.gens.add(p, w.world.Now()) {
+	if !w.judge.Council.Gens.Add(p, w.world.Now()) {
 		if wasRejected {
 			w.log.Info("rules unchanged", "generation", p.Short())
 		}
@@ -115,15 +116,15 @@ func (w *watcher) reload(forced bool) (changed bool) {
 // once more: where nothing tells that a file changes, that would go unseen.
 func (w *watcher) takeOver() (changed bool) {
 	changed = w.reload(false)
-	was := w.judge.council.gens.all[0].read
+	was := w.judge.Council.Gens.All[0].Read
 	if w.awaitWriters(was) {
 		return changed
 	}
-	more := len(w.judge.council.gens.all)
-	if !w.judge.council.gens.advance(w.world.Now()) {
-		return changed || len(w.judge.council.gens.all) < more
+	more := len(w.judge.Council.Gens.All)
+	if !w.judge.Council.Gens.Advance(w.world.Now()) {
+		return changed || len(w.judge.Council.Gens.All) < more
 	}
-	now := w.judge.council.gens.all[0].read
+	now := w.judge.Council.Gens.All[0].Read
 	w.cancelLadders()
 	w.tellReload(was, now)
 	return true
@@ -134,7 +135,7 @@ func (w *watcher) takeOver() (changed bool) {
 func (w *watcher) awaitWriters(was *rules.Program) bool {
 	now, r := w.world.Now(), &w.reader
 	r.again = time.Time{}
-	writing := w.judge.council.gens.newest().BeingWritten(was)
+	writing := w.judge.Council.Gens.Newest().BeingWritten(was)
 	awaited := map[string]time.Time{}
 	for _, path := range writing {
 		since, ok := r.awaited[path]
@@ -155,7 +156,7 @@ func (w *watcher) awaitWriters(was *rules.Program) bool {
 			delete(r.warned, path)
 		}
 	}
-	if r.awaited = awaited; len(writing) == 0 || len(w.judge.council.gens.all) != 2 {
+	if r.awaited = awaited; len(writing) == 0 || len(w.judge.Council.Gens.All) != 2 {
 		return false // what is younger has a say anyway
 	}
 	r.again = now.Add(writerPoll)
@@ -184,7 +185,7 @@ func (w *watcher) lookAgain() {
 		return
 	}
 	r.behind = true
-	if p, err := w.load(); err == nil && w.judge.council.gens.add(p, w.world.Now()) {
+	if p, err := w.load(); err == nil && w.judge.Council.Gens.Add(p, w.world.Now()) {
 		w.log.Info("rules changed in the middle of a cycle", "generation", p.Short())
 	}
 }
@@ -225,11 +226,11 @@ func (w *watcher) reject(err error, forced bool) {
 	w.reader.rejected = text
 	var problems rules.Problems
 	if !errors.As(err, &problems) {
-		w.log.Error("rules rejected, still on "+w.judge.council.gens.newest().Short(), "error", err)
+		w.log.Error("rules rejected, still on "+w.judge.Council.Gens.Newest().Short(), "error", err)
 		return
 	}
 	for _, p := range problems.First(maxLogged) {
-		w.log.Error("rules rejected, still on "+w.judge.council.gens.newest().Short(), "error", p.String())
+		w.log.Error("rules rejected, still on "+w.judge.Council.Gens.Newest().Short(), "error", p.String())
 	}
 }
 

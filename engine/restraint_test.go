@@ -21,23 +21,25 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/judge"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
 )
 
 // keeper is an action that leaves everything as it is.
 func keeper() *script { return outcomes("keep", actions.Outcome{Result: actions.Refused}) }
 
 // tally counts the decisions of a report.
-func tally(r *Report) map[Decision]int {
-	n := map[Decision]int{}
+func tally(r *report.Report) map[report.Decision]int {
+	n := map[report.Decision]int{}
 	for _, f := range r.Findings {
 		n[f.Decision]++
 	}
 	return n
 }
 
-func expectTally(t testing.TB, r *Report, want map[Decision]int) {
+func expectTally(t testing.TB, r *report.Report, want map[report.Decision]int) {
 	t.Helper()
 	if got := tally(r); !maps.Equal(got, want) {
 		t.Errorf("decisions %v, want %v; errors %v\n%s", got, want, r.Errors, describe(r))
@@ -45,7 +47,7 @@ func expectTally(t testing.TB, r *Report, want map[Decision]int) {
 }
 
 // document is a report as its JSON says.
-func document(t testing.TB, r *Report) (doc struct {
+func document(t testing.TB, r *report.Report) (doc struct {
 	Errors   []string
 	Findings []map[string]any
 },
@@ -103,15 +105,15 @@ func TestSoak(t *testing.T) {
 		start := time.Now()
 		r := l.run(t, l.rules(t, text(more)))
 		f := findingOf(t, r, c)
-		expect(t, f, DecideSoak, "soak of r, ")
+		expect(t, f, report.DecideSoak, "soak of r, ")
 		if r.Summary.Observed != 1 || len(keep.prepared) != 0 {
 			t.Errorf("%d prepared, summary %+v", len(keep.prepared), r.Summary)
 		}
 		socklab.WaitFor(t, "the end of the soak", func() bool {
 			f = findingOf(t, l.run(t, l.rules(t, text(more))), c)
-			return f.Decision != DecideSoak
+			return f.Decision != report.DecideSoak
 		})
-		expect(t, f, DecideAct, "", actions.Refused)
+		expect(t, f, report.DecideAct, "", actions.Refused)
 		if took := time.Since(start); took < soak {
 			t.Errorf("it acted after %s", took)
 		}
@@ -119,7 +121,7 @@ func TestSoak(t *testing.T) {
 	}
 	// A rule that was gone for one generation is new.
 	l.run(t, l.rules(t, strings.Replace(text(""), "name: r", "name: other", 1)))
-	expect(t, findingOf(t, l.run(t, l.rules(t, text(""))), c), DecideSoak, "soak of r")
+	expect(t, findingOf(t, l.run(t, l.rules(t, text(""))), c), report.DecideSoak, "soak of r")
 }
 
 // The soak goes on in the next engine, whatever a dry run with other rules
@@ -131,7 +133,7 @@ func TestSoakSurvives(t *testing.T) {
 	text := ruleFile(port(c), "keep", "soak: 1h")
 	live := func() *lab { return newLab(t, Options{Live: true, StateFile: path}, keeper()) }
 	first := live()
-	expect(t, findingOf(t, first.run(t, first.rules(t, text)), c), DecideSoak, "soak of r, 1h")
+	expect(t, findingOf(t, first.run(t, first.rules(t, text)), c), report.DecideSoak, "soak of r, 1h")
 	since := first.memory.Rules["r"]
 	first.Close()
 	if since.Since <= 0 {
@@ -145,13 +147,13 @@ func TestSoakSurvives(t *testing.T) {
 	dry.Close()
 
 	second := live()
-	expect(t, findingOf(t, second.run(t, second.rules(t, text)), c), DecideSoak, "soak of r")
+	expect(t, findingOf(t, second.run(t, second.rules(t, text)), c), report.DecideSoak, "soak of r")
 	if now := second.memory.Rules["r"]; now != since {
 		t.Errorf("since %+v, was %+v", now, since)
 	}
 	// It is over an hour after that time, not after this engine began.
 	second.memory.Rules["r"] = memory.RuleSince{Fingerprint: since.Fingerprint, Since: since.Since - 3600}
-	expect(t, findingOf(t, second.run(t, second.rules(t, text)), c), DecideAct, "", actions.Refused)
+	expect(t, findingOf(t, second.run(t, second.rules(t, text)), c), report.DecideAct, "", actions.Refused)
 	second.Close()
 	// Back in time is no soak that was.
 	third := newLab(t, Options{StateFile: path}, keeper())
@@ -169,9 +171,9 @@ func TestCanary(t *testing.T) {
 		cookies := map[uint64]bool{}
 		for _, f := range l.run(t, p).Findings {
 			switch f.Decision {
-			case DecideAct:
+			case report.DecideAct:
 				cookies[f.Socket.Cookie] = true
-			case DecideCanary:
+			case report.DecideCanary:
 				if want := "not in the canary part (" + share + ") of " + name; f.Reason != want {
 					t.Fatalf("reason %q, want %q", f.Reason, want)
 				}
@@ -220,7 +222,7 @@ func TestCanaryOfProcesses(t *testing.T) {
 	}
 	l := newLab(t, Options{NoBreaker: true})
 	r := l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM}", "canary: 50%")))
-	n := map[Decision]int{}
+	n := map[report.Decision]int{}
 	for _, conns := range all {
 		first := findingOf(t, r, conns[0]).Decision
 		n[first]++
@@ -230,7 +232,7 @@ func TestCanaryOfProcesses(t *testing.T) {
 			}
 		}
 	}
-	if n[DecideAct]+n[DecideCanary] != holders {
+	if n[report.DecideAct]+n[report.DecideCanary] != holders {
 		t.Errorf("decisions on processes: %v", n)
 	}
 }
@@ -247,13 +249,13 @@ func TestWindows(t *testing.T) {
 	}
 	in, out := window(-2*time.Hour, 2*time.Hour), window(2*time.Hour, 4*time.Hour)
 	const zone = "timezone: UTC\n"
-	f := func(text string) *Finding { return findingOf(t, l.run(t, l.rules(t, zone+text)), c) }
-	expect(t, f(ruleFile(port(c), "keep", out, "limits: {cooldown: 0}")), DecideWindow,
+	f := func(text string) *report.Finding { return findingOf(t, l.run(t, l.rules(t, zone+text)), c) }
+	expect(t, f(ruleFile(port(c), "keep", out, "limits: {cooldown: 0}")), report.DecideWindow,
 		"outside of the windows of r: "+strings.Trim(strings.TrimPrefix(out, "during: "), `["]`)+" UTC")
-	expect(t, f(ruleFile(port(c), "keep", in, "limits: {cooldown: 0}")), DecideAct, "", actions.Refused)
+	expect(t, f(ruleFile(port(c), "keep", in, "limits: {cooldown: 0}")), report.DecideAct, "", actions.Refused)
 	for _, when := range []string{"", "when: port > 0, "} {
-		expect(t, f("protect: [{name: night, "+when+in+"}]\n"+ruleFile(port(c), "keep", "limits: {cooldown: 0}")), DecideProtect, "protect night")
-		expect(t, f("protect: [{name: night, "+when+out+"}]\n"+ruleFile(port(c), "keep", "limits: {cooldown: 0}")), DecideAct, "", actions.Refused)
+		expect(t, f("protect: [{name: night, "+when+in+"}]\n"+ruleFile(port(c), "keep", "limits: {cooldown: 0}")), report.DecideProtect, "protect night")
+		expect(t, f("protect: [{name: night, "+when+out+"}]\n"+ruleFile(port(c), "keep", "limits: {cooldown: 0}")), report.DecideAct, "", actions.Refused)
 	}
 	// The owner is the first rule also outside of its windows: no later one gets round them.
 	p := l.rules(t, zone+ruleFile(port(c), "keep", out)+"  - {name: later, when: "+port(c)+", then: [keep]}\n")
@@ -276,42 +278,42 @@ func TestPerMinute(t *testing.T) {
 			text := ruleFile(among(conns...), then, "limits: {per_minute: 3, cooldown: 0}")
 			dry := newLab(t, Options{}, keeper())
 			for range 2 { // what is not done does not count
-				expectTally(t, dry.run(t, dry.rules(t, text)), map[Decision]int{DecideAct: 3, DecideLimited: 2})
+				expectTally(t, dry.run(t, dry.rules(t, text)), map[report.Decision]int{report.DecideAct: 3, report.DecideLimited: 2})
 			}
 			l := newLab(t, Options{Live: true, StateFile: path}, keeper())
 			r := l.run(t, l.rules(t, text))
-			expectTally(t, r, map[Decision]int{DecideAct: 3, DecideLimited: 2})
+			expectTally(t, r, map[report.Decision]int{report.DecideAct: 3, report.DecideLimited: 2})
 			oldestFirst(t, r)
 			if n := len(l.memory.Acts["r"]); n != 3 {
 				t.Fatalf("%d targets count, not 3", n) // not their rungs
 			}
 			for _, f := range r.Findings[3:] {
-				expect(t, f, DecideLimited, "per_minute 3 reached")
+				expect(t, f, report.DecideLimited, "per_minute 3 reached")
 			}
 			l.Close()
 			l = newLab(t, Options{Live: true, StateFile: path}, keeper())
-			expectTally(t, l.run(t, l.rules(t, text)), map[Decision]int{DecideLimited: 5})
+			expectTally(t, l.run(t, l.rules(t, text)), map[report.Decision]int{report.DecideLimited: 5})
 			// As though two of them were a minute ago.
 			for i := range 2 {
 				l.memory.Acts["r"][i] -= 60
 			}
-			expectTally(t, l.run(t, l.rules(t, text)), map[Decision]int{DecideAct: 2, DecideLimited: 3})
+			expectTally(t, l.run(t, l.rules(t, text)), map[report.Decision]int{report.DecideAct: 2, report.DecideLimited: 3})
 			// Another rule has a count of its own.
 			other := strings.Replace(text, "name: r", "name: other", 1)
-			expectTally(t, l.run(t, l.rules(t, other)), map[Decision]int{DecideAct: 3, DecideLimited: 2})
+			expectTally(t, l.run(t, l.rules(t, other)), map[report.Decision]int{report.DecideAct: 3, report.DecideLimited: 2})
 		})
 	}
 }
 
 // oldestFirst checks that what is acted on is older than what is spared, as far
 // as whole seconds tell.
-func oldestFirst(t *testing.T, r *Report) {
+func oldestFirst(t *testing.T, r *report.Report) {
 	t.Helper()
 	for i, f := range r.Findings {
 		if i > 0 && math.Floor(f.Facts.Age.Min) > math.Floor(r.Findings[i-1].Facts.Age.Min) {
 			t.Errorf("%s is behind a younger one", line(f))
 		}
-		if i > 0 && f.Decision == DecideAct && r.Findings[i-1].Decision == DecideLimited {
+		if i > 0 && f.Decision == report.DecideAct && r.Findings[i-1].Decision == report.DecideLimited {
 			t.Errorf("%s, and an older one was spared", line(f))
 		}
 	}
@@ -343,10 +345,10 @@ func TestShare(t *testing.T) {
 		keep.applied = nil
 		r := l.run(t, p)
 		for _, c := range many {
-			expect(t, findingOf(t, r, c), DecideBreaker, reason)
+			expect(t, findingOf(t, r, c), report.DecideBreaker, reason)
 		}
 		for _, c := range []*socklab.Conn{few[0], out} {
-			expect(t, findingOf(t, r, c), DecideAct, "", actions.Refused)
+			expect(t, findingOf(t, r, c), report.DecideAct, "", actions.Refused)
 		}
 		if len(r.Errors) != 1 || r.Errors[0].Error() != said || len(keep.applied) != 2 {
 			t.Errorf("applied %d times, errors %v", len(keep.applied), r.Errors)
@@ -356,8 +358,8 @@ func TestShare(t *testing.T) {
 	manyHolder.CloseSockets(t)
 	one := a.Make(t, socklab.CloseWait)
 	holder(t, one)
-	expect(t, findingOf(t, l.run(t, p), one), DecideBreaker, "breaker: tripped before (share 40% of port ")
-	expect(t, findingOf(t, l.run(t, p), one), DecideAct, "", actions.Refused)
+	expect(t, findingOf(t, l.run(t, p), one), report.DecideBreaker, "breaker: tripped before (share 40% of port ")
+	expect(t, findingOf(t, l.run(t, p), one), report.DecideAct, "", actions.Refused)
 	if len(l.memory.Tripped) != 0 {
 		t.Errorf("tripped %v", l.memory.Tripped)
 	}
@@ -371,7 +373,7 @@ func TestShareCalmWithoutFindings(t *testing.T) {
 	h := holder(t, first)
 	l := newLab(t, Options{Live: true}, keeper())
 	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "keep", "limits: {share: 50%, cooldown: 0}"))
-	expect(t, findingOf(t, l.run(t, p), first), DecideBreaker, "more than share 50% of port ")
+	expect(t, findingOf(t, l.run(t, p), first), report.DecideBreaker, "more than share 50% of port ")
 	h.CloseSockets(t)
 	for range memory.CalmCycles {
 		if len(l.memory.Tripped) == 0 {
@@ -383,7 +385,7 @@ func TestShareCalmWithoutFindings(t *testing.T) {
 	}
 	next := []*socklab.Conn{a.Make(t, socklab.CloseWait), a.Make(t, socklab.Established)}
 	holder(t, next...)
-	expect(t, findingOf(t, l.run(t, p), next[0]), DecideAct, "", actions.Refused)
+	expect(t, findingOf(t, l.run(t, p), next[0]), report.DecideAct, "", actions.Refused)
 }
 
 // Ports of two namespaces are two listeners: what is calm in one does not reset
@@ -397,8 +399,8 @@ func TestShareOfNamespaces(t *testing.T) {
 	p := l.rules(t, "netns: [host, peer]\n"+ruleFile(fmt.Sprintf(`state == "CLOSE_WAIT" && port == %d`, here.Addr.Port()), "keep", "limits: {share: 50%, cooldown: 0}"))
 	for range 4 {
 		r := l.run(t, p)
-		expect(t, findingOf(t, r, hung), DecideBreaker, "more than share 50% of port ")
-		expect(t, findingOf(t, r, calm[0]), DecideAct, "", actions.Refused)
+		expect(t, findingOf(t, r, hung), report.DecideBreaker, "more than share 50% of port ")
+		expect(t, findingOf(t, r, calm[0]), report.DecideAct, "", actions.Refused)
 	}
 }
 
@@ -451,7 +453,7 @@ func TestShareUnknown(t *testing.T) {
 	source := faulty(func(q collectors.Query) bool { return q.States.Has(collectors.TimeWait) }) // only then all states are asked for
 	l := newLab(t, Options{Live: true, Sources: []collectors.Plugin{source}}, keeper())
 	r := l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "keep", "limits: {share: 90%}")))
-	expect(t, findingOf(t, r, c), DecideLimited, "share 90%: connections of listeners: out of buffers")
+	expect(t, findingOf(t, r, c), report.DecideLimited, "share 90%: connections of listeners: out of buffers")
 	if len(r.Errors) != 1 || !errors.Is(r.Errors[0], errOutOfBuffers) {
 		t.Errorf("errors %v", r.Errors)
 	}
@@ -483,7 +485,7 @@ rules:
 	l.store.Every = time.Hour
 	noErrors(t, l.run(t, l.rules(t, ruleFile("port == 1", "keep"))))
 	r := l.run(t, l.rules(t, text))
-	expectTally(t, r, map[Decision]int{DecideBreaker: 4})
+	expectTally(t, r, map[report.Decision]int{report.DecideBreaker: 4})
 	if len(r.Errors) != 1 || !strings.HasPrefix(r.Errors[0].Error(), "breaker: would act on 4 living targets (4 for rule r) of ") {
 		t.Errorf("errors %v", r.Errors)
 	}
@@ -501,15 +503,15 @@ rules:
 	dry.Close()
 
 	l = live()
-	expect(t, findingOf(t, l.run(t, l.rules(t, text)), one), DecideBreaker, "breaker: tripped before (limit 3/30%), 1 calm cycle(s) to go")
+	expect(t, findingOf(t, l.run(t, l.rules(t, text)), one), report.DecideBreaker, "breaker: tripped before (limit 3/30%), 1 calm cycle(s) to go")
 	l.Close()
 	l = live()
 	broken = true
 	r = l.run(t, l.rules(t, text))
-	expect(t, findingOf(t, r, one), DecideBreaker, "breaker: tripped before (limit 3/30%), 1 calm cycle(s) to go")
+	expect(t, findingOf(t, r, one), report.DecideBreaker, "breaker: tripped before (limit 3/30%), 1 calm cycle(s) to go")
 	broken = false
 	r = l.run(t, l.rules(t, text))
-	expect(t, findingOf(t, r, one), DecideAct, "", actions.Refused)
+	expect(t, findingOf(t, r, one), report.DecideAct, "", actions.Refused)
 	noErrors(t, r)
 	if len(l.journal.lines("breaker reset")) != 1 {
 		t.Error("the reset is not logged")
@@ -530,18 +532,18 @@ func keptState(t testing.TB, path string) (doc memory.StateDoc) {
 // Trip again before it is calm, and it begins to count anew.
 func TestBreakerTripsAgain(t *testing.T) {
 	l := newLab(t, Options{})
-	c := &cycle{Picture: &look.Picture{}, report: &Report{}}
+	c := &judge.Cycle{Picture: &look.Picture{}, Report: &report.Report{}}
 	for i, over := range []bool{true, false, true, false, false} {
-		f := &Case{Finding: &Finding{Decision: DecideAct}}
-		l.judge.breaker.trip(c, &TrippedError{name: "x"}, over, []*Case{f})
-		if want := i == 4; (f.Decision == DecideAct) != want {
+		f := &judge.Case{Finding: &report.Finding{Decision: report.DecideAct}}
+		l.judge.Breaker.Trip(c, &report.TrippedError{Name: "x"}, over, []*judge.Case{f})
+		if want := i == 4; (f.Decision == report.DecideAct) != want {
 			t.Errorf("cycle %d: %s %s", i, f.Decision, f.Reason)
 		}
 	}
 	// Something that has never tripped does nothing.
-	l.judge.breaker.trip(c, &TrippedError{name: "y"}, false, nil)
-	if len(l.memory.Tripped) != 0 || len(c.report.Errors) != 4 {
-		t.Errorf("tripped %v, errors %v", l.memory.Tripped, c.report.Errors)
+	l.judge.Breaker.Trip(c, &report.TrippedError{Name: "y"}, false, nil)
+	if len(l.memory.Tripped) != 0 || len(c.Report.Errors) != 4 {
+		t.Errorf("tripped %v, errors %v", l.memory.Tripped, c.Report.Errors)
 	}
 }
 
@@ -555,17 +557,17 @@ func TestPeerCooldown(t *testing.T) {
 			keep := keeper()
 			l := newLab(t, Options{Live: true}, keep)
 			p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "keep", "limits: "+limits))
-			expect(t, findingOf(t, l.run(t, p), first), DecideAct, "", actions.Refused)
+			expect(t, findingOf(t, l.run(t, p), first), report.DecideAct, "", actions.Refused)
 			mapped := socklab.Make(t, socklab.CloseWait, socklab.Mapped) // the same peer
 			other := socklab.Make(t, socklab.CloseWait, socklab.IPv6)
 			h := holder(t, mapped, other)
 			r := l.run(t, p)
-			expect(t, findingOf(t, r, other), DecideAct, "", actions.Refused)
+			expect(t, findingOf(t, r, other), report.DecideAct, "", actions.Refused)
 			for _, c := range []*socklab.Conn{first, mapped} {
 				if strings.Contains(limits, "peer") {
-					expect(t, findingOf(t, r, c), DecideCooldown, "cool-down 5m")
+					expect(t, findingOf(t, r, c), report.DecideCooldown, "cool-down 5m")
 				} else {
-					expect(t, findingOf(t, r, c), DecideAct, "", actions.Refused)
+					expect(t, findingOf(t, r, c), report.DecideAct, "", actions.Refused)
 				}
 			}
 			h.CloseSockets(t)
@@ -594,12 +596,12 @@ func TestMaxCollateral(t *testing.T) {
 		l := newLab(t, Options{Live: live})
 		r := l.run(t, l.rules(t, ruleFile(when, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 0}")))
 		f := findingOf(t, r, hung)
-		expect(t, f, DecideLimited, "max_collateral 0: 2 established connection(s) would die with "+name)
+		expect(t, f, report.DecideLimited, "max_collateral 0: 2 established connection(s) would die with "+name)
 		if live {
-			expect(t, findingOf(t, r, alone), DecideAct, "", actions.Ended)
+			expect(t, findingOf(t, r, alone), report.DecideAct, "", actions.Ended)
 			idle.Wait(t)
 		} else {
-			expect(t, findingOf(t, r, alone), DecideAct, "", actions.Would)
+			expect(t, findingOf(t, r, alone), report.DecideAct, "", actions.Would)
 		}
 		for _, doc := range document(t, r).Findings {
 			pid := doc["socket"].(map[string]any)["pid"]
@@ -615,7 +617,7 @@ func TestMaxCollateral(t *testing.T) {
 	}
 	// Destroying a socket harms no other.
 	l := newLab(t, Options{})
-	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, "destroy", "limits: {max_collateral: 0}"))), hung), DecideAct, "", actions.Would)
+	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, "destroy", "limits: {max_collateral: 0}"))), hung), report.DecideAct, "", actions.Would)
 }
 
 // Within the limit, and without one, the number is said before and after.
@@ -626,13 +628,13 @@ func TestCollateralIsSaid(t *testing.T) {
 			text := ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, wait: 5s}", "limits: "+limits)
 			dry := newLab(t, Options{})
 			f := findingOf(t, dry.run(t, dry.rules(t, text)), hung)
-			expect(t, f, DecideAct, "", actions.Would)
+			expect(t, f, report.DecideAct, "", actions.Would)
 			if f.Collateral != 2 || f.Actions[0].Detail != "2 established connection(s) would die with it" {
 				t.Errorf("before: %d, %s", f.Collateral, line(f))
 			}
 			live := newLab(t, Options{Live: true})
 			f = findingOf(t, live.run(t, live.rules(t, text)), hung)
-			expect(t, f, DecideAct, "", actions.Ended)
+			expect(t, f, report.DecideAct, "", actions.Ended)
 			if f.Actions[0].Detail != "2 established connection(s) died with it" {
 				t.Errorf("after: %s", line(f))
 			}
@@ -649,9 +651,9 @@ func TestCollateralCounts(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	text := ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, owners: all, wait: 5s}", "limits: {max_collateral: 0}")
 	f := findingOf(t, l.run(t, l.rules(t, text)), hung)
-	expect(t, f, DecideLimited, fmt.Sprintf("max_collateral 0: 1 established connection(s) would die with %s[%d]", program(), large.PID))
+	expect(t, f, report.DecideLimited, fmt.Sprintf("max_collateral 0: 1 established connection(s) would die with %s[%d]", program(), large.PID))
 	f = findingOf(t, l.run(t, l.rules(t, strings.Replace(text, "collateral: 0", "collateral: 1", 1))), hung)
-	expect(t, f, DecideAct, "", actions.Ended, actions.Ended)
+	expect(t, f, report.DecideAct, "", actions.Ended, actions.Ended)
 	details := map[string]int{}
 	for _, a := range f.Actions {
 		details[a.Detail]++
@@ -670,7 +672,7 @@ func TestCollateralIsCountedAfter(t *testing.T) {
 	h := holder(t, hung, own, shared)
 	l := newLab(t, Options{Live: true})
 	f := findingOf(t, l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 2}"))), hung)
-	expect(t, f, DecideAct, "", actions.Ended)
+	expect(t, f, report.DecideAct, "", actions.Ended)
 	if f.Collateral != 2 || f.Actions[0].Detail != "1 of its 2 established connection(s) died with it" {
 		t.Error(line(f))
 	}
@@ -686,12 +688,12 @@ func TestCollateralUnknown(t *testing.T) {
 	source := faulty(func(q collectors.Query) bool { return q.States == look.Inventoried })
 	l := newLab(t, Options{Live: true, Sources: []collectors.Plugin{source}})
 	text := ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 100}")
-	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), DecideLimited, "cannot be told: out of buffers")
+	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), report.DecideLimited, "cannot be told: out of buffers")
 	if !h.Running() {
 		t.Error("it was ended")
 	}
 	text = strings.Replace(text, "max_collateral: 100", "cooldown: 5m", 1)
-	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), DecideAct, "", actions.Ended)
+	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), report.DecideAct, "", actions.Ended)
 }
 
 // A later rung asks anew, as its process is known only then.
@@ -703,13 +705,13 @@ func TestCollateralOfLaterRungs(t *testing.T) {
 		f := findingOf(t, l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, then, fmt.Sprintf("limits: {max_collateral: %d}", most)))), hung)
 		if most == 0 {
 			// Being spared is no failure of what was done.
-			expect(t, f, DecideAct, "", actions.FDStillHeld)
+			expect(t, f, report.DecideAct, "", actions.FDStillHeld)
 			if want := fmt.Sprintf("signal: max_collateral 0: 1 established connection(s) would die with %s[%d]", program(), h.PID); !strings.Contains(f.Last().Detail, want) || !h.Running() {
 				t.Errorf("%s, runs %t, want %q", line(f), h.Running(), want)
 			}
 			continue
 		}
-		expect(t, f, DecideAct, "", actions.FDStillHeld, actions.Ended)
+		expect(t, f, report.DecideAct, "", actions.FDStillHeld, actions.Ended)
 		if f.Last().Detail != "1 established connection(s) died with it" {
 			t.Error(line(f))
 		}
@@ -723,6 +725,6 @@ func TestSparedDoNotCount(t *testing.T) {
 	_, alone, _ := crowd(t, 0)
 	l := newLab(t, Options{})
 	r := l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM}", "limits: {max_collateral: 0, per_cycle: 1}")))
-	expect(t, findingOf(t, r, hung), DecideLimited, fmt.Sprint(busy.PID))
-	expect(t, findingOf(t, r, alone), DecideAct, "", actions.Would)
+	expect(t, findingOf(t, r, hung), report.DecideLimited, fmt.Sprint(busy.PID))
+	expect(t, findingOf(t, r, alone), report.DecideAct, "", actions.Would)
 }

@@ -12,6 +12,7 @@ import (
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/socklab/tunpeer"
 	"sockwarden/engine/look"
+	"sockwarden/engine/report"
 )
 
 // forged is a connection of a process of its own whose peer has just closed it in
@@ -121,7 +122,7 @@ func TestSeenOnceIsEnough(t *testing.T) {
 		if took := r.Duration; took > 900*time.Millisecond && time.Since(began) > 900*time.Millisecond {
 			t.Errorf("took %s\n%s", took, text)
 		}
-		if len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct {
+		if len(r.Findings) != 1 || r.Findings[0].Decision != report.DecideAct {
 			t.Errorf("%s\n%s", describe(r), text)
 		}
 		l.Finish(t.Context(), r)
@@ -140,10 +141,10 @@ func TestWatcherLooksTwice(t *testing.T) {
 	_, h, began := forged(t, d, false)
 	p := l.rules(t, seenOnceRules["signal"])
 	r := l.cycle(t, p)
-	if len(r.Findings) != 1 || r.Findings[0].Decision != DecidePending {
+	if len(r.Findings) != 1 || r.Findings[0].Decision != report.DecidePending {
 		t.Fatalf("%s", describe(r))
 	}
-	expect(t, r.Findings[0], DecidePending, "second look")
+	expect(t, r.Findings[0], report.DecidePending, "second look")
 	if left := time.Until(r.Next); r.Next.IsZero() || left > time.Second+look.Grain {
 		t.Errorf("looks again in %s", left)
 	}
@@ -152,11 +153,11 @@ func TestWatcherLooksTwice(t *testing.T) {
 	must(t, "save", l.store.Save())
 	next := newLab(t, Options{StateFile: l.store.State.Path})
 	next.stranger().watching()
-	if r := next.cycle(t, next.rules(t, seenOnceRules["signal"])); len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct {
+	if r := next.cycle(t, next.rules(t, seenOnceRules["signal"])); len(r.Findings) != 1 || r.Findings[0].Decision != report.DecideAct {
 		t.Errorf("from the state file: %s", describe(r))
 	}
 	r = l.run(t, p)
-	if len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct {
+	if len(r.Findings) != 1 || r.Findings[0].Decision != report.DecideAct {
 		t.Fatalf("%s", describe(r))
 	}
 	h.Wait(t)
@@ -168,14 +169,14 @@ func TestEventNeedsNoSecondLook(t *testing.T) {
 	l := newLab(t, Options{Live: true, Events: look.EventsOn})
 	l.stranger().watching()
 	p := l.rules(t, ruleFile("state == 'CLOSE_WAIT' && age > 0.3", "{signal: TERM}"))
-	l.looker.Ages.NoteStates(l.judge.council.wanted(p))
+	l.looker.Ages.NoteStates(l.judge.Council.Wanted(p))
 	_, h, began := forged(t, d, false)
 	if r := l.cycle(t, p); time.Since(began) < 250*time.Millisecond && len(r.Findings) > 0 {
 		t.Errorf("the event does not win: %s", describe(r))
 	}
 	passes(t, began, 400*time.Millisecond)
 	r := l.cycle(t, p)
-	if time.Since(began) < 900*time.Millisecond && (len(r.Findings) != 1 || r.Findings[0].Decision != DecideAct || r.Findings[0].Facts.Age.Source != collectors.AgeEvent) {
+	if time.Since(began) < 900*time.Millisecond && (len(r.Findings) != 1 || r.Findings[0].Decision != report.DecideAct || r.Findings[0].Facts.Age.Source != collectors.AgeEvent) {
 		t.Errorf("%s %s", describe(r), fmt.Sprint(r.Findings))
 	}
 	l.Finish(t.Context(), r)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 )
 
@@ -19,7 +20,7 @@ var changing = []string{
 }
 
 // shown lists what a report says of each socket, but for what changes by itself.
-func shown(t testing.TB, r *Report) []string {
+func shown(t testing.TB, r *report.Report) []string {
 	t.Helper()
 	var all []string
 	for _, f := range document(t, r).Findings {

@@ -22,6 +22,7 @@ import (
 	"sockwarden/collectors/host"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 )
 
@@ -34,8 +35,8 @@ func TestStateSurvives(t *testing.T) {
 	text := ruleFile(port(conns[0]), "keep") + "  - {name: hold, when: " + port(conns[1]) + ", then: [keep], for: 300ms}\n"
 	first := newLab(t, Options{StateFile: path, Live: true}, keep)
 	r := first.run(t, first.rules(t, text))
-	expect(t, findingOf(t, r, conns[0]), DecideAct, "", actions.Refused)
-	expect(t, findingOf(t, r, conns[1]), DecidePending, "")
+	expect(t, findingOf(t, r, conns[0]), report.DecideAct, "", actions.Refused)
+	expect(t, findingOf(t, r, conns[1]), report.DecidePending, "")
 	since := maps.Clone(first.memory.Holds)
 	first.Close()
 	info, err := os.Stat(path)
@@ -52,10 +53,10 @@ func TestStateSurvives(t *testing.T) {
 			}
 		}
 		r = second.cycle(t, second.rules(t, text))
-		expect(t, findingOf(t, r, conns[0]), DecideCooldown, "cool-down 5m")
+		expect(t, findingOf(t, r, conns[0]), report.DecideCooldown, "cool-down 5m")
 		socklab.WaitFor(t, "the hold to be long enough", func() bool {
 			f := findingOf(t, second.cycle(t, second.rules(t, text)), conns[1])
-			return f.Decision == DecideAct || f.Decision == DecideCooldown
+			return f.Decision == report.DecideAct || f.Decision == report.DecideCooldown
 		})
 		second.Close()
 	}
@@ -398,7 +399,7 @@ func TestDryBesideLive(t *testing.T) {
 		dry := newLab(t, o, keep)
 		r := dry.cycle(t, dry.rules(t, ruleFile(tcpEstablished, "keep")+"  - {name: s, when: "+port(c)+", then: [keep]}\n"))
 		noErrors(t, r)
-		if len(findingsOf(r, c)) != 1 || findingOf(t, r, c).Decision != DecideCooldown || len(dry.memory.Seen) == 0 {
+		if len(findingsOf(r, c)) != 1 || findingOf(t, r, c).Decision != report.DecideCooldown || len(dry.memory.Seen) == 0 {
 			t.Errorf("%d remembered\n%s", len(dry.memory.Seen), describe(r))
 		}
 		dry.Close()

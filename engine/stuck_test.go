@@ -11,6 +11,7 @@ import (
 	"sockwarden/collectors/host"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/stuck"
+	"sockwarden/engine/report"
 )
 
 // unhurried is far more than any look takes that the kernel comes back from, with
@@ -39,11 +40,11 @@ func TestLockedSocket(t *testing.T) {
 	lockedWhy := "its lock"
 	if socklab.KernelBefore(6, 9) { // nothing else can be looked at either
 		lockedWhy = "no cookie"
-		expect(t, findingOf(t, r, free), DecideGuarded, lockedWhy)
+		expect(t, findingOf(t, r, free), report.DecideGuarded, lockedWhy)
 	} else {
-		expect(t, findingOf(t, r, free), DecideAct, "", actions.FDStillHeld)
+		expect(t, findingOf(t, r, free), report.DecideAct, "", actions.FDStillHeld)
 	}
-	expect(t, findingOf(t, r, locked), DecideGuarded, lockedWhy)
+	expect(t, findingOf(t, r, locked), report.DecideGuarded, lockedWhy)
 	said := fmt.Sprint(r.Errors)
 	for _, part := range []string{"namespace host", fmt.Sprintf("%s[%d] keeps the lock of", program(), rogue.PID), fmt.Sprintf("socket:[%d]", findingOf(t, r, locked).Socket.Inode)} {
 		if !strings.Contains(said, part) {
@@ -58,7 +59,7 @@ func TestLockedSocket(t *testing.T) {
 	if took := time.Since(began); took > stuck.Limit/2 {
 		t.Errorf("the next cycle took %s", took)
 	}
-	expect(t, findingOf(t, r, locked), DecideGuarded, lockedWhy)
+	expect(t, findingOf(t, r, locked), report.DecideGuarded, lockedWhy)
 	if now := l.looker.Dumps.Hangs.All[findingOf(t, r, locked).NS.Inode].Left(); now != threads || threads > 3 {
 		t.Errorf("%d threads hang, and %d after another cycle", threads, now)
 	}
@@ -87,18 +88,18 @@ func TestLockedSocketWithoutInfo(t *testing.T) {
 		t.Errorf("the cycle took %s", took)
 	}
 	if f := findingOf(t, r, free); socklab.KernelBefore(6, 9) { // shown before or behind the locked one
-		if f.Decision == DecideAct {
-			expect(t, f, DecideAct, "", actions.Timeout)
+		if f.Decision == report.DecideAct {
+			expect(t, f, report.DecideAct, "", actions.Timeout)
 		} else {
-			expect(t, f, DecideGuarded, "its lock")
+			expect(t, f, report.DecideGuarded, "its lock")
 		}
 		if !alive(free) {
 			t.Error("it is gone although it could not be looked at")
 		}
 	} else {
-		expect(t, findingOf(t, r, free), DecideAct, "", actions.FDStillHeld)
+		expect(t, findingOf(t, r, free), report.DecideAct, "", actions.FDStillHeld)
 	}
-	expect(t, findingOf(t, r, locked), DecideGuarded, "its lock")
+	expect(t, findingOf(t, r, locked), report.DecideGuarded, "its lock")
 }
 
 // Other namespaces are looked at as ever.
@@ -136,7 +137,7 @@ func TestLockedSocketOnOldKernels(t *testing.T) {
 	socklab.Lock(t, locked)
 	r := l.run(t, p)
 	for _, c := range []*socklab.Conn{locked, free} {
-		expect(t, findingOf(t, r, c), DecideGuarded, "no cookie")
+		expect(t, findingOf(t, r, c), report.DecideGuarded, "no cookie")
 	}
 	if said := fmt.Sprint(r.Errors); !strings.Contains(said, "reading /proc/net instead") {
 		t.Errorf("errors: %s", said)

@@ -8,6 +8,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/report"
 )
 
 // What is done to a UDP socket never climbs, whatever came of it: a server that
@@ -45,7 +46,7 @@ func TestBoundUDPIsUnchanged(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	r := l.run(t, l.rules(t, ruleFile("protocol == 'udp' and "+port(free), "{destroy: {udp: true}}, {signal: KILL, wait: 2s}")))
 	f := findingOf(t, r, free)
-	expect(t, f, DecideAct, "", actions.Unchanged)
+	expect(t, f, report.DecideAct, "", actions.Unchanged)
 	if r.Summary.Failed != 0 || !strings.Contains(f.Last().Detail, "it bound its port") || !h.Running() {
 		t.Errorf("%+v, %s, running %t", r.Summary, line(f), h.Running())
 	}

@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"sockwarden/actions"
+	"sockwarden/engine/judge"
 	"sockwarden/engine/look"
+	"sockwarden/engine/pause"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -44,7 +47,7 @@ type WatchOptions struct {
 	// Reload forces a reload (SIGHUP); nil for never.
 	Reload <-chan os.Signal
 	// OnFinding gets each finding that is new or whose decision changed.
-	OnFinding func(*Finding)
+	OnFinding func(*report.Finding)
 }
 
 // watcher is the state of one Watch.
@@ -53,7 +56,7 @@ type watcher struct {
 	opts     WatchOptions
 	files    *rules.Watcher
 	reader   reader
-	shown    map[findingKey]Decision
+	shown    map[report.Key]report.Decision
 	lastLine time.Time
 	paused   string          // what was said of the pause last
 	errors   map[string]bool // what was said of the last cycle
@@ -68,8 +71,8 @@ type watcher struct {
 // until ctx ends. A generation that cannot be loaded is reported once, and the
 // last good one goes on. It returns an error only if the host refuses to act.
 func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
-	w := &watcher{Engine: e, opts: opts, shown: map[findingKey]Decision{}, tripped: map[string]said{}}
-	e.judge.repeats, e.looker.Horizon = true, opts.Interval
+	w := &watcher{Engine: e, opts: opts, shown: map[report.Key]report.Decision{}, tripped: map[string]said{}}
+	e.judge.Repeats, e.looker.Horizon = true, opts.Interval
 	if owners, ok := e.world.Owners.(world.Repeating); ok {
 		owners.Repeats()
 	}
@@ -80,9 +83,9 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	if err != nil {
 		return err
 	}
-	w.judge.council.gens = newGenerations(program, w.world.Now())
-	w.judge.council.refresh = w.lookAgain
-	defer func() { w.judge.council.refresh = nil }()
+	w.judge.Council.Gens = judge.NewGenerations(program, w.world.Now())
+	w.judge.Council.Refresh = w.lookAgain
+	defer func() { w.judge.Council.Refresh = nil }()
 	w.files = rules.NewWatcher()
 	defer func() { _ = w.files.Close() }()
 	w.watchFiles(watched)
@@ -91,13 +94,13 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	if e.opts.Live {
 		mode = "live"
 	}
-	breaker, events := w.judge.council.gens.newest().Breaker.Origin(), "off"
+	breaker, events := w.judge.Council.Gens.Newest().Breaker.Origin(), "off"
 	if e.looker.Ages.Events != nil {
 		events = "on"
 	}
-	e.log.Info("watching "+mode, "rules", len(w.judge.council.gens.newest().Rules), "generation", w.judge.council.gens.newest().Short(), "interval", opts.Interval,
+	e.log.Info("watching "+mode, "rules", len(w.judge.Council.Gens.Newest().Rules), "generation", w.judge.Council.Gens.Newest().Short(), "interval", opts.Interval,
 		"events", events, "breaker", breaker)
-	if w.judge.council.gens.inForce().NoDefaultDir {
+	if w.judge.Council.Gens.InForce().NoDefaultDir {
 		e.log.Info("the built-in rules are in force", "missing", rules.DefaultDir)
 	}
 	w.lastLine = w.world.Now()
@@ -149,7 +152,7 @@ func (w *watcher) run(ctx context.Context) error {
 		case <-w.opts.Reload:
 			w.reload(true)
 			due, regular = time.Time{}, time.Time{}
-		case <-w.reader.settles(w.judge.council.gens, w.world.Now()):
+		case <-w.reader.settles(w.judge.Council.Gens, w.world.Now()):
 			if w.takeOver() {
 				due, regular = time.Time{}, time.Time{}
 			}
@@ -161,9 +164,9 @@ func (w *watcher) run(ctx context.Context) error {
 		}
 		w.Step(ctx)
 		if !w.world.Now().Before(due) {
-			w.judge.early = w.world.Now().Before(regular)
+			w.judge.Early = w.world.Now().Before(regular)
 			took := w.cycle(ctx)
-			if !w.judge.early {
+			if !w.judge.Early {
 				regular = w.world.Now().Add(w.stretch(w.opts.Interval, took))
 			}
 			due = regular
@@ -197,7 +200,7 @@ func (w *watcher) wanted(woke <-chan struct{}, due, earliest time.Time) <-chan s
 
 // ripe is when a socket that enters its state now is first old enough for a rule.
 func (w *watcher) ripe() (time.Time, bool) {
-	seconds, ok := w.judge.council.gens.inForce().Ripens()
+	seconds, ok := w.judge.Council.Gens.InForce().Ripens()
 	return w.world.Now().Add(time.Duration(seconds*float64(time.Second)) + look.Grain), ok
 }
 
@@ -212,7 +215,7 @@ func later(a, b time.Time) time.Time {
 func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	began := w.world.Now()
 	w.next = time.Time{}
-	program := w.judge.council.gens.inForce()
+	program := w.judge.Council.Gens.InForce()
 	defer func() { took = w.world.Now().Sub(began) }()
 	r, err := w.Cycle(ctx, program)
 	if err != nil {
@@ -224,10 +227,10 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	w.tellErrors(w.tellTripped(r.Errors, w.world.Now()))
 	w.tellPause()
 	w.Tell(program, r)
-	shown := map[findingKey]Decision{}
+	shown := map[report.Key]report.Decision{}
 	lines := 0
 	for _, f := range r.Findings {
-		key := keyOf(f)
+		key := report.KeyOf(f)
 		shown[key] = f.Decision
 		if w.shown[key] == f.Decision {
 			continue
@@ -278,9 +281,9 @@ func (w *watcher) stretch(interval, took time.Duration) time.Duration {
 
 // logFinding writes a line for a finding, unless it was acted on: the outcome
 // then has a line of its own.
-func (w *watcher) logFinding(ctx context.Context, f *Finding) {
+func (w *watcher) logFinding(ctx context.Context, f *report.Finding) {
 	last := f.Last()
-	if f.Decision == DecideAct && last.Result != actions.Would && last.Result != actions.Changed {
+	if f.Decision == report.DecideAct && last.Result != actions.Would && last.Result != actions.Changed {
 		return
 	}
 	attrs := append([]slog.Attr{slog.String("rule", f.Rule.Name), slog.String("decision", string(f.Decision))}, f.Attrs()...)
@@ -298,7 +301,7 @@ func (w *watcher) logFinding(ctx context.Context, f *Finding) {
 // tellPause says once that a pause began, and that it ended.
 func (w *watcher) tellPause() {
 	now := ""
-	p := ReadPause(w.world.Now(), w.Engine.opts.PauseFiles...)
+	p := pause.Read(w.world.Now(), w.Engine.opts.PauseFiles...)
 	if p != nil {
 		now = p.String()
 	}
@@ -319,7 +322,7 @@ func (w *watcher) tellHost() {
 	if w.hand == nil {
 		return
 	}
-	err := w.hand.takeHostError()
+	err := w.hand.TakeHostError()
 	if err == nil {
 		return
 	}
@@ -332,14 +335,14 @@ func (w *watcher) tellHost() {
 // cancelLadders ends the ladders of rules that are not in force any more.
 func (w *watcher) cancelLadders() {
 	if w.hand != nil {
-		w.hand.cancelLadders(w.judge.council.gens.inForce())
+		w.hand.CancelLadders(w.judge.Council.Gens.InForce())
 	}
 }
 
 // abandonLadders ends those that wait, at the end.
 func (w *watcher) abandonLadders() {
 	if w.hand != nil {
-		w.hand.abandonAll()
+		w.hand.AbandonAll()
 	}
 }
 

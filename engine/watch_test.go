@@ -16,6 +16,8 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/catalog"
+	"sockwarden/engine/report"
 	"sockwarden/rules"
 )
 
@@ -40,7 +42,7 @@ func watch(t *testing.T, o Options, interval time.Duration, files map[string]str
 	for name, text := range files {
 		w.write(t, name, text)
 	}
-	opts := rules.Options{Paths: []string{w.dir}, Catalog: Catalog(w.actions)}
+	opts := rules.Options{Paths: []string{w.dir}, Catalog: catalog.New(w.actions)}
 	w.start(t, interval, func() (*rules.Program, []string, error) { return rules.Load(opts) })
 	socklab.WaitFor(t, "the watcher to start", func() bool { return len(w.journal.lines("msg=\"watching ")) == 1 })
 	return w
@@ -51,7 +53,7 @@ func (w *watched) start(t *testing.T, interval time.Duration, load func() (*rule
 	ctx, stop := context.WithCancel(t.Context())
 	w.stop = stop
 	go func() {
-		w.done <- w.Watch(ctx, WatchOptions{Interval: interval, Reload: w.reload, Load: load, OnFinding: func(f *Finding) {
+		w.done <- w.Watch(ctx, WatchOptions{Interval: interval, Reload: w.reload, Load: load, OnFinding: func(f *report.Finding) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.findings = append(w.findings, f.Rule.Name+" "+string(f.Decision))
@@ -324,7 +326,7 @@ func TestPolledRules(t *testing.T) {
 	whole := half + "protect: [{name: last, when: port > 0}]\n"
 	w := &watched{lab: newLab(t, Options{Live: true}), dir: t.TempDir(), reload: make(chan os.Signal), done: make(chan error, 1)}
 	w.write(t, "rules.yaml", whole)
-	opts := rules.Options{Paths: []string{w.dir}, Catalog: Catalog(w.actions)}
+	opts := rules.Options{Paths: []string{w.dir}, Catalog: catalog.New(w.actions)}
 	w.start(t, 50*time.Millisecond, func() (*rules.Program, []string, error) {
 		p, _, err := rules.Load(opts)
 		if err == nil && len(p.Protect) == 0 {

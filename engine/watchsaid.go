@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math"
 	"time"
+
+	"sockwarden/engine/report"
 )
 
 // said is what a watcher has said of a breaker.
@@ -21,12 +23,12 @@ const muchMore = 1.5
 func (w *watcher) tellTripped(errs []error, now time.Time) []error {
 	var others []error
 	for _, err := range errs {
-		t, ok := errors.AsType[*TrippedError](err)
+		t, ok := errors.AsType[*report.TrippedError](err)
 		if !ok {
 			others = append(others, err)
 			continue
 		}
-		was, known := w.tripped[t.name]
+		was, known := w.tripped[t.Name]
 		// While it calms down there is less to act on, and that is no news.
 		changed := t.Calm == 0 && math.Max(float64(t.Living), float64(was.living)) > muchMore*math.Min(float64(t.Living), float64(was.living))
 		if known && !changed && now.Sub(was.last) < heartbeat {
@@ -36,7 +38,7 @@ func (w *watcher) tellTripped(errs []error, now time.Time) []error {
 			was.first = now
 		}
 		t.Log(w.log, now.Sub(was.first))
-		w.tripped[t.name] = said{was.first, now, t.Living}
+		w.tripped[t.Name] = said{was.first, now, t.Living}
 	}
 	for name := range w.tripped {
 		if _, still := w.memory.Tripped[name]; !still {

@@ -16,6 +16,7 @@ import (
 	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/engine"
+	"sockwarden/engine/catalog"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -74,7 +75,7 @@ func open(file, variable string) (*engine.Engine, *rules.Program, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p, _, err := rules.Load(rules.Options{Paths: []string{file}, Vars: []rules.Override{v}, Catalog: engine.Catalog(registry)})
+	p, _, err := rules.Load(rules.Options{Paths: []string{file}, Vars: []rules.Override{v}, Catalog: catalog.New(registry)})
 	if err != nil {
 		return nil, nil, fmt.Errorf("rules: %w", err)
 	}

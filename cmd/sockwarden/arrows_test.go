@@ -16,6 +16,9 @@ var theHost = []string{
 	"sockwarden/collectors/sockdiag", "sockwarden/collectors/procfs", "sockwarden/collectors/procnet", "sockwarden/collectors/netns", "sockwarden/collectors/bpf", "net",
 }
 
+// engineItself is what assembles the rooms: none of them knows it.
+const engineItself = "sockwarden/engine"
+
 // TestArrows holds the imports between the rooms.
 func TestArrows(t *testing.T) {
 	forbidden := map[string][]string{
@@ -27,6 +30,11 @@ func TestArrows(t *testing.T) {
 		"engine/world":        {"sockwarden/rules", "sockwarden/actions", "sockwarden/engine"},
 		"engine/memory":       append(theHost, "sockwarden/rules", "sockwarden/actions", "sockwarden/engine/look"),
 		"engine/look":         theHost,
+		"engine/report":       append(theHost, "sockwarden/engine/memory", "sockwarden/engine/judge", "sockwarden/engine/act", "sockwarden/engine/news"),
+		"engine/catalog":      append(theHost, "sockwarden/engine"),
+		"engine/judge":        append(theHost, "sockwarden/engine/act", "sockwarden/engine/news"),
+		"engine/act":          append(theHost, "sockwarden/engine/news"),
+		"engine/news":         append(theHost, "sockwarden/engine/judge", "sockwarden/engine/act", "sockwarden/engine/look", "sockwarden/engine/memory"),
 		"engine/scripted":     append(theHost, "sockwarden/rules"),
 		"cmd/sockwarden/view": {"sockwarden/cmd", "os", "flag", "github.com/spf13"}, // it shows what it is given
 	}
@@ -47,6 +55,9 @@ func TestArrows(t *testing.T) {
 					// A room can use what lies in it.
 					if strings.HasPrefix(name, "sockwarden/"+room+"/") {
 						continue
+					}
+					if strings.HasPrefix(room, "engine/") && name == engineItself && room != "engine/scripted" {
+						t.Errorf("%s imports the engine that it is a part of", path)
 					}
 					if name == other || strings.HasPrefix(name, other+"/") && other != "net" {
 						t.Errorf("%s imports %s", path, name)

@@ -16,7 +16,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
-	"sockwarden/engine"
+	"sockwarden/engine/catalog"
 	"sockwarden/rules"
 )
 
@@ -52,7 +52,7 @@ func builtinNotifiers() []actions.NotifierPlugin {
 func notifierCatalog() rules.Catalog {
 	var c rules.Catalog
 	for _, p := range builtinNotifiers() {
-		c = append(c, rules.ActionSpec{Name: p.Name, Params: engine.Params(p.Params), Bind: func(params map[string]any) (any, error) {
+		c = append(c, rules.ActionSpec{Name: p.Name, Params: catalog.Params(p.Params), Bind: func(params map[string]any) (any, error) {
 			return p.New(params)
 		}})
 	}

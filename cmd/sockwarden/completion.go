@@ -7,7 +7,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/netns"
-	"sockwarden/engine"
+	"sockwarden/engine/catalog"
 	"sockwarden/rules"
 )
 
@@ -31,7 +31,7 @@ func (c completion) loaded() *rules.Program {
 	if c.app.setup() != nil {
 		return nil
 	}
-	p, _, err := rules.Load(rules.Options{Paths: c.app.flags.rules.files, Catalog: engine.Catalog(c.app.actions), Notifiers: notifierCatalog()})
+	p, _, err := rules.Load(rules.Options{Paths: c.app.flags.rules.files, Catalog: catalog.New(c.app.actions), Notifiers: notifierCatalog()})
 	if err != nil {
 		return nil
 	}

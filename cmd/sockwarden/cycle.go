@@ -11,6 +11,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/execsource"
 	"sockwarden/engine"
+	"sockwarden/engine/act"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -55,7 +56,7 @@ func invoker() string {
 
 // preflight ends a live command before it acts if it could not.
 func preflight(ctx context.Context, p *rules.Program) error {
-	err := engine.Preflight(ctx, p)
+	err := act.Preflight(ctx, p)
 	if err == nil {
 		return nil
 	}

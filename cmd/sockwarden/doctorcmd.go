@@ -12,8 +12,8 @@ import (
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/trust"
-	"sockwarden/engine"
 	"sockwarden/engine/doctor"
+	"sockwarden/engine/pause"
 	"sockwarden/rules"
 )
 
@@ -35,7 +35,7 @@ working, warn does not.`,
 			if err != nil {
 				return err
 			}
-			plan := doctor.Plan{Program: p, Actions: a.actions, StateFile: a.flags.state(), PauseFiles: engine.PauseFiles()}
+			plan := doctor.Plan{Program: p, Actions: a.actions, StateFile: a.flags.state(), PauseFiles: pause.Files()}
 			checks := append(doctor.Run(cmd.Context(), &plan), secrets(p)...)
 			checks = append(checks, a.ofLiveRuns(cmd.Context(), p)...)
 			if err := view.Checks(a.out(), checks); err != nil {

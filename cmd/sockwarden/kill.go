@@ -15,6 +15,8 @@ import (
 	"sockwarden/actions"
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/engine"
+	"sockwarden/engine/catalog"
+	"sockwarden/engine/pause"
 	"sockwarden/rules"
 )
 
@@ -35,7 +37,7 @@ func (k *kill) switches() []string {
 	if k.despitePause {
 		return nil
 	}
-	return engine.PauseFiles()
+	return pause.Files()
 }
 
 // allowed is what kill may do beyond what a rule may do by itself.
@@ -138,7 +140,7 @@ func (k *kill) may(ctx context.Context, p *rules.Program) error {
 	if !k.yes && !isTerminal(k.app.stdin) {
 		return usagef("not a terminal: add -y to act or --dry-run to look")
 	}
-	if p := engine.ReadPause(time.Now(), k.switches()...); p != nil {
+	if p := pause.Read(time.Now(), k.switches()...); p != nil {
 		return killPaused("paused " + p.String() + ": nothing was done")
 	}
 	return preflight(ctx, p)
@@ -164,7 +166,7 @@ func (k *kill) looked(ctx context.Context, e *engine.Engine, p *rules.Program, l
 	if table || !k.yes && !k.dry {
 		k.show(shown, looked, targets)
 	}
-	if p := engine.ReadPause(time.Now(), k.switches()...); p != nil && k.dry && len(targets) > 0 {
+	if p := pause.Read(time.Now(), k.switches()...); p != nil && k.dry && len(targets) > 0 {
 		fmt.Fprintf(shown, "paused %s: only --despite-pause would act now\n", p)
 	}
 	if k.dry || len(targets) == 0 {
@@ -239,7 +241,7 @@ func (k *kill) program(ctx context.Context, args []string) (*rules.Program, erro
 	if err != nil {
 		return nil, err
 	}
-	rung, err := engine.Rung(&destroy, destroy.Asking(k.allowed()))
+	rung, err := catalog.Rung(&destroy, destroy.Asking(k.allowed()))
 	if err != nil {
 		return nil, err
 	}

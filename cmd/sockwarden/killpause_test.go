@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors/socklab"
-	"sockwarden/engine"
+	"sockwarden/engine/pause"
 )
 
 // terminal returns the two ends of a pseudo terminal.
@@ -58,11 +58,11 @@ func TestPauseWhileKillAsks(t *testing.T) {
 	if shown, err := stdout.ReadString('?'); err != nil || !strings.Contains(shown, "1 TCP connection would be reset") {
 		t.Errorf("%q, %v", shown, err)
 	}
-	pause := engine.Pause{Since: time.Now(), Until: time.Now().Add(time.Hour), By: "anna"}
-	if err := pause.Write(engine.MachinePause); err != nil {
+	pausing := pause.Pause{Since: time.Now(), Until: time.Now().Add(time.Hour), By: "anna"}
+	if err := pausing.Write(pause.Machine); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _, _ = engine.Resume(engine.MachinePause) })
+	t.Cleanup(func() { _, _ = pause.Resume(pause.Machine) })
 	if _, err := master.WriteString("y\n"); err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"sockwarden/engine"
+	"sockwarden/engine/catalog"
 	"sockwarden/rules"
 )
 
@@ -12,7 +12,7 @@ import (
 func (a *app) loadOptions(trust bool) (rules.Options, error) {
 	o := rules.Options{
 		Paths: a.flags.rules.files, Only: a.flags.rules.only, NetNS: a.flags.rules.netns, Breaker: a.flags.breaker,
-		Trust: trust, Catalog: engine.Catalog(a.actions), Notifiers: notifierCatalog(),
+		Trust: trust, Catalog: catalog.New(a.actions), Notifiers: notifierCatalog(),
 	}
 	if slices.Contains(a.flags.rules.files, "") {
 		return o, usagef("--rules: empty value; name a file, a directory or builtin")

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sockwarden/actions"
-	"sockwarden/engine"
+	"sockwarden/engine/news"
 	"sockwarden/rules"
 )
 
@@ -54,7 +54,7 @@ func notifyCommand(a *app) *cobra.Command {
 				return fmt.Errorf("name of this machine: %w", err)
 			}
 			m := actions.Message{Time: time.Now(), Host: host, Mode: "test", Rule: "test", Generation: p.Generation, Lines: []string{}, Counts: []actions.Count{}}
-			if err := engine.Notify(cmd.Context(), builtinNotifiers(), config, m); err != nil {
+			if err := news.Send(cmd.Context(), builtinNotifiers(), config, m); err != nil {
 				return &exitError{code: exitFailed, err: fmt.Errorf("%s: %w", args[0], err)}
 			}
 			_, err = fmt.Fprintf(a.stdout, "%s has taken the message\n", args[0])

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sockwarden/collectors/trust"
-	"sockwarden/engine"
+	"sockwarden/engine/pause"
 	"sockwarden/rules"
 )
 
@@ -36,7 +36,7 @@ by another user for the runs of that user.`,
 			if err != nil {
 				return err
 			}
-			p := engine.Pause{Since: time.Now(), By: invoker()}
+			p := pause.Pause{Since: time.Now(), By: invoker()}
 			if len(args) == 1 {
 				d, err := rules.ParseDuration(args[0])
 				if err != nil || d <= 0 {
@@ -51,7 +51,7 @@ by another user for the runs of that user.`,
 				a.log.Warn("others can end this pause", "reason", err)
 			}
 			text := fmt.Sprintf("paused %s\n", p.String())
-			if path != engine.MachinePause {
+			if path != pause.Machine {
 				text += "this holds for your own runs; sudo sockwarden pause holds for those of every user\n"
 			}
 			_, err = fmt.Fprint(a.stdout, text)
@@ -62,7 +62,7 @@ by another user for the runs of that user.`,
 
 // othersCanResume says why the switch of the machine is not root's alone.
 func othersCanResume(path string) error {
-	if path != engine.MachinePause {
+	if path != pause.Machine {
 		return nil
 	}
 	return new(trust.Checker).Dir(filepath.Dir(path))
@@ -82,9 +82,9 @@ own. If another one still holds, it says which.`,
 
 func resume(a *app) error {
 	was := false
-	if path := engine.PauseFile(); path != "" {
+	if path := pause.File(); path != "" {
 		var err error
-		if was, err = engine.Resume(path); err != nil {
+		if was, err = pause.Resume(path); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,7 @@ func resume(a *app) error {
 	if !was {
 		text = "was not paused"
 	}
-	if p := engine.ReadPause(time.Now(), engine.PauseFiles()...); p != nil {
+	if p := pause.Read(time.Now(), pause.Files()...); p != nil {
 		if !was {
 			return &exitError{code: exitForbidden, err: fmt.Errorf("paused %s, for the whole machine", p), hint: "sudo sockwarden resume"} //nolint:err113 // for people
 		}
@@ -103,7 +103,7 @@ func resume(a *app) error {
 }
 
 func pauseFile() (string, error) {
-	path := engine.PauseFile()
+	path := pause.File()
 	if path == "" {
 		return "", &exitError{
 			code: exitFailed, err: errors.New("there is no directory for the switch: XDG_RUNTIME_DIR is not set"),

@@ -6,6 +6,7 @@ import (
 
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/engine"
+	"sockwarden/engine/pause"
 	"sockwarden/rules"
 )
 
@@ -16,7 +17,7 @@ func (a *app) printReport(r *engine.Report, p *rules.Program, flags string, rows
 	if a.flags.quiet && interest == 0 && len(r.Errors) == 0 && r.HostError == nil {
 		return nil
 	}
-	setting := view.Setting{Program: p, By: invoker(), Pause: engine.ReadPause(time.Now(), engine.PauseFiles()...), Flags: flags}
+	setting := view.Setting{Program: p, By: invoker(), Pause: pause.Read(time.Now(), pause.Files()...), Flags: flags}
 	return quietPipe(view.Report(a.out(), r, &setting, rows))
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/collectors"
-	"sockwarden/engine"
+	"sockwarden/engine/catalog"
 	"sockwarden/rules"
 )
 
@@ -81,7 +81,7 @@ func programs(ctx context.Context, p *rules.Program) rules.Problems {
 	var found rules.Problems
 	for _, r := range p.Rules {
 		for i := range r.Then {
-			b := engine.Bound(&r.Then[i])
+			b := catalog.Bound(&r.Then[i])
 			program := b.ProgramFile()
 			if program == "" {
 				continue

@@ -7,6 +7,7 @@ import (
 
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/engine"
+	"sockwarden/engine/pause"
 )
 
 // oneRun is what its flags ask of the command run.
@@ -59,7 +60,7 @@ func (r *oneRun) run(ctx context.Context) error {
 		}
 	}
 	e, err := r.app.engine(engine.Options{
-		StateFile: r.app.flags.state(), Live: r.live, AllowUnknownOwner: r.allowUnknown, PauseFiles: engine.PauseFiles(), Notify: r.live,
+		StateFile: r.app.flags.state(), Live: r.live, AllowUnknownOwner: r.allowUnknown, PauseFiles: pause.Files(), Notify: r.live,
 		QuietEffects: r.app.together(), // the table says it, and -v each
 	})
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"sockwarden/collectors/socklab"
-	"sockwarden/engine"
+	"sockwarden/engine/catalog"
 	"sockwarden/rules"
 )
 
@@ -52,7 +52,7 @@ func TestLoaderNeedsItsDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := rules.Options{Dir: dir, Catalog: engine.Catalog(registry)}
+	o := rules.Options{Dir: dir, Catalog: catalog.New(registry)}
 	first, _, err := rules.Load(o)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/engine"
+	"sockwarden/engine/pause"
 	"sockwarden/rules"
 )
 
@@ -100,7 +101,7 @@ func (w *watching) run(ctx context.Context) error {
 		debug.SetGCPercent(watchGC)
 	}
 	e, err := w.app.engine(engine.Options{
-		StateFile: w.app.flags.state(), Live: w.live, AllowUnknownOwner: w.allowUnknown, PauseFiles: engine.PauseFiles(), Notify: true,
+		StateFile: w.app.flags.state(), Live: w.live, AllowUnknownOwner: w.allowUnknown, PauseFiles: pause.Files(), Notify: true,
 	})
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ import (
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/collectors/stuck"
-	"sockwarden/engine"
+	"sockwarden/engine/catalog"
 	"sockwarden/rules"
 )
 
@@ -244,7 +244,7 @@ func programOf(t testing.TB, some *actions.Registry, text string) *rules.Program
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	must(t, "write", os.WriteFile(path, []byte("version: 1\nrules:\n"+text), 0o600))
-	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: engine.Catalog(some)})
+	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog.New(some)})
 	must(t, "load", err)
 	return p
 }

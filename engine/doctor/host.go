@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sockwarden/engine"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/pause"
 	"sockwarden/rules"
 )
 
@@ -34,9 +34,9 @@ func stateFile(path string) Check {
 	return c
 }
 
-// pause says whether a pause is in force, in which a live run only observes.
-func pause(files []string) Check {
-	if p := engine.ReadPause(time.Now(), files...); p != nil {
+// noPause says whether a pause is in force, in which a live run only observes.
+func noPause(files []string) Check {
+	if p := pause.Read(time.Now(), files...); p != nil {
 		return Check{Name: "pause", Level: Fail, Detail: "paused " + p.String() + ": live runs only observe", Cure: "sockwarden resume"}
 	}
 	return Check{Name: "pause", Level: OK, Detail: "none is in force"}

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sockwarden/engine"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/pause"
 )
 
 // What becomes of a state file is tried, and nothing is left behind.
@@ -63,11 +63,11 @@ func TestNoBootID(t *testing.T) {
 // A pause is one, whoever threw the switch.
 func TestPause(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pause.json")
-	if c := pause([]string{path}); c.Level != OK {
+	if c := noPause([]string{path}); c.Level != OK {
 		t.Errorf("none: %+v", c)
 	}
-	must(t, "pause", (&engine.Pause{By: "me"}).Write(path))
-	if c := pause([]string{path}); c.Level != Fail || !strings.Contains(c.Detail, "me") || c.Cure == "" {
+	must(t, "pause", (&pause.Pause{By: "me"}).Write(path))
+	if c := noPause([]string{path}); c.Level != Fail || !strings.Contains(c.Detail, "me") || c.Cure == "" {
 		t.Errorf("%+v", c)
 	}
 }

@@ -3,7 +3,7 @@ package doctor
 import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
-	"sockwarden/engine"
+	"sockwarden/engine/catalog"
 	"sockwarden/rules"
 )
 
@@ -16,7 +16,7 @@ func neverActs(r *rules.Rule) string {
 	why := ""
 	for _, s := range possible(r) {
 		for i := range r.Then {
-			plugin := engine.Bound(&r.Then[i])
+			plugin := catalog.Bound(&r.Then[i])
 			if plugin.Harmless || plugin.WithoutSocket {
 				return ""
 			}

@@ -7,7 +7,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/host"
-	"sockwarden/engine"
+	"sockwarden/engine/catalog"
 	"sockwarden/rules"
 )
 
@@ -27,7 +27,7 @@ func ruleChecks(ctx context.Context, plan *Plan, checks []Check) []Check {
 			lacks = append(lacks, withoutOwners(r)...)
 		}
 		for i := range r.Then {
-			b := engine.Bound(&r.Then[i])
+			b := catalog.Bound(&r.Then[i])
 			if missing := lacking(b, failed, k); len(missing) > 0 {
 				lacks = append(lacks, fmt.Sprintf("%s would not work (%s)", b.Name, strings.Join(missing, ", ")))
 			} else if err := b.Preflight(ctx); err != nil {

@@ -15,6 +15,7 @@ import (
 	"sockwarden/actions/signal"
 	"sockwarden/collectors"
 	"sockwarden/engine"
+	"sockwarden/engine/catalog"
 	"sockwarden/engine/scripted"
 	"sockwarden/rules"
 )
@@ -37,7 +38,7 @@ func newStage(t *testing.T) *stage {
 	log := slog.New(slog.DiscardHandler)
 	registry, err := actions.NewRegistry(s.Actions(destroy.Plugin(), signal.Plugin(), actionlog.Plugin(log))...)
 	s.must(err)
-	s.catalog = engine.Catalog(registry)
+	s.catalog = catalog.New(registry)
 	s.Engine, err = engine.New(engine.Options{
 		Sources: []collectors.Plugin{s.Source()}, World: s.World.World(), Events: engine.EventsOn, Live: true, Logger: log, StateFile: s.state,
 	})

@@ -13,15 +13,16 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/engine"
+	"sockwarden/engine/pause"
 	"sockwarden/rules"
 )
 
 // Setting is what a report was made with.
 type Setting struct {
 	Program *rules.Program
-	By      string        // who runs it
-	Pause   *engine.Pause // that is in force, nil for none
-	Flags   string        // with which a live run would do the same, "" for none
+	By      string       // who runs it
+	Pause   *pause.Pause // that is in force, nil for none
+	Flags   string       // with which a live run would do the same, "" for none
 }
 
 // Report shows what a cycle came to: the mode and the rules, a table of the findings,

@@ -15,6 +15,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/engine"
 	"sockwarden/engine/doctor"
+	"sockwarden/engine/pause"
 	"sockwarden/rules"
 )
 
@@ -116,7 +117,7 @@ func TestReport(t *testing.T) {
 	quiet := &engine.Report{Mode: "dry-run", Files: []rules.FileInfo{{Path: rules.Builtin}}, Summary: engine.Summary{Scanned: 3, SocketsTotal: 2}}
 	noDir := setting()
 	noDir.Program.NoDefaultDir, noDir.Program.Breaker = true, rules.Breaker{Count: 7, ByHand: true}
-	noDir.Pause = &engine.Pause{By: "anna"}
+	noDir.Pause = &pause.Pause{By: "anna"}
 	for name, c := range map[string]struct {
 		r *engine.Report
 		s *Setting
@@ -140,7 +141,7 @@ func TestNext(t *testing.T) {
 	if got := last(s); got != "next: run --live --var a=1 acts; --each shows every socket" {
 		t.Error(got)
 	}
-	s.Pause = &engine.Pause{By: "anna"}
+	s.Pause = &pause.Pause{By: "anna"}
 	if got := last(s); got != "next: --each shows every socket; run --live --var a=1 acts once the pause is over" {
 		t.Error(got)
 	}

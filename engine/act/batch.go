@@ -1,0 +1,102 @@
+package act
+
+import (
+	"context"
+	"reflect"
+	"slices"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/engine/catalog"
+	"sockwarden/engine/look"
+)
+
+const (
+	// batchLen is how many ladders are begun at a time, if their action can be.
+	batchLen = 1024
+	// manyHolds is from how many sockets on it is cheaper to look once who holds
+	// any of them than for each.
+	manyHolds = 64
+)
+
+// together returns how many of the first ladders begin at a time, and with what;
+// one with nothing if their action takes one after the other.
+func together(ladders []*ladder) (int, actions.Batcher) {
+	first := ladders[0]
+	rung := &first.rule.Then[first.rung]
+	batcher, ok := catalog.Bound(rung).Action.(actions.Batcher)
+	if !ok || first.process != nil || first.held {
+		return 1, nil
+	}
+	n := 1
+	for n < min(batchLen, len(ladders)) {
+		l := ladders[n]
+		next := &l.rule.Then[l.rung]
+		if l.process != nil || l.held || next != rung && (next.Action != rung.Action || !reflect.DeepEqual(next.Params, rung.Params)) {
+			break
+		}
+		n++
+	}
+	return n, batcher
+}
+
+// all returns how far each ladder that is not done got, those of one action
+// at a time.
+func (v *verifier) all(ctx context.Context, ladders []*ladder) []actions.Outcome {
+	outs := make([]actions.Outcome, len(ladders))
+	var many []int
+	for i, l := range ladders {
+		switch {
+		case l.done, l.waits:
+		case l.batcher != nil:
+			many = append(many, i)
+		default:
+			outs[i] = l.effect.Verify(ctx)
+		}
+	}
+	for len(many) > 0 {
+		batcher := ladders[many[0]].batcher
+		n := 1
+		for n < len(many) && ladders[many[n]].batcher == batcher {
+			n++
+		}
+		part := many[:n]
+		many = many[n:]
+		effects := make([]actions.Effect, n)
+		for k, i := range part {
+			effects[k] = ladders[i].effect
+		}
+		workers, holds := v.workers, v.holdsNow(ctx, ladders, part)
+		if holds == nil {
+			workers = 1
+		}
+		verified := look.InParts(workers, effects, func(part []actions.Effect) []actions.Outcome { return batcher.VerifyAll(ctx, part, holds) })
+		for k, out := range verified {
+			outs[part[k]] = out
+		}
+	}
+	return outs
+}
+
+// holdsNow looks once who holds the sockets of many ladders; nil leaves that to
+// the action.
+func (v *verifier) holdsNow(ctx context.Context, ladders []*ladder, part []int) actions.Holds {
+	if len(part) < manyHolds {
+		return nil
+	}
+	inodes := make(map[uint32]bool, len(part))
+	for _, i := range part {
+		if f := ladders[i].findings[0]; f.Socket.Inode != 0 && len(f.Facts.Owners) > 0 {
+			inodes[f.Socket.Inode] = true
+		}
+	}
+	holders, err := v.world.Owners.Holders(ctx, inodes)
+	if err != nil {
+		return nil
+	}
+	return func(o *collectors.Owner, inode uint32) bool {
+		return slices.ContainsFunc(holders.ByInode[inode], func(h collectors.Owner) bool {
+			return h.PID == o.PID && h.StartTime == o.StartTime
+		})
+	}
+}

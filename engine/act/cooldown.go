@@ -1,0 +1,96 @@
+package act
+
+import (
+	"fmt"
+	"time"
+
+	"sockwarden/engine/judge"
+)
+
+// start notes and keeps, before anything is done, that it will be: a
+// crash in between must not lead to doing it twice.
+func (g *cooling) start(ladders []*ladder) error {
+	now, any := g.clock.Mono(), false
+	for _, l := range ladders {
+		if harmlessNow(l) {
+			continue
+		}
+		for key, length := range coolKeysOf(l) {
+			g.memory.Promise(key, length, now)
+			l.promised, any = true, true
+		}
+		if !l.counted && l.rule.Limits.PerMinute > 0 {
+			l.counted, any = true, true
+			g.memory.Acted(l.rule.Name, now)
+		}
+	}
+	if !any {
+		return nil
+	}
+	if err := g.store.Save(); err != nil {
+		return fmt.Errorf("cool-downs cannot be kept, so nothing is done: %w", err)
+	}
+	return nil
+}
+
+// harmlessNow reports whether the current rung of a ladder changes nothing, so that
+// nothing has to cool down after it.
+func harmlessNow(l *ladder) bool { return l.bound().Harmless }
+
+// coolKeysOf names what cools down after the current rung of a ladder, and for how
+// long.
+func coolKeysOf(l *ladder) map[string]time.Duration {
+	keys := map[string]time.Duration{}
+	for _, f := range l.findings {
+		for key, length := range judge.CoolKeys(f.Finding, l.bound().Plugin) {
+			keys[key] = max(keys[key], length)
+		}
+	}
+	return keys
+}
+
+// untouched takes back the cool-downs of a ladder that did nothing.
+func (g *cooling) untouched(l *ladder) {
+	if !l.promised {
+		return
+	}
+	l.promised = false
+	for key := range coolKeysOf(l) {
+		g.memory.TakeBack(key)
+	}
+	g.memory.Urgent = true // to be written down at the next occasion
+}
+
+// keepTakenBack writes down that cool-downs were taken back, for the next run.
+func (g *cooling) keepTakenBack() error {
+	if !g.memory.Urgent {
+		return nil
+	}
+	return g.store.Save()
+}
+
+// begin notes that something is done: what cools down after it does so from now on.
+func (g *cooling) begin(l *ladder) {
+	if harmlessNow(l) {
+		return
+	}
+	l.promised, l.began = false, true
+	now := g.clock.Mono()
+	for key, length := range coolKeysOf(l) {
+		g.memory.Keep(key, length, now)
+	}
+}
+
+// giveBack returns what a ladder of which nothing was left has used up of limits.
+func (g *cooling) giveBack(l *ladder) {
+	g.untouched(l)
+	if l.began {
+		return
+	}
+	if l.counted {
+		l.counted = false
+		g.memory.NotActed(l.rule.Name)
+	}
+	// What counts for the breaker and shares stays: it was wanted all the same.
+	g.judge.GiveBack(l.rule)
+}

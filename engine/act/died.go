@@ -1,0 +1,30 @@
+package act
+
+import "fmt"
+
+// died says how many of the connections are no longer established now that the
+// process of a ladder has ended, "" if it had none. A connection that another
+// process has, too, lives on.
+func (h *Hand) died(l *ladder) string {
+	total := len(l.harm.Connections)
+	if total == 0 || l.process == nil {
+		return ""
+	}
+	alive := map[uint64]map[uint64]bool{}
+	dead := 0
+	for _, end := range l.harm.Connections {
+		if _, looked := alive[end.Netns]; !looked {
+			var err error
+			if alive[end.Netns], err = h.harms.Established(l.findings[0].NS, end.Netns); err != nil {
+				return fmt.Sprintf("how many of its %d established connection(s) died with it cannot be told: %v", total, err)
+			}
+		}
+		if !alive[end.Netns][end.Cookie] {
+			dead++
+		}
+	}
+	if dead == total {
+		return fmt.Sprintf("%d established connection(s) died with it", dead)
+	}
+	return fmt.Sprintf("%d of its %d established connection(s) died with it", dead, total)
+}

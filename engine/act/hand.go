@@ -1,0 +1,107 @@
+package act
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"sockwarden/engine/judge"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
+	"sockwarden/engine/world"
+)
+
+// Hand acts, for a live engine: a dry one has none.
+type Hand struct {
+	world   *world.World
+	log     *slog.Logger
+	harms   *look.Harms
+	judge   *judge.Judge
+	news    teller
+	cooling *cooling
+	Last    *lastLook
+	turns   *turns
+	verify  *verifier
+	handOptions
+	handState
+}
+
+// handOptions say how it acts.
+type handOptions struct {
+	pauseFiles []string
+	SettleTime time.Duration // settle, but for tests
+}
+
+// handState is what it has under way.
+type handState struct {
+	Ladders   []*ladder
+	programs  programs
+	signalled map[string]bool // processes that the cycle has signalled
+	hostError error           // the host refuses to act: nothing is tried any more
+}
+
+// Options are what a hand is made of.
+type Options struct {
+	World      *world.World
+	Log        *slog.Logger
+	Memory     *memory.Memory
+	Store      *memory.Store
+	Looker     *look.Looker
+	Judge      *judge.Judge
+	News       teller
+	PauseFiles []string // the switches that are looked at before each effect
+}
+
+// New makes the hand of a live engine.
+func New(o Options) *Hand {
+	h := &Hand{
+		world: o.World, log: o.Log, harms: o.Judge.Harms, judge: o.Judge, news: o.News,
+		cooling:     &cooling{memory: o.Memory, store: o.Store, judge: o.Judge, clock: o.World},
+		Last:        &lastLook{world: o.World, looker: o.Looker, memory: o.Memory, judge: o.Judge},
+		verify:      &verifier{world: o.World, workers: o.World.Host.Workers},
+		handOptions: handOptions{pauseFiles: o.PauseFiles, SettleTime: settle},
+	}
+	h.turns = &turns{Hand: h, workers: o.World.Host.Workers}
+	return h
+}
+
+// teller is told what came of what the hand did.
+type teller interface {
+	// Outcome is told of what was done, or failed; Changed of what was left alone since
+	// the socket is not what it was.
+	Outcome(ctx context.Context, o *report.Outcome)
+	Changed(o *report.Outcome)
+	// Decision is told of a decision that came after the others.
+	Decision(mode, generation string, f *report.Finding)
+}
+
+// turns acts on many sockets, a few at a time.
+type turns struct {
+	*Hand
+	workers int
+}
+
+// verifier looks what came of effects.
+type verifier struct {
+	world   *world.World
+	workers int
+}
+
+// cooling keeps the cool-downs of what is done.
+type cooling struct {
+	memory *memory.Memory
+	store  *memory.Store
+	judge  *judge.Judge
+	clock  world.Clock
+}
+
+// lastLook is the last look before an effect.
+type lastLook struct {
+	world   *world.World
+	looker  *look.Looker
+	memory  *memory.Memory
+	judge   *judge.Judge
+	counted recount   // of groups
+	queue   []*ladder // whose next rung may be begun soon: looked at together
+}

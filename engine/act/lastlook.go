@@ -1,0 +1,236 @@
+package act
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/engine/judge"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
+	"sockwarden/engine/world"
+	"sockwarden/rules"
+)
+
+const (
+	// The answer to the question who holds the sockets, and how many a group has, may be
+	// this old when something is done: four times as long as it takes to ask, so that
+	// asking takes a fifth of the time, within these bounds.
+	recentAtLeast, recentAtMost = 25 * time.Millisecond, 250 * time.Millisecond
+	// renewedAtOnce is for how many ladders everybody is asked at a time: more
+	// could not be acted on before the answer is too old.
+	renewedAtOnce = 16384
+)
+
+// subject is a case that ladders are for.
+type subject struct {
+	*judge.Case
+	*standing // of its group, nil for none
+	// renewed is the candidate with those who were found to hold it for the last
+	// look, nil if the decision is recent enough.
+	renewed *look.Candidate
+}
+
+// standing is how a group stands while something is done to its sockets.
+type standing struct {
+	at    time.Time         // when it was counted last
+	taken []*look.Candidate // what was done something to since
+	over  error             // why it is no group any more, by the last count
+}
+
+// latest is the socket with those who hold it as they were last seen.
+func (f *subject) latest() *look.Candidate {
+	if f.renewed != nil {
+		return f.renewed
+	}
+	return f.Candidate
+}
+
+// RecentFor is how old these answers may be on this machine.
+func (k *lastLook) RecentFor() time.Duration {
+	return min(max(recentAtLeast, 4*k.looker.Asking), recentAtMost)
+}
+
+// recent reports whether it is known well enough who holds the sockets of a ladder.
+func (k *lastLook) recent(l *ladder) bool {
+	return !slices.ContainsFunc(l.findings, func(f *subject) bool {
+		return !f.NoSocket() && k.world.Now().Sub(f.latest().OwnersAt) > k.RecentFor()
+	})
+}
+
+// ready asks everybody again who holds the sockets of ladders if the last answer
+// is too old; one walk is for all ladders that may begin soon.
+func (k *lastLook) ready(ctx context.Context, ladders ...*ladder) error {
+	if !slices.ContainsFunc(ladders, func(l *ladder) bool { return !k.recent(l) }) {
+		return nil
+	}
+	var findings []*subject
+	known := map[*subject]bool{}
+	for i, l := range slices.Concat(ladders, k.queue) {
+		if i >= len(ladders) && (l.done || l.effect != nil && l.rung+1 >= len(l.rule.Then) || i > renewedAtOnce) {
+			continue // nothing will be done for it any more, or not soon
+		}
+		for _, f := range l.findings {
+			if !f.NoSocket() && !known[f] {
+				known[f] = true
+				findings = append(findings, f)
+			}
+		}
+	}
+	renewed, err := k.looker.RenewOwners(ctx, k.judge.Council.Plan(ladders[0].program), candidatesOf(findings))
+	if err != nil {
+		return err
+	}
+	for i, f := range findings {
+		f.renewed = renewed[i]
+	}
+	return nil
+}
+
+func candidatesOf(findings []*subject) []*look.Candidate {
+	cands := make([]*look.Candidate, len(findings))
+	for i, f := range findings {
+		cands[i] = f.Candidate
+	}
+	return cands
+}
+
+// glimpse returns the socket of a finding with those who were found to hold it
+// as these are at this very moment.
+func glimpse(g world.Glance, f *subject) *look.Candidate {
+	now := f.latest().Clone()
+	if len(now.Facts.Owners) > 0 {
+		owners, unseen := g.Holders(now.Facts.Owners, now.Socket.Inode)
+		now.Holders(owners, unseen > 0)
+	}
+	return now
+}
+
+// verdict compares what was decided about a finding with what it is now, the
+// socket looked up since began (CLOCK_MONOTONIC): nil if the same would be
+// decided. Of a socket that is destroyed only its descriptor is left.
+func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began float64) error {
+	rule := l.ruleOf(f)
+	if rule == nil {
+		return actions.Changedf("rule %s has changed", f.Rule.Name)
+	}
+	if l.held && len(now.Facts.Owners) == 0 {
+		return fmt.Errorf("nobody has the descriptor any more: %w", collectors.ErrGone)
+	}
+	if !l.held {
+		key := collectors.KeyOf(&now.Socket)
+		switch was := collectors.KeyOf(&f.Socket); {
+		case key.State != was.State:
+			return actions.Changedf("it is %s now", now.Socket.State)
+		case key != was:
+			return actions.Changedf("it is another connection now")
+		}
+		at := k.world.Mono()
+		now.SetAge(k.memory.Recall(key, memory.MarkOf(&now.Socket, began, at), k.looker.Ages.Shown(&now.Socket, at), began, at))
+		if since := k.memory.Since(key); f.Since > 0 && since > f.Since {
+			return actions.Changedf("it is another connection now") // on the same descriptor, which the counters show
+		}
+	}
+	if o := newHolder(f.Facts.Owners, now.Facts.Owners); o != nil {
+		return actions.Changedf("%s[%d] holds it now", o.Name, o.PID)
+	}
+	if v := now.Eval(rule.When); v != rules.True {
+		return actions.Changedf("%s does not match any more%s", rule.Name, look.NotKnown(v))
+	}
+	if why := now.Exempt(l.program, rule, k.world.Now()); why != "" {
+		return actions.Changedf("%s spares it now", why)
+	}
+	return k.judge.Council.NewerSpares(l.at(), f.Case, now)
+}
+
+// allowed is a ChangedError if a guard, or the rung itself, spares what is about to
+// be acted on.
+func (k *lastLook) allowed(l *ladder, now *look.Candidate) error {
+	rung := &l.rule.Then[l.rung]
+	if cond := rung.If; cond != nil && l.rung == 0 && now.Eval(cond) != rules.True {
+		return actions.Changedf("if of %s does not hold any more", l.rule.Name)
+	}
+	if why := k.judge.Guard(now, rung); why != "" {
+		return actions.Changedf("guarded by now: %s", why)
+	}
+	return nil
+}
+
+// newHolder returns a process that holds a socket and did not when it was decided
+// about, nil if there is none.
+func newHolder(was, now []collectors.Owner) *collectors.Owner {
+	for i := range now {
+		o := &now[i]
+		if !slices.ContainsFunc(was, func(w collectors.Owner) bool { return w.PID == o.PID && w.StartTime == o.StartTime }) {
+			return o
+		}
+	}
+	return nil
+}
+
+// recount is a look at all sockets, for the groups of a program as they are now.
+type recount struct {
+	*look.Picture
+	at time.Time
+}
+
+// stillGroup is a ChangedError if what a rule demands of a group does not hold any more.
+// What was destroyed for the rule itself counts on: it was decided about all of them.
+func (k *lastLook) stillGroup(ctx context.Context, l *ladder, f *subject) error {
+	g := f.standing
+	if g == nil {
+		return nil
+	}
+	if k.world.Now().Sub(g.at) > k.RecentFor() {
+		g.over = nil
+		now, err := k.regroup(ctx, l.program, l.ruleOf(f), f)
+		switch {
+		case err != nil:
+			return fmt.Errorf("count the group again: %w", err)
+		case now == nil:
+			g.over = actions.Changedf("having of %s does not hold any more", f.Rule.Name)
+		}
+		g.at = k.counted.at
+	}
+	return g.over
+}
+
+// regroup returns the group of a subject as it is now, nil if there is none of which having holds.
+func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Rule, of *subject) (*judge.Group, error) {
+	index := slices.Index(p.Rules, rule)
+	if index < 0 {
+		return nil, nil //nolint:nilnil // its rule has changed
+	}
+	if k.counted.Picture == nil || k.counted.Program != p || k.world.Now().Sub(k.counted.at) > k.RecentFor() {
+		picture, err := k.looker.Look(ctx, k.judge.Council.Wanted(p))
+		if err != nil {
+			return nil, err
+		}
+		if picture.Incomplete {
+			return nil, errors.Join(picture.Errors...)
+		}
+		k.counted = recount{picture, k.world.Now()}
+	}
+	picture := *k.counted.Picture
+	picture.Candidates = slices.Clone(picture.Candidates)
+	for _, taken := range of.taken {
+		if !slices.ContainsFunc(picture.Candidates, func(o *look.Candidate) bool {
+			return o.Socket.Cookie == taken.Socket.Cookie && o.Socket.NetNS == taken.Socket.NetNS
+		}) {
+			again := taken.Clone()
+			again.Hits = []int{index}
+			picture.Candidates = append(picture.Candidates, again)
+		}
+	}
+	return k.judge.GroupNow(&picture, index, of.Group.ID), nil
+}
+
+// groupsAgree counts the group of a subject in generations of rules that were read since
+// it was decided on.
+func (k *lastLook) groupsAgree(ctx context.Context, f *subject) error {
+	return k.judge.Council.GroupsAgree(f.Case, func(p *rules.Program, rule *rules.Rule) (*judge.Group, error) { return k.regroup(ctx, p, rule, f) })
+}

@@ -1,0 +1,138 @@
+package act
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/engine/judge"
+	"sockwarden/engine/look"
+)
+
+// recheck is the last look before something is done for a ladder.
+func (k *lastLook) recheck(ctx context.Context, l *ladder) error {
+	if l.bound().Harmless {
+		return nil
+	}
+	return k.again(ctx, l, k.allowed)
+}
+
+// again looks each socket of a ladder up again and confirms who holds it: the
+// rule's condition must still be true of it, a group still be one, and nothing may
+// spare it. What changed, or is not allowed, is left out, with that result; the error
+// is ErrGone if nothing of the ladder's own rule is left.
+func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *look.Candidate) error) error {
+	k.judge.Council.ReadRules()
+	errs := make([]error, len(l.findings))
+	for i, f := range l.findings { // counting takes a look at everything: first
+		if errs[i] = k.stillGroup(ctx, l, f); errs[i] == nil {
+			errs[i] = k.groupsAgree(ctx, f)
+		}
+	}
+	if err := k.ready(ctx, l); err != nil {
+		return err
+	}
+	began := k.world.Mono()
+	l.looked = began
+	glance := k.world.Processes.Glance()
+	defer glance.Close()
+	now := make([]*look.Candidate, len(l.findings))
+	for i, f := range l.findings {
+		now[i] = glimpse(glance, f)
+	}
+	sockets := make([]collectors.Socket, len(l.findings))
+	if !l.held {
+		var lookErrs []error
+		sockets, lookErrs = look.Again(ctx, k.world, candidatesOf(l.findings))
+		for i, err := range lookErrs {
+			if err != nil {
+				errs[i] = err
+			}
+		}
+	}
+	var keep []*subject
+	var slots []int
+	var why error
+	own := false
+	for i, f := range l.findings {
+		err := errs[i]
+		if err == nil && !f.NoSocket() {
+			if !l.held {
+				now[i].Socket = sockets[i]
+			}
+			err = k.verdict(l, f, now[i], began)
+		} else if err == nil {
+			err = k.judge.Council.NewerSpares(l.at(), f.Case, f.Candidate)
+		}
+		if err == nil && allowed != nil && !f.NoSocket() && l.own(f) {
+			err = allowed(l, now[i])
+		}
+		if err != nil && !errors.Is(err, collectors.ErrGone) {
+			return err
+		}
+		if err != nil {
+			why = err
+			if len(l.findings) > 1 {
+				l.slots[i] = len(f.Actions)
+				f.Actions = append(f.Actions, l.result(actions.OutcomeOf(err), l.action()))
+			}
+			continue
+		}
+		f.renewed = now[i]
+		keep, slots, own = append(keep, f), append(slots, l.slots[i]), own || l.own(f)
+	}
+	if !own { // what another rule wants of the process is not this rule's to do
+		return why
+	}
+	if len(keep) < len(l.findings) {
+		l.findings, l.slots = keep, slots
+	}
+	return nil
+}
+
+// UnderWay names what the ladders that wait are for.
+func (h *Hand) UnderWay() map[string]bool {
+	waiting := map[string]bool{}
+	for _, l := range h.Ladders {
+		for _, f := range l.findings {
+			for _, key := range judge.TargetsAndPeer(f.Finding, l.bound().Plugin) {
+				waiting[key] = true
+			}
+		}
+	}
+	return waiting
+}
+
+// abandon ends a ladder in its middle: what is under way is ended, and how far it
+// got is written down.
+func (h *Hand) abandon(l *ladder, why error) {
+	if l.waits && !l.done {
+		h.cooling.giveBack(l)
+		l.finish(actions.Outcome{Result: actions.Failed, Err: fmt.Errorf("not begun: %w", why)}, l.action())
+		return
+	}
+	if l.done || l.effect == nil {
+		return
+	}
+	ctx := context.Background()
+	out := actions.Stop(ctx, l.effect)
+	l.note(out, l.effect.String())
+	h.news.Outcome(ctx, l.outcome(l.effect.String(), out))
+	l.done = true
+}
+
+// errStopped and errRuleChanged say why a ladder is abandoned.
+var (
+	errStopped     = errors.New("sockwarden was told to stop")
+	errRuleChanged = errors.New("its rule has changed")
+)
+
+// AbandonAll ends every ladder that waits.
+func (h *Hand) AbandonAll() {
+	for _, l := range h.Ladders {
+		h.abandon(l, errStopped)
+	}
+	h.Ladders = nil
+}

@@ -1,0 +1,221 @@
+package act
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors/stuck"
+	"sockwarden/engine/look"
+	"sockwarden/engine/pause"
+	"sockwarden/engine/world"
+)
+
+// turnLen is how many sockets are looked up, and then acted on at once: few, as
+// SOCK_DESTROY ignores the state that a socket has come to in between. Before
+// each turn it is looked at the pause switch, and whether to stop.
+const turnLen = 8
+
+// lookFor is for how long a look at sockets counts as the last one before an effect.
+const lookFor = 50 * time.Millisecond
+
+// fate is how far a ladder got in a turn.
+type fate int
+
+const (
+	isAgain   fate = iota // it is too long ago that everybody was asked who holds it
+	isAlone               // its effect cannot be one of many
+	isStopped             // asked to stop before it began
+	isRefused             // by the host, as one before it was told
+	isPaused
+	notReady // err says why
+	applied  // out says what came of it
+)
+
+// turn is what came of one ladder among many.
+type turn struct {
+	fate   fate
+	effect actions.Effect
+	out    actions.Outcome
+	pause  *pause.Pause
+	err    error
+}
+
+// startAll is startRung for several ladders: they are looked up, compared with
+// what was decided and applied a few at a time, and concluded each by itself. It
+// returns those that are to be begun again.
+func (t *turns) startAll(ctx context.Context, ladders []*ladder, batcher actions.Batcher) (again []*ladder) {
+	if t.hostError != nil {
+		t.leave(ladders, hostOutcome(t.hostError))
+		return nil
+	}
+	// Counting groups takes a look at everything: first.
+	for _, l := range ladders {
+		err := t.Last.stillGroup(ctx, l, l.findings[0])
+		if err == nil {
+			err = t.Last.groupsAgree(ctx, l.findings[0])
+		}
+		if err != nil {
+			t.notPrepared(ctx, l, err)
+		}
+	}
+	ladders = slices.DeleteFunc(slices.Clone(ladders), func(l *ladder) bool { return l.done })
+	if len(ladders) == 0 {
+		return nil
+	}
+	if err := t.Last.ready(ctx, ladders...); err != nil {
+		for _, l := range ladders {
+			t.notPrepared(ctx, l, err)
+		}
+		return nil
+	}
+	var refused atomic.Bool
+	turns := look.InParts(t.workers, ladders, func(part []*ladder) (turns []turn) {
+		glance := t.world.Processes.Glance()
+		defer glance.Close()
+		session := batcher
+		if s, ok := batcher.(actions.Sessions); ok {
+			var closes func()
+			session, closes = s.Session()
+			defer closes()
+		}
+		for some := range slices.Chunk(part, turnLen) {
+			turns = append(turns, t.takeTurn(ctx, glance, some, session, &refused)...)
+		}
+		return turns
+	})
+	return t.concludeTurns(ctx, ladders, turns, batcher)
+}
+
+func targetsOf(ladders []*ladder, host string) []actions.Target {
+	targets := make([]actions.Target, len(ladders))
+	for i, l := range ladders {
+		targets[i] = l.target(host)
+	}
+	return targets
+}
+
+// takeTurn is the last look at a few sockets, and what follows from it at once.
+// Several can run at the same time: it changes nothing but the host.
+func (t *turns) takeTurn(ctx context.Context, glance world.Glance, ladders []*ladder, batcher actions.Batcher, refused *atomic.Bool) []turn {
+	turns := make([]turn, len(ladders))
+	all := func(t turn) []turn {
+		for i := range turns {
+			turns[i] = t
+		}
+		return turns
+	}
+	t.judge.Council.ReadRules()
+	switch pause := t.pauseOf(ladders[0]); {
+	case ctx.Err() != nil:
+		return all(turn{fate: isStopped, err: context.Cause(ctx)})
+	case refused.Load():
+		return all(turn{fate: isRefused})
+	case pause != nil:
+		return all(turn{fate: isPaused, pause: pause})
+	case slices.ContainsFunc(ladders, func(l *ladder) bool { return !t.Last.recent(l) }):
+		return all(turn{fate: isAgain})
+	}
+	began := t.world.Mono()
+	now := make([]*look.Candidate, len(ladders))
+	for i, l := range ladders {
+		now[i] = glimpse(glance, l.findings[0])
+	}
+	var effects []actions.Effect
+	var places []int
+	prepared := batcher.PrepareAll(ctx, targetsOf(ladders, t.world.Host.Name))
+	// One that hangs takes seconds, after which the look at the others is too old.
+	heldUp := slices.ContainsFunc(prepared, func(p actions.Prepared) bool { return stuck.In(p.Err) != nil })
+	for i, p := range prepared {
+		if p.Alone {
+			turns[i] = turn{fate: isAlone}
+			continue
+		}
+		if heldUp && (p.Err == nil || errors.Is(p.Err, world.ErrNotAsked)) {
+			turns[i] = turn{fate: isAgain}
+			continue
+		}
+		err := p.Err
+		if err == nil {
+			now[i].Socket = *p.Now
+			err = t.Last.verdict(ladders[i], ladders[i].findings[0], now[i], began)
+		}
+		if err == nil {
+			err = t.Last.allowed(ladders[i], now[i])
+		}
+		if err != nil {
+			turns[i] = turn{fate: notReady, err: err}
+			continue
+		}
+		effects, places = append(effects, p.Effect), append(places, i)
+	}
+	// What can be given away was looked at some microseconds ago: once more.
+	for k, i := range slices.Backward(places) {
+		cand := now[i]
+		if !glance.StillHeld(cand.Facts.Owners, cand.Socket.Inode) {
+			turns[i] = turn{fate: notReady, err: actions.Changedf("its process has given it away, or closed it")}
+			effects, places = slices.Delete(effects, k, k+1), slices.Delete(places, k, k+1)
+		}
+	}
+	if len(effects) == 0 {
+		return turns
+	}
+	// Whatever held this up: nothing is done by a look that is too old.
+	if t.world.Mono()-began > lookFor.Seconds() {
+		for _, i := range places {
+			turns[i] = turn{fate: isAgain}
+		}
+		return turns
+	}
+	for k, out := range t.applyAll(ctx, batcher, effects) {
+		turns[places[k]] = turn{fate: applied, effect: effects[k], out: out}
+		if errors.Is(out.Err, actions.ErrNotBegun) {
+			turns[places[k]] = turn{fate: isAgain}
+		}
+		if out.Result.EndsAll() {
+			refused.Store(true)
+		}
+	}
+	return turns
+}
+
+// concludeTurns takes down what came of turns: first of those that did something,
+// as by them it is known whether the host refuses.
+func (t *turns) concludeTurns(ctx context.Context, ladders []*ladder, turns []turn, batcher actions.Batcher) (again []*ladder) {
+	for i, l := range ladders {
+		one := &turns[i]
+		if one.fate != applied {
+			continue
+		}
+		l.effect, l.batcher = one.effect, batcher
+		if one.out.Err != nil && ctx.Err() != nil && errors.Is(one.out.Err, context.Cause(ctx)) {
+			t.leave(ladders[i:i+1], one.out) // asked to stop, nothing was done
+			continue
+		}
+		t.cooling.begin(l)
+		t.applied(ctx, l, one.out)
+	}
+	for i, l := range ladders {
+		switch one := &turns[i]; one.fate {
+		case isAgain:
+			again = append(again, l)
+		case isAlone:
+			t.Last.queue = ladders[i:]
+			t.startRung(ctx, l)
+		case isStopped:
+			t.leave(ladders[i:i+1], actions.Outcome{Result: actions.Failed, Err: one.err})
+		case isRefused:
+			t.leave(ladders[i:i+1], hostOutcome(t.hostError))
+		case isPaused:
+			t.cooling.untouched(l)
+			t.endPaused(one.pause, l)
+		case notReady:
+			t.notPrepared(ctx, l, one.err)
+		case applied:
+		}
+	}
+	return again
+}

@@ -1,0 +1,163 @@
+package judge
+
+import (
+	"fmt"
+	"strings"
+
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
+	"sockwarden/rules"
+)
+
+// judge spares everything if the rules together would act on too much that
+// lives, and what one rule would do to one listener if that is too much. What a
+// throttle leaves to later cycles counts: a rule that is wrong about a thousand
+// sockets must not take them a hundred at a time. What has tripped stays so until
+// two cycles in a row are calm.
+func (b *Breaker) judge(c *Cycle, q *quota) {
+	if b.off || c.Paused != nil {
+		return
+	}
+	acting := b.acting(c, true)
+	byListener := map[listenerKey][]*Case{}
+	for _, f := range acting {
+		if f.Rule.Limits.Share > 0 {
+			k := listenerKey{f.Rule, f.NS, f.Socket.LocalPort}
+			byListener[k] = append(byListener[k], f)
+		}
+	}
+	looked := map[string]bool{}
+	for k, found := range byListener {
+		b.shareOf(c, k, found, q, looked)
+	}
+	for name := range b.memory.Tripped {
+		if strings.HasPrefix(name, tripShare) && !looked[name] {
+			b.Trip(c, &report.TrippedError{Name: name}, false, nil)
+		}
+	}
+	t, over := b.tooMuch(c, acting, q)
+	// What tripped at other limits says nothing about these: they were set since.
+	for name := range b.memory.Tripped {
+		if !strings.HasPrefix(name, tripShare) && name != t.Name {
+			b.reset(name)
+		}
+	}
+	b.Trip(c, t, over, acting)
+}
+
+// acting returns the findings that would be acted on, with what throttles leave to
+// later cycles if that is wanted.
+func (b *Breaker) acting(c *Cycle, throttled bool) []*Case {
+	var acting []*Case
+	for _, f := range c.Cases {
+		if (f.Decision == report.DecideAct || throttled && f.throttled) && !harmless(f.Rule) && !f.NoSocket() {
+			acting = append(acting, f)
+		}
+	}
+	return acting
+}
+
+// tooMuch compares what would be acted on with the limits for all rules together.
+func (b *Breaker) tooMuch(c *Cycle, acting []*Case, q *quota) (t *report.TrippedError, over bool) {
+	limit, toll := b.council.strictest(c.Program.Breaker), b.toll(c, acting)
+	t = &report.TrippedError{Living: toll.living + q.all, Of: c.Total, Name: tripAll + limit.String()}
+	var limits []string
+	if limit.Count > 0 && t.Living > limit.Count {
+		limits = append(limits, fmt.Sprintf("count %d", limit.Count))
+	}
+	if limit.Share > 0 && float64(t.Living) > limit.Share*float64(t.Of) && t.Living > limit.ShareMin {
+		limits = append(limits, fmt.Sprintf("share %.3g%%", limit.Share*100))
+	}
+	over = len(limits) > 0
+	if t.Limit = strings.Join(limits, " and "); !over {
+		t.Limit = "limit " + limit.String()
+	}
+	t.What = fmt.Sprintf("%d living target%s", t.Living, plural(t.Living))
+	if most := toll.most(c.Program.Rules); most != nil {
+		t.Rule = most.Name
+		t.What += fmt.Sprintf(" (%d for rule %s)", toll.byRule[most], most.Name)
+	}
+	if toll.dead > 0 {
+		t.What += fmt.Sprintf(" besides %d dead", toll.dead)
+	}
+	t.What += fmt.Sprintf(" of %d sockets", t.Of)
+	const round = 100
+	t.GoOn = fmt.Sprintf("If that is right: --breaker %d, or sockwarden kill for what you choose", (t.Living/round+1)*round)
+	return t, over
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}
+
+// listenerKey is what share is about.
+type listenerKey struct {
+	rule *rules.Rule
+	ns   *look.Namespace
+	port uint16
+}
+
+// shareOf spares what a rule would do to one listener if that is too much, or if
+// it cannot be told. Connections to elsewhere have no listener.
+func (b *Breaker) shareOf(c *Cycle, k listenerKey, found []*Case, q *quota, looked map[string]bool) {
+	name := shareName(found[0].Finding)
+	looked[name] = true
+	n := len(found) + q.listeners[name]
+	share := k.rule.Limits.Share
+	ports, err := b.harms.Connections(c.Picture, k.ns)
+	if err != nil {
+		c.fail(err)
+		for _, f := range found {
+			f.Decision, f.Reason = report.DecideLimited, fmt.Sprintf("share %.3g%%: %v", share*100, err)
+		}
+		return
+	}
+	p := ports[k.port]
+	all := p.Connections + q.listeners[name]
+	t := &report.TrippedError{
+		What:  fmt.Sprintf("%d of %d connections of port %d by rule %s", n, all, k.port, k.rule.Name),
+		Limit: fmt.Sprintf("share %.3g%% of port %d", share*100, k.port), Rule: k.rule.Name, Living: n, Of: all, Name: name,
+		GoOn: "If that is right: raise share in the limits of the rule, or sockwarden kill for what you choose",
+	}
+	b.Trip(c, t, p.Listens && float64(n) > share*float64(all), found)
+}
+
+// Trip spares the findings while a threshold is exceeded, and until it was not for
+// two cycles. A cycle that has not seen everything is not calm.
+func (b *Breaker) Trip(c *Cycle, t *report.TrippedError, over bool, found []*Case) {
+	left, tripped := b.memory.Tripped[t.Name]
+	switch {
+	case over:
+		left = memory.CalmCycles
+	case !tripped:
+		return
+	case !c.Incomplete && !b.council.Early:
+		left--
+	}
+	if left == 0 {
+		b.reset(t.Name)
+		return
+	}
+	b.memory.Urgent = true // a crash must not reset it
+	b.memory.Tripped[t.Name] = left
+	if !over {
+		t.Calm = left
+	}
+	if over || len(found) > 0 {
+		c.Report.Errors = append(c.Report.Errors, t)
+	}
+	for _, f := range found {
+		f.Decision, f.Reason = report.DecideBreaker, t.Reason()
+	}
+}
+
+// reset ends what has tripped.
+func (b *Breaker) reset(name string) {
+	b.memory.Urgent = true
+	delete(b.memory.Tripped, name)
+	b.log.Info("breaker reset", "breaker", name)
+}

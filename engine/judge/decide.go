@@ -1,0 +1,145 @@
+package judge
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+
+	"sockwarden/collectors"
+	"sockwarden/engine/look"
+	"sockwarden/engine/report"
+	"sockwarden/rules"
+)
+
+// Case is a finding before the judge: with what only judging it needs.
+type Case struct {
+	*report.Finding
+	group     *Group // nil for a rule that decides on single sockets
+	unseen    bool   // spared since somebody who cannot be seen may hold it
+	throttled bool   // left to a later cycle by per_cycle or per_minute
+	// agreed are the younger generations of rules that would do the same, each with the
+	// group that its rule decided on.
+	agreed map[*Generation]*Group
+}
+
+func newCase(cand *look.Candidate, rule *rules.Rule, g *Group) *Case {
+	f := &Case{Finding: &report.Finding{Rule: rule, Candidate: cand}, group: g}
+	if g != nil {
+		f.Group = g.Group
+	}
+	return f
+}
+
+// set spares the case, or lets it be acted on.
+func (f *Case) set(d report.Decision, format string, args ...any) {
+	f.Decision, f.Reason = d, fmt.Sprintf(format, args...)
+}
+
+// Decide turns candidates into findings: rules are tried in their order, and
+// the first enforcing one that holds owns the socket, whatever spares it then.
+func (j *Judge) Decide(c *Cycle) {
+	j.noteRules(c)
+	groups := make([]map[*look.Candidate]*Group, len(c.Program.Rules))
+	for i := range c.Program.Rules {
+		groups[i] = j.groups(c, i)
+	}
+	q, opinions := j.quota(), j.Council.opinions(c)
+	take := func(f *Case, said [][]*Case) {
+		j.Council.agree(c, f, opinions, said, q)
+		if f.Decision == report.DecideAct {
+			j.limit(f, c, q)
+		}
+		c.Cases = append(c.Cases, f)
+	}
+	for n, cand := range c.Candidates {
+		unproven := false
+		said := j.Council.askAll(opinions, n)
+		h := &hearing{Cycle: c}
+		for _, i := range cand.Hits {
+			rule := c.Program.Rules[i]
+			if f := j.consider(h, cand, rule, groups[i][cand]); f != nil {
+				take(f, said)
+				continue
+			}
+			unproven = unproven || cand.Socket.Cookie != 0 && unprovenAge(cand, rule) // without one it cannot be remembered
+		}
+		if unproven && h.taker == nil {
+			c.Report.AgeUnproven++
+		}
+		if cand.OwnerHidden() {
+			c.Report.OwnersHidden++
+			c.Report.HiddenWhy = cmp.Or(c.Report.HiddenWhy, cand.Hidden, look.NobodyHas)
+		}
+	}
+	for i, rule := range c.Program.Rules {
+		if g := groups[i][c.none]; c.none != nil && g != nil {
+			take(j.consider(&hearing{Cycle: c}, c.none, rule, g), j.Council.askOfNobody(opinions))
+		}
+	}
+	j.Council.showNews(c, opinions)
+	c.sumUnseen()
+	j.pauseAll(c) // what it spares does not count
+	j.Breaker.judge(c, q)
+	j.spend(c, q)
+	c.Report.Findings = make([]*report.Finding, len(c.Cases))
+	for i, f := range c.Cases {
+		c.Report.Findings[i] = f.Finding
+	}
+}
+
+// pauseAll spares everything while a live engine is paused.
+func (j *Judge) pauseAll(c *Cycle) {
+	for _, f := range c.Cases {
+		if f.Decision == report.DecideAct {
+			paused(j, &hearing{Cycle: c}, f)
+		}
+	}
+}
+
+// sumUnseen says it as an error that sockets are spared since somebody unseen may
+// hold them: who expects something to be done must hear why it is not.
+func (c *Cycle) sumUnseen() {
+	r := c.Report
+	for _, f := range c.Cases {
+		if !f.unseen || f.Decision != report.DecideGuarded {
+			continue
+		}
+		r.SparedUnseen++
+		r.UnseenWhy = cmp.Or(r.UnseenWhy, f.Reason)
+	}
+	if r.SparedUnseen > 0 {
+		c.Warn(&report.SparedError{Sockets: r.SparedUnseen, Why: r.UnseenWhy})
+	}
+}
+
+// consider returns one rule's decision about one socket, or about the empty group
+// of a host; nil if the rule is not about it.
+func (j *Judge) consider(h *hearing, cand *look.Candidate, rule *rules.Rule, g *Group) *Case {
+	f := newCase(cand, rule, g)
+	if !f.NoSocket() && cand.Eval(rule.When) != rules.True {
+		return nil
+	}
+	for _, gate := range gates {
+		if gate.spares(j, h, f) {
+			if f.Decision == "" {
+				return nil
+			}
+			return f
+		}
+	}
+	f.set(report.DecideAct, "")
+	return f
+}
+
+// unprovenAge reports whether the rule would match if the socket were old.
+func unprovenAge(cand *look.Candidate, rule *rules.Rule) bool {
+	if !rule.ReadsAge() || cand.Eval(rule.When) != rules.Unknown {
+		return false
+	}
+	if cand.Socket.Timer == collectors.TimerTimeWait {
+		return false // the kernel ends it within a minute
+	}
+	old := cand.Clone()
+	old.Facts.Age = collectors.Age{Min: math.MaxFloat64, Source: collectors.AgeNone}
+	return old.Eval(rule.When) == rules.True
+}

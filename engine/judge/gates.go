@@ -1,0 +1,222 @@
+package judge
+
+import (
+	"strings"
+	"time"
+
+	"sockwarden/collectors"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
+	"sockwarden/rules"
+)
+
+// gate is one reason to spare what a rule matches.
+type gate struct {
+	name string // as Answer says it
+	// spares decides on the case and returns true, or lets it pass. A case that is spared
+	// without a decision is none: the rule is not about it.
+	spares func(j *Judge, h *hearing, f *Case) bool
+}
+
+// gates are asked in this order; the first that spares decides. What limits ask
+// comes after them, when every generation of rules agrees, and the breaker last.
+var gates = []gate{
+	{"unless", unless},
+	{"having", having},
+	{"for", holds},
+	{"mode", observes},
+	{"rules", taken},
+	{"protect", protects},
+	{"guards", guarded},
+	{"if", firstIf},
+	{"during", outside},
+	{"soak", soaks},
+	{"canary", outOfCanary},
+	{"second look", seenOnce},
+}
+
+// hearing is what the gates know of a socket besides the case.
+type hearing struct {
+	*Cycle
+	taker *rules.Rule // the rule that has the socket, nil for none yet
+	quota *quota      // for limits
+	// only asking leaves no trace in the memory: nothing begins to count.
+	asking bool
+}
+
+func unless(_ *Judge, _ *hearing, f *Case) bool {
+	if f.Rule.Unless == nil || f.NoSocket() {
+		return false
+	}
+	spared, v := f.Spares(f.Rule.Unless)
+	if spared {
+		f.set(report.DecideUnless, "unless of %s%s", f.Rule.Name, look.NotKnown(v))
+	}
+	return spared
+}
+
+// having spares, without a decision, what belongs to no group that the rule is about.
+func having(_ *Judge, _ *hearing, f *Case) bool {
+	if !f.Rule.Grouped() || f.group != nil {
+		return false
+	}
+	f.set("", "having of %s does not hold of its group", f.Rule.Name)
+	return true
+}
+
+// holds spares what has not matched for long enough without a break.
+func holds(j *Judge, h *hearing, f *Case) bool {
+	left := j.pending(h, f)
+	if left <= 0 {
+		return false
+	}
+	h.sooner(left)
+	f.Held = f.Rule.For - left
+	f.set(report.DecidePending, "%s for %s, so far %s", f.Rule.Name, report.Short(f.Rule.For), report.Short(f.Held))
+	return true
+}
+
+// pending returns how long the rule must still match without a break.
+func (j *Judge) pending(h *hearing, f *Case) time.Duration {
+	if f.Rule.For <= 0 {
+		return 0
+	}
+	var since float64
+	key := memory.HoldKey{Rule: f.Rule.Name, Fingerprint: f.Rule.Fingerprint, Socket: collectors.KeyOf(&f.Socket)}
+	switch {
+	case f.group != nil:
+		since = f.group.since
+	case h.asking:
+		since = j.memory.HeldSince(key, h.Now)
+	default:
+		since = j.memory.Hold(key, f.Rule.For, h.Now)
+	}
+	return max(0, f.Rule.For-time.Duration((h.Now-since)*float64(time.Second)))
+}
+
+func observes(_ *Judge, _ *hearing, f *Case) bool {
+	if f.Rule.Mode != rules.ModeObserve {
+		return false
+	}
+	f.set(report.DecideObserve, "mode observe")
+	return true
+}
+
+// taken spares what an earlier rule has. Otherwise this one has it from now on,
+// whatever spares it then.
+func taken(_ *Judge, h *hearing, f *Case) bool {
+	if f.NoSocket() {
+		return false
+	}
+	if h.taker != nil {
+		f.set(report.DecideShadowed, "rule %s comes first", h.taker.Name)
+		return true
+	}
+	h.taker = f.Rule
+	return false
+}
+
+func protects(_ *Judge, h *hearing, f *Case) bool {
+	if f.NoSocket() {
+		return false
+	}
+	for _, p := range h.Program.Protect {
+		if !p.InForce(h.Began) {
+			continue
+		}
+		if spared, v := f.Spares(p.When); spared {
+			f.set(report.DecideProtect, "protect %s%s", p.Name, look.NotKnown(v))
+			return true
+		}
+	}
+	return false
+}
+
+func guarded(j *Judge, _ *hearing, f *Case) bool {
+	rung, plugin := effective(f.Rule)
+	if rung == nil {
+		return false
+	}
+	if f.NoSocket() {
+		if plugin.WithoutSocket {
+			return false
+		}
+		f.set(report.DecideGuarded, "there is no socket that %s could be for", rung.Action)
+		return true
+	}
+	why := j.Guard(f.Candidate, rung)
+	if why != "" {
+		f.unseen = why == f.HiddenOwners()
+		f.set(report.DecideGuarded, "%s", why)
+	}
+	return why != ""
+}
+
+func firstIf(_ *Judge, _ *hearing, f *Case) bool {
+	cond := f.Rule.Then[0].If
+	if cond == nil {
+		return false
+	}
+	v := f.Eval(cond)
+	if v != rules.True {
+		f.set(report.DecideUnless, "if of %s%s", f.Rule.Name, look.NotKnown(v))
+	}
+	return v != rules.True
+}
+
+func outside(_ *Judge, h *hearing, f *Case) bool {
+	if f.Rule.InWindow(h.Began) {
+		return false
+	}
+	f.set(report.DecideWindow, "outside of the windows of %s: %s", f.Rule.Name, windowTexts(f.Rule.During))
+	return true
+}
+
+// windowTexts names windows of time with their zones.
+func windowTexts(windows []rules.Window) string {
+	texts := make([]string, len(windows))
+	for i, w := range windows {
+		texts[i] = w.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+func soaks(j *Judge, h *hearing, f *Case) bool {
+	left := j.soaking(f.Rule, h.Now)
+	if left > 0 {
+		f.set(report.DecideSoak, "soak of %s, %s left", f.Rule.Name, report.Short(left))
+	}
+	return left > 0
+}
+
+func outOfCanary(j *Judge, _ *hearing, f *Case) bool {
+	if f.NoSocket() || j.inCanary(f.Finding) {
+		return false
+	}
+	f.set(report.DecideCanary, "not in the canary part (%.3g%%) of %s", f.Rule.Canary*100, f.Rule.Name)
+	return true
+}
+
+// seenOnce spares what was not seen for long enough to act on its process.
+func seenOnce(_ *Judge, h *hearing, f *Case) bool {
+	left := f.LeftAt(max(h.Looked, f.SeenAgain))
+	if left <= 0 || !needsTwo(f.Rule, false) {
+		return false
+	}
+	h.sooner(left)
+	rung, _ := effective(f.Rule)
+	f.Held = f.Rule.For
+	f.set(report.DecidePending, "seen for less than %s: %s needs a second look, by watch, --observe, or the next run with this state file",
+		report.Short(look.SecondLook), rung.Action)
+	return true
+}
+
+// paused spares everything that a live engine would act on while it is paused.
+func paused(_ *Judge, h *hearing, f *Case) bool {
+	if h.Paused == nil || harmless(f.Rule) {
+		return false
+	}
+	f.set(report.DecidePaused, "paused %s", h.Paused)
+	return true
+}

@@ -1,0 +1,168 @@
+package judge
+
+import (
+	"slices"
+	"time"
+
+	"sockwarden/engine/look"
+	"sockwarden/rules"
+)
+
+// starving is how long rules that never stay the same for as long as they must are
+// kept out of force.
+const starving = 10 * time.Second
+
+// Generation is rules as they were read at one time.
+type Generation struct {
+	Read    *rules.Program
+	judged  *rules.Program // with the lines that a younger one has added to lists
+	by      string         // the generation whose lines these are, "" for none
+	at      time.Time      // when it was read first
+	seen    time.Time      // and when last
+	matches *rules.Evaluator
+}
+
+// Generations are the rules that count, oldest first: those in force, and all that
+// were read within the time that they must stay the same for. Something is done only
+// if every one of them would do it. Identity, timers and ladders are those of the
+// first, so that a file which is away for a moment changes nothing.
+type Generations struct {
+	All       []*Generation
+	besides   []*Generation // those to ask besides the first: each content once
+	confirmed time.Time     // when what is in force was read last
+	wide      *rules.Program
+}
+
+// NewGenerations begins with rules that are in force alone.
+func NewGenerations(p *rules.Program, now time.Time) *Generations {
+	g := &Generations{}
+	g.Only(p, now)
+	return g
+}
+
+// InForce returns the oldest.
+func (g *Generations) InForce() *rules.Program { return g.All[0].judged }
+
+// Newest returns the youngest, as it was read.
+func (g *Generations) Newest() *rules.Program { return g.All[len(g.All)-1].Read }
+
+// Only makes rules the only ones.
+func (g *Generations) Only(p *rules.Program, now time.Time) {
+	g.All, g.confirmed = []*Generation{{Read: p, at: now, seen: now}}, now
+	g.changed()
+}
+
+// Add takes rules up that were just read; false if they are those that were read last.
+func (g *Generations) Add(p *rules.Program, now time.Time) bool {
+	if p.Generation == g.All[0].Read.Generation || len(g.All) == 1 {
+		g.confirmed = now
+	}
+	last := g.All[len(g.All)-1]
+	if p.Generation == last.Read.Generation {
+		last.Read, last.seen = p, now // what is being written, and where it lies, can have changed
+		g.changed()
+		return false
+	}
+	g.All = append(g.All, &Generation{Read: p, at: now, seen: now})
+	g.changed()
+	return true
+}
+
+// Due is when the oldest may have to go; false if there is only one.
+func (g *Generations) Due() (time.Time, bool) {
+	if len(g.All) < 2 {
+		return time.Time{}, false
+	}
+	return g.All[1].at.Add(rules.Settle), true
+}
+
+// Advance lets go of the oldest as the time of those after it is over, and reports
+// whether others are in force now. One that was not seen for as long never was in
+// force, unless what is in force was not read again for too long; and what was
+// half written never is.
+func (g *Generations) Advance(now time.Time) bool {
+	was := g.All[0].Read.Generation
+	for len(g.All) > 1 && now.Sub(g.All[1].at) >= rules.Settle {
+		next := g.All[1]
+		fleeting := len(g.All) > 2 && next.seen.Sub(next.at) < rules.Settle && now.Sub(g.confirmed) < starving
+		half := len(g.All) > 2 && len(next.Read.BeingWritten(g.All[0].Read)) > 0
+		if fleeting || half {
+			g.All = slices.Delete(g.All, 1, 2)
+			continue
+		}
+		g.All = g.All[1:]
+		g.confirmed = now
+	}
+	g.changed()
+	return g.All[0].Read.Generation != was
+}
+
+// changed works out again what follows from which generations there are.
+func (g *Generations) changed() {
+	newest := g.Newest()
+	for _, old := range g.All {
+		judged := old.Read
+		switch {
+		case judged == newest:
+			old.by = ""
+		case old.by == newest.Generation:
+			judged = old.judged
+		default:
+			judged, old.by = judged.Grown(newest), newest.Generation
+		}
+		if old.judged != judged {
+			old.judged, old.matches = judged, judged.NewEvaluator()
+		}
+	}
+	g.wide, g.besides = nil, nil
+	known := map[string]bool{g.All[0].Read.Generation: true}
+	for _, one := range slices.Backward(g.All[1:]) {
+		if !known[one.Read.Generation] {
+			g.besides = append(g.besides, one)
+		}
+		known[one.Read.Generation] = true
+	}
+	slices.Reverse(g.besides)
+}
+
+// younger returns the generations to ask besides the one in force.
+func (k *council) younger() []*Generation {
+	if k.Gens == nil {
+		return nil
+	}
+	return k.Gens.besides
+}
+
+// Plan returns what is to be looked at, so that every generation can be asked.
+func (k *council) Plan(p *rules.Program) *rules.Program {
+	younger := k.younger()
+	if len(younger) == 0 {
+		return p
+	}
+	if k.Gens.wide == nil {
+		others := make([]*rules.Program, len(younger))
+		for i, g := range younger {
+			others[i] = g.judged
+		}
+		k.Gens.wide = p.Wider(others...)
+	}
+	return k.Gens.wide
+}
+
+// strictest is the breaker of all generations.
+func (k *council) strictest(b rules.Breaker) rules.Breaker {
+	for _, g := range k.younger() {
+		b = b.Stricter(g.judged.Breaker)
+	}
+	return b
+}
+
+// Wanted is a look for the program in force, so that every generation can be asked.
+func (k *council) Wanted(p *rules.Program) look.Wanted {
+	w := k.wantedOf(p)
+	w.Plan = k.Plan(p)
+	for _, g := range k.younger() {
+		w.Younger = append(w.Younger, g.judged)
+	}
+	return w
+}

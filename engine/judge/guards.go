@@ -1,0 +1,160 @@
+package judge
+
+import (
+	"fmt"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/engine/catalog"
+	"sockwarden/engine/look"
+	"sockwarden/rules"
+)
+
+// guard returns why no rule may act on the candidate by this rung, "" if it may.
+// Nothing in a rules file can switch a guard off, except where it names the
+// opt-in of the rung.
+func (g *guards) guard(c *look.Candidate, rung *rules.Rung) string {
+	s := &c.Socket
+	plugin := catalog.Bound(rung)
+	switch {
+	case plugin.Harmless:
+		return ""
+	case s.Cookie == 0:
+		return "no cookie that the kernel confirms: it cannot be told from another socket"
+	case c.Blind:
+		return "the kernel waits for its lock, which a process keeps: its tcp_info cannot be read"
+	case s.Protocol == collectors.UDP && !plugin.Allowed.Has(actions.AllowUDP):
+		return "UDP socket: needs " + g.optIn(plugin.Plugin, actions.AllowUDP)
+	case s.State == collectors.Listen && !plugin.Allowed.Has(actions.AllowListen):
+		return "listener: needs " + g.optIn(plugin.Plugin, actions.AllowListen)
+	case g.world.Self.IsSession(s):
+		return "your own session"
+	}
+	if why := g.guardOwners(c, plugin); why != "" {
+		return why
+	}
+	if why := c.HiddenOwners(); why != "" && !g.allowUnknown {
+		return why
+	}
+	if plugin.NeedsOwner() && g.world.Owners.Coverage().Foreign {
+		return "/proc has the processes of another PID namespace, with other numbers: mount the one of this (as unshare --mount-proc does)"
+	}
+	if plugin.NeedsOwner() {
+		for i := range c.Facts.Owners {
+			if o := &c.Facts.Owners[i]; o.Told {
+				return fmt.Sprintf("%s[%d] cannot be examined: that it still has the socket could not be proven before %s", o.Name, o.PID, plugin.Name)
+			}
+		}
+	}
+	if plugin.OnProcess() {
+		if why := guardProcess(c, plugin); why != "" {
+			return why
+		}
+		return g.guardUnits(c, plugin.Plugin)
+	}
+	if plugin.OnOwner() && len(c.Facts.Owners) == 0 {
+		return "no process has it"
+	}
+	return g.quirk(s)
+}
+
+// optIn says how a rung asks for a permission.
+func (g *guards) optIn(plugin *actions.Plugin, what actions.Permissions) string {
+	if g.optInText != nil {
+		return g.optInText(what)
+	}
+	if how := plugin.OptIn(what); how != "" {
+		return fmt.Sprintf("{%s: {%s}}", plugin.Name, how)
+	}
+	return "an action that can be told so; " + plugin.Name + " cannot"
+}
+
+// guardUnits is for actions on a whole unit: nothing in it may be guarded.
+func (g *guards) guardUnits(c *look.Candidate, plugin *actions.Plugin) string {
+	if !plugin.OnUnit() {
+		return ""
+	}
+	for i := range c.Facts.Owners {
+		o := &c.Facts.Owners[i]
+		if o.Unit == "" {
+			continue // the action says it
+		}
+		members, err := g.world.Processes.Unit(o)
+		if err != nil || g.world.Owners.Coverage().HidePID != "" {
+			return "the processes of " + o.Unit + " cannot all be listed"
+		}
+		for k := range members {
+			if why := g.kept.GuardOwner(&members[k]); why != "" {
+				return fmt.Sprintf("%s has also %s[%d]: %s", o.Unit, members[k].Name, members[k].PID, why)
+			}
+		}
+	}
+	return ""
+}
+
+func (g *guards) guardOwners(c *look.Candidate, plugin *actions.Bound) string {
+	for i := range c.Facts.Owners {
+		if why := g.guardHolder(&c.Socket, &c.Facts.Owners[i], plugin); why != "" {
+			return why
+		}
+	}
+	if !look.Waits(&c.Socket) {
+		return ""
+	}
+	if l := c.Facts.ListenerOwner; l != nil {
+		if why := g.guardHolder(&c.Socket, l, plugin); why != "" {
+			return look.WaitsFor(&c.Socket) + why
+		}
+	}
+	return ""
+}
+
+// guardProcess is for actions on the process of a socket.
+func guardProcess(c *look.Candidate, plugin *actions.Bound) string {
+	switch {
+	case collectors.Unaccepted(&c.Socket):
+		return "waits to be accepted: no process has it yet"
+	case len(c.Facts.Owners) == 0:
+		return "no process has it"
+	case len(c.Facts.Owners) > 1 && !plugin.Allowed.Has(actions.AllowAllOwners):
+		if how := plugin.OptIn(actions.AllowAllOwners); how != "" {
+			return fmt.Sprintf("%d processes hold it, and the rung does not say %s", len(c.Facts.Owners), how)
+		}
+		return fmt.Sprintf("%d processes hold it, and %s is for one", len(c.Facts.Owners), plugin.Name)
+	}
+	return ""
+}
+
+// quirk returns why this kernel would do harm or nothing if told to destroy the
+// socket.
+func (g *guards) quirk(s *collectors.Socket) string {
+	switch {
+	case s.Subflow:
+		return "MPTCP subflow: the program would not notice"
+	case s.Protocol == collectors.TCP && s.State == collectors.Close:
+		return "bound, not connected: the kernel cannot destroy it"
+	case s.State == collectors.FinWait1 && collectors.Orphaned(s) && g.world.Host.Kernel.Before(6, 11):
+		return "FIN_WAIT1 orphan: before Linux 6.11 destroying it makes it permanent"
+	case s.State == collectors.TimeWait && g.world.Host.Kernel.Before(6, 0):
+		return "TIME_WAIT: Linux before 6.0 cannot destroy it"
+	}
+	return ""
+}
+
+// guardHolder returns why a rung may do nothing to a socket because of a process that
+// has it, or listens for it. What acts on one connection only can ask to be let at
+// those of protected processes; what takes nothing from one that lives need not ask.
+func (g *guards) guardHolder(s *collectors.Socket, o *collectors.Owner, plugin *actions.Bound) string {
+	why := g.kept.GuardOwner(o)
+	switch asked := plugin.Allowed.Has(actions.AllowProtected); {
+	case why == "", g.kept.Untouchable(o) != "", !plugin.Single():
+		return why
+	case plugin.Gentle:
+		return ""
+	case look.IsSystem(o), s.State == collectors.Listen, s.State == collectors.Close: // no connection
+		return why
+	case asked:
+		return ""
+	}
+	return why + ": needs " + g.optIn(plugin.Plugin, actions.AllowProtected)
+}

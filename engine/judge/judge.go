@@ -1,0 +1,126 @@
+package judge
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
+	"sockwarden/engine/pause"
+	"sockwarden/engine/report"
+	"sockwarden/engine/world"
+	"sockwarden/rules"
+)
+
+// Options say how a judge decides.
+type Options struct {
+	AllowUnknownOwner bool
+	NoBreaker         bool
+	OptIn             func(actions.Permissions) string
+}
+
+// Judge decides what is to become of each socket of a picture.
+type Judge struct {
+	world     *world.World
+	memory    *memory.Memory
+	noBreaker bool
+	guards    *guards
+	Harms     *look.Harms
+	Breaker   *Breaker
+	Council   *council
+	// early says that a cycle comes before its interval is over, because something
+	// ripens: for limits it belongs to the cycle before, of which spent keeps the count.
+	Early   bool
+	Repeats bool // cycles come again and again: it is a watcher's
+	spent   *spent
+	young   map[string]float64 // since when there are rules that are not in force yet, by fingerprint
+}
+
+// guards spare what no rule may act on.
+type guards struct {
+	world        *world.World
+	kept         *look.Untouchables
+	allowUnknown bool
+	optInText    func(actions.Permissions) string
+}
+
+// Breaker spares everything if it is too much.
+type Breaker struct {
+	off       bool
+	log       *slog.Logger
+	memory    *memory.Memory
+	harms     *look.Harms
+	council   *council
+	DeadAfter time.Duration // deadAfter, but for tests
+}
+
+// council are the younger generations of rules, which must agree.
+type council struct {
+	*Judge
+	Gens    *Generations // of the rules, while watching
+	asks    sync.Mutex   // held while they are asked by several at a time
+	Refresh func()       // looks whether the rules have changed, nil for not
+}
+
+// New makes a judge that looks at the host only through k and w.
+func New(w *world.World, log *slog.Logger, m *memory.Memory, k *look.Looker, o Options) *Judge {
+	harms := &look.Harms{World: w, Log: log, Dumps: k.Dumps}
+	j := &Judge{
+		world: w, noBreaker: o.NoBreaker, memory: m, Harms: harms,
+		guards: &guards{world: w, kept: k.Kept, allowUnknown: o.AllowUnknownOwner, optInText: o.OptIn},
+	}
+	j.Council = &council{Judge: j}
+	j.Breaker = &Breaker{off: o.NoBreaker, log: log, memory: m, harms: harms, council: j.Council, DeadAfter: DeadAfter}
+	return j
+}
+
+// Guard returns why no rule may act on the candidate by this rung, "" if it may.
+func (j *Judge) Guard(c *look.Candidate, rung *rules.Rung) string { return j.guards.guard(c, rung) }
+
+// Cycle is one judgement.
+type Cycle struct {
+	*look.Picture
+	Report *report.Report
+	Cases  []*Case // from which its findings come
+	Live   bool
+	Paused *pause.Pause    // everything is spared, nil for nothing
+	none   *look.Candidate // stands for the socket of an empty group
+	// waiting names what the ladders of earlier cycles are for.
+	Waiting map[string]bool
+}
+
+// NewCycle begins the judgement of a picture; with live its report is that of a live run.
+func NewCycle(p *look.Picture, live bool) *Cycle {
+	mode := report.ModeDry
+	if live {
+		mode = report.ModeLive
+	}
+	return &Cycle{Picture: p, Live: live, Report: &report.Report{
+		Mode: mode, Files: p.Program.Files, Generation: p.Program.Generation, Started: p.Began, ByState: p.ByState, Errors: p.Errors,
+		Summary: report.Summary{Scanned: p.Scanned, SocketsTotal: p.Total}, Namespaces: len(p.Namespaces), Unseen: p.Unseen,
+		UnseenNamespaces: p.UnseenNamespaces, Next: p.Next, Young: p.Young,
+	}}
+}
+
+// fail notes an error that makes the picture incomplete.
+func (c *Cycle) fail(err error) {
+	c.Incomplete = true
+	c.Report.Errors = append(c.Report.Errors, err)
+}
+
+// Warn notes, once, what is worth saying though the picture is complete.
+func (c *Cycle) Warn(err error) {
+	if !slices.ContainsFunc(c.Report.Errors, func(e error) bool { return e.Error() == err.Error() }) {
+		c.Report.Errors = append(c.Report.Errors, err)
+	}
+}
+
+// sooner notes that another cycle would find something to do that long after this
+// one's look.
+func (c *Cycle) sooner(d time.Duration) {
+	c.Picture.Sooner(d) //nolint:staticcheck // it is hidden by this one
+	c.Report.Next = c.Next
+}

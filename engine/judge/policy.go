@@ -1,0 +1,85 @@
+package judge
+
+import (
+	"reflect"
+	"slices"
+
+	"sockwarden/actions"
+	"sockwarden/engine/catalog"
+	"sockwarden/engine/look"
+	"sockwarden/rules"
+)
+
+// harmless reports whether a rule changes nothing on the host.
+func harmless(r *rules.Rule) bool {
+	rung, _ := effective(r)
+	return rung == nil
+}
+
+// effective returns the first rung that changes something on the host, by which
+// the rule is guarded and limited; nil if none does.
+func effective(r *rules.Rule) (*rules.Rung, *actions.Plugin) {
+	for i := range r.Then {
+		if p := catalog.Bound(&r.Then[i]); !p.Harmless {
+			return &r.Then[i], p.Plugin
+		}
+	}
+	return nil, &actions.Plugin{}
+}
+
+// needsTwo reports whether a rule leads to a wide action by what it knows of
+// time: by its first rung that changes anything, or, if later is set, by any.
+func needsTwo(rule *rules.Rule, later bool) bool {
+	if !rule.ReadsTime() {
+		return false
+	}
+	if !later {
+		rung, plugin := effective(rule)
+		return rung != nil && plugin.Wide()
+	}
+	return slices.ContainsFunc(rule.Then, func(r rules.Rung) bool {
+		return catalog.Bound(&r).Wide()
+	})
+}
+
+// wantedOf is a look for a program. Sockets are remembered for a later rung too. A group
+// is decided about by all its members at once.
+func (k *council) wantedOf(program *rules.Program) look.Wanted {
+	n := len(program.Rules)
+	w := look.Wanted{Program: program, Plan: program, Remembers: make([]bool, n), NeedsTwo: make([]bool, n), Weighs: make([]bool, n)}
+	for i, rule := range program.Rules {
+		enforced := rule.Mode == rules.ModeEnforce
+		w.Remembers[i] = needsTwo(rule, true)
+		w.NeedsTwo[i] = enforced && needsTwo(rule, rule.Grouped())
+		w.Weighs[i] = enforced && !k.noBreaker && !harmless(rule)
+	}
+	return w
+}
+
+// sameEffect reports whether a rule of a younger generation does what another does on
+// that rung: on the first, what first changes something counts; further up, the whole
+// way to it.
+func sameEffect(r *rules.Rule, rung int, theirs *rules.Rule) bool {
+	if r.Fingerprint == theirs.Fingerprint {
+		return true
+	}
+	same := func(a, b *rules.Rung) bool {
+		return a.Action == b.Action && reflect.DeepEqual(a.Params, b.Params)
+	}
+	if a, _ := effective(r); a == nil || a == &r.Then[rung] || rung == 0 {
+		if b, _ := effective(theirs); a != nil && b != nil {
+			return same(a, b)
+		}
+		return a == nil && len(r.Then) > 0 && len(theirs.Then) > 0 && same(&r.Then[0], &theirs.Then[0])
+	}
+	if len(theirs.Then) <= rung {
+		return false
+	}
+	for i := range r.Then[:rung+1] {
+		a, b := &r.Then[i], &theirs.Then[i]
+		if !same(a, b) || (a.If == nil) != (b.If == nil) || a.If != nil && a.If.Text != b.If.Text {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,298 @@
+package judge
+
+import (
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
+	"sockwarden/rules"
+)
+
+// noteRules notes since when each rule is as it is, for soak.
+func (j *Judge) noteRules(c *Cycle) {
+	for _, r := range c.Program.Rules {
+		if was, ok := j.memory.Rules[r.Name]; !ok || was.Fingerprint != r.Fingerprint {
+			since, ok := j.young[r.Fingerprint]
+			if !ok {
+				since = c.Now
+			}
+			j.memory.Rules[r.Name] = memory.RuleSince{Fingerprint: r.Fingerprint, Since: since}
+		}
+	}
+	for name := range j.memory.Rules {
+		if c.Program.Rule(name) == nil {
+			delete(j.memory.Rules, name)
+		}
+	}
+	young := map[string]float64{}
+	for _, g := range j.Council.younger() {
+		for _, r := range g.judged.Rules {
+			since, ok := j.young[r.Fingerprint]
+			if !ok {
+				since = c.Now
+			}
+			young[r.Fingerprint] = since
+		}
+	}
+	j.young = young
+}
+
+// soaking returns how long a rule must still only observe.
+func (j *Judge) soaking(r *rules.Rule, now float64) time.Duration {
+	since, ok := j.young[r.Fingerprint]
+	if !ok {
+		since = now
+	}
+	if was, ok := j.memory.Rules[r.Name]; ok && was.Fingerprint == r.Fingerprint {
+		since = was.Since
+	}
+	return max(0, r.Soak-time.Duration((now-since)*float64(time.Second)))
+}
+
+// inCanary reports whether a finding belongs to the part that its rule acts on.
+// It is the same part in every cycle: of the sockets, or of the processes and
+// units if the rule acts on those, as each of many sockets would lead to one.
+func (j *Judge) inCanary(f *report.Finding) bool {
+	r := f.Rule
+	if r.Canary <= 0 || r.Canary >= 1 {
+		return true
+	}
+	what := fmt.Sprintf("%x", f.Socket.Cookie)
+	if rung, plugin := effective(r); rung != nil && plugin.OnProcess() && len(f.Facts.Owners) > 0 {
+		what = look.TargetKey(&f.Facts.Owners[0], plugin)
+	}
+	const parts = 10_000
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s %s", r.Name, what)
+	return h.Sum64()%parts < uint64(r.Canary*parts)
+}
+
+// quota counts what rules act on within one cycle, and what they did in the early
+// cycles before it in the same interval. Rules are named by fingerprint: they may
+// be loaded again in between.
+type quota struct {
+	targets map[string]int
+	// named are the processes and units that count already.
+	named map[string]map[string]bool
+	spent
+}
+
+// spent is what was acted on since the last cycle that was not early.
+type spent struct {
+	rules     map[string]int
+	listeners map[string]int // for share
+	all       int            // living targets, for the breaker
+}
+
+// quota begins a cycle with what its interval has spent.
+func (j *Judge) quota() *quota {
+	if j.spent == nil || !j.Early {
+		j.spent = &spent{map[string]int{}, map[string]int{}, 0}
+	}
+	return &quota{maps.Clone(j.spent.rules), map[string]map[string]bool{}, *j.spent}
+}
+
+// spend adds what a cycle acts on to what its interval has spent.
+func (j *Judge) spend(c *Cycle, q *quota) {
+	if !j.Repeats || !c.Live { // in a dry run the same sockets come again
+		return
+	}
+	acts := map[string]bool{}
+	acted := j.Breaker.acting(c, false)
+	if !j.noBreaker {
+		j.spent.all += j.Breaker.toll(c, acted).living
+	}
+	for _, f := range acted {
+		j.spent.listeners[shareName(f.Finding)]++
+		acts[f.Rule.Fingerprint] = true
+	}
+	for rule := range acts { // those that the breaker spared do not count
+		j.spent.rules[rule] = q.targets[rule]
+	}
+}
+
+// GiveBack takes back one of what a rule has spent: nothing was done after all.
+func (j *Judge) GiveBack(r *rules.Rule) {
+	if j.spent != nil && j.spent.rules[r.Fingerprint] > 0 {
+		j.spent.rules[r.Fingerprint]--
+	}
+}
+
+// shareName names what share is about.
+func shareName(f *report.Finding) string {
+	return fmt.Sprintf("%s%s %s %d", tripShare, f.Rule.Name, f.NS.Name, f.Socket.LocalPort)
+}
+
+// limits are asked, in this order, about what all generations of rules would act on.
+// For actions on processes the process or unit counts, not its sockets.
+var limits = []gate{
+	{"cooldown", coolsDown},
+	{"under way", underWay},
+	{"max_collateral", tooHarmful},
+	{"per_cycle, per_minute", beyond},
+}
+
+// limit spares what is cooling down, what would take too many healthy
+// connections with it, and what is beyond the rule's limits.
+func (j *Judge) limit(f *Case, c *Cycle, q *quota) {
+	if harmless(f.Rule) {
+		return
+	}
+	h := &hearing{Cycle: c, quota: q}
+	for _, gate := range limits {
+		if gate.spares(j, h, f) {
+			return
+		}
+	}
+	_, plugin := effective(f.Rule)
+	q.take(f.Finding, plugin)
+}
+
+func coolsDown(j *Judge, h *hearing, f *Case) bool {
+	_, plugin := effective(f.Rule)
+	for key, length := range CoolKeys(f.Finding, plugin) {
+		if left := j.memory.CoolingDown(key, length, h.Now); left > 0 {
+			f.set(report.DecideCooldown, "cool-down %s, %s left", report.Short(length), report.Short(left))
+			return true
+		}
+	}
+	return false
+}
+
+// underWay spares what a ladder of an earlier cycle is still for.
+func underWay(_ *Judge, h *hearing, f *Case) bool {
+	_, plugin := effective(f.Rule)
+	if !slices.ContainsFunc(TargetsAndPeer(f.Finding, plugin), func(key string) bool { return h.Waiting[key] }) {
+		return false
+	}
+	f.set(report.DecideCooldown, "an earlier action on it is still under way")
+	return true
+}
+
+func tooHarmful(j *Judge, h *hearing, f *Case) bool {
+	_, plugin := effective(f.Rule)
+	if !plugin.OnProcess() {
+		return false
+	}
+	for i := range f.Facts.Owners {
+		harm := j.Harms.Of(h.Picture, f.Candidate, &f.Facts.Owners[i], plugin)
+		f.Collateral = max(f.Collateral, len(harm.Connections))
+		if why := harm.Exceeds(f.Rule.Limits.MaxCollateral); why != "" {
+			f.set(report.DecideLimited, "%s", why)
+			return true
+		}
+	}
+	return false
+}
+
+// beyond leaves to later cycles what is more than a rule may do in one, or in a minute.
+func beyond(j *Judge, h *hearing, f *Case) bool {
+	_, plugin := effective(f.Rule)
+	n, did, limits := h.quota.more(f.Finding, plugin), h.quota.targets[f.Rule.Fingerprint], f.Rule.Limits
+	switch {
+	case n == 0:
+		return false
+	case limits.PerCycle > 0 && did+n > limits.PerCycle:
+		f.set(report.DecideLimited, "per_cycle %d reached", limits.PerCycle)
+	case limits.PerMinute > 0 && j.memory.Recent(f.Rule.Name, h.Now)+did+n > limits.PerMinute:
+		f.set(report.DecideLimited, "per_minute %d reached", limits.PerMinute)
+	default:
+		return false
+	}
+	f.throttled = true
+	return true
+}
+
+// more is how many targets a finding adds to those of its rule.
+func (q *quota) more(f *report.Finding, plugin *actions.Plugin) int {
+	if !plugin.OnProcess() {
+		return 1
+	}
+	return len(newTargets(f, plugin, q))
+}
+
+// take counts the targets of a finding among those of its rule.
+func (q *quota) take(f *report.Finding, plugin *actions.Plugin) {
+	rule := f.Rule.Fingerprint
+	if !plugin.OnProcess() {
+		q.targets[rule]++
+		return
+	}
+	if q.named[rule] == nil {
+		q.named[rule] = map[string]bool{}
+	}
+	for _, key := range newTargets(f, plugin, q) {
+		q.named[rule][key] = true
+		q.targets[rule]++
+	}
+}
+
+// newTargets names the processes or units that a finding adds to those of its
+// rule.
+func newTargets(f *report.Finding, plugin *actions.Plugin, q *quota) []string {
+	var more []string
+	for i := range f.Facts.Owners {
+		if key := look.TargetKey(&f.Facts.Owners[i], plugin); !q.named[f.Rule.Fingerprint][key] {
+			more = append(more, key)
+		}
+	}
+	return more
+}
+
+func socketKey(s *collectors.Socket) string { return fmt.Sprintf("socket %x", s.Cookie) }
+
+// targetKeys name what an action is for: the socket, or each process or unit.
+func targetKeys(f *report.Finding, plugin *actions.Plugin) []string {
+	switch {
+	case f.NoSocket():
+		return []string{"rule " + f.Rule.Name}
+	case !plugin.OnProcess():
+		return []string{socketKey(&f.Socket)}
+	}
+	keys := make([]string, len(f.Facts.Owners))
+	for i := range keys {
+		keys[i] = look.TargetKey(&f.Facts.Owners[i], plugin)
+	}
+	return keys
+}
+
+// CoolKeys name what cools down after an action, and for how long: its targets,
+// and, if the rule says so, the peer.
+func CoolKeys(f *report.Finding, plugin *actions.Plugin) map[string]time.Duration {
+	limits := f.Rule.Limits
+	if limits.Cooldown <= 0 && limits.Peer <= 0 {
+		return nil
+	}
+	keys := map[string]time.Duration{}
+	for _, key := range targetKeys(f, plugin) {
+		keys[key] = limits.Cooldown
+	}
+	if limits.Peer > 0 && !f.NoSocket() {
+		keys[peerKey(f)] = limits.Peer
+	}
+	return keys
+}
+
+// TargetsAndPeer names what a finding is for, with the peer if its rule spares that.
+func TargetsAndPeer(f *report.Finding, plugin *actions.Plugin) []string {
+	keys := targetKeys(f, plugin)
+	if f.Rule.Limits.Peer > 0 && !f.NoSocket() {
+		keys = append(keys, peerKey(f))
+	}
+	return keys
+}
+
+func peerKey(f *report.Finding) string { return "peer " + f.Socket.Remote.Netip().String() }
+
+// These begin the names of what trips for one listener, and for all rules together.
+const (
+	tripShare = "share "
+	tripAll   = "breaker "
+)

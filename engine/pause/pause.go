@@ -1,0 +1,163 @@
+package pause
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors/trust"
+	"sockwarden/engine/memory"
+)
+
+// Pause says that live runs and watchers only observe meanwhile.
+type Pause struct {
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until,omitzero"` // zero: until it is resumed
+	By    string    `json:"by"`
+	// File is where it was found.
+	File string `json:"-"`
+}
+
+// String says until when and by whom, as reports and logs do.
+func (p *Pause) String() string {
+	until := "until resumed"
+	switch {
+	case p.Until.IsZero():
+	case p.Until.Sub(p.Since) < 12*time.Hour:
+		until = "until " + p.Until.Format(time.TimeOnly)
+	default:
+		until = "until " + p.Until.Format(time.DateTime)
+	}
+	if p.By == "" {
+		return until
+	}
+	return until + " by " + p.By
+}
+
+// Machine is the switch of the whole machine: only root can throw it, and
+// the live runs of every user look at it.
+const Machine = "/run/sockwarden/pause.json"
+
+// File is the switch that a user can throw: root that of the machine,
+// others their own beside their state file, "" if there is no place for it.
+func File() string {
+	if os.Geteuid() == 0 {
+		return Machine
+	}
+	state := memory.DefaultStateFile()
+	if state == "" {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(state), "pause.json")
+}
+
+// Files are the switches that the runs of this user look at.
+func Files() []string {
+	if own := File(); own != "" && own != Machine {
+		return []string{Machine, own}
+	}
+	return []string{Machine}
+}
+
+// Write throws the switch: it replaces the file at once. Every user can read it.
+func (p *Pause) Write(path string) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("pause: %w", err)
+	}
+	if err := memory.MakeDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("pause: %w", err)
+	}
+	if err := memory.ReplaceFile(path, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("pause: %w", err)
+	}
+	return nil
+}
+
+// Resume throws the switch back; it reports whether there was a pause.
+func Resume(path string) (bool, error) {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("resume: %w", err)
+	}
+	return true, nil
+}
+
+// Read returns the first pause of these switches that is in force now, nil
+// for none. A file that cannot be read or understood pauses, too: whoever put it
+// there wanted that.
+func Read(now time.Time, paths ...string) *Pause {
+	for _, path := range paths {
+		if p := readPause(now, path); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+// maxPauseFile bounds what is read of a switch, in bytes.
+const maxPauseFile = 4 << 10
+
+func readPause(now time.Time, path string) *Pause {
+	if path == "" {
+		return nil
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	p := &Pause{}
+	if err == nil {
+		err = p.read(fd)
+		_ = unix.Close(fd)
+	}
+	if err != nil {
+		text := fmt.Sprintf("a file that cannot be read: %s (%v)", path, err)
+		if errors.Is(err, fs.ErrPermission) {
+			text += "; cure: chmod a+x " + filepath.Dir(path) + " && chmod a+r " + path
+		}
+		return &Pause{By: text, File: path}
+	}
+	if !p.Until.IsZero() && !now.Before(p.Until) {
+		return nil
+	}
+	p.File = path
+	return p
+}
+
+func (p *Pause) read(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err //nolint:wrapcheck // by readPause
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return trust.ErrNotRegular
+	}
+	b, err := trust.ReadAll(fd, maxPauseFile)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, p); err != nil {
+		return errors.New("it is no pause")
+	}
+	// Somebody's text goes to logs and terminals.
+	p.By = strings.ToValidUTF8(p.By, "?")
+	p.By = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, p.By)
+	return nil
+}

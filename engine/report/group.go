@@ -1,0 +1,55 @@
+package report
+
+import (
+	"hash/fnv"
+	"time"
+
+	"sockwarden/collectors"
+)
+
+// Group is sockets that a rule decided on together.
+type Group struct {
+	Key   map[string]any // what they have in common
+	Facts collectors.Group
+	// Leak is evidence that a process runs out of descriptors, for groups of one.
+	Leak *Leak
+
+	// ID tells it from the other groups of its rule; it stays the same over cycles.
+	ID string
+	// CountedAt is when it was counted.
+	CountedAt time.Time
+}
+
+// Leak is how the descriptors of a process grow.
+type Leak struct {
+	PerHour float64 // descriptors an hour
+	FullIn  float64 // seconds until the limit is reached at this rate, 0 if it never is
+}
+
+// SocketKey is the group's place among what is remembered of sockets.
+func (g *Group) SocketKey() collectors.Key {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(g.ID))
+	return collectors.Key{Cookie: h.Sum64(), LocalPort: 0, Protocol: 0}
+}
+
+// Describe is the group as JSON shows it.
+func (g *Group) Describe() map[string]any {
+	m := map[string]any{"key": g.Key, "count": g.Facts.Count, "sum_recv_queue": g.Facts.RecvQueue, "sum_send_queue": g.Facts.SendQueue}
+	if g.Facts.Age.Min > 0 {
+		m["max_age"] = g.Facts.Age.Min
+	}
+	if g.Facts.FDs >= 0 {
+		m["fds"] = g.Facts.FDs
+	}
+	if g.Facts.FDLimit >= 0 {
+		m["fd_limit"] = g.Facts.FDLimit
+	}
+	if g.Leak != nil {
+		m["fds_per_hour"] = g.Leak.PerHour
+		if g.Leak.FullIn > 0 {
+			m["full_in_seconds"] = g.Leak.FullIn
+		}
+	}
+	return m
+}

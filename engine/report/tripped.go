@@ -1,0 +1,51 @@
+package report
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// TrippedError says that a breaker has tripped: nothing of what it is about was
+// acted on.
+type TrippedError struct {
+	What   string // what would be acted on
+	Limit  string // that was exceeded, as it is written: count 500
+	Rule   string // that most of it is for, "" for none
+	GoOn   string // what to do if it is right
+	Living int    // how much would be acted on
+	Of     int    // sockets there are
+	Calm   int    // how many calm cycles it still needs; 0 while the limit is exceeded
+
+	Name string // of the threshold
+}
+
+// Error says it all on one line.
+func (t *TrippedError) Error() string {
+	return fmt.Sprintf("breaker: would act on %s: %s; acted on none. %s", t.What, t.why(), t.GoOn)
+}
+
+func (t *TrippedError) why() string {
+	if t.Calm > 0 {
+		return fmt.Sprintf("tripped before (%s), %d calm cycle(s) to go", t.Limit, t.Calm)
+	}
+	return "more than " + t.Limit
+}
+
+// Reason is that of each finding: the whole is said once.
+func (t *TrippedError) Reason() string { return "breaker: " + t.why() }
+
+// Log writes the line for a log, with how long it has lasted if that is known.
+func (t *TrippedError) Log(log *slog.Logger, lasts time.Duration) {
+	attrs := []any{"would_act", t.What, "limit", t.Limit}
+	if t.Rule != "" {
+		attrs = append(attrs, "rule", t.Rule)
+	}
+	if t.Calm > 0 {
+		attrs = append(attrs, "calm_cycles_to_go", t.Calm)
+	}
+	if lasts > 0 {
+		attrs = append(attrs, "lasts", Short(lasts))
+	}
+	log.Warn("breaker tripped, acted on none", append(attrs, "go_on", t.GoOn)...)
+}
