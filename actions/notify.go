@@ -13,11 +13,26 @@ type Message struct {
 	Rule       string            `json:"rule"`
 	Labels     map[string]string `json:"labels"`
 	Generation string            `json:"generation"`
-	Total      int               `json:"total"`
-	Counts     []Count           `json:"counts"`
+	// Event says what has happened: one of the events below.
+	Event  Event   `json:"event"`
+	Total  int     `json:"total"`
+	Counts []Count `json:"counts"`
 	// Lines describe the first few findings.
 	Lines []string `json:"findings"`
+	// Lasted is how many seconds stood what is over.
+	Lasted float64 `json:"lasted_seconds,omitempty"`
 }
+
+// Event is what a message is about.
+type Event string
+
+// The events.
+const (
+	EventFound   Event = "found"   // findings are new, or something else becomes of them
+	EventMissing Event = "missing" // no socket matches, and the rule finds that
+	EventOver    Event = "over"    // nothing that the rule found is left
+	EventTest    Event = "test"    // somebody tries the notifier
+)
 
 // Count is how many findings came to the same.
 type Count struct {

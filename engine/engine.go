@@ -105,8 +105,9 @@ func New(opts Options) (*Engine, error) {
 	e.memory, e.store = known, &memory.Store{State: state, Memory: known, Clock: e.world}
 	e.looker = look.NewLooker(e.world, e.log, known, look.Options{Sources: opts.Sources, Extra: opts.Extra, NoPushdown: opts.NoPushdown, Events: opts.Events})
 	e.judge = judge.New(e.world, e.log, known, e.looker, judge.Options{AllowUnknownOwner: opts.AllowUnknownOwner, NoBreaker: opts.NoBreaker, OptIn: opts.OptIn})
-	e.news = news.New(e.world, news.Options{
+	e.news = news.New(e.world, known, news.Options{
 		Log: e.log, Quiet: opts.QuietEffects, AuditLog: opts.AuditLog, By: opts.By, Notifiers: opts.Notifiers, Notify: opts.Notify,
+		Keeps: opts.Live && opts.Notify,
 	})
 	e.rehearsal = act.NewRehearsal(e.world, e.judge.Harms)
 	if opts.Live {
@@ -132,7 +133,15 @@ func (e *Engine) Close() {
 }
 
 // Tell sends the messages that the rules want for a report that is complete.
-func (e *Engine) Tell(p *rules.Program, r *report.Report) { e.news.Tell(p, r) }
+func (e *Engine) Tell(p *rules.Program, r *report.Report) {
+	e.news.Tell(p, r)
+	if e.judge.Repeats || !e.opts.Live || !e.opts.Notify {
+		return
+	}
+	if err := e.store.Save(); err != nil { // the next run may send them again
+		e.log.Warn("what was told is not kept", "error", err)
+	}
+}
 
 // Cycle collects, decides, acts if the engine is live, and verifies. The report
 // is complete but for ladders that still wait (see Pending). An error says that
@@ -147,6 +156,7 @@ func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*repor
 		return nil, err
 	}
 	e.act(ctx, c)
+	e.news.Done(ctx)
 	return e.finish(c), nil
 }
 
@@ -177,7 +187,7 @@ func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*judge.
 		c.Paused = pause.Read(e.world.Now(), e.opts.PauseFiles...)
 	}
 	e.judge.Decide(c)
-	e.news.Decisions(c.Report, e.mode())
+	e.news.Decided(p, c.Report, e.mode(), !c.Incomplete, c.Now)
 	e.record(c)
 	e.looking = e.world.Now().Sub(c.Began)
 	return c, nil
@@ -222,6 +232,7 @@ func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *report.Repor
 		c.Cases = append(c.Cases, &judge.Case{Finding: f})
 	}
 	e.act(ctx, c)
+	e.news.Done(ctx)
 	return e.finish(c)
 }
 
@@ -247,6 +258,7 @@ func (e *Engine) Pending() (until time.Time, ok bool) {
 func (e *Engine) Step(ctx context.Context) {
 	if e.hand != nil {
 		e.hand.StepAll(ctx)
+		e.news.Stepped(ctx)
 	}
 }
 
@@ -254,6 +266,7 @@ func (e *Engine) Step(ctx context.Context) {
 func (e *Engine) Finish(ctx context.Context, r *report.Report) {
 	if e.hand != nil {
 		e.hand.Finish(ctx, r)
+		e.news.Stepped(ctx)
 	}
 	r.Count()
 	e.news.Audit.Report(r)
@@ -266,6 +279,7 @@ func (e *Engine) record(c *judge.Cycle) {
 	if !c.Incomplete {
 		q := e.looker.Dumps.Query(c.Plan)
 		e.memory.Prune(&q, c.Now)
+		e.memory.Ended("said", func(rule string) bool { return c.Program.Rule(rule) != nil }, c.Now)
 	}
 	e.memory.Expire(c.Now)
 	if err := e.store.WhenDue(c.Now); err != nil {

@@ -340,11 +340,43 @@ func TestHarmlessFirst(t *testing.T) {
 	if n[report.DecideBreaker] != 55 || n[report.DecideAct] != 0 {
 		t.Errorf("decisions %v", n)
 	}
-	// A rule that only logs has none of them.
-	r = l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "log", "limits: {per_cycle: 5}")))
-	if r.Summary.Acted != 56 || len(r.Errors) > 0 {
-		t.Errorf("summary %+v, errors %v", r.Summary, r.Errors)
+	// A rule that only logs needs no guard and trips no breaker, but limits hold for it, and
+	// what stands is logged once.
+	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "log", "limits: {per_cycle: 5}"))
+	logged := len(l.journal.lines("msg=finding"))
+	for _, want := range []int{5, 5, 5} {
+		if r = l.run(t, p); r.Summary.Acted != want || len(r.Errors) > 0 {
+			t.Errorf("summary %+v, errors %v", r.Summary, r.Errors)
+		}
 	}
+	if got := len(l.journal.lines("msg=finding")) - logged; got != 15 {
+		t.Errorf("%d lines", got)
+	}
+	said := map[string]bool{}
+	for _, line := range l.journal.lines("msg=finding")[logged:] {
+		said[line[strings.Index(line, "port="):]] = true
+	}
+	if len(said) != 15 {
+		t.Errorf("%d sockets of 15 lines", len(said))
+	}
+	r = l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "log", "limits: {per_cycle: 1000}")))
+	if r.Summary.Acted != 56-15 {
+		t.Errorf("the rest: %+v", r.Summary)
+	}
+	for range 2 {
+		if r = l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "log", "limits: {per_cycle: 1000}"))); r.Summary.Acted != 0 || len(findingsWith(r, report.DecideCooldown)) < 56 {
+			t.Errorf("again: %+v", r.Summary)
+		}
+	}
+}
+
+func findingsWith(r *report.Report, d report.Decision) (found []*report.Finding) {
+	for _, f := range r.Findings {
+		if f.Decision == d {
+			found = append(found, f)
+		}
+	}
+	return found
 }
 
 // A later rung cannot be for several processes, and says so.

@@ -18,13 +18,20 @@ type (
 	// Report is the outcome of one cycle.
 	Report = report.Report
 	// Finding is one rule's decision about one socket.
-	Finding      = report.Finding
-	Decision     = report.Decision
+	Finding = report.Finding
+	// Decision says what is to become of a socket.
+	Decision = report.Decision
+	// ActionResult is what one rung of a ladder came to.
 	ActionResult = report.ActionResult
-	Summary      = report.Summary
-	Group        = report.Group
-	Leak         = report.Leak
-	SparedError  = report.SparedError
+	// Summary counts a cycle.
+	Summary = report.Summary
+	// Group is sockets that a rule decided on together.
+	Group = report.Group
+	// Leak is how the descriptors of a process grow.
+	Leak = report.Leak
+	// SparedError says that sockets are spared since somebody unseen may hold them.
+	SparedError = report.SparedError
+	// TrippedError says that a breaker has tripped.
 	TrippedError = report.TrippedError
 )
 

@@ -17,6 +17,7 @@ import (
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/catalog"
 	"sockwarden/engine/news"
+	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -89,7 +90,7 @@ func TestMessages(t *testing.T) {
 	socklab.LeakCheck(t)
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 8)
 	silent := socklab.Make(t, socklab.FinWait2, socklab.IPv4)
-	holder(t, append(slices.Clone(conns), silent)...)
+	h := holder(t, append(slices.Clone(conns), silent)...)
 	box := &mailbox{}
 	l := newLab(t, Options{Live: true, Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}}, keeper())
 	l.news.Outbox.Between = 0
@@ -110,21 +111,55 @@ func TestMessages(t *testing.T) {
 			t.Errorf("line %q", line)
 		}
 	}
-	// Nothing new: those that were acted on cool down, which is news once, and two are acted on now.
-	r = l.run(t, p)
-	l.Tell(p, r)
-	socklab.WaitFor(t, "the messages", func() bool { return len(box.messages()) == 4 })
-	if m := box.messages()[2]; m.Total != 8 {
-		t.Errorf("%+v", m)
+	// Nothing new: those that were acted on cool down, and two are acted on now.
+	for range 4 {
+		r = l.run(t, p)
+		l.Tell(p, r)
 	}
-	for range 3 {
+	// What has ended is said once.
+	h.CloseSockets(t)
+	for range 2 {
 		r = l.run(t, p)
 		l.Tell(p, r)
 	}
 	l.Close() // delivers what there is
 	got := box.messages()
-	if len(got) != 6 || got[5].Total != 2 || got[5].Counts[0] != (actions.Count{What: "cooldown", Count: 2}) {
+	if len(got) != 4 || got[3].Event != actions.EventOver || got[3].Total != 0 || got[3].Lasted <= 0 {
 		t.Errorf("%d messages, the last %+v", len(got), got[len(got)-1])
+	}
+}
+
+// What is only pending alarms nobody, and a group is one finding, whichever sockets it has.
+func TestMessagesOfGroups(t *testing.T) {
+	h := holder(t, socklab.Many(t, socklab.CloseWait, socklab.IPv4, 6)...)
+	box := &mailbox{}
+	l := newLab(t, Options{Live: true, Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}}, keeper())
+	l.news.Outbox.Between = 0
+	p := l.notifyingRules(t, ruleFile(`state == "CLOSE_WAIT"`, "keep", "group: pid", "having: count > 2", "notify: [ops]", "for: 300ms"))
+	tell := func(want string) {
+		t.Helper()
+		socklab.WaitFor(t, want, func() bool {
+			r := l.run(t, p)
+			l.Tell(p, r)
+			n := 0
+			for _, f := range r.Findings {
+				if string(f.Decision) == want || want == string(report.DecideAct) && f.Decision == report.DecideCooldown {
+					n++
+				}
+			}
+			return n >= 3
+		})
+	}
+	tell("pending")
+	if n := len(box.messages()); n != 0 {
+		t.Errorf("%d messages of what is pending", n)
+	}
+	tell("act")
+	h.CloseFrom(t, 3)
+	tell("act")
+	l.Close()
+	if got := box.messages(); len(got) != 1 || got[0].Total != 6 || !strings.Contains(got[0].Lines[0], "descriptors open") {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -157,7 +192,11 @@ func TestMessageWithoutSocket(t *testing.T) {
 	}
 	l.Close()
 	got := box.messages()
-	if len(got) != 2 || !slices.Equal(got[0].Lines, []string{"would: no socket matches"}) || got[1].Total != 1 {
+	events := make([]actions.Event, len(got))
+	for i, m := range got {
+		events[i] = m.Event
+	}
+	if !slices.Equal(events, []actions.Event{actions.EventMissing, actions.EventOver, actions.EventMissing}) || !slices.Equal(got[0].Lines, []string{"would: no socket matches"}) || got[0].Total != 0 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -242,7 +281,7 @@ func TestCloseGivesUp(t *testing.T) {
 		if took := time.Since(start); took != news.Farewell {
 			t.Errorf("closed after %s", took)
 		}
-		if len(j.lines("messages given up")) != 1 || len(j.lines("message not delivered", "name=ops", "rule=r", "context canceled")) != 3 {
+		if len(j.lines("messages given up")) != 1 || len(j.lines("level=WARN", "message not delivered", "name=ops", "rule=r", "context canceled")) != 1 || len(j.lines("messages were not delivered", "count=3")) != 1 {
 			t.Errorf("said %q", j.lines())
 		}
 		synctest.Wait() // and nothing is left, or the bubble would not end
@@ -293,7 +332,7 @@ func TestReconfiguredNotifier(t *testing.T) {
 	})
 }
 
-// An error of one message is logged and is not the end of the receiver.
+// An outage is said once when it begins, and with a count when it is over or the run ends.
 func TestUndelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := &mailbox{send: func(context.Context) error { return errors.New("503") }}
@@ -302,8 +341,23 @@ func TestUndelivered(t *testing.T) {
 			o.Enqueue("ops", to("ops"), actions.Message{Rule: "r"})
 		}
 		o.Close()
-		if len(box.messages()) != 2 || len(j.lines("level=WARN", "message not delivered", "error=503")) != 2 {
+		if len(box.messages()) != 2 || len(j.lines("level=WARN", "message not delivered", "error=503")) != 1 || len(j.lines("level=WARN", "messages were not delivered", "count=2")) != 1 {
 			t.Errorf("%d messages, said %q", len(box.messages()), j.lines())
+		}
+		n := 0
+		box = &mailbox{send: func(context.Context) error {
+			if n++; n < 4 {
+				return errors.New("503")
+			}
+			return nil
+		}}
+		o, j = box.outbox()
+		for range 5 {
+			o.Enqueue("ops", to("ops"), actions.Message{Rule: "r"})
+		}
+		o.Close()
+		if len(j.lines("level=WARN")) != 1 || len(j.lines("level=INFO", "messages are delivered again", "lost=3")) != 1 {
+			t.Errorf("said %q", j.lines())
 		}
 	})
 }

@@ -97,7 +97,7 @@ func (w *watcher) reload(forced bool) (changed bool) {
 	}
 	if !w.judge.Council.Gens.Add(p, w.world.Now()) {
 		if wasRejected {
-			w.log.Info("rules unchanged", "generation", p.Short())
+			w.log.Info("rules are right again, and as they were", "generation", p.Short())
 		}
 		return false
 	}

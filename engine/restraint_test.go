@@ -503,12 +503,12 @@ rules:
 	dry.Close()
 
 	l = live()
-	expect(t, findingOf(t, l.run(t, l.rules(t, text)), one), report.DecideBreaker, "breaker: tripped before (limit 3/30%), 1 calm cycle(s) to go")
+	expect(t, findingOf(t, l.run(t, l.rules(t, text)), one), report.DecideBreaker, "breaker: tripped before (limit 3/30%), 1 calm cycle to go")
 	l.Close()
 	l = live()
 	broken = true
 	r = l.run(t, l.rules(t, text))
-	expect(t, findingOf(t, r, one), report.DecideBreaker, "breaker: tripped before (limit 3/30%), 1 calm cycle(s) to go")
+	expect(t, findingOf(t, r, one), report.DecideBreaker, "breaker: tripped before (limit 3/30%), 1 calm cycle to go")
 	broken = false
 	r = l.run(t, l.rules(t, text))
 	expect(t, findingOf(t, r, one), report.DecideAct, "", actions.Refused)

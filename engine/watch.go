@@ -3,12 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"regexp"
 	"time"
 
-	"sockwarden/actions"
 	"sockwarden/engine/judge"
 	"sockwarden/engine/look"
 	"sockwarden/engine/pause"
@@ -30,13 +28,14 @@ const (
 	heartbeat = time.Hour
 	// ladderPoll is how often waiting ladders are looked at.
 	ladderPoll = 200 * time.Millisecond
+	// calmCycles is how many cycles in a row must be short before it is said that the
+	// interval is kept again: one that comes and goes is said once.
+	calmCycles = 10
 	// saveEvery is how often a watcher keeps its observations; cool-downs are
 	// kept before each effect.
 	saveEvery = time.Minute
 	// spacing is the least time between two cycles, whatever ripens in between.
 	spacing = 50 * time.Millisecond
-	// maxLines bounds the findings that one cycle logs one by one.
-	maxLines = 25
 )
 
 // WatchOptions configures Watch.
@@ -56,22 +55,23 @@ type watcher struct {
 	opts     WatchOptions
 	files    *rules.Watcher
 	reader   reader
-	shown    map[report.Key]report.Decision
 	lastLine time.Time
 	paused   string          // what was said of the pause last
 	errors   map[string]bool // what was said of the last cycle
 	tripped  map[string]said // what was said of breakers
 	refused  string          // what was said last of a host that refuses
 	next     time.Time       // when something ripens, as the last cycle told; zero for nothing
-	// stretched says that cycles take longer than the interval allows.
-	stretched bool
+	// stretched is how many cycles must be short before the interval counts as kept
+	// again, after one that took longer than it allows.
+	stretched int
 }
 
 // Watch runs a cycle every interval, and at once after the rules have changed,
 // until ctx ends. A generation that cannot be loaded is reported once, and the
 // last good one goes on. It returns an error only if the host refuses to act.
 func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
-	w := &watcher{Engine: e, opts: opts, shown: map[report.Key]report.Decision{}, tripped: map[string]said{}}
+	w := &watcher{Engine: e, opts: opts, tripped: map[string]said{}}
+	e.news.Repeats()
 	e.judge.Repeats, e.looker.Horizon = true, opts.Interval
 	if owners, ok := e.world.Owners.(world.Repeating); ok {
 		owners.Repeats()
@@ -106,6 +106,7 @@ func (e *Engine) Watch(ctx context.Context, opts WatchOptions) error {
 	w.lastLine = w.world.Now()
 	w.store.Every = saveEvery
 	err = w.run(ctx)
+	w.tellEnd(ctx)
 	w.Step(ctx) // asked to stop: what earlier cycles began is ended
 	w.abandonLadders()
 	return errors.Join(err, w.store.Save())
@@ -227,29 +228,18 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	w.tellErrors(w.tellTripped(r.Errors, w.world.Now()))
 	w.tellPause()
 	w.Tell(program, r)
-	shown := map[report.Key]report.Decision{}
-	lines := 0
-	for _, f := range r.Findings {
-		key := report.KeyOf(f)
-		shown[key] = f.Decision
-		if w.shown[key] == f.Decision {
-			continue
-		}
-		if w.opts.OnFinding != nil {
-			w.opts.OnFinding(f)
-		}
-		if lines++; lines <= maxLines {
-			w.logFinding(ctx, f)
+	if w.opts.OnFinding != nil {
+		for _, f := range r.Findings {
+			if w.news.IsNew(f) {
+				w.opts.OnFinding(f)
+			}
 		}
 	}
-	if lines > maxLines {
-		w.log.Info("more findings", "count", lines-maxLines)
-	}
-	w.shown = shown
+	said := w.news.Cycle(ctx, r)
 	w.next = r.Next
 	s := r.Summary
 	attrs := []any{"scanned", s.Scanned, "matched", s.Matched, "acted", s.Acted, "failed", s.Failed, "generation", program.Short(), "took", r.Duration.Round(time.Millisecond)}
-	if lines > 0 {
+	if said {
 		w.lastLine = w.world.Now()
 	}
 	if w.world.Now().Sub(w.lastLine) >= heartbeat {
@@ -266,36 +256,27 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 // the machine busy.
 func (w *watcher) stretch(interval, took time.Duration) time.Duration {
 	if took <= interval/2 {
-		if w.stretched {
-			w.log.Info("interval as configured again", "interval", interval)
+		if w.stretched > 0 {
+			if w.stretched--; w.stretched == 0 {
+				w.log.Info("interval as configured again", "interval", interval)
+			}
 		}
-		w.stretched = false
 		return interval - took
 	}
-	if !w.stretched {
+	if w.stretched == 0 {
 		w.log.Warn("cycles take long, interval stretched", "took", took.Round(time.Millisecond), "interval", interval, "stretched", (2 * took).Round(time.Millisecond))
 	}
-	w.stretched = true
+	w.stretched = calmCycles
 	return max(interval-took, took)
 }
 
-// logFinding writes a line for a finding, unless it was acted on: the outcome
-// then has a line of its own.
-func (w *watcher) logFinding(ctx context.Context, f *report.Finding) {
-	last := f.Last()
-	if f.Decision == report.DecideAct && last.Result != actions.Would && last.Result != actions.Changed {
-		return
+// tellEnd says why the watcher ends.
+func (w *watcher) tellEnd(ctx context.Context) {
+	why := "it was told to"
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		why = cause.Error()
 	}
-	attrs := append([]slog.Attr{slog.String("rule", f.Rule.Name), slog.String("decision", string(f.Decision))}, f.Attrs()...)
-	message := "finding"
-	if last.Result == actions.Would {
-		message = "would act"
-		attrs = append(attrs, slog.String("action", last.Action))
-	}
-	if f.Reason != "" {
-		attrs = append(attrs, slog.String("reason", f.Reason))
-	}
-	w.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
+	w.log.Info("watching ends", "why", why)
 }
 
 // tellPause says once that a pause began, and that it ended.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -49,7 +50,18 @@ func (w *webhook) body(m actions.Message) ([]byte, error) {
 // code blocks: there chat programs interpret nothing but the end of the block.
 func text(m actions.Message, escape *strings.Replacer) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "sockwarden on `%s` (%s): rule `%s` found %d", harmless(m.Host, maxName, escape), m.Mode, harmless(m.Rule, maxName, escape), m.Total)
+	fmt.Fprintf(&b, "sockwarden on `%s` (%s): rule `%s`", harmless(m.Host, maxName, escape), m.Mode, harmless(m.Rule, maxName, escape))
+	switch m.Event {
+	case actions.EventOver:
+		fmt.Fprintf(&b, " is over after %s: nothing matches any more", time.Duration(m.Lasted*float64(time.Second)).Round(time.Second))
+	case actions.EventMissing:
+		b.WriteString(": no socket matches")
+		m.Lines = nil
+	case actions.EventTest:
+		b.WriteString(": a test, nothing was found")
+	case actions.EventFound:
+		fmt.Fprintf(&b, " found %d", m.Total)
+	}
 	for _, c := range m.Counts {
 		fmt.Fprintf(&b, ", %d %s", c.Count, c.What)
 	}

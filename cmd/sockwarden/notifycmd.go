@@ -53,7 +53,7 @@ func notifyCommand(a *app) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("name of this machine: %w", err)
 			}
-			m := actions.Message{Time: time.Now(), Host: host, Mode: "test", Rule: "test", Generation: p.Generation, Lines: []string{}, Counts: []actions.Count{}}
+			m := actions.Message{Time: time.Now(), Host: host, Mode: "test", Event: actions.EventTest, Rule: "test", Generation: p.Generation, Lines: []string{}, Counts: []actions.Count{}}
 			if err := news.Send(cmd.Context(), builtinNotifiers(), config, m); err != nil {
 				return &exitError{code: exitFailed, err: fmt.Errorf("%s: %w", args[0], err)}
 			}

@@ -71,14 +71,35 @@ func (g *cooling) keepTakenBack() error {
 
 // begin notes that something is done: what cools down after it does so from now on.
 func (g *cooling) begin(l *ladder) {
+	now := g.clock.Mono()
 	if harmlessNow(l) {
+		g.say(l, now)
 		return
 	}
 	l.promised, l.began = false, true
-	now := g.clock.Mono()
 	for key, length := range coolKeysOf(l) {
 		g.memory.Keep(key, length, now)
 	}
+}
+
+// say notes that what changes nothing was done for the findings of a ladder: it is done
+// once for what stands, and limits hold for it. A rule that changes something has its
+// own cool-downs.
+func (g *cooling) say(l *ladder, now float64) {
+	if !judge.Harmless(l.rule) {
+		return
+	}
+	for _, f := range l.findings {
+		g.memory.Tell(judge.SaidKey(f.Finding), string(f.Decision), now)
+	}
+	for key, length := range coolKeysOf(l) {
+		g.memory.Keep(key, length, now)
+	}
+	if !l.counted && l.rule.Limits.PerMinute > 0 {
+		l.counted = true
+		g.memory.Acted(l.rule.Name, now)
+	}
+	g.memory.Urgent = true // to be kept at the end
 }
 
 // giveBack returns what a ladder of which nothing was left has used up of limits.

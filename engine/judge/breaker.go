@@ -51,7 +51,7 @@ func (b *Breaker) judge(c *Cycle, q *quota) {
 func (b *Breaker) acting(c *Cycle, throttled bool) []*Case {
 	var acting []*Case
 	for _, f := range c.Cases {
-		if (f.Decision == report.DecideAct || throttled && f.throttled) && !harmless(f.Rule) && !f.NoSocket() {
+		if (f.Decision == report.DecideAct || throttled && f.throttled) && !Harmless(f.Rule) && !f.NoSocket() {
 			acting = append(acting, f)
 		}
 	}
@@ -159,5 +159,5 @@ func (b *Breaker) Trip(c *Cycle, t *report.TrippedError, over bool, found []*Cas
 func (b *Breaker) reset(name string) {
 	b.memory.Urgent = true
 	delete(b.memory.Tripped, name)
-	b.log.Info("breaker reset", "breaker", name)
+	b.log.Info("breaker reset: it was calm for two cycles", "limit", strings.TrimPrefix(name, tripAll))
 }

@@ -214,7 +214,7 @@ func seenOnce(_ *Judge, h *hearing, f *Case) bool {
 
 // paused spares everything that a live engine would act on while it is paused.
 func paused(_ *Judge, h *hearing, f *Case) bool {
-	if h.Paused == nil || harmless(f.Rule) {
+	if h.Paused == nil || Harmless(f.Rule) {
 		return false
 	}
 	f.set(report.DecidePaused, "paused %s", h.Paused)

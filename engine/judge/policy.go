@@ -10,8 +10,8 @@ import (
 	"sockwarden/rules"
 )
 
-// harmless reports whether a rule changes nothing on the host.
-func harmless(r *rules.Rule) bool {
+// Harmless reports whether a rule changes nothing on the host.
+func Harmless(r *rules.Rule) bool {
 	rung, _ := effective(r)
 	return rung == nil
 }
@@ -51,7 +51,7 @@ func (k *council) wantedOf(program *rules.Program) look.Wanted {
 		enforced := rule.Mode == rules.ModeEnforce
 		w.Remembers[i] = needsTwo(rule, true)
 		w.NeedsTwo[i] = enforced && needsTwo(rule, rule.Grouped())
-		w.Weighs[i] = enforced && !k.noBreaker && !harmless(rule)
+		w.Weighs[i] = enforced && !k.noBreaker && !Harmless(rule)
 	}
 	return w
 }

@@ -133,6 +133,7 @@ func shareName(f *report.Finding) string {
 // limits are asked, in this order, about what all generations of rules would act on.
 // For actions on processes the process or unit counts, not its sockets.
 var limits = []gate{
+	{"standing", stands},
 	{"cooldown", coolsDown},
 	{"under way", underWay},
 	{"max_collateral", tooHarmful},
@@ -142,9 +143,6 @@ var limits = []gate{
 // limit spares what is cooling down, what would take too many healthy
 // connections with it, and what is beyond the rule's limits.
 func (j *Judge) limit(f *Case, c *Cycle, q *quota) {
-	if harmless(f.Rule) {
-		return
-	}
 	h := &hearing{Cycle: c, quota: q}
 	for _, gate := range limits {
 		if gate.spares(j, h, f) {
@@ -153,6 +151,19 @@ func (j *Judge) limit(f *Case, c *Cycle, q *quota) {
 	}
 	_, plugin := effective(f.Rule)
 	q.take(f.Finding, plugin)
+}
+
+// SaidKey is what is remembered of a finding of a rule that changes nothing on the host:
+// that it was said.
+func SaidKey(f *report.Finding) string { return "said " + report.KeyOf(f).String() }
+
+// stands spares what a rule that changes nothing has said, for as long as it stands.
+func stands(j *Judge, h *hearing, f *Case) bool {
+	if !h.Live || !Harmless(f.Rule) || !j.memory.Stands(SaidKey(f.Finding), h.Now) {
+		return false
+	}
+	f.set(report.DecideCooldown, "%s was done for it, and it still stands", f.Rule.Then[0].Action)
+	return true
 }
 
 func coolsDown(j *Judge, h *hearing, f *Case) bool {
@@ -168,8 +179,8 @@ func coolsDown(j *Judge, h *hearing, f *Case) bool {
 
 // underWay spares what a ladder of an earlier cycle is still for.
 func underWay(_ *Judge, h *hearing, f *Case) bool {
-	_, plugin := effective(f.Rule)
-	if !slices.ContainsFunc(TargetsAndPeer(f.Finding, plugin), func(key string) bool { return h.Waiting[key] }) {
+	rung, plugin := effective(f.Rule)
+	if rung == nil || !slices.ContainsFunc(TargetsAndPeer(f.Finding, plugin), func(key string) bool { return h.Waiting[key] }) {
 		return false
 	}
 	f.set(report.DecideCooldown, "an earlier action on it is still under way")
@@ -271,6 +282,9 @@ func CoolKeys(f *report.Finding, plugin *actions.Plugin) map[string]time.Duratio
 		return nil
 	}
 	keys := map[string]time.Duration{}
+	if Harmless(f.Rule) { // its cool-down is no other rule's
+		return map[string]time.Duration{SaidKey(f): limits.Cooldown}
+	}
 	for _, key := range targetKeys(f, plugin) {
 		keys[key] = limits.Cooldown
 	}

@@ -30,6 +30,9 @@ type Memory struct {
 	Rules map[string]RuleSince
 	// tripped says how many calm cycles each breaker still needs.
 	Tripped map[string]int
+	// Told is what people were told of and stands, by key: the mode of the run, what it
+	// was told by, and the rest.
+	Told map[string]Told
 	// descriptors says how many descriptors a process had when it was first noted.
 	Descriptors map[string]DescriptorCount
 }
@@ -131,7 +134,7 @@ func NewMemory() *Memory {
 	return &Memory{
 		Seen: map[collectors.Key]*sighting{}, Holds: map[HoldKey]*sighting{}, Cooldowns: map[string]Cooldown{},
 		promises: map[string]promise{},
-		Acts:     map[string][]float64{}, Rules: map[string]RuleSince{}, Tripped: map[string]int{}, Descriptors: map[string]DescriptorCount{},
+		Acts:     map[string][]float64{}, Rules: map[string]RuleSince{}, Tripped: map[string]int{}, Told: map[string]Told{}, Descriptors: map[string]DescriptorCount{},
 	}
 }
 
@@ -273,6 +276,11 @@ func (m *Memory) Expire(now float64) {
 	for k, s := range m.Seen {
 		if now-s.Last > stale {
 			delete(m.Seen, k)
+		}
+	}
+	for k, t := range m.Told {
+		if now-t.Last > stale {
+			delete(m.Told, k)
 		}
 	}
 	for k, d := range m.Descriptors {

@@ -53,6 +53,7 @@ type StateDoc struct {
 	Acts        map[string][]float64       `json:"acts,omitempty"`
 	Rules       map[string]RuleSince       `json:"rules,omitempty"`
 	Tripped     map[string]int             `json:"tripped,omitempty"`
+	Told        map[string]Told            `json:"told,omitempty"`
 	Descriptors map[string]DescriptorCount `json:"descriptors,omitempty"`
 }
 
@@ -230,6 +231,11 @@ func (s *StateFile) Decode(b []byte, m *Memory) error {
 			m.Tripped[k] = n
 		}
 	}
+	for k, t := range doc.Told {
+		if t.Since >= 0 && t.Since <= t.Last && t.Last <= now && len(m.Told) < MaxRemembered {
+			m.Told[k] = t
+		}
+	}
 	for k, d := range doc.Descriptors {
 		if d.At >= 0 && d.At <= d.Last && d.Last <= now && d.Count >= 0 {
 			m.Descriptors[k] = d
@@ -267,11 +273,11 @@ func (s *StateFile) Write(m *Memory) error {
 func (s *StateFile) replace(m *Memory) error {
 	doc := StateDoc{
 		Format: StateFormat, BootID: s.BootID, Clock: s.Clock, Cooldowns: m.Cooldowns,
-		Acts: m.Acts, Rules: m.Rules, Tripped: m.Tripped, Descriptors: m.Descriptors,
+		Acts: m.Acts, Rules: m.Rules, Tripped: m.Tripped, Told: m.Told, Descriptors: m.Descriptors,
 	}
 	if s.lock == nil {
 		// What only live runs decide by is theirs to keep.
-		doc.Cooldowns, doc.Acts, doc.Rules, doc.Tripped = s.theirs.Cooldowns, s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped
+		doc.Cooldowns, doc.Acts, doc.Rules, doc.Tripped, doc.Told = s.theirs.Cooldowns, s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped, s.theirs.Told
 	}
 	for k, v := range m.Seen {
 		doc.Seen = append(doc.Seen, SeenDoc{k, v.Since, v.Last, v.Missed, v.Mark, v.unsure})

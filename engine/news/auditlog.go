@@ -154,28 +154,3 @@ func fields(f *report.Finding) map[string]any {
 	r := f.Record()
 	return collectors.Map(&r)
 }
-
-// Decisions writes down the decisions that are new or changed since the
-// last cycle, so that a watcher's log does not grow with every cycle.
-func (n *News) Decisions(r *report.Report, mode string) {
-	if n.Audit.W == nil {
-		return
-	}
-	now := make(map[report.Key]report.Decision, len(r.Findings))
-	for _, f := range r.Findings {
-		key := report.KeyOf(f)
-		now[key] = f.Decision
-		if n.audited[key] != f.Decision {
-			n.Audit.decision(mode, r.Generation, f)
-		}
-	}
-	n.audited = now
-}
-
-// Decision writes down a decision that came after the others.
-func (n *News) Decision(mode, generation string, f *report.Finding) {
-	n.Audit.decision(mode, generation, f)
-	if n.audited != nil {
-		n.audited[report.KeyOf(f)] = f.Decision
-	}
-}

@@ -4,15 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sockwarden/actions"
-	"sockwarden/collectors"
-	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -41,7 +38,6 @@ type Outbox struct {
 	running sync.WaitGroup
 
 	receivers map[string]*receiver
-	told      map[report.Key]report.Decision
 
 	Between, Farewell, grace time.Duration // as above, but for tests
 }
@@ -55,7 +51,7 @@ type receiver struct {
 // NewOutbox makes an outbox whose notifiers are of these plugins.
 func NewOutbox(plugins []actions.NotifierPlugin, clock world.Clock, log *slog.Logger) *Outbox {
 	o := &Outbox{
-		log: log, clock: clock, plugins: map[string]actions.NotifierPlugin{}, receivers: map[string]*receiver{}, told: map[report.Key]report.Decision{},
+		log: log, clock: clock, plugins: map[string]actions.NotifierPlugin{}, receivers: map[string]*receiver{},
 		Between: Between, Farewell: Farewell, grace: Grace,
 	}
 	for _, p := range plugins {
@@ -63,83 +59,6 @@ func NewOutbox(plugins []actions.NotifierPlugin, clock world.Clock, log *slog.Lo
 	}
 	o.ctx, o.stop = context.WithCancel(context.Background())
 	return o
-}
-
-// tell sends a message for each rule that wants it and has findings that are new
-// or whose decision changed.
-func (o *Outbox) tell(host string, p *rules.Program, r *report.Report) {
-	news := map[*rules.Rule][]*report.Finding{}
-	now := make(map[report.Key]report.Decision, len(r.Findings))
-	for _, f := range r.Findings {
-		if len(f.Rule.Notify) == 0 {
-			continue
-		}
-		key := report.KeyOf(f)
-		if f.Unsettled { // no news: it may be as before in a moment
-			if was, ok := o.told[key]; ok {
-				now[key] = was
-			}
-			continue
-		}
-		now[key] = f.Decision
-		if o.told[key] != f.Decision {
-			news[f.Rule] = append(news[f.Rule], f)
-		}
-	}
-	o.told = now
-	for _, rule := range p.Rules {
-		if len(news[rule]) == 0 {
-			continue
-		}
-		m := message(o.clock.Now(), host, r, rule, news[rule])
-		for _, name := range rule.Notify {
-			o.Enqueue(name, p.Notifiers[name], m)
-		}
-	}
-}
-
-// message describes the findings of one rule.
-func message(now time.Time, host string, r *report.Report, rule *rules.Rule, findings []*report.Finding) actions.Message {
-	m := actions.Message{
-		Time: now, Host: host, Mode: r.Mode, Rule: rule.Name, Labels: rule.Labels, Generation: r.Generation, Total: len(findings),
-	}
-	counts := map[string]int{}
-	var order []string
-	for _, f := range findings {
-		what := string(f.Decision)
-		if last := f.Last().Result; f.Decision == report.DecideAct && last != "" {
-			what = string(last)
-		}
-		if counts[what]++; counts[what] == 1 {
-			order = append(order, what)
-		}
-		if len(m.Lines) < MaxLinesOfMessage {
-			m.Lines = append(m.Lines, Line(f, what))
-		}
-	}
-	for _, what := range order {
-		m.Counts = append(m.Counts, actions.Count{What: what, Count: counts[what]})
-	}
-	return m
-}
-
-// Line describes a finding in a message.
-func Line(f *report.Finding, what string) string {
-	if f.NoSocket() {
-		return what + ": no socket matches"
-	}
-	s := &f.Socket
-	text := fmt.Sprintf("%s: %s port %d peer %s", what, s.State, s.LocalPort, netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort))
-	if len(f.Facts.Owners) > 0 {
-		text += " " + collectors.OwnerNames(f.Facts.Owners)
-		if last := f.Last(); last.PID != 0 && len(f.Facts.Owners) > 1 {
-			text += " (" + last.Text(f) + ")"
-		}
-	}
-	if f.Facts.Age.Min > 0 {
-		text += fmt.Sprintf(" age %.0fs", f.Facts.Age.Min)
-	}
-	return text
 }
 
 // Enqueue hands a message to the goroutine of its receiver, which is started at
@@ -178,19 +97,40 @@ func (o *Outbox) Enqueue(name string, config rules.Notifier, m actions.Message) 
 func (o *Outbox) deliver(name string, n actions.Notifier, r *receiver) {
 	defer o.running.Done()
 	var last time.Time
+	failed := 0 // messages in a row
+	defer func() {
+		if failed > 1 {
+			o.log.Warn("messages were not delivered", "name", name, "count", failed)
+		}
+	}()
 	for m := range r.queue {
 		select {
 		case <-time.After(last.Add(o.Between).Sub(o.clock.Now())):
 		case <-o.ctx.Done():
 		}
 		last = o.clock.Now()
-		if err := n.Send(o.ctx, m); err != nil {
-			o.log.Warn("message not delivered", "name", name, "rule", m.Rule, "error", err)
-		}
+		failed = o.sent(name, m, n.Send(o.ctx, m), failed)
 		if lost := r.dropped.Swap(0); lost > 0 {
 			o.log.Warn("messages were dropped", "name", name, "count", lost)
 		}
 	}
+}
+
+// sent says what came of a message: an outage once when it begins, and with a count when
+// it is over. It returns how many have failed in a row.
+func (o *Outbox) sent(name string, m actions.Message, err error, failed int) int {
+	switch {
+	case err != nil && failed == 0:
+		o.log.Warn("message not delivered", "name", name, "rule", m.Rule, "error", err)
+	case err != nil:
+		o.log.Debug("message not delivered", "name", name, "rule", m.Rule, "error", err)
+	case failed > 0:
+		o.log.Info("messages are delivered again", "name", name, "lost", failed)
+		return 0
+	default:
+		return 0
+	}
+	return failed + 1
 }
 
 // Close delivers what still waits, for a short time, and does not wait for a

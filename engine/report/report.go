@@ -195,6 +195,8 @@ type Report struct {
 	AgeUnproven int
 	// Young are the sockets that rules take only when they are older, by rule.
 	Young []look.Young
+	// Known are those of the errors that an earlier run has said, and that stand.
+	Known []error
 	// AuditError is set if the audit log lacks lines; it is among the errors, too.
 	AuditError error
 	// HostError is set if the host refuses to act at all.
@@ -262,7 +264,7 @@ type SparedError struct {
 }
 
 func (e *SparedError) Error() string {
-	return fmt.Sprintf("%d matching socket(s) spared: %s", e.Sockets, e.Why)
+	return fmt.Sprintf("%d matching socket%s spared: %s", e.Sockets, plural(e.Sockets), e.Why)
 }
 
 // AllUnseen reports whether nothing could be acted on only since somebody who
@@ -283,4 +285,9 @@ func (r *Report) Unopened() []*look.NamespaceError {
 		}
 	}
 	return found
+}
+
+// IsKnown reports whether an earlier run has said an error, which stands.
+func (r *Report) IsKnown(err error) bool {
+	return slices.ContainsFunc(r.Known, func(e error) bool { return e.Error() == err.Error() })
 }

@@ -27,7 +27,7 @@ func (t *TrippedError) Error() string {
 
 func (t *TrippedError) why() string {
 	if t.Calm > 0 {
-		return fmt.Sprintf("tripped before (%s), %d calm cycle(s) to go", t.Limit, t.Calm)
+		return fmt.Sprintf("tripped before (%s), %d calm cycle%s to go", t.Limit, t.Calm, plural(t.Calm))
 	}
 	return "more than " + t.Limit
 }
@@ -48,4 +48,12 @@ func (t *TrippedError) Log(log *slog.Logger, lasts time.Duration) {
 		attrs = append(attrs, "lasts", Short(lasts))
 	}
 	log.Warn("breaker tripped, acted on none", append(attrs, "go_on", t.GoOn)...)
+}
+
+// plural is the ending of what is counted.
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -13,6 +14,22 @@ import (
 type Key struct {
 	Rule   string
 	Socket collectors.Key
+}
+
+// String is the key as text, for what is kept: the rule, a space, and what tells the
+// socket.
+func (k Key) String() string {
+	s := &k.Socket
+	return fmt.Sprintf("%s %x.%x.%d.%d.%d", k.Rule, s.Cookie, s.NetNS, s.State, s.LocalPort, s.RemotePort)
+}
+
+// Standing is the key of what stands while the sockets of a group come and go: the
+// group, or the socket of a finding that has none.
+func Standing(f *Finding) Key {
+	if f.Group != nil {
+		return Key{f.Rule.Name, f.Group.SocketKey()}
+	}
+	return KeyOf(f)
 }
 
 // KeyOf is the key of a finding.

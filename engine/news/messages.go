@@ -1,0 +1,130 @@
+package news
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/collectors"
+	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
+	"sockwarden/rules"
+)
+
+// messages sends a message for each rule that wants it and has findings that are new or
+// of which something else becomes, and one when nothing of it is left. A group is one
+// finding, whichever sockets it has; what is only pending is none yet.
+func (n *News) messages(p *rules.Program, r *report.Report) {
+	now, kind := n.clock.Mono(), "notified-"+r.Mode
+	news := map[*rules.Rule][]*report.Finding{}
+	told := map[string]bool{}
+	for _, f := range r.Findings {
+		key := report.Standing(f)
+		if len(f.Rule.Notify) == 0 || f.Decision == report.DecidePending && !f.Unsettled {
+			continue
+		}
+		name := kind + " " + key.String()
+		switch {
+		case f.Unsettled:
+			n.known.Stands(name, now)
+		case told[name]: // another socket of the group
+			if len(news[f.Rule]) > 0 {
+				news[f.Rule] = append(news[f.Rule], f)
+			}
+		default:
+			told[name] = true
+			if was := n.known.Tell(name, what(f), now); was != what(f) {
+				news[f.Rule] = append(news[f.Rule], f)
+			}
+		}
+	}
+	ended := map[string][]memory.Told{}
+	if !r.Incomplete {
+		ended = n.known.Ended(kind, func(rule string) bool { return p.Rule(rule) != nil }, now)
+	}
+	for _, rule := range p.Rules {
+		m := actions.Message{Time: n.clock.Now(), Host: n.host, Mode: r.Mode, Rule: rule.Name, Labels: rule.Labels, Generation: r.Generation}
+		switch {
+		case len(news[rule]) > 0:
+			describe(&m, news[rule])
+		case len(ended[rule.Name]) > 0 && !n.known.AnyTold(kind+" "+rule.Name+" "):
+			m.Event, m.Lasted = actions.EventOver, lasted(ended[rule.Name], now)
+		default:
+			continue
+		}
+		for _, name := range rule.Notify {
+			n.Outbox.Enqueue(name, p.Notifiers[name], m)
+		}
+	}
+}
+
+// lasted is how many seconds the oldest of what has ended stood.
+func lasted(ended []memory.Told, now float64) float64 {
+	first := now
+	for _, t := range ended {
+		first = min(first, t.Since)
+	}
+	return now - first
+}
+
+// describe fills in a message about findings of one rule.
+func describe(m *actions.Message, findings []*report.Finding) {
+	m.Event, m.Total = actions.EventFound, len(findings)
+	counts := map[string]int{}
+	var order []string
+	for _, f := range findings {
+		what := string(f.Decision)
+		if last := f.Last().Result; f.Decision == report.DecideAct && last != "" {
+			what = string(last)
+		}
+		if f.NoSocket() {
+			m.Event, m.Total = actions.EventMissing, 0
+		}
+		if counts[what]++; counts[what] == 1 {
+			order = append(order, what)
+		}
+		if len(m.Lines) < MaxLinesOfMessage {
+			m.Lines = append(m.Lines, Line(f, what))
+		}
+	}
+	for _, what := range order {
+		m.Counts = append(m.Counts, actions.Count{What: what, Count: counts[what]})
+	}
+	if leak := leakText(findings[0]); leak != "" {
+		m.Lines = append([]string{leak}, m.Lines[:min(len(m.Lines), MaxLinesOfMessage-1)]...)
+	}
+}
+
+// leakText says how near a process is to its limit of descriptors, "" if that is not
+// what a rule found.
+func leakText(f *report.Finding) string {
+	g := f.Group
+	if g == nil || g.Facts.FDs < 0 || g.Facts.FDLimit <= 0 || len(f.Facts.Owners) == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%s has %.0f of %.0f descriptors open", f.Facts.Owners[0].String(), g.Facts.FDs, g.Facts.FDLimit)
+	if l := g.Leak; l != nil && l.FullIn > 0 {
+		text += ": full in " + report.Short(time.Duration(l.FullIn*float64(time.Second)))
+	}
+	return text
+}
+
+// Line describes a finding in a message.
+func Line(f *report.Finding, what string) string {
+	if f.NoSocket() {
+		return what + ": no socket matches"
+	}
+	s := &f.Socket
+	text := fmt.Sprintf("%s: %s port %d peer %s", what, s.State, s.LocalPort, netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort))
+	if len(f.Facts.Owners) > 0 {
+		text += " " + collectors.OwnerNames(f.Facts.Owners)
+		if last := f.Last(); last.PID != 0 && len(f.Facts.Owners) > 1 {
+			text += " (" + last.Text(f) + ")"
+		}
+	}
+	if f.Facts.Age.Min > 0 {
+		text += fmt.Sprintf(" age %.0fs", f.Facts.Age.Min)
+	}
+	return text
+}
