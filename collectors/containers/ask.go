@@ -31,7 +31,8 @@ func (n *Names) ask(ctx context.Context, wanted []Ref) bool {
 	}
 	for _, ref := range q.left() {
 		reason := worse(ErrNoEngine, q.reasons[ref.ID])
-		n.memory.put(ref, Answer{Err: reason}, errors.Is(reason, ErrSilent))
+		// Of an engine that is silent altogether the lane knows.
+		n.memory.put(ref, Answer{Err: reason}, errors.Is(reason, ErrSilent) && !q.silent)
 	}
 	return !q.silent
 }

@@ -21,7 +21,7 @@ type bundled struct {
 // bundle finds a container of containerd's CRI. It writes the annotations itself
 // (internal/cri/annotations); those that pods bring along come first, if at all.
 func (d *disk) bundle(ref Ref) (Container, error) {
-	var reason error
+	reason := ErrNoEngine
 	for _, tasks := range d.places.Bundles {
 		dir := filepath.Join(tasks, ref.ID)
 		b, err := d.read(filepath.Join(dir, "config.json"))

@@ -1,6 +1,7 @@
 package containers
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -21,7 +22,8 @@ type entry struct {
 	// until is when it is time to ask again, and usable how long the answer counts
 	// while the next one does not come.
 	until, usable time.Time
-	// silent says that the engine kept something back: nobody waits for it again.
+	// silent says that the engine kept back something of this container alone: nobody
+	// waits for that again.
 	silent bool
 }
 
@@ -68,7 +70,7 @@ func (m *memory) put(ref Ref, a Answer, silent bool) {
 		if !silent {
 			e.until = e.usable
 		}
-	case ok && silent && old.answer.Err == nil && now.Before(old.usable) && old.podUID == ref.PodUID:
+	case ok && errors.Is(a.Err, ErrSilent) && old.answer.Err == nil && now.Before(old.usable) && old.podUID == ref.PodUID:
 		e.answer, e.usable = old.answer, old.usable // what was known still counts
 	}
 	if !ok && len(m.of) >= maxKept {

@@ -2,7 +2,6 @@ package containers
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -81,7 +80,7 @@ func (n *Names) Lookup(ctx context.Context, refs ...Ref) map[string]Answer {
 	n.memory.recall(refs, answers)
 	for _, ref := range refs {
 		if _, ok := answers[ref.ID]; !ok {
-			answers[ref.ID] = Answer{Err: fmt.Errorf("%w within %s", ErrSilent, n.patience)}
+			answers[ref.ID] = Answer{Err: ErrSilent}
 		}
 	}
 	return answers

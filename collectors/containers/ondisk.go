@@ -81,7 +81,7 @@ func (d *disk) find(ref Ref, stored map[string]Container) (Container, error) {
 // docker reads what dockerd writes of a container (container.ToDisk in
 // moby/container/container.go).
 func (d *disk) docker(id string) (Container, error) {
-	var reason error
+	reason := ErrNoEngine
 	for _, root := range d.dataRoots() {
 		dir := filepath.Join(root, "containers", id)
 		b, err := d.read(filepath.Join(dir, "config.v2.json"))

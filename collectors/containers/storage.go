@@ -19,7 +19,7 @@ type storedEntry struct {
 // storages that could not be read, ErrNoSuch if all could.
 func (d *disk) storages() (map[string]Container, error) {
 	all := map[string]Container{}
-	var reason error
+	reason := ErrNoEngine
 	for _, root := range d.places.Storages {
 		// The second one is that of --rm, since containers/storage 1.41.
 		for _, name := range []string{"containers.json", "volatile-containers.json"} {
