@@ -1,0 +1,135 @@
+package containers
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// All engines at once, and not again at once.
+func TestRunning(t *testing.T) {
+	var asks atomic.Int64
+	count := func(serve http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { asks.Add(1); serve(w, r) }
+	}
+	p := Places{
+		DockerSockets: []string{engine(t, count(recording(t, dockers()))), "/run/none.sock"},
+		PodmanSockets: []string{engine(t, count(recording(t, map[string]string{"/containers/json": "podman-4.3.1-list.json"})))},
+	}
+	n, turned := asked(p)
+	for range 3 {
+		all, err := n.Running(t.Context())
+		must(t, "list", err)
+		var names []string
+		for _, c := range all {
+			names = append(names, string(c.Engine)+" "+c.Name)
+		}
+		if got := strings.Join(names, ", "); got != "docker hbbr, podman hbbr, podman hostnet, docker hostnet" && got != "docker hbbr, podman hbbr, docker hostnet, podman hostnet" {
+			t.Error(got)
+		}
+	}
+	if asks.Load() != 2 {
+		t.Errorf("asked %d times", asks.Load())
+	}
+	turned.t = turned.t.Add(DefaultRetry)
+	if _, err := n.Running(t.Context()); err != nil || asks.Load() != 4 {
+		t.Errorf("asked %d times, %v", asks.Load(), err)
+	}
+	// One that does not answer takes the others' answers away from nobody.
+	p.DockerSockets = append(p.DockerSockets, engine(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	n, _ = asked(p)
+	if all, err := n.Running(t.Context()); !errors.Is(err, ErrSilent) || len(all) != 4 {
+		t.Errorf("%d, %v", len(all), err)
+	}
+}
+
+// A restart is asked for at once, whoever waits; the connection stays until the
+// engine has done it.
+func TestRestart(t *testing.T) {
+	running, restarted := make(chan string, 1), make(chan struct{})
+	var broke atomic.Bool
+	of := dockers()
+	n, _ := asked(Places{DockerSockets: []string{engine(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			recording(t, of)(w, r)
+			return
+		}
+		running <- r.URL.String()
+		select {
+		case <-restarted:
+			w.WriteHeader(http.StatusNoContent)
+		case <-r.Context().Done():
+			broke.Store(true)
+		}
+	})}})
+	r, err := n.Restart(t.Context(), Ref{ID: hbbr})
+	must(t, "restart", err)
+	if got := <-running; got != "/containers/"+hbbr+"/restart?t=10" {
+		t.Error(got)
+	}
+	if done, err := r.Done(t.Context()); done || err != nil {
+		t.Errorf("%t, %v before the restart", done, err)
+	}
+	close(restarted)
+	if broke.Load() {
+		t.Error("nobody awaits the engine's answer")
+	}
+	of["/containers/"+hbbr+"/json"] = "docker-20.10.24-inspect-stopped.json"
+	if done, err := r.Done(t.Context()); done || err != nil {
+		t.Errorf("%t, %v while it does not run", done, err)
+	}
+	anew := strings.NewReplacer("13:38:33.733933377Z", "13:40:00Z", `"Pid":237`, `"Pid":500`).Replace(string(recorded(t, "docker-20.10.24-inspect.json")))
+	of["/containers/"+hbbr+"/json"] = anew
+	if done, err := r.Done(t.Context()); !done || err != nil {
+		t.Errorf("%t, %v after the restart", done, err)
+	}
+	delete(of, "/containers/"+hbbr+"/json")
+	if done, err := r.Done(t.Context()); done || !errors.Is(err, ErrNoSuch) {
+		t.Errorf("%t, %v after rm", done, err)
+	}
+}
+
+// What the engine refuses is said.
+func TestRestartRefused(t *testing.T) {
+	of := dockers()
+	n, _ := asked(Places{DockerSockets: []string{engine(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			http.Error(w, `{"message":"cannot restart: driver failed"}`, http.StatusInternalServerError)
+			return
+		}
+		recording(t, of)(w, r)
+	})}})
+	r, err := n.Restart(t.Context(), Ref{ID: hbbr})
+	must(t, "restart", err)
+	for wait := time.Now().Add(time.Minute); ; {
+		if _, err = r.Done(t.Context()); err != nil || time.Now().After(wait) {
+			break
+		}
+	}
+	if err == nil || !strings.Contains(err.Error(), "driver failed") {
+		t.Errorf("%v", err)
+	}
+	if _, err := n.Restart(t.Context(), Ref{ID: nobody}); !errors.Is(err, ErrNoSuch) {
+		t.Errorf("%v", err)
+	}
+	if _, err := n.Restart(t.Context(), Ref{ID: "../../images"}); !errors.Is(err, ErrNoID) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestDockerHost(t *testing.T) {
+	p := Host()
+	before := len(p.DockerSockets)
+	for _, value := range []string{"", "tcp://127.0.0.1:2375", "unix://", "unix://run/x.sock", "ssh://host", "/run/x.sock"} {
+		if err := p.AddDockerHost(value); err == nil || len(p.DockerSockets) != before {
+			t.Errorf("%q is one", value)
+		}
+	}
+	if err := p.AddDockerHost("unix:///run/x.sock"); err != nil || p.DockerSockets[0] != "/run/x.sock" || !slices.Contains(p.DockerSockets, "/run/docker.sock") {
+		t.Errorf("%v, %q", err, p.DockerSockets)
+	}
+}
