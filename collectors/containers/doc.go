@@ -25,8 +25,8 @@
 //
 // # What it costs
 //
-// A first Lookup takes 1 ms and 0.6 ms for each container, then nothing for a
-// minute; an engine that is not there, a few system calls in ten seconds. Nobody
+// A first Lookup takes about 1 ms, and 0.6 ms for each container (Docker 20.10),
+// then nothing for a minute; where no engine is, less than 1 ms in ten seconds. Nobody
 // waits for more than Patience, and for what was silent nobody waits again: the
 // questions go on beside for two seconds at most, on a single goroutine. Only a disk
 // that hangs keeps one for longer.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -273,6 +274,13 @@ func provesProxy(t *testing.T, n *Names) {
 func provesHang(t *testing.T, d *dockerd, ref Ref) {
 	must(t, "stop", d.process.Signal(unix.SIGSTOP))
 	defer func() { _ = d.process.Signal(unix.SIGCONT) }()
+	d.until("dockerd is stopped", func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", d.process.Pid))
+		return len(threads) > 0 && !slices.ContainsFunc(threads, func(thread string) bool {
+			b, err := os.ReadFile(thread)
+			return err == nil && !bytes.Contains(b, []byte(") T "))
+		})
+	})
 	places := Places{DockerSockets: []string{d.socket}}
 	n := New(Options{Places: places, Retry: time.Millisecond})
 	began := time.Now()

@@ -16,7 +16,8 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(recorded(f, name))
 	}
 	f.Add([]byte(`{"annotations":{"io.kubernetes.cri.sandbox-namespace":"a","io.kubernetes.cri.sandbox-name":"b","io.kubernetes.cri.container-name":"c"}}`))
-	f.Add([]byte(`{"Id":"` + hbbr + `","Name":"a","NetworkSettings":{"Ports":{"1/tcp":[{"HostIp":"fe80::1%a","HostPort":"1"}]},"Networks":{"n":{"IPAddress":"fe80::1%b"}}}}`))
+	f.Add([]byte(`{"Id":"` + hbbr + `","Name":"a","NetworkSettings":{"Ports":{"1/tcp":[{"HostIp":"fe80::1%a","HostPort":"1"}]},` +
+		`"Networks":{"n":{"IPAddress":"fe80::1%b"}}}}`))
 	f.Add([]byte(`[{"id":"` + hbbr + `","names":["k8s_a_b_c_d_0"],"metadata":"{}"}]`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var all []Container

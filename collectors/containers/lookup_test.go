@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"sockwarden/collectors/socklab"
 )
 
 // One engine after the other, by recordings of both.
@@ -108,7 +106,7 @@ func TestBadEngines(t *testing.T) {
 			_, _ = w.Write([]byte(text))
 		}
 	}
-	before := runtime.NumGoroutine()
+	before, files := runtime.NumGoroutine(), descriptors(t)
 	for name, test := range map[string]struct {
 		handler http.HandlerFunc
 		want    error
@@ -116,7 +114,7 @@ func TestBadEngines(t *testing.T) {
 		"silent":    {silence, ErrSilent},
 		"drips":     {func(w http.ResponseWriter, r *http.Request) { drip(w, r, "[") }, ErrSilent},
 		"endless":   {func(w http.ResponseWriter, r *http.Request) { flood(w, r, "[{}") }, ErrUnreadable},
-		"long head": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 9<<20)) }, ErrUnreadable},
+		"long head": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 2*headLimit)) }, ErrUnreadable},
 		"no JSON":   {status(http.StatusOK, "hello"), ErrUnreadable},
 		"no object": {status(http.StatusOK, `[1,2]`), ErrUnreadable},
 		"deep":      {status(http.StatusOK, strings.Repeat("[", 1<<20)), ErrUnreadable},
@@ -156,6 +154,16 @@ func TestBadEngines(t *testing.T) {
 	if after := runtime.NumGoroutine(); after > before {
 		t.Errorf("%d goroutines, %d before", after, before)
 	}
+	if after := descriptors(t); after > files {
+		t.Errorf("%d descriptors, %d before", after, files)
+	}
+}
+
+func descriptors(t testing.TB) int {
+	t.Helper()
+	open, err := os.ReadDir("/proc/self/fd")
+	must(t, "descriptors", err)
+	return len(open)
 }
 
 // drip sends a byte now and then, so that no single read takes long.
@@ -283,59 +291,4 @@ func TestNoEngine(t *testing.T) {
 			t.Errorf("%s: restart: %v", name, err)
 		}
 	}
-}
-
-// Only root and the running user are engines.
-func TestForeignSocket(t *testing.T) {
-	const stranger = 54321
-	for name, change := range map[string]func(path string) error{
-		"theirs": func(path string) error { return os.Chown(path, stranger, stranger) },
-		"theirs by a link": func(path string) error {
-			return errors.Join(os.Rename(path, path+"2"), os.Symlink(path+"2", path), os.Lchown(path, stranger, stranger))
-		},
-		"in a directory for all": func(path string) error {
-			return os.Chmod(path[:strings.LastIndexByte(path, '/')], 0o777) //nolint:gosec // that is what is tested
-		},
-	} {
-		path := engine(t, recording(t, dockers()))
-		if err := change(path); err != nil {
-			socklab.Lacks(t, err)
-		}
-		n, _ := asked(Places{DockerSockets: []string{path}})
-		if c, err := look(t, n, Ref{ID: hbbr}); !errors.Is(err, ErrUntrusted) {
-			t.Errorf("%s: %+v, %v", name, c, err)
-		}
-		if _, err := n.Restart(t.Context(), Ref{ID: hbbr}); !errors.Is(err, ErrUntrusted) {
-			t.Errorf("%s: restart: %v", name, err)
-		}
-		if s := n.Sources(); len(s) != 1 || !errors.Is(s[0].Err, ErrUntrusted) {
-			t.Errorf("%s: %+v", name, s)
-		}
-	}
-}
-
-// An ordinary user is told what it takes.
-func TestUnprivileged(t *testing.T) {
-	const path = "/run/nobody/engine.sock"
-	if !socklab.IsNobody() {
-		must(t, "mkdir", os.MkdirAll("/run/nobody", 0o755))
-		l, err := net.Listen("unix", path)
-		must(t, "listen", err)
-		defer func() { _ = l.Close() }()
-		must(t, "chmod", os.Chmod(path, 0o600)) // the group stays
-		put(t, "/run/nobody/data/containers/"+hbbr+"/config.v2.json", recorded(t, "docker-20.10.24-config.v2.json"))
-		must(t, "chmod", os.Chmod("/run/nobody/data", 0o700))
-	}
-	socklab.AsNobody(t, func() {
-		for _, p := range []Places{{DockerSockets: []string{path}}, {DataRoots: []string{"/run/nobody/data"}}} {
-			n, _ := asked(p)
-			if c, err := look(t, n, Ref{ID: hbbr}); !errors.Is(err, ErrNotPermitted) {
-				t.Errorf("%+v, %v", c, err)
-			}
-		}
-		n, _ := asked(Places{DockerSockets: []string{path}})
-		if s := n.Sources(); len(s) != 1 || !errors.Is(s[0].Err, ErrNotPermitted) {
-			t.Errorf("%+v", s)
-		}
-	})
 }

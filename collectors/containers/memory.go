@@ -57,7 +57,8 @@ func (m *memory) recall(refs []Ref, answers map[string]Answer) (wanted []Ref, ho
 	return wanted, hope
 }
 
-// put remembers an answer. What is not complete is asked again soon.
+// put remembers an answer. One that the engine kept something back of is not
+// complete, and is asked for again soon.
 func (m *memory) put(ref Ref, a Answer, silent bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -63,7 +63,8 @@ type Answer struct {
 
 // Lookup returns an answer for each of the ids. It waits at most for Patience, in
 // all, and only for what has not been silent before; what comes later a later call
-// returns. Whoever calls it once in a cycle asks an engine once a minute.
+// returns. Whoever calls it once in a cycle asks an engine once a minute. The maps
+// and slices of an answer are shared: they are not to be changed.
 func (n *Names) Lookup(ctx context.Context, refs ...Ref) map[string]Answer {
 	answers := make(map[string]Answer, len(refs))
 	deadline := time.Now().Add(n.patience)

@@ -24,6 +24,8 @@ const fileLimit = 16 << 20
 type disk struct {
 	places  Places
 	checker trust.Checker
+	// roots are Docker's, once daemon.json was read.
+	roots []string
 }
 
 // read returns the content of a file that only root or the running user can have
@@ -113,6 +115,9 @@ func (d *disk) docker(id string) (Container, error) {
 
 // dataRoots returns where dockerd keeps its data, also as daemon.json says.
 func (d *disk) dataRoots() []string {
+	if d.roots != nil {
+		return d.roots
+	}
 	roots := slices.Clone(d.places.DataRoots)
 	for _, file := range d.places.DaemonFiles {
 		var said struct {
@@ -122,7 +127,8 @@ func (d *disk) dataRoots() []string {
 			roots = slices.Insert(roots, 0, said.DataRoot)
 		}
 	}
-	return roots
+	d.roots = append([]string{}, roots...)
+	return d.roots
 }
 
 // logs reads the name of a pod off the kubelet's directory of its logs,

@@ -49,14 +49,16 @@ func TestFiles(t *testing.T) {
 	n, _ := asked(p)
 	const logged = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
 	a := n.Lookup(t.Context(), Ref{ID: hbbr}, Ref{ID: nobody, PodUID: podUID}, Ref{ID: podHbbr}, Ref{ID: logged, PodUID: podUID}, Ref{ID: hostnet})
-	if c := a[hbbr].Container; c.Name != "hbbr" || c.ComposeService != "relay" || c.NetworkMode != "net1" || c.Engine != Docker || len(c.Published) != 4 || c.InitPID != 237 {
+	if c := a[hbbr].Container; c.Name != "hbbr" || c.ComposeService != "relay" || c.NetworkMode != "net1" || c.Engine != Docker ||
+		len(c.Published) != 4 || c.InitPID != 237 {
 		t.Errorf("docker: %+v, %v", c, a[hbbr].Err)
 	}
-	if c := a[nobody].Container; c.Name != "nginx" || c.Pod != "shop/web-0" || c.Engine != CRI || c.InitPID != 4711 || c.SandboxKey != "/var/run/netns/cni-1" ||
-		c.Known != PartName|PartPod|PartImage|PartInit|PartSandbox || c.Source != dir+"/k8s.io/"+nobody {
+	if c := a[nobody].Container; c.Name != "nginx" || c.Pod != "shop/web-0" || c.Engine != CRI || c.InitPID != 4711 ||
+		c.SandboxKey != "/var/run/netns/cni-1" || c.Known != PartName|PartPod|PartImage|PartInit|PartSandbox || c.Source != dir+"/k8s.io/"+nobody {
 		t.Errorf("CRI: %+v, %v", c, a[nobody].Err)
 	}
-	if c := a[podHbbr].Container; c.Name != "hbbr" || c.Engine != Podman || c.InitPID != 138 || c.SandboxKey != "/run/netns/netns-d5476e20-f493-7341-237a-4f5a5a7d4627" ||
+	if c := a[podHbbr].Container; c.Name != "hbbr" || c.Engine != Podman || c.InitPID != 138 ||
+		c.SandboxKey != "/run/netns/netns-d5476e20-f493-7341-237a-4f5a5a7d4627" ||
 		c.Image != "localhost/test:1" || c.Has(PartLabels) || c.Has(PartPorts) {
 		t.Errorf("podman: %+v, %v", c, a[podHbbr].Err)
 	}

@@ -37,7 +37,8 @@ func TestInspected(t *testing.T) {
 	podman.ID, podman.Engine, podman.Image, podman.NetworkMode = podHbbr, Podman, "localhost/test:1", "bridge"
 	podman.Labels = map[string]string{"com.docker.compose.project": "rd", "com.docker.compose.service": "relay"}
 	podman.Published, podman.Addrs = []Published{ports("tcp", "0.0.0.0:21117", "10.88.0.2:8080")}, []netip.Addr{netip.MustParseAddr("10.88.0.2")}
-	podman.InitPID, podman.StartedAt, podman.SandboxKey = 138, time.Date(2026, 11, 26, 13, 42, 28, 281740991, time.UTC), "/run/netns/netns-d5476e20-f493-7341-237a-4f5a5a7d4627"
+	podman.InitPID, podman.StartedAt = 138, time.Date(2026, 11, 26, 13, 42, 28, 281740991, time.UTC)
+	podman.SandboxKey = "/run/netns/netns-d5476e20-f493-7341-237a-4f5a5a7d4627"
 	onDisk := wantHbbr() // the network mode is in another file
 	onDisk.NetworkMode, onDisk.Known = "", onDisk.Known&^PartMode
 	for file, want := range map[string]Container{
@@ -58,7 +59,8 @@ func TestInspected(t *testing.T) {
 	} {
 		got, err := parseInspected(recorded(t, file), Docker)
 		must(t, file, err)
-		if got.Name != want.Name || got.NetworkMode != want.NetworkMode || got.SandboxKey != want.SandboxKey || (got.InitPID > 0) != (want.InitPID > 0) || len(got.Published) > 0 {
+		if got.Name != want.Name || got.NetworkMode != want.NetworkMode || got.SandboxKey != want.SandboxKey ||
+			(got.InitPID > 0) != (want.InitPID > 0) || len(got.Published) > 0 {
 			t.Errorf("%s: %+v", file, got)
 		}
 	}
@@ -98,8 +100,8 @@ func TestStored(t *testing.T) {
 	}
 	// As CRI-O names what it stores.
 	all, err = parseStorage([]byte(`[
-		{"id":"` + hbbr + `","names":["k8s_POD_web-0_shop_01234567-89ab-cdef-0123-456789abcdef_0","k8s_web-0_shop_01234567-89ab-cdef-0123-456789abcdef_0"],"metadata":"{}"},
-		{"id":"` + hostnet + `","names":["k8s_nginx_web-0_shop_01234567-89ab-cdef-0123-456789abcdef_3"],"metadata":"{\"image-name\":\"docker.io/nginx:1\"}"},
+		{"id":"` + hbbr + `","names":["k8s_POD_web-0_shop_` + podUID + `_0","k8s_web-0_shop_` + podUID + `_0"],"metadata":"{}"},
+		{"id":"` + hostnet + `","names":["k8s_nginx_web-0_shop_` + podUID + `_3"],"metadata":"{\"image-name\":\"docker.io/nginx:1\"}"},
 		{"id":"` + nobody + `","names":["k8s_strange"],"metadata":""}]`))
 	if err != nil || len(all) != 2 || all[0].Name != "POD" || all[0].Pod != "shop/web-0" || all[0].Has(PartImage) ||
 		all[1].Name != "nginx" || all[1].Pod != "shop/web-0" || all[1].Engine != CRI || all[1].Image != "docker.io/nginx:1" {

@@ -36,7 +36,7 @@ func (l *listing) recall(now time.Time) ([]Container, bool, error) {
 // Running returns the containers that run, in order of their names, for who has an
 // address or a published port and looks for the container behind it. Only engines
 // with an API say that: of each container everything but PartInit and PartSandbox
-// is known. It waits as Lookup does, and a list counts for Retry. The error says
+// is known (and PartMode, of podman's). It waits as Lookup does, and a list counts for Retry. The error says
 // why a part is missing: what the other engines say is returned with it.
 func (n *Names) Running(ctx context.Context) ([]Container, error) {
 	deadline := time.Now().Add(n.patience)

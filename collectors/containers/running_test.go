@@ -28,7 +28,7 @@ func TestRunning(t *testing.T) {
 		for _, c := range all {
 			names = append(names, string(c.Engine)+" "+c.Name)
 		}
-		if got := strings.Join(names, ", "); got != "docker hbbr, podman hbbr, podman hostnet, docker hostnet" && got != "docker hbbr, podman hbbr, docker hostnet, podman hostnet" {
+		if got := strings.Join(names, ", "); got != "docker hbbr, podman hbbr, podman hostnet, docker hostnet" { // by name and id
 			t.Error(got)
 		}
 	}

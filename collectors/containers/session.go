@@ -36,8 +36,8 @@ type answer struct {
 	body   []byte
 }
 
-// headRoom bounds the head of an answer, in bytes.
-const headRoom = 64 << 10
+// headLimit bounds the head of an answer, in bytes.
+const headLimit = 64 << 10
 
 // open connects to a socket that only root or the running user can have made, and
 // in which one of them answers.
@@ -115,14 +115,15 @@ func (s *session) send(ctx context.Context, method, target string) (*http.Reques
 	return req, nil
 }
 
-// receive takes the answer to a request, at most so many bytes of it.
+// receive takes the answer to a request, of its body no more than so many bytes.
 func (s *session) receive(req *http.Request, limit int) (answer, error) {
-	s.in.left = limit + headRoom
+	s.in.left = headLimit
 	resp, err := http.ReadResponse(s.r, req)
 	if err != nil {
 		return answer{}, at(s.path, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	s.in.left = limit
 	a := answer{status: resp.StatusCode, engine: engineOf(resp.Header.Get("Server"))}
 	if a.body, err = io.ReadAll(resp.Body); err != nil {
 		return answer{}, at(s.path, err)
