@@ -47,6 +47,8 @@ func startDocker(t *testing.T) *dockerd {
 	if os.Geteuid() != 0 || os.Getenv("SOCKLAB_NOBODY") != "" {
 		socklab.Lacks(t, errors.New("dockerd takes root"))
 	}
+	shadow(t, "/etc") // a key for images
+	shadow(t, "/opt") // containerd's plugins
 	run := "/run/docker"
 	must(t, "mkdir", os.MkdirAll(run, 0o755))
 	d := &dockerd{T: t, socket: "/run/docker.sock", root: folder(t) + "/data"}
@@ -88,6 +90,16 @@ func startDocker(t *testing.T) *dockerd {
 		return err == nil
 	})
 	return d
+}
+
+// shadow keeps what is written into a directory away from the host.
+func shadow(t *testing.T, dir string) {
+	t.Helper()
+	at := "/run/shadow" + dir // of the lab: an overlay cannot lie on another one
+	must(t, "upper", os.MkdirAll(at+"/upper", 0o755))
+	must(t, "work", os.MkdirAll(at+"/work", 0o755))
+	must(t, "overlay", unix.Mount("overlay", dir, "overlay", 0, "lowerdir="+dir+",upperdir="+at+"/upper,workdir="+at+"/work"))
+	t.Cleanup(func() { must(t, "unmount", unix.Unmount(dir, 0)) })
 }
 
 // until waits for a condition.
