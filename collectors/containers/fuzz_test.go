@@ -12,6 +12,7 @@ func FuzzAnswer(f *testing.F) {
 	for _, name := range []string{
 		"docker-20.10.24-inspect.json", "docker-20.10.24-list.json", "docker-20.10.24-config.v2.json", "podman-4.3.1-inspect.json",
 		"podman-4.3.1-list.json", "podman-4.3.1-containers.json", "podman-4.3.1-config.json",
+		"containerd-1.6.20-config.json",
 	} {
 		f.Add(recorded(f, name))
 	}

@@ -18,13 +18,6 @@ import (
 
 const podUID = "01234567-89ab-cdef-0123-456789abcdef"
 
-// bundleOf is a config.json as containerd's CRI writes it.
-func bundleOf(uid string) []byte {
-	return []byte(`{"annotations":{"io.kubernetes.cri.sandbox-namespace":"shop","io.kubernetes.cri.sandbox-name":"web-0","io.kubernetes.cri.sandbox-uid":"` + uid +
-		`","io.kubernetes.cri.container-name":"nginx","io.kubernetes.cri.container-type":"container","io.kubernetes.cri.image-name":"docker.io/nginx:1"},` +
-		`"linux":{"namespaces":[{"type":"network","path":"/var/run/netns/cni-1"}]}}`)
-}
-
 // hostTree is a host with the files of every engine.
 func hostTree(t testing.TB) (dir string, p Places) {
 	t.Helper()
@@ -35,7 +28,7 @@ func hostTree(t testing.TB) (dir string, p Places) {
 	}
 	put(t, dir+"/docker/containers/"+hbbr+"/config.v2.json", recorded(t, "docker-20.10.24-config.v2.json"))
 	put(t, dir+"/docker/containers/"+hbbr+"/hostconfig.json", recorded(t, "docker-20.10.24-hostconfig.json"))
-	put(t, dir+"/k8s.io/"+nobody+"/config.json", bundleOf(podUID))
+	put(t, dir+"/k8s.io/"+nobody+"/config.json", recorded(t, "containerd-1.6.20-config.json"))
 	put(t, dir+"/k8s.io/"+nobody+"/init.pid", []byte("4711"))
 	put(t, dir+"/storage/overlay-containers/containers.json", recorded(t, "podman-4.3.1-containers.json"))
 	put(t, dir+"/storage/overlay-containers/"+podHbbr+"/userdata/config.json", recorded(t, "podman-4.3.1-config.json"))
@@ -54,7 +47,7 @@ func TestFiles(t *testing.T) {
 		t.Errorf("docker: %+v, %v", c, a[hbbr].Err)
 	}
 	if c := a[nobody].Container; c.Name != "nginx" || c.Pod != "shop/web-0" || c.Engine != CRI || c.InitPID != 4711 ||
-		c.SandboxKey != "/var/run/netns/cni-1" || c.Known != PartName|PartPod|PartImage|PartInit|PartSandbox || c.Source != dir+"/k8s.io/"+nobody {
+		c.Image != "docker.io/nginx:1" || c.Known != PartName|PartPod|PartImage|PartInit || c.Source != dir+"/k8s.io/"+nobody {
 		t.Errorf("CRI: %+v, %v", c, a[nobody].Err)
 	}
 	if c := a[podHbbr].Container; c.Name != "hbbr" || c.Engine != Podman || c.InitPID != 138 ||

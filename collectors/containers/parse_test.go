@@ -115,6 +115,19 @@ func TestBundled(t *testing.T) {
 		return []byte(`{"annotations":{"io.kubernetes.cri.sandbox-namespace":"shop","io.kubernetes.cri.sandbox-name":"web-0","io.kubernetes.cri.sandbox-uid":"` +
 			uid + `"` + more + `},"linux":{"namespaces":[{"type":"pid"},{"type":"network","path":"/proc/17/ns/net"}]}}`)
 	}
+	// In a pod's own network namespace, as the CRI mounts it; or in the host's.
+	for path, want := range map[string]Container{
+		`{"type":"network","path":"/var/run/netns/cni-1"}`: {SandboxKey: "/var/run/netns/cni-1", Known: PartSandbox},
+		`{"type":"pid"}`:                          {NetworkMode: "host", Known: PartMode | PartSandbox},
+		`{"type":"network"}`:                      {},
+		`{"type":"network","path":"/run/\u001b"}`: {},
+	} {
+		text := strings.Replace(string(annotations(`,"io.kubernetes.cri.container-name":"nginx"`)), `{"type":"network","path":"/proc/17/ns/net"}`, path, 1)
+		c, err := parseBundle([]byte(text), Ref{ID: hbbr})
+		if err != nil || c.SandboxKey != want.SandboxKey || c.NetworkMode != want.NetworkMode || c.Known != want.Known|PartName|PartPod {
+			t.Errorf("%s: %+v, %v", path, c, err)
+		}
+	}
 	for name, test := range map[string]struct {
 		text []byte
 		pod  string
