@@ -60,8 +60,8 @@ func (s *session) list(ctx context.Context, wait time.Duration, ids ...string) (
 }
 
 // inspect returns what the engine knows of a container that runs or not.
-func (s *session) inspect(ctx context.Context, id string) (Container, error) {
-	a, err := s.get(ctx, "/containers/"+id+"/json", inspectWait, inspectLimit)
+func (s *session) inspect(ctx context.Context, wait time.Duration, id string) (Container, error) {
+	a, err := s.get(ctx, "/containers/"+id+"/json", wait, inspectLimit)
 	if err != nil {
 		return Container{}, err
 	}

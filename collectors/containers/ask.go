@@ -9,6 +9,7 @@ import (
 // inquiry is one round of questions about containers, through all places.
 type inquiry struct {
 	memory *memory
+	waits  waits
 	wanted []Ref
 	// known are the ids of which something is known, and reasons why nothing is.
 	known   map[string]bool
@@ -20,7 +21,7 @@ type inquiry struct {
 // ask finds out about containers, remembers what was found out as soon as it is,
 // and returns whether everybody answered.
 func (n *Names) ask(ctx context.Context, wanted []Ref) bool {
-	q := &inquiry{memory: &n.memory, wanted: wanted, known: map[string]bool{}, reasons: map[string]error{}}
+	q := &inquiry{memory: &n.memory, waits: n.waits, wanted: wanted, known: map[string]bool{}, reasons: map[string]error{}}
 	for _, path := range distinct(n.places.DockerSockets) {
 		q.socket(ctx, path, q.left())
 	}
@@ -123,7 +124,7 @@ func (q *inquiry) socket(ctx context.Context, path string, refs []Ref) {
 		q.fail(refs, err)
 		return
 	}
-	all, err := s.list(ctx, listWait, ids...)
+	all, err := s.list(ctx, q.waits.list, ids...)
 	if errors.Is(err, ErrSilent) {
 		s.close()
 		q.silent = true
@@ -155,7 +156,7 @@ func (q *inquiry) each(ctx context.Context, s *session, refs []Ref, known map[st
 			}
 			s = again
 		}
-		c, err := s.inspect(ctx, ref.ID)
+		c, err := s.inspect(ctx, q.waits.inspect, ref.ID)
 		if err == nil {
 			q.found(ref, c.with(known[ref.ID]), false)
 			continue

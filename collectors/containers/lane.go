@@ -18,9 +18,9 @@ type lane struct {
 
 // enter starts the work, unless other work is under way, and returns whether it
 // did, and what is closed at the end of either. The work says whether everybody
-// answered. It may go on when ctx ends, for askLimit at most: a cycle ends sooner
+// answered. It may go on when ctx ends, until its own limit: a cycle ends sooner
 // than an answer comes.
-func (l *lane) enter(ctx context.Context, work func(context.Context) (answered bool)) (mine bool, done <-chan struct{}) {
+func (l *lane) enter(ctx context.Context, limit time.Duration, work func(context.Context) (answered bool)) (mine bool, done <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.done != nil {
@@ -29,7 +29,7 @@ func (l *lane) enter(ctx context.Context, work func(context.Context) (answered b
 	end := make(chan struct{})
 	l.done = end
 	go func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askLimit)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
 		answered := work(ctx)
 		l.mu.Lock()

@@ -110,8 +110,15 @@ func (c *clock) now() time.Time { return c.t }
 
 // asked makes a Names with patience enough for a slow machine.
 func asked(p Places) (*Names, *clock) {
+	n, c := impatient(p)
+	n.waits = waits{30 * time.Second, 30 * time.Second, time.Minute}
+	return n, c
+}
+
+// impatient makes one that waits for engines as it does, and is waited for.
+func impatient(p Places) (*Names, *clock) {
 	c := &clock{time.Unix(1e9, 0)}
-	return New(Options{Places: p, Patience: askLimit * 4, Now: c.now}), c
+	return New(Options{Places: p, Patience: time.Minute, Now: c.now}), c
 }
 
 // look looks one container up.

@@ -27,11 +27,16 @@ type Options struct {
 	Now func() time.Time
 }
 
+// waits are how long an engine may take for a list, for a container, and all that
+// goes on beside.
+type waits struct{ list, inspect, all time.Duration }
+
 // Names knows containers by their ids. It is for use by several goroutines, and
 // holds no descriptor between calls.
 type Names struct {
 	places   Places
 	patience time.Duration
+	waits    waits
 	memory   memory
 	lane     lane
 	disk     diskLane
@@ -49,7 +54,7 @@ func New(o Options) *Names {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	n := &Names{places: o.Places, patience: or(o.Patience, DefaultPatience)}
+	n := &Names{places: o.Places, patience: or(o.Patience, DefaultPatience), waits: waits{listWait, inspectWait, askLimit}}
 	n.memory = memory{keep: or(o.Keep, DefaultKeep), retry: or(o.Retry, DefaultRetry), now: o.Now, of: map[string]entry{}}
 	return n
 }
@@ -73,7 +78,7 @@ func (n *Names) Lookup(ctx context.Context, refs ...Ref) map[string]Answer {
 		if len(wanted) == 0 {
 			return answers
 		}
-		mine, done := n.lane.enter(ctx, func(ctx context.Context) bool { return n.ask(ctx, wanted) })
+		mine, done := n.lane.enter(ctx, n.waits.all, func(ctx context.Context) bool { return n.ask(ctx, wanted) })
 		if !n.lane.await(ctx, done, deadline, fresh) || mine {
 			break
 		}

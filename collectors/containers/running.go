@@ -44,7 +44,7 @@ func (n *Names) Running(ctx context.Context) ([]Container, error) {
 		if all, ok, err := n.list.recall(n.memory.now()); ok {
 			return all, err
 		}
-		mine, done := n.lane.enter(ctx, n.askRunning)
+		mine, done := n.lane.enter(ctx, n.waits.all, n.askRunning)
 		if !n.lane.await(ctx, done, deadline, true) || mine {
 			break
 		}
@@ -66,7 +66,7 @@ func (n *Names) askRunning(ctx context.Context) bool {
 		s, err := open(ctx, path)
 		if err == nil {
 			var some []Container
-			some, err = s.list(ctx, listWait)
+			some, err = s.list(ctx, n.waits.list)
 			s.close()
 			all = append(all, some...)
 		}
@@ -120,7 +120,7 @@ func (n *Names) inspect(ctx context.Context, id string) (*session, Container, er
 		s, err := open(ctx, path)
 		if err == nil {
 			var c Container
-			if c, err = s.inspect(ctx, id); err == nil {
+			if c, err = s.inspect(ctx, n.waits.inspect, id); err == nil {
 				return s, c, nil
 			}
 			s.close()

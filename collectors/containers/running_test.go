@@ -42,6 +42,7 @@ func TestRunning(t *testing.T) {
 	// One that does not answer takes the others' answers away from nobody.
 	p.DockerSockets = append(p.DockerSockets, engine(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	n, _ = asked(p)
+	n.waits.list = time.Second
 	if all, err := n.Running(t.Context()); !errors.Is(err, ErrSilent) || len(all) != 4 {
 		t.Errorf("%d, %v", len(all), err)
 	}
