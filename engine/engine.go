@@ -17,6 +17,7 @@ import (
 	"sockwarden/engine/news"
 	"sockwarden/engine/pause"
 	"sockwarden/engine/report"
+	"sockwarden/engine/watch"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -288,4 +289,13 @@ func (e *Engine) record(c *judge.Cycle) {
 	if e.store.State.Unread != nil {
 		c.Warn(e.store.State.Unread)
 	}
+}
+
+// Watch runs a cycle every interval, and at once after the rules have changed, until ctx
+// ends.
+func (e *Engine) Watch(ctx context.Context, opts watch.Options) error {
+	return watch.Run(ctx, watch.Parts{
+		World: e.world, Log: e.log, Looker: e.looker, Judge: e.judge, Hand: e.hand, Memory: e.memory, Store: e.store, News: e.news,
+		PauseFiles: e.opts.PauseFiles, Cycle: e.Cycle, Looking: func() time.Duration { return e.looking },
+	}, opts)
 }

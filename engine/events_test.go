@@ -68,7 +68,7 @@ func TestActsInTime(t *testing.T) {
 	}
 	note.verify = func(actions.Target) actions.Outcome { return actions.Outcome{Result: actions.Gone} }
 	rule := fmt.Sprintf(`state == "CLOSE_WAIT" && age > %d`, threshold/time.Second)
-	w := watch(t, Options{Live: true, Events: look.EventsOn}, time.Hour, map[string]string{"a.yaml": ruleFile(rule, "note", "limits: {cooldown: 1h}")}, note)
+	w := watchRules(t, Options{Live: true, Events: look.EventsOn}, time.Hour, map[string]string{"a.yaml": ruleFile(rule, "note", "limits: {cooldown: 1h}")}, note)
 	socklab.WaitFor(t, "the first cycle", func() bool { return len(w.journal.lines("msg=cycle")) > 0 })
 	var late []time.Duration
 	for i := range 4 {

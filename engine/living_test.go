@@ -278,58 +278,13 @@ func TestOtherLimitsAtOnce(t *testing.T) {
 	}
 }
 
-// A watcher says what has tripped at once, hourly and when the number changes much,
-// and not between.
-func TestTrippedIsSaid(t *testing.T) {
-	l := newLab(t, Options{})
-	w := &watcher{Engine: l.Engine, tripped: map[string]said{}}
-	now, other := time.Now(), errors.New("other")
-	for i, c := range []struct {
-		after        time.Duration
-		living, calm int
-		lines        int
-	}{
-		{0, 600, 0, 1},
-		{time.Minute, 601, 0, 0},
-		{time.Minute, 901, 0, 1},  // half as much again
-		{time.Minute, 1000, 0, 0}, // of what was said
-		{58 * time.Minute, 1000, 0, 0},
-		{time.Minute, 1000, 0, 1}, // an hour after it was said
-		{time.Minute, 600, 0, 1},
-		{time.Minute, 3, 2, 0}, // it calms down
-	} {
-		now = now.Add(c.after)
-		before := len(l.journal.lines("breaker tripped, acted on none"))
-		l.memory.Tripped["x"] = memory.CalmCycles
-		rest := w.tellTripped([]error{other, &report.TrippedError{Name: "x", Living: c.living, Calm: c.calm, What: "w", Limit: "count 5", GoOn: "--breaker"}}, now)
-		if len(rest) != 1 || !errors.Is(rest[0], other) {
-			t.Errorf("%d: %v", i, rest)
-		}
-		if n := len(l.journal.lines("level=WARN", "breaker tripped, acted on none")) - before; n != c.lines {
-			t.Errorf("%d: %d lines", i, n)
-		}
-	}
-	if lines := l.journal.lines("breaker tripped"); !strings.HasSuffix(lines[len(lines)-1], `would_act=w limit="count 5" lasts=1h3m go_on=--breaker`) {
-		t.Errorf("%q", lines[len(lines)-1])
-	}
-	// It has ended, and trips again.
-	delete(l.memory.Tripped, "x")
-	w.tellTripped(nil, now)
-	l.memory.Tripped["x"] = memory.CalmCycles
-	before := len(l.journal.lines("breaker tripped"))
-	w.tellTripped([]error{&report.TrippedError{Name: "x", Living: 600}}, now)
-	if len(l.journal.lines("breaker tripped")) != before+1 {
-		t.Error("it is not said again")
-	}
-}
-
 // A watcher says once that a breaker has tripped, acts on none, and says that it
 // is over.
 func TestWatchTripped(t *testing.T) {
 	conns := socklab.Many(t, socklab.Established, socklab.IPv4, 4)
 	h := holder(t, conns...)
 	keep := keeper()
-	w := watch(t, Options{Live: true}, 20*time.Millisecond, map[string]string{"rules.yaml": "version: 1\ndefaults: {breaker: {count: 3}}\nrules:\n" +
+	w := watchRules(t, Options{Live: true}, 20*time.Millisecond, map[string]string{"rules.yaml": "version: 1\ndefaults: {breaker: {count: 3}}\nrules:\n" +
 		"  - {name: wrong, when: '" + among(conns...) + "', then: [keep], limits: {cooldown: 0}}\n"}, keep)
 	socklab.WaitFor(t, "cycles", func() bool { return w.cycles() > 5 })
 	w.logged(t, 1, "level=WARN", `msg="breaker tripped, acted on none"`, "4 living targets", `limit="count 3`, "rule=wrong", "--breaker 100", "kill")

@@ -151,7 +151,7 @@ func TestMissingNamespace(t *testing.T) {
 // A watcher says once that a namespace is away, and looks into it as soon as it is
 // there.
 func TestWatchedNamespaceIsAway(t *testing.T) {
-	w := watch(t, Options{}, 100*time.Millisecond, map[string]string{"a.yaml": "netns: late\n" + ruleFile(`state == "LISTEN"`, "log", "mode: observe")})
+	w := watchRules(t, Options{}, 100*time.Millisecond, map[string]string{"a.yaml": "netns: late\n" + ruleFile(`state == "LISTEN"`, "log", "mode: observe")})
 	const away = `no network namespace \"late\"`
 	socklab.WaitFor(t, "the warning", func() bool { return len(w.journal.lines(away)) > 0 })
 	n := socklab.NewNamespace(t, "late")

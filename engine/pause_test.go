@@ -204,7 +204,7 @@ func TestWatchSaysPause(t *testing.T) {
 	holder(t, c)
 	path := pauseFile(t)
 	setPause(t, path)
-	w := watch(t, Options{Live: true, PauseFiles: []string{path}}, 20*time.Millisecond, map[string]string{"rules.yaml": ruleFile(port(c), "keep")}, keeper())
+	w := watchRules(t, Options{Live: true, PauseFiles: []string{path}}, 20*time.Millisecond, map[string]string{"rules.yaml": ruleFile(port(c), "keep")}, keeper())
 	w.await(t, "r paused")
 	n := w.cycles()
 	socklab.WaitFor(t, "more cycles", func() bool { return w.cycles() > n+2 })

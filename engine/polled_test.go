@@ -20,6 +20,7 @@ import (
 	"sockwarden/collectors/procnet"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/engine/catalog"
+	"sockwarden/engine/watch"
 	"sockwarden/rules"
 )
 
@@ -105,7 +106,7 @@ func pollerLife(o orders) error {
 		cancel()
 	}()
 	opts := rules.Options{Paths: []string{o.Rules}, Catalog: catalog.New(all)}
-	err = e.Watch(ctx, WatchOptions{Interval: time.Hour, Load: func() (*rules.Program, []string, error) { return rules.Load(opts) }})
+	err = e.Watch(ctx, watch.Options{Interval: time.Hour, Load: func() (*rules.Program, []string, error) { return rules.Load(opts) }})
 	select {
 	case failed := <-raised:
 		return errors.Join(err, failed)

@@ -64,7 +64,7 @@ func TestRulesAwayForAMoment(t *testing.T) {
 			files[f] = fill(text)
 		}
 		// In the cheapest way: all of them must keep up.
-		w := watch(t, Options{Live: true, Events: look.EventsOff, Owners: world.OwnersProc}, 500*time.Millisecond, files)
+		w := watchRules(t, Options{Live: true, Events: look.EventsOff, Owners: world.OwnersProc}, 500*time.Millisecond, files)
 		all = append(all, &moment{w, conn, name + " " + how, c.file, fill(c.half), files[c.file], how == "in place"})
 	}
 	rest := func(d time.Duration) {
@@ -136,7 +136,7 @@ func TestSparedAtOnce(t *testing.T) {
 	holder(t, conns...)
 	slow := outcomes("slow", actions.Outcome{Result: actions.Gone})
 	text := ruleFile("state == 'CLOSE_WAIT'", "slow", "limits: {per_cycle: 1000, cooldown: 1h}")
-	w := watch(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": "version: 1\n"}, slow)
+	w := watchRules(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": "version: 1\n"}, slow)
 	apply := slow.apply
 	slow.apply = func(target actions.Target) actions.Outcome {
 		if len(slow.applied) == 1 {
@@ -163,7 +163,7 @@ func ladderUnder(t *testing.T, wait string) (w *watched, h *socklab.Holder, ladd
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	h = socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, IgnoreTerm: true})
 	ladder = ruleFile(port(c), "{signal: TERM, wait: "+wait+"}, {signal: KILL, wait: 5s}")
-	w = watch(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": ladder})
+	w = watchRules(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": ladder})
 	w.await(t, "r act")
 	return w, h, ladder
 }
@@ -222,7 +222,7 @@ func TestLadderOverAMoment(t *testing.T) {
 func TestListOfBans(t *testing.T) {
 	c, d := socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c, d)
-	w := watch(t, Options{Live: true}, time.Hour, map[string]string{"bans.txt": "1\n", "rules.yaml": `version: 1
+	w := watchRules(t, Options{Live: true}, time.Hour, map[string]string{"bans.txt": "1\n", "rules.yaml": `version: 1
 sets: {bans: {file: bans.txt}}
 rules:
   - {name: now, when: 'state == "CLOSE_WAIT" and port in bans', then: [destroy]}
@@ -282,7 +282,7 @@ func TestProgramsAndReload(t *testing.T) {
 				return actions.Outcome{Result: actions.StillRunning, Pending: true}
 			}
 			text := "version: 1\nsets: {s: {file: s.txt}}\nrules: [{name: r, when: " + port(c) + " or port in s, then: [run, next]}]\n"
-			w := watch(t, Options{Live: true}, 50*time.Millisecond, map[string]string{"rules.yaml": text, "s.txt": "1\n"}, run, next)
+			w := watchRules(t, Options{Live: true}, 50*time.Millisecond, map[string]string{"rules.yaml": text, "s.txt": "1\n"}, run, next)
 			w.await(t, "r act")
 			w.write(t, "s.txt", "1\n2\n")
 			if changed {

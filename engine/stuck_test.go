@@ -154,7 +154,7 @@ func TestStopWhileLookHangs(t *testing.T) {
 	locked, free := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
 	holder(t, free)
 	rogue := socklab.Lock(t, locked)
-	w := watch(t, Options{Live: true, NoBreaker: true, StateFile: state}, 200*time.Millisecond,
+	w := watchRules(t, Options{Live: true, NoBreaker: true, StateFile: state}, 200*time.Millisecond,
 		map[string]string{"rules.yaml": ruleFile(`state == "ESTABLISHED" && age > 0`, "destroy")})
 	deadline := time.Now().Add(unhurried)
 	for len(w.journal.lines("acted", "fd_still_held")) == 0 && time.Now().Before(deadline) {

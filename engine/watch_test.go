@@ -18,6 +18,7 @@ import (
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/catalog"
 	"sockwarden/engine/report"
+	"sockwarden/engine/watch"
 	"sockwarden/rules"
 )
 
@@ -36,7 +37,7 @@ type watched struct {
 }
 
 // watch starts a watcher; the files are those of its directory.
-func watch(t *testing.T, o Options, interval time.Duration, files map[string]string, scripted ...*script) *watched {
+func watchRules(t *testing.T, o Options, interval time.Duration, files map[string]string, scripted ...*script) *watched {
 	t.Helper()
 	w := &watched{lab: newLab(t, o, scripted...), dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
 	for name, text := range files {
@@ -53,7 +54,7 @@ func (w *watched) start(t *testing.T, interval time.Duration, load func() (*rule
 	ctx, stop := context.WithCancel(t.Context())
 	w.stop = stop
 	go func() {
-		w.done <- w.Watch(ctx, WatchOptions{Interval: interval, Reload: w.reload, Load: load, OnFinding: func(f *report.Finding) {
+		w.done <- w.Watch(ctx, watch.Options{Interval: interval, Reload: w.reload, Load: load, OnFinding: func(f *report.Finding) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.findings = append(w.findings, f.Rule.Name+" "+string(f.Decision))
@@ -145,7 +146,7 @@ func TestReloadInTime(t *testing.T) {
 	rule := func(name string) string {
 		return strings.Replace(ruleFile(port(c), "log"), "name: r", "name: "+name, 1)
 	}
-	w := watch(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": never})
+	w := watchRules(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": never})
 	start := w.logged(t, 1, "watching live", "rules=1", "interval=1h0m0s", "breaker=500/30%")
 	if !strings.Contains(start[0], "generation=") {
 		t.Error(start[0])
@@ -218,7 +219,7 @@ func piecewise(t *testing.T, path, text string) {
 // A directory in which something happens all the time holds nothing up.
 func TestReloadInBusyDirectory(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
-	w := watch(t, Options{}, time.Hour, map[string]string{"rules.yaml": ruleFile("port == 1", "log")})
+	w := watchRules(t, Options{}, time.Hour, map[string]string{"rules.yaml": ruleFile("port == 1", "log")})
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -244,15 +245,15 @@ func TestManyProblems(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c)
 	good := ruleFile(port(c), "log")
-	w := watch(t, Options{}, 50*time.Millisecond, map[string]string{"rules.yaml": good})
+	w := watchRules(t, Options{}, 50*time.Millisecond, map[string]string{"rules.yaml": good})
 	w.await(t, "r act")
 	w.write(t, "rules.yaml", good+strings.Repeat("bogus: 1\n", 20_000))
 	w.logged(t, 1, "rules rejected", "... and 19,995 more problems")
 	w.reload <- unix.SIGHUP
 	w.logged(t, 2, "rules rejected", "... and 19,995 more problems")
-	w.logged(t, 2*(maxLogged+1), "rules rejected")
+	w.logged(t, 2*6, "rules rejected")
 	w.write(t, "rules.yaml", good)
-	w.logged(t, 1, "rules unchanged")
+	w.logged(t, 1, "rules are right again, and as they were")
 }
 
 // Files with errors leave the last good generation in force and are reported
@@ -261,7 +262,7 @@ func TestBrokenRules(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c)
 	good := ruleFile(port(c)+" && recv_queue == 0", "log")
-	w := watch(t, Options{}, 50*time.Millisecond, map[string]string{"rules.yaml": good})
+	w := watchRules(t, Options{}, 50*time.Millisecond, map[string]string{"rules.yaml": good})
 	w.await(t, "r act")
 	w.write(t, "rules.yaml", strings.Replace(good, "recv_queue", "recvqueue", 1)+"    bogus: 1\n")
 	lines := w.logged(t, 2, "level=ERROR", "rules rejected, still on ")
@@ -273,7 +274,7 @@ func TestBrokenRules(t *testing.T) {
 	// Events that change nothing are no news.
 	w.write(t, "README", "no rules")
 	reads := time.Now()
-	socklab.WaitFor(t, "the event to be over", func() bool { return time.Since(reads) > 3*debounce })
+	socklab.WaitFor(t, "the event to be over", func() bool { return time.Since(reads) > 450*time.Millisecond })
 	w.logged(t, 2, "rules rejected")
 	w.write(t, "rules.yaml", strings.Replace(good, "recv_queue", "recvqueue", 1))
 	w.logged(t, 3, "rules rejected")
@@ -298,7 +299,7 @@ func TestBrokenRules(t *testing.T) {
 
 // SIGHUP reads the rules and runs a cycle at once.
 func TestForcedReload(t *testing.T) {
-	w := watch(t, Options{}, time.Hour, map[string]string{"rules.yaml": ruleFile("true", "log")})
+	w := watchRules(t, Options{}, time.Hour, map[string]string{"rules.yaml": ruleFile("true", "log")})
 	socklab.WaitFor(t, "the first cycle", func() bool { return w.cycles() == 1 })
 	for i := range 3 {
 		w.reload <- unix.SIGHUP
@@ -361,7 +362,7 @@ func TestChangeWhileStarting(t *testing.T) {
 func TestWatchErrors(t *testing.T) {
 	l := newLab(t, Options{})
 	broken := errors.New("no rules")
-	if err := l.Watch(t.Context(), WatchOptions{Load: func() (*rules.Program, []string, error) { return nil, nil, broken }}); !errors.Is(err, broken) {
+	if err := l.Watch(t.Context(), watch.Options{Load: func() (*rules.Program, []string, error) { return nil, nil, broken }}); !errors.Is(err, broken) {
 		t.Errorf("load: %v", err)
 	}
 	// A host that refuses is said, and the watch goes on: it may be one process only.
@@ -373,7 +374,7 @@ func TestWatchErrors(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- live.Watch(ctx, WatchOptions{Interval: time.Hour, Load: func() (*rules.Program, []string, error) { return p, nil, nil }})
+		done <- live.Watch(ctx, watch.Options{Interval: time.Hour, Load: func() (*rules.Program, []string, error) { return p, nil, nil }})
 	}()
 	socklab.WaitFor(t, "the refusal in the log", func() bool {
 		return len(live.journal.lines("level=ERROR", "the host refuses to act", "not permitted")) == 1
@@ -391,7 +392,7 @@ func TestReloadLines(t *testing.T) {
 		return "  - {name: " + name + ", when: " + when + ", then: [log]}\n"
 	}
 	head := "version: 1\nrules:\n"
-	w := watch(t, Options{}, time.Hour, map[string]string{
+	w := watchRules(t, Options{}, time.Hour, map[string]string{
 		"00-protect.yaml": "version: 1\nprotect: [{name: ssh, when: port == 22}, {name: db, when: port == 5432}]\n",
 		"10-rules.yaml":   head + rule("a", "port == 1") + rule("b", "port == 2") + rule("c", "port == 3"),
 	})
@@ -416,7 +417,7 @@ func TestFindingLines(t *testing.T) {
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, n)
 	h := holder(t, conns...)
 	text := ruleFile(among(conns...)+" && state == 'CLOSE_WAIT'", "destroy", "limits: {per_cycle: 1000}")
-	w := watch(t, Options{}, 30*time.Millisecond, map[string]string{"rules.yaml": text})
+	w := watchRules(t, Options{}, 30*time.Millisecond, map[string]string{"rules.yaml": text})
 	lines := w.logged(t, 1, "level=INFO", "would act", "rule=r", "decision=act", "action=destroy", "state=CLOSE_WAIT", "process="+program(), fmt.Sprintf("count=%d", n))
 	k := w.cycles()
 	socklab.WaitFor(t, "more cycles", func() bool { return w.cycles() > k+3 })
@@ -444,7 +445,7 @@ func TestHoldsAndReload(t *testing.T) {
 		return "version: 1\nrules:\n  - {name: a, when: " + port(c) + ", then: [log], for: 2s}\n  - {name: b, when: " + port(d) + ", then: [log], for: 2s" + b + "}\n"
 	}
 	start := time.Now()
-	w := watch(t, Options{}, 20*time.Millisecond, map[string]string{"rules.yaml": two("")})
+	w := watchRules(t, Options{}, 20*time.Millisecond, map[string]string{"rules.yaml": two("")})
 	begin := w.await(t, "a pending")
 	socklab.WaitFor(t, "half of the time", func() bool { return time.Since(begin) > time.Second })
 	changed := time.Now()
@@ -465,7 +466,7 @@ func TestAgesAndReload(t *testing.T) {
 	keep := outcomes("keep", actions.Outcome{Result: actions.Refused})
 	h := holder(t, socklab.Make(t, socklab.CloseWait, socklab.IPv4))
 	text := "version: 1\nrules:\n  - {name: old, when: '" + port(c) + " && age > 0.8', then: [log]}\n  - {name: keep, when: state == 'CLOSE_WAIT', then: [keep]}\n"
-	w := watch(t, Options{Live: true}, 20*time.Millisecond, map[string]string{"rules.yaml": text}, keep)
+	w := watchRules(t, Options{Live: true}, 20*time.Millisecond, map[string]string{"rules.yaml": text}, keep)
 	begin := time.Now()
 	w.await(t, "keep act")
 	w.await(t, "keep cooldown")
@@ -489,7 +490,7 @@ func TestAgesAndReload(t *testing.T) {
 func TestWatchLadder(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, IgnoreTerm: true})
-	w := watch(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": ruleFile(port(c), "{signal: TERM, wait: 300ms}, {signal: KILL, wait: 5s}")})
+	w := watchRules(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": ruleFile(port(c), "{signal: TERM, wait: 300ms}, {signal: KILL, wait: 5s}")})
 	begin := time.Now()
 	if ws := h.Wait(t); ws.Signal() != unix.SIGKILL {
 		t.Errorf("ended by %v", ws)
@@ -536,7 +537,7 @@ func TestWatchLeavesNothing(t *testing.T) {
 	holder(t, c)
 	state := filepath.Join(t.TempDir(), "state.json")
 	for range 3 {
-		w := watch(t, Options{Live: true, StateFile: state}, 10*time.Millisecond, map[string]string{"rules.yaml": "netns: all\n" + ruleFile("true", "log, {destroy: {udp: true}, if: port == 1}")})
+		w := watchRules(t, Options{Live: true, StateFile: state}, 10*time.Millisecond, map[string]string{"rules.yaml": "netns: all\n" + ruleFile("true", "log, {destroy: {udp: true}, if: port == 1}")})
 		socklab.WaitFor(t, "cycles", func() bool { return w.cycles() > 10 })
 		w.end(t)
 		w.Close()

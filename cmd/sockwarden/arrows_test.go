@@ -13,7 +13,7 @@ import (
 
 // theHost are the packages by which the host is reached: of the engine only world does.
 var theHost = []string{
-	"sockwarden/collectors/sockdiag", "sockwarden/collectors/procfs", "sockwarden/collectors/procnet", "sockwarden/collectors/netns", "sockwarden/collectors/bpf", "net",
+	"sockwarden/collectors/sockdiag", "sockwarden/collectors/procfs", "sockwarden/collectors/procnet", "sockwarden/collectors/netns", "sockwarden/collectors/bpf", "sockwarden/collectors/containers", "net",
 }
 
 // engineItself is what assembles the rooms: none of them knows it.
@@ -34,7 +34,8 @@ func TestArrows(t *testing.T) {
 		"engine/catalog":      append(theHost, "sockwarden/engine"),
 		"engine/judge":        append(theHost, "sockwarden/engine/act", "sockwarden/engine/news"),
 		"engine/act":          append(theHost, "sockwarden/engine/news"),
-		"engine/news":         append(theHost, "sockwarden/engine/judge", "sockwarden/engine/act", "sockwarden/engine/look", "sockwarden/engine/memory"),
+		"engine/news":         append(theHost, "sockwarden/engine/judge", "sockwarden/engine/act", "sockwarden/engine/look"),
+		"engine/watch":        theHost,
 		"engine/scripted":     append(theHost, "sockwarden/rules"),
 		"cmd/sockwarden/view": {"sockwarden/cmd", "os", "flag", "github.com/spf13"}, // it shows what it is given
 	}

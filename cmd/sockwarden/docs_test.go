@@ -177,7 +177,7 @@ func TestDocumentedNames(t *testing.T) {
 	decisions, results, _ := strings.Cut(read("docs/json.md"), "| result |")
 	row := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|")
 	for _, c := range []struct{ file, typ, table string }{
-		{"engine/report.go", "Decision", decisions},
+		{"engine/report/report.go", "Decision", decisions},
 		{"actions/action.go", "Result", results},
 	} {
 		declared := names(read(c.file), regexp.MustCompile(`\b`+c.typ+` += "([a-z_]+)"`))

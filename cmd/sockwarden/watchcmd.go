@@ -14,6 +14,7 @@ import (
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/engine"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/watch"
 	"sockwarden/rules"
 )
 
@@ -110,7 +111,7 @@ func (w *watching) run(ctx context.Context) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	return e.Watch(ctx, engine.WatchOptions{Interval: w.interval, Reload: reload, Load: loader(ctx, o, p), OnFinding: w.printer()})
+	return e.Watch(ctx, watch.Options{Interval: w.interval, Reload: reload, Load: loader(ctx, o, p), OnFinding: w.printer()})
 }
 
 // printer prints findings as lines of JSON, if that was asked for.

@@ -153,7 +153,9 @@ func (d *dockerd) run(args ...string) (ref Ref, pid int) {
 	d.Helper()
 	id := d.docker(append([]string{"run", "-d"}, args...)...)
 	d.Cleanup(func() {
-		_ = exec.Command("docker", "-H", "unix://"+d.socket, "rm", "-f", id).Run()
+		if out, err := exec.Command("docker", "-H", "unix://"+d.socket, "rm", "-f", id).CombinedOutput(); err != nil {
+			d.Logf("docker rm: %v: %s", err, out)
+		}
 	})
 	pid, err := strconv.Atoi(d.docker("inspect", "-f", "{{.State.Pid}}", id))
 	must(d, "pid", err)

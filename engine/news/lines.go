@@ -128,6 +128,9 @@ func (l *lines) outcome(ctx context.Context, o *report.Outcome) {
 			continue
 		}
 		key := effectKey{kindOf(o.Rule, f), o.Effect, o.Result}
+		if o.Process != nil { // each has its own effect
+			key.process = o.Process.String()
+		}
 		e := l.effects[key]
 		if e == nil {
 			e = &effects{first: o, since: l.clock.Now()}

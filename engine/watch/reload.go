@@ -1,4 +1,4 @@
-package engine
+package watch
 
 import (
 	"errors"
@@ -51,9 +51,9 @@ func (r *reader) settles(g *judge.Generations, now time.Time) <-chan time.Time {
 
 // load reads the rules as they are now.
 func (w *watcher) load() (*rules.Program, error) {
-	began := w.world.Now()
+	began := w.World.Now()
 	p, watched, err := w.opts.Load()
-	w.reader.last, w.reader.took, w.reader.stale = w.world.Now(), w.world.Now().Sub(began), false
+	w.reader.last, w.reader.took, w.reader.stale = w.World.Now(), w.World.Now().Sub(began), false
 	w.watchFiles(watched)
 	return p, err
 }
@@ -62,11 +62,11 @@ func (w *watcher) watchFiles(paths []string) {
 	err := w.files.Set(paths)
 	switch {
 	case err != nil && !w.reader.polled:
-		w.log.Warn("changes of rules are not told and only looked for", "every", poll, "error", err)
+		w.Log.Warn("changes of rules are not told and only looked for", "every", poll, "error", err)
 	case err != nil:
-		w.log.Debug("changes of rules are only looked for", "every", poll, "error", err)
+		w.Log.Debug("changes of rules are only looked for", "every", poll, "error", err)
 	case w.reader.polled:
-		w.log.Info("changes of rules are told again")
+		w.Log.Info("changes of rules are told again")
 	}
 	w.reader.polled = err != nil
 	if w.files.Renewed() { // what happened meanwhile was not told
@@ -84,28 +84,28 @@ func (w *watcher) reload(forced bool) (changed bool) {
 	}
 	wasRejected := w.reader.rejected != ""
 	w.reader.rejected = ""
-	was, newest := w.judge.Council.Gens.All[0].Read, w.judge.Council.Gens.Newest()
+	was, newest := w.gens().All[0].Read, w.gens().Newest()
 	if forced {
-		w.judge.Council.Gens.Only(p, w.world.Now())
+		w.gens().Only(p, w.World.Now())
 		w.cancelLadders()
 		if p.Generation == was.Generation {
-			w.log.Info("rules unchanged", "generation", p.Short())
+			w.Log.Info("rules unchanged", "generation", p.Short())
 		} else {
 			w.tellReload(was, p)
 		}
 		return true
 	}
-	if !w.judge.Council.Gens.Add(p, w.world.Now()) {
+	if !w.gens().Add(p, w.World.Now()) {
 		if wasRejected {
-			w.log.Info("rules are right again, and as they were", "generation", p.Short())
+			w.Log.Info("rules are right again, and as they were", "generation", p.Short())
 		}
 		return false
 	}
 	w.cancelLadders()
 	c := p.Diff(newest)
-	log := w.log.Info
+	log := w.Log.Info
 	if len(c.Added)+len(c.Changed)+len(c.Removed)+len(c.ProtectRemoved) == 0 && p.Generation != was.Generation {
-		log = w.log.Debug
+		log = w.Log.Debug
 	}
 	log("rules changed, in force when they stay so", "generation", p.Short(), "was", newest.Short(), "after", rules.Settle,
 		"changed", c.Changed, "added", c.Added, "removed", c.Removed, "protect_removed", c.ProtectRemoved, "sets", c.Sets)
@@ -116,15 +116,15 @@ func (w *watcher) reload(forced bool) (changed bool) {
 // once more: where nothing tells that a file changes, that would go unseen.
 func (w *watcher) takeOver() (changed bool) {
 	changed = w.reload(false)
-	was := w.judge.Council.Gens.All[0].Read
+	was := w.gens().All[0].Read
 	if w.awaitWriters(was) {
 		return changed
 	}
-	more := len(w.judge.Council.Gens.All)
-	if !w.judge.Council.Gens.Advance(w.world.Now()) {
-		return changed || len(w.judge.Council.Gens.All) < more
+	more := len(w.gens().All)
+	if !w.gens().Advance(w.World.Now()) {
+		return changed || len(w.gens().All) < more
 	}
-	now := w.judge.Council.Gens.All[0].Read
+	now := w.gens().All[0].Read
 	w.cancelLadders()
 	w.tellReload(was, now)
 	return true
@@ -133,9 +133,9 @@ func (w *watcher) takeOver() (changed bool) {
 // awaitWriters reports whether another process still writes what is to be in force
 // next, and says so once if that takes long.
 func (w *watcher) awaitWriters(was *rules.Program) bool {
-	now, r := w.world.Now(), &w.reader
+	now, r := w.World.Now(), &w.reader
 	r.again = time.Time{}
-	writing := w.judge.Council.Gens.Newest().BeingWritten(was)
+	writing := w.gens().Newest().BeingWritten(was)
 	awaited := map[string]time.Time{}
 	for _, path := range writing {
 		since, ok := r.awaited[path]
@@ -148,7 +148,7 @@ func (w *watcher) awaitWriters(was *rules.Program) bool {
 				r.warned = map[string]bool{}
 			}
 			r.warned[path] = true
-			w.log.Warn("another process has it open for writing: what has changed in it is in force alone only when it is closed, or after SIGHUP", "file", path)
+			w.Log.Warn("another process has it open for writing: what has changed in it is in force alone only when it is closed, or after SIGHUP", "file", path)
 		}
 	}
 	for path := range r.warned {
@@ -156,7 +156,7 @@ func (w *watcher) awaitWriters(was *rules.Program) bool {
 			delete(r.warned, path)
 		}
 	}
-	if r.awaited = awaited; len(writing) == 0 || len(w.judge.Council.Gens.All) != 2 {
+	if r.awaited = awaited; len(writing) == 0 || len(w.gens().All) != 2 {
 		return false // what is younger has a say anyway
 	}
 	r.again = now.Add(writerPoll)
@@ -174,31 +174,31 @@ func (w *watcher) lookAgain() {
 			r.stale, r.behind, more = true, true, open
 		case err, open := <-w.files.Errors():
 			if r.stale, r.behind, more = true, true, open; open {
-				w.log.Warn("watching rules", "error", err)
+				w.Log.Warn("watching rules", "error", err)
 			}
 		default:
 			more = false
 		}
 	}
-	since := w.world.Now().Sub(r.last)
+	since := w.World.Now().Sub(r.last)
 	if !r.stale && since < poll || since < max(lookAgainAfter, 10*r.took) {
 		return
 	}
 	r.behind = true
-	if p, err := w.load(); err == nil && w.judge.Council.Gens.Add(p, w.world.Now()) {
-		w.log.Info("rules changed in the middle of a cycle", "generation", p.Short())
+	if p, err := w.load(); err == nil && w.gens().Add(p, w.World.Now()) {
+		w.Log.Info("rules changed in the middle of a cycle", "generation", p.Short())
 	}
 }
 
 func (w *watcher) tellReload(was, p *rules.Program) {
 	c := p.Diff(was)
-	w.log.Info("rules reloaded", "generation", p.Short(), "was", was.Short(), "changed", c.Changed, "added", c.Added, "removed", c.Removed, "sets", c.Sets)
+	w.Log.Info("rules reloaded", "generation", p.Short(), "was", was.Short(), "changed", c.Changed, "added", c.Added, "removed", c.Removed, "sets", c.Sets)
 	if len(c.ProtectRemoved) > 0 {
-		w.log.Warn("protection removed", "generation", p.Short(), "protect_removed", c.ProtectRemoved, "files_gone", gone(was, p))
+		w.Log.Warn("protection removed", "generation", p.Short(), "protect_removed", c.ProtectRemoved, "files_gone", gone(was, p))
 	}
 	if !p.SameText(was) {
 		for _, warning := range p.Warnings.First(maxLogged) {
-			w.log.Warn("rules", "warning", warning.String())
+			w.Log.Warn("rules", "warning", warning.String())
 		}
 	}
 }
@@ -215,10 +215,10 @@ func (w *watcher) reject(err error, forced bool) {
 		path := unfinished.Writing[0]
 		since, ok := w.reader.awaited[path]
 		if !ok {
-			since = w.world.Now()
+			since = w.World.Now()
 			w.reader.awaited = map[string]time.Time{path: since}
 		}
-		if w.world.Now().Sub(since) < rules.Patience {
+		if w.World.Now().Sub(since) < rules.Patience {
 			w.reader.behind = true
 			return
 		}
@@ -226,11 +226,11 @@ func (w *watcher) reject(err error, forced bool) {
 	w.reader.rejected = text
 	var problems rules.Problems
 	if !errors.As(err, &problems) {
-		w.log.Error("rules rejected, still on "+w.judge.Council.Gens.Newest().Short(), "error", err)
+		w.Log.Error("rules rejected, still on "+w.gens().Newest().Short(), "error", err)
 		return
 	}
 	for _, p := range problems.First(maxLogged) {
-		w.log.Error("rules rejected, still on "+w.judge.Council.Gens.Newest().Short(), "error", p.String())
+		w.Log.Error("rules rejected, still on "+w.gens().Newest().Short(), "error", p.String())
 	}
 }
 

@@ -1,0 +1,138 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"regexp"
+	"time"
+
+	"sockwarden/engine/act"
+	"sockwarden/engine/memory"
+	"sockwarden/engine/pause"
+	"sockwarden/engine/report"
+	"sockwarden/engine/world"
+)
+
+// notices are what a watcher says about itself, each once for as long as it lasts.
+type notices struct {
+	log        *slog.Logger
+	clock      world.Clock
+	memory     *memory.Memory
+	pauseFiles []string
+
+	paused  string          // what was said of the pause last
+	errors  map[string]bool // what was said of the last cycle
+	tripped map[string]said // what was said of breakers
+	refused string          // what was said last of a host that refuses
+}
+
+func newNotices(p *Parts) notices {
+	return notices{log: p.Log, clock: p.World, memory: p.Memory, pauseFiles: p.PauseFiles, tripped: map[string]said{}}
+}
+
+// cycle says what went wrong in a cycle, and what held it back.
+func (n *notices) cycle(errs []error) {
+	n.failures(n.trips(errs, n.clock.Now()))
+	n.pause()
+}
+
+// said is what a watcher has said of a breaker.
+type said struct {
+	first, last time.Time
+	living      int
+}
+
+// muchMore is by what factor a number must have changed to be said again.
+const muchMore = 1.5
+
+// trips says what has tripped: at once, and again every hour, or when what
+// would be acted on has changed much, for as long as it lasts. Its end is said by
+// who resets it. It returns the other errors.
+func (n *notices) trips(errs []error, now time.Time) []error {
+	var others []error
+	for _, err := range errs {
+		t, ok := errors.AsType[*report.TrippedError](err)
+		if !ok {
+			others = append(others, err)
+			continue
+		}
+		was, known := n.tripped[t.Name]
+		// While it calms down there is less to act on, and that is no news.
+		changed := t.Calm == 0 && math.Max(float64(t.Living), float64(was.living)) > muchMore*math.Min(float64(t.Living), float64(was.living))
+		if known && !changed && now.Sub(was.last) < heartbeat {
+			continue
+		}
+		if !known {
+			was.first = now
+		}
+		t.Log(n.log, now.Sub(was.first))
+		n.tripped[t.Name] = said{was.first, now, t.Living}
+	}
+	for name := range n.tripped {
+		if _, still := n.memory.Tripped[name]; !still {
+			delete(n.tripped, name)
+		}
+	}
+	return others
+}
+
+// pause says once that a pause began, and that it ended.
+func (n *notices) pause() {
+	now := ""
+	p := pause.Read(n.clock.Now(), n.pauseFiles...)
+	if p != nil {
+		now = p.String()
+	}
+	if now == n.paused {
+		return
+	}
+	n.paused = now
+	if p == nil {
+		n.log.Info("resumed")
+		return
+	}
+	n.log.Warn("paused, observing only", "until", p.Until, "by", p.By)
+}
+
+// host says that the host refused, once for each reason. The next cycle
+// tries again: one process or one full disk must not end the watch.
+func (n *notices) host(h *act.Hand) {
+	if h == nil {
+		return
+	}
+	err := h.TakeHostError()
+	if err == nil {
+		return
+	}
+	if err.Error() != n.refused {
+		n.log.Error("the host refuses to act, nothing more was done in this cycle", "error", err)
+	}
+	n.refused = err.Error()
+}
+
+// failures says what went wrong in a cycle, once as long as it lasts.
+func (n *notices) failures(errs []error) {
+	now := map[string]bool{}
+	for _, err := range errs {
+		text := digits.ReplaceAllString(err.Error(), "N")
+		if !n.errors[text] && !now[text] {
+			n.log.Warn("cycle", "error", err)
+		}
+		now[text] = true
+	}
+	n.errors = now
+}
+
+// digits are what differs between two errors about the same.
+var digits = regexp.MustCompile(`[0-9]+`)
+
+// end says why the watcher ends.
+func (n *notices) end(ctx context.Context) {
+	why := "it was told to"
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		why = cause.Error()
+	}
+	n.log.Info("watching ends", "why", why)
+}

@@ -1,0 +1,348 @@
+package watch
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"sockwarden/engine/act"
+	"sockwarden/engine/judge"
+	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
+	"sockwarden/engine/news"
+	"sockwarden/engine/report"
+	"sockwarden/engine/world"
+	"sockwarden/rules"
+)
+
+const (
+	// debounce is how long a file must be quiet before it is read again: an
+	// editor's save is a dozen events.
+	debounce = 150 * time.Millisecond
+	// patience is how long it is waited for quiet: in a busy directory there is none.
+	patience = 500 * time.Millisecond
+	// poll is how often files are read without any event: the safety net for
+	// file systems and mounts that tell nothing.
+	poll = 5 * time.Second
+	// heartbeat is how often an idle watcher says that it lives.
+	heartbeat = time.Hour
+	// ladderPoll is how often waiting ladders are looked at.
+	ladderPoll = 200 * time.Millisecond
+	// calmCycles is how many cycles in a row must be short before it is said that the
+	// interval is kept again: one that comes and goes is said once.
+	calmCycles = 10
+	// saveEvery is how often a watcher keeps its observations; cool-downs are
+	// kept before each effect.
+	saveEvery = time.Minute
+	// spacing is the least time between two cycles, whatever ripens in between.
+	spacing = 50 * time.Millisecond
+)
+
+// Parts are those of an engine, for a watcher to run.
+type Parts struct {
+	World  *world.World
+	Log    *slog.Logger
+	Looker *look.Looker
+	Judge  *judge.Judge
+	Hand   *act.Hand // nil for a dry engine
+	Memory *memory.Memory
+	Store  *memory.Store
+	News   *news.News
+	// PauseFiles are the switches whose throwing is said.
+	PauseFiles []string
+	// Cycle runs one cycle, Looking is how long the last one took to look and decide.
+	Cycle   func(context.Context, *rules.Program) (*report.Report, error)
+	Looking func() time.Duration
+}
+
+// Options configures a watcher.
+type Options struct {
+	Interval time.Duration
+	// Load reads the rules as they are now, and which places can change them.
+	Load func() (*rules.Program, []string, error)
+	// Reload forces a reload (SIGHUP); nil for never.
+	Reload <-chan os.Signal
+	// OnFinding gets each finding that is new or whose decision changed.
+	OnFinding func(*report.Finding)
+}
+
+// watcher is the state of one Run.
+type watcher struct {
+	Parts
+	opts     Options
+	files    *rules.Watcher
+	reader   reader
+	notices  notices
+	schedule schedule
+	lastLine time.Time
+	next     time.Time // when something ripens, as the last cycle told; zero for nothing
+	// stretched is how many cycles must be short before the interval counts as kept
+	// again, after one that took longer than it allows.
+	stretched int
+}
+
+// Run runs a cycle every interval, and at once after the rules have changed,
+// until ctx ends. A generation that cannot be loaded is reported once, and the
+// last good one goes on. It returns an error only if it cannot begin, or what it
+// knows cannot be kept at the end.
+func Run(ctx context.Context, parts Parts, opts Options) error {
+	w := &watcher{Parts: parts, opts: opts, notices: newNotices(&parts)}
+	w.News.Repeats()
+	w.Judge.Repeats, w.Looker.Horizon = true, opts.Interval
+	if owners, ok := w.World.Owners.(world.Repeating); ok {
+		owners.Repeats()
+	}
+	if err := w.Looker.Ages.Watch(true); err != nil {
+		return err
+	}
+	program, watched, err := opts.Load()
+	if err != nil {
+		return err
+	}
+	w.Judge.Council.Gens = judge.NewGenerations(program, w.World.Now())
+	w.Judge.Council.Refresh = w.lookAgain
+	defer func() { w.Judge.Council.Refresh = nil }()
+	w.files = rules.NewWatcher()
+	defer func() { _ = w.files.Close() }()
+	w.watchFiles(watched)
+	w.reload(false) // a change between the first load and the watch would go unseen
+	w.sayBegin()
+	w.lastLine = w.World.Now()
+	w.Store.Every = saveEvery
+	w.run(ctx)
+	w.notices.end(ctx)
+	w.step(ctx) // asked to stop: what earlier cycles began is ended
+	if w.Hand != nil {
+		w.Hand.AbandonAll()
+	}
+	return w.Store.Save()
+}
+
+// gens are the generations of rules that have a say.
+func (w *watcher) gens() *judge.Generations { return w.Judge.Council.Gens }
+
+func (w *watcher) sayBegin() {
+	mode, events, newest := "dry", "off", w.gens().Newest()
+	if w.Hand != nil {
+		mode = "live"
+	}
+	if w.Looker.Ages.Events != nil {
+		events = "on"
+	}
+	w.Log.Info("watching "+mode, "rules", len(newest.Rules), "generation", newest.Short(), "interval", w.opts.Interval,
+		"events", events, "breaker", newest.Breaker.Origin())
+	if w.gens().InForce().NoDefaultDir {
+		w.Log.Info("the built-in rules are in force", "missing", rules.DefaultDir)
+	}
+}
+
+// step takes the ladders that wait further.
+func (w *watcher) step(ctx context.Context) {
+	if w.Hand != nil {
+		w.Hand.StepAll(ctx)
+		w.News.Stepped(ctx)
+	}
+}
+
+// schedule says when the next cycle comes.
+type schedule struct {
+	due      time.Time // the next cycle
+	regular  time.Time // the next that its interval asks for
+	earliest time.Time // when one may begin before its interval is over
+	event    time.Time // the first since the rules were read, zero for none
+	quiet    *time.Timer
+}
+
+// now makes the next cycle come at once.
+func (s *schedule) now() { s.due, s.regular = time.Time{}, time.Time{} }
+
+// readSoon has the rules read when nothing more has happened to them for a moment.
+func (w *watcher) readSoon() {
+	s := &w.schedule
+	if s.event.IsZero() {
+		s.event = w.World.Now()
+	}
+	s.quiet.Reset(min(debounce, w.World.Until(s.event.Add(patience))))
+}
+
+func (w *watcher) run(ctx context.Context) {
+	w.schedule.quiet = time.NewTimer(time.Hour)
+	w.schedule.quiet.Stop()
+	defer w.schedule.quiet.Stop()
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	next, woke := w.World.After(0), w.Looker.Ages.Transitions(ctx)
+	for {
+		switch w.wait(ctx, ticker.C, next, woke) {
+		case isEnded:
+			return
+		case isIdle:
+			continue
+		case isAwake:
+		}
+		w.step(ctx)
+		if !w.World.Now().Before(w.schedule.due) {
+			w.runDue(ctx)
+		}
+		w.notices.host(w.Hand)
+		if w.reader.behind {
+			w.reader.behind = false
+			w.readSoon()
+		}
+		wait := w.World.Until(w.schedule.due)
+		if w.Hand != nil {
+			if _, pending := w.Hand.Pending(); pending {
+				wait = min(wait, ladderPoll)
+			}
+		}
+		next = w.World.After(max(0, wait))
+	}
+}
+
+// woken says what a wait has come to.
+type woken int
+
+const (
+	isAwake woken = iota // look what is due
+	isIdle               // wait on
+	isEnded
+)
+
+// wait waits for the first thing that happens, and takes it in.
+func (w *watcher) wait(ctx context.Context, tick <-chan time.Time, next <-chan time.Time, woke <-chan struct{}) woken {
+	s := &w.schedule
+	changed := false
+	select {
+	case <-ctx.Done():
+		return isEnded
+	case <-w.files.Events():
+		w.readSoon()
+		return isIdle
+	case err := <-w.files.Errors():
+		w.Log.Warn("watching rules", "error", err)
+		w.readSoon()
+		return isIdle
+	case <-s.quiet.C:
+		s.event = time.Time{}
+		changed = w.reload(false)
+	case <-tick:
+		changed = w.reload(false)
+	case <-w.opts.Reload:
+		w.reload(true)
+		changed = true
+	case <-w.reader.settles(w.gens(), w.World.Now()):
+		changed = w.takeOver()
+	case <-w.wanted(woke, s.due, s.earliest):
+		if ripe, ok := w.ripe(); ok && later(ripe, s.earliest).Before(s.due) {
+			s.due = later(ripe, s.earliest)
+		}
+	case <-next:
+	}
+	if changed {
+		s.now()
+	}
+	return isAwake
+}
+
+// runDue runs a cycle, and says when the next one is due.
+func (w *watcher) runDue(ctx context.Context) {
+	s := &w.schedule
+	w.Judge.Early = w.World.Now().Before(s.regular)
+	took := w.cycle(ctx)
+	if !w.Judge.Early {
+		s.regular = w.World.Now().Add(w.stretch(w.opts.Interval, took))
+	}
+	s.due = s.regular
+	// What ripens is looked at in time, but for a fifth of the time at most.
+	s.earliest = w.World.Now().Add(max(spacing, 4*w.Looking()))
+	if !w.next.IsZero() && w.next.Before(s.due) {
+		s.due = later(w.next, s.earliest)
+	}
+}
+
+// wanted is the channel of transitions while one could be of use: if what enters
+// a state now can be old enough for a rule before the next cycle.
+func (w *watcher) wanted(woke <-chan struct{}, due, earliest time.Time) <-chan struct{} {
+	if ripe, ok := w.ripe(); !ok || !later(ripe, earliest).Before(due) {
+		return nil
+	}
+	return woke
+}
+
+// ripe is when a socket that enters its state now is first old enough for a rule.
+func (w *watcher) ripe() (time.Time, bool) {
+	seconds, ok := w.gens().InForce().Ripens()
+	return w.World.Now().Add(time.Duration(seconds*float64(time.Second)) + look.Grain), ok
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// cycle runs one cycle and tells what is new.
+func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
+	began := w.World.Now()
+	w.next = time.Time{}
+	program := w.gens().InForce()
+	defer func() { took = w.World.Now().Sub(began) }()
+	r, err := w.Cycle(ctx, program)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.Log.Error("cycle", "error", err)
+		}
+		return 0
+	}
+	w.notices.cycle(r.Errors)
+	w.News.Tell(program, r)
+	if w.opts.OnFinding != nil {
+		for _, f := range r.Findings {
+			if w.News.IsNew(f) {
+				w.opts.OnFinding(f)
+			}
+		}
+	}
+	said := w.News.Cycle(ctx, r)
+	w.next = r.Next
+	s := r.Summary
+	attrs := []any{"scanned", s.Scanned, "matched", s.Matched, "acted", s.Acted, "failed", s.Failed, "generation", program.Short(), "took", r.Duration.Round(time.Millisecond)}
+	if said {
+		w.lastLine = w.World.Now()
+	}
+	if w.World.Now().Sub(w.lastLine) >= heartbeat {
+		w.lastLine = w.World.Now()
+		w.Log.Info("still watching", attrs...)
+	} else {
+		w.Log.Debug("cycle", attrs...)
+	}
+	return 0
+}
+
+// stretch returns the time until the next cycle begins, counted from the end of
+// this one: a cycle that takes more than half the interval would otherwise keep
+// the machine busy.
+func (w *watcher) stretch(interval, took time.Duration) time.Duration {
+	if took <= interval/2 {
+		if w.stretched > 0 {
+			if w.stretched--; w.stretched == 0 {
+				w.Log.Info("interval as configured again", "interval", interval)
+			}
+		}
+		return interval - took
+	}
+	if w.stretched == 0 {
+		w.Log.Warn("cycles take long, interval stretched", "took", took.Round(time.Millisecond), "interval", interval, "stretched", (2 * took).Round(time.Millisecond))
+	}
+	w.stretched = calmCycles
+	return max(interval-took, took)
+}
+
+// cancelLadders ends the ladders of rules that are not in force any more.
+func (w *watcher) cancelLadders() {
+	if w.Hand != nil {
+		w.Hand.CancelLadders(w.gens().InForce())
+	}
+}

@@ -1,0 +1,123 @@
+package watch
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"sockwarden/engine/memory"
+	"sockwarden/engine/report"
+)
+
+// journal keeps what is logged.
+type journal struct{ text bytes.Buffer }
+
+func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(&j.text, nil)) }
+
+// lines returns the lines that hold all of the words.
+func (j *journal) lines(words ...string) (found []string) {
+	for line := range strings.Lines(j.text.String()) {
+		all := true
+		for _, w := range words {
+			all = all && strings.Contains(line, w)
+		}
+		if all {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return found
+}
+
+// A cycle that takes more than half the interval stretches it to twice its own
+// length; that it begins and ends is said once.
+func TestStretch(t *testing.T) {
+	var j journal
+	w := &watcher{Parts: Parts{Log: j.logger()}}
+	const s = time.Second
+	for i, step := range []struct {
+		took, wait            time.Duration
+		stretched, configured int // lines so far
+	}{
+		{0, 10 * s, 0, 0},
+		{3 * s, 7 * s, 0, 0},
+		{5 * s, 5 * s, 0, 0}, // half is not more than half
+		{6 * s, 6 * s, 1, 0},
+		{5*s + 1, 5*s + 1, 1, 0},
+		{10 * s, 10 * s, 1, 0},
+		{25 * s, 25 * s, 1, 0},
+		// Until it was short for ten cycles in a row nothing more is said.
+		{4 * s, 6 * s, 1, 0},
+		{20 * s, 20 * s, 1, 0},
+		{4 * s, 6 * s, 1, 0},
+		{4 * s, 6 * s, 1, 0},
+		{4 * s, 6 * s, 1, 0},
+		{4 * s, 6 * s, 1, 0},
+		{4 * s, 6 * s, 1, 0},
+		{4 * s, 6 * s, 1, 0},
+		{4 * s, 6 * s, 1, 0},
+		{4 * s, 6 * s, 1, 0},
+		{4 * s, 6 * s, 1, 0},
+		{4 * s, 6 * s, 1, 1},
+		{4 * s, 6 * s, 1, 1},
+		{20 * s, 20 * s, 2, 1},
+	} {
+		if wait := w.stretch(10*s, step.took); wait != step.wait {
+			t.Errorf("%d: waits %s after %s, not %s", i, wait, step.took, step.wait)
+		}
+		if a, b := len(j.lines("interval stretched")), len(j.lines("interval as configured again")); a != step.stretched || b != step.configured {
+			t.Errorf("%d: said %d and %d times", i, a, b)
+		}
+	}
+	if len(j.lines("level=WARN", "took=6s interval=10s stretched=12s")) != 1 {
+		t.Errorf("said %q", j.lines("stretched"))
+	}
+}
+
+// A watcher says what has tripped at once, hourly and when the number changes much,
+// and not between.
+func TestTrippedIsSaid(t *testing.T) {
+	var j journal
+	known := memory.NewMemory()
+	n := notices{log: j.logger(), memory: known, tripped: map[string]said{}}
+	now, other := time.Now(), errors.New("other")
+	for i, c := range []struct {
+		after        time.Duration
+		living, calm int
+		lines        int
+	}{
+		{0, 600, 0, 1},
+		{time.Minute, 601, 0, 0},
+		{time.Minute, 901, 0, 1},  // half as much again
+		{time.Minute, 1000, 0, 0}, // of what was said
+		{58 * time.Minute, 1000, 0, 0},
+		{time.Minute, 1000, 0, 1}, // an hour after it was said
+		{time.Minute, 600, 0, 1},
+		{time.Minute, 3, 2, 0}, // it calms down
+	} {
+		now = now.Add(c.after)
+		before := len(j.lines("breaker tripped, acted on none"))
+		known.Tripped["x"] = memory.CalmCycles
+		rest := n.trips([]error{other, &report.TrippedError{Name: "x", Living: c.living, Calm: c.calm, What: "w", Limit: "count 5", GoOn: "--breaker"}}, now)
+		if len(rest) != 1 || !errors.Is(rest[0], other) {
+			t.Errorf("%d: %v", i, rest)
+		}
+		if got := len(j.lines("level=WARN", "breaker tripped, acted on none")) - before; got != c.lines {
+			t.Errorf("%d: %d lines", i, got)
+		}
+	}
+	if lines := j.lines("breaker tripped"); !strings.HasSuffix(lines[len(lines)-1], `would_act=w limit="count 5" lasts=1h3m go_on=--breaker`) {
+		t.Errorf("%q", lines[len(lines)-1])
+	}
+	// It has ended, and trips again.
+	delete(known.Tripped, "x")
+	n.trips(nil, now)
+	known.Tripped["x"] = memory.CalmCycles
+	before := len(j.lines("breaker tripped"))
+	n.trips([]error{&report.TrippedError{Name: "x", Living: 600}}, now)
+	if len(j.lines("breaker tripped")) != before+1 {
+		t.Error("it is not said again")
+	}
+}
