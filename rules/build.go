@@ -227,7 +227,12 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 	}
 	lintStill(r, rule, warn)
 	lintRungs(r, rule, warn)
-	if yes.States != collectors.Mask(collectors.TimeWait) || (f.src.name == Builtin && !f.overrides(rule.When)) {
+	lintEverything(r, rule, warn)
+	if why, at := neverActs(r, rule); why != "" {
+		rule.NeverActs = why
+		warn(at, 0, "rule %q can never act: %s", rule.Name, why)
+	}
+	if yes.States != collectors.Mask(collectors.TimeWait) || asShipped(rule.When) {
 		return
 	}
 	for _, a := range rule.When.Ages {
@@ -235,13 +240,4 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 			warn(r.when, a.From, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and it waits for more than %v", rule.Name, timeWaitLength, a.Seconds)
 		}
 	}
-}
-
-// overrides reports whether the command line set a variable that the condition
-// uses.
-func (f *rulesFile) overrides(c *Cond) bool {
-	return slices.ContainsFunc(f.overridden, func(name string) bool {
-		_, used := c.Uses[name]
-		return used && f.vars[name] != nil && f.vars[name].Type == lang.TypeNumber
-	})
 }

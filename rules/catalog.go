@@ -52,6 +52,9 @@ type ActionSpec struct {
 	// Bind says what is wrong with the values of the parameters, or returns what rungs
 	// keep as Bound.
 	Bind func(params map[string]any) (any, error)
+	// Refuses says why a rung, as Bind has bound it, is never applied to sockets of such a
+	// kind, "" if it may be; nil if it is for all.
+	Refuses func(bound any, s *collectors.Socket) string
 	// Warn says what may not be meant with valid ones, for sockets as the query asks
 	// for, "" for nothing; nil if there is nothing to say ever.
 	Warn func(params map[string]any, of *collectors.Query) string

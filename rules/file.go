@@ -36,8 +36,6 @@ type rulesFile struct {
 	grown    map[string]*Set
 	reported map[string]bool // sets that are empty and must not be
 	grownSet func(path string) *Set
-	// overridden names the variables that the command line set.
-	overridden []string
 }
 
 type rawProtect struct {

@@ -51,11 +51,7 @@ func (rule *Rule) ends(r *rawRule) bool {
 
 // lintRungs passes on what actions say of their parameters.
 func lintRungs(r *rawRule, rule *Rule, warn warner) {
-	protocols := rule.When.MayHold().Protocols
-	if !rule.When.Reads.Has(collectors.FieldProtocol) {
-		protocols = []collectors.Protocol{collectors.TCP}
-	}
-	of := collectors.Query{Protocols: protocols, States: rule.When.MayHold().States}
+	of := collectors.Query{Protocols: rule.about(), States: rule.When.MayHold().States}
 	for i := range r.then {
 		rung := &r.then[i]
 		if rung.spec.Warn == nil {

@@ -288,7 +288,6 @@ func (l *loader) applyVars() error {
 				return &UsageError{"--var: " + err.Error()}
 			}
 			f.vars[o.Name] = changed
-			f.overridden = append(f.overridden, o.Name)
 		}
 		if !found {
 			names := sortedKeys(known)

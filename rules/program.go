@@ -106,6 +106,9 @@ type Rule struct {
 	Then   []Rung
 	Limits Limits
 	Labels map[string]string
+	// NeverActs says why no rung is ever applied to what the rule may match, whatever the
+	// host has; "" if one may be.
+	NeverActs string
 	// Fingerprint changes when anything that the rule depends on does.
 	Fingerprint string
 

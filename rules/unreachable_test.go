@@ -45,7 +45,7 @@ func TestUnreachable(t *testing.T) {
 		`destroy, {log: , if: result == "refused"}, {signal: TERM, if: result == "fd_still_held"}`:              "",
 		`destroy, {log: , if: result == "refused"}, {signal: TERM, if: result == "still_running"}`:              "signal: destroy and log before it ends with",
 	} {
-		text := fmt.Sprintf("version: 1\nvars: {wanted: gone}\nrules:\n- name: r\n  when: owned\n  then:\n    [%s]\n", then)
+		text := fmt.Sprintf("version: 1\nvars: {wanted: gone}\nrules:\n- name: r\n  when: port == 1\n  then:\n    [%s]\n", then)
 		dir := writeFiles(t, map[string]string{"rules.yaml": text})
 		p, _, err := Load(Options{Catalog: resultCatalog(), Paths: []string{dir + "/rules.yaml"}})
 		if err != nil {

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"sockwarden/actions"
+	"sockwarden/collectors"
 	"sockwarden/rules"
 )
 
@@ -13,7 +14,8 @@ func New(registry *actions.Registry) rules.Catalog {
 		spec := rules.ActionSpec{
 			Name: p.Name, Params: Params(p.Params), Main: p.Main, OnProcess: p.OnProcess(), Single: p.Single(), NeedsCooldown: p.NeedsCooldown,
 			Spares: p.Harmless || p.Gentle, Never: registry.Never(&p), Warn: p.Warn,
-			Bind: func(params map[string]any) (any, error) { return p.Bind(params) },
+			Bind:    func(params map[string]any) (any, error) { return p.Bind(params) },
+			Refuses: func(bound any, s *collectors.Socket) string { return bound.(*actions.Bound).Refuses(s) }, //nolint:forcetypeassert // Bind made it
 		}
 		for _, r := range p.Results {
 			spec.Results = append(spec.Results, string(r))

@@ -37,8 +37,8 @@ func ruleChecks(ctx context.Context, plan *Plan, checks []Check) []Check {
 				}
 			}
 		}
-		if why := neverActs(r); why != "" {
-			lacks, level = append(lacks, "it can never act: "+why), Fail
+		if r.NeverActs != "" {
+			lacks, level = append(lacks, "it can never act: "+r.NeverActs), Fail
 		}
 		if len(lacks) > 0 {
 			c.Level, c.Detail = level, strings.Join(lacks, "; ")

@@ -1,0 +1,56 @@
+package actions
+
+import (
+	"testing"
+
+	"sockwarden/collectors"
+)
+
+// What a rung is never applied to is said by what the action is for, and what the rung
+// opts in to.
+func TestRefuses(t *testing.T) {
+	const none, has = 0, 7 // inodes
+	tcp := func(state collectors.State, inode uint32) *collectors.Socket {
+		return &collectors.Socket{Protocol: collectors.TCP, State: state, Inode: inode}
+	}
+	udp := &collectors.Socket{Protocol: collectors.UDP, State: collectors.Close, Inode: has}
+	opens := map[string]any{"open": true}
+	for _, test := range []struct {
+		scope  Scope
+		params map[string]any
+		s      *collectors.Socket
+		want   string
+	}{
+		{ScopeSocket, nil, tcp(collectors.CloseWait, has), ""},
+		{ScopeSocket, nil, tcp(collectors.TimeWait, none), ""},
+		{ScopeSocket, nil, tcp(collectors.Listen, has), "it is about listeners, which gate is not for"},
+		{ScopeSocket, nil, tcp(collectors.Close, has), "these are bound, not connected: the kernel cannot destroy them"},
+		{ScopeNone, nil, tcp(collectors.Close, has), "these are bound, not connected: the kernel cannot destroy them"},
+		{ScopeProcess, nil, tcp(collectors.Close, has), ""},
+		{ScopeSocket, nil, udp, "it is about UDP, which takes {gate: {open: true}}"},
+		{ScopeSocket, opens, udp, ""},
+		{ScopeProcess, opens, udp, ""},
+		{ScopeProcess, nil, tcp(collectors.TimeWait, none), "no process has such sockets, and gate is for the process"},
+		{ScopeUnit, nil, tcp(collectors.FinWait2, none), "no process has such sockets, and gate is for the process"},
+		{ScopeOwnedSocket, nil, tcp(collectors.SynRecv, none), "no process has such sockets, and gate is for the process"},
+		{ScopeOwnedSocket, nil, tcp(collectors.FinWait2, has), ""},
+	} {
+		p := gate()
+		p.Scope = test.scope
+		p.New = func(map[string]any) (Action, error) { return nil, nil } //nolint:nilnil // it is never used
+		for _, kind := range []string{"", "harmless", "without socket"} {
+			p.Harmless, p.WithoutSocket = kind == "harmless", kind == "without socket"
+			b, err := p.Bind(test.params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := test.want
+			if kind != "" {
+				want = ""
+			}
+			if got := b.Refuses(test.s); got != want {
+				t.Errorf("%s %s, %v, %+v: %q, not %q", kind, test.scope.Words(), test.params, test.s, got, want)
+			}
+		}
+	}
+}

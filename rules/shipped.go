@@ -1,0 +1,30 @@
+package rules
+
+import (
+	"slices"
+	"sync"
+
+	"sockwarden/rules/lang"
+)
+
+// asShipped reports whether a condition is one of the built-in rules, also in a copy of
+// them, and waits for as long as that does.
+func asShipped(c *Cond) bool {
+	ages, found := shippedAges()[c.Text]
+	return found && slices.Equal(c.AgesOver(), ages)
+}
+
+// shippedAges are the ages that the conditions of the built-in rules wait for, by their
+// texts.
+var shippedAges = sync.OnceValue(func() map[string][]float64 {
+	f := &rulesFile{reader: reader{src: newSource(Builtin, builtinText), problems: &problemList{}}}
+	f.parse(nil, nil) // what it says of actions is of no interest here
+	sc := f.scope()
+	ages := map[string][]float64{}
+	for i := range f.rules {
+		if c, _ := lang.Compile(f.rules[i].when.Value, sc); c != nil {
+			ages[c.Text] = c.AgesOver()
+		}
+	}
+	return ages
+})
