@@ -103,7 +103,9 @@ func (f *rulesFile) cond(n *yaml.Node, sc *lang.Scope) *Cond {
 		return nil
 	}
 	c, errs := lang.Compile(n.Value, sc)
-	f.exprProblems(n, errs)
+	if !f.checkComment(n, errs) {
+		f.exprProblems(n, errs)
+	}
 	if c != nil {
 		for _, note := range c.Notes {
 			line, column := f.src.locate(n, note.From)
@@ -219,8 +221,11 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 	lintLadder(r, rule, warn)
 	yes := rule.When.MayHold()
 	if yes.States == 0 && !f.asksEmpty(rule.When) {
-		warn(r.when, 0, "rule %q never matches: no socket is in these states", rule.Name)
+		warn(r.when, 0, "rule %q never matches: %s", rule.Name, rule.When.Never())
 		return
+	}
+	if about := rule.about(); len(about) == 1 && about[0] == collectors.UDP && yes.States&collectors.Mask(collectors.Established, collectors.Close) == 0 {
+		warn(r.when, 0, `rule %q never matches: a UDP socket is ESTABLISHED (connected) or CLOSE, and in no other state`, rule.Name)
 	}
 	if rule.Having != nil && rule.Having.OfProcess() && !slices.Contains(rule.Group, ByPID) {
 		warn(r.having, 0, "rule %q never holds: fds and fd_limit are known only of one process, group: pid", rule.Name)

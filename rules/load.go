@@ -31,7 +31,7 @@ func BuiltinText() string { return builtinText }
 
 // Options says what to load.
 type Options struct {
-	// Paths are files, directories (*.yaml in lexical order), "builtin", or "-" for the
+	// Paths are files, directories (*.yaml and *.yml in lexical order), "builtin", or "-" for the
 	// standard input. If there are none, Dir is searched, and the built-in rules are taken only if
 	// Dir does not exist.
 	Paths []string
@@ -116,6 +116,11 @@ func (l *loader) fail(path, format string, args ...any) {
 	l.problems.add(Problem{File: path, Message: fmt.Sprintf(format, args...)})
 }
 
+// warn notes what is valid, and maybe not meant, about a file as a whole.
+func (l *loader) warn(path, message string) {
+	l.warnings = append(l.warnings, Problem{File: path, Message: message})
+}
+
 func (l *loader) readAll() {
 	paths := l.opts.Paths
 	if len(paths) == 0 {
@@ -135,7 +140,7 @@ func (l *loader) readAll() {
 			continue
 		}
 		if err == nil && info.IsDir() {
-			l.readDir(p, true)
+			l.readDir(p)
 			continue
 		}
 		l.readFile(p)
@@ -173,6 +178,10 @@ func (l *loader) defaultPaths() []string {
 	if _, err := os.Lstat(main); err == nil {
 		paths = append(paths, main)
 	}
+	other := filepath.Join(dir, "rules.yml")
+	if _, err := os.Lstat(other); err == nil {
+		l.warn(other, "is not read: call it rules.yaml, or move it into rules.d")
+	}
 	sub := filepath.Join(dir, "rules.d")
 	l.watched = append(l.watched, sub)
 	l.inputs.noteDir(sub)
@@ -184,7 +193,10 @@ func (l *loader) defaultPaths() []string {
 		paths = append(paths, files...)
 	}
 	if len(paths) == 0 {
-		l.fail(dir, "the directory exists but has no rules.yaml and no rules.d/*.yaml; add rules, or name the built-in ones: --rules builtin")
+		l.fail(dir, "the directory exists but has no rules.yaml and nothing in rules.d; add rules, or name the built-in ones: --rules builtin")
+		for _, w := range l.warnings { // why there is nothing
+			l.problems.add(w)
+		}
 	}
 	return paths
 }
@@ -230,12 +242,16 @@ func unreadable(err error) error {
 	return fmt.Errorf("cannot be read: %w", err)
 }
 
-func (l *loader) readDir(dir string, mustHave bool) {
+func (l *loader) readDir(dir string) {
 	l.watched = append(l.watched, dir)
 	l.inputs.noteDir(dir)
 	files, ok := l.yamlFiles(dir)
-	if len(files) == 0 && mustHave && ok {
-		l.fail(dir, "no rules in this directory: files must end in .yaml")
+	if len(files) == 0 && ok {
+		l.fail(dir, "no rules in this directory: name the files *.yaml or *.yml")
+	}
+	sub := filepath.Join(dir, "rules.d")
+	if info, err := os.Stat(sub); err == nil && info.IsDir() {
+		l.warn(sub, "is not read, as no directory within one is: name it, too")
 	}
 	for _, f := range files {
 		l.readFile(f)

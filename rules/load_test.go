@@ -108,8 +108,8 @@ func TestNoFile(t *testing.T) {
 		"pipe.yaml":     "pipe.yaml: is no regular file",
 		"dangling.yaml": "dangling.yaml: cannot be read: no such file or directory",
 		"loop.yaml":     "loop.yaml: cannot be read: too many levels of symbolic links",
-		"empty":         "empty: no rules in this directory: files must end in .yaml",
-		"hidden":        "hidden: no rules in this directory: files must end in .yaml",
+		"empty":         "empty: no rules in this directory: name the files *.yaml or *.yml",
+		"hidden":        "hidden: no rules in this directory: name the files *.yaml or *.yml",
 	} {
 		_, err := load(dir, path)
 		checkLines(t, problemLines(t, err, dir), want)
@@ -178,7 +178,7 @@ func TestDefaultDirectory(t *testing.T) {
 	if err != nil || !p.NoDefaultDir || ruleNames(p) != "close-wait fin-wait closing last-ack time-wait" || !slices.Contains(watched, filepath.Join(dir, "missing")) {
 		t.Errorf("missing: %v, watched %v", err, watched)
 	}
-	const cure = "the directory exists but has no rules.yaml and no rules.d/*.yaml; add rules, or name the built-in ones: --rules builtin"
+	const cure = "the directory exists but has no rules.yaml and nothing in rules.d; add rules, or name the built-in ones: --rules builtin"
 	for _, name := range []string{"empty", "none"} {
 		_, _, err := load(name)
 		checkLines(t, problemLines(t, err, dir), name+": "+cure)
@@ -189,6 +189,35 @@ func TestDefaultDirectory(t *testing.T) {
 	checkLines(t, problemLines(t, err, dir), "file: is no directory")
 	_, _, err = load("file/x")
 	checkLines(t, problemLines(t, err, dir), "file/x: cannot be read: not a directory")
+}
+
+// TestNotRead: what looks like rules and is not read is warned of, and nothing else.
+func TestNotRead(t *testing.T) {
+	dir := writeFiles(t, map[string]string{
+		"etc/rules.yaml": oneRule, "etc/rules.yml": "nonsense", "etc/rules.d/b.yml": twoRule,
+		"alone/rules.yml": oneRule,
+	})
+	p, _, err := Load(Options{Dir: filepath.Join(dir, "etc"), Catalog: testCatalog()})
+	if err != nil || ruleNames(p) != "one two" {
+		t.Fatalf("%v, %v", p, err)
+	}
+	checkLines(t, problemLines(t, p.Warnings, dir), "etc/rules.yml: is not read: call it rules.yaml, or move it into rules.d")
+	p, err = load(dir, "etc/rules.d")
+	if err != nil || len(p.Warnings) > 0 {
+		t.Errorf("%v, %v", p.Warnings, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "etc/rules.yml")); err != nil {
+		t.Fatal(err)
+	}
+	// Named as a directory it is not the default one.
+	if p, err = load(dir, "etc"); err != nil || ruleNames(p) != "one" {
+		t.Fatalf("%v, %v", p, err)
+	}
+	checkLines(t, problemLines(t, p.Warnings, dir), "etc/rules.d: is not read, as no directory within one is: name it, too")
+	_, _, err = Load(Options{Dir: filepath.Join(dir, "alone"), Catalog: testCatalog()})
+	checkLines(t, problemLines(t, err, dir),
+		"alone: the directory exists but has no rules.yaml and nothing in rules.d; add rules, or name the built-in ones: --rules builtin",
+		"alone/rules.yml: is not read: call it rules.yaml, or move it into rules.d")
 }
 
 // TestUnreadableDirectory: what cannot be listed is not taken for empty.

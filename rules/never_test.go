@@ -123,3 +123,42 @@ func TestShipped(t *testing.T) {
 		}
 	}
 }
+
+// A rule that never matches says why, by what its condition asks for.
+func TestNeverMatches(t *testing.T) {
+	const ports = "no port is all that it says of port: to mean one of several, write port in [80, 443]"
+	const nothing = "its condition is false, whatever the socket is"
+	for when, want := range map[string]string{
+		`port == 4 and port == 5`:                                               ports,
+		`not (port >= 0)`:                                                       ports,
+		`port < 10 and owned and port > 20`:                                     ports,
+		`remote_port == 4 and remote_port == 5 and port == 3`:                   "no port is all that it says of remote_port: to mean one of several, write remote_port in [80, 443]",
+		`state == "LISTEN" and state == "CLOSE"`:                                `no state is all that it says of state: to mean one of several, write state in ["CLOSE_WAIT", "LAST_ACK"]`,
+		`protocol == "tcp" and protocol == "udp"`:                               `no socket is of TCP and of UDP: to mean both, write protocol in ["tcp", "udp"]`,
+		`family == "ipv4" and family == "ipv6"`:                                 "no socket is of both families: to mean both, say nothing of family",
+		`protocol == "udp" and state == "LISTEN"`:                               "a UDP socket is ESTABLISHED (connected) or CLOSE, and in no other state",
+		`(port == 1 and port == 2) or (state == "LISTEN" and state == "CLOSE")`: "no socket is all that it asks for",
+		`(port == 1 and port == 2) or (port == 3 and port == 4)`:                ports,
+		`port in none`:           "nothing is in none, which is empty",
+		`port in none and owned`: "nothing is in none, which is empty",
+		`port == 1 and m`:        "nothing is in none, which is empty",
+		`port in []`:             "nothing is in an empty list",
+		`false`:                  nothing,
+		`not true and port == 1`: nothing,
+		`port in listed`:         "", // it will be filled
+		`port == 4 or port == 5`: "",
+		`port not in none`:       "",
+	} {
+		text := "version: 1\nsets: {none: [], listed: {file: list.txt, may_be_empty: true}}\nmacros: {m: port in none}\nrules:\n- {name: r, then: [log], when: '" + when + "'}\n"
+		dir := writeFiles(t, map[string]string{"rules.yaml": text, "list.txt": "# nothing yet\n"})
+		p, err := load(dir, "rules.yaml")
+		if err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		if want == "" {
+			checkLines(t, problemLines(t, p.Warnings, dir))
+			continue
+		}
+		checkLines(t, problemLines(t, p.Warnings, dir), `5:33: rule "r" never matches: `+want)
+	}
+}

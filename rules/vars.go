@@ -49,11 +49,15 @@ func (v *Var) override(o Override) (*Var, error) {
 	switch v.Type {
 	case lang.TypeNumber:
 		d, err := lang.ParseDuration(o.Value)
-		if err != nil {
-			return nil, fmt.Errorf("%s is a number, not %q", o.Name, o.Value)
+		n, noNumber := strconv.ParseFloat(o.Value, 64)
+		switch {
+		case err != nil && noNumber == nil && n < 0:
+			return nil, fmt.Errorf("%s is a number of at least 0, not %q", o.Name, o.Value)
+		case err != nil:
+			return nil, fmt.Errorf("%s is a number, not %q: write %s=60, or units as in 90s, 5m, 1h30m, 2d", o.Name, o.Value, o.Name)
 		}
 		out.Number = d.Seconds()
-		if n, err := strconv.ParseFloat(o.Value, 64); err == nil {
+		if noNumber == nil {
 			out.Number = n
 		}
 	case lang.TypeBool:

@@ -108,11 +108,12 @@ func TestOverrides(t *testing.T) {
 
 func TestWrongOverrides(t *testing.T) {
 	tests := map[string]string{
-		"number=x":         `--var: number is a number, not "x"`,
-		"number=":          `--var: number is a number, not ""`,
-		"number=nan":       `--var: number is a number, not "nan"`,
-		"number=inf":       `--var: number is a number, not "inf"`,
-		"number=1e999":     `--var: number is a number, not "1e999"`,
+		"number=x":         `--var: number is a number, not "x": write number=60, or units as in 90s, 5m, 1h30m, 2d`,
+		"number=":          `--var: number is a number, not "": write number=60, or units as in 90s, 5m, 1h30m, 2d`,
+		"number=nan":       `--var: number is a number, not "nan": write number=60, or units as in 90s, 5m, 1h30m, 2d`,
+		"number=inf":       `--var: number is a number, not "inf": write number=60, or units as in 90s, 5m, 1h30m, 2d`,
+		"number=1e999":     `--var: number is a number, not "1e999": write number=60, or units as in 90s, 5m, 1h30m, 2d`,
+		"number=-1":        `--var: number is a number of at least 0, not "-1"`,
 		"number+=5":        `--var: += adds to lists and maps, number is a number: write number=5`,
 		"flag=maybe":       `--var: flag is true or false, not "maybe"`,
 		"choice=kil":       `--var: choice is none, term or kill, not "kil" (did you mean "kill"?)`,

@@ -36,11 +36,13 @@ func rulesCommand(a *app) *cobra.Command {
 func rulesCheck(a *app) *cobra.Command {
 	var trust bool
 	cmd := &cobra.Command{
-		Use:   "check [FILE...] [flags]",
+		Use:   "check [FILE|DIR...] [flags]",
 		Short: "Say everything that is wrong with rules files",
-		Long: `Reads and compiles rules files and prints every problem with its place. Exit
-code 0 if they are valid (warnings do not count), 3 if not.`,
+		Long: `Reads and compiles rules files and prints every problem with its place. Of a
+directory it reads *.yaml and *.yml. Exit code 0 if they are valid (warnings do
+not count), 3 if not.`,
 		Example: `  sockwarden rules check rules.yaml
+  sockwarden rules check rules.d          # all files of a directory, as one generation
   generate-rules | sockwarden rules check -
   sockwarden rules check --trust          # also the permissions, as a live run would`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -17,6 +17,7 @@ type box struct {
 	local     []collectors.PortRange
 	remote    []collectors.PortRange
 	peers     []netip.Prefix
+	why       string // of an empty box: why nothing is in it, "" for several reasons
 }
 
 // families is a set of the values of the field family.
@@ -41,8 +42,11 @@ var (
 func (b box) empty() bool { return b.states == 0 || b.protocols == 0 || b.families == 0 }
 
 func (b box) meet(o box) box {
-	if b.empty() || o.empty() {
-		return nothing
+	switch {
+	case b.empty():
+		return b
+	case o.empty():
+		return o
 	}
 	m := box{
 		states: b.states & o.states, protocols: b.protocols & o.protocols, families: b.families & o.families,
@@ -52,14 +56,25 @@ func (b box) meet(o box) box {
 	var some1, some2 bool
 	m.local, some1 = meetPorts(b.local, o.local)
 	m.remote, some2 = meetPorts(b.remote, o.remote)
-	if m.empty() || !some1 || !some2 {
-		return nothing
+	switch {
+	case m.states == 0:
+		return box{why: noState}
+	case m.protocols == 0:
+		return box{why: noProtocol}
+	case m.families == 0:
+		return box{why: noFamily}
+	case !some1:
+		return box{why: noPort(collectors.FieldPort)}
+	case !some2:
+		return box{why: noPort(collectors.FieldRemotePort)}
 	}
 	return m
 }
 
 func (b box) join(o box) box {
 	switch {
+	case b.empty() && o.empty() && b.why != o.why:
+		return nothing
 	case b.empty():
 		return o
 	case o.empty():
@@ -159,32 +174,33 @@ func (b bounds) not() bounds         { return bounds{b.no, b.yes} }
 func (b bounds) and(o bounds) bounds { return bounds{b.yes.meet(o.yes), b.no.join(o.no)} }
 func (b bounds) or(o bounds) bounds  { return bounds{b.yes.join(o.yes), b.no.meet(o.no)} }
 
-// within bounds a condition that is true in yes and false outside of it.
-func within(restrict func(*box) bool, exclude func(*box) bool) bounds {
+// within bounds a condition that is true in yes and false outside of it; why says what
+// it means if one of them is empty.
+func within(why string, restrict func(*box) bool, exclude func(*box) bool) bounds {
 	b := unbounded
 	if !restrict(&b.yes) || b.yes.empty() {
-		b.yes = nothing
+		b.yes = box{why: why}
 	}
 	if !exclude(&b.no) || b.no.empty() {
-		b.no = nothing
+		b.no = box{why: why}
 	}
 	return b
 }
 
 func statesBounds(m collectors.StateMask) bounds {
-	return within(
+	return within(noState,
 		func(b *box) bool { b.states = m & collectors.AllStates; return true },
 		func(b *box) bool { b.states = collectors.AllStates &^ m; return true })
 }
 
 func protocolBounds(p uint32) bounds {
-	return within(
+	return within(noProtocol,
 		func(b *box) bool { b.protocols = p; return true },
 		func(b *box) bool { b.protocols = anyProtocol &^ p; return true })
 }
 
 func familyBounds(f families) bounds {
-	return within(
+	return within(noFamily,
 		func(b *box) bool { b.families = f; return true },
 		func(b *box) bool { b.families = speaksAny &^ f; return true })
 }
@@ -205,7 +221,7 @@ func portBounds(f collectors.Field, ranges []Range) bounds {
 		}
 		return &b.local
 	}
-	return within(
+	return within(noPort(f),
 		func(b *box) bool { *side(b) = ports; return len(ports) > 0 },
 		func(b *box) (some bool) { *side(b), some = otherPorts(ports); return some })
 }

@@ -124,7 +124,9 @@ func (c *compiler) logic(op string, l, r operand, from, to int) (operand, bool) 
 		// it is not about TCP alone, whatever a variable decides.
 		asked := l.reads.Or(r.reads).And(protocolField)
 		if l.boolVal != and {
+			may := l.may
 			r = boolConstant(l.boolVal, from, to) // decides alone
+			r.may = may
 		}
 		r.from, r.to, r.field, r.reads = from, to, nil, r.reads.Or(asked)
 		return r, true

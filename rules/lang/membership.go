@@ -46,7 +46,7 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 		return operand{}, false
 	case r.set.Kind() == KindEmpty:
 		never := boolConstant(false, from, to)
-		never.reads = l.reads.And(protocolField)
+		never.reads, never.may.yes.why = l.reads.And(protocolField), c.inEmpty(n.Right)
 		return never, true
 	}
 	return c.memberOf(l, r, operand{kind: kBool, from: from, to: to, reads: l.reads, may: unbounded})

@@ -61,7 +61,7 @@ func boolConstant(v bool, from, to int) operand {
 	o := operand{kind: kBool, constant: true, boolVal: v, from: from, to: to}
 	t := triOf(v)
 	o.tri = func(*collectors.Record) Tri { return t }
-	o.may = bounds{everything, nothing}
+	o.may = bounds{everything, box{why: noMatter}}
 	if !v {
 		o.may = o.may.not()
 	}

@@ -1,0 +1,60 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"sockwarden/rules/lang"
+)
+
+// cutByComment is what is wrong with a condition without quotes that YAML ends where a
+// comment begins.
+const cutByComment = `YAML takes " #" for the beginning of a comment, so that the condition ends there: put the whole of it into quotes, '...', or behind when: |`
+
+// commentAfter returns the comment behind a scalar without quotes, and where it begins;
+// "" for none.
+func (s *source) commentAfter(n *yaml.Node) (comment string, line, column int) {
+	if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+		return "", 0, 0
+	}
+	line, end := s.locate(n, len([]rune(n.Value)))
+	rest := valueAt(s.line(line), end)
+	comment = strings.TrimLeft(rest, " \t")
+	if !strings.HasPrefix(comment, "#") {
+		return "", 0, 0
+	}
+	return comment, line, end + len([]rune(rest)) - len([]rune(comment))
+}
+
+// joins are the words by which what stands in a comment goes on with a condition.
+var joins = []string{"and", "&&", "or", "||"}
+
+// checkComment says that a comment has cut a condition off, if its errors or the comment
+// prove that; false if they do not. Of a condition that has none it is a warning.
+func (f *rulesFile) checkComment(n *yaml.Node, errs []lang.Error) bool {
+	comment, line, column := f.src.commentAfter(n)
+	if comment == "" || f.problems.full() {
+		return false
+	}
+	open := strings.Count(n.Value, `"`)%2 != 0 || strings.Count(n.Value, "'")%2 != 0
+	last := strings.TrimRight(n.Value, " ")
+	for _, word := range joins {
+		open = open || strings.HasSuffix(last, " "+word)
+	}
+	switch {
+	case len(errs) > 0 && open:
+		f.problems.add(f.src.problem(line, column, cutByComment))
+		return true
+	case len(errs) > 0:
+		return false
+	}
+	first, _, _ := strings.Cut(strings.TrimLeft(comment, "# "), " ")
+	for _, word := range joins {
+		if first == word {
+			f.notes.add(f.src.problem(line, column, fmt.Sprintf("what stands behind # is no part of the condition. %s", cutByComment)))
+		}
+	}
+	return false
+}

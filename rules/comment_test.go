@@ -1,0 +1,42 @@
+package rules
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A condition that YAML ends at a comment is told so where the comment begins, if it can
+// be seen that it goes on; other comments are none of our business.
+func TestComments(t *testing.T) {
+	const cut = `YAML takes " #" for the beginning of a comment`
+	for when, want := range map[string]string{
+		`exe == "/opt/my #1"`:                    "4:27: " + cut,
+		`port == 80 and # and more`:              "4:26: " + cut,
+		`port == 80 and #1`:                      "4:26: " + cut,
+		`port == 80 or   # of the web server`:    "4:27: " + cut,
+		`port == 80 # and state == "CLOSE_WAIT"`: "4:22: warning: what stands behind # is no part of the condition. " + cut,
+		`port == 80 #&& owned`:                   "4:22: warning: what stands behind # is no part of the condition. " + cut,
+		`port == 80 # the web server`:            "",
+		`port == 80   # android`:                 "",
+		`'exe == "/opt/my #1"'`:                  "",
+		`'port == 80' # and more`:                "",
+		`port = 80 # the web server`:             "4:16: ",
+		"|\n      port == 80\n    # and":         "",
+	} {
+		text := "version: 1\nrules:\n  - name: r\n    when: " + when + "\n    then: [log]\n"
+		dir := writeFiles(t, map[string]string{"rules.yaml": text})
+		p, err := load(dir, "rules.yaml")
+		var got []string
+		if err != nil {
+			got = problemLines(t, err, dir)
+		} else {
+			for _, w := range p.Warnings {
+				got = append(got, strings.Replace(strings.TrimPrefix(w.String(), filepath.Join(dir, "rules.yaml:")), ": ", ": warning: ", 1))
+			}
+		}
+		if all := strings.Join(got, "; "); !strings.HasPrefix(all, want) || want == "" && all != "" || len(got) > 1 {
+			t.Errorf("%s: %q, want %q", when, all, want)
+		}
+	}
+}
