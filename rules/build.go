@@ -43,7 +43,7 @@ func (l *loader) compileAll() *Program {
 		}
 		for _, r := range f.rules {
 			if first, dup := names[r.name]; dup && r.name != "" {
-				f.errorf(r.nameAt, "rule %q is already at %s", r.name, first)
+				f.errorf(r.nameAt, "rule %q is already at %s: give one of them another name", r.name, first)
 			} else {
 				names[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
 			}
@@ -99,7 +99,7 @@ func (f *rulesFile) cond(n *yaml.Node, sc *lang.Scope) *Cond {
 		return nil
 	}
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
-		f.errorf(n, "a condition is an expression, not %s", nodeKind(n))
+		f.errorf(n, "a condition is an expression, not %s%s", nodeKind(n), exampleCondition(n))
 		return nil
 	}
 	c, errs := lang.Compile(n.Value, sc)
@@ -113,6 +113,26 @@ func (f *rulesFile) cond(n *yaml.Node, sc *lang.Scope) *Cond {
 		}
 	}
 	return c
+}
+
+// exampleCondition says how the parts of a condition that is none are joined.
+func exampleCondition(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.SequenceNode:
+		return ": join its parts with and, or with or"
+	case yaml.MappingNode:
+		if len(n.Content) == 2 && n.Content[0].Kind == yaml.ScalarNode && n.Content[1].Kind == yaml.ScalarNode {
+			if _, ok := collectors.FieldByName(n.Content[0].Value); ok {
+				value := n.Content[1].Value
+				if n.Content[1].Tag != "!!int" {
+					value = fmt.Sprintf("%q", value)
+				}
+				return fmt.Sprintf(": write %s == %s", n.Content[0].Value, value)
+			}
+		}
+	default:
+	}
+	return `: write one, as state == "CLOSE_WAIT" and age > 60`
 }
 
 func (f *rulesFile) rule(r *rawRule, sc *lang.Scope, p *Program) *Rule {
@@ -151,7 +171,11 @@ func (f *rulesFile) rule(r *rawRule, sc *lang.Scope, p *Program) *Rule {
 			f.errorf(n, "no entry")
 			ok = false
 		case !known:
-			f.errorf(n, "no entry %q under actions%s", name, Suggest(name, sortedKeys(p.Notifiers)))
+			hint := Suggest(name, sortedKeys(p.Notifiers))
+			if hint == "" {
+				hint = fmt.Sprintf(": write actions: {%s: {plugin: webhook, url_file: /etc/sockwarden/url}}", name)
+			}
+			f.errorf(n, "no entry %q under actions%s", name, hint)
 			ok = false
 		case slices.Contains(rule.Notify, name):
 			f.errorf(n, "notify has %s twice", name)

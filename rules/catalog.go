@@ -130,7 +130,16 @@ func (c Catalog) unknown(name string) string {
 	if instead := c.takes(strings.ToUpper(name)); instead != "" && hint == "" {
 		hint = " (did you mean " + instead + "?)"
 	}
-	return fmt.Sprintf("unknown action %q%s: there are %s", name, hint, strings.Join(c.names(), ", "))
+	return fmt.Sprintf("unknown action %q%s: %s", name, hint, c.there())
+}
+
+// there lists the actions for people.
+func (c Catalog) there() string {
+	is := "there are "
+	if len(c) == 1 {
+		is = "there is "
+	}
+	return is + strings.Join(c.names(), ", ")
 }
 
 func (a *ActionSpec) param(name string) (Param, bool) {

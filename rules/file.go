@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -142,6 +143,10 @@ func (f *rulesFile) parseNetNS(n *yaml.Node) {
 		}
 		return
 	}
+	if n.Kind == yaml.MappingNode {
+		f.errorf(n, "netns is host, all, or a list of names: write netns: [a, b]")
+		return
+	}
 	if name, ok := f.text(n, "netns"); ok {
 		f.netns = []string{name}
 	}
@@ -150,7 +155,7 @@ func (f *rulesFile) parseNetNS(n *yaml.Node) {
 func (f *rulesFile) parseProtect(n *yaml.Node) {
 	p := rawProtect{at: n}
 	before := f.problems.seen
-	f.fields(n, "protect", map[string]func(*yaml.Node){
+	f.fields(n, "an entry of protect", map[string]func(*yaml.Node){
 		"name":        func(n *yaml.Node) { p.name, _ = f.text(n, "name") },
 		"description": func(n *yaml.Node) { f.text(n, "description") },
 		"when":        func(n *yaml.Node) { p.when = n },
@@ -160,13 +165,13 @@ func (f *rulesFile) parseProtect(n *yaml.Node) {
 		return
 	}
 	if p.name == "" {
-		f.errorf(n, "an entry of protect needs a name")
+		f.errorf(n, "an entry of protect needs a name: write name: ssh")
 	}
 	if p.when == nil && len(p.during) > 0 {
 		p.when = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true", Line: n.Line, Column: n.Column}
 	}
 	if p.when == nil {
-		f.errorf(n, "an entry of protect needs a condition: when")
+		f.errorf(n, "an entry of protect needs a condition: write when: port == 22")
 		return
 	}
 	f.protect = append(f.protect, p)
@@ -205,21 +210,21 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 	})
 	switch {
 	case r.name == "":
-		f.errorf(n, "a rule needs a name")
+		f.errorf(n, "a rule needs a name: write name: close-wait")
 	case !validRuleName(r.name):
-		f.errorf(r.nameAt, "a rule's name is made of letters, digits, -, _ and ., not %q", r.name)
+		f.errorf(r.nameAt, "a rule's name is made of letters, digits, -, _ and ., not %q%s", r.name, asName(r.name, "-"))
 	}
 	if r.when == nil {
-		f.errorf(n, "rule %q needs a condition: when", r.name)
+		f.errorf(n, "rule %q needs a condition: write when: state == \"CLOSE_WAIT\"", r.name)
 	}
 	if (r.group == nil) != (r.having == nil) {
-		f.errorf(n, "rule %q: group and having belong together: group: pid, having: count > 100", r.name)
+		f.errorf(n, "rule %q: group and having belong together: write group: pid, having: count > 100", r.name)
 	}
 	if !r.hasThen && r.mode == ModeEnforce {
-		f.errorf(n, "rule %q needs an action: then: [destroy], or mode: observe", r.name)
+		f.errorf(n, "rule %q needs an action: write then: [destroy], or mode: observe", r.name)
 	}
 	if r.hasThen && len(r.then) == 0 && r.mode == ModeEnforce && f.problems.seen == before {
-		f.errorf(n, "rule %q has no action: then: [destroy], or mode: observe", r.name)
+		f.errorf(n, "rule %q has no action: write then: [destroy], or mode: observe", r.name)
 	}
 	process := ""
 	for _, rung := range r.then {
@@ -231,11 +236,29 @@ func (f *rulesFile) parseRule(n *yaml.Node, catalog Catalog) {
 			f.errorf(rung.at, "%s is for one socket and cannot follow %s, which is for a process: put it first, or into a rule of its own", rung.action, process)
 		}
 		if spec.NeedsCooldown && r.limits.Cooldown <= 0 {
-			f.errorf(rung.at, "%s needs a cool-down: limits: {cooldown: 10m}", spec.Name)
+			f.errorf(rung.at, "%s needs a cool-down: write limits: {cooldown: 10m}", spec.Name)
 		}
 	}
 	f.rules = append(f.rules, r)
 }
+
+// asName says how a name is written without what it must not have, "" if nothing is left
+// of it.
+func asName(name, instead string) string {
+	var b strings.Builder
+	for _, part := range strings.FieldsFunc(name, func(c rune) bool { return !strings.ContainsRune(nameRunes, c) }) {
+		if b.Len() > 0 {
+			b.WriteString(instead)
+		}
+		b.WriteString(part)
+	}
+	if b.Len() == 0 || strings.ContainsAny(b.String()[:1], "0123456789") || b.Len() > maxQuoted {
+		return ""
+	}
+	return ": write " + b.String()
+}
+
+const nameRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
 func validRuleName(name string) bool {
 	for _, c := range name {

@@ -45,11 +45,11 @@ func TestGroupRefused(t *testing.T) {
 		"group: [pid, [port]]" + having:   {"group is a string, not a list"},
 		"group: {pid: 1}" + having:        {"group is a string, not a mapping"},
 		"group:" + having:                 {"group is a string, not nothing"},
-		"group: pid":                      {`rule "r": group and having belong together: group: pid, having: count > 100`},
-		"having: count > 5":               {`rule "r": group and having belong together: group: pid, having: count > 100`},
-		"group: pid, having: ''":          {"empty condition"},
+		"group: pid":                      {`rule "r": group and having belong together: write group: pid, having: count > 100`},
+		"having: count > 5":               {`rule "r": group and having belong together: write group: pid, having: count > 100`},
+		"group: pid, having: ''":          {`an empty condition: write one, as state == "CLOSE_WAIT" and age > 60`},
 		"group: pid, having: 5":           {"this is a number, not a condition: compare it with something"},
-		"group: pid, having: [count > 5]": {"a condition is an expression, not a list"},
+		"group: pid, having: [count > 5]": {"a condition is an expression, not a list: join its parts with and, or with or"},
 	} {
 		lines := problems(t, "version: 1\nrules:\n  - {name: r, when: owned, then: [log], "+rest+"}\n")
 		var got []string
@@ -132,7 +132,7 @@ func TestHavingNames(t *testing.T) {
 	checkLines(t, problems(t, "version: 1\nmacros: {many: count > 5}\nrules:\n  - {name: r, when: owned and many, then: [log]}\n"),
 		`4:31: unknown name "count": it is a value of a group, write it into having: group: pid, having: count > 100`)
 	// A mistake in a macro is said once.
-	checkLines(t, problems(t, groupFile("pid", "many", "macros: {many: cuont > 5}\n")), `2:16: unknown name "cuont"`)
+	checkLines(t, problems(t, groupFile("pid", "many", "macros: {many: cuont > 5}\n")), `2:16: unknown name "cuont": it is no field (sockwarden rules fields lists them), and no variable, set or macro`)
 }
 
 // What is about single sockets has no place in having, and the message says what

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -45,6 +46,10 @@ func (f *rulesFile) parseCooldown(n *yaml.Node, l *Limits) {
 func (f *rulesFile) share(n *yaml.Node, what string) float64 {
 	v, err := parseShare(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil {
+		if percent, err := strconv.Atoi(n.Value); err == nil && percent > 0 && percent <= 100 {
+			f.errorf(n, "%s is a part of all: write %d%%", what, percent)
+			return v
+		}
 		f.errorf(n, "%s is a part of all, such as 30%%, not %s", what, nodeKind(n))
 	}
 	return v

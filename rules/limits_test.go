@@ -73,12 +73,12 @@ func TestLimitsRefused(t *testing.T) {
 	}
 	for limits, want := range map[string]string{
 		"{per_cycle: 0}": "per_cycle" + whole + `"0"`, "{per_cycle: -1}": "per_cycle" + whole + `"-1"`, "{per_cycle: 1.5}": "per_cycle" + whole + `"1.5"`,
-		"{per_cycle: many}": "per_cycle" + whole + `"many"`, "{per_cycle: [1]}": "per_cycle" + whole + "a list", "{per_cycle: '5'}": "per_cycle" + whole + `"5"`,
+		"{per_cycle: many}": "per_cycle" + whole + `"many"`, "{per_cycle: [1]}": "per_cycle" + whole + "a list", "{per_cycle: '5'}": "per_cycle is a whole number: write 5 without quotes",
 		"{per_minute: 0}": "per_minute" + whole + `"0"`, "{per_minute: 5/m}": "per_minute" + whole + `"5/m"`, "{per_minute:}": "per_minute" + whole + "nothing",
 		"{per_minute: 99999999999999999999}": "per_minute" + whole + `"99999999999999999999"`,
 		"{max_collateral: -1}":               "max_collateral" + whole + `"-1"`, "{max_collateral: none}": "max_collateral" + whole + `"none"`, "{max_collateral: {}}": "max_collateral" + whole + "a mapping",
 		"{share: 0}": part("share", `"0"`), "{share: 0%}": part("share", `"0%"`), "{share: -5%}": part("share", `"-5%"`), "{share: 101%}": part("share", `"101%"`),
-		"{share: 30}": part("share", `"30"`), "{share: half}": part("share", `"half"`), "{share: [30%]}": part("share", "a list"), "{share: nan}": part("share", `"nan"`),
+		"{share: 30}": "share is a part of all: write 30%", "{share: half}": part("share", `"half"`), "{share: [30%]}": part("share", "a list"), "{share: nan}": part("share", `"nan"`),
 		"{share: NaN%}": part("share", `"NaN%"`), "{share: inf}": part("share", `"inf"`), "{share: %}": "",
 		"{cooldown: -5m}":          `cooldown: "-5m" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
 		"{cooldown: soon}":         `cooldown: "soon" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
@@ -86,10 +86,10 @@ func TestLimitsRefused(t *testing.T) {
 		"{cooldown: {peer: x}}":    `peer: "x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
 		"{cooldown: {target: x}}":  `target: "x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
 		"{cooldown: {peeer: 5m}}":  `unknown key "peeer" in cooldown (did you mean "peer"?)`,
-		"{cooldown: {socket: 5m}}": `unknown key "socket" in cooldown`,
-		"{per_hour: 5}":            `unknown key "per_hour" in limits`,
+		"{cooldown: {socket: 5m}}": `unknown key "socket" in cooldown: it has peer, target`,
+		"{per_hour: 5}":            `unknown key "per_hour" in limits: it has cooldown, max_collateral, per_cycle, per_minute, share`,
 		"{per_cycel: 5}":           `unknown key "per_cycel" in limits (did you mean "per_cycle"?)`,
-		"5":                        `limits is a mapping of names to values, not "5"`,
+		"5":                        `limits is a mapping of names to values, not "5": write limits: {per_cycle: 100}`,
 	} {
 		for _, text := range []string{limited(limits), limited("{}", "defaults: {limits: "+limits+"}\n")} {
 			lines := problems(t, text)
@@ -116,8 +116,8 @@ func TestSoakAndCanary(t *testing.T) {
 		t.Errorf("canary %v", r.Canary)
 	}
 	for rest, want := range map[string]string{
-		"soak: 5x": `soak: "5x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`, "soak: -1": `soak: "-1" is out of range for a time`, "soak: [5m]": "soak is a string, not a list", "soak:": "soak is a string, not nothing",
-		"canary: 0%": `canary is a part of all, such as 30%, not "0%"`, "canary: 0": `canary is a part of all, such as 30%, not "0"`, "canary: 5": `canary is a part of all, such as 30%, not "5"`,
+		"soak: 5x": `soak: "5x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`, "soak: -1": `soak: "-1" is negative: a time is at least 0`, "soak: [5m]": "soak is a string, not a list", "soak:": "soak is a string, not nothing",
+		"canary: 0%": `canary is a part of all, such as 30%, not "0%"`, "canary: 0": `canary is a part of all, such as 30%, not "0"`, "canary: 5": `canary is a part of all: write 5%`,
 		"canary: 500%": `canary is a part of all, such as 30%, not "500%"`, "canary:": "canary is a part of all, such as 30%, not nothing", "canary: few": `canary is a part of all, such as 30%, not "few"`,
 	} {
 		lines := problems(t, rule(rest))
@@ -184,7 +184,7 @@ func TestNeedsCooldown(t *testing.T) {
 	} {
 		dir := writeFiles(t, map[string]string{"rules.yaml": fmt.Sprintf("version: 1\nrules:\n  - {name: r, when: owned, %s}\n", text)})
 		_, _, err := Load(Options{Paths: []string{dir}, Catalog: c})
-		if ok != (err == nil) || !ok && !strings.Contains(err.Error(), "knock needs a cool-down: limits: {cooldown: 10m}") {
+		if ok != (err == nil) || !ok && !strings.Contains(err.Error(), "knock needs a cool-down: write limits: {cooldown: 10m}") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

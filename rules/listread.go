@@ -169,7 +169,7 @@ func (r *listReader) lastLine(text string) {
 func (r *listReader) take(line string) bool {
 	r.line++
 	if !utf8.ValidString(line) {
-		r.wrong(strings.ToValidUTF8(line, "\ufffd"), "is not UTF-8 text")
+		r.wrong(strings.ToValidUTF8(line, "\ufffd"), "is not UTF-8 text: save the list as UTF-8")
 		return true
 	}
 	entry := entryOf(line)

@@ -184,7 +184,7 @@ func TestDefaultDirectory(t *testing.T) {
 		checkLines(t, problemLines(t, err, dir), name+": "+cure)
 	}
 	_, _, err = load("bad")
-	checkLines(t, problemLines(t, err, dir), `bad/rules.d/x.yaml:1:1: the file is a mapping of names to values, not "nonsense"`)
+	checkLines(t, problemLines(t, err, dir), `bad/rules.d/x.yaml:1:1: the file is a mapping of names to values, not "nonsense": write version: 1`)
 	_, _, err = load("file")
 	checkLines(t, problemLines(t, err, dir), "file: is no directory")
 	_, _, err = load("file/x")
@@ -316,7 +316,7 @@ func TestNamesOfAllFiles(t *testing.T) {
 	protect := "version: 1\nprotect:\n  - {name: ssh, when: port == 22}\n"
 	dir := writeFiles(t, map[string]string{"a.yaml": oneRule, "b.yaml": twoRule, "c.yaml": oneRule, "d.yaml": protect, "e.yaml": protect})
 	_, err := load(dir, ".")
-	checkLines(t, problemLines(t, err, dir), `c.yaml:3:12: rule "one" is already at a.yaml:3`, `e.yaml:3:5: protect "ssh" is already at d.yaml:3`)
+	checkLines(t, problemLines(t, err, dir), `c.yaml:3:12: rule "one" is already at a.yaml:3: give one of them another name`, `e.yaml:3:5: protect "ssh" is already at d.yaml:3`)
 }
 
 // TestScopeOfFiles: vars, sets, macros and defaults are of their file, protect
@@ -407,7 +407,7 @@ func TestDisabled(t *testing.T) {
 	if p.Query.States != 0 || len(p.Query.Protocols) != 0 || !p.Reads.Empty() || len(p.NewEvaluator().Match(leak())) != 0 {
 		t.Errorf("query %v reads %s", p.Query, p.Reads)
 	}
-	checkLines(t, problems(t, "version: 1\nrules:\n  - {name: r, mode: disabled, when: nonsense}\n"), `3:37: unknown name "nonsense"`)
+	checkLines(t, problems(t, "version: 1\nrules:\n  - {name: r, mode: disabled, when: nonsense}\n"), `3:37: unknown name "nonsense": it is no field (sockwarden rules fields lists them), and no variable, set or macro`)
 }
 
 // TestReads: the fields that unless, protect and if read are wanted too.

@@ -74,8 +74,8 @@ func TestCheckExpr(t *testing.T) {
 	}
 	err := CheckExpr("owned and\n  prot == 1", nil)
 	checkLines(t, problemLines(t, err, ""), `expression:2:3: unknown name "prot" (did you mean "port"?)`)
-	checkLines(t, problemLines(t, CheckExpr("owned and", nil), ""), "expression:1:10: the expression ends too early")
-	checkLines(t, problemLines(t, CheckExpr("", nil), ""), "expression:1:1: empty condition")
+	checkLines(t, problemLines(t, CheckExpr("owned and", nil), ""), "expression:1:10: the condition ends too early: something is missing behind and")
+	checkLines(t, problemLines(t, CheckExpr("", nil), ""), `expression:1:1: an empty condition: write one, as state == "CLOSE_WAIT" and age > 60`)
 }
 
 func TestSelection(t *testing.T) {

@@ -45,13 +45,13 @@ func (f *rulesFile) parseNotifier(at entry, catalog Catalog) {
 		}
 		found, ok := catalog.find(e.value.Value)
 		if !ok {
-			f.errorf(e.value, "%s", catalog.unknown(e.value.Value))
+			f.errorf(e.value, "unknown plugin %q%s: %s", e.value.Value, Suggest(e.value.Value, catalog.names()), catalog.there())
 			return
 		}
 		spec = &found
 	}
 	if spec == nil {
-		f.errorf(at.value, "%s needs its plugin: plugin: webhook", at.key.Value)
+		f.errorf(at.value, "%s needs its plugin: write plugin: webhook", at.key.Value)
 		return
 	}
 	before := f.problems.seen

@@ -68,16 +68,16 @@ func TestNotifyRefused(t *testing.T) {
 	const good = "actions: {ops: {plugin: pigeon}, dev: {plugin: pigeon}}\n"
 	for text, want := range map[string]string{
 		notifying("[opps]", good):                                                         `3:50: no entry "opps" under actions (did you mean "ops"?)`,
-		notifying("[fax]", good):                                                          `3:50: no entry "fax" under actions`,
-		notifying("[ops]", ""):                                                            `3:50: no entry "ops" under actions`,
+		notifying("[fax]", good):                                                          `3:50: no entry "fax" under actions: write actions: {fax: {plugin: webhook, url_file: /etc/sockwarden/url}}`,
+		notifying("[ops]", ""):                                                            `3:50: no entry "ops" under actions: write actions: {ops: {plugin: webhook, url_file: /etc/sockwarden/url}}`,
 		notifying("[ops, ops]", good):                                                     "3:55: notify has ops twice",
 		notifying("ops", good):                                                            `3:49: notify is a list, not "ops": write notify: [ops]`,
 		notifying("[[ops]]", good):                                                        "3:50: notify is a string, not a list",
-		notifying("[ops]", "actions: {ops: {plugin: webhok}}\n"):                          `4:25: unknown action "webhok" (did you mean "webhook"?): there are webhook, pigeon`,
-		notifying("[ops]", "actions: {ops: {plugin: log}}\n"):                             `4:25: unknown action "log": there are webhook, pigeon`,
-		notifying("[ops]", "actions: {ops: {url: a}}\n"):                                  "4:16: ops needs its plugin: plugin: webhook",
-		notifying("[ops]", "actions: {ops: {}}\n"):                                        "4:16: ops needs its plugin: plugin: webhook",
-		notifying("[ops]", "actions: {ops: webhook}\n"):                                   `4:16: an entry of actions is a mapping of names to values, not "webhook"`,
+		notifying("[ops]", "actions: {ops: {plugin: webhok}}\n"):                          `4:25: unknown plugin "webhok" (did you mean "webhook"?): there are webhook, pigeon`,
+		notifying("[ops]", "actions: {ops: {plugin: log}}\n"):                             `4:25: unknown plugin "log": there are webhook, pigeon`,
+		notifying("[ops]", "actions: {ops: {url: a}}\n"):                                  "4:16: ops needs its plugin: write plugin: webhook",
+		notifying("[ops]", "actions: {ops: {}}\n"):                                        "4:16: ops needs its plugin: write plugin: webhook",
+		notifying("[ops]", "actions: {ops: webhook}\n"):                                   `4:16: an entry of actions is a mapping of names to values, not "webhook": write ops: {plugin: webhook, url_file: /etc/sockwarden/url}`,
 		notifying("[ops]", "actions: {ops: {plugin: webhook}}\n"):                         "4:16: ops: where to? write url: https://...",
 		notifying("[ops]", "actions: {ops: {plugin: webhook, ulr: a}}\n"):                 `4:34: webhook has no parameter "ulr" (did you mean "url"?): it has url, retries, timeout or quiet, besides plugin`,
 		notifying("[ops]", "actions: {ops: {plugin: webhook, url: a, wait: 5s}}\n"):       `4:42: webhook has no parameter "wait": it has url, retries, timeout or quiet, besides plugin`,
@@ -86,7 +86,7 @@ func TestNotifyRefused(t *testing.T) {
 		notifying("[ops]", "actions: {ops: {plugin: webhook, url: a, timeout: 5x}}\n"):    `4:51: webhook timeout: "5x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
 		notifying("[ops]", good+"vars: {a: 1}\nactions: {}\n"):                            `6:1: duplicate key "actions", first on line 4`,
 		notifying("[dev]", "actions: {dev: {plugin: pigeon}, 'a b': {plugin: pigeon}}\n"): `4:34: a name under actions is made of letters, digits, -, _ and ., not "a b"`,
-		notifying("[dev]", "actions: [dev]\n"):                                            `4:10: actions is a mapping of names to values, not a list`,
+		notifying("[dev]", "actions: [dev]\n"):                                            `4:10: actions is a mapping of names to values, not a list: write actions: {ops: {plugin: webhook, url_file: /etc/sockwarden/url}}`,
 	} {
 		_, lines := loadNotifying(t, map[string]string{"rules.yaml": text})
 		if strings.Contains(want, "actions is a mapping") && len(lines) == 2 {

@@ -79,7 +79,7 @@ func checkWrongNames(t *testing.T, text, file string) {
 	for _, name := range wrongNames {
 		if before, _, found := strings.Cut(text, name); found {
 			line, column := src.position(len([]rune(before)))
-			want = append(want, fmt.Sprintf("%d:%d: unknown name %q", line, column, name))
+			want = append(want, fmt.Sprintf("%d:%d: unknown name %q: it is no field (sockwarden rules fields lists them), and no variable, set or macro", line, column, name))
 		}
 	}
 	if len(want) == 0 {
@@ -105,17 +105,18 @@ func checkWrongNames(t *testing.T, text, file string) {
 func TestEndPositions(t *testing.T) {
 	head := "version: 1\nrules:\n  - name: r\n    then: [destroy]\n"
 	for text, want := range map[string]string{
-		"    when: owned and\n":                       "5:20",
-		"    when: |\n      owned and\n\n\n":          "6:16",
-		"    when: \"owned and  \"\n":                 "5:21",
-		"    when: 'owned\n      and   '   # x\n":     "6:10",
-		"    when: >-\n      owned\n      and\n":      "7:10",
-		"    when: owned and\n    unless: owned\n":    "5:20",
-		"    when: |\n      (owned\n    for: 5s\n":    "6:13",
-		"    when: |\n      owned ==\n    for: 5s\n":  "6:15",
-		"    when: |\n      port in [\n    for: 5s\n": "6:16",
+		"    when: owned and\n":                       "5:20: something is missing behind and",
+		"    when: |\n      owned and\n\n\n":          "6:16: something is missing behind and",
+		"    when: \"owned and  \"\n":                 "5:21: something is missing behind and",
+		"    when: 'owned\n      and   '   # x\n":     "6:10: something is missing behind and",
+		"    when: >-\n      owned\n      and\n":      "7:10: something is missing behind and",
+		"    when: owned and\n    unless: owned\n":    "5:20: something is missing behind and",
+		"    when: |\n      (owned\n    for: 5s\n":    `6:13: a ")" is missing`,
+		"    when: |\n      owned ==\n    for: 5s\n":  "6:15: something is missing behind ==",
+		"    when: |\n      port in [\n    for: 5s\n": "6:16: ",
 	} {
-		checkLines(t, problems(t, head+text), want+": the expression ends too early")
+		place, what, _ := strings.Cut(want, ": ")
+		checkLines(t, problems(t, head+text), strings.TrimSuffix(place+": the condition ends too early: "+what, ": "))
 	}
 }
 
@@ -153,13 +154,13 @@ func TestManyFiles(t *testing.T) {
 	})
 	_, err := load(dir, ".")
 	checkLines(t, problemLines(t, err, filepath.Clean(dir)),
-		`a.yaml:3:21: unknown name "nonsense_a"`,
-		`a.yaml:4:5: a rule needs a name`,
-		`a.yaml:4:5: rule "" needs a condition: when`,
-		`a.yaml:4:5: rule "" needs an action: then: [destroy], or mode: observe`,
+		`a.yaml:3:21: unknown name "nonsense_a": it is no field (sockwarden rules fields lists them), and no variable, set or macro`,
+		`a.yaml:4:5: a rule needs a name: write name: close-wait`,
+		`a.yaml:4:5: rule "" needs a condition: write when: state == "CLOSE_WAIT"`,
+		`a.yaml:4:5: rule "" needs an action: write then: [destroy], or mode: observe`,
 		`a.yaml:4:6: unknown key "nam" in a rule (did you mean "name"?)`,
-		`b.yaml:3:12: rule "r" is already at a.yaml:3`,
-		`b.yaml:3:21: unknown name "nonsense_b"`,
+		`b.yaml:3:12: rule "r" is already at a.yaml:3: give one of them another name`,
+		`b.yaml:3:21: unknown name "nonsense_b": it is no field (sockwarden rules fields lists them), and no variable, set or macro`,
 		`b.yaml:4:35: unknown action "nothing": there are destroy, signal, log, knock, beep`,
 		`c.yaml:3:1: a bracket or brace is not closed, or a comma is missing`,
 	)

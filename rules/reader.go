@@ -118,7 +118,7 @@ type entry struct{ key, value *yaml.Node }
 // entries returns the entries of a mapping in their order, without duplicates.
 func (r *reader) entries(n *yaml.Node, what string) ([]entry, bool) {
 	if n.Kind != yaml.MappingNode {
-		r.errorf(n, "%s is a mapping of names to values, not %s", what, nodeKind(n))
+		r.errorf(n, "%s is a mapping of names to values, not %s%s", what, nodeKind(n), exampleOf(what))
 		return nil, false
 	}
 	var out []entry
@@ -139,6 +139,31 @@ func (r *reader) entries(n *yaml.Node, what string) ([]entry, bool) {
 	return out, true
 }
 
+// examples are mappings as they are written.
+var examples = map[string]string{
+	"the file":            `version: 1`,
+	"a rule":              `- {name: leak, when: state == "CLOSE_WAIT", then: [destroy]}`,
+	"an entry of protect": "- {name: ssh, when: port == 22}",
+	"vars":                "vars: {timeout: 60}",
+	"sets":                "sets: {web: [80, 443]}",
+	"macros":              `macros: {hung: state == "CLOSE_WAIT"}`,
+	"defaults":            "defaults: {limits: {per_cycle: 100}}",
+	"limits":              "limits: {per_cycle: 100}",
+	"breaker":             "breaker: {count: 500, share: 30%}",
+	"labels":              "labels: {severity: warning}",
+	"actions":             "actions: {ops: {plugin: webhook, url_file: /etc/sockwarden/url}}",
+	"an entry of actions": "ops: {plugin: webhook, url_file: /etc/sockwarden/url}",
+	"an action":           "destroy, or {signal: TERM}",
+}
+
+// exampleOf says what to write for a mapping that is none, "" if nobody knows.
+func exampleOf(what string) string {
+	if example := examples[what]; example != "" {
+		return ": write " + example
+	}
+	return ""
+}
+
 // fields calls set for each known key and reports the others.
 func (r *reader) fields(n *yaml.Node, what string, set map[string]func(*yaml.Node)) {
 	entries, ok := r.entries(n, what)
@@ -153,7 +178,11 @@ func (r *reader) fields(n *yaml.Node, what string, set map[string]func(*yaml.Nod
 		case r.problems.full():
 			r.errorf(e.key, "unknown key")
 		default:
-			r.errorf(e.key, "unknown key %q in %s%s", e.key.Value, what, Suggest(e.key.Value, sortedKeys(set)))
+			hint := Suggest(e.key.Value, sortedKeys(set))
+			if hint == "" {
+				hint = ": it has " + strings.Join(sortedKeys(set), ", ")
+			}
+			r.errorf(e.key, "unknown key %q in %s%s", e.key.Value, what, hint)
 		}
 	}
 }
@@ -199,7 +228,11 @@ func (r *reader) duration(n *yaml.Node, what string) time.Duration {
 
 func (r *reader) count(n *yaml.Node, what string) int {
 	v, err := strconv.Atoi(n.Value)
-	if n.Kind != yaml.ScalarNode || n.Tag != "!!int" || err != nil || v < 1 {
+	switch {
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!str" && err == nil && v > 0:
+		r.errorf(n, "%s is a whole number: write %d without quotes", what, v)
+		return 0
+	case n.Kind != yaml.ScalarNode || n.Tag != "!!int" || err != nil || v < 1:
 		r.errorf(n, "%s is a whole number of at least 1, not %s", what, nodeKind(n))
 		return 0
 	}

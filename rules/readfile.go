@@ -48,7 +48,7 @@ func textOf(b []byte) (string, error) {
 	case len(b) > maxFile:
 		return "", fmt.Errorf("is larger than %d bytes", maxFile)
 	case !utf8.Valid(b):
-		return "", errors.New("is not UTF-8 text")
+		return "", errors.New("is not UTF-8 text: save it as UTF-8")
 	}
 	return strings.TrimPrefix(string(b), "\ufeff"), nil
 }

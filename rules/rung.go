@@ -61,7 +61,7 @@ func (f *rulesFile) mainParams(n *yaml.Node, spec *ActionSpec, rung *rawRung) {
 		key.Value = spec.Main
 		f.param(entry{&key, n}, spec, rung, besides...)
 	default:
-		f.errorf(n, "%s takes its parameters as {name: value}, not %s", spec.Name, nodeKind(n))
+		f.errorf(n, "%s takes its parameters as {name: value}, not %s: without any write %s alone", spec.Name, nodeKind(n), spec.Name)
 	}
 }
 

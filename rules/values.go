@@ -17,16 +17,16 @@ func (f *rulesFile) checkName(n *yaml.Node, what string) bool {
 	name := n.Value
 	for i, c := range name {
 		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (i == 0 || c < '0' || c > '9') {
-			f.errorf(n, "the name of a %s is made of letters, digits and _, not %q", what, name)
+			f.errorf(n, "the name of a %s is made of letters, digits and _, not %q%s", what, name, asName(name, "_"))
 			return false
 		}
 	}
 	if name == "" || lang.IsWord(name) {
-		f.errorf(n, "%q is a word of the language and cannot name a %s", name, what)
+		f.errorf(n, "%q is a word of the language and cannot name a %s: choose another", name, what)
 		return false
 	}
 	if _, ok := collectors.FieldByName(name); ok {
-		f.errorf(n, "%q is a field and cannot name a %s", name, what)
+		f.errorf(n, "%q is a field and cannot name a %s: choose another", name, what)
 		return false
 	}
 	return true
@@ -237,7 +237,7 @@ func scalarOr(n *yaml.Node, other string) string {
 func (f *rulesFile) parseElements(n *yaml.Node, asNames bool) *Set {
 	var b lang.SetBuilder
 	before := f.problems.seen
-	for _, k := range f.items(n, "a list of ports, addresses or names", exampleSet(n)) {
+	for _, k := range f.items(n, "a set", exampleSet(n)) {
 		text, ok := f.text(k, "an element")
 		if !ok {
 			continue

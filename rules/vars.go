@@ -35,7 +35,7 @@ func ParseOverride(text string) (Override, error) {
 	o := Override{Name: name, Value: value}
 	o.Name, o.Add = strings.CutSuffix(name, "+")
 	if !ok || o.Name == "" {
-		return o, fmt.Errorf("%q is not name=value or name+=value", text)
+		return o, fmt.Errorf("%q is not name=value or name+=value, as in close_wait_timeout=30", text)
 	}
 	return o, nil
 }
@@ -87,6 +87,9 @@ func (v *Var) override(o Override) (*Var, error) {
 	return &out, nil
 }
 
+// exampleList is a list of each kind as --var takes it.
+var exampleList = map[lang.SetKind]string{lang.KindNumber: "80,443", lang.KindAddr: "10.0.0.0/8,203.0.113.7", lang.KindName: "nginx,java"}
+
 func (v *Var) overrideList(o Override) (*Set, error) {
 	kind := v.declared
 	if k := v.List.Kind(); k != lang.KindEmpty {
@@ -107,7 +110,7 @@ func (v *Var) overrideList(o Override) (*Set, error) {
 			continue
 		}
 		if x, err := lang.ParseElement(e); err == nil && !asNames && kind != "" && x.Kind != kind {
-			return nil, fmt.Errorf("%s is a list of %s, not %q", o.Name, kind, e)
+			return nil, fmt.Errorf("%s is a list of %s, not %q: write %s=%s", o.Name, kind, e, o.Name, exampleList[kind])
 		}
 		if err := b.Add(e, asNames); err != nil {
 			return nil, fmt.Errorf("%s: %w", o.Name, err)

@@ -128,5 +128,5 @@ func TestProtectDuring(t *testing.T) {
 		t.Errorf("backup: %+v", backup.When)
 	}
 	checkLines(t, problems(t, ruleWith("owned")+"protect:\n  - {name: a}\n  - {name: b, during: []}\n  - {during: [\"01:00-02:00\"]}\n"),
-		"8:5: an entry of protect needs a condition: when", "9:23: during has no window: leave it out for always", "10:5: an entry of protect needs a name")
+		"8:5: an entry of protect needs a condition: write when: port == 22", "9:23: during has no window: leave it out for always", "10:5: an entry of protect needs a name: write name: ssh")
 }

@@ -6,7 +6,7 @@ package log
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 
 	"sockwarden/actions"
@@ -26,7 +26,7 @@ func Plugin(logger *slog.Logger) actions.Plugin {
 			level := slog.LevelInfo
 			if text, ok := params["level"].(string); ok {
 				if err := level.UnmarshalText([]byte(text)); err != nil {
-					return nil, errors.New("level is debug, info, warn or error")
+					return nil, fmt.Errorf("level is debug, info, warn or error, not %q", text)
 				}
 			}
 			return action{logger, level}, nil

@@ -67,7 +67,7 @@ func newAction(params map[string]any) (actions.Action, error) {
 		return nil, fmt.Errorf("unknown signal %q: write a name such as TERM, KILL or HUP", name)
 	}
 	if slices.Contains(stopping, num) {
-		return nil, fmt.Errorf("%s would stop the process and its sockets would hang all the more", full)
+		return nil, fmt.Errorf("%s would stop the process, and its sockets would hang all the more: write TERM to end it", full)
 	}
 	if owners, given := params["owners"].(string); given && owners != "all" {
 		return nil, fmt.Errorf("owners is all, not %q", owners)

@@ -67,10 +67,10 @@ func newNotifier(params map[string]any) (actions.Notifier, error) {
 	}
 	w.urlFile, w.urlEnv = text("url_file"), text("url_env")
 	if (w.urlFile == "") == (w.urlEnv == "") {
-		return nil, errors.New("the URL comes either from url_file or from url_env")
+		return nil, errors.New("the URL comes either from url_file or from url_env: write url_file: /etc/sockwarden/url, and put it there")
 	}
 	if w.urlFile != "" && !filepath.IsAbs(w.urlFile) {
-		return nil, fmt.Errorf("url_file is an absolute path, not %q", w.urlFile)
+		return nil, fmt.Errorf("url_file is an absolute path, as /etc/sockwarden/url, and not %q", w.urlFile)
 	}
 	if d, ok := params["timeout"].(time.Duration); ok {
 		if w.timeout = d; d < 100*time.Millisecond || d > time.Minute {

@@ -137,7 +137,7 @@ func (s *selectors) owner() (string, error) {
 	for i, p := range s.pids {
 		n, err := strconv.Atoi(p)
 		if err != nil || n < 1 {
-			return "", usagef("--pid: %q is no process id", p)
+			return "", usagef("--pid: %q is no process id: a name is for --process", p)
 		}
 		s.pids[i] = strconv.Itoa(n)
 	}
@@ -174,7 +174,7 @@ func (s *selectors) peerPart() (string, error) {
 		_, err1 := netip.ParseAddr(p)
 		_, err2 := netip.ParsePrefix(p)
 		if err1 != nil && err2 != nil {
-			return "", usagef("--peer: %q is no address or CIDR prefix", p)
+			return "", usagef("--peer: %q is no address or CIDR prefix, such as 203.0.113.7 or 203.0.113.0/24", p)
 		}
 	}
 	return anyOf("remote_addr", quoted(s.peers)), nil

@@ -34,7 +34,7 @@ func (c *compiler) text(op string, l, r operand, from, to int) (operand, bool) {
 		}
 		re, err := regexp.Compile(r.strVal)
 		if err != nil {
-			c.errorf(r.from, "%v", err)
+			c.errorf(r.from, "%q is no regular expression: %s", r.strVal, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 			return operand{}, false
 		}
 		holds = func(a, _ string) bool { return re.MatchString(a) }
@@ -58,7 +58,7 @@ func (c *compiler) text(op string, l, r operand, from, to int) (operand, bool) {
 func (c *compiler) call(n *ast.CallNode, from, to int) (operand, bool) {
 	id, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok {
-		c.errorf(from, "methods are not available")
+		c.errorf(from, `methods are not available: write the operator between, as in process startsWith "ng"`)
 		return operand{}, false
 	}
 	switch id.Value {

@@ -47,6 +47,10 @@ func (c *checker) compare(op string, l, r operand, from, to int) (operand, bool)
 		})
 		return out, true
 	}
+	if l.kind == kBool && l.field != nil {
+		c.errorf(from, "%s is true or false: write %s, or not %s", l.field.Name, l.field.Name, l.field.Name)
+		return operand{}, false
+	}
 	c.errorf(from, "%s cannot be compared with %s", describe(l), describe(r))
 	return operand{}, false
 }

@@ -13,7 +13,10 @@ import (
 func ParseDuration(text string) (time.Duration, error) {
 	t := strings.TrimSpace(text)
 	if n, err := strconv.ParseFloat(t, 64); err == nil {
-		if n < 0 || n >= math.MaxInt64/1e9 || math.IsNaN(n) {
+		if n < 0 {
+			return 0, fmt.Errorf("%q is negative: a time is at least 0", text)
+		}
+		if n >= math.MaxInt64/1e9 || math.IsNaN(n) {
 			return 0, fmt.Errorf("%q is out of range for a time", text)
 		}
 		return time.Duration(n * float64(time.Second)), nil

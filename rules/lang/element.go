@@ -32,7 +32,7 @@ func ParseElement(text string) (Element, error) {
 			return addr, nil
 		}
 		if _, err := netip.ParseAddr(host); err == nil || strings.ContainsAny(text[:1], "0123456789:") {
-			return addr, fmt.Errorf("%q is no CIDR prefix", text)
+			return addr, fmt.Errorf("%q is no CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32", text)
 		}
 		return name, nil
 	}
@@ -163,7 +163,7 @@ func (b *SetBuilder) Add(text string, asName bool) error {
 		b.kind = e.Kind
 	}
 	if b.kind != e.Kind {
-		return fmt.Errorf("%q is of another kind than the elements before it, which are %s", text, b.kind)
+		return fmt.Errorf("%q is of another kind than the elements before it, which are %s: put it into a list of its own", text, b.kind)
 	}
 	b.Put(text, &e)
 	return nil

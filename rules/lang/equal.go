@@ -117,7 +117,7 @@ func (c *checker) compareAddrs(op string, l, r operand, out operand) (operand, b
 		if _, err := netip.ParsePrefix(r.strVal); err == nil {
 			c.errorf(r.from, "%q is a prefix: write %s in [%q]", r.strVal, l.field.Name, r.strVal)
 		} else {
-			c.errorf(r.from, "%q is no IP address", r.strVal)
+			c.errorf(r.from, `%q is no IP address: write it in full, as "203.0.113.7" or "2001:db8::7"`, r.strVal)
 		}
 		return operand{}, false
 	}

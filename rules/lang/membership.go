@@ -2,6 +2,7 @@ package lang
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/expr-lang/expr/ast"
 
@@ -130,8 +131,19 @@ func (c *checker) badLine(from int, set *Set, asked kind) {
 	if asked == kAddress {
 		what = "address"
 	}
-	c.errorf(from, "%q is no %s", set.Names[0], what)
+	c.errorf(from, "%q is no %s%s", set.Names[0], what, entryHint(set.Names[0], asked))
 	c.errs[len(c.errs)-1].List = set.First
+}
+
+// entryHint says what to do about an entry of a list that is no number or address.
+func entryHint(entry string, asked kind) string {
+	switch {
+	case strings.ContainsAny(entry, ", \t"):
+		return ": a list has one entry a line"
+	case asked == kAddress && strings.Contains(entry, "."):
+		return ": names are not looked up, write addresses"
+	}
+	return ""
 }
 
 // hasName asks whether a string is in a set.

@@ -25,6 +25,9 @@ func syntaxError(text, message string, from int) (at int, hint string) {
 	if word, start := wordBefore(runes, from); inSmallLetters(word) != "" {
 		return start, inSmallLetters(word)
 	}
+	if start, hint := otherOperator(runes, from); hint != "" {
+		return start, hint
+	}
 	if start, word := wordAt(runes, from, isAddressRune); isAddress(word) {
 		if !strings.Contains(word, "/") || inBrackets(runes, start) {
 			return start, fmt.Sprintf("an address is written in quotes: %q", word)
@@ -48,8 +51,63 @@ func syntaxError(text, message string, from int) (at int, hint string) {
 		}
 	case strings.HasPrefix(message, "literal not terminated"):
 		return from, `a text has no end: it stands in quotes, and a " is missing`
+	case strings.HasPrefix(message, "unexpected token EOF"):
+		return from, unfinished(runes)
 	}
 	return from, syntaxHint(message)
+}
+
+// otherWords and otherSigns are operators of other languages, with what to write here.
+var (
+	otherWords = map[string]string{
+		"is": "==", "eq": "==", "ne": "!=", "gt": ">", "lt": "<", "ge": ">=", "le": "<=",
+		"like": `contains, startsWith or endsWith`, "regex": "matches", "regexp": "matches",
+		"between": "in, as in port in 80..90",
+	}
+	otherSigns = []struct{ sign, instead string }{
+		{"=~", "matches"},
+		{"!~", "not (... matches ...)"},
+		{"~", "matches"},
+		{"<>", "!="},
+		{"=<", "<="},
+		{"=>", ">="},
+		{"===", "=="},
+		{"&", "and"},
+		{"|", "or"},
+	}
+)
+
+// otherOperator is advice for an operator of another language around a place, and where
+// it begins.
+func otherOperator(text []rune, at int) (start int, hint string) {
+	start, word := wordAt(text, at, isWordRune)
+	if word == "then" {
+		return start, `unexpected "then": a condition only says what must be true, without if and then`
+	}
+	if instead := otherWords[strings.ToLower(word)]; instead != "" {
+		return start, fmt.Sprintf("unexpected %q: write %s", word, instead)
+	}
+	start, sign := wordAt(text, at, func(r rune) bool { return strings.ContainsRune("=~!<>&|", r) })
+	for _, other := range otherSigns {
+		if sign == other.sign {
+			return start, fmt.Sprintf("unexpected %q: write %s", sign, other.instead)
+		}
+	}
+	return 0, ""
+}
+
+// unfinished says what is missing at the end of a condition.
+func unfinished(text []rune) string {
+	open := strings.Count(string(text), "(") - strings.Count(string(text), ")")
+	last := text[len(strings.TrimRight(string(text), " \t\n")):]
+	_, word := wordAt(text, len(text)-len(last), func(r rune) bool { return !unicode.IsSpace(r) })
+	switch {
+	case slices.Contains(reserved, word) || strings.Trim(word, "=<>!&|+-*") == "" && word != "":
+		return fmt.Sprintf("the condition ends too early: something is missing behind %s", word)
+	case open > 0:
+		return `the condition ends too early: a ")" is missing`
+	}
+	return "the condition ends too early"
 }
 
 // inSmallLetters is advice for an operator or constant that is written in capitals,
@@ -132,6 +190,12 @@ func (c *compiler) unknown(name string) string {
 	if hint == "" && !c.sc.Group {
 		if state := Suggest(name, collectors.StateNames()); state != "" && name == strings.ToUpper(name) {
 			hint = ": a state is written in quotes" + state
+		}
+	}
+	if hint == "" && len(c.errs) < maxSuggestions {
+		hint = ": it is no field (sockwarden rules fields lists them), and no variable, set or macro"
+		if c.sc.Group {
+			hint = ": a group has " + Choices(groupNames)
 		}
 	}
 	return fmt.Sprintf("unknown name %q%s", name, hint)

@@ -217,7 +217,7 @@ func TestElements(t *testing.T) {
 		"10.0.0.9-10.0.0.1": `"10.0.0.9-10.0.0.1" is no range of addresses: it goes from a low one to a high one of the same family, both written in full`,
 		"10.0.0.9-20":       `"10.0.0.9-20" is no range of addresses: it goes from a low one to a high one of the same family, both written in full`,
 		"10.0.0.9-::1":      `"10.0.0.9-::1" is no range of addresses: it goes from a low one to a high one of the same family, both written in full`,
-		"fe80::/129":        `"fe80::/129" is no CIDR prefix`, "10/8": `"10/8" is no CIDR prefix`, "fe80::1%eth0": `address "fe80::1%eth0" has a zone: match interface instead`,
+		"fe80::/129":        `"fe80::/129" is no CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`, "10/8": `"10/8" is no CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`, "fe80::1%eth0": `address "fe80::1%eth0" has a zone: match interface instead`,
 	} {
 		if e, err := ParseElement(text); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, %v", text, e, err)

@@ -25,7 +25,7 @@ var language = sync.OnceValue(func() *conf.Config {
 
 func (c *checker) parse(text string) (ast.Node, bool) {
 	if strings.TrimSpace(text) == "" {
-		c.errorf(0, "empty condition")
+		c.errorf(0, `an empty condition: write one, as state == "CLOSE_WAIT" and age > 60`)
 		return nil, false
 	}
 	if len(text) > maxExpression {
@@ -89,9 +89,9 @@ func syntaxHint(message string) string {
 	found, unexpected := strings.CutPrefix(message, "unexpected token ")
 	switch {
 	case found == "EOF":
-		return "the expression ends too early"
+		return "the condition ends too early"
 	case strings.Contains(message, "unclosed"):
-		return message + ": the expression ends too early"
+		return message + ": the condition ends too early"
 	case strings.Contains(message, "(??)"):
 		return noCoalesce
 	case strings.HasSuffix(message, "value out of range"):
@@ -189,13 +189,13 @@ func refused(n ast.Node) string {
 			}
 		}
 		if _, ok := n.Property.(*ast.StringNode); ok {
-			return "fields have no members or methods"
+			return "fields have no members or methods: write them alone, as process == \"nginx\""
 		}
 		return "a bare index is not available: write lookup(map, key, default)"
 	case *ast.ChainNode:
 		return "?. is not available: ask known(field)"
 	case *ast.BuiltinNode:
-		return fmt.Sprintf("function %s() is not available: a condition uses comparisons, in, matches, contains, startsWith, endsWith, known() and lookup()", n.Name)
+		return fmt.Sprintf("function %s() is not available: a condition has comparisons, in, matches, contains, startsWith, endsWith, known() and lookup()", n.Name)
 	case *ast.ConditionalNode:
 		return "?: and if are not available: write (a and b) or (not a and c)"
 	case *ast.VariableDeclaratorNode:

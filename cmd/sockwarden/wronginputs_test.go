@@ -1,0 +1,343 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// wrongInput is something that people write and that is wrong.
+type wrongInput struct {
+	args  []string
+	files map[string]string
+}
+
+// wrongInputs are of every kind: conditions, rules, files, lists and flags.
+func wrongInputs() (all []wrongInput) {
+	for _, text := range wrongConditions {
+		all = append(all, check("  - name: r\n    when: "+text+"\n    then: [destroy]\n"))
+	}
+	for _, text := range wrongRules {
+		all = append(all, check("  - name: r\n    when: port == 80\n    "+text+"\n"))
+	}
+	for _, text := range wrongFiles {
+		all = append(all, wrongInput{[]string{"rules", "check", "rules.yaml"}, map[string]string{"rules.yaml": text}})
+	}
+	for _, list := range wrongLists {
+		in := check("  - name: r\n    when: remote_addr not in banned\n    then: [destroy]\n")
+		in.files["rules.yaml"] = strings.Replace(in.files["rules.yaml"], "rules:", "sets: {banned: {file: banned.txt}}\nrules:", 1)
+		if list != absent {
+			in.files["banned.txt"] = list
+		}
+		all = append(all, in)
+	}
+	for _, line := range wrongFlags {
+		all = append(all, wrongInput{args: strings.Split(line, "|")})
+	}
+	for _, list := range []string{"directory/sub/rules.yaml", "directory/rules.txt"} {
+		all = append(all, wrongInput{[]string{"rules", "check", "directory"}, map[string]string{list: "version: 1\n"}})
+	}
+	return all
+}
+
+// check checks a file of rules.
+func check(rules string) wrongInput {
+	return wrongInput{[]string{"rules", "check", "rules.yaml"}, map[string]string{"rules.yaml": "version: 1\nrules:\n" + rules}}
+}
+
+// wrongConditions are conditions as they are written in other languages, or by a mistake.
+var wrongConditions = []string{
+	`state == "CLOSE_WAIT" AND age > 60`,
+	`state = "CLOSE_WAIT"`,
+	`state === "CLOSE_WAIT"`,
+	`state == 'CLOSE_WAIT' & age > 60`,
+	`state == CLOSE_WAIT`,
+	`state == "CLOSEWAIT"`,
+	`state == "UDP"`,
+	`state is "CLOSE_WAIT"`,
+	`state like "CLOSE%"`,
+	`state <> "CLOSE_WAIT"`,
+	`state in "CLOSE_WAIT"`,
+	`state in ("CLOSE_WAIT", "LAST_ACK")`,
+	`!orphan`,
+	`not port == 80`,
+	`port = 80`,
+	`port == "80"`,
+	`port == 80,443`,
+	`port in 80-90`,
+	`port between 80 and 90`,
+	`port == 99999`,
+	`dport == 80`,
+	`prt == 80`,
+	`port in webb`,
+	`remote_addr == 10.0.0.1`,
+	`remote_addr == "10.0.0"`,
+	`remote_addr == "10.0.0.0/8"`,
+	`remote_addr in ["10.0.0.0/33"]`,
+	`remote_addr in 10.0.0.0/8`,
+	`remote_addr == 2001:db8::1`,
+	`age > 5m`,
+	`age > "5 minutes"`,
+	`age == 60`,
+	`age`,
+	`owned == "yes"`,
+	`process == nginx`,
+	`process == "nginx`,
+	`process =~ "ngin"`,
+	`process ~ "ngin"`,
+	`process matches "ngin("`,
+	`process == "my #1"`,
+	`port == 80 and`,
+	`port == 80 # and state == "CLOSE_WAIT"`,
+	`"nginx" == process`,
+	`count > 100`,
+	`result == "refused"`,
+	`len(process) > 3`,
+	`known(prot)`,
+	`lookup(timeouts, process)`,
+	`process.startsWith("ng")`,
+	`recv_queue / 2 > 10`,
+	`if port == 80 then true`,
+	`(port == 80`,
+	`port == 4 and port == 5`,
+	`[port == 80, owned]`,
+	`{state: LISTEN}`,
+	``,
+	`true`,
+	`state == "LISTEN"`,
+	`protocol == "udp"`,
+	`state == "TIME_WAIT" and age > 120`,
+}
+
+// wrongRules are keys of a rule.
+var wrongRules = []string{
+	`then: destroy`,
+	`then: [destroi]`,
+	`then: [kill]`,
+	`then: [KILL]`,
+	`then: [signal TERM]`,
+	`then: [{signal: NOPE}]`,
+	`then: [signal]`,
+	`then: [{signal: STOP}]`,
+	`then: [{destroy: {udpp: true}}]`,
+	`then: [{destroy: {udp: maybe}}]`,
+	`then: [{destroy: {method: netlnk}}]`,
+	`then: [{destroy: true}]`,
+	`then: [{signal: TERM, wait: soon}]`,
+	`then: [{signal: {signal: TERM, protected: true}}]`,
+	`then: [{wait: 10s}]`,
+	`then: [{shutdown: reading}]`,
+	`then: [{repair: {idle: 0s}}]`,
+	`then: [{exec: notify.sh}]`,
+	`then: [{log: loud}]`,
+	`then: [{restart: {timeout: 2h}}]`,
+	"then: [restart]\n    limits: {cooldown: 0}",
+	`then: []`,
+	"then: [destroy]\n    during: 22:00-06:00",
+	"then: [destroy]\n    during: [10pm-6am]",
+	"then: [destroy]\n    mode: on",
+	"then: [destroy]\n    for: 5 minutes",
+	"then: [destroy]\n    for: -5",
+	"then: [destroy]\n    canary: 5",
+	"then: [destroy]\n    limits: 5",
+	"then: [destroy]\n    limits: {per_cycle: \"5\"}",
+	"then: [destroy]\n    limits: {per_hour: 5}",
+	"then: [destroy]\n    notify: ops",
+	"then: [destroy]\n    notify: [ops]",
+	"then: [destroy]\n    group: pid",
+	"then: [destroy]\n    having: count > 5",
+	"then: [destroy]\n    group: ip\n    having: count > 5",
+	"then: [destroy]\n    group: port\n    having: port > 5",
+	"then: [destroy]\n    unles: owned",
+	"then: [destroy]\n   unless: owned",
+	"then: [destroy]\n\tunless: owned",
+	"then: [destroy]\n    labels: urgent",
+	`mode: enforce`,
+	`when: port == 81`,
+	"then: [log, destroy]",
+}
+
+// wrongFiles are files as a whole.
+var wrongFiles = []string{
+	"",
+	"rules: []\n",
+	"version: 2\n",
+	"version: 1\nrule: []\n",
+	"version: 1\nrules: {name: r}\n",
+	"version: 1\nrules:\n- name: r\n  when: port == 1\n  then: [log]\n- name: r\n  when: port == 2\n  then: [log]\n",
+	"version: 1\nrules:\n- name: my rule\n  when: port == 1\n  then: [log]\n",
+	"version: 1\nrules:\nname: r\n",
+	"version: 1\nvars: {state: 1}\n",
+	"version: 1\nvars: {close-wait: 1}\n",
+	"version: 1\nsets: {web: 80}\n",
+	"version: 1\nsets: {web: web.txt}\n",
+	"version: 1\nsets: {web: [80, 10.0.0.1]}\n",
+	"version: 1\nmacros: {hung: hang}\n",
+	"version: 1\nmacros: {a: b, b: a}\n",
+	"version: 1\nprotect:\n- port == 22\n",
+	"version: 1\nprotect:\n- {when: port == 22}\n",
+	"version: 1\ntimezone: Vienna\n",
+	"version: 1\nnetns: {a: b}\n",
+	"version: 1\nactions: {ops: {url: \"http://localhost/\"}}\n",
+	"version: 1\nactions: {ops: {plugin: slack}}\n",
+	"version: 1\nactions: {ops: {plugin: webhook}}\n",
+	"version: 1\ndefaults: {breaker: off}\n",
+	"version: 1\n---\nversion: 1\n",
+	"{\"version\": 1, \"rules\": [}\n",
+	"port == 80\n",
+	"\xff\xfe",
+}
+
+// absent is a list whose file is not there.
+const absent = "-"
+
+var wrongLists = []string{
+	"",
+	"# nothing yet\n",
+	"10.0.0.1\n10.0.0.0/33\n",
+	"10.0.0.1 10.0.0.2\n",
+	"10.0.0.1,10.0.0.2\n",
+	"10.0.0.9-10.0.0.1\n",
+	"10.0.0.1\n80\n",
+	"10.0.0.1\nexample.org\n",
+	"example.org\n",
+	"10.0.0.1\n\xff\xfe\n",
+	absent,
+}
+
+// wrongFlags are command lines, with | between their arguments.
+var wrongFlags = []string{
+	"list|-p|http",
+	"list|-p|99999",
+	"list|-p|90-80",
+	"list|-p|",
+	"list|-s|CLOSEWAIT",
+	"list|--pid|nginx",
+	"list|--peer|10.0.0",
+	"list|--proto|icmp",
+	"list|--by|prot",
+	"list|--by|",
+	"list|--columns|state,prt",
+	"list|--by|state|--columns|port",
+	"list|--sort|state,port",
+	"list|--by|state|--sort|port",
+	"list|--top|-1",
+	"list|--top|many",
+	"list|--netns|a,,b",
+	"list|-o|yaml",
+	"list|state|==|CLOSE_WAIT",
+	"list|state == CLOSE_WAIT",
+	"list|",
+	"list|--owners|ebpf",
+	"lsit",
+	"kill",
+	"kill|-p|80|--max|none",
+	"audit|--var|close_wait_timeout=-1",
+	"audit|--var|close_wait_timeout=soon",
+	"audit|--var|close_wait_timeout",
+	"audit|--var|close_wait=5",
+	"audit|--var|escalate=kil",
+	"audit|--var|exclude_ports=ssh",
+	"audit|--var|close_wait_timeout+=5",
+	"audit|--rule|close_wait",
+	"audit|--rules|none.yaml",
+	"audit|--rules|",
+	"audit|--breaker|lots",
+	"audit|--breaker|5/200%",
+	"audit|--observe|soon",
+	"audit|--exclude-ports|22",
+	"run|--live|now",
+	"run|--live|--dry-run",
+	"watch|--interval|0",
+	"watch|--interval|5 minutes",
+	"pause|forever",
+	"rules|chekc",
+	"rules|fields|prot",
+	"plugins|destroi",
+	"notify|test",
+	"doctor|now",
+	"help|audti",
+}
+
+// Whatever is wrong is answered with what to write instead. The golden file has each
+// input with its answer, to be read by people: UPDATE_GOLDEN=1 writes it anew.
+func TestWrongInputs(t *testing.T) {
+	path := "testdata/wrong-inputs.golden"
+	want, err := os.ReadFile(path)
+	if err != nil && !update {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	dir, inputs := t.TempDir(), wrongInputs()
+	home, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, in := range inputs {
+		here := fmt.Sprintf("%s/%d", dir, i)
+		in.write(t, here)
+		t.Chdir(here)
+		got.WriteString(in.answer(t))
+	}
+	t.Chdir(home)
+	if len(inputs) < 40 {
+		t.Errorf("only %d wrong inputs", len(inputs))
+	}
+	if update {
+		if err := os.WriteFile(path, []byte(got.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("UPDATE_GOLDEN=1 writes %s: -want +got\n%s", path, diff)
+	}
+}
+
+func (in *wrongInput) write(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range in.files {
+		path := dir + "/" + name
+		if err := os.MkdirAll(path[:strings.LastIndex(path, "/")], 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// answer is the input with the exit code and what is said. That must be something: an
+// error, or a warning of what is valid.
+func (in *wrongInput) answer(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	quoted := make([]string, len(in.args))
+	for i, arg := range in.args {
+		if quoted[i] = arg; arg == "" || strings.ContainsAny(arg, " |") {
+			quoted[i] = "'" + arg + "'"
+		}
+	}
+	fmt.Fprintf(&b, "$ sockwarden %s\n", strings.Join(quoted, " "))
+	for _, name := range slices.Sorted(maps.Keys(in.files)) {
+		fmt.Fprintf(&b, "-- %s --\n%s", name, strings.ToValidUTF8(in.files[name], "\ufffd"))
+	}
+	var stdout, stderr bytes.Buffer
+	code := execute(t.Context(), in.args, strings.NewReader(""), &stdout, &stderr)
+	said := stderr.String() + stdout.String()
+	if code == exitOK && !strings.Contains(said, "warning: ") || code != exitOK && !strings.Contains(said, "error: ") {
+		t.Errorf("%q, exit code %d: nothing is wrong? %s", in, code, said)
+	}
+	said = repeatable[1].re.ReplaceAllString(said, repeatable[1].with)
+	fmt.Fprintf(&b, "=> exit code %d\n%s\n", code, said)
+	return b.String()
+}

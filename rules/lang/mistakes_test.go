@@ -1,0 +1,42 @@
+package lang
+
+import (
+	"fmt"
+	"testing"
+)
+
+// What people write who know another language, or stop too early, is answered with what
+// to write, at its place.
+func TestOtherLanguages(t *testing.T) {
+	for text, want := range map[string]string{
+		`port is 80`:                  `5: unexpected "is": write ==`,
+		`port eq 80`:                  `5: unexpected "eq": write ==`,
+		`process like "ng%"`:          `8: unexpected "like": write contains, startsWith or endsWith`,
+		`port between 80 and 90`:      `5: unexpected "between": write in, as in port in 80..90`,
+		`if port == 80 then true`:     `14: unexpected "then": a condition only says what must be true, without if and then`,
+		`process =~ "ng"`:             `8: unexpected "=~": write matches`,
+		`process ~ "ng"`:              `8: unexpected "~": write matches`,
+		`port <> 80`:                  `5: unexpected "<>": write !=`,
+		`port === 80`:                 `5: unexpected "===": write ==`,
+		`port = 80`:                   `5: unexpected "=": write == to compare`,
+		`port == 80 & owned`:          `11: unexpected "&": write and`,
+		`port == 80 and`:              `14: the condition ends too early: something is missing behind and`,
+		`port ==`:                     `7: the condition ends too early: something is missing behind ==`,
+		`(port == 80`:                 `11: the condition ends too early: a ")" is missing`,
+		`owned == "yes"`:              `0: owned is true or false: write owned, or not owned`,
+		`process.startsWith("ng")`:    `8: methods are not available: write the operator between, as in process startsWith "ng"`,
+		`process matches "ng("`:       "16: \"ng(\" is no regular expression: missing closing ): `ng(`",
+		`remote_addr == "10.0"`:       `15: "10.0" is no IP address: write it in full, as "203.0.113.7" or "2001:db8::7"`,
+		`remote_addr in ["10.0.0/8"]`: `16: "10.0.0/8" is no CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`,
+		`age > "-5m"`:                 `6: "-5m" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
+		`age > "-5"`:                  `6: "-5" is negative: a time is at least 0`,
+		`zzz == 80`:                   `0: unknown name "zzz": it is no field (sockwarden rules fields lists them), and no variable, set or macro`,
+	} {
+		_, errs := Compile(text, &Scope{})
+		if len(errs) != 1 {
+			t.Errorf("%s: %v", text, errs)
+		} else if got := fmt.Sprintf("%d: %s", errs[0].From, errs[0].Message); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", text, got, want)
+		}
+	}
+}
