@@ -32,7 +32,7 @@ func (l *loader) compileAll() *Program {
 		sc := f.scope()
 		for _, r := range f.protect {
 			if first, dup := protected[r.name]; dup {
-				f.errorf(r.at, "protect %q is already at %s", r.name, first)
+				f.errorf(r.at, "protect %q is already at %s: give one of them another name", r.name, first)
 			} else {
 				protected[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
 			}
@@ -266,7 +266,7 @@ func (f *rulesFile) lint(r *rawRule, rule *Rule, p *Program) {
 	}
 	for _, a := range rule.When.Ages {
 		if a.Seconds >= timeWaitLength {
-			warn(r.when, a.From, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and it waits for more than %v", rule.Name, timeWaitLength, a.Seconds)
+			warn(r.when, a.From, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and it waits for more than %v: write less", rule.Name, timeWaitLength, a.Seconds)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func (f *rulesFile) parse(catalog, notifiers Catalog) {
 		"version": func(n *yaml.Node) {
 			version = true
 			if n.Value != "1" {
-				f.errorf(n, "version %s is not known: this program reads version 1", nodeKind(n))
+				f.errorf(n, "version %s is not known: write version: 1", nodeKind(n))
 			}
 		},
 		"netns":    f.parseNetNS,

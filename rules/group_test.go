@@ -174,7 +174,7 @@ func TestHavingRefused(t *testing.T) {
 // word, and does no harm where there is no group.
 func TestHavingShadowed(t *testing.T) {
 	for _, before := range []string{"vars: {count: 5}\n", "macros: {count: owned}\n", "sets: {count: [22]}\n"} {
-		checkLines(t, problems(t, groupFile("pid", "count > 3", before)), "4:62: count is a value of the group, and a name of this file: give that another name")
+		checkLines(t, problems(t, groupFile("pid", "count > 3", before)), "4:62: count is a value of the group, and also a name in this file: give that another one")
 	}
 	mustLoad(t, "version: 1\nvars: {count: 5, max_age: 60}\nrules:\n  - {name: r, when: age > max_age and port > count, then: [log]}\n")
 }

@@ -72,7 +72,7 @@ func TestBadLines(t *testing.T) {
 	for text, want := range map[string][]string{
 		good + "10.0.0.256\n": {`s.txt:100001:1: "10.0.0.256" is no address: IPv4 field has value >255`},
 		"10.0.0\n" + good:     {`s.txt:1:1: "10.0.0" is of another kind than the other entries, which are addresses`},
-		"# who?\n\nnginx\n":   {`s.txt:3:1: "nginx" is no address, as rules.yaml:3:57 asks`},
+		"# who?\n\nnginx\n":   {`s.txt:3:1: "nginx" is no address (asked at rules.yaml:3:57)`},
 		good + "\xff\xfe\n80": {`s.txt:100001:1: is not UTF-8 text: save the list as UTF-8`, `s.txt:100002:1: "80" is of another kind than the other entries, which are addresses`},
 		"80\n":                {`3:57: remote_addr (an address) is never in a list of numbers`},
 		"1.2.3.4\n" + strings.Repeat("x", maxListLine+1+listChunk): {`s.txt:2:1: the line is longer than 65536 bytes`},

@@ -156,7 +156,7 @@ func (l *loader) defaultPaths() []string {
 	_, linkErr := os.Lstat(dir) // a link that leads nowhere is there
 	switch info, err := os.Stat(dir); {
 	case errors.Is(linkErr, fs.ErrNotExist) && l.opts.NeedDir:
-		l.fail(dir, "is gone; while it runs, the built-in rules do not take its place")
+		l.fail(dir, "is gone: a watcher that had rules there does not take the built-in ones instead")
 		return nil
 	case errors.Is(linkErr, fs.ErrNotExist):
 		l.noDir = true

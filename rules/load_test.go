@@ -316,7 +316,7 @@ func TestNamesOfAllFiles(t *testing.T) {
 	protect := "version: 1\nprotect:\n  - {name: ssh, when: port == 22}\n"
 	dir := writeFiles(t, map[string]string{"a.yaml": oneRule, "b.yaml": twoRule, "c.yaml": oneRule, "d.yaml": protect, "e.yaml": protect})
 	_, err := load(dir, ".")
-	checkLines(t, problemLines(t, err, dir), `c.yaml:3:12: rule "one" is already at a.yaml:3: give one of them another name`, `e.yaml:3:5: protect "ssh" is already at d.yaml:3`)
+	checkLines(t, problemLines(t, err, dir), `c.yaml:3:12: rule "one" is already at a.yaml:3: give one of them another name`, `e.yaml:3:5: protect "ssh" is already at d.yaml:3: give one of them another name`)
 }
 
 // TestScopeOfFiles: vars, sets, macros and defaults are of their file, protect

@@ -96,7 +96,7 @@ func (f *rulesFile) mustHold(c *Cond, who string, spares bool) {
 			continue
 		}
 		f.reported[name] = true
-		f.errorf(file.at, "set %q: %s is empty, and %s asks it: what it spared would be spared no more; if that is meant, add may_be_empty: "+
-			"true", name, file.path, who)
+		f.errorf(file.at, "set %q: %s is empty, and %s asks for what is in it: the rule would take more than before; if that is meant, add "+
+			"may_be_empty: true", name, file.path, who)
 	}
 }

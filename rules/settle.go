@@ -58,7 +58,7 @@ func LoadSettled(ctx context.Context, opts Options, waiting func(why string)) (*
 		}
 		if now.Sub(began) >= Patience {
 			if err == nil {
-				err = Problems{{Message: fmt.Sprintf("the rules do not settle: %s; waited %s for it, and a live run takes no rules that are just being "+
+				err = Problems{{Message: fmt.Sprintf("the rules do not settle: %s; after %s of waiting this is given up, as a live run takes no rules that are just being "+
 					"written", why, Patience)}}
 			}
 			return nil, l.watched, err

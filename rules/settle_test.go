@@ -240,7 +240,7 @@ func TestDirectoryGone(t *testing.T) {
 	}
 	opts.NeedDir = true
 	_, watched, err := Load(opts)
-	checkLines(t, problemLines(t, err, "-"), dir+": is gone; while it runs, the built-in rules do not take its place")
+	checkLines(t, problemLines(t, err, "-"), dir+": is gone: a watcher that had rules there does not take the built-in ones instead")
 	if !slices.Contains(watched, dir) {
 		t.Errorf("watches %s", watched)
 	}

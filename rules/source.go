@@ -62,7 +62,7 @@ func (s *source) exprProblem(line, column int, e lang.Error) Problem {
 	if e.List == nil {
 		return s.problem(line, column, e.Message)
 	}
-	message := fmt.Sprintf("%s, as %s:%d:%d asks", e.Message, s.name, line, column)
+	message := fmt.Sprintf("%s (asked at %s:%d:%d)", e.Message, s.name, line, column)
 	return Problem{File: e.List.File, Line: e.List.Line, Column: 1, Message: message, Source: e.List.Text}
 }
 

@@ -126,7 +126,7 @@ func (f *rulesFile) declareType(n *yaml.Node, v *Var) {
 	case !ok:
 		f.oneOf(n, "type", sortedKeys(kinds)...)
 	case v.Type != lang.TypeList:
-		f.errorf(n, "type is for lists; this is a %s", v.Type)
+		f.errorf(n, "type is for lists, and this is a %s", v.Type)
 	case v.List.Kind() != lang.KindEmpty && v.List.Kind() != k:
 		f.errorf(n, "type is %s, but the list holds %s", n.Value, v.List.Kind())
 	default:
@@ -152,7 +152,7 @@ func (f *rulesFile) parseValue(n *yaml.Node, asNames bool) *Var {
 		case n.Tag == "!!bool":
 			return &Var{Value: lang.Value{Type: lang.TypeBool, Bool: strings.EqualFold(n.Value, "true")}}
 		case !ok:
-			f.errorf(n, "a variable needs a value")
+			f.errorf(n, "a variable needs a value: write timeout: 60")
 			return nil
 		case s.IsNumber:
 			return &Var{Value: lang.Value{Type: lang.TypeNumber, Number: s.Number}}

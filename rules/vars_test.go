@@ -160,7 +160,7 @@ func TestOverrideFiles(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(dir, "d.yaml"), "version: 2\n")
 	_, _, err = Load(Options{Paths: []string{dir}, Vars: []Override{{Name: "wrong", Value: "7"}}, Catalog: testCatalog()})
-	checkLines(t, problemLines(t, err, dir), `d.yaml:1:10: version "2" is not known: this program reads version 1`)
+	checkLines(t, problemLines(t, err, dir), `d.yaml:1:10: version "2" is not known: write version: 1`)
 	// A value that suits the variable but not its use is told at the use.
 	_, _, err = Load(Options{Paths: []string{filepath.Join(dir, "a.yaml")}, Vars: []Override{{Name: "limit", Value: "70000"}}, Catalog: testCatalog()})
 	checkLines(t, problemLines(t, err, dir), `a.yaml:4:29: port 70000 is out of range (0..65535)`)
@@ -189,7 +189,7 @@ func TestSetFiles(t *testing.T) {
 		"10.0.0.0/8\n\n  10.0.0.0/99 # wrong\n": {`sub/set.txt:3:1: "10.0.0.0/99" is no CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`},
 		"\xff\n":                                {`sub/set.txt:1:1: is not UTF-8 text: save the list as UTF-8`},
 		long + "10.0.0.1\n":                     {fmt.Sprintf("sub/set.txt:%d:1: a list has at most 2,000,000 entries: divide it into several sets", maxListEntries+1)},
-		"nginx\n":                               {`sub/set.txt:1:1: "nginx" is no address, as sub/rules.yaml:5:36 asks`},
+		"nginx\n":                               {`sub/set.txt:1:1: "nginx" is no address (asked at sub/rules.yaml:5:36)`},
 	} {
 		writeFile(t, set, text)
 		_, watched, err := load(path)

@@ -36,14 +36,14 @@ func (s settings) planFor(fd int) (p plan, err error) {
 	need := silent + s.probing()
 	if p.goal.userTimeout > 0 && p.goal.userTimeout < need {
 		p.goal.userTimeout = 0
-		p.without = fmt.Sprintf("; user_timeout is left alone: after %s of silence it had to be %s", millis(silent), millis(need))
+		p.without = fmt.Sprintf("; user_timeout is left alone: after %s of silence it would have to be %s", millis(silent), millis(need))
 	}
 	switch its := p.before.userTimeout; {
 	case p.before.on && info.Probes > 0:
 		// Those count, too: with fewer allowed the next timer could end it.
 		p.alone = fmt.Sprintf("left alone: %d probes are unanswered already", info.Probes)
 	case p.goal.userTimeout == 0 && its > 0 && its < need:
-		p.alone = fmt.Sprintf("left alone: its user_timeout of %s would end it with the first lost probe, after %s of silence it had to be %s",
+		p.alone = fmt.Sprintf("left alone: its user_timeout of %s would end it with the first lost probe, after %s of silence it would have to be %s",
 			millis(its), millis(silent), millis(need))
 	}
 	return p, nil

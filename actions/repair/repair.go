@@ -66,7 +66,7 @@ func warn(params map[string]any, _ *collectors.Query) string {
 	if want.userTimeout == 0 || want.userTimeout > want.probing() {
 		return ""
 	}
-	return fmt.Sprintf("user_timeout %s is never set, it is not more than idle + count * interval (%s): a live peer would be lost with the first lost probe",
+	return fmt.Sprintf("user_timeout %s is never set: the first lost probe would end a live connection, unless it is more than idle + count * interval (%s)",
 		millis(want.userTimeout), millis(want.probing()))
 }
 

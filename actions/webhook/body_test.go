@@ -3,6 +3,7 @@ package webhook
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,41 @@ func TestLongMessages(t *testing.T) {
 					t.Errorf("%q times %d, %s: %q", unit, length, format, text)
 				}
 			}
+		}
+	}
+}
+
+// What the README shows is what is sent: its message in each format.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(open, end string) string {
+		_, rest, _ := strings.Cut(string(readme), open+"\n")
+		text, _, found := strings.Cut(rest, "\n"+end+"\n")
+		if !found {
+			t.Fatalf("no block of %s", open)
+		}
+		return text
+	}
+	var m actions.Message
+	shown := block("```json", "```")
+	d := json.NewDecoder(strings.NewReader(shown))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil {
+		t.Fatal(err)
+	}
+	sent, err := (&webhook{format: "generic"}).body(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if oneLine := strings.ReplaceAll(shown, "\n ", ""); string(sent) != oneLine {
+		t.Errorf("sent is\n%s\nthe README has\n%s", sent, oneLine)
+	}
+	for name, escape := range map[string]*strings.Replacer{"slack": forSlack(), "discord": forDiscord()} {
+		if got, want := text(m, escape), block("````text", "````"); got != want {
+			t.Errorf("%s:\n%s\nthe README has\n%s", name, got, want)
 		}
 	}
 }

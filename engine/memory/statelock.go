@@ -63,7 +63,7 @@ func (s *StateFile) takeLock() (*os.File, error) {
 		return nil, fmt.Errorf("lock %s.lock: %w", s.Path, err)
 	}
 	b, _ := io.ReadAll(io.LimitReader(f, 32))
-	return nil, fmt.Errorf("%w: process %s holds %s.lock; stop it, or give this run a state file of its own: --state-file", ErrLocked, strings.TrimSpace(string(b)), s.Path)
+	return nil, fmt.Errorf("%w: process %s holds %s.lock; stop it, or wait for its end: two live runs would do everything twice, and not know of each other's cool-downs", ErrLocked, strings.TrimSpace(string(b)), s.Path)
 }
 
 // openLock opens the file that is locked, and makes it if it is not there. What

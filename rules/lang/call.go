@@ -14,7 +14,7 @@ import (
 func (c *compiler) text(op string, l, r operand, from, to int) (operand, bool) {
 	for _, o := range []operand{l, r} {
 		if o.kind != kString {
-			c.errorf(o.from, "%s works on strings, this is %s", op, describe(o))
+			c.errorf(o.from, "%s works on strings, and this is %s", op, describe(o))
 			return operand{}, false
 		}
 	}
@@ -132,10 +132,10 @@ func (c *compiler) lookup(n *ast.CallNode, from, to int) (operand, bool) {
 	}
 	switch {
 	case m.kind != kMap:
-		c.errorf(m.from, "lookup() searches a map from vars, this is %s", describe(m))
+		c.errorf(m.from, "lookup() searches a map from vars, and this is %s", describe(m))
 		return operand{}, false
 	case key.kind != kString && key.kind != kNumber && key.kind != kPort:
-		c.errorf(key.from, "a key is a string or a number, this is %s", describe(key))
+		c.errorf(key.from, "a key is a string or a number, and this is %s", describe(key))
 		return operand{}, false
 	case !def.constant || (def.kind != kString && !def.kind.numeric()):
 		c.errorf(def.from, "the default of lookup() is a constant number or string")

@@ -76,7 +76,7 @@ func (c *checker) emptyList(op string, l, r operand, from, to int) (operand, boo
 		same := r.set.Kind() == l.set.Kind()
 		return boolConstant(same == (op == "=="), from, to), true
 	}
-	c.errorf(from, "a list is asked with in, or compared with []: port in [80, 443]")
+	c.errorf(from, "a list stands behind in, or is compared with []: write port in [80, 443]")
 	return operand{}, false
 }
 
@@ -103,7 +103,7 @@ func (c *checker) compareAge(op string, l, r operand, out operand) (operand, boo
 		return operand{}, false
 	}
 	if !r.kind.numeric() || r.kind == kPort {
-		c.errorf(r.from, "age is compared with seconds or a duration, this is %s", describe(r))
+		c.errorf(r.from, "age is compared with seconds or a duration, and this is %s", describe(r))
 		return operand{}, false
 	}
 	if r.constant && (op == ">" || op == ">=") {

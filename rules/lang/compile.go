@@ -89,7 +89,7 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 		return operand{}, false
 	}
 	if c.sc.Group && slices.Contains(groupNames, name) && c.sc.defines(name) {
-		c.errorf(from, "%s is a value of the group, and a name of this file: give that another name", name)
+		c.errorf(from, "%s is a value of the group, and also a name in this file: give that another one", name)
 		return operand{}, false
 	}
 	if text, ok := c.sc.Macros[name]; ok {
@@ -140,11 +140,11 @@ func (c *checker) notOfGroup(from int, name string) {
 // inside is reported at the macro itself, once; here it only fails.
 func (c *compiler) expand(name, text string, from, to int) (operand, bool) {
 	if slices.Contains(c.macros, name) {
-		c.errorf(from, "macro cycle: %s", strings.Join(append(c.macros, name), " -> "))
+		c.errorf(from, "macros that name each other in a circle: %s", strings.Join(append(c.macros, name), " -> "))
 		return operand{}, false
 	}
 	if len(c.macros) >= maxMacroDepth {
-		c.errorf(from, "macros are nested more than %d deep", maxMacroDepth)
+		c.errorf(from, "macros are nested more than %d deep: write some of them out", maxMacroDepth)
 		return operand{}, false
 	}
 	outer, source := c.at, c.source

@@ -1,6 +1,10 @@
 package lang
 
-import "sockwarden/collectors"
+import (
+	"fmt"
+
+	"sockwarden/collectors"
+)
 
 // Condition is a compiled condition. It is immutable and safe for concurrent use.
 type Condition struct {
@@ -39,7 +43,7 @@ func Compile(text string, sc *Scope) (*Condition, []Error) {
 	}
 	o, ok := c.compile(node)
 	if ok && o.kind != kBool {
-		c.errorf(o.from, "this is %s, not a condition: compare it with something", o.kind)
+		c.errorf(o.from, "this is %s, not a condition: compare it with something%s", o.kind, exampleOf(&o))
 	}
 	if len(c.errs) > 0 || !ok {
 		return nil, c.errs
@@ -48,6 +52,18 @@ func Compile(text string, sc *Scope) (*Condition, []Error) {
 		Text: text, Reads: o.reads, Uses: c.uses, Sets: c.sets, Ages: o.ages, Notes: c.notes,
 		Constant: o.constant, eval: o.tri, may: o.may, root: o.node,
 	}, nil
+}
+
+// exampleOf is a comparison of an operand, "" if it is not easily made up.
+func exampleOf(o *operand) string {
+	switch {
+	case o.field == nil:
+	case isPortField(o.field):
+		return fmt.Sprintf(", as in %s == 80", o.field.Name)
+	case o.kind == kAge || o.kind.numeric():
+		return fmt.Sprintf(", as in %s > 60", o.field.Name)
+	}
+	return ""
 }
 
 // ReadsResult reports whether it asks for the outcome of the rung before.

@@ -21,7 +21,7 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 	switch n.Operator {
 	case "not", "!":
 		if o.kind != kBool {
-			c.errorf(from, "%s negates a condition, this is %s: put the comparison in parentheses, %s (...), or write != or not in", n.Operator, o.kind, n.Operator)
+			c.errorf(from, "%s negates a condition, and this is %s: put the comparison in parentheses, %s (...), or write != or not in", n.Operator, o.kind, n.Operator)
 			return operand{}, false
 		}
 		parts := conditions(&o)
@@ -44,7 +44,7 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 			c.errorf(o.from, noAgeArithmetic)
 			return operand{}, false
 		case !o.constant || !o.kind.numeric():
-			c.errorf(from, "a sign stands before a number, this is %s: write 0 %s ...", describe(o), n.Operator)
+			c.errorf(from, "a sign stands before a number, and this is %s: write 0 %s ...", describe(o), n.Operator)
 			return operand{}, false
 		}
 		if n.Operator == "-" {
@@ -93,7 +93,7 @@ func (c *compiler) joined(n *ast.BinaryNode, l, r operand, from, to int) (operan
 	case "matches", "contains", "startsWith", "endsWith":
 		return c.text(op, l, r, from, to)
 	case "/", "%", "**", "^":
-		c.errorf(n.Location().From, "%s is not available, it can fail at run time: multiply the other side instead", op)
+		c.errorf(n.Location().From, "%s is not available, as it can fail at run time: multiply the other side instead", op)
 	case "??":
 		c.errorf(n.Location().From, noCoalesce)
 	default:
@@ -111,7 +111,7 @@ func (c *compiler) logic(op string, l, r operand, from, to int) (operand, bool) 
 			if o.constant && o.kind != kList && o.kind != kMap {
 				hint = "write the comparison out on both sides of " + op
 			}
-			c.errorf(o.from, "%s joins conditions, this is %s: %s", op, o.kind, hint)
+			c.errorf(o.from, "%s joins conditions, and this is %s: %s", op, o.kind, hint)
 			return operand{}, false
 		}
 	}
@@ -157,7 +157,7 @@ func (c *compiler) arithmetic(op string, l, r operand, from, to int) (operand, b
 			*o = numConstant(d.Seconds(), kSeconds, o.from, o.to)
 		}
 		if !o.kind.numeric() {
-			c.errorf(o.from, "%s calculates with numbers, this is %s", op, o.kind)
+			c.errorf(o.from, "%s calculates with numbers, and this is %s", op, o.kind)
 			return operand{}, false
 		}
 	}

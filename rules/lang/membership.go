@@ -35,7 +35,7 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 		case r.kind != kString || !r.constant:
 			hint = "write a list, a range or the name of a set"
 		}
-		c.errorf(r.from, "in asks a list, this is %s: %s", describe(r), hint)
+		c.errorf(r.from, "in takes a list, and this is %s: %s", describe(r), hint)
 		return operand{}, false
 	}
 	switch {
@@ -217,7 +217,7 @@ func (c *compiler) list(n *ast.ArrayNode, from, to int) (operand, bool) {
 		case o.constant && o.kind == kString:
 			texts = append(texts, o)
 		default:
-			c.errorf(o.from, "a list holds constants, this is %s", describe(o))
+			c.errorf(o.from, "a list holds constants, and this is %s", describe(o))
 			return operand{}, false
 		}
 	}

@@ -67,7 +67,7 @@ func (c *compiler) use(name string, value func() string) {
 func (c *compiler) spend() bool {
 	c.nodes++
 	if c.nodes == maxNodes+1 {
-		c.errorf(0, "expression has more than %d parts with its macros expanded", maxNodes)
+		c.errorf(0, "expression has more than %d parts with its macros expanded: use sets, or several rules", maxNodes)
 	}
 	if f := c.sc.Shared; f != nil {
 		if f.left--; f.left == -1 {

@@ -47,7 +47,7 @@ func (c *checker) parse(text string) (ast.Node, bool) {
 		return nil, false
 	}
 	if at := lineComment(text); at >= 0 {
-		c.errorf(at, "// is not available, it would hide what YAML joins to the line: write /* ... */")
+		c.errorf(at, "// is not available, as it would hide what YAML joins to the line: write /* ... */")
 		return nil, false
 	}
 	return tree.Node, true
