@@ -127,7 +127,8 @@ func (c Catalog) unknown(name string) string {
 		return fmt.Sprintf("%s belongs to an action, and stands within its braces: {%s: ..., %s: ...}", name, c[0].Name, name)
 	}
 	hint := Suggest(name, c.names())
-	if instead := c.takes(strings.ToUpper(name)); instead != "" && hint == "" {
+	first, _, _ := strings.Cut(name, " ")
+	if instead := c.takes(strings.ToUpper(first)); instead != "" && hint == "" {
 		hint = " (did you mean " + instead + "?)"
 	}
 	return fmt.Sprintf("unknown action %q%s: %s", name, hint, c.there())

@@ -40,3 +40,16 @@ func TestComments(t *testing.T) {
 		}
 	}
 }
+
+// So is a text of several lines, in which YAML would see an indentation that is wrong.
+func TestCommentBetween(t *testing.T) {
+	head := "version: 1\nrules:\n  - name: r\n    then: [log]\n"
+	for text, want := range map[string]string{
+		"    when: state == \"LISTEN\"  # web\n      and port == 80\n":    "5:30: " + cutByComment,
+		"    when: port == 80 and\n      # the web server\n      owned\n": "6:7: " + cutByComment,
+		"    when: port == 80 # web\n     mode: observe\n":                "6:6: " + wrongIndentation,
+		"    when: 'port == 80 # web\n  - x'\n   mode: observe\n":         "7:4: " + wrongIndentation,
+	} {
+		checkLines(t, problems(t, head+text), want)
+	}
+}

@@ -11,9 +11,9 @@ import (
 const (
 	// Settle is how long files must be left alone before what they say counts alone.
 	Settle = 2 * time.Second
-	// Patience is how long it is waited for files that somebody is writing.
+	// Patience is how long a live run waits for files that somebody is writing.
 	Patience = 5 * time.Second
-	// settlePoll is how often files are read while it is waited for them.
+	// settlePoll is how often a live run reads files while it waits for them.
 	settlePoll = 100 * time.Millisecond
 )
 
@@ -58,8 +58,8 @@ func LoadSettled(ctx context.Context, opts Options, waiting func(why string)) (*
 		}
 		if now.Sub(began) >= Patience {
 			if err == nil {
-				err = Problems{{Message: fmt.Sprintf("the rules do not settle: %s; after %s of waiting this is given up, as a live run takes no rules that are just being "+
-					"written", why, Patience)}}
+				err = Problems{{Message: fmt.Sprintf("the rules do not settle: %s; a live run waits %s and takes no rules that are just being written: "+
+					"try again when they are whole", why, Patience)}}
 			}
 			return nil, l.watched, err
 		}

@@ -14,7 +14,10 @@ func (s *source) yamlMistake(mark yaml.Mark, message string) Problem {
 	at := s.line(line)
 	begin := len(at) - len(strings.TrimLeft(at, " \t")) // bytes are runes there
 	tab := strings.Index(at[:begin], "\t")
+	comment, commentAt := s.commentBefore(line)
 	switch first, value := valueAt(at, column), valueOf(at); {
+	case commentAt > 0 && !strings.Contains(message, "expected ',' or"):
+		return s.problem(comment, commentAt, cutByComment)
 	case tab >= 0:
 		return s.problem(line, tab+1, "a tab for indentation: YAML takes blanks only")
 	case strings.Contains(message, "unknown anchor"):
@@ -52,6 +55,26 @@ func (s *source) line(n int) string {
 		return ""
 	}
 	return s.lines[n-1]
+}
+
+// commentBefore returns where a comment ends a text without quotes that goes on in a line
+// behind it, 0 if none does.
+func (s *source) commentBefore(n int) (line, column int) {
+	text := strings.TrimSpace(s.line(n))
+	if text == "" || strings.ContainsAny(text[:1], `-#"'[{`) || strings.Contains(text, ": ") || strings.HasSuffix(text, ":") {
+		return 0, 0 // no text that goes on
+	}
+	for line = n - 1; line > 0; line-- {
+		before := s.line(line)
+		quoted := strings.HasPrefix(valueOf(before), `"`) || strings.HasPrefix(valueOf(before), "'")
+		if at := strings.Index(" "+before, " #"); at >= 0 && !quoted {
+			return line, len([]rune(before[:at])) + 1
+		}
+		if strings.TrimSpace(before) != "" {
+			break
+		}
+	}
+	return 0, 0
 }
 
 // withoutKey returns the last line up to one that has neither a key nor begins an

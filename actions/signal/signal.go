@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +64,9 @@ func newAction(params map[string]any) (actions.Action, error) {
 		full = "SIG" + full
 	}
 	num := unix.SignalNum(full)
+	if n, err := strconv.Atoi(name); err == nil && unix.SignalName(unix.Signal(n)) != "" {
+		return nil, fmt.Errorf("signals are written by name: write %s for %d", strings.TrimPrefix(unix.SignalName(unix.Signal(n)), "SIG"), n)
+	}
 	if num == 0 {
 		return nil, fmt.Errorf("unknown signal %q: write a name such as TERM, KILL or HUP", name)
 	}

@@ -46,7 +46,7 @@ func TestConformance(t *testing.T) {
 			bad("signal: TERM", map[string]any{"signal": ""}),
 			bad("signal: TERM", map[string]any{"owners": "all"}),
 			bad("TERM, KILL or HUP", map[string]any{"signal": "TERMINATE"}),
-			bad("TERM, KILL or HUP", map[string]any{"signal": "9"}),
+			bad("write KILL for 9", map[string]any{"signal": "9"}),
 			bad("TERM, KILL or HUP", map[string]any{"signal": "0"}),
 			bad("TERM, KILL or HUP", map[string]any{"signal": "SIG"}),
 			bad("TERM, KILL or HUP", map[string]any{"signal": " TERM"}),

@@ -203,6 +203,10 @@ func (c *compiler) list(n *ast.ArrayNode, from, to int) (operand, bool) {
 			ranges = append(ranges, r)
 			continue
 		}
+		if id, isName := e.(*ast.IdentifierNode); isName && !c.standsFor(id.Value) && inSmallLetters(id.Value) == "" && !isStateName(id.Value) {
+			c.errorf(f, "unknown name %q: a text is written in quotes, also in a list: [%q]", id.Value, id.Value)
+			return operand{}, false
+		}
 		o, ok := c.compile(e)
 		if !ok {
 			return operand{}, false

@@ -25,8 +25,10 @@ func syntaxError(text, message string, from int) (at int, hint string) {
 	if word, start := wordBefore(runes, from); inSmallLetters(word) != "" {
 		return start, inSmallLetters(word)
 	}
-	if start, hint := otherOperator(runes, from); hint != "" {
-		return start, hint
+	for _, mistake := range []func([]rune, int) (int, string){otherOperator, otherCall, spacedDuration} {
+		if start, hint := mistake(runes, from); hint != "" {
+			return start, hint
+		}
 	}
 	if start, word := wordAt(runes, from, isAddressRune); isAddress(word) {
 		if !strings.Contains(word, "/") || inBrackets(runes, start) {
@@ -37,6 +39,9 @@ func syntaxError(text, message string, from int) (at int, hint string) {
 	if literal, bad := strings.CutPrefix(message, "bad number syntax: "); bad {
 		literal = strings.Trim(literal, `"`)
 		start := max(0, from+1-len([]rune(literal)))
+		if _, whole := wordAt(runes, start, isWordRune); strings.HasPrefix(whole, literal) {
+			literal = whole
+		}
 		if _, err := ParseDuration(literal); err == nil {
 			return start, fmt.Sprintf("a duration is written in quotes: %q", literal)
 		}
@@ -74,6 +79,7 @@ var (
 		{"===", "=="},
 		{"&", "and"},
 		{"|", "or"},
+		{"#", "a comment within a condition as /* ... */"},
 	}
 )
 
@@ -87,7 +93,7 @@ func otherOperator(text []rune, at int) (start int, hint string) {
 	if instead := otherWords[strings.ToLower(word)]; instead != "" {
 		return start, fmt.Sprintf("unexpected %q: write %s", word, instead)
 	}
-	start, sign := wordAt(text, at, func(r rune) bool { return strings.ContainsRune("=~!<>&|", r) })
+	start, sign := wordAt(text, at, func(r rune) bool { return strings.ContainsRune("=~!<>&|#", r) })
 	for _, other := range otherSigns {
 		if sign == other.sign {
 			return start, fmt.Sprintf("unexpected %q: write %s", sign, other.instead)
@@ -96,11 +102,40 @@ func otherOperator(text []rune, at int) (start int, hint string) {
 	return 0, ""
 }
 
+// otherCall is advice for an operator that is written as a function, and for a path without
+// quotes.
+func otherCall(text []rune, at int) (start int, hint string) {
+	start, word := wordAt(text, at, isWordRune)
+	switch {
+	case slices.Contains([]string{"contains", "startsWith", "endsWith", "matches"}, word):
+		return start, fmt.Sprintf(`unexpected %q: it stands between, as in process %s "ng"`, word, word)
+	case at < len(text) && text[at] == '/' && strings.HasSuffix(strings.TrimSpace(string(text[:at])), "="):
+		return at, `unexpected "/": a path is written in quotes`
+	}
+	return 0, ""
+}
+
+// units are the words for units of time, with what stands for them in a duration.
+var units = map[string]string{
+	"s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s", "m": "m", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
+	"h": "h", "hour": "h", "hours": "h", "d": "d", "day": "d", "days": "d",
+}
+
+// spacedDuration is advice for a number with the word for a unit behind it.
+func spacedDuration(text []rune, at int) (start int, hint string) {
+	start, word := wordAt(text, at, isWordRune)
+	number, from := wordBefore(text, start)
+	if unit := units[strings.ToLower(word)]; unit != "" && number != "" && strings.Trim(number, "0123456789") == "" {
+		return from, fmt.Sprintf("a duration is written in quotes: %q", number+unit)
+	}
+	return 0, ""
+}
+
 // unfinished says what is missing at the end of a condition.
 func unfinished(text []rune) string {
 	open := strings.Count(string(text), "(") - strings.Count(string(text), ")")
-	last := text[len(strings.TrimRight(string(text), " \t\n")):]
-	_, word := wordAt(text, len(text)-len(last), func(r rune) bool { return !unicode.IsSpace(r) })
+	end := len([]rune(strings.TrimRightFunc(string(text), unicode.IsSpace)))
+	_, word := wordAt(text[:end], end, func(r rune) bool { return !unicode.IsSpace(r) })
 	switch {
 	case slices.Contains(reserved, word) || strings.Trim(word, "=<>!&|+-*") == "" && word != "":
 		return fmt.Sprintf("the condition ends too early: something is missing behind %s", word)
@@ -178,6 +213,8 @@ func (c *compiler) unknown(name string) string {
 	switch {
 	case isState:
 		hint = fmt.Sprintf(": a state is written in quotes, %q", strings.ToUpper(name))
+	case slices.Contains(nothings, strings.ToLower(name)):
+		hint = ": ask known(field) whether something is known, and compare with \"\" or 0 for none"
 	case name == "result":
 		hint = ": it is the result of the rung before, and belongs in the if of the next one"
 	case !c.sc.Group && slices.Contains(groupNames, name):
@@ -206,12 +243,26 @@ func (c *compiler) bareText(l operand, n *ast.IdentifierNode) bool {
 	if l.kind != kString || l.field == nil || l.field.Field == collectors.FieldState {
 		return false
 	}
-	if _, isField := collectors.FieldByName(n.Value); isField || c.sc.defines(n.Value) || c.sc.Broken[n.Value] || IsWord(n.Value) {
+	if c.standsFor(n.Value) || slices.Contains(nothings, strings.ToLower(n.Value)) {
 		return false
 	}
 	from, _ := c.span(n)
 	c.errorf(from, "unknown name %q: a text is written in quotes, %q", n.Value, n.Value)
 	return true
+}
+
+// nothings are what other languages write where nothing is known.
+var nothings = []string{"null", "none", "undefined"}
+
+// standsFor reports whether a name stands for something.
+func (c *compiler) standsFor(name string) bool {
+	_, isField := collectors.FieldByName(name)
+	return isField || c.sc.defines(name) || c.sc.Broken[name] || IsWord(name)
+}
+
+func isStateName(name string) bool {
+	_, is := collectors.ParseState(name)
+	return is
 }
 
 // written is the text of a part of the expression.
