@@ -9,7 +9,7 @@ import (
 type Message struct {
 	Time       time.Time         `json:"time"`
 	Host       string            `json:"host"`
-	Mode       string            `json:"mode"` // dry-run or live
+	Mode       string            `json:"mode"` // dry-run, live or test
 	Rule       string            `json:"rule"`
 	Labels     map[string]string `json:"labels"`
 	Generation string            `json:"generation"`

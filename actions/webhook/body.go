@@ -50,20 +50,26 @@ func (w *webhook) body(m actions.Message) ([]byte, error) {
 // code blocks: there chat programs interpret nothing but the end of the block.
 func text(m actions.Message, escape *strings.Replacer) string {
 	var b strings.Builder
+	if m.Event == actions.EventTest {
+		return fmt.Sprintf("sockwarden on `%s`: a test message, which says that others would arrive", harmless(m.Host, maxName, escape))
+	}
 	fmt.Fprintf(&b, "sockwarden on `%s` (%s): rule `%s`", harmless(m.Host, maxName, escape), m.Mode, harmless(m.Rule, maxName, escape))
 	switch m.Event {
 	case actions.EventOver:
 		fmt.Fprintf(&b, " is over after %s: nothing matches any more", time.Duration(m.Lasted*float64(time.Second)).Round(time.Second))
+		return b.String()
 	case actions.EventMissing:
 		b.WriteString(": no socket matches")
-		m.Lines = nil
-	case actions.EventTest:
-		b.WriteString(": a test, nothing was found")
-	case actions.EventFound:
-		fmt.Fprintf(&b, " found %d", m.Total)
+		return b.String()
+	case actions.EventFound, actions.EventTest:
 	}
-	for _, c := range m.Counts {
-		fmt.Fprintf(&b, ", %d %s", c.Count, c.What)
+	fmt.Fprintf(&b, " found %d", m.Total)
+	for i, c := range m.Counts {
+		between := ", "
+		if i == 0 {
+			between = ": "
+		}
+		fmt.Fprintf(&b, "%s%d %s", between, c.Count, c.What)
 	}
 	if len(m.Lines) == 0 {
 		return b.String()

@@ -15,7 +15,7 @@ import (
 func message() actions.Message {
 	return actions.Message{
 		Time: time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC), Host: "web1", Mode: "live", Rule: "close-wait",
-		Labels: map[string]string{"severity": "warning"}, Generation: "sha256:abc", Total: 5,
+		Labels: map[string]string{"severity": "warning"}, Generation: "sha256:abc", Event: actions.EventFound, Total: 5,
 		Counts: []actions.Count{{What: "gone", Count: 4}, {What: "fd_still_held", Count: 1}},
 		Lines:  []string{"CLOSE_WAIT 10.0.0.1:80 203.0.113.9:4711 nginx[77] for 61s: gone", "CLOSE_WAIT [::1]:80 [::1]:4712 a&b[78]: fd_still_held"},
 	}
@@ -48,12 +48,12 @@ func textOf(t *testing.T, format string, m actions.Message) string {
 func TestBodies(t *testing.T) {
 	for format, want := range map[string]string{
 		"generic": `{"time":"2026-03-01T12:30:00Z","host":"web1","mode":"live","rule":"close-wait","labels":{"severity":"warning"},` +
-			`"generation":"sha256:abc","total":5,"counts":[{"what":"gone","count":4},{"what":"fd_still_held","count":1}],` +
+			`"generation":"sha256:abc","event":"found","total":5,"counts":[{"what":"gone","count":4},{"what":"fd_still_held","count":1}],` +
 			`"findings":["CLOSE_WAIT 10.0.0.1:80 203.0.113.9:4711 nginx[77] for 61s: gone","CLOSE_WAIT [::1]:80 [::1]:4712 a\u0026b[78]: fd_still_held"]}`,
-		"slack": "{\"text\":\"sockwarden on `web1` (live): rule `close-wait` found 5, 4 gone, 1 fd_still_held\\n```\\n" +
+		"slack": "{\"text\":\"sockwarden on `web1` (live): rule `close-wait` found 5: 4 gone, 1 fd_still_held\\n```\\n" +
 			`CLOSE_WAIT 10.0.0.1:80 203.0.113.9:4711 nginx[77] for 61s: gone\n` +
 			`CLOSE_WAIT [::1]:80 [::1]:4712 a\u0026amp;b[78]: fd_still_held\nand 3 more\n` + "```\"}",
-		"discord": `{"allowed_mentions":{"parse":[]},"content":"sockwarden on ` + "`web1` (live): rule `close-wait` found 5, 4 gone, 1 fd_still_held\\n```\\n" +
+		"discord": `{"allowed_mentions":{"parse":[]},"content":"sockwarden on ` + "`web1` (live): rule `close-wait` found 5: 4 gone, 1 fd_still_held\\n```\\n" +
 			`CLOSE_WAIT 10.0.0.1:80 203.0.113.9:4711 nginx[77] for 61s: gone\n` +
 			`CLOSE_WAIT [::1]:80 [::1]:4712 a\u0026b[78]: fd_still_held\nand 3 more\n` + "```\"}",
 	} {
@@ -66,7 +66,7 @@ func TestBodies(t *testing.T) {
 // What is empty is empty, not null.
 func TestEmptyBodies(t *testing.T) {
 	m := actions.Message{Host: "h", Mode: "dry-run", Rule: "r"}
-	if got, want := bodyOf(t, "generic", m), `{"time":"0001-01-01T00:00:00Z","host":"h","mode":"dry-run","rule":"r","labels":{},"generation":"","total":0,"counts":[],"findings":[]}`; got != want {
+	if got, want := bodyOf(t, "generic", m), `{"time":"0001-01-01T00:00:00Z","host":"h","mode":"dry-run","rule":"r","labels":{},"generation":"","event":"","total":0,"counts":[],"findings":[]}`; got != want {
 		t.Errorf("%s", got)
 	}
 	for _, format := range []string{"slack", "discord"} {
@@ -157,6 +157,31 @@ func TestLongMessages(t *testing.T) {
 					t.Errorf("%q times %d, %s: %q", unit, length, format, text)
 				}
 			}
+		}
+	}
+}
+
+// What is missing, and what is over, is said as such.
+func TestEvents(t *testing.T) {
+	for want, m := range map[string]actions.Message{
+		"sockwarden on `h` (live): rule `r`: no socket matches":                            {Event: actions.EventMissing, Counts: []actions.Count{{What: "done", Count: 1}}, Lines: []string{"done: no socket matches"}},
+		"sockwarden on `h` (live): rule `r` is over after 12m0s: nothing matches any more": {Event: actions.EventOver, Lasted: 720.4},
+	} {
+		m.Host, m.Mode, m.Rule = "h", "live", "r"
+		for _, format := range []string{"slack", "discord"} {
+			if got := textOf(t, format, m); got != want {
+				t.Errorf("%s: %q, want %q", format, got, want)
+			}
+		}
+	}
+}
+
+// A test message finds nothing, and says what it is.
+func TestTestMessage(t *testing.T) {
+	m := actions.Message{Host: "h", Mode: "test", Event: actions.EventTest, Rule: "test"}
+	for _, format := range []string{"slack", "discord"} {
+		if got, want := textOf(t, format, m), "sockwarden on `h`: a test message, which says that others would arrive"; got != want {
+			t.Errorf("%s: %q, want %q", format, got, want)
 		}
 	}
 }
