@@ -255,7 +255,7 @@ func TestRules(t *testing.T) {
 	p := program(t, `
   - {name: destroys, when: port == 1, then: [destroy]}
   - {name: takes, when: port == 1, then: [{destroy: {method: pidfd}}]}
-  - {name: signals, when: port == 1, then: [log, {signal: TERM}]}
+  - {name: signals, when: port == 1, then: [log, {signal: TERM}, {signal: KILL}]}
   - {name: repairs, when: port == 1, then: [repair]}
   - {name: shuts, when: port == 1, then: [shutdown, abort]}
   - {name: asks, when: process == "nginx", then: [log]}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"sockwarden/collectors"
@@ -27,14 +28,17 @@ func ruleChecks(ctx context.Context, plan *Plan, checks []Check) []Check {
 			lacks = append(lacks, withoutOwners(r)...)
 		}
 		for i := range r.Then {
-			b := catalog.Bound(&r.Then[i])
+			b, lack := catalog.Bound(&r.Then[i]), ""
 			if missing := lacking(b, failed, k); len(missing) > 0 {
-				lacks = append(lacks, fmt.Sprintf("%s would not work (%s)", b.Name, strings.Join(missing, ", ")))
+				lack = fmt.Sprintf("%s would not work (%s)", b.Name, strings.Join(missing, ", "))
 			} else if err := b.Preflight(ctx); err != nil {
-				lacks = append(lacks, fmt.Sprintf("%s would not work: %v", b.Name, err))
+				lack = fmt.Sprintf("%s would not work: %v", b.Name, err)
 				if r.Mode == rules.ModeEnforce {
 					level = Fail
 				}
+			}
+			if lack != "" && !slices.Contains(lacks, lack) { // TERM, and then KILL
+				lacks = append(lacks, lack)
 			}
 		}
 		if r.NeverActs != "" {
