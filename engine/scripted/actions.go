@@ -29,15 +29,20 @@ func (w *World) Actions(real ...actions.Plugin) []actions.Plugin {
 			if _, err := check(params); err != nil {
 				return nil, err
 			}
-			return &action{w, name}, nil
+			a := &action{w: w, name: name, called: name}
+			if main, ok := params[p.Main].(string); ok && p.Main != "" {
+				a.called += " " + main
+			}
+			return a, nil
 		}
 	}
 	return made
 }
 
 type action struct {
-	w    *World
-	name string
+	w      *World
+	name   string
+	called string // with its main parameter: "signal TERM"
 }
 
 func (a *action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
@@ -50,7 +55,7 @@ type effect struct {
 	came   Outcome
 }
 
-func (e *effect) String() string { return e.name }
+func (e *effect) String() string { return e.called }
 
 // Apply does what the script says.
 func (e *effect) Apply(context.Context) Outcome {
@@ -66,6 +71,10 @@ func (e *effect) Apply(context.Context) Outcome {
 	switch e.came.Result { //nolint:exhaustive // what ends something ends it
 	case actions.Gone:
 		e.w.sockets = slices.DeleteFunc(e.w.sockets, func(s *Socket) bool { return slices.Contains(done.Cookies, s.Cookie) })
+	case actions.FDStillHeld:
+		for _, s := range e.w.sockets {
+			s.bare = s.bare || slices.Contains(done.Cookies, s.Cookie)
+		}
 	case actions.Ended:
 		e.w.end(e.target.Process)
 	case actions.StillRunning:

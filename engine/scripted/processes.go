@@ -2,6 +2,8 @@ package scripted
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"slices"
 
 	"sockwarden/collectors"
@@ -13,9 +15,16 @@ type owners struct{ w *World }
 func (o owners) Holders(_ context.Context, inodes map[uint32]bool) (world.Ownership, error) {
 	found := world.Ownership{Proven: map[uint32]bool{}, Asked: true}
 	found.ByInode = map[uint32][]collectors.Owner{}
+	for pid := range o.w.Hidden {
+		found.Unreadable = append(found.Unreadable, world.Unreadable{PID: pid, Err: os.ErrPermission})
+	}
 	for _, s := range o.w.sockets {
-		if s.Inode != 0 && inodes[s.Inode] && len(s.Owners) > 0 {
-			found.ByInode[s.Inode], found.Proven[s.Inode] = slices.Clone(s.Owners), true
+		if s.Inode == 0 || !inodes[s.Inode] {
+			continue
+		}
+		seen := slices.DeleteFunc(slices.Clone(s.Owners), func(h collectors.Owner) bool { return o.w.Hidden[h.PID] })
+		if len(seen) > 0 {
+			found.ByInode[s.Inode], found.Proven[s.Inode] = seen, len(seen) == len(s.Owners)
 		}
 	}
 	return found, nil
@@ -23,7 +32,9 @@ func (o owners) Holders(_ context.Context, inodes map[uint32]bool) (world.Owners
 
 func (owners) Coverage() world.Coverage { return world.Coverage{} }
 
-func (owners) Unexamined([]world.Unreadable) string { return "" }
+func (owners) Unexamined(all []world.Unreadable) string {
+	return fmt.Sprintf("process %d cannot be examined", all[0].PID)
+}
 
 type processes struct{ w *World }
 

@@ -1,8 +1,6 @@
 package scripted_test
 
 import (
-	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,114 +8,14 @@ import (
 	"time"
 
 	"sockwarden/actions"
-	"sockwarden/actions/destroy"
-	actionlog "sockwarden/actions/log"
-	"sockwarden/actions/signal"
 	"sockwarden/collectors"
 	"sockwarden/engine"
-	"sockwarden/engine/catalog"
 	"sockwarden/engine/scripted"
-	"sockwarden/rules"
 )
-
-// stage is an engine in a scripted world.
-type stage struct {
-	*engine.Engine
-	*scripted.World
-	t       *testing.T
-	catalog rules.Catalog
-	state   string
-}
-
-// midday is when the tests begin.
-var midday = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-
-func newStage(t *testing.T) *stage {
-	t.Helper()
-	s := &stage{World: scripted.New(midday), t: t, state: filepath.Join(t.TempDir(), "state.json")}
-	log := slog.New(slog.DiscardHandler)
-	registry, err := actions.NewRegistry(s.Actions(destroy.Plugin(), signal.Plugin(), actionlog.Plugin(log))...)
-	s.must(err)
-	s.catalog = catalog.New(registry)
-	s.Engine, err = engine.New(engine.Options{
-		Sources: []collectors.Plugin{s.Source()}, World: s.World.World(), Events: engine.EventsOn, Live: true, Logger: log, StateFile: s.state,
-	})
-	s.must(err)
-	t.Cleanup(s.Close)
-	return s
-}
-
-func (s *stage) must(err error) {
-	s.t.Helper()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// rules loads one rule.
-func (s *stage) rules(when, then string, more ...string) *rules.Program {
-	s.t.Helper()
-	text := "version: 1\ntimezone: UTC\nrules:\n  - name: r\n    when: " + when + "\n    then: [" + then + "]\n"
-	for _, m := range more {
-		text += "    " + m + "\n"
-	}
-	path := filepath.Join(s.t.TempDir(), "rules.yaml")
-	s.must(os.WriteFile(path, []byte(text), 0o600))
-	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: s.catalog})
-	if err != nil {
-		s.t.Fatalf("%v\n%s", err, text)
-	}
-	return p
-}
-
-// decided runs a cycle to the end of its ladders and says what came of each socket, in
-// the order of their ports.
-func (s *stage) decided(p *rules.Program) string {
-	s.t.Helper()
-	r, err := s.Cycle(s.t.Context(), p)
-	s.must(err)
-	s.Finish(s.t.Context(), r)
-	for _, err := range r.Errors {
-		if !strings.HasPrefix(err.Error(), "breaker") {
-			s.t.Error(err)
-		}
-	}
-	counts, order := map[string]int{}, []string(nil)
-	for _, f := range r.Findings {
-		text := string(f.Decision)
-		for _, a := range f.Actions {
-			text += fmt.Sprintf(" %s %s", a.Action, a.Result)
-		}
-		if counts[text]++; counts[text] == 1 {
-			order = append(order, text)
-		}
-	}
-	for i, text := range order {
-		order[i] = fmt.Sprintf("%d %s", counts[text], text)
-	}
-	return strings.Join(order, ", ")
-}
-
-func (s *stage) expect(p *rules.Program, want string) {
-	s.t.Helper()
-	if got := s.decided(p); got != want {
-		s.t.Errorf("at %s: %q, not %q", s.Now().Format(time.TimeOnly), got, want)
-	}
-}
-
-// leak adds sockets in CLOSE_WAIT that a program forgot.
-func (s *stage) leak(n int, age time.Duration) (all []*scripted.Socket) {
-	for range n {
-		all = append(all, s.Add(collectors.Socket{State: collectors.CloseWait}, age, collectors.Owner{PID: 7, Name: "app"}))
-	}
-	return all
-}
-
-const hung = `state == "CLOSE_WAIT" && age > 60`
 
 // An age grows with the clock, and decides when it is over the limit.
 func TestAge(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, live)
 	c := s.leak(1, 50*time.Second)[0]
 	p := s.rules(hung, "destroy")
 	s.expect(p, "")
@@ -132,7 +30,7 @@ func TestAge(t *testing.T) {
 
 // A rule must match without a break.
 func TestFor(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, live)
 	c := s.leak(1, time.Hour)[0]
 	p := s.rules(hung, "destroy", "for: 20s")
 	s.expect(p, "1 pending")
@@ -150,7 +48,7 @@ func TestFor(t *testing.T) {
 
 // What is refused is left alone for the cool-down.
 func TestCooldown(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, live)
 	s.leak(1, time.Hour)
 	s.Outcomes["destroy"] = []scripted.Outcome{{Result: actions.Refused}, {Result: actions.Gone}}
 	p := s.rules(hung, "destroy", "limits: {cooldown: 5m}")
@@ -163,7 +61,7 @@ func TestCooldown(t *testing.T) {
 
 // The limits of a cycle and of a minute.
 func TestLimits(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, live)
 	s.leak(10, time.Hour)
 	p := s.rules(hung, "destroy", "limits: {per_cycle: 2, per_minute: 3}")
 	s.expect(p, "2 act destroy gone, 8 limited")
@@ -175,7 +73,7 @@ func TestLimits(t *testing.T) {
 
 // A rule observes for its soak, and outside of its windows.
 func TestSoakAndWindow(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, live)
 	s.leak(1, time.Hour)
 	p := s.rules(hung, "destroy", "soak: 10m", `during: ["12:00-12:09", "12:15-13:00"]`)
 	s.expect(p, "1 soak")
@@ -188,7 +86,7 @@ func TestSoakAndWindow(t *testing.T) {
 // A ladder climbs only where the rung before did not do it, and waits as long as it may
 // take.
 func TestLadder(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, live)
 	s.leak(3, time.Hour)
 	s.Outcomes["destroy"] = []scripted.Outcome{{Result: actions.Refused}}
 	s.Outcomes["signal"] = []scripted.Outcome{{Result: actions.StillRunning}, {Result: actions.Ended}}
@@ -207,7 +105,7 @@ func TestLadder(t *testing.T) {
 
 // What lives and is too much trips the breaker, until two cycles are calm.
 func TestBreaker(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, live)
 	var all []*scripted.Socket
 	for range 501 {
 		all = append(all, s.Add(collectors.Socket{State: collectors.Established}, time.Hour, collectors.Owner{PID: 7, Name: "app"}))
@@ -226,14 +124,14 @@ func TestBreaker(t *testing.T) {
 
 // The dead do not count, however many they are.
 func TestLeakPassesTheBreaker(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, live)
 	s.leak(900, time.Hour)
 	s.expect(s.rules(hung, "destroy", "limits: {per_cycle: 1000}"), "900 act destroy gone")
 }
 
 // A protected process is left alone.
 func TestProtectedOwner(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, live)
 	s.Add(collectors.Socket{State: collectors.CloseWait}, time.Hour, collectors.Owner{PID: 9, Name: "sshd"})
 	s.expect(s.rules(hung, "{signal: TERM}"), "1 guarded")
 	if len(s.Done) > 0 {
@@ -243,11 +141,12 @@ func TestProtectedOwner(t *testing.T) {
 
 // A state file carries cool-downs to the next engine.
 func TestState(t *testing.T) {
-	s := newStage(t)
+	path := filepath.Join(t.TempDir(), "state.json")
+	s := newStage(t, engine.Options{Live: true, StateFile: path})
 	s.leak(1, time.Hour)
 	s.Outcomes["destroy"] = []scripted.Outcome{{Result: actions.Refused}}
 	s.expect(s.rules(hung, "destroy"), "1 act destroy refused")
-	if b, err := os.ReadFile(s.state); err != nil || !strings.Contains(string(b), `"socket 1"`) {
+	if b, err := os.ReadFile(path); err != nil || !strings.Contains(string(b), `"socket 1"`) {
 		t.Errorf("%v: %s", err, b)
 	}
 }

@@ -3,11 +3,8 @@ package scripted
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"iter"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -19,22 +16,31 @@ import (
 // Host is the name of the machine.
 const Host = "scripted"
 
-// World is a machine with one network namespace.
+// World is a machine.
 type World struct {
-	clock   clock
-	sockets []*Socket
-	next    uint64 // cookie and inode
+	clock      clock
+	sockets    []*Socket
+	namespaces []world.Namespace
+	next       uint64 // cookie and inode
 	// Outcomes are what actions come to, by the name of the action; what is not named
 	// succeeds. The last one of several lasts.
 	Outcomes map[string][]Outcome
 	// Done is what was done, in order.
 	Done []Effect
+	// Fails says why a look at a network namespace fails, nil if it does not; it is asked
+	// before each look, and nil where none fails.
+	Fails func(netns string, q collectors.Query) error
+	// Hidden are the processes, by PID, of which nobody can tell what they hold.
+	Hidden map[int]bool
 }
 
 // New returns a machine without sockets, at that time of day, one day after its boot.
 func New(now time.Time) *World {
 	const day = 24 * 60 * 60
-	return &World{clock: clock{now: now, mono: day}, Outcomes: map[string][]Outcome{}}
+	return &World{
+		clock: clock{now: now, mono: day}, Outcomes: map[string][]Outcome{}, Hidden: map[int]bool{},
+		namespaces: []world.Namespace{{Namespace: collectors.Namespace{Inode: 1, Name: world.HostName}}},
+	}
 }
 
 // Socket is a socket of the world.
@@ -42,6 +48,7 @@ type Socket struct {
 	collectors.Socket
 	Owners []collectors.Owner
 	since  float64 // CLOCK_MONOTONIC
+	bare   bool    // nothing is left of it but the descriptors of its owners
 }
 
 // Add adds a socket that has been in its state for some time. What is not given is as
@@ -50,7 +57,7 @@ func (w *World) Add(s collectors.Socket, age time.Duration, owners ...collectors
 	w.next++
 	const firstPort = 40_000
 	s.Protocol, s.Family = cmp.Or(s.Protocol, collectors.TCP), cmp.Or(s.Family, collectors.IPv4)
-	s.Cookie, s.NetNS = w.next, 1
+	s.Cookie, s.NetNS = w.next, cmp.Or(s.NetNS, w.namespaces[0].Inode)
 	if s.Local.IsZero() {
 		s.Local = collectors.AddrFrom(netip.MustParseAddr("192.0.2.1"))
 	}
@@ -62,16 +69,14 @@ func (w *World) Add(s collectors.Socket, age time.Duration, owners ...collectors
 		s.Inode = uint32(w.next)
 	}
 	for i := range owners {
-		o := &owners[i]
-		o.StartTime, o.Comm = cmp.Or(o.StartTime, uint64(o.PID)), cmp.Or(o.Comm, o.Name)
-		o.Known = o.Known.Or(collectors.Fields(collectors.FieldPID, collectors.FieldProcess, collectors.FieldOwned, collectors.FieldOrphan))
+		describe(&owners[i])
 	}
 	s.Known = s.Known.Or(recorded)
 	// Nothing moved since it entered its state.
 	ms := uint32(age.Milliseconds())
 	s.Info.LastDataSent, s.Info.LastDataRecv, s.Info.LastAckRecv = ms, ms, ms
 	s.Info.BytesSent, s.Info.BytesReceived = max(1, s.Info.BytesSent), max(1, s.Info.BytesReceived)
-	one := &Socket{s, owners, w.clock.mono - age.Seconds()}
+	one := &Socket{Socket: s, Owners: owners, since: w.clock.mono - age.Seconds()}
 	w.sockets = append(w.sockets, one)
 	return one
 }
@@ -83,6 +88,16 @@ var recorded = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamil
 	collectors.FieldSendQueue, collectors.FieldTimer, collectors.FieldRetransmits, collectors.FieldRTO, collectors.FieldUnaccepted,
 	collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUID)
 
+// describe fills in what is known of every process.
+func describe(o *collectors.Owner) {
+	o.StartTime, o.Comm = cmp.Or(o.StartTime, uint64(o.PID)), cmp.Or(o.Comm, o.Name)
+	o.Known = o.Known.Or(collectors.Fields(collectors.FieldPID, collectors.FieldProcess, collectors.FieldOwned, collectors.FieldOrphan,
+		collectors.FieldUnit, collectors.FieldContainer))
+	if o.FDLimit > 0 {
+		o.Known = o.Known.Or(collectors.Fields(collectors.FieldFDs, collectors.FieldFDLimit))
+	}
+}
+
 // Enter puts a socket into another state, now.
 func (w *World) Enter(s *Socket, state collectors.State) { s.State, s.since = state, w.clock.mono }
 
@@ -91,8 +106,15 @@ func (w *World) Remove(s *Socket) {
 	w.sockets = slices.DeleteFunc(w.sockets, func(o *Socket) bool { return o == s })
 }
 
-// There reports whether a socket is still there.
-func (w *World) There(s *Socket) bool { return slices.Contains(w.sockets, s) }
+// There reports whether the kernel still has a socket.
+func (w *World) There(s *Socket) bool { return slices.Contains(w.sockets, s) && !s.bare }
+
+// Runs reports whether a process still has any socket.
+func (w *World) Runs(pid int) bool {
+	return slices.ContainsFunc(w.sockets, func(s *Socket) bool {
+		return slices.ContainsFunc(s.Owners, func(o collectors.Owner) bool { return o.PID == pid })
+	})
+}
 
 // Advance lets time pass. Stamps of sockets grow with it.
 func (w *World) Advance(d time.Duration) { w.clock.advance(d) }
@@ -104,7 +126,7 @@ func (w *World) Now() time.Time { return w.clock.now }
 func (w *World) World() *world.World {
 	return &world.World{
 		Clock: &w.clock, Host: world.Host{Name: Host, Kernel: host.ParseKernel("99.0"), Workers: 1}, Self: world.Self{PID: -1, Login: noLogin},
-		Namespaces: namespaces{}, Network: network{}, Counter: counter{w}, Sockets: sockets{w}, Owners: owners{w}, Processes: processes{w},
+		Namespaces: namespaces{w}, Network: network{}, Counter: counter{w}, Sockets: sockets{w}, Owners: owners{w}, Processes: processes{w},
 		OpenEvents: func() (world.Events, error) { return events{w}, nil },
 	}
 }
@@ -130,6 +152,9 @@ type source struct{ w *World }
 func (s source) Collect(_ context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
 		for _, one := range slices.Clone(s.w.sockets) {
+			if one.bare {
+				continue
+			}
 			now := s.w.shown(one)
 			if k := collectors.KeyOf(&now); q.Covers(&k) && !yield(&now, nil) {
 				return
@@ -140,8 +165,23 @@ func (s source) Collect(_ context.Context, q collectors.Query) iter.Seq2[*collec
 
 type sockets struct{ w *World }
 
-func (s sockets) Collect(ctx context.Context, _ *world.Namespace, from collectors.Plugin, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
-	return from.New(-1).Collect(ctx, q)
+func (s sockets) Collect(ctx context.Context, ns *world.Namespace, from collectors.Plugin, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
+	return func(yield func(*collectors.Socket, error) bool) {
+		if s.w.Fails != nil {
+			if err := s.w.Fails(ns.Name, q); err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+		for one, err := range from.New(-1).Collect(ctx, q) {
+			if err == nil && one.NetNS != ns.Inode {
+				continue
+			}
+			if !yield(one, err) {
+				return
+			}
+		}
+	}
 }
 
 func (s sockets) LookUp(_ context.Context, _ *world.Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error) {
@@ -149,64 +189,10 @@ func (s sockets) LookUp(_ context.Context, _ *world.Namespace, socks []*collecto
 	for i, want := range socks {
 		errs[i] = collectors.ErrGone
 		for _, one := range s.w.sockets {
-			if one.Cookie == want.Cookie {
+			if one.Cookie == want.Cookie && !one.bare {
 				found[i], errs[i] = s.w.shown(one), nil
 			}
 		}
 	}
 	return found, errs, nil
 }
-
-type namespaces struct{}
-
-func own() []world.Namespace {
-	return []world.Namespace{{Namespace: collectors.Namespace{Inode: 1, Name: world.HostName}}}
-}
-
-var errNoNamespace = errors.New("a scripted world has one namespace")
-
-func (namespaces) Select(name string) ([]world.Namespace, error) {
-	if name == world.HostName || name == "all" {
-		return own(), nil
-	}
-	return nil, fmt.Errorf("%s: %w", name, errNoNamespace)
-}
-
-func (namespaces) All() ([]world.Namespace, error) { return own(), nil }
-
-type network struct{}
-
-func (network) Interfaces(*world.Namespace) (map[uint32]string, error) {
-	return map[uint32]string{1: "lo", 2: "eth0"}, nil
-}
-
-func (network) Initial(*world.Namespace) bool { return false }
-
-func (network) Ports(*world.Namespace) (world.Ports, error) {
-	return world.Ports{Low: 32768, High: 60999}, nil // the kernel's own (net/ipv4/af_inet.c)
-}
-
-type counter struct{ w *World }
-
-func (c counter) Count(*world.Namespace) (world.Counts, error) {
-	return world.Counts{TCP: len(c.w.sockets)}, nil
-}
-
-func (c counter) CountBeside(ns *world.Namespace) (world.Counts, error) { return c.Count(ns) }
-
-type events struct{ w *World }
-
-func (events) SetStates(collectors.StateMask) error { return nil }
-
-func (e events) Since(s *collectors.Socket) (float64, bool) {
-	for _, one := range e.w.sockets {
-		if one.Cookie == s.Cookie && one.State == s.State {
-			return one.since, true
-		}
-	}
-	return 0, false
-}
-
-func (events) Wait() error { return os.ErrClosed }
-
-func (events) Close() error { return nil }
