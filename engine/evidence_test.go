@@ -286,6 +286,9 @@ func tcpInfo(t testing.TB, fd int) *unix.TCPInfo {
 // timeout keeps its length (without time stamps no ACK of repeated data is a
 // sample of the round trip).
 func TestEvidenceDataBeforeFIN(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	var all, inFlight []*specimen
 	for _, stamps := range []string{"1", "0"} {
 		socklab.Home(t).Sysctl(t, "net/ipv4/tcp_timestamps", stamps)
@@ -337,6 +340,9 @@ func TestEvidenceDataBeforeFIN(t *testing.T) {
 // A SYN or FIN that does not even leave this host is repeated sooner than the
 // timeout says (TCP_RESOURCE_PROBE_INTERVAL).
 func TestEvidenceLocalCongestion(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	fin := socklab.Make(t, socklab.Established, socklab.IPv4)
 	tc := func(args ...string) {
 		t.Helper()

@@ -32,6 +32,9 @@ func observedAge(t *testing.T, l *lab, text string, local netip.AddrPort) collec
 // A descriptor that is disconnected and connected again between the same ports
 // keeps its cookie, and its state.
 func TestAgeConnectedAgain(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	d := tunpeer.Open(t)
 	families(t, func(t *testing.T, v6 bool) {
 		for _, talk := range []int{0, 3} {
@@ -71,6 +74,9 @@ func TestAgeConnectedAgain(t *testing.T) {
 
 // connect(2) that is tried again on a bound socket begins a new SYN_SENT.
 func TestAgeConnectTriedAgain(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	d := tunpeer.Open(t)
 	families(t, func(t *testing.T, v6 bool) {
 		l := newLab(t, Options{})

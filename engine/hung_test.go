@@ -191,8 +191,12 @@ func stateOf(t *testing.T, c *socklab.Conn) collectors.State {
 // has written all and closed. A plain leak is destroyed meanwhile, and so is each
 // transfer once it rests.
 func TestHalfClosedTransfers(t *testing.T) {
+	t.Parallel()
 	for _, events := range []look.EventSource{look.EventsOn, look.EventsOff} {
 		t.Run(string(events), func(t *testing.T) {
+			if socklab.Apart(t) {
+				return
+			}
 			socklab.LeakCheck(t)
 			w := &watched{lab: newLab(t, Options{Live: true, Events: events}), dir: t.TempDir(), done: make(chan error, 1)}
 			w.write(t, "rules.yaml", builtin(t))
@@ -230,6 +234,9 @@ func TestHalfClosedTransfers(t *testing.T) {
 
 // The same by single runs, as from cron.
 func TestHalfClosedTransfersAndRun(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	socklab.LeakCheck(t)
 	l := newLab(t, Options{Live: true})
 	p := l.rules(t, builtin(t))
@@ -247,6 +254,9 @@ func TestHalfClosedTransfersAndRun(t *testing.T) {
 // While data moves the time in the state is noted all the same: a look later
 // that finds it still needs no third one.
 func TestRememberedWhileItMoves(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	const limit = time.Second
 	l := newLab(t, Options{}).stranger()
 	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT" && age > 1 && idle > 1`, "log"))

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -33,6 +34,9 @@ import (
 func TestMain(m *testing.M) {
 	socklab.Enter()
 	runChild()
+	if err := flag.Set("test.parallel", "6"); err != nil { // those that run apart wait most of the time
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 

@@ -21,6 +21,9 @@ import (
 // TestRulesAwayForAMoment: rules that are incomplete for a moment destroy nothing that
 // the whole ones spare, whatever is lost and however the files are written.
 func TestRulesAwayForAMoment(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	const (
 		destroys  = "version: 1\nrules:\n  - {name: r, when: 'state == \"CLOSE_WAIT\" and port == PORT', then: [destroy]KEYS}\n"
 		protected = "version: 1\nprotect: [{name: p, when: port == PORT}]\n"
@@ -131,6 +134,9 @@ func putAll(t *testing.T, all []*moment, half bool) {
 // TestSparedAtOnce: what new rules spare is spared at once, in the middle of a cycle,
 // too.
 func TestSparedAtOnce(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	const n = 20
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, n)
 	holder(t, conns...)
@@ -171,6 +177,9 @@ func ladderUnder(t *testing.T, wait string) (w *watched, h *socklab.Holder, ladd
 // TestLadderSparedAtOnce: a ladder that waits takes no further step once new rules spare
 // its target.
 func TestLadderSparedAtOnce(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	for name, change := range map[string]func(w *watched, ladder string){
 		"protect": func(w *watched, _ string) {
 			w.write(t, "zz.yaml", "version: 1\nprotect: [{name: late, when: port > 0}]\n")
@@ -200,6 +209,9 @@ func TestLadderSparedAtOnce(t *testing.T) {
 // TestLadderOverAMoment: rules that are away as a ladder's time is over hold it up and do
 // not end it.
 func TestLadderOverAMoment(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	w, h, ladder := ladderUnder(t, "800ms")
 	w.write(t, "rules.yaml", "version: 1\n")
 	w.logged(t, 1, "msg=\"rules changed")
@@ -220,6 +232,9 @@ func TestLadderOverAMoment(t *testing.T) {
 // TestListOfBans: a line that is added to a list acts within a second, and a list that
 // changes all the time starts no timer again.
 func TestListOfBans(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	c, d := socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c, d)
 	w := watchRules(t, Options{Live: true}, time.Hour, map[string]string{"bans.txt": "1\n", "rules.yaml": `version: 1
@@ -269,6 +284,9 @@ rules:
 // TestProgramsAndReload: what runs for a rule goes on when a list changes, and may end
 // when its rule is changed; nothing follows then.
 func TestProgramsAndReload(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	for _, changed := range []bool{false, true} {
 		t.Run(fmt.Sprint("changed ", changed), func(t *testing.T) {
 			c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
