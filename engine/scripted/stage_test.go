@@ -316,3 +316,10 @@ func (j *journal) lines(words ...string) (found []string) {
 func (j *journal) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
+
+// poker is an action on processes that leaves them as they are.
+func poker() *scripted.Script {
+	s := scripted.Coming("poke", scripted.Outcome{Result: actions.Done})
+	s.Scope = actions.ScopeProcess
+	return s
+}
