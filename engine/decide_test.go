@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/report"
-	"sockwarden/rules"
 )
 
 // decisions are those about one socket, in the order of the rules.
@@ -24,59 +22,6 @@ func decisions(r *report.Report, c *socklab.Conn) string {
 		all = append(all, f.Rule.Name+" "+string(f.Decision))
 	}
 	return strings.Join(all, ", ")
-}
-
-// Rules are tried in their order: the first enforcing one that holds owns the
-// socket, and what spares it then keeps it from later rules, too.
-func TestOwnership(t *testing.T) {
-	c := socklab.Make(t, socklab.Established, socklab.IPv4)
-	holder(t, c)
-	own := socklab.Make(t, socklab.Established, socklab.IPv4) // guarded
-	rule := func(name, when, more string) string {
-		return fmt.Sprintf("  - {name: %s, when: %q, then: [destroy]%s}\n", name, when, more)
-	}
-	const yes, no = `state == "ESTABLISHED"`, `state == "LISTEN"`
-	for name, test := range map[string]struct{ rules, want, wantOwn string }{
-		"first wins":         {rule("a", yes, "") + rule("b", yes, ""), "a act, b shadowed", "a guarded, b shadowed"},
-		"no match":           {rule("a", no, "") + rule("b", yes, ""), "b act", "b guarded"},
-		"unknown is no":      {rule("a", "age > 3600", "") + rule("b", yes, ""), "b act", "b guarded"},
-		"unless looks on":    {rule("a", yes, ", unless: 'port > 0'") + rule("b", yes, ""), "a unless, b act", "a unless, b guarded"},
-		"unknown unless":     {rule("a", yes, ", unless: 'age > 3600'") + rule("b", yes, ""), "a unless, b act", "a unless, b guarded"},
-		"pending looks on":   {rule("a", yes, ", for: 1h") + rule("b", yes, ""), "a pending, b act", "a pending, b guarded"},
-		"observe looks on":   {rule("a", yes, ", mode: observe") + rule("b", yes, ""), "a observe, b act", "a observe, b guarded"},
-		"observe behind":     {rule("a", yes, "") + rule("b", yes, ", mode: observe"), "a act, b observe", "a guarded, b observe"},
-		"disabled":           {rule("a", yes, ", mode: disabled") + rule("b", yes, ""), "b act", "b guarded"},
-		"if keeps ownership": {strings.Replace(rule("a", yes, ""), "[destroy]", "[{destroy: {udp: true}, if: 'port == 1'}]", 1) + rule("b", yes, ""), "a unless, b shadowed", "a guarded, b shadowed"},
-		"protect": {
-			rule("a", yes, "") + rule("b", yes, "") + "protect: [{name: p, when: port > 0}]\n",
-			"a protected, b shadowed", "a protected, b shadowed",
-		},
-		"protect unknown": {
-			rule("a", yes, "") + rule("b", yes, "") + "protect: [{name: p, when: age > 3600}]\n",
-			"a protected, b shadowed", "a protected, b shadowed",
-		},
-		"protect false": {
-			rule("a", yes, "") + "protect: [{name: p, when: process == 'nginx'}]\n",
-			"a act", "a guarded",
-		},
-		"limits": {
-			rule("a", yes, ", limits: {per_cycle: 1}") + rule("b", yes, "") + "defaults: {breaker: {count: 1}}\n",
-			"a act, b shadowed", "a guarded, b shadowed",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			l := newLab(t, Options{})
-			r := l.cycle(t, l.rules(t, "version: 1\nrules:\n"+test.rules))
-			noErrors(t, r)
-			if got := decisions(r, c); got != test.want {
-				t.Errorf("got %s, want %s\n%s", got, test.want, describe(r))
-			}
-			if got := decisions(r, own); got != test.wantOwn {
-				t.Errorf("our own: got %s, want %s", got, test.wantOwn)
-			}
-			checkSum(t, r)
-		})
-	}
 }
 
 // checkSum checks that the summary adds up.
@@ -93,90 +38,6 @@ func checkSum(t testing.TB, r *report.Report) {
 	if n != s.Scanned {
 		t.Errorf("scanned %d, by state %v", s.Scanned, r.ByState)
 	}
-}
-
-// What cannot be told spares, and the reason says so.
-func TestReasons(t *testing.T) {
-	c := socklab.Make(t, socklab.Established, socklab.IPv4)
-	holder(t, c)
-	for rule, want := range map[string]string{
-		"unless: age > 3600":    "unless of r (cannot be told)",
-		"unless: port > 0":      "unless of r",
-		"for: 90s":              "r for 1m30s, so far 0s",
-		"mode: observe":         "mode observe",
-		"limits: {cooldown: 1}": "",
-	} {
-		l := newLab(t, Options{})
-		if f := findingOf(t, l.cycle(t, l.rules(t, ruleFile(port(c), "destroy", rule))), c); f.Reason != want {
-			t.Errorf("%s: reason %q, want %q", rule, f.Reason, want)
-		}
-	}
-}
-
-// A rule acts only after it has matched for that long without a break.
-func TestFor(t *testing.T) {
-	l := newLab(t, Options{})
-	c := socklab.Make(t, socklab.Established, socklab.IPv4)
-	holder(t, c)
-	p := l.rules(t, ruleFile(port(c)+` && recv_queue == 0`, "destroy", "for: 400ms"))
-	pending := func() bool { return findingOf(t, l.cycle(t, p), c).Decision == report.DecidePending }
-	first := time.Now()
-	if !pending() {
-		t.Fatal("it acts at once")
-	}
-	last := time.Now()
-	socklab.WaitFor(t, "the rule to act", func() bool {
-		if pending() {
-			last = time.Now()
-			return false
-		}
-		return true
-	})
-	if last.Sub(first) < 300*time.Millisecond {
-		t.Errorf("pending for %s only", last.Sub(first))
-	}
-	// A break: the condition did not hold in one cycle.
-	send(&c)(t)
-	if n := len(findingsOf(l.cycle(t, p), c)); n != 0 {
-		t.Fatalf("%d findings", n)
-	}
-	if len(l.memory.Holds) != 0 {
-		t.Error("the hold is not forgotten")
-	}
-	read(t, c)
-	if !pending() {
-		t.Error("a break does not start it again")
-	}
-	// And so does a changed rule.
-	socklab.WaitFor(t, "the rule to act", func() bool { return !pending() })
-	p = l.rules(t, ruleFile(port(c)+` && recv_queue == 0`, "destroy", "for: 401ms"))
-	if !pending() {
-		t.Error("a changed rule does not start again")
-	}
-}
-
-// read empties the queue of a socket that a holder has.
-func read(t *testing.T, c *socklab.Conn) {
-	t.Helper()
-	fd := steal(t, c)
-	defer unix.Close(fd)
-	_, err := unix.Read(fd, make([]byte, 10))
-	must(t, "read", err)
-}
-
-// steal duplicates the descriptor that a holder has of a socket.
-func steal(t *testing.T, c *socklab.Conn) int {
-	t.Helper()
-	l := newLab(t, Options{})
-	r, err := l.Cycle(t.Context(), l.rules(t, ruleFile(port(c), "log")))
-	must(t, "cycle", err)
-	o := findingOf(t, r, c).Facts.Owners[0]
-	pidfd, err := unix.PidfdOpen(o.PID, 0)
-	must(t, "pidfd", err)
-	defer unix.Close(pidfd)
-	fd, err := unix.PidfdGetfd(pidfd, o.FD, 0)
-	must(t, "pidfd_getfd", err)
-	return fd
 }
 
 // The oldest go first, also if the condition does not read ages, and what is beyond
@@ -213,136 +74,6 @@ func TestPerCycle(t *testing.T) {
 			}
 		})
 	}
-}
-
-// For actions on processes the processes count, each of them.
-func TestPerCycleProcesses(t *testing.T) {
-	poke := outcomes("poke", actions.Outcome{Result: actions.Done})
-	poke.onProcess = true
-	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 8)
-	for i := range 2 {
-		holder(t, conns[i*3:i*3+3]...)
-	}
-	shared := conns[6:]
-	for _, c := range shared {
-		socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true})
-		holder(t, c)
-	}
-	for limit, want := range map[int]int{1: 1, 2: 2, 3: 2, 4: 4, 6: 6, 100: 6} {
-		t.Run(fmt.Sprint(limit), func(t *testing.T) {
-			poke.applied = nil
-			l := newLab(t, Options{Live: true}, poke)
-			r := l.run(t, l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "{poke: {owners: all}}", fmt.Sprintf("limits: {per_cycle: %d}", limit))))
-			pids := map[int]bool{}
-			for _, target := range poke.applied {
-				pids[target.Process.PID] = true
-			}
-			// The sockets of two processes need both at once: which come first is open.
-			if len(pids) > limit || len(poke.applied) != len(pids) || len(pids) < min(want, 1) || limit >= 6 && len(pids) != want {
-				t.Errorf("limit %d: %d effects on %d processes\n%s", limit, len(poke.applied), len(pids), describe(r))
-			}
-			checkSum(t, r)
-		})
-	}
-}
-
-// What was acted on is left alone for a while, over cycles and rules.
-func TestCooldown(t *testing.T) {
-	keep := outcomes("keep", actions.Outcome{Result: actions.Refused})
-	poke := outcomes("poke", actions.Outcome{Result: actions.Done})
-	poke.onProcess = true
-	for _, action := range []string{"keep", "poke"} {
-		t.Run(action, func(t *testing.T) {
-			l := newLab(t, Options{Live: true}, keep, poke)
-			conns := []*socklab.Conn{socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)}
-			holder(t, conns...)
-			p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, action, "limits: {cooldown: 500ms}"))
-			expect(t, findingOf(t, l.run(t, p), conns[0]), report.DecideAct, "", map[string]actions.Result{"keep": actions.Refused, "poke": actions.Done}[action])
-			expect(t, findingOf(t, l.run(t, p), conns[0]), report.DecideCooldown, "cool-down 500ms")
-			other := l.rules(t, strings.Replace(ruleFile(`state == "CLOSE_WAIT"`, action), "name: r", "name: another", 1))
-			expect(t, findingOf(t, l.run(t, other), conns[0]), report.DecideCooldown, "cool-down 5m")
-			socklab.WaitFor(t, "the end of the cool-down", func() bool {
-				return findingOf(t, l.run(t, p), conns[0]).Decision == report.DecideAct
-			})
-			// A dry run sees the cool-down and starts none.
-			dry := newLab(t, Options{}, keep, poke)
-			*dry.memory = *l.memory
-			expect(t, findingOf(t, dry.run(t, p), conns[0]), report.DecideCooldown, "cool-down")
-		})
-	}
-}
-
-// The breaker is about all rules together and counts living sockets. Nothing is
-// done if it trips, and what is said names the limit and the ways on.
-func TestBreaker(t *testing.T) {
-	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 60)
-	holder(t, conns...)
-	halves := fmt.Sprintf(`
-version: 1
-defaults: {breaker: BREAKER}
-rules:
-  - {name: low, when: port < %d, then: [destroy]}
-  - {name: high, when: port > 0 && state == "CLOSE_WAIT", then: [destroy]}
-  - {name: watch, when: state == "CLOSE_WAIT", mode: observe}
-`, ports(conns)[30])
-	for breaker, limit := range map[string]string{
-		"{count: 59}":               "count 59 and share 30%",
-		"{count: 59, share: 100%}":  "count 59",
-		"{count: 60}":               "share 30%", // more than 50 and 30%
-		"{count: 60, share: 100%}":  "",
-		"{count: 1000, share: 99%}": "share 99%",
-		// What is left to later cycles counts.
-		"{count: 59}, limits: {per_cycle: 1}":                   "count 59 and share 30%",
-		"{count: 59}, limits: {per_cycle: 1000, per_minute: 3}": "count 59 and share 30%",
-	} {
-		t.Run(breaker, func(t *testing.T) {
-			l := newLab(t, Options{})
-			if !strings.Contains(breaker, "limits") {
-				breaker += ", limits: {per_cycle: 1000}"
-			}
-			p := l.rules(t, strings.Replace(halves, "BREAKER", breaker, 1))
-			live := newLab(t, Options{Live: true})
-			n := map[report.Decision]int{}
-			r := l.run(t, p)
-			for _, f := range r.Findings {
-				n[f.Decision]++
-				if f.Decision == report.DecideBreaker && f.Reason != "breaker: more than "+limit {
-					t.Errorf("reason %q", f.Reason)
-				}
-			}
-			checkSum(t, r)
-			if limit == "" {
-				if n[report.DecideAct] != 60 || len(r.Errors) > 0 {
-					t.Errorf("decisions %v, errors %v", n, r.Errors)
-				}
-				return
-			}
-			said := "breaker: would act on 60 living targets (30 for rule low) of 60 sockets: more than " + limit +
-				"; acted on none. If that is right: --breaker 100, or sockwarden kill for what you choose"
-			if n[report.DecideBreaker] != 60 || n[report.DecideObserve] != 60 || len(r.Errors) != 1 || r.Errors[0].Error() != said {
-				t.Errorf("decisions %v, errors %v", n, r.Errors)
-			}
-			r = live.run(t, p)
-			if r.Summary.Acted+r.Summary.Failed != 0 || len(live.memory.Cooldowns) > 0 {
-				t.Errorf("live: %+v", r.Summary)
-			}
-		})
-	}
-	// The share counts only where it is more than a handful.
-	l := newLab(t, Options{})
-	r := l.run(t, l.rules(t, "version: 1\nrules:\n  - {name: r, when: port < "+fmt.Sprint(ports(conns)[50])+", then: [destroy]}\n"))
-	if r.Summary.WouldAct != 50 {
-		t.Errorf("50 of 60: %+v %v", r.Summary, r.Errors)
-	}
-}
-
-func ports(conns []*socklab.Conn) []uint16 {
-	var all []uint16
-	for _, c := range conns {
-		all = append(all, c.Local.Port())
-	}
-	slices.Sort(all)
-	return all
 }
 
 // A condition must hold for each of several owners; any owner is enough to
@@ -507,24 +238,5 @@ func TestStates(t *testing.T) {
 				t.Errorf("%s matches %s: %d", k, name, n)
 			}
 		}
-	}
-}
-
-// Modes, for limits and observation together: what a mode may do.
-func TestModes(t *testing.T) {
-	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3)
-	holder(t, conns...)
-	for _, mode := range []rules.Mode{rules.ModeDisabled, rules.ModeObserve, rules.ModeEnforce} {
-		l := newLab(t, Options{Live: true})
-		r := l.run(t, l.rules(t, ruleFile("state == 'CLOSE_WAIT'", "destroy", "mode: "+string(mode))))
-		got := map[report.Decision]int{}
-		for _, f := range r.Findings {
-			got[f.Decision]++
-		}
-		want := map[rules.Mode]map[report.Decision]int{rules.ModeDisabled: {}, rules.ModeObserve: {report.DecideObserve: 3}, rules.ModeEnforce: {report.DecideAct: 3}}[mode]
-		if !maps.Equal(got, want) || mode == rules.ModeObserve && (r.Summary.Observed != 3 || len(r.Findings[0].Actions) > 0) {
-			t.Errorf("%s: %v, %+v", mode, got, r.Summary)
-		}
-		checkSum(t, r)
 	}
 }

@@ -139,6 +139,9 @@ func TestAgeClosedBeforeHandshake(t *testing.T) {
 
 // A Fast Open server has its stamps since the SYN: the last ACK may come later.
 func TestAgeFastOpen(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	d := tunpeer.Open(t)
 	const serverWithoutCookie = "1539" // client, server, no cookie needed, all listeners
 	socklab.Home(t).Sysctl(t, "net/ipv4/tcp_fastopen", serverWithoutCookie)
@@ -211,6 +214,9 @@ func TestAgeFastOpenClosed(t *testing.T) {
 
 // The time with unacknowledged data goes on over connections of one descriptor.
 func TestAgeBusyBefore(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	d := tunpeer.Open(t)
 	families(t, func(t *testing.T, v6 bool) {
 		s, c := keepsPort(t, tunpeer.Local(v6)), d.Await(v6)

@@ -1,10 +1,7 @@
 package engine
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,10 +13,7 @@ import (
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/judge"
 	"sockwarden/engine/look"
-	"sockwarden/engine/memory"
-	"sockwarden/engine/pause"
 	"sockwarden/engine/report"
-	"sockwarden/rules"
 )
 
 // What the breaker does not count is dead by evidence: whatever is missing of it,
@@ -87,26 +81,13 @@ func TestDeadByEvidence(t *testing.T) {
 	}
 }
 
-// mortal makes an engine that takes for dead what has been so for a second.
-func mortal(l *lab) *lab {
-	l.judge.Breaker.DeadAfter = time.Second
-	return l
-}
-
-// ripe runs cycles until the socket is acted on, and returns the report.
-func (l *lab) ripe(t *testing.T, p *rules.Program, c *socklab.Conn) (r *report.Report) {
-	t.Helper()
-	socklab.WaitFor(t, "action in spite of the breaker", func() bool {
-		r = l.run(t, p)
-		return slices.ContainsFunc(findingsOf(r, c), func(f *report.Finding) bool { return f.Decision == report.DecideAct })
-	})
-	return r
-}
-
 // A leak is cured, as many at a time as per_cycle says, once it is proven to be
 // one; also by a rule that asks for no age, and where a living peer answers
 // keepalives, so that no single look proves an age.
 func TestLeakIsCured(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 12)
 	for _, f := range []socklab.Family{socklab.IPv4, socklab.IPv6} {
 		c := socklab.Make(t, socklab.CloseWait, f)
@@ -138,70 +119,12 @@ func TestLeakIsCured(t *testing.T) {
 	}
 }
 
-// Living sockets that a rule takes by mistake trip, however old they are and
-// however many dead ones are among them.
-func TestLivingTripAmongDead(t *testing.T) {
-	dead := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 20)
-	living := socklab.Many(t, socklab.Established, socklab.IPv4, 6)
-	holder(t, slices.Concat(dead, living)...)
-	l := mortal(newLab(t, Options{Live: true}, keeper()))
-	const text = "version: 1\ndefaults: {breaker: {count: 5}}\nrules:\n  - {name: r, when: WHEN, then: [keep], limits: {cooldown: 0}}\n"
-	l.ripe(t, l.rules(t, strings.Replace(text, "WHEN", `'state == "CLOSE_WAIT"'`, 1)), dead[0])
-	r := l.run(t, l.rules(t, strings.Replace(text, "WHEN", `'state in ["CLOSE_WAIT", "ESTABLISHED"]'`, 1)))
-	expectTally(t, r, map[report.Decision]int{report.DecideBreaker: 26})
-	if len(r.Errors) != 1 || !strings.Contains(r.Errors[0].Error(), "would act on 6 living targets (6 for rule r) besides 20 dead of ") {
-		t.Errorf("errors %v", r.Errors)
-	}
-}
-
-// An action on a process counts once, with what would die with it. A process that a
-// later rung is for counts where its socket is dead, unless it cannot come about.
-func TestProcessCountsOnce(t *testing.T) {
-	hung := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 20)
-	holder(t, hung...)
-	_, busy, healthy := crowd(t, 4)
-	for _, c := range []struct {
-		when, then string
-		living     int
-	}{
-		{among(hung...), "{signal: TERM}", 1},
-		{among(hung...), "log, {signal: TERM, if: result == \"done\"}", 1},
-		{among(busy), "{signal: TERM}", 1 + len(healthy)},
-		{`state == "CLOSE_WAIT"`, "{signal: TERM}", 2 + len(healthy)},
-		// A healthy connection that a rule takes itself does not count twice.
-		{among(append(healthy, busy)...), "{signal: TERM}", 1 + len(healthy)},
-		// The sockets are dead; the processes behind them are not.
-		{among(hung...), "destroy", 0},
-		{among(hung...), "destroy, {signal: TERM}, {signal: KILL}", 1},
-		{among(busy), "destroy, {signal: TERM}", 1},
-		{among(busy), "destroy, {signal: KILL, if: result == \"fd_still_held\"}", 1 + len(healthy)},
-		{among(append(healthy[:1:1], busy)...), "destroy, {signal: TERM}", 2},
-		{among(healthy[:2]...), "destroy, {signal: TERM}", 2},
-		{among(healthy[:2]...), "destroy, {signal: KILL, if: result == \"fd_still_held\"}", len(healthy)},
-		{among(busy), "destroy, {signal: KILL, if: \"1 == 2\"}", 0},
-		{among(busy), "destroy, {signal: KILL, if: \"1 == 2 and result == \\\"fd_still_held\\\"\"}", 0},
-	} {
-		t.Run(c.then, func(t *testing.T) {
-			l := mortal(newLab(t, Options{}))
-			p := func(count int) *rules.Program {
-				return l.rules(t, fmt.Sprintf("version: 1\ndefaults: {breaker: {count: %d}}\n", count)+strings.TrimPrefix(ruleFile(c.when, c.then), "version: 1\n"))
-			}
-			socklab.WaitFor(t, "action in spite of the breaker", func() bool { return l.run(t, p(max(1, c.living))).Summary.WouldAct > 0 })
-			if c.living < 2 {
-				return
-			}
-			r := l.run(t, p(c.living-1))
-			var tripped *report.TrippedError
-			if len(r.Errors) != 1 || !errors.As(r.Errors[0], &tripped) || tripped.Living != c.living || r.Summary.WouldAct != 0 {
-				t.Errorf("errors %v, would act on %d; want %d living", r.Errors, r.Summary.WouldAct, c.living)
-			}
-		})
-	}
-}
-
 // One signal for a leak is one action: the rules of examples/groups.yaml act, here
 // with smaller numbers, where their sockets are most of all.
 func TestGroupWithOneSignal(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 60)
 	h := holder(t, conns...)
 	b, err := os.ReadFile("../examples/groups.yaml")
@@ -222,59 +145,6 @@ func TestGroupWithOneSignal(t *testing.T) {
 	}
 	if h.Running() || len(l.journal.lines("msg=acted")) != 1 {
 		t.Errorf("%v", l.journal.lines("msg=acted"))
-	}
-}
-
-// What a pause, protection or a guard spares does not count, and no pause makes
-// what has tripped act again.
-func TestSparedAreNotCounted(t *testing.T) {
-	conns := socklab.Many(t, socklab.Established, socklab.IPv4, 6)
-	h := holder(t, conns...)
-	own := socklab.Many(t, socklab.Established, socklab.IPv4, 6) // of this process: guarded
-	path := pauseFile(t)
-	l := newLab(t, Options{Live: true, PauseFiles: []string{path}}, keeper())
-	text := func(protect string) string {
-		return "version: 1\ndefaults: {breaker: {count: 2}}\nprotect: [{name: p, when: '" + protect + "'}]\n" +
-			"rules:\n  - {name: r, when: 'state == \"ESTABLISHED\"', then: [keep], limits: {cooldown: 0}}\n"
-	}
-	two := text("not (" + among(conns[:2]...) + ")")
-	r := l.run(t, l.rules(t, two))
-	expectTally(t, r, map[report.Decision]int{report.DecideAct: 2, report.DecideProtect: 10})
-	noErrors(t, r)
-	all := l.rules(t, text("port == 1"))
-	expectTally(t, l.run(t, all), map[report.Decision]int{report.DecideBreaker: 6, report.DecideGuarded: len(own)})
-	setPause(t, path)
-	for range memory.CalmCycles + 1 {
-		r := l.run(t, all)
-		expectTally(t, r, map[report.Decision]int{report.DecidePaused: 6, report.DecideGuarded: len(own)})
-		noErrors(t, r)
-	}
-	_, err := pause.Resume(path)
-	must(t, "resume", err)
-	expectTally(t, l.run(t, l.rules(t, two)), map[report.Decision]int{report.DecideBreaker: 2, report.DecideProtect: 10}) // tripped before
-	h.CloseSockets(t)
-}
-
-// Limits that a person sets are in force at once: what tripped at others says
-// nothing about them.
-func TestOtherLimitsAtOnce(t *testing.T) {
-	conns := socklab.Many(t, socklab.Established, socklab.IPv4, 60)
-	holder(t, conns...)
-	l := newLab(t, Options{Live: true}, keeper())
-	p := l.rules(t, ruleFile(among(conns...), "keep", "limits: {cooldown: 0}"))
-	expectTally(t, l.run(t, p), map[report.Decision]int{report.DecideBreaker: 60})
-	for _, text := range []string{"60", "59", "60/100%", "off"} {
-		var err error
-		p.Breaker, err = rules.ParseBreaker(text)
-		must(t, "breaker", err)
-		want := map[report.Decision]int{report.DecideAct: 60}
-		if text == "59" {
-			want = map[report.Decision]int{report.DecideBreaker: 60}
-		}
-		expectTally(t, l.run(t, p), want)
-	}
-	if len(l.memory.Tripped) > 0 {
-		t.Errorf("tripped %v", l.memory.Tripped)
 	}
 }
 

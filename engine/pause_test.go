@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,85 +20,6 @@ func pauseFile(t testing.TB) string { return filepath.Join(t.TempDir(), "run", "
 func setPause(t testing.TB, path string) {
 	t.Helper()
 	must(t, "pause", (&pause.Pause{Since: time.Now(), By: "root"}).Write(path))
-}
-
-// The switch is looked at immediately before each effect: what comes behind a
-// pause stays untouched, though it was decided on.
-func TestPauseBetweenEffects(t *testing.T) {
-	var conns []*socklab.Conn
-	for range 4 {
-		conns = append(conns, socklab.Make(t, socklab.CloseWait, socklab.IPv4))
-	}
-	holder(t, conns...)
-	path := pauseFile(t)
-	alarm := outcomes("alarm", actions.Outcome{Result: actions.Done})
-	alarm.apply = func(actions.Target) actions.Outcome {
-		if len(alarm.applied) == 2 {
-			setPause(t, path)
-		}
-		return actions.Outcome{Result: actions.Done}
-	}
-	log := &journal{}
-	l := newLab(t, Options{Live: true, PauseFiles: []string{path}, AuditLog: log}, alarm)
-	p := l.rules(t, ruleFile(among(conns...), "alarm", "limits: {cooldown: 0}"))
-	r := l.run(t, p)
-	expectTally(t, r, map[report.Decision]int{report.DecideAct: 2, report.DecidePaused: 2})
-	if len(alarm.applied) != 2 || r.Summary.Acted != 2 || r.Summary.Skipped != 2 || r.Summary.Failed != 0 {
-		t.Errorf("applied %d times, summary %+v", len(alarm.applied), r.Summary)
-	}
-	for _, f := range r.Findings[2:] {
-		expect(t, f, report.DecidePaused, "paused until resumed by root")
-	}
-	// The audit log has what became of the decisions.
-	if a, b := log.lines(`"decision":"act"`), log.lines(`"decision":"paused"`, "paused until resumed by root"); len(a) != 4 || len(b) != 2 {
-		t.Errorf("%d act, %d paused", len(a), len(b))
-	}
-	// A cycle that begins paused decides so, and says nothing new of those two.
-	r = l.run(t, p)
-	expectTally(t, r, map[report.Decision]int{report.DecidePaused: 4})
-	if b := log.lines(`"decision":"paused"`); len(alarm.applied) != 2 || len(b) != 4 {
-		t.Errorf("applied %d times, %d lines", len(alarm.applied), len(b))
-	}
-	resumed, err := pause.Resume(path)
-	must(t, "resume", err)
-	alarm.applied = nil
-	if r = l.run(t, p); !resumed || r.Summary.Acted != 2 { // it pauses itself again
-		t.Errorf("resumed %t, summary %+v", resumed, r.Summary)
-	}
-}
-
-// A ladder that waits does not go on under a pause, and not after it.
-func TestPauseEndsLadders(t *testing.T) {
-	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
-	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, IgnoreTerm: true})
-	path := pauseFile(t)
-	l := newLab(t, Options{Live: true, PauseFiles: []string{path}})
-	r := l.cycle(t, l.rules(t, ruleFile(port(c), "{signal: TERM, wait: 200ms}, {signal: KILL, wait: 5s}")))
-	if _, waits := l.Pending(); !waits {
-		t.Fatalf("it does not wait: %s", describe(r))
-	}
-	setPause(t, path)
-	l.Finish(t.Context(), r)
-	expect(t, findingOf(t, r, c), report.DecidePaused, "paused until resumed by root", actions.StillRunning)
-	must(t, "resume", errors.Join(os.Remove(path)))
-	l.Step(t.Context())
-	if _, waits := l.Pending(); waits || !h.Running() {
-		t.Errorf("waits %t, runs %t", waits, h.Running())
-	}
-}
-
-// What changes nothing on the host goes on, and a dry run says what it would do.
-func TestPauseLeavesHarmless(t *testing.T) {
-	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
-	holder(t, c)
-	path := pauseFile(t)
-	setPause(t, path)
-	l := newLab(t, Options{Live: true, PauseFiles: []string{path}}, keeper())
-	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "log"))), c), report.DecideAct, "", actions.Done)
-	// A harmless beginning does not carry the rest through.
-	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), `log, {keep: {udp: true}, if: result == "done"}`))), c), report.DecidePaused, "paused")
-	dry := newLab(t, Options{PauseFiles: []string{path}}, keeper())
-	expect(t, findingOf(t, dry.run(t, dry.rules(t, ruleFile(port(c), "keep"))), c), report.DecideAct, "", actions.Would)
 }
 
 // Whatever lies in the place of the switch pauses, unless it says that it is
@@ -213,40 +133,6 @@ func TestWatchSaysPause(t *testing.T) {
 	must(t, "resume", err)
 	w.await(t, "r act")
 	w.logged(t, 1, "level=INFO", "msg=resumed")
-}
-
-// What a pause kept from being done does not cool down; what was done before it
-// does, also where they share the key.
-func TestPauseAndCooldowns(t *testing.T) {
-	conns := []*socklab.Conn{socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)}
-	other := socklab.Make(t, socklab.CloseWait, socklab.IPv6)
-	holder(t, append(conns, other)...)
-	path := pauseFile(t)
-	alarm := outcomes("alarm", actions.Outcome{Result: actions.Done})
-	alarm.apply = func(actions.Target) actions.Outcome {
-		setPause(t, path)
-		return actions.Outcome{Result: actions.Done}
-	}
-	l := newLab(t, Options{Live: true, PauseFiles: []string{path}}, alarm)
-	text := ruleFile(among(append(conns, other)...), "alarm", "limits: {cooldown: {peer: 5m}}")
-	expectTally(t, l.run(t, l.rules(t, text)), map[report.Decision]int{report.DecideAct: 1, report.DecidePaused: 2})
-	done := alarm.applied[0].Sockets[0].Socket
-	_, err := pause.Resume(path)
-	must(t, "resume", err)
-	alarm.apply = func(actions.Target) actions.Outcome { return actions.Outcome{Result: actions.Done} }
-	r := l.run(t, l.rules(t, text))
-	for _, f := range r.Findings {
-		if cools := f.Socket.Remote.Netip() == done.Remote.Netip(); cools != (f.Decision == report.DecideCooldown) {
-			t.Error(line(f))
-		}
-	}
-	// Without a peer's, only what was done has one.
-	acted := 1 + tally(r)[report.DecideAct]
-	want := map[report.Decision]int{report.DecideCooldown: acted}
-	if acted < 3 {
-		want[report.DecideAct] = 3 - acted
-	}
-	expectTally(t, l.run(t, l.rules(t, strings.Replace(text, "peer: 5m", "target: 5m", 1))), want)
 }
 
 // The switch of the machine stops the runs of every user, besides their own,

@@ -229,7 +229,7 @@ func TestBreakerStaysTripped(t *testing.T) {
 	for range 3 {
 		s.run(s.rules("port == 1", "keep"))
 	}
-	const again = "breaker: tripped before (limit 3/30%), 1 calm cycle(s) to go"
+	const again = "breaker: tripped before (limit 3/30%), 1 calm cycle to go"
 	s.restart(acting)
 	s.expectOf(s.run(s.file(text)), one, engine.DecideBreaker, again)
 	s.restart(acting)

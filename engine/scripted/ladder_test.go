@@ -62,6 +62,22 @@ func TestLadderAcrossCycles(t *testing.T) {
 	s.expectOf(r, c, engine.DecideAct, "", actions.StillRunning, actions.Ended)
 }
 
+// While a ladder waits its target is left alone, whatever the cool-down.
+func TestLadderUnderWay(t *testing.T) {
+	s := newStage(t, live)
+	s.Outcomes["signal"] = []scripted.Outcome{{Result: actions.StillRunning}}
+	c := s.leak(1, time.Hour)[0]
+	text := rule(closeWait, "{signal: TERM, wait: 10s}", "limits: {cooldown: 0}")
+	s.cycle(text)
+	s.expectOf(s.cycle(text), c, engine.DecideCooldown, "an earlier action on it is still under way")
+	s.Advance(10 * time.Second)
+	s.Step(t.Context())
+	s.expectOf(s.cycle(text), c, engine.DecideAct, "", actions.StillRunning)
+	if len(s.Done) != 2 {
+		t.Errorf("done: %+v", s.Done)
+	}
+}
+
 // A plain rung climbs only after what failed on this very target. What the
 // host refuses ends every ladder, and nothing is ever signalled for it.
 func TestClimbs(t *testing.T) {
@@ -274,10 +290,31 @@ func TestHarmlessFirst(t *testing.T) {
 	}
 	r = s.run(s.rules(closeWait, then, "limits: {per_cycle: 1000}"))
 	s.expectTally(r, map[engine.Decision]int{engine.DecideBreaker: 55, engine.DecideGuarded: 1})
-	// A rule that only logs has none of them.
-	r = s.run(s.rules(closeWait, "log", "limits: {per_cycle: 5}"))
-	if r.Summary.Acted != 56 || len(r.Errors) > 0 {
-		t.Errorf("summary %+v, errors %v", r.Summary, r.Errors)
+}
+
+// A rule that only logs needs no guard and trips no breaker, but limits hold for it, and
+// what stands is logged once: as long as it stands, and again when it comes back after
+// its cool-down.
+func TestLogOnce(t *testing.T) {
+	s := newStage(t, live)
+	s.leak(12, time.Second)
+	p := s.rules(closeWait, "log", "limits: {per_cycle: 5, cooldown: 1m}")
+	for i, want := range []int{5, 5, 2, 0, 0} {
+		r := s.run(p)
+		if r.Summary.Acted != want || len(r.Errors) > 0 || len(s.Done) != min(12, 5*(i+1)) {
+			t.Errorf("cycle %d: %+v, errors %v, %d done", i, r.Summary, r.Errors, len(s.Done))
+		}
+		s.Advance(10 * time.Second)
+	}
+	for range 30 {
+		if r := s.run(p); r.Summary.Acted != 0 {
+			t.Errorf("again: %+v", r.Summary)
+		}
+		s.Advance(10 * time.Second)
+	}
+	s.run(s.rules("port == 1", "log")) // another rule r: what it found has ended
+	if r := s.run(p); r.Summary.Acted != 5 {
+		t.Errorf("come back: %+v", r.Summary)
 	}
 }
 

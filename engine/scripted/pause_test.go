@@ -1,6 +1,7 @@
 package scripted_test
 
 import (
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -132,7 +133,8 @@ func TestPauseAndCooldowns(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "pause.json")
 	alarm := &scripted.Script{Name: "alarm"}
 	s := newStage(t, engine.Options{Live: true, PauseFiles: []string{path}}, alarm)
-	s.leak(3, time.Hour) // of one peer
+	s.leak(2, time.Hour) // of one peer
+	other := s.Add(collectors.Socket{State: collectors.CloseWait, Remote: collectors.AddrFrom(netip.MustParseAddr("198.51.100.2"))}, time.Minute, app(7))
 	done := func(actions.Target) scripted.Outcome { return scripted.Outcome{Result: actions.Done} }
 	alarm.Looks = done
 	alarm.Does = func(t actions.Target) scripted.Outcome { s.pause(path); return done(t) }
@@ -140,8 +142,9 @@ func TestPauseAndCooldowns(t *testing.T) {
 	s.expectTally(s.run(s.file(text)), map[engine.Decision]int{engine.DecideAct: 1, engine.DecidePaused: 2})
 	s.resume(path)
 	alarm.Does = done
-	// Its peer cools down.
-	s.expectTally(s.run(s.file(text)), map[engine.Decision]int{engine.DecideCooldown: 3})
+	r := s.run(s.file(text))
+	s.expectTally(r, map[engine.Decision]int{engine.DecideCooldown: 2, engine.DecideAct: 1})
+	s.expectOf(r, other, engine.DecideAct, "", actions.Done)
 	// Without a peer's, only what was done has one.
-	s.expectTally(s.run(s.file(strings.Replace(text, "peer: 5m", "target: 5m", 1))), map[engine.Decision]int{engine.DecideCooldown: 1, engine.DecideAct: 2})
+	s.expectTally(s.run(s.file(strings.Replace(text, "peer: 5m", "target: 5m", 1))), map[engine.Decision]int{engine.DecideCooldown: 2, engine.DecideAct: 1})
 }
