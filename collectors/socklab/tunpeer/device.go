@@ -1,6 +1,7 @@
 package tunpeer
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -63,7 +64,28 @@ func Open(t testing.TB) *Device {
 			t.Fatalf("ip %s: %v: %s", args, err, out)
 		}
 	}
+	// The kernel takes an address of IPv6 into use later, whatever nodad says: what comes
+	// before is lost.
+	socklab.WaitFor(t, "the address of IPv6 on "+name, func() bool { return isLocal(t, Local(true), name) })
 	return d
+}
+
+// isLocal reports whether the kernel has the route by which it takes what comes for an
+// address of its own on a device (table local, /proc/net/ipv6_route).
+func isLocal(t testing.TB, a netip.Addr, device string) bool {
+	t.Helper()
+	routes, err := os.ReadFile("/proc/thread-self/net/ipv6_route")
+	if err != nil {
+		t.Fatalf("routes: %v", err)
+	}
+	b := a.As16()
+	whole := hex.EncodeToString(b[:]) + " 80 " // a prefix of 128 bits
+	for route := range strings.Lines(string(routes)) {
+		if f := strings.Fields(route); strings.HasPrefix(route, whole) && f[len(f)-1] == device {
+			return true
+		}
+	}
+	return false
 }
 
 // attach makes the device of an open /dev/net/tun and returns its name.
