@@ -129,7 +129,9 @@ func setupScript(env *testscript.Env) error {
 			fmt.Fprintf(os.Stderr, "ip netns del %s: %v: %s\n", name, err, out)
 		}
 	})
-	env.Setenv(socklab.EnvInside, os.Getenv(socklab.EnvInside))
+	for _, name := range []string{socklab.EnvInside, socklab.EnvRace} {
+		env.Setenv(name, os.Getenv(name))
+	}
 	examples, err := filepath.Abs(filepath.Join(root, "examples"))
 	if err != nil {
 		return err

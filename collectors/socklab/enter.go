@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -20,6 +21,9 @@ const (
 	// EnvRequire makes tests fail, rather than skip, where the kernel refuses
 	// namespaces. CI sets it to 1.
 	EnvRequire = "SOCKWARDEN_REQUIRE_KERNEL"
+	// EnvRace has the options of the race detector. Processes that tests start are not
+	// held up by it for a second at their end; this is passed on, too.
+	EnvRace = "GORACE"
 
 	insideBare      = "bare"      // namespaces are there, nothing is set up in them
 	insideFurnished = "furnished" // set up by an ancestor
@@ -51,9 +55,17 @@ func Enter() {
 		if refused = furnish(); refused == nil {
 			refused = os.Setenv(EnvInside, insideFurnished)
 		}
+		hurryChildren()
 	default:
 		refused = openNamespaces()
 	}
+}
+
+// hurryChildren makes processes that the tests start end at once under the race detector:
+// it holds each up for a second at its end (atexit_sleep_ms), in case that another goroutine
+// is about to race.
+func hurryChildren() {
+	_ = os.Setenv(EnvRace, strings.TrimSpace("atexit_sleep_ms=0 "+os.Getenv(EnvRace)))
 }
 
 // Need skips the test where the kernel refused namespaces, or fails it if they
