@@ -77,9 +77,6 @@ func inFlight(t *testing.T, f *report.Finding) {
 // Between the decision and the effect a socket can get into other hands: whatever
 // the action, it is then left alone.
 func TestHandover(t *testing.T) {
-	if socklab.Apart(t) {
-		return
-	}
 	program := filepath.Join(t.TempDir(), "hook")
 	must(t, "hook", os.WriteFile(program, []byte("#!/bin/sh\necho >$0.ran\n"), 0o700))
 	for _, then := range []string{
@@ -124,9 +121,6 @@ func TestHandover(t *testing.T) {
 // The same holds before each further rung, and for a descriptor that is left of
 // what was destroyed.
 func TestHandoverBetweenRungs(t *testing.T) {
-	if socklab.Apart(t) {
-		return
-	}
 	for name, way := range handovers {
 		t.Run(name, func(t *testing.T) {
 			poke := outcomes("poke", actions.Outcome{Result: actions.Done})

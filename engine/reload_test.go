@@ -21,9 +21,6 @@ import (
 // TestRulesAwayForAMoment: rules that are incomplete for a moment destroy nothing that
 // the whole ones spare, whatever is lost and however the files are written.
 func TestRulesAwayForAMoment(t *testing.T) {
-	if socklab.Apart(t) {
-		return
-	}
 	const (
 		destroys  = "version: 1\nrules:\n  - {name: r, when: 'state == \"CLOSE_WAIT\" and port == PORT', then: [destroy]KEYS}\n"
 		protected = "version: 1\nprotect: [{name: p, when: port == PORT}]\n"
