@@ -34,7 +34,7 @@ import (
 func TestMain(m *testing.M) {
 	socklab.Enter()
 	runChild()
-	if err := flag.Set("test.parallel", "6"); err != nil { // those that run apart wait most of the time
+	if err := flag.Set("test.parallel", "4"); err != nil { // those that run apart wait most of the time
 		panic(err)
 	}
 	os.Exit(m.Run())

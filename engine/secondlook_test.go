@@ -111,9 +111,6 @@ func TestSeenTwiceInOneRun(t *testing.T) {
 
 // A rule that reads no time, and one that is for the connection only, do not wait.
 func TestSeenOnceIsEnough(t *testing.T) {
-	if socklab.Apart(t) {
-		return
-	}
 	d := tunpeer.Open(t)
 	for text, signals := range map[string]bool{
 		ruleFile("state == 'CLOSE_WAIT'", "{signal: TERM}"):            true,
