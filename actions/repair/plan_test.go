@@ -128,7 +128,8 @@ func TestWarn(t *testing.T) {
 		want   string
 	}{
 		{nil, ""},
-		{map[string]any{"user_timeout": 2 * time.Minute}, "user_timeout 2m0s is never set: the first lost probe would end a live connection, unless it is more than idle + count * interval (2m0s)"},
+		{map[string]any{"user_timeout": 2 * time.Minute}, "user_timeout 2m0s is never set: the first lost probe would end a live connection, " +
+			"unless it is more than idle + count * interval (2m0s)"},
 		{map[string]any{"user_timeout": 2*time.Minute + time.Second}, ""},
 		{map[string]any{"user_timeout": 30 * time.Second, "idle": 20 * time.Second, "interval": 5 * time.Second, "count": 1.0}, ""},
 		{map[string]any{"user_timeout": 30 * time.Second, "idle": 20 * time.Second, "interval": 5 * time.Second, "count": 3.0}, "(35s)"},
