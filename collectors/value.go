@@ -1,5 +1,7 @@
 package collectors
 
+import "math"
+
 // Value returns the value of f for printing: bool, float64, string or
 // netip.Addr; false if it is unknown.
 func Value(f Field, r *Record) (any, bool) {
@@ -29,8 +31,8 @@ func Map(r *Record) map[string]any {
 		if !ok {
 			continue
 		}
-		if n, isNum := v.(float64); isNum && n == float64(int64(n)) {
-			v = int64(n)
+		if n, isNum := v.(float64); isNum {
+			v = shown(f, n)
 		}
 		m[f.String()] = v
 	}
@@ -44,3 +46,18 @@ func Map(r *Record) map[string]any {
 	}
 	return m
 }
+
+// shown is how JSON shows a number of a field.
+func shown(f Field, n float64) any {
+	if f != FieldRTT { // the kernel measures it in microseconds, and on loopback it is a few
+		n = Rounded(n)
+	}
+	if n == float64(int64(n)) {
+		return int64(n)
+	}
+	return n
+}
+
+// Rounded is a number with three decimals at most: no time here is better than a
+// millisecond.
+func Rounded(n float64) float64 { return math.Round(n*1000) / 1000 }

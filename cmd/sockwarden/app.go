@@ -3,10 +3,12 @@ package main
 import (
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"sockwarden/actions"
 	"sockwarden/cmd/sockwarden/view"
@@ -28,12 +30,19 @@ type app struct {
 	sources  *collectors.Registry
 }
 
-// columns is how wide text for people is.
-const columns = 76
-
 // out is stdout with the format that was asked for.
-func (a *app) out() view.Out {
-	return view.Out{W: a.stdout, Format: view.Format(a.flags.output), Width: columns}
+func (a *app) out() view.Out { return a.outTo(a.stdout) }
+
+// outTo is a stream with the format that was asked for, as wide as its terminal.
+func (a *app) outTo(w io.Writer) view.Out {
+	o := view.Out{W: w, Format: view.Format(a.flags.output), Color: a.colors(w)}
+	if f, ok := w.(*os.File); ok && isTerminal(w) {
+		o.Wrap = true
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
+			o.Width = columns // 0 where the terminal does not say
+		}
+	}
+	return o
 }
 
 func (a *app) close() {

@@ -300,3 +300,30 @@ func TestHelpExamples(t *testing.T) {
 		}
 	}
 }
+
+// TestReadmeTable holds the first output in README.md against what the program printed,
+// and every table of the documents against 80 columns.
+func TestReadmeTable(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile(`(?s)\n    \$ sudo sockwarden audit [^\n]*\n(    DRY RUN.*?)\n\n[A-Z]`).FindStringSubmatch(string(text))
+	if block == nil {
+		t.Fatal("README.md shows no audit")
+	}
+	want, err := os.ReadFile("testdata/golden/readme-audit.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile("(?m)^    ").ReplaceAllString(block[1], "") + "\n"
+	want = bytes.ReplaceAll(want, []byte("leaky-server"), []byte("leaky"))
+	if got := repeated(shown); got != string(want) {
+		t.Errorf("README.md shows\n%s\nand the program\n%s", got, want)
+	}
+	for line := range strings.Lines(shown) {
+		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 && !strings.HasPrefix(line, "matched") {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}

@@ -152,9 +152,13 @@ func (k *kill) looked(ctx context.Context, e *engine.Engine, p *rules.Program, l
 	if k.app.flags.quiet && len(targets) == 0 && looked.SparedUnseen == 0 {
 		return nil
 	}
-	if k.limited && len(targets) > k.max {
+	if k.tooMany(targets) {
 		k.show(k.app.stderr, looked, targets)
-		text := fmt.Sprintf("%s match, more than --max %d: nothing was done", view.Count(len(targets), "socket"), k.max)
+		match := "match"
+		if len(targets) == 1 {
+			match = "matches"
+		}
+		text := fmt.Sprintf("%s %s, more than --max %d: nothing was done", view.Count(len(targets), "socket"), match, k.max)
 		return &exitError{code: exitFailed, err: errors.New(text)}
 	}
 	// JSON on stdout stays JSON: what is to be confirmed is shown beside it.
@@ -172,19 +176,22 @@ func (k *kill) looked(ctx context.Context, e *engine.Engine, p *rules.Program, l
 	if k.dry || len(targets) == 0 {
 		return k.nothing(looked, k.dry)
 	}
-	if !k.yes && !k.confirm(ctx, shown, len(targets)) {
+	if !k.yes && !k.confirm(ctx, shown, targets) {
 		fmt.Fprintln(shown, "nothing was done")
 		return k.nothing(looked, true)
 	}
 	return k.destroy(ctx, e, p, looked)
 }
 
+// tooMany reports whether there are more targets than --max allows.
+func (k *kill) tooMany(targets []*engine.Finding) bool { return k.limited && len(targets) > k.max }
+
 // show prints what would be destroyed, the processes that were asked for first.
 func (k *kill) show(w io.Writer, looked *engine.Report, targets []*engine.Finding) {
 	for _, f := range targets {
 		k.sel.namedFirst(f.Candidate)
 	}
-	view.Targets(w, looked, targets, k.sel.namesOwner)
+	view.Targets(k.app.outTo(w), looked, targets, view.Selection{Names: k.sel.namesOwner, Now: k.yes && !k.dry && !k.tooMany(targets)})
 }
 
 // destroy destroys what was shown, and says what became of it.
@@ -192,7 +199,7 @@ func (k *kill) destroy(ctx context.Context, e *engine.Engine, p *rules.Program, 
 	r := e.Act(ctx, p, looked)
 	e.Finish(ctx, r)
 	if k.app.out().Format == view.Text {
-		view.Killed(k.app.stdout, r)
+		view.Killed(k.app.out(), r)
 	} else if err := k.json(r); err != nil {
 		return err
 	}
@@ -248,7 +255,7 @@ func (k *kill) program(ctx context.Context, args []string) (*rules.Program, erro
 	return rules.NewSelection(rules.Selection{
 		Name: "kill", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeEnforce, NetNS: k.app.flags.rules.netns, Protect: loaded.Protect,
 		Then:  []rules.Rung{rung},
-		Reads: view.ListReads,
+		Reads: view.KillReads,
 	})
 }
 
@@ -262,8 +269,12 @@ func killTargets(r *engine.Report) []*engine.Finding {
 	return targets
 }
 
-func (k *kill) confirm(ctx context.Context, w io.Writer, n int) bool {
-	fmt.Fprintf(w, "Reset %s? [y/N] ", view.Count(n, "connection"))
+func (k *kill) confirm(ctx context.Context, w io.Writer, targets []*engine.Finding) bool {
+	question := "Reset " + view.Count(len(targets), "connection")
+	if view.NotOnlyConnections(targets) {
+		question = "Destroy " + view.Count(len(targets), "socket")
+	}
+	fmt.Fprintf(w, "%s? [y/N] ", question)
 	line := make(chan string, 1)
 	go func() {
 		text, err := bufio.NewReader(k.app.stdin).ReadString('\n')

@@ -57,7 +57,7 @@ func (c cleaning) Run() int {
 //	told ARGS...               the same, who may ask the kernel by BPF
 //	lesser ARGS...             sw as root that may not see what others hold
 //	golden NAME                compares stdout, made repeatable, with testdata/golden
-//	alive NAME, ! alive NAME   whether that process still runs; stop NAME ends it
+//	alive NAME, ! alive NAME   whether that process still runs; end NAME ends it
 func TestScripts(t *testing.T) { scripts(t, "testdata/script") }
 
 // TestSerialScripts runs the one that throws a switch for the whole machine.
@@ -81,7 +81,7 @@ func scripts(t *testing.T, dir string) {
 			"refused": func(ts *testscript.TestScript, _ bool, args []string) { sw(ts, []string{"nonetlink"}, args) },
 			"server":  server,
 			"golden":  golden,
-			"stop":    stopServer,
+			"end":     endServer,
 			"alive":   alive,
 		},
 	})
@@ -194,7 +194,7 @@ func server(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("PID_"+args[0], strconv.Itoa(cmd.Process.Pid))
 }
 
-func stopServer(ts *testscript.TestScript, _ bool, args []string) {
+func endServer(ts *testscript.TestScript, _ bool, args []string) {
 	servers, _ := ts.Value(serversKey{}).(map[string]*exec.Cmd)
 	ts.Check(servers[args[0]].Process.Kill())
 	_ = servers[args[0]].Wait()
@@ -229,19 +229,23 @@ var repeatable = []struct {
 	{regexp.MustCompile(` +((>=)?\d+s|\?) `), " AGE "},
 	{regexp.MustCompile(`(?m) +((>=)?\d+s|\?)$`), " AGE"},
 	{regexp.MustCompile(`within [0-9ms]+,`), "within TIME,"},
+	{regexp.MustCompile(`\(\d+ of \d+\)`), "(FDS of LIMIT)"},
 	{regexp.MustCompile(`go1\.\S+ \S+`), "GOVERSION PLATFORM"},
 	{regexp.MustCompile(`devel\S*`), "VERSION"},
 	{regexp.MustCompile(`\d+/\d+ `), "FDS/LIMIT "},
 	{regexp.MustCompile(` {2,}`), "  "},
 }
 
+func repeated(text string) string {
+	for _, r := range repeatable {
+		text = r.re.ReplaceAllString(text, r.with)
+	}
+	return text
+}
+
 func golden(ts *testscript.TestScript, _ bool, args []string) {
 	got := ts.ReadFile("stdout")
-	work := ts.Getenv("WORK")
-	got = strings.ReplaceAll(got, work, "$WORK")
-	for _, r := range repeatable {
-		got = r.re.ReplaceAllString(got, r.with)
-	}
+	got = repeated(strings.ReplaceAll(got, ts.Getenv("WORK"), "$WORK"))
 	dir, _ := os.Getwd()
 	path := filepath.Join(dir, "testdata/golden", args[0])
 	if update {

@@ -3,7 +3,6 @@ package view
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -44,16 +43,14 @@ func By(o Out, sockets []*engine.Candidate, by *Grouping) error {
 	if o.Format != Text {
 		only := collectors.Fields(by.Fields...)
 		return writeRows(o, len(shown), func(i int) map[string]any {
-			row := jsonOf(shown[i].first(), only)
-			row["count"] = len(shown[i].sockets)
-			return row
+			return shown[i].json(only, by.ofProcess())
 		})
 	}
-	byTable(shown, by.Fields).write(o.W)
+	byTable(shown, by).write(o)
 	if more := len(groups) - len(shown); more > 0 {
-		fmt.Fprintf(o.W, "... %s\n", Count(more, "more group"))
+		o.say("... %s", Count(more, "more group"))
 	}
-	unreadNote(o.W, shown)
+	unreadNote(o, shown)
 	return nil
 }
 
@@ -133,24 +130,24 @@ func (g *socketGroup) value(by *Grouping) any {
 	return value(g.first(), f)
 }
 
-func byTable(groups []*socketGroup, by []collectors.Field) *table {
+func byTable(groups []*socketGroup, by *Grouping) *table {
 	head := []string{"COUNT"}
-	for _, f := range by {
+	for _, f := range by.Fields {
 		head = append(head, strings.ToUpper(f.String()))
 	}
 	head = append(head, "OLDEST", "RECV-Q", "SEND-Q")
-	ofProcess := slices.Contains(by, collectors.FieldProcess) || slices.Contains(by, collectors.FieldPID)
-	if ofProcess {
+	if by.ofProcess() {
 		head = append(head, "FDS/LIMIT")
 	}
 	t := newTable(append(head, "EXAMPLE PEER")...)
+	t.asked = 1 + len(by.Fields)
 	for _, g := range groups {
 		row := []string{fmt.Sprint(len(g.sockets))}
-		for _, f := range by {
+		for _, f := range by.Fields {
 			row = append(row, g.cell(f))
 		}
 		row = append(row, ageText(g.oldest), fmt.Sprint(g.recv), fmt.Sprint(g.send))
-		if ofProcess {
+		if by.ofProcess() {
 			row = append(row, g.fds())
 		}
 		t.row(append(row, peer(g.first()))...)
@@ -166,14 +163,42 @@ func (g *socketGroup) cell(f collectors.Field) string {
 	return cell(g.first(), f)
 }
 
+// ofProcess reports whether the groups are about processes.
+func (g *Grouping) ofProcess() bool {
+	return slices.Contains(g.Fields, collectors.FieldProcess) || slices.Contains(g.Fields, collectors.FieldPID)
+}
+
+// oneProcess reports whether all sockets of the group are of one.
+func (g *socketGroup) oneProcess() bool {
+	return !slices.ContainsFunc(g.sockets, func(s *engine.Candidate) bool { return pidOf(s) != pidOf(g.first()) })
+}
+
 // fds shows the descriptors of the process, if all sockets of the group are of one.
 func (g *socketGroup) fds() string {
-	for _, s := range g.sockets {
-		if pidOf(s) != pidOf(g.first()) {
-			return "-"
-		}
+	if !g.oneProcess() {
+		return "-"
 	}
 	return fdsText(g.first())
+}
+
+// json is what the table has of a group, by the names that groups of rules have.
+func (g *socketGroup) json(by collectors.FieldSet, ofProcess bool) map[string]any {
+	row := jsonOf(g.first(), by)
+	row["count"] = len(g.sockets)
+	if g.oldest.Source != collectors.AgeNone && g.oldest.Source != "" {
+		row["max_age"] = collectors.Rounded(g.oldest.Min)
+	}
+	row["sum_recv_queue"], row["sum_send_queue"] = g.recv, g.send
+	if p := peer(g.first()); p != "-" {
+		row["example_peer"] = p
+	}
+	if owners := g.first().Facts.Owners; ofProcess && len(owners) > 0 && g.oneProcess() {
+		row["fds"] = owners[0].FDs
+		if owners[0].Known.Has(collectors.FieldFDLimit) {
+			row["fd_limit"] = owners[0].FDLimit
+		}
+	}
+	return row
 }
 
 // pidOf is the first owner of a socket, 0 for none.
@@ -186,7 +211,7 @@ func pidOf(c *engine.Candidate) int {
 
 // unreadNote says of how many sockets the program has not even read that the peer has
 // closed.
-func unreadNote(w io.Writer, groups []*socketGroup) {
+func unreadNote(o Out, groups []*socketGroup) {
 	unread := 0
 	for _, g := range groups {
 		for _, s := range g.sockets {
@@ -196,6 +221,6 @@ func unreadNote(w io.Writer, groups []*socketGroup) {
 		}
 	}
 	if unread > 0 {
-		fmt.Fprintf(w, "note: %d CLOSE_WAIT with EOF unread: the program does not read them (recv_queue 1 = FIN)\n", unread)
+		o.say("note: %d CLOSE_WAIT with EOF unread: the program does not read them (recv_queue 1 = FIN)", unread)
 	}
 }

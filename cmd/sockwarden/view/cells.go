@@ -9,6 +9,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/engine"
+	"sockwarden/rules/lang"
 )
 
 func stateText(c *engine.Candidate) string {
@@ -164,6 +165,9 @@ func cell(c *engine.Candidate, f collectors.Field) string {
 	case nil:
 		return "?"
 	case float64:
+		if f != collectors.FieldRTT {
+			v = collectors.Rounded(v)
+		}
 		return strconv.FormatFloat(v, 'f', -1, 64)
 	case string:
 		if v == "" {
@@ -193,6 +197,27 @@ func ageText(a collectors.Age) string {
 		return span(a.Min)
 	}
 	return ">=" + span(a.Min)
+}
+
+// idle is what a rule that asks how long nothing has moved went by: of what it asks for
+// the shortest time. False if it asks for none, or none is known.
+func idle(f *engine.Finding) (seconds float64, known bool) {
+	if f.Rule.When == nil || f.NoSocket() {
+		return 0, false
+	}
+	for asked := range f.Rule.When.Reads.And(lang.IdleFields()).Each {
+		if v, ok := value(f.Candidate, asked).(float64); ok && (!known || v < seconds) {
+			seconds, known = v, true
+		}
+	}
+	return seconds, known
+}
+
+func idleText(f *engine.Finding) string {
+	if seconds, ok := idle(f); ok {
+		return span(seconds)
+	}
+	return "-"
 }
 
 // span shows seconds in the two largest units.

@@ -2,7 +2,6 @@ package view
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"sockwarden/engine/doctor"
@@ -21,25 +20,29 @@ func Checks(o Out, checks []doctor.Check) error {
 	name = min(name, 20)
 	fmt.Fprintf(o.W, "LEVEL  %-*s  DETAIL\n", name, "CHECK")
 	for _, c := range checks {
-		checkLine(o.W, &c, name, o.Width)
+		checkLine(o, &c, name)
 	}
 	const more = "\n  "
 	for _, c := range checks {
 		if c.Cure != "" {
 			text := fmt.Sprintf("cure of %s: %s", Printable(c.Name), Printable(c.Cure))
-			fmt.Fprintln(o.W, strings.Join(wrapped(text, o.Width-len(more)+1), more))
+			fmt.Fprintln(o.W, strings.Join(wrapped(text, o.prose()-len(more)+1), more))
 		}
 	}
 	return nil
 }
 
-func checkLine(w io.Writer, c *doctor.Check, name, columns int) {
+func checkLine(o Out, c *doctor.Check, name int) {
 	indent := strings.Repeat(" ", len("LEVEL  ")+name+2)
-	first := fmt.Sprintf("%-5s  %-*s  ", c.Level, name, Printable(c.Name))
-	detail := wrapped(Printable(c.Detail), columns-len(indent))
-	if len(first) > len(indent) { // a long name has the line for itself
-		fmt.Fprintln(w, strings.TrimRight(first, " "))
+	level, pad := string(c.Level), strings.Repeat(" ", max(0, len("LEVEL")-len(c.Level)))
+	if o.Color {
+		level = painted("LEVEL", level)
+	}
+	first := fmt.Sprintf("%s%s  %-*s  ", level, pad, name, Printable(c.Name))
+	if width(Printable(c.Name)) > name { // a long one has the line for itself
+		fmt.Fprintln(o.W, strings.TrimRight(first, " "))
 		first = indent
 	}
-	fmt.Fprintln(w, first+strings.Join(detail, "\n"+indent))
+	detail := wrapped(Printable(c.Detail), o.prose()-len(indent))
+	fmt.Fprintln(o.W, first+strings.Join(detail, "\n"+indent))
 }

@@ -3,7 +3,6 @@ package view
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -88,14 +87,22 @@ func actionText(f *engine.Finding) string {
 	return strings.Join(parts, ", ")
 }
 
-// findings writes the table of what was or would be done; false if it has no line.
-func findings(w io.Writer, r *engine.Report, rows Rows) bool {
-	var shown []*engine.Finding
+// inTables are the findings of a report that have a line.
+func inTables(r *engine.Report) (shown []*engine.Finding) {
 	for _, f := range r.Findings {
 		if inTable(f) {
 			shown = append(shown, f)
 		}
 	}
+	return shown
+}
+
+// one reports whether each of so many findings has a line of its own.
+func (r Rows) one(findings int) bool { return r.Each || findings <= maxEach }
+
+// findings writes the table of what was or would be done; false if it has no line.
+func findings(o Out, r *engine.Report, rows Rows) bool {
+	shown := inTables(r)
 	if len(shown) == 0 {
 		return false
 	}
@@ -104,11 +111,11 @@ func findings(w io.Writer, r *engine.Report, rows Rows) bool {
 	if r.Mode == "live" {
 		first = "RESULT"
 	}
-	if rows.Each || len(shown) <= maxEach {
-		eachFinding(first, shown).write(w)
+	if rows.one(len(shown)) {
+		eachFinding(first, shown).write(o)
 		return true
 	}
-	groups := groupFindings(shown, func(f *engine.Finding) string { return label(f) + "\x00" + actionText(f) })
+	groups := groupFindings(shown, func(f *engine.Finding) string { return label(f) + "\x00" + actionText(f) }, localPort)
 	slices.SortStableFunc(groups, func(x, y *group) int {
 		return cmp.Or(cmp.Compare(severity(x.first()), severity(y.first())), cmp.Compare(len(y.findings), len(x.findings)))
 	})
@@ -116,27 +123,27 @@ func findings(w io.Writer, r *engine.Report, rows Rows) bool {
 	if len(groups) > maxGroups && !rows.All {
 		more = len(groups) - maxGroups
 	}
-	eachGroup(first, groups[:len(groups)-more]).write(w)
+	eachGroup(first, groups[:len(groups)-more]).write(o)
 	if more > 0 {
-		fmt.Fprintf(w, "... %d more groups (--all)\n", more)
+		o.say("... %s (--all)", Count(more, "more group"))
 	}
 	return true
 }
 
 func eachFinding(first string, shown []*engine.Finding) *table {
-	t := newTable(first, "RULE", "STATE", "PORT", "PEER", "PROCESS", "WHERE", "AGE", "ACTION")
+	t := newTable(first, "RULE", "STATE", "PORT", "PEER", "PROCESS", "WHERE", "AGE", "IDLE", "ACTION")
 	for _, f := range shown {
 		c := f.Candidate
-		t.row(label(f), f.Rule.Name, stateText(c), fmt.Sprint(servicePort(c)), peer(c), processText(c), where(c), ageText(c.Facts.Age), actionText(f))
+		t.row(label(f), f.Rule.Name, stateText(c), localPort(c), peer(c), processText(c), where(c), ageText(c.Facts.Age), idleText(f), actionText(f))
 	}
 	return t
 }
 
 func eachGroup(first string, groups []*group) *table {
-	t := newTable(first, "RULE", "COUNT", "STATE", "PORT", "PROCESS", "WHERE", "OLDEST", "ACTION")
+	t := newTable(first, "RULE", "COUNT", "STATE", "PORT", "PROCESS", "WHERE", "OLDEST", "IDLE", "ACTION")
 	for _, g := range groups {
 		f := g.first()
-		t.row(label(f), f.Rule.Name, fmt.Sprint(len(g.findings)), g.state(), g.port(), g.process(), g.where(), g.oldest(), actionText(f))
+		t.row(label(f), f.Rule.Name, fmt.Sprint(len(g.findings)), g.state(), g.port, g.process(), g.where(), g.oldest(), g.idlest(), actionText(f))
 	}
 	return t
 }

@@ -6,24 +6,28 @@ import (
 	"slices"
 	"strings"
 
+	"sockwarden/collectors"
 	"sockwarden/engine"
 )
 
 // group is findings that a table shows as one line.
-type group struct{ findings []*engine.Finding }
+type group struct {
+	findings []*engine.Finding
+	port     string
+}
 
 // groupFindings puts findings of the same kind, rule, state, port, process name
 // and place together, in the order in which they first appear.
-func groupFindings(findings []*engine.Finding, kind func(*engine.Finding) string) []*group {
+func groupFindings(findings []*engine.Finding, kind func(*engine.Finding) string, port func(*engine.Candidate) string) []*group {
 	index := map[string]*group{}
 	var groups []*group
 	for _, f := range findings {
 		c := f.Candidate
 		key := fmt.Sprint(kind(f), "\x00", f.Rule.Name, "\x00", c.Socket.Protocol, c.Socket.State, "\x00",
-			servicePort(c), "\x00", processName(c), "\x00", where(c))
+			port(c), "\x00", processName(c), "\x00", where(c))
 		g, ok := index[key]
 		if !ok {
-			g = &group{}
+			g = &group{port: port(c)}
 			index[key] = g
 			groups = append(groups, g)
 		}
@@ -35,11 +39,24 @@ func groupFindings(findings []*engine.Finding, kind func(*engine.Finding) string
 func (g *group) first() *engine.Finding { return g.findings[0] }
 
 func (g *group) state() string { return stateText(g.first().Candidate) }
-func (g *group) port() string  { return fmt.Sprint(servicePort(g.first().Candidate)) }
 func (g *group) where() string { return where(g.first().Candidate) }
 
-// servicePort is the port that a group is about: the local one.
-func servicePort(c *engine.Candidate) uint16 { return c.Socket.LocalPort }
+// localPort is the port that a rule is about.
+func localPort(c *engine.Candidate) string {
+	if c.NoSocket() {
+		return "-"
+	}
+	return fmt.Sprint(c.Socket.LocalPort)
+}
+
+// servicePort is the port of the service: that of the peer where the connection was made
+// from here, as its own was chosen by the kernel.
+func servicePort(c *engine.Candidate) string {
+	if c.Facts.Known.Has(collectors.FieldDirection) && c.Facts.Direction == "outbound" {
+		return fmt.Sprintf("to %d", c.Socket.RemotePort)
+	}
+	return localPort(c)
+}
 
 func (g *group) process() string {
 	sockets := make([]*engine.Candidate, len(g.findings))
@@ -58,6 +75,20 @@ func (g *group) oldest() string {
 		}
 	}
 	return ageText(best)
+}
+
+// idlest shows the longest time without data, of rules that ask for it.
+func (g *group) idlest() string {
+	longest, known := 0.0, false
+	for _, f := range g.findings {
+		if idle, ok := idle(f); ok {
+			longest, known = max(longest, idle), true
+		}
+	}
+	if !known {
+		return "-"
+	}
+	return span(longest)
 }
 
 // peers counts the peers' addresses and names the busiest.

@@ -29,8 +29,10 @@ func alsoHeld(targets []*engine.Finding, names func(*collectors.Owner) bool) str
 		return ""
 	case len(targets) == 1:
 		return fmt.Sprintf("also held by %s, for whom it is gone, too", &others)
+	case n == 1:
+		return fmt.Sprintf("1 of them is also held by %s, for whom it is gone, too", &others)
 	}
-	return fmt.Sprintf("%d of them also held by %s, for whom they are gone, too", n, &others)
+	return fmt.Sprintf("%d of them are also held by %s, for whom they are gone, too", n, &others)
 }
 
 // protectedAmong names the protected processes that have what is to be destroyed, ""

@@ -1,8 +1,8 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -12,54 +12,89 @@ import (
 	"sockwarden/engine"
 )
 
-// Targets shows what would be destroyed, and what is spared. Names reports whether the
-// selection is about this owner of a socket: the others are named, too.
-func Targets(w io.Writer, r *engine.Report, targets []*engine.Finding, names func(*collectors.Owner) bool) {
+// Selection is what kill was asked for.
+type Selection struct {
+	Names func(*collectors.Owner) bool // whether it is about this owner of a socket: the others are named, too
+	Now   bool                         // to be destroyed without being asked
+}
+
+// KillReads is what the table of targets needs to be known.
+var KillReads = ListReads.Or(collectors.Fields(collectors.FieldDirection))
+
+// Targets shows what would be destroyed, and what is spared.
+func Targets(o Out, r *engine.Report, targets []*engine.Finding, s Selection) {
 	switch {
 	case r.AllUnseen():
-		fmt.Fprintf(w, "%s cannot be destroyed safely, as it is not known who holds them\n", Count(r.SparedUnseen, "socket"))
+		them := "them"
+		if r.SparedUnseen == 1 {
+			them = "it"
+		}
+		o.say("%s cannot be destroyed safely: not all who hold %s can be seen", Count(r.SparedUnseen, "socket"), them)
 	case len(targets) == 0:
-		fmt.Fprintln(w, "no socket matches that may be destroyed")
+		o.say("no socket matches that may be destroyed")
 	default:
-		targetTable(w, targets)
-		for _, note := range []string{alsoHeld(targets, names), protectedAmong(targets)} {
+		targetTable(o, targets, s.Now)
+		for _, note := range []string{alsoHeld(targets, s.Names), protectedAmong(targets)} {
 			if note != "" {
-				fmt.Fprintln(w, "warning: "+Printable(note))
+				o.say("warning: %s", Printable(note))
 			}
 		}
 	}
 	if spared := sparedReasons(r); spared != "" {
-		fmt.Fprintln(w, spared)
+		o.say("%s", spared)
 	}
 	if r.Unseen > 0 {
-		fmt.Fprintln(w, unseenNote(r))
+		o.say("%s", unseenNote(r))
 	}
 }
 
-func targetTable(w io.Writer, targets []*engine.Finding) {
-	listeners := slices.ContainsFunc(targets, func(f *engine.Finding) bool { return f.Socket.State == collectors.Listen })
-	udp := slices.ContainsFunc(targets, func(f *engine.Finding) bool { return f.Socket.Protocol == collectors.UDP })
+func listens(f *engine.Finding) bool { return f.Socket.State == collectors.Listen }
+func isUDP(f *engine.Finding) bool   { return f.Socket.Protocol == collectors.UDP }
+
+// NotOnlyConnections reports whether listeners or UDP sockets are among targets.
+func NotOnlyConnections(targets []*engine.Finding) bool {
+	return slices.ContainsFunc(targets, listens) || slices.ContainsFunc(targets, isUDP)
+}
+
+func targetTable(o Out, targets []*engine.Finding, now bool) {
+	announced := func(what, verb, participle string) {
+		const aside = " (the processes keep running):"
+		if now {
+			o.say("%s %s%s", participle, what, aside)
+			return
+		}
+		o.say("%s would be %s%s", what, verb, aside)
+	}
+	listeners, udp := slices.ContainsFunc(targets, listens), slices.ContainsFunc(targets, isUDP)
 	if listeners || udp {
-		fmt.Fprintf(w, "%s would be destroyed (the processes keep running):\n", Count(len(targets), "socket"))
+		announced(Count(len(targets), "socket"), "destroyed", "destroying")
 	}
 	if listeners {
-		fmt.Fprintln(w, "warning: listeners are among them: their services will not answer any more, and may spin, until they are restarted")
+		o.say("warning: listeners are among them: their services will not answer any more, and may spin, until they are restarted")
 	}
 	if udp {
-		fmt.Fprintln(w, "warning: UDP sockets are among them: servers that bound their port go on answering, others go deaf")
+		o.say("warning: UDP sockets are among them: servers that bound their port go on answering, others go deaf")
 	}
 	if !listeners && !udp {
-		fmt.Fprintf(w, "%s would be reset (the processes keep running):\n", Count(len(targets), "TCP connection"))
+		announced(Count(len(targets), "TCP connection"), "reset", "resetting")
 	}
 	t := newTable("COUNT", "STATE", "PORT", "PROCESS", "WHERE", "PEERS", "OLDEST")
-	for _, g := range groupFindings(targets, func(*engine.Finding) string { return "" }) {
-		t.row(fmt.Sprint(len(g.findings)), g.state(), g.port(), g.process(), g.where(), g.peers(), g.oldest())
+	groups := groupFindings(targets, func(*engine.Finding) string { return "" }, servicePort)
+	slices.SortStableFunc(groups, func(x, y *group) int { return cmp.Compare(len(y.findings), len(x.findings)) })
+	shown := groups[:min(maxGroups, len(groups))]
+	rest := len(targets)
+	for _, g := range shown {
+		rest -= len(g.findings)
+		t.row(fmt.Sprint(len(g.findings)), g.state(), g.port, g.process(), g.where(), g.peers(), g.oldest())
 	}
-	t.write(w)
+	t.write(o)
+	if rest > 0 {
+		o.say("... and %s with %s", Count(len(groups)-len(shown), "more group"), Count(rest, "socket"))
+	}
 }
 
 // Killed says what became of the targets, and of each failure once why.
-func Killed(w io.Writer, r *engine.Report) {
+func Killed(o Out, r *engine.Report) {
 	counts := map[actions.Result]int{}
 	for _, f := range r.Findings {
 		if f.Decision == engine.DecideAct {
@@ -77,8 +112,8 @@ func Killed(w io.Writer, r *engine.Report) {
 		parts = append(parts, fmt.Sprintf("changed %d (%s)", n, changedTexts(r)))
 	}
 	parts = append(parts, fmt.Sprintf("failed %d", r.Summary.Failed))
-	fmt.Fprintln(w, strings.Join(parts, ", "))
+	o.say("%s", strings.Join(parts, ", "))
 	for _, text := range slices.Sorted(maps.Keys(errorTexts(r))) {
-		fmt.Fprintln(w, "  "+text)
+		o.say("  %s", text)
 	}
 }

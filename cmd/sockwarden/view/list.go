@@ -2,7 +2,6 @@ package view
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"sockwarden/collectors"
@@ -30,11 +29,11 @@ func List(o Out, l *Listing) error {
 		only := collectors.Fields(l.Columns...)
 		return writeRows(o, len(shown), func(i int) map[string]any { return jsonOf(shown[i], only) })
 	}
-	listTable(shown, l.Columns).write(o.W)
+	listTable(shown, l.Columns).write(o)
 	if len(shown) < len(l.Sockets) {
-		fmt.Fprintf(o.W, "... %d more\n", len(l.Sockets)-len(shown))
+		o.say("... %d more", len(l.Sockets)-len(shown))
 	}
-	listNotes(o.W, l.Report)
+	listNotes(o, l.Report)
 	return nil
 }
 
@@ -52,6 +51,7 @@ func listTable(sockets []*engine.Candidate, columns []collectors.Field) *table {
 		head[i] = strings.ToUpper(f.String())
 	}
 	t := newTable(head...)
+	t.plain, t.asked = true, len(head)
 	for _, s := range sockets {
 		cells := make([]string, len(columns))
 		for i, f := range columns {
@@ -63,12 +63,12 @@ func listTable(sockets []*engine.Candidate, columns []collectors.Field) *table {
 }
 
 // listNotes says what a listing could not see.
-func listNotes(w io.Writer, r *engine.Report) {
+func listNotes(o Out, r *engine.Report) {
 	if r.OwnersHidden > 0 {
-		fmt.Fprintf(w, "note: owners of %s not visible: %s\n", Count(r.OwnersHidden, "socket"), r.HiddenWhy)
+		o.say("note: owners of %s not visible: %s", Count(r.OwnersHidden, "socket"), r.HiddenWhy)
 	}
 	if r.Unseen > 0 {
-		fmt.Fprintln(w, unseenNote(r))
+		o.say("%s", unseenNote(r))
 	}
 }
 

@@ -64,14 +64,14 @@ func TestBy(t *testing.T) {
 		lines := strings.Split(strings.TrimSpace(by(Lines, Grouping{Fields: fields})), "\n")
 		keys := map[string]bool{}
 		for _, line := range lines {
-			key := regexp.MustCompile(`"count":\d+,?`).ReplaceAllString(line, "")
+			key := regexp.MustCompile(`"(count|max_age|sum_\w+|fds|fd_limit|example_peer)":("[^"]*"|[\d.]+),?`).ReplaceAllString(line, "")
 			if keys[key] {
 				t.Errorf("%v: %s twice", fields, key)
 			}
 			keys[key] = true
 		}
 	}
-	if got := by(Lines, Grouping{Fields: []collectors.Field{process}, Top: 1}); got != `{"count":2,"process":"hbbs"}`+"\n" {
+	if got := by(Lines, Grouping{Fields: []collectors.Field{process}, Top: 1}); got != `{"count":2,"example_peer":"203.0.113.9:40018","max_age":90061,"process":"hbbs","sum_recv_queue":2,"sum_send_queue":0}`+"\n" {
 		t.Error(got)
 	}
 }

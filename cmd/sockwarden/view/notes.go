@@ -2,10 +2,10 @@ package view
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"sockwarden/collectors"
 	"sockwarden/engine"
@@ -17,31 +17,33 @@ const nearlyFull = 0.8
 
 // notes says what a reader should know besides: descriptor tables that fill up, ages
 // that could not be proven, what was not seen.
-func notes(w io.Writer, r *engine.Report) {
-	leaks(w, r)
-	descriptors(w, r)
+func notes(o Out, r *engine.Report) {
+	leaks(o, r)
+	descriptors(o, r)
 	for _, y := range r.Young {
-		fmt.Fprintf(w, "note: up to %d more will match `%s` within %s, if they stay as they are\n",
+		o.say("note: up to %d more will match `%s` within %s, if they stay as they are",
 			y.Sockets, Printable(y.Rule.Name), span(math.Ceil(y.Within.Seconds())))
 	}
 	if r.AgeUnproven > 0 {
-		fmt.Fprintf(w, "note: the age of %s cannot be proven by one look; --observe 60s looks twice, and run and watch remember\n", Count(r.AgeUnproven, "socket"))
+		o.say("note: the age of %s cannot be proven by one look; --observe 60s looks twice, and run and watch remember", Count(r.AgeUnproven, "socket"))
 	}
-	if r.OwnersHidden > 0 {
-		spared := ", spared"
-		if slices.ContainsFunc(r.Findings, func(f *engine.Finding) bool { return f.OwnerHidden() && f.Decision == engine.DecideAct }) {
-			spared = "" // --allow-unknown-owner
-		}
-		fmt.Fprintf(w, "note: owners of %s not visible%s: %s\n", Count(r.OwnersHidden, "socket"), spared, r.HiddenWhy)
+	if r.OwnersHidden > 0 && !slices.ContainsFunc(r.Findings, guardedHidden) {
+		o.say("note: owners of %s not visible: %s", Count(r.OwnersHidden, "socket"), r.HiddenWhy)
 	}
 	if r.Unseen > 0 {
-		fmt.Fprintln(w, unseenNote(r))
+		o.say("%s", unseenNote(r))
 	}
+}
+
+// guardedHidden reports whether a finding is spared since its owner is not visible: what
+// is spared says so, why, and what helps.
+func guardedHidden(f *engine.Finding) bool {
+	return f.OwnerHidden() && f.Decision == engine.DecideGuarded && strings.Contains(f.Reason, "not visible")
 }
 
 // descriptors says which processes keep what was destroyed, or have their table of
 // descriptors nearly full.
-func descriptors(w io.Writer, r *engine.Report) {
+func descriptors(o Out, r *engine.Report) {
 	held := map[int]int{}
 	owners := map[int]*collectors.Owner{}
 	for _, f := range r.Findings {
@@ -51,30 +53,30 @@ func descriptors(w io.Writer, r *engine.Report) {
 		for i := range f.Facts.Owners {
 			owners[f.Facts.Owners[i].PID] = &f.Facts.Owners[i]
 		}
-		for _, o := range f.Last().Keepers {
-			owners[o.PID] = &o
-			held[o.PID]++
+		for _, k := range f.Last().Keepers {
+			owners[k.PID] = &k
+			held[k.PID]++
 		}
 	}
 	for _, pid := range slices.Sorted(maps.Keys(owners)) {
-		o := owners[pid]
+		p := owners[pid]
 		if n := held[pid]; n > 0 {
 			of := ""
-			if o.Known.Has(collectors.FieldFDLimit) {
-				of = fmt.Sprintf(" (%d of %d)", o.FDs, o.FDLimit)
+			if p.Known.Has(collectors.FieldFDLimit) {
+				of = fmt.Sprintf(" (%d of %d)", p.FDs, p.FDLimit)
 			}
-			fmt.Fprintf(w, "warning: %s[%d] still holds %s%s; only closing or restarting frees them\n", Printable(o.Name), pid, Count(n, "dead descriptor"), of)
+			o.say("warning: %s[%d] still holds %s%s; only closing or restarting frees them", Printable(p.Name), pid, Count(n, "dead descriptor"), of)
 			continue
 		}
-		if o.Known.Has(collectors.FieldFDLimit) && float64(o.FDs) > nearlyFull*float64(o.FDLimit) {
-			fmt.Fprintf(w, "note: %s[%d] has %d of %d file descriptors open; destroy does not free them\n", Printable(o.Name), pid, o.FDs, o.FDLimit)
+		if p.Known.Has(collectors.FieldFDLimit) && float64(p.FDs) > nearlyFull*float64(p.FDLimit) {
+			o.say("note: %s[%d] has %d of %d file descriptors open; destroy does not free them", Printable(p.Name), pid, p.FDs, p.FDLimit)
 		}
 	}
 }
 
 // leaks says of each process that a group rule is about when its descriptors
 // will be used up.
-func leaks(w io.Writer, r *engine.Report) {
+func leaks(o Out, r *engine.Report) {
 	seen := map[*engine.Group]bool{}
 	for _, f := range r.Findings {
 		g := f.Group
@@ -86,6 +88,6 @@ func leaks(w io.Writer, r *engine.Report) {
 		if g.Leak.FullIn > 0 {
 			text += ": full in " + span(g.Leak.FullIn)
 		}
-		fmt.Fprintln(w, "note: "+Printable(text))
+		o.say("note: %s", Printable(text))
 	}
 }

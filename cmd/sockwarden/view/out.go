@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Format is how a value is written.
@@ -17,11 +18,46 @@ const (
 	Lines Format = "jsonl" // values of JSON, each on a line of its own
 )
 
+// PlainWidth is for how many columns tables are laid out where there is no terminal.
+const PlainWidth = 80
+
+// widest is how wide text of several lines is at most, in columns.
+const widest = 76
+
 // Out is where values are shown, and how.
 type Out struct {
 	W      io.Writer
 	Format Format
-	Width  int // columns at which text is wrapped
+	Width  int  // columns that there are, 0 for PlainWidth
+	Wrap   bool // break sentences between words, as on a terminal; what is piped stays greppable
+	Color  bool // of states, decisions and levels
+}
+
+// columns is how many columns there are.
+func (o Out) columns() int {
+	if o.Width <= 0 {
+		return PlainWidth
+	}
+	return o.Width
+}
+
+// prose is how wide text of several lines is.
+func (o Out) prose() int { return min(o.columns(), widest) }
+
+// on is the same on another writer.
+func (o Out) on(w io.Writer) Out {
+	o.W = w
+	return o
+}
+
+// say writes a sentence: one line, or on a terminal as many as it takes.
+func (o Out) say(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if o.Wrap && width(text) > o.columns() {
+		const more = "\n  "
+		text = strings.Join(wrapped(text, o.columns()-len(more)+1), more)
+	}
+	fmt.Fprintln(o.W, text)
 }
 
 // Encode writes a value as JSON: indented, or on one line as Lines.

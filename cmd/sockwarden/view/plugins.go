@@ -48,10 +48,11 @@ func Plugins(o Out, docs []PluginDoc) error {
 		return writeRows(o, len(docs), func(i int) PluginDoc { return docs[i] })
 	}
 	t := newTable("KIND", "NAME", "SUMMARY")
+	t.prose = true
 	for _, d := range docs {
 		t.row(d.Kind, d.Name, d.Summary)
 	}
-	t.write(o.W)
+	t.write(o)
 	return nil
 }
 

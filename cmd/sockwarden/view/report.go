@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -32,18 +31,19 @@ func Report(o Out, r *engine.Report, s *Setting, rows Rows) error {
 		return ReportJSON(o, r)
 	}
 	var b bytes.Buffer
-	header(&b, r, s)
-	warnings(&b, r)
+	p := o.on(&b)
+	header(p, r, s)
+	warnings(p, r)
 	b.WriteByte('\n')
-	if findings(&b, r, rows) {
+	if findings(p, r, rows) {
 		b.WriteByte('\n')
 	}
-	notes(&b, r)
+	notes(p, r)
 	if spared := sparedReasons(r); spared != "" {
-		fmt.Fprintln(&b, spared)
+		p.say("%s", spared)
 	}
-	totals(&b, r)
-	next(&b, r, s)
+	totals(p, r)
+	next(p, r, s, rows)
 	_, err := o.W.Write(b.Bytes())
 	return err //nolint:wrapcheck // an error of the stream
 }
@@ -51,22 +51,24 @@ func Report(o Out, r *engine.Report, s *Setting, rows Rows) error {
 // ReportJSON writes a report as JSON, or its findings as Lines.
 func ReportJSON(o Out, r *engine.Report) error {
 	if o.Format == JSON {
-		return o.Encode(r)
+		doc := *r
+		doc.Summary, doc.Duration = totalsOf(r), r.Duration.Round(time.Millisecond)
+		return o.Encode(&doc)
 	}
 	return writeRows(o, len(r.Findings), func(i int) *engine.Finding { return r.Findings[i] })
 }
 
-func header(w io.Writer, r *engine.Report, s *Setting) {
+func header(o Out, r *engine.Report, s *Setting) {
 	mode, by := "DRY RUN", ""
 	if r.Mode == "live" {
 		mode, by = "LIVE", ", by "+s.By
 	}
-	fmt.Fprintf(w, "%s  %s%s\n", mode, origin(r, s.Program), by)
+	o.say("%s  %s%s", mode, origin(r, s.Program), by)
 	if s.Program.Breaker.ByHand {
-		fmt.Fprintf(w, "breaker %s by --breaker, whatever the rules say\n", s.Program.Breaker)
+		o.say("breaker %s by --breaker, whatever the rules say", s.Program.Breaker)
 	}
 	if s.Pause != nil {
-		fmt.Fprintf(w, "paused %s: live runs and watchers only observe (sockwarden resume)\n", s.Pause)
+		o.say("paused %s: live runs and watchers only observe (sockwarden resume)", s.Pause)
 	}
 }
 
@@ -78,7 +80,7 @@ func origin(r *engine.Report, p *rules.Program) string {
 	}
 	switch {
 	case len(names) > 3:
-		return fmt.Sprintf("%d files, %d rules, generation %s", len(names), len(p.Rules), p.Short())
+		return fmt.Sprintf("%d files, %s, generation %s", len(names), Count(len(p.Rules), "rule"), p.Short())
 	case len(names) == 1 && names[0] == rules.Builtin:
 		from := fmt.Sprintf("built-in rules (%d), generation %s", len(p.Rules), p.Short())
 		if p.NoDefaultDir {
@@ -90,7 +92,7 @@ func origin(r *engine.Report, p *rules.Program) string {
 }
 
 // warnings are the errors of a report, but for those that are said elsewhere.
-func warnings(w io.Writer, r *engine.Report) {
+func warnings(o Out, r *engine.Report) {
 	for _, err := range r.Errors {
 		if spared := (*engine.SparedError)(nil); errors.As(err, &spared) {
 			continue // a line below says it
@@ -98,34 +100,38 @@ func warnings(w io.Writer, r *engine.Report) {
 		if _, away := errors.AsType[*engine.NamespaceError](err); away {
 			continue // the error at the end says it
 		}
-		fmt.Fprintf(w, "warning: %v\n", err)
+		o.say("warning: %v", err)
 	}
 }
 
 // totals are the last lines: what was looked at and what became of it.
-func totals(w io.Writer, r *engine.Report) {
+func totals(o Out, r *engine.Report) {
 	in := ""
 	if r.Namespaces > 1 {
 		in = fmt.Sprintf(" in %d namespaces", r.Namespaces)
 	}
-	s := r.Summary
-	scanned := fmt.Sprintf("scanned %d of %d sockets%s", s.Scanned, max(s.SocketsTotal, s.Scanned), in)
+	s := totalsOf(r)
+	scanned := fmt.Sprintf("scanned %d of %s%s", s.Scanned, Count(max(s.SocketsTotal, s.Scanned), "socket"), in)
 	if states := byState(r); states != "" {
 		scanned += ": " + states
 	}
-	fmt.Fprintln(w, scanned)
+	o.say("%s", scanned)
 	took := fmt.Sprintf("(%.2fs)", r.Duration.Truncate(time.Millisecond).Seconds())
 	if r.Mode == "live" {
-		fmt.Fprintf(w, "matched %d: acted %d, observed %d, protected %d, skipped %d, failed %d; fd still held %d %s\n",
+		o.say("matched %d: acted %d, observed %d, protected %d, skipped %d, failed %d; fd still held %d %s",
 			s.Matched, s.Acted, s.Observed, s.Protected, s.Skipped, s.Failed, s.FDStillHeld, took)
 		return
 	}
-	fmt.Fprintf(w, "matched %d: would act %d, observed %d, protected %d, skipped %d. Nothing was done %s.\n",
-		s.Matched, s.WouldAct, s.Observed, s.Protected, s.Skipped, took)
+	failed := ""
+	if s.Failed > 0 {
+		failed = fmt.Sprintf(", failed %d", s.Failed)
+	}
+	o.say("matched %d: would act %d, observed %d, protected %d, skipped %d%s. Nothing was done %s.",
+		s.Matched, s.WouldAct, s.Observed, s.Protected, s.Skipped, failed, took)
 }
 
-// next says after a dry run how what it found is done.
-func next(w io.Writer, r *engine.Report, s *Setting) {
+// next says after a dry run how what it found is done, and how more of it is seen.
+func next(o Out, r *engine.Report, s *Setting, rows Rows) {
 	if r.Mode == "live" || r.Summary.WouldAct == 0 {
 		return
 	}
@@ -133,11 +139,14 @@ func next(w io.Writer, r *engine.Report, s *Setting) {
 	if s.Flags != "" {
 		live += " " + s.Flags
 	}
+	parts := []string{live + " acts"}
 	if s.Pause != nil {
-		fmt.Fprintf(w, "next: --each shows every socket; %s acts once the pause is over\n", live)
-		return
+		parts[0] += " once the pause is over"
 	}
-	fmt.Fprintf(w, "next: %s acts; --each shows every socket\n", live)
+	if !rows.one(len(inTables(r))) {
+		parts = append(parts, "--each shows every socket")
+	}
+	o.say("next: %s", strings.Join(parts, "; "))
 }
 
 // byState counts the sockets that were looked at, those in the most frequent states by

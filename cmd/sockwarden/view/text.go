@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // Count says how many there are of something whose plural ends in s: "1 socket",
@@ -26,6 +28,15 @@ func Printable(s string) string {
 	return q[1 : len(q)-1]
 }
 
+// display measures text as a terminal shows it, whatever the locale of this process is.
+var display = &runewidth.Condition{StrictEmojiNeutral: true}
+
+// width is how many columns text takes.
+func width(text string) int { return display.StringWidth(text) }
+
+// shortened cuts text to so many columns; … stands for the rest.
+func shortened(text string, columns int) string { return display.Truncate(text, columns, "…") }
+
 // wrapped breaks text between words into lines of so many columns, if it can.
 func wrapped(text string, columns int) (lines []string) {
 	line := ""
@@ -33,7 +44,7 @@ func wrapped(text string, columns int) (lines []string) {
 		switch {
 		case line == "":
 			line = word
-		case len([]rune(line))+1+len([]rune(word)) > columns:
+		case width(line)+1+width(word) > columns:
 			lines = append(lines, line)
 			line = word
 		default:

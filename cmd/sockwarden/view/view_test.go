@@ -42,7 +42,7 @@ func golden(t *testing.T, name, got string) {
 func shown(t *testing.T, f Format, view func(o Out) error) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := view(Out{W: &b, Format: f, Width: 76}); err != nil {
+	if err := view(Out{W: &b, Format: f, Width: 80}); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -134,15 +134,15 @@ func TestNext(t *testing.T) {
 		return lines[len(lines)-1]
 	}
 	s := setting()
-	if got := last(s); got != "next: run --live acts; --each shows every socket" {
+	if got := last(s); got != "next: run --live acts" {
 		t.Error(got)
 	}
 	s.Flags = "--var a=1"
-	if got := last(s); got != "next: run --live --var a=1 acts; --each shows every socket" {
+	if got := last(s); got != "next: run --live --var a=1 acts" {
 		t.Error(got)
 	}
 	s.Pause = &pause.Pause{By: "anna"}
-	if got := last(s); got != "next: --each shows every socket; run --live --var a=1 acts once the pause is over" {
+	if got := last(s); got != "next: run --live --var a=1 acts once the pause is over" {
 		t.Error(got)
 	}
 }
@@ -192,13 +192,14 @@ func TestTargets(t *testing.T) {
 	none := func(*collectors.Owner) bool { return false }
 	r := dryReport()
 	var b strings.Builder
-	Targets(&b, r, find(sockets()[:3]...), none)
+	o := Out{W: &b}
+	Targets(o, r, find(sockets()[:3]...), Selection{Names: none})
 	b.WriteByte('\n')
-	Targets(&b, r, find(sockets()[3:5]...), func(*collectors.Owner) bool { return true })
+	Targets(o, r, find(sockets()[3:5]...), Selection{Names: func(*collectors.Owner) bool { return true }, Now: true})
 	b.WriteByte('\n')
-	Targets(&b, &engine.Report{}, nil, none)
+	Targets(o, &engine.Report{}, nil, Selection{Names: none})
 	b.WriteByte('\n')
-	Targets(&b, &engine.Report{SparedUnseen: 1}, nil, none)
+	Targets(o, &engine.Report{SparedUnseen: 1}, nil, Selection{Names: none})
 	golden(t, "targets.txt", b.String())
 }
 
@@ -210,7 +211,7 @@ func TestKilled(t *testing.T) {
 		r.Findings = append(r.Findings, finding("kill", engine.DecideAct, "", held(collectors.CloseWait, 80, "app", i), a))
 	}
 	var b strings.Builder
-	Killed(&b, r)
+	Killed(Out{W: &b}, r)
 	golden(t, "killed.txt", b.String())
 }
 
@@ -243,7 +244,7 @@ func TestHostileNames(t *testing.T) {
 	g.Group = &engine.Group{Leak: &engine.Leak{PerHour: 3, FullIn: 60}}
 	r := &engine.Report{Mode: "live", Findings: []*engine.Finding{f, g}}
 	var b strings.Builder
-	Targets(&b, r, r.Findings, func(*collectors.Owner) bool { return false })
+	Targets(Out{W: &b}, r, r.Findings, Selection{Names: func(*collectors.Owner) bool { return false }})
 	views := []string{
 		b.String(),
 		shown(t, Text, func(o Out) error { return Report(o, r, setting(), Rows{}) }),
