@@ -37,14 +37,18 @@ func Map(r *Record) map[string]any {
 		m[f.String()] = v
 	}
 	if r.Facts != nil && len(r.Facts.Owners) > 1 {
-		var all []map[string]any
-		for i := range r.Facts.Owners {
-			o := &r.Facts.Owners[i]
-			all = append(all, map[string]any{"pid": o.PID, "process": o.Name})
-		}
-		m["owner_processes"] = all
+		m["owner_processes"] = OwnerList(r.Facts.Owners)
 	}
 	return m
+}
+
+// OwnerList names processes as JSON has them in owner_processes.
+func OwnerList(owners []Owner) []map[string]any {
+	all := make([]map[string]any, len(owners))
+	for i := range owners {
+		all[i] = map[string]any{"pid": owners[i].PID, "process": owners[i].Name}
+	}
+	return all
 }
 
 // shown is how JSON shows a number of a field.

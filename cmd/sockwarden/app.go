@@ -55,6 +55,7 @@ func (a *app) close() {
 
 // root builds the tree of commands.
 func (a *app) root() *cobra.Command {
+	version := false
 	root := &cobra.Command{
 		Use:   "sockwarden",
 		Short: "Find hung and unwanted sockets by rules, and cure them",
@@ -69,8 +70,11 @@ confirmation (kill).`,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
+			switch {
+			case len(args) > 0:
 				return unknownCommand(cmd, args[0])
+			case version:
+				return a.printVersion()
 			}
 			return cmd.Help()
 		},
@@ -83,6 +87,7 @@ confirmation (kill).`,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(flagError)
+	root.Flags().BoolVar(&version, "version", false, "print the version, as the command does")
 	declare{a, root}.logs()
 	root.AddCommand(listCommand(a), killCommand(a), auditCommand(a), runCommand(a), watchCommand(a), pauseCommand(a), resumeCommand(a),
 		notifyCommand(a), rulesCommand(a), pluginsCommand(a), doctorCommand(a), versionCommand(a), completionCommand())

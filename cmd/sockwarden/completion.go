@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/collectors"
 	"sockwarden/collectors/netns"
 	"sockwarden/engine/catalog"
@@ -80,6 +84,41 @@ func completeStates(*cobra.Command, []string, string) ([]string, cobra.ShellComp
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeSort completes a field, also with the minus of what descends.
+func completeSort(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	names := []string{"count\tof the groups of --by"}
+	for _, d := range collectors.AllFields() {
+		names = append(names, d.Name+"\t"+d.Meaning)
+	}
+	for i, name := range names {
+		if strings.HasPrefix(toComplete, "-") {
+			names[i] = "-" + name
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// sortedDown lets --sort be completed behind a minus, which cobra takes for a flag
+// unless the value is in one word with --sort.
+func sortedDown(args []string) []string {
+	n := len(args)
+	if n < 3 || !strings.HasPrefix(args[0], "__complete") || args[n-2] != "--sort" || !strings.HasPrefix(args[n-1], "-") {
+		return args
+	}
+	return append(slices.Clone(args[:n-2]), "--sort="+args[n-1])
+}
+
+// plugins completes names of plugins.
+func (c completion) plugins(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	if len(args) == 0 && c.app.setup() == nil {
+		for _, d := range view.PluginDocs(c.app.sources.All(), c.app.actions.All(), builtinNotifiers()) {
+			names = append(names, d.Name+"\t"+d.Summary)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeFields completes the last of several fields with commas between.
 func completeFields(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	before := ""
@@ -123,7 +162,7 @@ func completionCommand() *cobra.Command {
 			w := cmd.OutOrStdout()
 			switch args[0] {
 			case "bash":
-				return cmd.Root().GenBashCompletionV2(w, true)
+				return bashCompletion(cmd.Root(), w)
 			case "zsh":
 				return cmd.Root().GenZshCompletion(w)
 			case "fish":
@@ -132,4 +171,61 @@ func completionCommand() *cobra.Command {
 			return usagef("unknown shell %q%s: there are %s", args[0], rules.Suggest(args[0], shells), strings.Join(shells, ", "))
 		},
 	}
+}
+
+// withoutPackage takes the place of what cobra's script has from the package
+// bash-completion, where that is not installed.
+const withoutPackage = `__sockwarden_init_completion()
+{
+    COMPREPLY=()
+    if declare -F _get_comp_words_by_ref >/dev/null 2>&1; then
+        _get_comp_words_by_ref "$@" cur prev words cword
+        return
+    fi
+    # Words end at spaces, and not at = and : as bash has them.
+    local before=${COMP_LINE:0:COMP_POINT}
+    read -ra words <<<"$before"
+    if [[ $before == *[[:space:]] ]]; then
+        words+=("")
+    fi
+    cword=$((${#words[@]} - 1))
+    cur=${words[cword]}
+    prev=${words[cword - 1]}
+}
+
+__sockwarden_filedir()
+{
+    if declare -F _filedir >/dev/null 2>&1; then
+        _filedir "$@"
+        return
+    fi
+    local IFS=$'\n'
+    compopt -o filenames 2>/dev/null
+    if [[ ${1-} == -d ]]; then
+        COMPREPLY+=($(compgen -d -- "$cur"))
+    else
+        COMPREPLY+=($(compgen -f -- "$cur"))
+    fi
+}
+`
+
+// bashCompletion writes cobra's script, and what makes it work without the package
+// bash-completion.
+func bashCompletion(root *cobra.Command, w io.Writer) error {
+	var b bytes.Buffer
+	if err := root.GenBashCompletionV2(&b, true); err != nil {
+		return err //nolint:wrapcheck // a buffer takes all
+	}
+	const own = `__sockwarden_init_completion()
+{
+    COMPREPLY=()
+    _get_comp_words_by_ref "$@" cur prev words cword
+}
+`
+	before, after, found := strings.Cut(b.String(), own)
+	if found { // otherwise it is that of another cobra, and needs the package
+		after = withoutPackage + strings.ReplaceAll(after, "_filedir", "__sockwarden_filedir")
+	}
+	_, err := io.WriteString(w, before+after)
+	return quietPipe(err)
 }

@@ -81,7 +81,7 @@ func (d declare) logs() {
 
 func (d declare) rules() {
 	d.ruleFiles("rules `FILE`, directory, or builtin; repeatable (default: " + rules.DefaultDir + ", or builtin if that does not exist)")
-	d.cmd.Flags().StringArrayVar(&d.app.flags.rules.only, "rule", nil, "only the rule of this `NAME`; repeatable")
+	d.cmd.Flags().Var(commaList{&d.app.flags.rules.only}, "rule", "only the rule of this `NAME`, or several with commas; repeatable")
 	d.complete("rule", completion{d.app}.rules)
 	d.vars()
 	d.netns()

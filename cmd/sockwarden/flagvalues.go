@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"sockwarden/rules"
@@ -41,3 +42,35 @@ func (b breakerLimits) Set(text string) error {
 }
 
 func (breakerLimits) Type() string { return "limits" }
+
+// commaList is a flag that takes several values, separated by commas or given again.
+type commaList struct{ values *[]string }
+
+func (l commaList) String() string {
+	if l.values == nil {
+		return ""
+	}
+	return strings.Join(*l.values, ",")
+}
+
+// Set implements pflag.Value. What is empty stays, for whoever checks the values.
+func (l commaList) Set(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		*l.values = append(*l.values, strings.TrimSpace(part))
+	}
+	return nil
+}
+
+func (commaList) Type() string { return "list" }
+
+// Append implements pflag.SliceValue.
+func (l commaList) Append(text string) error { return l.Set(text) }
+
+// Replace implements pflag.SliceValue.
+func (l commaList) Replace(values []string) error {
+	*l.values = values
+	return nil
+}
+
+// GetSlice implements pflag.SliceValue.
+func (l commaList) GetSlice() []string { return *l.values }

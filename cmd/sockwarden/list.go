@@ -51,9 +51,9 @@ Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
 	f.StringVar(&l.columns, "columns", "", "show these `FIELDS`")
 	f.StringVar(&l.sort, "sort", "", "sort by this `FIELD`, with --by also by count; descending with a minus before it")
 	f.IntVar(&l.top, "top", 0, "only the first `N`")
-	for _, flag := range []string{"by", "columns", "sort"} {
-		d.complete(flag, completeFields)
-	}
+	d.complete("by", completeFields)
+	d.complete("columns", completeFields)
+	d.complete("sort", completeSort)
 	d.ruleFiles("rules `FILE` whose sets can be named; repeatable (default as for audit)")
 	d.netns()
 	d.output()
@@ -74,7 +74,8 @@ func (l *list) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	columns, err := parseFields("--columns", l.columns)
+	asked, holders := withHolders(l.columns)
+	columns, err := parseFields("--columns", asked)
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (l *list) run(ctx context.Context, args []string) error {
 		for _, f := range sorting.fields {
 			view.Sort(sockets, f, sorting.descending)
 		}
-		err = view.List(out, &view.Listing{Sockets: sockets, Columns: columns, Top: l.top, Report: r})
+		err = view.List(out, &view.Listing{Sockets: sockets, Columns: columns, Holders: holders, Top: l.top, Report: r})
 	}
 	return unopened(r, quietPipe(err))
 }
@@ -200,6 +201,14 @@ func (l *list) sets(ctx context.Context, args []string) (map[string]*rules.Set, 
 	}
 	l.app.log.Warn("the rules have errors, only the built-in sets are known", "hint", "sockwarden rules check")
 	return rules.BuiltinSets(), nil
+}
+
+// withHolders takes out of the names of columns the one of JSON that is no field: all
+// processes that hold a socket.
+func withHolders(columns string) (others string, holders bool) {
+	names := strings.Split(columns, ",")
+	rest := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return strings.TrimSpace(n) == view.HoldersColumn })
+	return strings.Join(rest, ","), len(rest) < len(names)
 }
 
 func parseFields(flag, list string) ([]collectors.Field, error) {

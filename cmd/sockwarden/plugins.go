@@ -24,6 +24,7 @@ func pluginsCommand(a *app) *cobra.Command {
 			}
 			return nil
 		},
+		ValidArgsFunction: completion{a}.plugins,
 		RunE: func(_ *cobra.Command, args []string) error {
 			docs := view.PluginDocs(a.sources.All(), a.actions.All(), builtinNotifiers())
 			if len(args) == 0 {

@@ -139,7 +139,7 @@ start a file of your own.`,
   sockwarden rules show --source > rules.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if source {
-				if len(args)+len(a.flags.rules.files) > 0 {
+				if slices.ContainsFunc(slices.Concat(args, a.flags.rules.files), func(f string) bool { return f != rules.Builtin }) {
 					return usagef("--source prints the built-in rules; your own files are where you put them")
 				}
 				_, err := fmt.Fprint(a.stdout, rules.BuiltinText())

@@ -31,6 +31,41 @@ var oldFlags = map[string]string{
 	"-n":                   "the audit command: sockwarden audit",
 }
 
+// ssFlags says to whoever is used to ss what to write to list.
+var ssFlags = map[string]string{
+	"t": "-t is --proto tcp",
+	"u": "-u is --proto udp",
+	"l": "-l is -s listen",
+	"n": "-n is left out: addresses and ports are numbers",
+	"a": "-a is left out: every state is listed, listeners included",
+	"x": "-x is not there: sockwarden knows TCP and UDP, ss -x lists Unix sockets",
+	"4": `-4 is 'family == "ipv4"'`,
+	"6": `-6 is 'family == "ipv6"'`,
+	"e": "-e is --columns, such as user,inode,cookie",
+	"i": "-i is --columns, such as rtt,rto,unacked,lost",
+	"m": "-m is --columns, such as recv_queue,send_queue",
+	"p": "-p of ss is left out: processes are listed",
+	"H": "-H is left out: -o jsonl has no heading",
+	"K": "-K is the kill command",
+}
+
+// asOfSS says what to write to list for short flags of ss, one or several together; "" if
+// one of them is no flag of ss.
+func asOfSS(cmd *cobra.Command, missing *pflag.NotExistError) string {
+	if cmd.Name() != "list" || missing.GetSpecifiedShortnames() == "" {
+		return ""
+	}
+	var texts []string
+	for _, letter := range missing.GetSpecifiedShortnames() {
+		text, ok := ssFlags[string(letter)]
+		if !ok {
+			return ""
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, "; ")
+}
+
 // later are commands of the design that this version does not have.
 var later = []string{"record", "test", "explain", "diff"}
 
@@ -44,7 +79,9 @@ func flagError(cmd *cobra.Command, err error) error {
 			name = "-" + missing.GetSpecifiedName()
 		}
 		text = "unknown flag " + name
-		if now, ok := oldFlags[name]; ok {
+		if now := asOfSS(cmd, missing); now != "" {
+			text += ": " + now
+		} else if now, ok := oldFlags[name]; ok {
 			text += ": it is now " + now
 		} else {
 			var known []string

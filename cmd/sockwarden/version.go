@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"sockwarden/cmd/sockwarden/view"
 )
 
 // version is set by the linker for releases.
@@ -19,18 +21,20 @@ func versionCommand(a *app) *cobra.Command {
 		Example: `  sockwarden version
   sockwarden version -o json`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			v := versionText()
-			if a.flags.output != "table" {
-				about := map[string]string{"version": v, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
-				return quietPipe(json.NewEncoder(a.stdout).Encode(about))
-			}
-			_, err := fmt.Fprintf(a.stdout, "sockwarden %s %s %s/%s\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return quietPipe(err)
-		},
+		RunE: func(*cobra.Command, []string) error { return a.printVersion() },
 	}
 	declare{a, cmd}.output()
 	return cmd
+}
+
+func (a *app) printVersion() error {
+	v := versionText()
+	if a.out().Format == view.JSON || a.out().Format == view.Lines {
+		about := map[string]string{"version": v, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+		return quietPipe(json.NewEncoder(a.stdout).Encode(about))
+	}
+	_, err := fmt.Fprintf(a.stdout, "sockwarden %s %s %s/%s\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return quietPipe(err)
 }
 
 // versionText is the version, of a build that is no release with its commit.

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -11,10 +12,14 @@ import (
 // ListReads is what the default columns of a list need to be known.
 var ListReads = collectors.Fields(collectors.FieldAge, collectors.FieldProcess)
 
+// HoldersColumn is the column of all processes that hold a socket, as JSON names it.
+const HoldersColumn = "owner_processes"
+
 // Listing is sockets to be listed.
 type Listing struct {
 	Sockets []*engine.Candidate
 	Columns []collectors.Field // nil for the default ones, in JSON for all
+	Holders bool               // with HoldersColumn, as the last
 	Top     int                // only so many of them, 0 for all
 	Report  *engine.Report     // that they come from, for what could not be seen
 }
@@ -27,9 +32,9 @@ func List(o Out, l *Listing) error {
 	}
 	if o.Format != Text {
 		only := collectors.Fields(l.Columns...)
-		return writeRows(o, len(shown), func(i int) map[string]any { return jsonOf(shown[i], only) })
+		return writeRows(o, len(shown), func(i int) map[string]any { return l.json(shown[i], only) })
 	}
-	listTable(shown, l.Columns).write(o)
+	l.table(shown).write(o)
 	if len(shown) < len(l.Sockets) {
 		o.say("... %d more", len(l.Sockets)-len(shown))
 	}
@@ -37,8 +42,23 @@ func List(o Out, l *Listing) error {
 	return nil
 }
 
-func listTable(sockets []*engine.Candidate, columns []collectors.Field) *table {
-	if len(columns) == 0 {
+// json is the row of a socket: of all fields, or of those that were asked for.
+func (l *Listing) json(c *engine.Candidate, only collectors.FieldSet) map[string]any {
+	if !l.Holders {
+		return jsonOf(c, only)
+	}
+	row := map[string]any{}
+	if len(l.Columns) > 0 {
+		row = jsonOf(c, only)
+	}
+	if len(c.Facts.Owners) > 0 {
+		row[HoldersColumn] = collectors.OwnerList(c.Facts.Owners)
+	}
+	return row
+}
+
+func (l *Listing) table(sockets []*engine.Candidate) *table {
+	if len(l.Columns) == 0 && !l.Holders {
 		t := newTable("STATE", "LOCAL", "PEER", "PROCESS", "WHERE", "AGE", "RECV-Q", "SEND-Q", "TIMER")
 		for _, s := range sockets {
 			t.row(stateText(s), local(s), peer(s), processText(s), where(s), ageText(s.Facts.Age),
@@ -46,16 +66,22 @@ func listTable(sockets []*engine.Candidate, columns []collectors.Field) *table {
 		}
 		return t
 	}
-	head := make([]string, len(columns))
-	for i, f := range columns {
-		head[i] = strings.ToUpper(f.String())
+	var head []string
+	for _, f := range l.Columns {
+		head = append(head, strings.ToUpper(f.String()))
+	}
+	if l.Holders {
+		head = append(head, strings.ToUpper(HoldersColumn))
 	}
 	t := newTable(head...)
 	t.plain, t.asked = true, len(head)
 	for _, s := range sockets {
-		cells := make([]string, len(columns))
-		for i, f := range columns {
-			cells[i] = cell(s, f)
+		var cells []string
+		for _, f := range l.Columns {
+			cells = append(cells, cell(s, f))
+		}
+		if l.Holders {
+			cells = append(cells, cmp.Or(collectors.OwnerNames(s.Facts.Owners), processText(s)))
 		}
 		t.row(cells...)
 	}
