@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"sockwarden/cmd/sockwarden/view"
 )
 
 // spareDescriptors is how many files must be possible to open at the start: a
@@ -28,7 +30,7 @@ func enoughDescriptors() error {
 		var limit unix.Rlimit
 		_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
 		return &exitError{
-			code: exitForbidden, err: fmt.Errorf("only %d more files can be opened here, and sockwarden needs %d: %w", len(fds), spareDescriptors, err),
+			code: exitForbidden, err: fmt.Errorf("only %s can be opened here, and sockwarden needs %d: %w", view.Count(len(fds), "more file"), spareDescriptors, err),
 			hint: fmt.Sprintf("the limit is %d files: raise it, for example with ulimit -n 1024, or LimitNOFILE=1024 in a unit", limit.Cur),
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/collectors"
 	"sockwarden/collectors/netns"
 	"sockwarden/rules"
@@ -86,6 +87,9 @@ func explain(w io.Writer, err error) {
 		err = errors.New("interrupted")
 	}
 	text := err.Error()
+	if errors.Is(err, collectors.ErrNotPermitted) {
+		text = view.ErrorText(err)
+	}
 	if problems, ok := errors.AsType[rules.Problems](err); ok {
 		text = problems.Detail()
 		shown, omitted := problems.Shown()

@@ -47,7 +47,11 @@ func notifyCommand(a *app) *cobra.Command {
 				if len(known) == 0 {
 					return usagef("no entry %q: the rules have nothing under actions", args[0])
 				}
-				return usagef("no entry %q under actions of the rules%s; there are %s", args[0], rules.Suggest(args[0], known), strings.Join(known, ", "))
+				there := "there is"
+				if len(known) > 1 {
+					there = "there are"
+				}
+				return usagef("no entry %q under actions of the rules%s; %s %s", args[0], rules.Suggest(args[0], known), there, strings.Join(known, ", "))
 			}
 			host, err := os.Hostname()
 			if err != nil {

@@ -49,8 +49,7 @@ func unopened(r *engine.Report, err error) error {
 	var texts, hints []string
 	ends := exitForbidden
 	for _, m := range missing {
-		text, _, _ := strings.Cut(m.Error(), "\n") // of the first source
-		texts = append(texts, text)
+		texts = append(texts, view.ErrorText(m))
 		hint := "run as root, or leave it out of --netns"
 		if away, ok := errors.AsType[*netns.MissingError](m); ok {
 			hint = away.Hint()

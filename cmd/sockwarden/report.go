@@ -31,7 +31,7 @@ func (a *app) logErrors(r *engine.Report) {
 			t.Log(a.log, 0)
 			continue
 		}
-		a.log.Warn("run", "error", err)
+		a.log.Warn("run", "error", view.ErrorText(err))
 	}
 }
 
@@ -45,6 +45,6 @@ func (a *app) reportErrors(r *engine.Report, asks bool) {
 		if spared := (*engine.SparedError)(nil); errors.As(err, &spared) {
 			continue // of kill, which shows what it spares
 		}
-		a.log.Warn("incomplete", "error", err)
+		a.log.Warn("incomplete", "error", view.ErrorText(err))
 	}
 }

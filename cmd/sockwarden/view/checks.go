@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"sockwarden/engine/doctor"
@@ -13,6 +14,7 @@ func Checks(o Out, checks []doctor.Check) error {
 	if o.Format != Text {
 		return o.Encode(map[string]any{"works": doctor.Works(checks), "checks": checks})
 	}
+	checks = together(checks)
 	name := len("CHECK")
 	for _, c := range checks {
 		name = max(name, len(c.Name))
@@ -22,14 +24,63 @@ func Checks(o Out, checks []doctor.Check) error {
 	for _, c := range checks {
 		checkLine(o, &c, name)
 	}
-	const more = "\n  "
+	cures(o, checks)
+	return nil
+}
+
+// together says once what several checks come to: each reason of one, and what rules
+// in a row lack alike.
+func together(checks []doctor.Check) (shown []doctor.Check) {
 	for _, c := range checks {
-		if c.Cure != "" {
-			text := fmt.Sprintf("cure of %s: %s", Printable(c.Name), Printable(c.Cure))
-			fmt.Fprintln(o.W, strings.Join(wrapped(text, o.prose()-len(more)+1), more))
+		c.Detail = refusedOnce(once(c.Detail))
+		rule, isRule := strings.CutPrefix(c.Name, "rule ")
+		if last := len(shown) - 1; isRule && last >= 0 {
+			before := &shown[last]
+			names, detail, _ := strings.Cut(before.Detail, ": ")
+			switch {
+			case c.Level == doctor.OK || before.Level != c.Level || before.Cure != c.Cure:
+			case before.Name == "rules" && detail == c.Detail:
+				before.Detail = names + ", " + rule + ": " + detail
+				continue
+			case strings.HasPrefix(before.Name, "rule ") && before.Detail == c.Detail:
+				before.Name, before.Detail = "rules", strings.TrimPrefix(before.Name, "rule ")+", "+rule+": "+c.Detail
+				continue
+			}
+		}
+		shown = append(shown, c)
+	}
+	return shown
+}
+
+// once leaves out what is said again behind a semicolon.
+func once(text string) string {
+	var parts []string
+	for part := range strings.SplitSeq(text, "; ") {
+		if !slices.Contains(parts, part) {
+			parts = append(parts, part)
 		}
 	}
-	return nil
+	return strings.Join(parts, "; ")
+}
+
+// cures says what helps, once for all checks that it helps.
+func cures(o Out, checks []doctor.Check) {
+	const more = "\n  "
+	names := map[string][]string{}
+	var order []string
+	for _, c := range checks {
+		if c.Cure == "" {
+			continue
+		}
+		if names[c.Cure] == nil {
+			order = append(order, c.Cure)
+		}
+		names[c.Cure] = append(names[c.Cure], Printable(c.Name))
+	}
+	for _, cure := range order {
+		text := fmt.Sprintf("cure of %s: %s", strings.Join(names[cure], ", "), Printable(cure))
+		fmt.Fprintln(o.W, strings.Join(wrapped(text, o.prose()-len(more)+1), more))
+	}
 }
 
 func checkLine(o Out, c *doctor.Check, name int) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"sockwarden/actions"
 	"sockwarden/collectors"
@@ -61,9 +62,18 @@ func Plugin(o Out, d *PluginDoc) error {
 	if o.Format != Text {
 		return Plugins(o, []PluginDoc{*d})
 	}
-	fmt.Fprintf(o.W, "%s %s: %s\n\n%s\n\nneeds: %s\n", d.Kind, d.Name, d.Summary, d.Doc, d.Needs)
-	for _, name := range slices.Sorted(maps.Keys(d.Params)) {
-		fmt.Fprintf(o.W, "  %-8s %s\n", name, d.Params[name])
+	o.say("%s %s: %s\n", d.Kind, d.Name, d.Summary)
+	fmt.Fprintf(o.W, "%s\n\n", strings.Join(wrapped(d.Doc, o.prose()), "\n"))
+	o.say("needs: %s", d.Needs)
+	if len(d.Params) == 0 {
+		return nil
 	}
+	t := newTable("PARAMETER", "MEANING")
+	t.prose = true
+	for _, name := range slices.Sorted(maps.Keys(d.Params)) {
+		t.row(name, d.Params[name])
+	}
+	fmt.Fprintln(o.W)
+	t.write(o)
 	return nil
 }

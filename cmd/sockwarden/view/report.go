@@ -100,7 +100,7 @@ func warnings(o Out, r *engine.Report) {
 		if _, away := errors.AsType[*engine.NamespaceError](err); away {
 			continue // the error at the end says it
 		}
-		o.say("warning: %v", err)
+		o.say("warning: %s", ErrorText(err))
 	}
 }
 

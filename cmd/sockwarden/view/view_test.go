@@ -216,7 +216,14 @@ func TestKilled(t *testing.T) {
 }
 
 func TestChecks(t *testing.T) {
+	twice := "signal would not work (CAP_KILL); signal would not work (CAP_KILL)"
 	checks := []doctor.Check{
+		{Name: "CAP_KILL", Level: doctor.Warn, Detail: "missing", Cure: "run as root"},
+		{Name: "CAP_BPF", Level: doctor.Warn, Detail: "missing: not permitted (load: operation not permitted)", Cure: "run as root"},
+		{Name: "rule a", Level: doctor.Warn, Detail: twice},
+		{Name: "rule b", Level: doctor.Warn, Detail: twice},
+		{Name: "rule c", Level: doctor.Warn, Detail: twice},
+		{Name: "rule d", Level: doctor.Warn, Detail: "something else"},
 		{Name: "kernel", Level: doctor.OK, Detail: "Linux 6.12"},
 		{Name: "a check with a very long name", Level: doctor.Fail, Detail: strings.Repeat("words of many letters ", 8), Cure: strings.Repeat("do what helps ", 9)},
 		{Name: "evil\x1b[2J", Level: doctor.Warn, Detail: "line\nline"},
