@@ -52,7 +52,7 @@ func timeFormat(w io.Writer) string {
 }
 
 func (a *app) colors(w io.Writer) bool {
-	return !a.flags.log.noColor && os.Getenv("NO_COLOR") == "" && isTerminal(w)
+	return !a.flags.log.noColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 }
 
 func isTerminal(stream any) bool {
