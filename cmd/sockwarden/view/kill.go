@@ -93,7 +93,8 @@ func targetTable(o Out, targets []*engine.Finding, now bool) {
 	}
 }
 
-// Killed says what became of the targets, and of each failure once why.
+// Killed says what became of the targets, of each failure once why, and who still holds
+// what is dead.
 func Killed(o Out, r *engine.Report) {
 	counts := map[actions.Result]int{}
 	for _, f := range r.Findings {
@@ -116,4 +117,5 @@ func Killed(o Out, r *engine.Report) {
 	for _, text := range slices.Sorted(maps.Keys(errorTexts(r))) {
 		o.say("  %s", text)
 	}
+	descriptors(o, r)
 }
