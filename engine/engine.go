@@ -64,6 +64,8 @@ type Options struct {
 	// sent for what a cycle found.
 	Notifiers []actions.NotifierPlugin
 	Notify    bool
+	// Observers are told what is new, besides the log, the audit log and the notifiers.
+	Observers []news.Observer
 }
 
 // Engine runs cycles. It is used from one goroutine.
@@ -79,7 +81,8 @@ type Engine struct {
 	hand      *act.Hand // nil for a dry engine
 	rehearsal *act.Rehearsal
 	news      *news.News
-	looking   time.Duration // how long the last cycle took to look and decide
+	last      *report.Report // of the last cycle, as its ladders change it
+	looking   time.Duration  // how long the last cycle took to look and decide
 }
 
 // New reads the state file and finds out about the invoking session. A live
@@ -108,7 +111,7 @@ func New(opts Options) (*Engine, error) {
 	e.judge = judge.New(e.world, e.log, known, e.looker, judge.Options{AllowUnknownOwner: opts.AllowUnknownOwner, NoBreaker: opts.NoBreaker, OptIn: opts.OptIn})
 	e.news = news.New(e.world, known, news.Options{
 		Log: e.log, Quiet: opts.QuietEffects, AuditLog: opts.AuditLog, By: opts.By, Notifiers: opts.Notifiers, Notify: opts.Notify,
-		Keeps: opts.Live && opts.Notify,
+		Keeps: opts.Live && opts.Notify, Observers: opts.Observers,
 	})
 	e.rehearsal = act.NewRehearsal(e.world, e.judge.Harms)
 	if opts.Live {
@@ -134,8 +137,8 @@ func (e *Engine) Close() {
 }
 
 // Tell sends the messages that the rules want for a report that is complete.
-func (e *Engine) Tell(p *rules.Program, r *report.Report) {
-	e.news.Tell(p, r)
+func (e *Engine) Tell(ctx context.Context, p *rules.Program, r *report.Report) {
+	e.news.Tell(ctx, p, r)
 	if e.judge.Repeats || !e.opts.Live || !e.opts.Notify {
 		return
 	}
@@ -161,13 +164,15 @@ func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*repor
 	return e.finish(c), nil
 }
 
-// finish completes the report of a cycle, as far as its ladders have come.
+// finish completes the report of a cycle, as far as its ladders have come, and returns
+// it as it is now.
 func (e *Engine) finish(c *judge.Cycle) *report.Report {
 	c.Report.Duration = e.world.Now().Sub(c.Began)
 	c.Report.Incomplete = c.Report.Incomplete || c.Incomplete
 	c.Report.Count()
 	e.news.Audit.Report(c.Report)
-	return c.Report
+	e.last = c.Report
+	return c.Report.Snapshot()
 }
 
 // find is a cycle up to where it is decided.
@@ -222,11 +227,11 @@ func (e *Engine) Look(ctx context.Context, p *rules.Program) (*report.Report, er
 // Act does what the findings of an earlier Look or Find decided, to exactly those
 // sockets, and reports what came of it.
 func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *report.Report) *report.Report {
-	r := *looked
+	r := looked.Snapshot()
 	r.Mode, r.Started = report.ModeLive, e.world.Now()
 	now := e.world.Mono()
 	c := &judge.Cycle{
-		Picture: &look.Picture{Wanted: look.Wanted{Program: p, Plan: p}, Began: r.Started, Looked: now, Now: now, Ended: r.Started}, Report: &r, Live: true,
+		Picture: &look.Picture{Wanted: look.Wanted{Program: p, Plan: p}, Began: r.Started, Looked: now, Now: now, Ended: r.Started}, Report: r, Live: true,
 	}
 	for _, f := range r.Findings {
 		f.Actions = nil
@@ -263,14 +268,15 @@ func (e *Engine) Step(ctx context.Context) {
 	}
 }
 
-// Finish waits for the ladders that wait, and completes the report.
+// Finish waits for the ladders that wait, and completes the report of the last cycle.
 func (e *Engine) Finish(ctx context.Context, r *report.Report) {
 	if e.hand != nil {
-		e.hand.Finish(ctx, r)
+		e.hand.Finish(ctx, e.last)
 		e.news.Stepped(ctx)
 	}
-	r.Count()
-	e.news.Audit.Report(r)
+	e.last.Count()
+	e.news.Audit.Report(e.last)
+	*r = *e.last.Snapshot()
 }
 
 // record keeps observations for the next run.

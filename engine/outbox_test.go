@@ -98,7 +98,7 @@ func TestMessages(t *testing.T) {
 		"  - {name: silent, when: " + port(silent) + ", then: [keep]}\n"
 	p := l.notifyingRules(t, text)
 	r := l.run(t, p)
-	l.Tell(p, r)
+	l.Tell(t.Context(), p, r)
 	socklab.WaitFor(t, "the messages", func() bool { return len(box.messages()) == 2 })
 	for _, m := range box.messages() {
 		if m.Rule != "r" || m.Total != 8 || m.Mode != "live" || m.Labels["severity"] != "warning" || m.Generation != p.Generation || m.Host != l.world.Host.Name || time.Since(m.Time) > time.Minute {
@@ -114,13 +114,13 @@ func TestMessages(t *testing.T) {
 	// Nothing new: those that were acted on cool down, and two are acted on now.
 	for range 4 {
 		r = l.run(t, p)
-		l.Tell(p, r)
+		l.Tell(t.Context(), p, r)
 	}
 	// What has ended is said once.
 	h.CloseSockets(t)
 	for range 2 {
 		r = l.run(t, p)
-		l.Tell(p, r)
+		l.Tell(t.Context(), p, r)
 	}
 	l.Close() // delivers what there is
 	got := box.messages()
@@ -140,7 +140,7 @@ func TestMessagesOfGroups(t *testing.T) {
 		t.Helper()
 		socklab.WaitFor(t, want, func() bool {
 			r := l.run(t, p)
-			l.Tell(p, r)
+			l.Tell(t.Context(), p, r)
 			n := 0
 			for _, f := range r.Findings {
 				if string(f.Decision) == want || want == string(report.DecideAct) && f.Decision == report.DecideCooldown {
@@ -170,7 +170,7 @@ func TestNoMessagesWithoutNotify(t *testing.T) {
 	box := &mailbox{}
 	l := newLab(t, Options{Notifiers: []actions.NotifierPlugin{box.plugin()}}, keeper())
 	p := l.notifyingRules(t, ruleFile(port(c), "keep", "notify: [ops]"))
-	l.Tell(p, l.run(t, p))
+	l.Tell(t.Context(), p, l.run(t, p))
 	l.Close()
 	if n := len(box.messages()); n != 0 {
 		t.Errorf("%d messages", n)
@@ -188,7 +188,7 @@ func TestMessageWithoutSocket(t *testing.T) {
 	missing := l.notifyingRules(t, ruleFile("port == 1", "log", "group: host", "having: count == 0", "notify: [ops]"))
 	present := l.notifyingRules(t, ruleFile(text, "log", "group: host", "having: count == 0", "notify: [ops]"))
 	for _, p := range []*rules.Program{missing, missing, present, missing} {
-		l.Tell(p, l.run(t, p))
+		l.Tell(t.Context(), p, l.run(t, p))
 	}
 	l.Close()
 	got := box.messages()

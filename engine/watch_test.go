@@ -565,3 +565,27 @@ func TestWatchLeavesNothing(t *testing.T) {
 		}
 	}
 }
+
+// A leak is one line when it begins, one when all of it was acted on, however many cycles
+// that takes, and one when it is over.
+func TestLeakLines(t *testing.T) {
+	const n = 60
+	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, n)
+	h := holder(t, conns...)
+	w := watchRules(t, Options{Live: true, NoBreaker: true}, 100*time.Millisecond, map[string]string{
+		"rules.yaml": ruleFile(among(conns...)+" && state == 'CLOSE_WAIT'", "destroy", "limits: {per_cycle: 25}"),
+	})
+	said := func(word string) int { return len(w.journal.lines(word, "rule=r")) }
+	w.logged(t, 1, "level=INFO", "msg=finding", "rule=r", "count=", "state=CLOSE_WAIT", "process="+program())
+	// The descriptors of what is destroyed stay, as in any leak.
+	w.logged(t, 1, "level=WARN", "msg=acted", "action=destroy", "rule=r", "result=fd_still_held", fmt.Sprintf("count=%d", n), "fds=")
+	w.logged(t, 1, "level=INFO", "msg=over", "rule=r", "state=CLOSE_WAIT", "lasted=")
+	if a, b, c := said("msg=finding"), said("msg=acted"), said("msg=over"); a != 1 || b != 1 || c != 1 {
+		t.Errorf("finding %d, acted %d, over %d times", a, b, c)
+	}
+	h.CloseSockets(t)
+	w.end(t)
+	if len(w.journal.lines("watching ends")) != 1 {
+		t.Error("the end is not said")
+	}
+}

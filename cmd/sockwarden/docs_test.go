@@ -134,7 +134,7 @@ func TestGuardsHaveTests(t *testing.T) {
 		t.Errorf("docs/safety.md names %d tests, expected at least 15", len(names))
 	}
 	var files []string
-	for _, rooms := range []string{"engine", "rules", "rules/*", "collectors/*", "actions/*", "cmd/*"} {
+	for _, rooms := range []string{"engine", "engine/*", "rules", "rules/*", "collectors/*", "actions/*", "cmd/*"} {
 		found, err := filepath.Glob(filepath.Join(root, rooms, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)

@@ -72,7 +72,7 @@ func (r *oneRun) run(ctx context.Context) error {
 		return err
 	}
 	e.Finish(ctx, report)
-	e.Tell(p, report)
+	e.Tell(ctx, p, report)
 	if r.live && !r.app.together() {
 		r.app.logErrors(report)
 	}

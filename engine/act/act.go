@@ -160,10 +160,6 @@ func (h *Hand) notPrepared(ctx context.Context, l *ladder, err error) {
 		h.cooling.giveBack(l)
 	}
 	l.finish(out, what)
-	if out.Result == actions.Changed {
-		h.news.Changed(l.outcome(what, out))
-		return
-	}
 	h.news.Outcome(ctx, l.outcome(what, out))
 	h.heedHost(out)
 }

@@ -68,10 +68,8 @@ func New(o Options) *Hand {
 
 // teller is told what came of what the hand did.
 type teller interface {
-	// Outcome is told of what was done, or failed; Changed of what was left alone since
-	// the socket is not what it was.
+	// Outcome is told what came of a rung, also if that was that nothing was done.
 	Outcome(ctx context.Context, o *report.Outcome)
-	Changed(o *report.Outcome)
 	// Decision is told of a decision that came after the others.
 	Decision(mode, generation string, f *report.Finding)
 }

@@ -1,6 +1,7 @@
 package news
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/engine/report"
 	"sockwarden/engine/world"
+	"sockwarden/rules"
 )
 
 // AuditLog writes one JSON object on a line for each decision and outcome. It
@@ -113,8 +115,8 @@ func (a *AuditLog) Close() {
 	}
 }
 
-// decision writes down what was decided about a finding.
-func (a *AuditLog) decision(mode, generation string, f *report.Finding) {
+// Decision writes down what was decided about a finding.
+func (a *AuditLog) Decision(mode, generation string, f *report.Finding) {
 	if a.W == nil {
 		return
 	}
@@ -125,7 +127,16 @@ func (a *AuditLog) decision(mode, generation string, f *report.Finding) {
 	a.Write(l)
 }
 
-// outcome writes down what an action came to for one finding of its target.
+// Outcome writes down what an action came to, for each finding of its target.
+func (a *AuditLog) Outcome(_ context.Context, o *report.Outcome) {
+	for _, f := range o.Findings {
+		a.outcome(o, f)
+	}
+}
+
+// Cycle has nothing to add.
+func (a *AuditLog) Cycle(context.Context, *rules.Program, *report.Report) {}
+
 func (a *AuditLog) outcome(o *report.Outcome, f *report.Finding) {
 	if a.W == nil {
 		return

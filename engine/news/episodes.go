@@ -7,6 +7,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/engine/report"
+	"sockwarden/rules"
 )
 
 // episodeKey is what findings have in common that stand together.
@@ -47,8 +48,12 @@ func acted(f *report.Finding) bool {
 	return f.Decision == report.DecideAct && result != actions.Would && result != actions.Changed
 }
 
-// cycle says what has begun, what has become of it, and what is over.
-func (l *lines) cycle(ctx context.Context, r *report.Report) (said bool) {
+// Cycle says what has begun, what has become of it, and what is over.
+func (l *lines) Cycle(ctx context.Context, _ *rules.Program, r *report.Report) {
+	if !l.repeats {
+		l.flush(ctx)
+		return
+	}
 	for _, e := range l.standing {
 		e.seen = false
 	}
@@ -68,7 +73,7 @@ func (l *lines) cycle(ctx context.Context, r *report.Report) (said bool) {
 		if !l.begins(key, groups[key]) {
 			continue
 		}
-		said = true
+		l.said = true
 		if more++; more <= maxLines {
 			l.finding(ctx, key, groups[key])
 		}
@@ -77,7 +82,7 @@ func (l *lines) cycle(ctx context.Context, r *report.Report) (said bool) {
 		l.log.Info("more findings of other kinds", "count", more-maxLines)
 	}
 	l.flush(ctx)
-	return l.over(ctx, r) || said
+	l.over(ctx, r)
 }
 
 // begins notes findings of one kind, and reports whether people are to hear of them:
@@ -138,9 +143,9 @@ func (l *lines) finding(ctx context.Context, key episodeKey, found []*report.Fin
 
 // over says what people know of and has ended. What a cycle did not see, as it could not
 // look at everything, has not.
-func (l *lines) over(ctx context.Context, r *report.Report) (said bool) {
+func (l *lines) over(ctx context.Context, r *report.Report) {
 	if r.Incomplete {
-		return false
+		return
 	}
 	stands := map[kind]bool{}
 	for key, e := range l.standing {
@@ -155,7 +160,7 @@ func (l *lines) over(ctx context.Context, r *report.Report) (said bool) {
 			continue
 		}
 		stands[key.kind] = true // once
-		said = true
+		l.said = true
 		attrs := []slog.Attr{slog.String("rule", key.rule)}
 		if key.state != "" {
 			attrs = append(attrs, slog.String("state", key.state))
@@ -165,5 +170,4 @@ func (l *lines) over(ctx context.Context, r *report.Report) (said bool) {
 		}
 		l.log.LogAttrs(ctx, slog.LevelInfo, "over", append(attrs, slog.Int("count", e.most), slog.String("lasted", report.Short(l.clock.Now().Sub(e.began))))...)
 	}
-	return said
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,7 +36,9 @@ type lines struct {
 	standing map[episodeKey]*episode
 	effects  map[effectKey]*effects
 	order    []effectKey
-	busy     map[string]bool // rules that have more to do, as the last cycle told
+	failed   map[effectKey]time.Time // when failures were said last
+	busy     map[string]bool         // rules that have more to do, as the last cycle told
+	said     bool                    // anything, of the last cycle
 }
 
 // kind is what sockets have in common that are said together.
@@ -116,9 +119,15 @@ type effects struct {
 	since    time.Time
 }
 
-// outcome adds up what came of an effect. For one on a process the first of its sockets
-// stands for all.
-func (l *lines) outcome(ctx context.Context, o *report.Outcome) {
+// Decision says nothing: the end of the cycle does.
+func (l *lines) Decision(string, string, *report.Finding) {}
+
+// Outcome adds up what came of an effect. For one on a process the first of its sockets
+// stands for all. What had changed was left alone, and is no effect.
+func (l *lines) Outcome(ctx context.Context, o *report.Outcome) {
+	if o.Result == actions.Changed {
+		return
+	}
 	for i, f := range o.Findings {
 		if o.Process != nil && i > 0 {
 			return
@@ -159,27 +168,42 @@ func (l *lines) effectAttrs(o *report.Outcome, of []slog.Attr, f *report.Finding
 	return attrs
 }
 
-// flush says what was done: what failed at once, what succeeded when its rule has
-// nothing more to do for now.
+// flush says what was done: a failure at once and then what was added up, and what
+// succeeded when its rule has nothing more to do for now.
 func (l *lines) flush(ctx context.Context) {
 	now := l.clock.Now()
 	var later []effectKey
 	for _, key := range l.order {
 		e := l.effects[key]
-		bad := !key.result.Succeeded() || key.result == actions.FDStillHeld
-		if l.repeats && !bad && l.busy[key.rule] && now.Sub(e.since) < holdsBack {
+		if l.repeats && l.waits(key, e, now) {
 			later = append(later, key)
 			continue
 		}
 		level := slog.LevelInfo
-		if bad {
+		if !key.result.Succeeded() || key.result == actions.FDStillHeld {
 			level = slog.LevelWarn
 		}
 		last := e.findings[len(e.findings)-1]
 		l.log.LogAttrs(ctx, level, "acted", l.effectAttrs(e.first, key.attrs(e.findings), last)...)
 		delete(l.effects, key)
+		if !key.result.Succeeded() {
+			l.failed[key] = now
+		}
 	}
 	l.order = later
+	maps.DeleteFunc(l.failed, func(_ effectKey, at time.Time) bool { return now.Sub(at) >= holdsBack })
+}
+
+// waits reports whether effects are not to be said yet.
+func (l *lines) waits(key effectKey, e *effects, now time.Time) bool {
+	if now.Sub(e.since) >= holdsBack {
+		return false
+	}
+	if key.result.Succeeded() {
+		return l.busy[key.rule]
+	}
+	_, said := l.failed[key]
+	return said
 }
 
 // nameProcess makes a line that names the first owner name the one that it is about.

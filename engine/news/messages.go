@@ -1,6 +1,7 @@
 package news
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"time"
@@ -9,13 +10,28 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/engine/memory"
 	"sockwarden/engine/report"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
-// messages sends a message for each rule that wants it and has findings that are new or
+// messages has the outbox send what rules want to be told.
+type messages struct {
+	clock  world.Clock
+	host   string
+	known  *memory.Memory
+	outbox *Outbox
+}
+
+// Decision sends nothing: the end of the cycle does.
+func (n *messages) Decision(string, string, *report.Finding) {}
+
+// Outcome sends nothing.
+func (n *messages) Outcome(context.Context, *report.Outcome) {}
+
+// Cycle sends a message for each rule that wants it and has findings that are new or
 // of which something else becomes, and one when nothing of it is left. A group is one
 // finding, whichever sockets it has; what is only pending is none yet.
-func (n *News) messages(p *rules.Program, r *report.Report) {
+func (n *messages) Cycle(_ context.Context, p *rules.Program, r *report.Report) {
 	now, kind := n.clock.Mono(), "notified-"+r.Mode
 	news := map[*rules.Rule][]*report.Finding{}
 	told := map[string]bool{}
@@ -54,7 +70,7 @@ func (n *News) messages(p *rules.Program, r *report.Report) {
 			continue
 		}
 		for _, name := range rule.Notify {
-			n.Outbox.Enqueue(name, p.Notifiers[name], m)
+			n.outbox.Enqueue(name, p.Notifiers[name], m)
 		}
 	}
 }

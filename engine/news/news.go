@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"time"
 
 	"sockwarden/actions"
 	"sockwarden/engine/memory"
@@ -13,21 +14,30 @@ import (
 	"sockwarden/rules"
 )
 
-// News tells what is new: in the log, the audit log, and messages.
-type News struct {
-	log    *slog.Logger
-	clock  world.Clock
-	host   string
-	notify bool
-	Audit  AuditLog
-	Outbox *Outbox
+// Observer is told what is new, once. It holds nothing up, and changes nothing that it is
+// shown.
+type Observer interface {
+	// Decision is told of a finding that is new or decided otherwise than before, ahead of
+	// anything that is done for it.
+	Decision(mode, generation string, f *report.Finding)
+	// Outcome is told what came of a rung, also if that was that nothing was done.
+	Outcome(ctx context.Context, o *report.Outcome)
+	// Cycle is told of a cycle that is complete. Its findings say whether they are new.
+	Cycle(ctx context.Context, p *rules.Program, r *report.Report)
+}
 
-	known *memory.Memory // kept in the state file: what messages were sent for
+// News works out what is new, and tells its observers: the audit log, the lines of the
+// log, the messages, and whoever else wants to know.
+type News struct {
+	Audit     *AuditLog
+	Outbox    *Outbox
+	lines     *lines
+	observers []Observer
+	clock     world.Clock
+	known     *memory.Memory // kept in the state file
 	// decided remembers what was decided about each finding: known from run to run by
 	// one that rules ask for, else for as long as the process lives.
 	decided *memory.Memory
-	changed map[*report.Finding]bool // of this cycle
-	lines   lines
 }
 
 // Options say what is told, and where.
@@ -39,6 +49,8 @@ type Options struct {
 	// Notifiers are the plugins that rules can configure; with Notify messages are sent.
 	Notifiers []actions.NotifierPlugin
 	Notify    bool
+	// Observers are told besides.
+	Observers []Observer
 	// Keeps says that the state file remembers what was decided: it is the same to
 	// the next run, which says only what is new.
 	Keeps bool
@@ -47,12 +59,16 @@ type Options struct {
 // New makes the news of an engine.
 func New(w *world.World, known *memory.Memory, o Options) *News {
 	n := &News{
-		log: o.Log, clock: w, host: w.Host.Name, notify: o.Notify, Outbox: NewOutbox(o.Notifiers, w, o.Log), known: known, decided: memory.NewMemory(),
-		Audit: AuditLog{W: o.AuditLog, Log: o.Log, by: o.By, Clock: w},
+		clock: w, known: known, decided: memory.NewMemory(), Outbox: NewOutbox(o.Notifiers, w, o.Log),
+		Audit: &AuditLog{W: o.AuditLog, Log: o.Log, by: o.By, Clock: w},
+		lines: &lines{log: o.Log, clock: w, quiet: o.Quiet, standing: map[episodeKey]*episode{}, effects: map[effectKey]*effects{}, failed: map[effectKey]time.Time{}},
 	}
-	n.lines = lines{log: o.Log, clock: w, quiet: o.Quiet, standing: map[episodeKey]*episode{}, effects: map[effectKey]*effects{}}
 	if o.Keeps {
 		n.decided = known
+	}
+	n.observers = append([]Observer{n.Audit, n.lines}, o.Observers...)
+	if o.Notify {
+		n.observers = append(n.observers, &messages{clock: w, host: w.Host.Name, known: known, outbox: n.Outbox})
 	}
 	return n
 }
@@ -60,21 +76,16 @@ func New(w *world.World, known *memory.Memory, o Options) *News {
 // Repeats says that cycle follows on cycle: what stands is said once.
 func (n *News) Repeats() { n.lines.repeats, n.decided = true, memory.NewMemory() }
 
-// Decided is told what was decided in a cycle, before anything is done. What is new or
-// has changed goes to the audit log; complete says that what is not among the findings
-// has ended.
+// Decided is told what was decided in a cycle, before anything is done: what is new or
+// has changed since is. Complete says that what is not among the findings has ended.
 func (n *News) Decided(p *rules.Program, r *report.Report, mode string, complete bool, now float64) {
-	n.changed = map[*report.Finding]bool{}
 	for _, f := range r.Findings {
-		if was := n.decided.Tell("decided "+report.KeyOf(f).String(), string(f.Decision), now); was == string(f.Decision) {
-			continue
+		if f.New = n.decided.Tell(decidedKey(f), string(f.Decision), now) != string(f.Decision); f.New {
+			n.tellDecision(mode, r.Generation, f)
 		}
-		n.changed[f] = true
-		n.Audit.decision(mode, r.Generation, f)
 	}
 	for _, err := range r.Errors {
-		text := digits.ReplaceAllString(err.Error(), "N")
-		if n.decided.Tell("error - "+text, "said", now) != "" {
+		if n.decided.Tell("error - "+digits.ReplaceAllString(err.Error(), "N"), "said", now) != "" {
 			r.Known = append(r.Known, err)
 		}
 	}
@@ -84,30 +95,37 @@ func (n *News) Decided(p *rules.Program, r *report.Report, mode string, complete
 	}
 }
 
+func decidedKey(f *report.Finding) string { return "decided " + report.KeyOf(f).String() }
+
 // digits are what differs between two errors about the same.
 var digits = regexp.MustCompile(`[0-9]+`)
 
-// IsNew reports whether a finding of the last cycle is new, or decided otherwise than in
-// the cycle before.
-func (n *News) IsNew(f *report.Finding) bool { return n.changed[f] }
-
 // Decision is told of a decision that came after the others.
 func (n *News) Decision(mode, generation string, f *report.Finding) {
-	n.Audit.decision(mode, generation, f)
-	n.decided.Tell("decided "+report.KeyOf(f).String(), string(f.Decision), n.clock.Mono())
+	n.tellDecision(mode, generation, f)
+	n.decided.Tell(decidedKey(f), string(f.Decision), n.clock.Mono())
 }
 
-// Outcome is told what came of an effect on the host.
-func (n *News) Outcome(ctx context.Context, o *report.Outcome) {
-	n.Changed(o)
-	n.lines.outcome(ctx, o)
-}
-
-// Changed writes an outcome into the audit log only: nothing was done.
-func (n *News) Changed(o *report.Outcome) {
-	for _, f := range o.Findings {
-		n.Audit.outcome(o, f)
+func (n *News) tellDecision(mode, generation string, f *report.Finding) {
+	for _, o := range n.observers {
+		o.Decision(mode, generation, f)
 	}
+}
+
+// Outcome is told what came of a rung.
+func (n *News) Outcome(ctx context.Context, o *report.Outcome) {
+	for _, who := range n.observers {
+		who.Outcome(ctx, o)
+	}
+}
+
+// Tell is told of a cycle that is complete. It reports whether the log says anything new.
+func (n *News) Tell(ctx context.Context, p *rules.Program, r *report.Report) bool {
+	n.lines.said = false
+	for _, o := range n.observers {
+		o.Cycle(ctx, p, r)
+	}
+	return n.lines.said
 }
 
 // Done is told that a cycle has done what it could: a run that is the only one says it.
@@ -119,17 +137,6 @@ func (n *News) Done(ctx context.Context) {
 
 // Stepped is told that ladders which waited went on.
 func (n *News) Stepped(ctx context.Context) { n.lines.flush(ctx) }
-
-// Cycle says in the log what is new in a report that is complete, for a watcher. It
-// reports whether it said anything.
-func (n *News) Cycle(ctx context.Context, r *report.Report) bool { return n.lines.cycle(ctx, r) }
-
-// Tell sends the messages that the rules want for a report that is complete.
-func (n *News) Tell(p *rules.Program, r *report.Report) {
-	if n.notify {
-		n.messages(p, r)
-	}
-}
 
 // Close delivers the messages that still wait, for a short time.
 func (n *News) Close() {

@@ -87,6 +87,8 @@ type Finding struct {
 	Held time.Duration
 	*look.Candidate
 
+	// New says that it is new, or decided otherwise than in the cycle before.
+	New bool
 	// Unsettled says that the decision is because rules have just changed: it is no
 	// news, and may be as before in a moment.
 	Unsettled bool
@@ -290,4 +292,18 @@ func (r *Report) Unopened() []*look.NamespaceError {
 // IsKnown reports whether an earlier run has said an error, which stands.
 func (r *Report) IsKnown(err error) bool {
 	return slices.ContainsFunc(r.Known, func(e error) bool { return e.Error() == err.Error() })
+}
+
+// Snapshot is the report as it is now: nothing that happens later changes it.
+func (r *Report) Snapshot() *Report {
+	s := *r
+	s.Errors = slices.Clone(r.Errors)
+	findings := make([]Finding, len(r.Findings))
+	s.Findings = make([]*Finding, len(r.Findings))
+	for i, f := range r.Findings {
+		findings[i] = *f
+		findings[i].Actions = slices.Clone(f.Actions)
+		s.Findings[i] = &findings[i]
+	}
+	return &s
 }

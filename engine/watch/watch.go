@@ -297,15 +297,14 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 		return 0
 	}
 	w.notices.cycle(r.Errors)
-	w.News.Tell(program, r)
 	if w.opts.OnFinding != nil {
 		for _, f := range r.Findings {
-			if w.News.IsNew(f) {
+			if f.New {
 				w.opts.OnFinding(f)
 			}
 		}
 	}
-	said := w.News.Cycle(ctx, r)
+	said := w.News.Tell(ctx, program, r)
 	w.next = r.Next
 	s := r.Summary
 	attrs := []any{"scanned", s.Scanned, "matched", s.Matched, "acted", s.Acted, "failed", s.Failed, "generation", program.Short(), "took", r.Duration.Round(time.Millisecond)}
