@@ -282,7 +282,7 @@ func TestBrokenRules(t *testing.T) {
 	w.reload <- unix.SIGHUP
 	w.logged(t, 4, "rules rejected")
 	w.write(t, "rules.yaml", good)
-	w.logged(t, 1, "rules unchanged", "generation=")
+	w.logged(t, 1, "rules are right again", "generation=")
 	if got := w.journal.lines("rules reloaded"); len(got) > 0 {
 		t.Errorf("reloaded: %s", got)
 	}

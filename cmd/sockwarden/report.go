@@ -12,9 +12,9 @@ import (
 
 // printReport shows what a cycle came to; if it is to be quiet, only if there is
 // something of interest or an error. The flags are those of a live run that does the
-// same.
+// same. What stands since an earlier run is no news.
 func (a *app) printReport(r *engine.Report, p *rules.Program, flags string, rows view.Rows, interest int) error {
-	if a.flags.quiet && interest == 0 && len(r.Errors) == 0 && r.HostError == nil {
+	if a.flags.quiet && interest == 0 && len(r.Errors) == len(r.Known) && r.HostError == nil {
 		return nil
 	}
 	setting := view.Setting{Program: p, By: invoker(), Pause: pause.Read(time.Now(), pause.Files()...), Flags: flags}
@@ -24,6 +24,9 @@ func (a *app) printReport(r *engine.Report, p *rules.Program, flags string, rows
 // logErrors puts what a report warns of into the log, which may be all that is kept.
 func (a *app) logErrors(r *engine.Report) {
 	for _, err := range r.Errors {
+		if a.flags.quiet && r.IsKnown(err) {
+			continue // said, and it stands
+		}
 		if _, away := errors.AsType[*engine.NamespaceError](err); away && a.logFile == nil {
 			continue // the error at the end says it here, too
 		}
