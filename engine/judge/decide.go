@@ -23,7 +23,12 @@ type Case struct {
 }
 
 func newCase(cand *look.Candidate, rule *rules.Rule, g *Group) *Case {
-	f := &Case{Finding: &report.Finding{Rule: rule, Candidate: cand}, group: g}
+	both := &struct { // at one place: there can be very many
+		Case
+		report.Finding
+	}{Finding: report.Finding{Rule: rule, Candidate: cand}}
+	f := &both.Case
+	f.Finding, f.group = &both.Finding, g
 	if g != nil {
 		f.Group = g.Group
 	}

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"sockwarden/actions"
@@ -167,6 +168,9 @@ func stands(j *Judge, h *hearing, f *Case) bool {
 }
 
 func coolsDown(j *Judge, h *hearing, f *Case) bool {
+	if len(j.memory.Cooldowns) == 0 {
+		return false
+	}
 	_, plugin := effective(f.Rule)
 	for key, length := range CoolKeys(f.Finding, plugin) {
 		if left := j.memory.CoolingDown(key, length, h.Now); left > 0 {
@@ -180,7 +184,7 @@ func coolsDown(j *Judge, h *hearing, f *Case) bool {
 // underWay spares what a ladder of an earlier cycle is still for.
 func underWay(_ *Judge, h *hearing, f *Case) bool {
 	rung, plugin := effective(f.Rule)
-	if rung == nil || !slices.ContainsFunc(TargetsAndPeer(f.Finding, plugin), func(key string) bool { return h.Waiting[key] }) {
+	if rung == nil || len(h.Waiting) == 0 || !slices.ContainsFunc(TargetsAndPeer(f.Finding, plugin), func(key string) bool { return h.Waiting[key] }) {
 		return false
 	}
 	f.set(report.DecideCooldown, "an earlier action on it is still under way")
@@ -257,7 +261,7 @@ func newTargets(f *report.Finding, plugin *actions.Plugin, q *quota) []string {
 	return more
 }
 
-func socketKey(s *collectors.Socket) string { return fmt.Sprintf("socket %x", s.Cookie) }
+func socketKey(s *collectors.Socket) string { return "socket " + strconv.FormatUint(s.Cookie, 16) }
 
 // targetKeys name what an action is for: the socket, or each process or unit.
 func targetKeys(f *report.Finding, plugin *actions.Plugin) []string {

@@ -20,19 +20,19 @@ type Young struct {
 // young counts a socket that a rule does not take, if only its age spares it. What is
 // costly to know, as its owner, may spare it later all the same.
 func (c *Picture) young(cand *Candidate, rule *rules.Rule) {
-	limits := rule.When.AgesOver()
-	if len(limits) == 0 || rule.Grouped() || cand.Socket.Timer == collectors.TimerTimeWait {
+	if len(rule.When.Ages) == 0 || rule.Grouped() || cand.Socket.Timer == collectors.TimerTimeWait {
 		return
 	}
-	old := cand.Clone()
-	old.Facts.Age.Min, old.Facts.Age.Max, old.Facts.Age.Bounded = math.MaxFloat64, 0, false
-	old.Facts.Known.Add(collectors.Fields(collectors.FieldAge))
-	if c.evalByAge(old, rule.When.EvalOnceIdle) == rules.False {
+	is := cand.Facts
+	cand.Facts.Age.Min, cand.Facts.Age.Max, cand.Facts.Age.Bounded = math.MaxFloat64, 0, false
+	cand.Facts.Known.Add(collectors.Fields(collectors.FieldAge))
+	old := c.evalByAge(cand, rule.When.EvalOnceIdle)
+	if cand.Facts = is; old == rules.False {
 		return
 	}
 	left := 0.0
-	for _, limit := range limits {
-		left = max(left, limit-still(cand, rule))
+	for i := range rule.When.Ages {
+		left = max(left, rule.When.Ages[i].Seconds-still(cand, rule))
 	}
 	within := time.Duration(left * float64(time.Second))
 	for i := range c.Young {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"regexp"
 	"time"
 
@@ -35,9 +36,11 @@ type News struct {
 	observers []Observer
 	clock     world.Clock
 	known     *memory.Memory // kept in the state file
-	// decided remembers what was decided about each finding: known from run to run by
-	// one that rules ask for, else for as long as the process lives.
-	decided *memory.Memory
+	// decided is what the last cycle decided about each finding. A run that rules ask for
+	// keeps it for the next one, in known.
+	decided map[report.Key]report.Decision
+	keeps   bool
+	listens bool // somebody wants to know of decisions
 }
 
 // Options say what is told, and where.
@@ -59,13 +62,11 @@ type Options struct {
 // New makes the news of an engine.
 func New(w *world.World, known *memory.Memory, o Options) *News {
 	n := &News{
-		clock: w, known: known, decided: memory.NewMemory(), Outbox: NewOutbox(o.Notifiers, w, o.Log),
+		clock: w, known: known, keeps: o.Keeps, Outbox: NewOutbox(o.Notifiers, w, o.Log),
 		Audit: &AuditLog{W: o.AuditLog, Log: o.Log, by: o.By, Clock: w},
 		lines: &lines{log: o.Log, clock: w, quiet: o.Quiet, standing: map[episodeKey]*episode{}, effects: map[effectKey]*effects{}, failed: map[effectKey]time.Time{}},
 	}
-	if o.Keeps {
-		n.decided = known
-	}
+	n.listens = o.AuditLog != nil || len(o.Observers) > 0
 	n.observers = append([]Observer{n.Audit, n.lines}, o.Observers...)
 	if o.Notify {
 		n.observers = append(n.observers, &messages{clock: w, host: w.Host.Name, known: known, outbox: n.Outbox})
@@ -74,28 +75,44 @@ func New(w *world.World, known *memory.Memory, o Options) *News {
 }
 
 // Repeats says that cycle follows on cycle: what stands is said once.
-func (n *News) Repeats() { n.lines.repeats, n.decided = true, memory.NewMemory() }
+func (n *News) Repeats() { n.lines.repeats, n.keeps, n.listens = true, false, true }
 
 // Decided is told what was decided in a cycle, before anything is done: what is new or
 // has changed since is. Complete says that what is not among the findings has ended.
 func (n *News) Decided(p *rules.Program, r *report.Report, mode string, complete bool, now float64) {
-	for _, f := range r.Findings {
-		if f.New = n.decided.Tell(decidedKey(f), string(f.Decision), now) != string(f.Decision); f.New {
-			n.tellDecision(mode, r.Generation, f)
+	was := n.decided
+	n.decided = make(map[report.Key]report.Decision, len(r.Findings))
+	if !complete {
+		maps.Copy(n.decided, was)
+	}
+	if n.listens || n.keeps {
+		for _, f := range r.Findings {
+			key := report.KeyOf(f)
+			n.decided[key] = f.Decision
+			f.New = was[key] != f.Decision
+			if n.keeps {
+				f.New = n.known.Tell(decidedKey(key), string(f.Decision), now) != string(f.Decision)
+			}
+			if f.New {
+				n.tellDecision(mode, r.Generation, f)
+			}
 		}
 	}
+	if !n.keeps {
+		return
+	}
 	for _, err := range r.Errors {
-		if n.decided.Tell("error - "+digits.ReplaceAllString(err.Error(), "N"), "said", now) != "" {
+		if n.known.Tell("error - "+digits.ReplaceAllString(err.Error(), "N"), "said", now) != "" {
 			r.Known = append(r.Known, err)
 		}
 	}
-	n.decided.Ended("error", func(string) bool { return true }, now)
+	n.known.Ended("error", func(string) bool { return true }, now)
 	if complete {
-		n.decided.Ended("decided", func(rule string) bool { return p.Rule(rule) != nil }, now)
+		n.known.Ended("decided", func(rule string) bool { return p.Rule(rule) != nil }, now)
 	}
 }
 
-func decidedKey(f *report.Finding) string { return "decided " + report.KeyOf(f).String() }
+func decidedKey(k report.Key) string { return "decided " + k.String() }
 
 // digits are what differs between two errors about the same.
 var digits = regexp.MustCompile(`[0-9]+`)
@@ -103,7 +120,13 @@ var digits = regexp.MustCompile(`[0-9]+`)
 // Decision is told of a decision that came after the others.
 func (n *News) Decision(mode, generation string, f *report.Finding) {
 	n.tellDecision(mode, generation, f)
-	n.decided.Tell(decidedKey(f), string(f.Decision), n.clock.Mono())
+	key := report.KeyOf(f)
+	if n.decided != nil {
+		n.decided[key] = f.Decision
+	}
+	if n.keeps {
+		n.known.Tell(decidedKey(key), string(f.Decision), n.clock.Mono())
+	}
 }
 
 func (n *News) tellDecision(mode, generation string, f *report.Finding) {
