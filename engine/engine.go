@@ -81,8 +81,13 @@ type Engine struct {
 	hand      *act.Hand // nil for a dry engine
 	rehearsal *act.Rehearsal
 	news      *news.News
-	last      *report.Report // of the last cycle, as its ladders change it
-	looking   time.Duration  // how long the last cycle took to look and decide
+	last      lastCycle
+}
+
+// lastCycle is what is kept of the last cycle.
+type lastCycle struct {
+	report  *report.Report // as its ladders change it
+	looking time.Duration  // how long it took to look and decide
 }
 
 // New reads the state file and finds out about the invoking session. A live
@@ -171,7 +176,7 @@ func (e *Engine) finish(c *judge.Cycle) *report.Report {
 	c.Report.Incomplete = c.Report.Incomplete || c.Incomplete
 	c.Report.Count()
 	e.news.Audit.Report(c.Report)
-	e.last = c.Report
+	e.last.report = c.Report
 	return c.Report.Snapshot()
 }
 
@@ -195,7 +200,7 @@ func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*judge.
 	e.judge.Decide(c)
 	e.news.Decided(p, c.Report, e.mode(), !c.Incomplete, c.Now)
 	e.record(c)
-	e.looking = e.world.Now().Sub(c.Began)
+	e.last.looking = e.world.Now().Sub(c.Began)
 	return c, nil
 }
 
@@ -231,7 +236,7 @@ func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *report.Repor
 	r.Mode, r.Started = report.ModeLive, e.world.Now()
 	now := e.world.Mono()
 	c := &judge.Cycle{
-		Picture: &look.Picture{Wanted: look.Wanted{Program: p, Plan: p}, Began: r.Started, Looked: now, Now: now, Ended: r.Started}, Report: r, Live: true,
+		Picture: &look.Picture{Wanted: look.Wanted{Program: p, Plan: p}, Moments: look.Moments{Began: r.Started, Looked: now, Now: now, Ended: r.Started}}, Report: r, Live: true,
 	}
 	for _, f := range r.Findings {
 		f.Actions = nil
@@ -271,12 +276,12 @@ func (e *Engine) Step(ctx context.Context) {
 // Finish waits for the ladders that wait, and completes the report of the last cycle.
 func (e *Engine) Finish(ctx context.Context, r *report.Report) {
 	if e.hand != nil {
-		e.hand.Finish(ctx, e.last)
+		e.hand.Finish(ctx, e.last.report)
 		e.news.Stepped(ctx)
 	}
-	e.last.Count()
-	e.news.Audit.Report(e.last)
-	*r = *e.last.Snapshot()
+	e.last.report.Count()
+	e.news.Audit.Report(e.last.report)
+	*r = *e.last.report.Snapshot()
 }
 
 // record keeps observations for the next run.
@@ -302,6 +307,6 @@ func (e *Engine) record(c *judge.Cycle) {
 func (e *Engine) Watch(ctx context.Context, opts watch.Options) error {
 	return watch.Run(ctx, watch.Parts{
 		World: e.world, Log: e.log, Looker: e.looker, Judge: e.judge, Hand: e.hand, Memory: e.memory, Store: e.store, News: e.news,
-		PauseFiles: e.opts.PauseFiles, Cycle: e.Cycle, Looking: func() time.Duration { return e.looking },
+		PauseFiles: e.opts.PauseFiles, Cycle: e.Cycle, Looking: func() time.Duration { return e.last.looking },
 	}, opts)
 }

@@ -23,27 +23,37 @@ type ladder struct {
 	number  int // among those of its cycle
 	program *rules.Program
 	rule    *rules.Rule
-	rung    int
 	// findings are those that share the target: one for a socket, all of one
 	// process for an action on it.
 	findings []*subject
 	slots    []int             // where each finding has the result of this rung, -1 for nowhere yet
 	process  *collectors.Owner // nil for actions on sockets
+	harm     look.Harm         // what dies with the process
+	stand
+	account
+	held bool // the socket is destroyed, and its process keeps the descriptor
+	last bool // its rule is no more: what runs for it may end, and nothing follows
+	done bool
+}
+
+// stand is where a ladder stands.
+type stand struct {
+	rung     int
 	effect   actions.Effect
 	batcher  actions.Batcher // what prepared the effect together with others, nil if nothing did
+	looked   float64         // when the last look began, on CLOCK_MONOTONIC
 	applied  time.Time       // when the effect was
 	Deadline time.Time       // of the rung's wait
-	held     bool            // the socket is destroyed, and its process keeps the descriptor
-	harm     look.Harm       // what dies with the process
-	counted  bool            // among what the rule has acted on
-	promised bool            // its cool-downs are noted, and it has not begun
-	began    bool            // something was done that has to cool down
-	signals  bool            // an earlier rung was for the process: its cool-down is this ladder's own
-	looked   float64         // when the last look began, on CLOCK_MONOTONIC
-	last     bool            // its rule is no more: what runs for it may end, and nothing follows
-	pending  bool            // its effect is under way, as far as it was looked
+	pending  bool            // its effect was under way at the last look
 	waits    bool            // for one of the programs that run to end
-	done     bool
+}
+
+// account is what a ladder has used up of cool-downs and limits.
+type account struct {
+	counted  bool // among what the rule has acted on
+	promised bool // its cool-downs are noted, and it has not begun
+	began    bool // something was done that has to cool down
+	signals  bool // an earlier rung was for the process: its cool-down is this ladder's own
 }
 
 func newLadder(number int, p *rules.Program, f *subject, process *collectors.Owner) *ladder {

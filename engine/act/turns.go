@@ -102,30 +102,60 @@ func targetsOf(ladders []*ladder, host string) []actions.Target {
 // Several can run at the same time: it changes nothing but the host.
 func (t *turns) takeTurn(ctx context.Context, glance world.Glance, ladders []*ladder, batcher actions.Batcher, refused *atomic.Bool) []turn {
 	turns := make([]turn, len(ladders))
-	all := func(t turn) []turn {
+	t.judge.Council.ReadRules()
+	if not, ok := t.notNow(ctx, ladders, refused); !ok {
 		for i := range turns {
-			turns[i] = t
+			turns[i] = not
 		}
 		return turns
 	}
-	t.judge.Council.ReadRules()
+	began := t.world.Mono()
+	effects, places := t.prepareTurn(ctx, glance, ladders, batcher, turns)
+	if len(effects) == 0 {
+		return turns
+	}
+	// Whatever held this up: nothing is done by a look that is too old.
+	if t.world.Mono()-began > lookFor.Seconds() {
+		for _, i := range places {
+			turns[i] = turn{fate: isAgain}
+		}
+		return turns
+	}
+	for k, out := range t.applyAll(ctx, batcher, effects) {
+		turns[places[k]] = turn{fate: applied, effect: effects[k], out: out}
+		if errors.Is(out.Err, actions.ErrNotBegun) {
+			turns[places[k]] = turn{fate: isAgain}
+		}
+		if out.Result.EndsAll() {
+			refused.Store(true)
+		}
+	}
+	return turns
+}
+
+// notNow says why a turn is not to be taken; ok if it is.
+func (t *turns) notNow(ctx context.Context, ladders []*ladder, refused *atomic.Bool) (not turn, ok bool) {
 	switch pause := t.pauseOf(ladders[0]); {
 	case ctx.Err() != nil:
-		return all(turn{fate: isStopped, err: context.Cause(ctx)})
+		return turn{fate: isStopped, err: context.Cause(ctx)}, false
 	case refused.Load():
-		return all(turn{fate: isRefused})
+		return turn{fate: isRefused}, false
 	case pause != nil:
-		return all(turn{fate: isPaused, pause: pause})
+		return turn{fate: isPaused, pause: pause}, false
 	case slices.ContainsFunc(ladders, func(l *ladder) bool { return !t.Last.recent(l) }):
-		return all(turn{fate: isAgain})
+		return turn{fate: isAgain}, false
 	}
+	return turn{}, true
+}
+
+// prepareTurn looks the sockets of a turn up and prepares what is to be done to those
+// of which the verdict still holds, by their places; of the others turns says why not.
+func (t *turns) prepareTurn(ctx context.Context, glance world.Glance, ladders []*ladder, batcher actions.Batcher, turns []turn) (effects []actions.Effect, places []int) {
 	began := t.world.Mono()
 	now := make([]*look.Candidate, len(ladders))
 	for i, l := range ladders {
 		now[i] = glimpse(glance, l.findings[0])
 	}
-	var effects []actions.Effect
-	var places []int
 	prepared := batcher.PrepareAll(ctx, targetsOf(ladders, t.world.Host.Name))
 	// One that hangs takes seconds, after which the look at the others is too old.
 	heldUp := slices.ContainsFunc(prepared, func(p actions.Prepared) bool { return stuck.In(p.Err) != nil })
@@ -160,26 +190,7 @@ func (t *turns) takeTurn(ctx context.Context, glance world.Glance, ladders []*la
 			effects, places = slices.Delete(effects, k, k+1), slices.Delete(places, k, k+1)
 		}
 	}
-	if len(effects) == 0 {
-		return turns
-	}
-	// Whatever held this up: nothing is done by a look that is too old.
-	if t.world.Mono()-began > lookFor.Seconds() {
-		for _, i := range places {
-			turns[i] = turn{fate: isAgain}
-		}
-		return turns
-	}
-	for k, out := range t.applyAll(ctx, batcher, effects) {
-		turns[places[k]] = turn{fate: applied, effect: effects[k], out: out}
-		if errors.Is(out.Err, actions.ErrNotBegun) {
-			turns[places[k]] = turn{fate: isAgain}
-		}
-		if out.Result.EndsAll() {
-			refused.Store(true)
-		}
-	}
-	return turns
+	return effects, places
 }
 
 // concludeTurns takes down what came of turns: first of those that did something,

@@ -44,8 +44,8 @@ func (k *council) opinions(c *Cycle) []*opinion {
 // cycleOf is a cycle for asking a generation.
 func (k *council) cycleOf(g *Generation, c *Cycle) *Cycle {
 	p := &look.Picture{
-		Wanted: k.wantedOf(g.judged), Incomplete: c.Incomplete, Namespaces: c.Namespaces, Began: c.Began, Looked: c.Looked, Now: c.Now,
-		Ended: c.Ended, Extra: look.ExtraLooks{Ports: c.Extra.Ports},
+		Wanted: k.wantedOf(g.judged), Incomplete: c.Incomplete, Namespaces: c.Namespaces, Moments: c.Moments,
+		Extra: look.ExtraLooks{Ports: c.Extra.Ports},
 	}
 	return &Cycle{Picture: p, Report: &report.Report{}}
 }
@@ -218,7 +218,7 @@ func (k *council) sparedBy(g *Generation, at Place, f *Case, fresh *look.Candida
 		return ""
 	}
 	now := k.world.Mono()
-	p := &look.Picture{Wanted: k.wantedOf(g.judged), Began: k.world.Now(), Looked: now, Now: now, Ended: k.world.Now()}
+	p := &look.Picture{Wanted: k.wantedOf(g.judged), Moments: look.Moments{Began: k.world.Now(), Looked: now, Now: now, Ended: k.world.Now()}}
 	c := &Cycle{Picture: p, Report: &report.Report{}}
 	h := &hearing{Cycle: c}
 	var found []*Case

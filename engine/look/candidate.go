@@ -32,9 +32,8 @@ type Candidate struct {
 	Host string
 	Hits []int // rules of the program, by index
 
-	Since     float64 // when it was first seen in its state (CLOCK_MONOTONIC), 0 if it is not remembered
-	SeenAgain float64 // when the look began that came after the cycle's own, 0 for none
-	// ownersAt is when everybody was asked last who holds it.
+	Sightings
+	// OwnersAt is when everybody was asked last who holds it.
 	OwnersAt time.Time
 	// hidden is why processes that cannot be seen may hold it, "" if none is known of.
 	Hidden string
@@ -46,6 +45,12 @@ type Candidate struct {
 	call  *stuck.Call
 	// younger says that a younger generation of rules may match it.
 	younger bool
+}
+
+// Sightings say when a socket was seen, in seconds of CLOCK_MONOTONIC.
+type Sightings struct {
+	Since     float64 // first in its state, 0 if it is not remembered
+	SeenAgain float64 // when the look began that came after the cycle's own, 0 for none
 }
 
 // NewCandidate makes one of what was found out about a socket elsewhere, for whoever

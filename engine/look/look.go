@@ -17,7 +17,7 @@ import (
 // Look collects the candidates of programs and finds out what their conditions
 // read: ages, owners, listeners.
 func (k *Looker) Look(ctx context.Context, w Wanted) (*Picture, error) {
-	c := &Picture{Wanted: w, Began: k.world.Now(), ByState: map[collectors.State]int{}}
+	c := &Picture{Wanted: w, Moments: Moments{Began: k.world.Now()}, Counts: Counts{ByState: map[collectors.State]int{}}}
 	k.Ages.NoteStates(w)
 	k.Dumps.Hangs.NoticeReturns()
 	if err := k.findNamespaces(c); err != nil {

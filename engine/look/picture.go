@@ -28,12 +28,8 @@ type Picture struct {
 	Wanted
 	Errors     []error
 	Incomplete bool // not everything could be looked at
-	Scanned    int  // records that reached the rules
-	Total      int  // sockets there are, by /proc/net/sockstat
-	ByState    map[collectors.State]int
-	// Unseen counts sockets of namespaces that were not looked at; they are not
-	// counted by an unprivileged run.
-	Unseen, UnseenNamespaces int
+	Counts
+	Moments
 	// Next is when a socket becomes old enough for a rule, zero if none does.
 	Next time.Time
 
@@ -42,12 +38,26 @@ type Picture struct {
 
 	Candidates []*Candidate
 	Namespaces []*Namespace
-	Began      time.Time
-	Looked     float64 // CLOCK_MONOTONIC at the beginning of the dump, seconds
-	Now        float64 // and at its end
-	Ended      time.Time
 	seen       map[seenKey]bool // the candidates
 	Extra      ExtraLooks
+}
+
+// Counts are how many sockets a look was about.
+type Counts struct {
+	Scanned int // records that reached the rules
+	Total   int // sockets there are, by /proc/net/sockstat
+	ByState map[collectors.State]int
+	// Unseen counts sockets of namespaces that were not looked at; they are not
+	// counted by an unprivileged run.
+	Unseen, UnseenNamespaces int
+}
+
+// Moments say when a look was.
+type Moments struct {
+	Began  time.Time
+	Looked float64 // CLOCK_MONOTONIC at the beginning of the dump, seconds
+	Now    float64 // and at its end
+	Ended  time.Time
 }
 
 // ExtraLooks are what looks for one picture found besides: each is made once.
