@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 
 	"sockwarden/engine/catalog"
@@ -65,8 +66,12 @@ func (a *app) loadBy(ctx context.Context, o rules.Options, load loadWay) (*rules
 	if err != nil {
 		return nil, err
 	}
+	level := slog.LevelWarn
+	if a.flags.quiet && !o.Again {
+		level = slog.LevelDebug // cron would mail them for ever
+	}
 	for _, w := range p.Warnings.First(5) { // rules check shows more
-		a.log.Warn("rules", "warning", w.String())
+		a.log.Log(ctx, level, "rules", "warning", w.String())
 	}
 	return p, nil
 }
