@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/actions"
+	"sockwarden/collectors"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/procfs"
 	"sockwarden/collectors/socklab"
@@ -107,19 +108,19 @@ func TestCollateralEverywhere(t *testing.T) {
 			text := ruleFile(port(hung), "{signal: TERM, wait: 5s}", "limits: {max_collateral: %d}")
 			if test.want > 0 {
 				f := findingOf(t, l.run(t, l.rules(t, fmt.Sprintf(text, test.want-1))), hung)
-				expect(t, f, report.DecideLimited, fmt.Sprintf("max_collateral %d: %d established connection(s) would die with %s[%d]", test.want-1, test.want, program(), h.PID))
+				expect(t, f, report.DecideLimited, fmt.Sprintf("max_collateral %d: %s would die with %s[%d]", test.want-1, collectors.Counted(test.want, "established connection"), program(), h.PID))
 				if !h.Running() {
 					t.Fatal("it was ended")
 				}
 			}
 			f := findingOf(t, l.run(t, l.rules(t, fmt.Sprintf(text, test.want))), hung)
 			expect(t, f, report.DecideAct, "", actions.Ended)
-			died := fmt.Sprintf("%d established connection(s) died with it", test.want)
+			died := collectors.Counted(test.want, "established connection") + " died with it"
 			if test.want == 0 {
 				died = ""
 			}
 			if strings.HasSuffix(test.name, "another's") && f.Last().Detail != died { // some were
-				died = fmt.Sprintf("of its %d established connection(s) died with it", test.want)
+				died = fmt.Sprintf("of its %s died with it", collectors.Counted(test.want, "established connection"))
 			}
 			if got := f.Last().Detail; f.Collateral != test.want || !strings.HasSuffix(got, died) || died == "" && got != "" {
 				t.Errorf("%d, want %d: %s", f.Collateral, test.want, line(f))

@@ -100,7 +100,7 @@ func TestCollateralOfUnits(t *testing.T) {
 	}
 	l := restarting(t)
 	text := ruleFile(port(hung), "again", "limits: {max_collateral: 2}")
-	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), report.DecideLimited, "max_collateral 2: 3 established connection(s) would die with web.service")
+	expect(t, findingOf(t, l.run(t, l.rules(t, text)), hung), report.DecideLimited, "max_collateral 2: 3 established connections would die with web.service")
 	f := findingOf(t, l.run(t, l.rules(t, strings.Replace(text, "collateral: 2", "collateral: 3", 1))), hung)
 	expect(t, f, report.DecideAct, "", actions.Would)
 	if f.Collateral != 3 {

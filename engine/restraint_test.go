@@ -254,7 +254,7 @@ func TestMaxCollateral(t *testing.T) {
 		l := newLab(t, Options{Live: live})
 		r := l.run(t, l.rules(t, ruleFile(when, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 0}")))
 		f := findingOf(t, r, hung)
-		expect(t, f, report.DecideLimited, "max_collateral 0: 2 established connection(s) would die with "+name)
+		expect(t, f, report.DecideLimited, "max_collateral 0: 2 established connections would die with "+name)
 		if live {
 			expect(t, findingOf(t, r, alone), report.DecideAct, "", actions.Ended)
 			idle.Wait(t)
@@ -286,14 +286,14 @@ func TestCollateralCounts(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	text := ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, owners: all, wait: 5s}", "limits: {max_collateral: 0}")
 	f := findingOf(t, l.run(t, l.rules(t, text)), hung)
-	expect(t, f, report.DecideLimited, fmt.Sprintf("max_collateral 0: 1 established connection(s) would die with %s[%d]", program(), large.PID))
+	expect(t, f, report.DecideLimited, fmt.Sprintf("max_collateral 0: 1 established connection would die with %s[%d]", program(), large.PID))
 	f = findingOf(t, l.run(t, l.rules(t, strings.Replace(text, "collateral: 0", "collateral: 1", 1))), hung)
 	expect(t, f, report.DecideAct, "", actions.Ended, actions.Ended)
 	details := map[string]int{}
 	for _, a := range f.Actions {
 		details[a.Detail]++
 	}
-	if f.Collateral != 1 || details[""] != 1 || details["1 established connection(s) died with it"] != 1 {
+	if f.Collateral != 1 || details[""] != 1 || details["1 established connection died with it"] != 1 {
 		t.Errorf("collateral %d: %s", f.Collateral, line(f))
 	}
 	small.Wait(t)

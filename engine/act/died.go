@@ -1,6 +1,10 @@
 package act
 
-import "fmt"
+import (
+	"fmt"
+
+	"sockwarden/collectors"
+)
 
 // died says how many of the connections are no longer established now that the
 // process of a ladder has ended, "" if it had none. A connection that another
@@ -16,7 +20,7 @@ func (h *Hand) died(l *ladder) string {
 		if _, looked := alive[end.Netns]; !looked {
 			var err error
 			if alive[end.Netns], err = h.harms.Established(l.findings[0].NS, end.Netns); err != nil {
-				return fmt.Sprintf("how many of its %d established connection(s) died with it cannot be told: %v", total, err)
+				return fmt.Sprintf("how many of its %s died with it cannot be told: %v", collectors.Counted(total, "established connection"), err)
 			}
 		}
 		if !alive[end.Netns][end.Cookie] {
@@ -24,7 +28,7 @@ func (h *Hand) died(l *ladder) string {
 		}
 	}
 	if dead == total {
-		return fmt.Sprintf("%d established connection(s) died with it", dead)
+		return collectors.Counted(dead, "established connection") + " died with it"
 	}
-	return fmt.Sprintf("%d of its %d established connection(s) died with it", dead, total)
+	return fmt.Sprintf("%d of its %s died with it", dead, collectors.Counted(total, "established connection"))
 }

@@ -228,7 +228,7 @@ func (l *ladder) result(out actions.Outcome, what string) report.ActionResult {
 // if none do.
 func (l *ladder) wouldDie() string {
 	if n := len(l.harm.Connections); n > 0 && l.process != nil {
-		return fmt.Sprintf("%d established connection(s) would die with it", n)
+		return collectors.Counted(n, "established connection") + " would die with it"
 	}
 	return ""
 }

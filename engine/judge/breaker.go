@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"sockwarden/collectors"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
 	"sockwarden/engine/report"
@@ -73,7 +74,7 @@ func (b *Breaker) tooMuch(c *Cycle, acting []*Case, q *quota) (t *report.Tripped
 	if t.Limit = strings.Join(limits, " and "); !over {
 		t.Limit = "limit " + limit.String()
 	}
-	t.What = fmt.Sprintf("%d living target%s", t.Living, plural(t.Living))
+	t.What = collectors.Counted(t.Living, "living target")
 	if most := toll.most(c.Program.Rules); most != nil {
 		t.Rule = most.Name
 		t.What += fmt.Sprintf(" (%d for rule %s)", toll.byRule[most], most.Name)
@@ -85,13 +86,6 @@ func (b *Breaker) tooMuch(c *Cycle, acting []*Case, q *quota) (t *report.Tripped
 	const round = 100
 	t.GoOn = fmt.Sprintf("If that is right: --breaker %d, or sockwarden kill for what you choose", (t.Living/round+1)*round)
 	return t, over
-}
-
-func plural(n int) string {
-	if n == 1 {
-		return ""
-	}
-	return "s"
 }
 
 // listenerKey is what share is about.

@@ -32,7 +32,7 @@ func (h *Harm) Exceeds(limit int) string {
 	case h.err != nil:
 		return fmt.Sprintf("max_collateral %d: how many established connections would die with %s cannot be told: %v", limit, h.name, h.err)
 	case len(h.Connections) > limit:
-		return fmt.Sprintf("max_collateral %d: %d established connection(s) would die with %s", limit, len(h.Connections), h.name)
+		return fmt.Sprintf("max_collateral %d: %s would die with %s", limit, collectors.Counted(len(h.Connections), "established connection"), h.name)
 	}
 	return ""
 }

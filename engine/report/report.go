@@ -266,7 +266,7 @@ type SparedError struct {
 }
 
 func (e *SparedError) Error() string {
-	return fmt.Sprintf("%d matching socket%s spared: %s", e.Sockets, plural(e.Sockets), e.Why)
+	return fmt.Sprintf("%s spared: %s", collectors.Counted(e.Sockets, "matching socket"), e.Why)
 }
 
 // AllUnseen reports whether nothing could be acted on only since somebody who

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"sockwarden/collectors"
 )
 
 // TrippedError says that a breaker has tripped: nothing of what it is about was
@@ -27,7 +29,7 @@ func (t *TrippedError) Error() string {
 
 func (t *TrippedError) why() string {
 	if t.Calm > 0 {
-		return fmt.Sprintf("tripped before (%s), %d calm cycle%s to go", t.Limit, t.Calm, plural(t.Calm))
+		return fmt.Sprintf("tripped before (%s), %s to go", t.Limit, collectors.Counted(t.Calm, "calm cycle"))
 	}
 	return "more than " + t.Limit
 }
@@ -48,12 +50,4 @@ func (t *TrippedError) Log(log *slog.Logger, lasts time.Duration) {
 		attrs = append(attrs, "lasts", Short(lasts))
 	}
 	log.Warn("breaker tripped, acted on none", append(attrs, "go_on", t.GoOn)...)
-}
-
-// plural is the ending of what is counted.
-func plural(n int) string {
-	if n == 1 {
-		return ""
-	}
-	return "s"
 }

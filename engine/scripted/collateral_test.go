@@ -36,7 +36,7 @@ func TestMaxCollateral(t *testing.T) {
 	for _, acts := range []bool{false, true} {
 		s.restart(engine.Options{Live: acts})
 		r := s.run(s.rules(closeWait, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 0}"))
-		s.expectOf(r, leaking, engine.DecideLimited, "max_collateral 0: 2 established connection(s) would die with app[8]")
+		s.expectOf(r, leaking, engine.DecideLimited, "max_collateral 0: 2 established connections would die with app[8]")
 		if acts {
 			s.expectOf(r, alone, engine.DecideAct, "", actions.Ended)
 		} else {
@@ -66,13 +66,13 @@ func TestCollateralIsSaid(t *testing.T) {
 			p := s.rules(closeWait, "{signal: TERM, wait: 5s}", "limits: "+limits)
 			f := s.findingOf(s.run(p), c)
 			s.expectFinding(f, engine.DecideAct, "", actions.Would)
-			if f.Collateral != 2 || f.Actions[0].Detail != "2 established connection(s) would die with it" {
+			if f.Collateral != 2 || f.Actions[0].Detail != "2 established connections would die with it" {
 				t.Errorf("before: %d, %s", f.Collateral, line(f))
 			}
 			s.restart(live)
 			f = s.findingOf(s.run(p), c)
 			s.expectFinding(f, engine.DecideAct, "", actions.Ended)
-			if f.Actions[0].Detail != "2 established connection(s) died with it" {
+			if f.Actions[0].Detail != "2 established connections died with it" {
 				t.Errorf("after: %s", line(f))
 			}
 		})
@@ -85,14 +85,14 @@ func TestCollateralCounts(t *testing.T) {
 	c := s.Add(collectors.Socket{State: collectors.CloseWait}, time.Hour, app(8), app(9))
 	s.sockets(1, collectors.Established, time.Hour, 9)
 	text := rule(closeWait, "{signal: {signal: TERM, owners: all}, wait: 5s}", "limits: {max_collateral: 0}")
-	s.expectOf(s.run(s.file(text)), c, engine.DecideLimited, "max_collateral 0: 1 established connection(s) would die with app[9]")
+	s.expectOf(s.run(s.file(text)), c, engine.DecideLimited, "max_collateral 0: 1 established connection would die with app[9]")
 	f := s.findingOf(s.run(s.file(strings.Replace(text, "collateral: 0", "collateral: 1", 1))), c)
 	s.expectFinding(f, engine.DecideAct, "", actions.Ended, actions.Ended)
 	details := map[string]int{}
 	for _, a := range f.Actions {
 		details[a.Detail]++
 	}
-	if f.Collateral != 1 || details[""] != 1 || details["1 established connection(s) died with it"] != 1 {
+	if f.Collateral != 1 || details[""] != 1 || details["1 established connection died with it"] != 1 {
 		t.Errorf("collateral %d: %s", f.Collateral, line(f))
 	}
 }
@@ -104,7 +104,7 @@ func TestCollateralIsCountedAfter(t *testing.T) {
 	shared := s.Add(collectors.Socket{State: collectors.Established}, time.Hour, app(8), app(9))
 	f := s.findingOf(s.run(s.rules(closeWait, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 2}")), c)
 	s.expectFinding(f, engine.DecideAct, "", actions.Ended)
-	if f.Collateral != 2 || f.Actions[0].Detail != "1 of its 2 established connection(s) died with it" {
+	if f.Collateral != 2 || f.Actions[0].Detail != "1 of its 2 established connections died with it" {
 		t.Error(line(f))
 	}
 	if !s.There(shared) || !s.Runs(9) {
@@ -142,13 +142,13 @@ func TestCollateralOfLaterRungs(t *testing.T) {
 		if most == 0 {
 			// Being spared is no failure of what was done.
 			s.expectFinding(f, engine.DecideAct, "", actions.FDStillHeld)
-			if want := "signal: max_collateral 0: 1 established connection(s) would die with app[8]"; !strings.Contains(f.Last().Detail, want) || !s.Runs(8) {
+			if want := "signal: max_collateral 0: 1 established connection would die with app[8]"; !strings.Contains(f.Last().Detail, want) || !s.Runs(8) {
 				t.Errorf("%s, runs %t, want %q", line(f), s.Runs(8), want)
 			}
 			continue
 		}
 		s.expectFinding(f, engine.DecideAct, "", actions.FDStillHeld, actions.Ended)
-		if f.Last().Detail != "1 established connection(s) died with it" {
+		if f.Last().Detail != "1 established connection died with it" {
 			t.Error(line(f))
 		}
 	}
