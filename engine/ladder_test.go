@@ -39,6 +39,7 @@ func TestLadder(t *testing.T) {
 				t.Fatalf("waits %t until %s: %s", waits, until, line(f))
 			}
 			l.Finish(t.Context(), r)
+			f = findingOf(t, r, c)
 			want, by := []actions.Result{actions.FDStillHeld, actions.Ended}, unix.SIGTERM
 			if deaf {
 				want, by = append(want[:1:1], actions.StillRunning, actions.Ended), unix.SIGKILL
