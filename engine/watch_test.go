@@ -589,3 +589,18 @@ func TestLeakLines(t *testing.T) {
 		t.Error("the end is not said")
 	}
 }
+
+// What was added up is said when the watcher is told to stop.
+func TestHeldBackIsSaid(t *testing.T) {
+	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 12)
+	holder(t, conns...)
+	w := watchRules(t, Options{Live: true, NoBreaker: true}, time.Hour, map[string]string{
+		"rules.yaml": ruleFile(among(conns...)+" && state == 'CLOSE_WAIT'", "destroy", "limits: {per_cycle: 5}"),
+	})
+	w.logged(t, 1, "msg=finding", "rule=r", "decision=limited")
+	if n := len(w.journal.lines("msg=acted")); n != 0 {
+		t.Errorf("said at once: %v", w.journal.lines("msg=acted"))
+	}
+	w.end(t)
+	w.logged(t, 1, "msg=acted", "rule=r", "result=fd_still_held", "count=5")
+}

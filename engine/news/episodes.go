@@ -3,6 +3,7 @@ package news
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"time"
 
 	"sockwarden/actions"
@@ -19,10 +20,15 @@ type episodeKey struct {
 // episode is findings that stand.
 type episode struct {
 	began time.Time
-	most  int  // how many there were when that was said last
-	said  bool // people know of it
-	seen  bool // in this cycle
+	last  time.Time // when they were seen last
+	most  int       // how many there were when that was said last
+	said  bool      // people know of it
+	seen  bool      // in this cycle
 }
+
+// forgotten is after what time a watcher that cannot see everything forgets what it does
+// not see any more.
+const forgotten = time.Hour
 
 // acting is what becomes of findings that a rule acts on, or will: those that wait for
 // limits and cool-downs, too. Who waits when is nothing new.
@@ -93,7 +99,7 @@ func (l *lines) begins(key episodeKey, found []*report.Finding) bool {
 		e = &episode{began: l.clock.Now()}
 		l.standing[key] = e
 	}
-	e.seen = true
+	e.seen, e.last = true, l.clock.Now()
 	if known && (e.said || key.as == acting && l.resumes(key)) && float64(len(found)) <= muchMore*float64(e.most) {
 		return false
 	}
@@ -142,9 +148,10 @@ func (l *lines) finding(ctx context.Context, key episodeKey, found []*report.Fin
 }
 
 // over says what people know of and has ended. What a cycle did not see, as it could not
-// look at everything, has not.
+// look at everything, has not, and is forgotten some time later.
 func (l *lines) over(ctx context.Context, r *report.Report) {
 	if r.Incomplete {
+		maps.DeleteFunc(l.standing, func(_ episodeKey, e *episode) bool { return l.clock.Now().Sub(e.last) > forgotten })
 		return
 	}
 	stands := map[kind]bool{}

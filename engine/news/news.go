@@ -82,7 +82,7 @@ func (n *News) Repeats() { n.lines.repeats, n.keeps, n.listens = true, false, tr
 func (n *News) Decided(p *rules.Program, r *report.Report, mode string, complete bool, now float64) {
 	was := n.decided
 	n.decided = make(map[report.Key]report.Decision, len(r.Findings))
-	if !complete {
+	if !complete && len(was) < memory.MaxRemembered {
 		maps.Copy(n.decided, was)
 	}
 	if n.listens || n.keeps {
@@ -160,6 +160,12 @@ func (n *News) Done(ctx context.Context) {
 
 // Stepped is told that ladders which waited went on.
 func (n *News) Stepped(ctx context.Context) { n.lines.flush(ctx) }
+
+// Ends is told that no cycle follows: what was held back is said.
+func (n *News) Ends(ctx context.Context) {
+	n.lines.repeats = false
+	n.lines.flush(ctx)
+}
 
 // Close delivers the messages that still wait, for a short time.
 func (n *News) Close() {

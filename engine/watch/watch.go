@@ -116,6 +116,7 @@ func Run(ctx context.Context, parts Parts, opts Options) error {
 	if w.Hand != nil {
 		w.Hand.AbandonAll()
 	}
+	w.News.Ends(ctx)
 	return w.Store.Save()
 }
 
