@@ -79,7 +79,7 @@ func configFiles(release string) []string {
 
 func kernelConfig() Check {
 	const option = "CONFIG_INET_DIAG_DESTROY"
-	c := Check{Name: "kernel option", Level: OK, Detail: option + " is not to be read; the self-test tells"}
+	c := Check{Name: "kernel option", Level: OK, Detail: option + " cannot be read; the self-test tells"}
 	k, err := host.RunningKernel()
 	if err != nil {
 		return c

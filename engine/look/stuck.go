@@ -158,7 +158,7 @@ func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *Namespace, all 
 		return err
 	}
 	s := &blind[0].Socket
-	c.fail(fmt.Errorf("%w; %d socket(s) cannot be looked at and are left alone: %s -> %s, %s", why, len(blind),
+	c.fail(fmt.Errorf("%w; nothing is done to what cannot be looked at (%s): %s -> %s, %s", why, collectors.Counted(len(blind), "socket"),
 		netip.AddrPortFrom(s.Local.Netip(), s.LocalPort), netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort), s.State))
 	return err
 }
