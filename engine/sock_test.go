@@ -111,11 +111,20 @@ func (s *sock) until(t testing.TB, want collectors.State) (before time.Time) {
 // record is what the kernel shows of the socket of that local end.
 func recordOf(t testing.TB, local netip.AddrPort) (collectors.Socket, time.Time) {
 	t.Helper()
+	rec, now, found := recordAt(t, local)
+	if !found {
+		t.Fatalf("%s is not there", local)
+	}
+	return rec, now
+}
+
+// recordAt is recordOf for a connection that may be gone.
+func recordAt(t testing.TB, local netip.AddrPort) (collectors.Socket, time.Time, bool) {
+	t.Helper()
 	for _, rec := range sockets(t) {
 		if l, _ := ends(&rec); l == local && rec.State != collectors.Listen && rec.Protocol == collectors.TCP {
-			return rec, time.Now()
+			return rec, time.Now(), true
 		}
 	}
-	t.Fatalf("%s is not there", local)
-	return collectors.Socket{}, time.Time{}
+	return collectors.Socket{}, time.Time{}, false
 }
