@@ -247,12 +247,8 @@ func TestAgeBusyBefore(t *testing.T) {
 
 // TCP_USER_TIMEOUT that changes while a FIN is repeated makes the timers short,
 // and the timeout doubles all the same.
-func TestAgeUserTimeout(t *testing.T) {
-	t.Parallel()
+func TestAgeUserTimeout(t *testing.T) { // which has to be in time
 	families(t, func(t *testing.T, v6 bool) {
-		if socklab.Apart(t) {
-			return
-		}
 		d := tunpeer.Open(t)
 		for _, earlier := range []bool{false, true} {
 			if earlier && v6 {
@@ -264,15 +260,15 @@ func TestAgeUserTimeout(t *testing.T) {
 				i++
 			}
 			if i == tries {
-				t.Errorf("the kernel ended %d of them too early", tries)
+				t.Errorf("of %d none got as far as a long timeout", tries)
 			}
 		}
 	})
 }
 
 // underUserTimeout is one connection of TestAgeUserTimeout; false if the kernel ended it
-// before its time.
-func underUserTimeout(t *testing.T, d *tunpeer.Device, v6, earlier bool) (lived bool) {
+// before its time, or its timeout did not become long.
+func underUserTimeout(t *testing.T, d *tunpeer.Device, v6, earlier bool) (done bool) {
 	t.Helper()
 	s, c := bound(t, tunpeer.Local(v6)), d.Await(v6)
 	began := time.Now()
@@ -293,6 +289,7 @@ func underUserTimeout(t *testing.T, d *tunpeer.Device, v6, earlier bool) (lived 
 	timeout := 0
 	var rec collectors.Socket
 	var age collectors.Age
+	lived := false
 	socklab.WaitFor(t, "a long timeout", func() bool {
 		timeout += 30
 		must(t, "TCP_USER_TIMEOUT", unix.SetsockoptInt(s.fd, unix.SOL_TCP, unix.TCP_USER_TIMEOUT, int(time.Since(state).Milliseconds())+timeout%60+15))
@@ -306,8 +303,8 @@ func underUserTimeout(t *testing.T, d *tunpeer.Device, v6, earlier bool) (lived 
 	if !lived {
 		return false
 	}
-	if rto := tcpInfo(t, s.fd).Rto; rto < 2_000_000 {
-		t.Errorf("nothing was put to the test: timeout %d us", rto)
+	if tcpInfo(t, s.fd).Rto < 2_000_000 {
+		return false // nothing was put to the test
 	}
 	if socklab.KernelBefore(6, 7) && age.Min > 0 {
 		t.Errorf("%+v, although this kernel does not prove it: %+v", age, rec)
