@@ -141,7 +141,8 @@ func (e *Engine) Close() {
 	e.store.State.Close()
 }
 
-// Tell sends the messages that the rules want for a report that is complete.
+// Tell tells the observers of a report that is complete: the log, messages, and whoever
+// else wants to know.
 func (e *Engine) Tell(ctx context.Context, p *rules.Program, r *report.Report) {
 	e.news.Tell(ctx, p, r)
 	if e.judge.Repeats || !e.opts.Live || !e.opts.Notify {

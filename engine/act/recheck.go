@@ -64,7 +64,7 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 			}
 			err = k.verdict(l, f, now[i], began)
 		} else if err == nil {
-			err = k.judge.Council.NewerSpares(l.at(), f.Case, f.Candidate)
+			err = k.ofNobody(l, f)
 		}
 		if err == nil && allowed != nil && !f.NoSocket() && l.own(f) {
 			err = allowed(l, now[i])
@@ -90,6 +90,14 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 		l.findings, l.slots = keep, slots
 	}
 	return nil
+}
+
+// ofNobody is verdict for a finding without a socket.
+func (k *lastLook) ofNobody(l *ladder, f *subject) error {
+	if rule := l.ruleOf(f); rule != nil && !rule.InWindow(k.world.Now()) {
+		return actions.Changedf("the end of the window of %s spares it now", f.Rule.Name)
+	}
+	return k.judge.Council.NewerSpares(l.at(), f.Case, f.Candidate)
 }
 
 // UnderWay names what the ladders that wait are for.

@@ -123,12 +123,8 @@ func (k *council) agree(c *Cycle, f *Case, opinions []*opinion, said [][]*Case, 
 // owning returns the finding of the rule that has the socket; else the first that says
 // why none has, nil if no rule takes it.
 func owning(found []*Case) *Case {
-	for _, f := range found {
-		switch f.Decision {
-		case report.DecidePending, report.DecideObserve, report.DecideShadowed, report.DecideUnless:
-		default:
-			return f
-		}
+	if i := slices.IndexFunc(found, func(f *Case) bool { return f.owns }); i >= 0 {
+		return found[i]
 	}
 	if len(found) > 0 {
 		return found[0]

@@ -15,6 +15,7 @@ import (
 type Case struct {
 	*report.Finding
 	group     *Group // nil for a rule that decides on single sockets
+	owns      bool   // its rule has the socket
 	unseen    bool   // spared since somebody who cannot be seen may hold it
 	throttled bool   // left to a later cycle by per_cycle or per_minute
 	// agreed are the younger generations of rules that would do the same, each with the

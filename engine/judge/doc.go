@@ -5,6 +5,7 @@
 // The gates (gates.go) are asked in their order and the first that spares decides;
 // limits (restraint.go) come after all generations of rules agree, the breaker last.
 //
-// It does nothing to the host, and looks at it only through what it is given: the same
-// picture and memory give the same verdict.
+// It does nothing to the host, and looks at it only through what it is given (guards ask
+// for the members of a unit, limits for what would die with a process): the same answers
+// give the same verdict.
 package judge

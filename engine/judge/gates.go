@@ -19,8 +19,9 @@ type gate struct {
 	spares func(j *Judge, h *hearing, f *Case) bool
 }
 
-// gates are asked in this order; the first that spares decides. What limits ask
-// comes after them, when every generation of rules agrees, and the breaker last.
+// gates are asked in this order; the first that spares decides. Those before "rules" leave
+// the socket to later rules, those behind it keep it from them. What limits ask comes
+// after them, when every generation of rules agrees, then the pause, and the breaker last.
 var gates = []gate{
 	{"unless", unless},
 	{"having", having},
@@ -113,7 +114,7 @@ func taken(_ *Judge, h *hearing, f *Case) bool {
 		f.set(report.DecideShadowed, "rule %s comes first", h.taker.Name)
 		return true
 	}
-	h.taker = f.Rule
+	h.taker, f.owns = f.Rule, true
 	return false
 }
 

@@ -119,9 +119,12 @@ func (c *Candidate) Spares(cond *rules.Cond) (spared bool, value rules.Tri) {
 	return false, rules.False
 }
 
-// Exempt returns which exception, the rule's own or an entry of protect, spares
-// the socket; "" if none does.
+// Exempt returns what spares the socket at that time: the end of the rule's windows, or an
+// exception, the rule's own or an entry of protect; "" if nothing does.
 func (c *Candidate) Exempt(p *rules.Program, rule *rules.Rule, now time.Time) string {
+	if !rule.InWindow(now) {
+		return "the end of the window of " + rule.Name
+	}
 	if rule.Unless != nil {
 		if spared, v := c.Spares(rule.Unless); spared {
 			return "unless of " + rule.Name + NotKnown(v)

@@ -54,10 +54,10 @@ type Counts struct {
 
 // Moments say when a look was.
 type Moments struct {
-	Began  time.Time
-	Looked float64 // CLOCK_MONOTONIC at the beginning of the dump, seconds
-	Now    float64 // and at its end
-	Ended  time.Time
+	Began  time.Time // time of day at the beginning
+	Looked float64   // CLOCK_MONOTONIC at the beginning of the dump, seconds
+	Now    float64   // and at its end
+	Ended  time.Time // time of day
 }
 
 // ExtraLooks are what looks for one picture found besides: each is made once.

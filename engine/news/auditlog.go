@@ -115,6 +115,9 @@ func (a *AuditLog) Close() {
 	}
 }
 
+// Listens reports whether there is a log.
+func (a *AuditLog) Listens() bool { return a.W != nil }
+
 // Decision writes down what was decided about a finding.
 func (a *AuditLog) Decision(mode, generation string, f *report.Finding) {
 	if a.W == nil {

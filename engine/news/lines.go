@@ -119,6 +119,9 @@ type effects struct {
 	since    time.Time
 }
 
+// Listens is false: what is said comes from reports.
+func (l *lines) Listens() bool { return false }
+
 // Decision says nothing: the end of the cycle does.
 func (l *lines) Decision(string, string, *report.Finding) {}
 

@@ -22,6 +22,9 @@ type messages struct {
 	outbox *Outbox
 }
 
+// Listens is false: what is sent comes from reports.
+func (n *messages) Listens() bool { return false }
+
 // Decision sends nothing: the end of the cycle does.
 func (n *messages) Decision(string, string, *report.Finding) {}
 

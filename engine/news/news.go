@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"regexp"
+	"slices"
 	"time"
 
 	"sockwarden/actions"
@@ -15,15 +16,20 @@ import (
 	"sockwarden/rules"
 )
 
-// Observer is told what is new, once. It holds nothing up, and changes nothing that it is
-// shown.
+// Observer is told what is new, once, from the goroutine of the cycle. It holds nothing up,
+// and changes nothing that it is shown.
 type Observer interface {
+	// Listens reports whether it wants to know of decisions: where nobody does, nobody finds
+	// out which are new.
+	Listens() bool
 	// Decision is told of a finding that is new or decided otherwise than before, ahead of
 	// anything that is done for it.
 	Decision(mode, generation string, f *report.Finding)
-	// Outcome is told what came of a rung, also if that was that nothing was done.
+	// Outcome is told what came of a rung of a live run, also if that was that nothing was
+	// done. In a dry run the report says what would be done.
 	Outcome(ctx context.Context, o *report.Outcome)
-	// Cycle is told of a cycle that is complete. Its findings say whether they are new.
+	// Cycle is told of a cycle that is complete, after the ladders that do not wait: by run
+	// and by watchers, not by kill and audit. Its findings say whether they are new.
 	Cycle(ctx context.Context, p *rules.Program, r *report.Report)
 }
 
@@ -66,11 +72,11 @@ func New(w *world.World, known *memory.Memory, o Options) *News {
 		Audit: &AuditLog{W: o.AuditLog, Log: o.Log, by: o.By, Clock: w},
 		lines: &lines{log: o.Log, clock: w, quiet: o.Quiet, standing: map[episodeKey]*episode{}, effects: map[effectKey]*effects{}, failed: map[effectKey]time.Time{}},
 	}
-	n.listens = o.AuditLog != nil || len(o.Observers) > 0
 	n.observers = append([]Observer{n.Audit, n.lines}, o.Observers...)
 	if o.Notify {
 		n.observers = append(n.observers, &messages{clock: w, host: w.Host.Name, known: known, outbox: n.Outbox})
 	}
+	n.listens = slices.ContainsFunc(n.observers, Observer.Listens)
 	return n
 }
 

@@ -35,6 +35,12 @@ const (
 	DecideWindow   Decision = "window"
 )
 
+// Observes reports whether a rule only looks at what was decided so: by its mode, for a
+// time, or in part.
+func (d Decision) Observes() bool {
+	return d == DecideObserve || d == DecideSoak || d == DecideCanary
+}
+
 // ActionResult is what one rung of a ladder came to.
 type ActionResult struct {
 	Action string         `json:"action"` // name of the plugin
@@ -239,7 +245,7 @@ func (r *Report) Count() {
 	for _, f := range r.Findings {
 		last := f.Last().Result
 		switch {
-		case f.Decision == DecideObserve, f.Decision == DecideSoak, f.Decision == DecideCanary:
+		case f.Decision.Observes():
 			s.Observed++
 		case f.Decision == DecideProtect:
 			s.Protected++

@@ -407,3 +407,18 @@ func TestFinishCancelled(t *testing.T) {
 	}
 	s.expectOf(r, c, engine.DecideAct, "", actions.StillRunning)
 }
+
+// A later rung is not begun when the window of its rule is over, of whatever the ladder is.
+func TestWindowEndsLadder(t *testing.T) {
+	s := newStage(t, live)
+	s.deaf()
+	c := s.leak(1, time.Hour)[0]
+	text := rule(closeWait, "{signal: TERM, wait: 10s}, {signal: KILL, wait: 5s}", `during: ["12:00-12:01"]`)
+	s.Advance(55 * time.Second)
+	s.expectOf(s.cycle(text), c, engine.DecideAct, "", actions.StillRunning)
+	s.Advance(11 * time.Second)
+	s.Step(t.Context())
+	if s.waits() || !s.Runs(7) || len(s.Done) != 1 {
+		t.Errorf("waits %t, runs %t, done %+v", s.waits(), s.Runs(7), s.Done)
+	}
+}

@@ -25,6 +25,8 @@ type watcher struct {
 
 var _ news.Observer = (*watcher)(nil)
 
+func (w *watcher) Listens() bool { return true }
+
 func (w *watcher) Decision(_, _ string, f *report.Finding) {
 	w.decisions = append(w.decisions, f.Decision)
 }

@@ -45,7 +45,7 @@ func severity(f *engine.Finding) int {
 		return 3
 	case f.Decision == engine.DecideAct:
 		return 0
-	case f.Decision == engine.DecideObserve, f.Decision == engine.DecideSoak, f.Decision == engine.DecideCanary:
+	case f.Decision.Observes():
 		return 4
 	}
 	return 5

@@ -58,7 +58,7 @@ const (
 func rank(f *engine.Finding) outcomeRank {
 	last := f.Last().Result
 	switch {
-	case f.Decision == engine.DecideObserve, f.Decision == engine.DecideSoak, f.Decision == engine.DecideCanary:
+	case f.Decision.Observes():
 		return rankObserved
 	case f.Decision == engine.DecideProtect:
 		return rankProtected
