@@ -39,16 +39,16 @@ var onSocket = []int{
 // AsleepInSockets returns the threads, one of a process, that seem to keep the lock
 // of a socket, as far as they can be seen (CAP_SYS_PTRACE). It reads the state of
 // every thread of the host.
-func (f *FS) AsleepInSockets() []Sleeper {
-	pids, err := f.PIDs()
+func (w *Walk) AsleepInSockets() []Sleeper {
+	pids, err := w.PIDs()
 	if err != nil {
 		return nil
 	}
 	var all []Sleeper
 	for _, pid := range pids {
-		tasks, _ := os.ReadDir(f.path(strconv.Itoa(pid), "task"))
+		tasks, _ := os.ReadDir(w.path(strconv.Itoa(pid), "task"))
 		for _, task := range tasks {
-			if s, ok := f.asleepIn(pid, task.Name()); ok {
+			if s, ok := w.asleepIn(pid, task.Name()); ok {
 				all = append(all, s)
 				break
 			}
@@ -57,9 +57,9 @@ func (f *FS) AsleepInSockets() []Sleeper {
 	return all
 }
 
-func (f *FS) asleepIn(pid int, task string) (Sleeper, bool) {
+func (w *Walk) asleepIn(pid int, task string) (Sleeper, bool) {
 	s := Sleeper{PID: pid}
-	dir := f.path(strconv.Itoa(pid), "task", task)
+	dir := w.path(strconv.Itoa(pid), "task", task)
 	call, err := os.ReadFile(dir + "/syscall")
 	if err != nil {
 		return s, false
@@ -88,7 +88,7 @@ func (f *FS) asleepIn(pid int, task string) (Sleeper, bool) {
 	if n, err := unix.Getxattr(path, "system.sockprotoname", protocol); err != nil || !bytes.HasPrefix(protocol[:n], []byte("TCP")) {
 		return s, false
 	}
-	comm, _ := os.ReadFile(f.path(strconv.Itoa(pid), "comm"))
+	comm, _ := os.ReadFile(w.path(strconv.Itoa(pid), "comm"))
 	s.Inode, s.Name = inode, strings.TrimSuffix(string(comm), "\n")
 	return s, true
 }

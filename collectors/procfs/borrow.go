@@ -15,8 +15,8 @@ import (
 
 // Sockets is SocketInodes with one descriptor for each. It is -1 for a socket that
 // only threads with a table of their own hold.
-func (f *FS) Sockets(pid int, startTime uint64) ([]Held, error) {
-	held, ofThreads, err := f.socketsOf(pid, startTime)
+func (d *Descriptors) Sockets(pid int, startTime uint64) ([]Held, error) {
+	held, ofThreads, err := d.socketsOf(pid, startTime)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (f *FS) Sockets(pid int, startTime uint64) ([]Held, error) {
 // afterwards. Only sockets of TCP are duplicated, and of MPTCP. What the process
 // has closed meanwhile is left out. It takes Linux 5.6 and the right to ptrace the
 // process; the error is ErrNotPermitted or ErrNotSupported otherwise.
-func (f *FS) Borrow(pid int, startTime uint64, held []Held, visit func(h Held, fd int) error) error {
+func (d *Descriptors) Borrow(pid int, startTime uint64, held []Held, visit func(h Held, fd int) error) error {
 	if len(held) == 0 {
 		return nil
 	}
@@ -40,7 +40,7 @@ func (f *FS) Borrow(pid int, startTime uint64, held []Held, visit func(h Held, f
 	if err == nil {
 		defer func() { _ = unix.Close(pidfd) }()
 		var p process
-		if p, _, err = f.openStarted(pid, startTime); err == nil { // so it is this process that was opened
+		if p, _, err = d.openStarted(pid, startTime); err == nil { // so it is this process that was opened
 			p.close()
 		}
 	}
@@ -48,7 +48,7 @@ func (f *FS) Borrow(pid int, startTime uint64, held []Held, visit func(h Held, f
 		return nil
 	}
 	for _, h := range held {
-		if !f.mayBeTCP(pid, h.FD) {
+		if !d.mayBeTCP(pid, h.FD) {
 			continue
 		}
 		switch {
@@ -89,12 +89,12 @@ func unborrowed(pid int, err error) error {
 
 // mayBeTCP reports whether a descriptor is a socket of TCP or MPTCP, or it cannot
 // be told.
-func (f *FS) mayBeTCP(pid, fd int) bool {
+func (d *Descriptors) mayBeTCP(pid, fd int) bool {
 	if fd < 0 {
 		return true
 	}
 	name := make([]byte, 32)
-	n, err := unix.Getxattr(f.path(strconv.Itoa(pid), "fd", strconv.Itoa(fd)), "system.sockprotoname", name)
+	n, err := unix.Getxattr(d.path(strconv.Itoa(pid), "fd", strconv.Itoa(fd)), "system.sockprotoname", name)
 	if isGone(err) {
 		return false
 	}

@@ -17,31 +17,31 @@ type hungRead struct {
 // takes a lock, which threads of the process can keep for ever (they read memory
 // through /proc/self/mem that is mapped from FUSE, and map more): then the read is
 // left behind, and not tried again as long as it does not return.
-func (f *FS) cmdline(p process, startTime uint64) ([]byte, error) {
-	if h, ok := f.hung[p.pid]; ok {
+func (ps *Processes) cmdline(p process, startTime uint64) ([]byte, error) {
+	if h, ok := ps.hung[p.pid]; ok {
 		if h.startTime == startTime && !h.call.Back() {
 			return nil, h.call
 		}
-		delete(f.hung, p.pid)
+		delete(ps.hung, p.pid)
 	}
 	var text []byte
 	var failed error
 	err := stuck.Do(context.Background(), fmt.Sprintf("cmdline of process %d", p.pid), func() { text, failed = p.read("cmdline") })
 	if call := stuck.In(err); call != nil {
-		if f.hung == nil {
-			f.hung = map[int]hungRead{}
+		if ps.hung == nil {
+			ps.hung = map[int]hungRead{}
 		}
-		f.hung[p.pid] = hungRead{startTime, call}
+		ps.hung[p.pid] = hungRead{startTime, call}
 		return nil, err
 	}
 	return text, failed
 }
 
 // Hanging returns what does not return from the kernel, as errors.
-func (f *FS) Hanging() (all []error) {
-	for pid, h := range f.hung {
+func (ps *Processes) Hanging() (all []error) {
+	for pid, h := range ps.hung {
 		if h.call.Back() {
-			delete(f.hung, pid)
+			delete(ps.hung, pid)
 			continue
 		}
 		all = append(all, h.call)

@@ -15,8 +15,8 @@ import (
 // what Search would have found. By one descriptor of each process it makes sure
 // that the PID still is of the process that was meant; where that one is not the
 // socket any more, it searches the tables of the process.
-func (f *FS) Confirm(ctx context.Context, held map[int][]Held, inodes map[uint32]bool) (Found, error) {
-	s := search{fs: f, inodes: inodes, compare: f.canCompare()}
+func (w *Walk) Confirm(ctx context.Context, held map[int][]Held, inodes map[uint32]bool) (Found, error) {
+	s := search{mount: w.mount, inodes: inodes, compare: w.canCompare()}
 	for pid, sockets := range held {
 		if err := ctx.Err(); err != nil {
 			return s.found, err
@@ -36,7 +36,7 @@ func (f *FS) Confirm(ctx context.Context, held map[int][]Held, inodes map[uint32
 // could not be examined: held is what it found since, by process. Nothing is open of
 // those that it visited, if they still are the same. What has ended since takes with
 // it what it had.
-func (f *FS) Complete(found *Found, held map[int][]Held, visited map[int]bool) {
+func (w *Walk) Complete(found *Found, held map[int][]Held, visited map[int]bool) {
 	unreadable := found.Unreadable
 	found.Unreadable = nil
 	told := map[int]bool{}
@@ -44,7 +44,7 @@ func (f *FS) Complete(found *Found, held map[int][]Held, visited map[int]bool) {
 		if told[u.PID] {
 			continue
 		}
-		p, st, err := f.openStarted(u.PID, u.StartTime)
+		p, st, err := w.openStarted(u.PID, u.StartTime)
 		switch {
 		case u.Comm != "" && errors.Is(err, collectors.ErrGone):
 			continue

@@ -15,6 +15,9 @@ import (
 	"sockwarden/collectors/host"
 )
 
+// Sight says what the tree does not show, whoever looks.
+type Sight struct{ mount }
+
 // Coverage says which processes the tree cannot show, whoever may look. A process
 // that it does not show holds sockets that seem to be nobody's, or only those of
 // the others who hold them.
@@ -33,44 +36,30 @@ type Coverage struct {
 }
 
 // Coverage looks at the mount of the tree. It is meant for /proc.
-func (f *FS) Coverage() Coverage {
+func (s Sight) Coverage() Coverage {
 	var c Coverage
-	self, err := f.Self()
+	self, err := s.Self()
 	c.Foreign = err != nil || self != os.Getpid()
-	c.HidePID = f.hidePID()
+	c.HidePID = s.hidePID()
 	// The init of the namespace that the mount is of has number 1 in it. Where that
 	// may not be asked, the mount is of this process's own if the numbers agree.
-	initial, err := host.InitialPID.Is(f.path("1/ns/pid"))
+	initial, err := host.InitialPID.Is(s.path("1/ns/pid"))
 	if err != nil && !c.Foreign {
-		initial, err = host.InitialPID.Is(f.path("self/ns/pid"))
+		initial, err = host.InitialPID.Is(s.path("self/ns/pid"))
 	}
 	c.Inside = err != nil || !initial
 	c.HostInit = err != nil || initial
 	return c
 }
 
-// Self returns the number that the tree has for this process. It is
-// fs.ErrNotExist where the tree is of a PID namespace that this process is not in.
-func (f *FS) Self() (int, error) {
-	link, err := os.Readlink(f.path("self"))
-	if err != nil {
-		return 0, fmt.Errorf("own process: %w", err)
-	}
-	pid, err := strconv.Atoi(link)
-	if err != nil {
-		return 0, fmt.Errorf("own process: %w", err)
-	}
-	return pid, nil
-}
-
 // hidePID returns the option of the mount that hides processes from the calling
 // thread. From who may examine every process none are hidden; a security module
 // can forbid that of single ones, of the first process before others.
-func (f *FS) hidePID() string {
-	if _, err := os.Stat(f.path("1")); err == nil && mayExamineAll() {
+func (s Sight) hidePID() string {
+	if _, err := os.Stat(s.path("1")); err == nil && mayExamineAll() {
 		return ""
 	}
-	options, err := f.mountOptions()
+	options, err := s.mountOptions()
 	if err != nil {
 		return "unknown options"
 	}
@@ -96,19 +85,19 @@ func (f *FS) hidePID() string {
 }
 
 // mountOptions returns the options of the file system that the tree is on.
-func (f *FS) mountOptions() ([]string, error) {
-	dir, err := os.Open(f.root)
+func (s Sight) mountOptions() ([]string, error) {
+	dir, err := os.Open(s.root)
 	if err != nil {
 		return nil, fmt.Errorf("mount options: %w", err)
 	}
 	defer func() { _ = dir.Close() }()
-	info, err := os.ReadFile(f.path("self", "fdinfo", strconv.Itoa(int(dir.Fd()))))
+	info, err := os.ReadFile(s.path("self", "fdinfo", strconv.Itoa(int(dir.Fd()))))
 	if err != nil {
 		return nil, fmt.Errorf("mount options: %w", err)
 	}
 	_, id, ok := strings.Cut(string(info), "mnt_id:\t")
 	id, _, _ = strings.Cut(id, "\n")
-	table, err := os.Open(f.path("self", "mountinfo"))
+	table, err := os.Open(s.path("self", "mountinfo"))
 	if err != nil || !ok {
 		return nil, errors.Join(err, fs.ErrNotExist)
 	}
@@ -148,15 +137,4 @@ func mayExamineAll() bool {
 func MayExamine() bool {
 	has, err := host.HasCapability(unix.CAP_DAC_READ_SEARCH)
 	return err == nil && has && mayExamineAll()
-}
-
-// InitialNetwork reports whether the namespace of the calling thread is the one
-// that the machine started with, or cannot be told from it: only that has the
-// settings of all devices (net.core.netdev_max_backlog).
-func (f *FS) InitialNetwork() bool {
-	if _, err := os.Stat(f.path("sys/net/core/netdev_max_backlog")); err == nil {
-		return true
-	}
-	_, err := os.Stat(f.path("sys/net/core/somaxconn"))
-	return err != nil
 }

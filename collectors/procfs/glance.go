@@ -18,7 +18,7 @@ const glanceFor = 20 * time.Millisecond
 // they are it asks now and then. It sees what known holders became, not who else has
 // the socket by now.
 type Glance struct {
-	fs        *FS
+	of        *Processes
 	processes map[int]*glimpsed
 }
 
@@ -32,7 +32,7 @@ type glimpsed struct {
 }
 
 // Glance begins a look. Close ends it.
-func (f *FS) Glance() *Glance { return &Glance{fs: f, processes: map[int]*glimpsed{}} }
+func (ps *Processes) Glance() *Glance { return &Glance{of: ps, processes: map[int]*glimpsed{}} }
 
 // Close lets go of the processes.
 func (g *Glance) Close() {
@@ -60,7 +60,7 @@ func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collect
 		if p.st.startTime != was.StartTime {
 			continue // another process has its PID
 		}
-		fd, err := p.holds(g.fs, was.FD, inode)
+		fd, err := p.holds(g.of.mount, was.FD, inode)
 		switch {
 		case err == nil:
 			o := p.owner
@@ -89,7 +89,7 @@ func (g *Glance) StillHeld(owners []collectors.Owner, inode uint32) bool {
 		if owners[i].Told {
 			continue
 		}
-		if _, err := p.holds(g.fs, owners[i].FD, inode); err != nil { // another descriptor, or a thread's, is as good
+		if _, err := p.holds(g.of.mount, owners[i].FD, inode); err != nil { // another descriptor, or a thread's, is as good
 			return false
 		}
 	}
@@ -107,12 +107,12 @@ func (g *Glance) open(was *collectors.Owner) *glimpsed {
 	}
 	p = &glimpsed{at: time.Now()}
 	g.processes[pid] = p
-	if p.process, p.err = g.fs.open(pid); p.err != nil {
+	if p.process, p.err = g.of.open(pid); p.err != nil {
 		return p
 	}
 	if p.st, p.err = p.stat(); p.err == nil {
 		// What could not be read when it was found to hold the socket can hang.
-		p.err = g.fs.describeBut(p.process, &p.owner, collectors.Fields(collectors.FieldCmdline).AndNot(was.Known))
+		p.err = g.of.describeBut(p.process, &p.owner, collectors.Fields(collectors.FieldCmdline).AndNot(was.Known))
 	}
 	if p.err != nil {
 		p.close()
@@ -122,7 +122,7 @@ func (g *Glance) open(was *collectors.Owner) *glimpsed {
 
 // holds returns a descriptor by which the process has the socket, the known one
 // if it still is. It is ErrGone if there is none.
-func (p *glimpsed) holds(f *FS, fd int, inode uint32) (int, error) {
+func (p *glimpsed) holds(m mount, fd int, inode uint32) (int, error) {
 	if p.st.holdsNothing() {
 		return -1, collectors.ErrGone
 	}
@@ -134,7 +134,7 @@ func (p *glimpsed) holds(f *FS, fd int, inode uint32) (int, error) {
 	if err != nil {
 		return -1, classify(err)
 	}
-	if held = append(held, f.ofThreads(p.process, &p.st, wanted)...); len(held) > 0 {
+	if held = append(held, m.ofThreads(p.process, &p.st, wanted)...); len(held) > 0 {
 		return held[0].FD, nil
 	}
 	return -1, collectors.ErrGone

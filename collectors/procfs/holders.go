@@ -21,27 +21,27 @@ type Holders struct {
 // Holders searches all processes for the sockets with the given inodes. Seeing
 // other users' processes takes CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE. It is
 // PIDs, Search and Owners in one.
-func (f *FS) Holders(ctx context.Context, inodes map[uint32]bool) (Holders, error) {
+func (w *Walk) Holders(ctx context.Context, inodes map[uint32]bool) (Holders, error) {
 	h := Holders{ByInode: map[uint32][]collectors.Owner{}}
 	if len(inodes) == 0 {
 		return h, nil
 	}
-	pids, err := f.PIDs()
+	pids, err := w.PIDs()
 	if err != nil {
 		return h, err
 	}
-	found, err := f.Search(ctx, pids, inodes)
+	found, err := w.Search(ctx, pids, inodes)
 	if err != nil {
 		return h, err
 	}
-	return f.Owners(ctx, inodes, found)
+	return w.Owners(ctx, inodes, found)
 }
 
 // Owners describes the processes in whose tables Search found the sockets with
 // the given inodes, each once. A process that has ended since is left out.
-func (f *FS) Owners(ctx context.Context, inodes map[uint32]bool, found Found) (Holders, error) {
+func (w *Walk) Owners(ctx context.Context, inodes map[uint32]bool, found Found) (Holders, error) {
 	tables := slices.Clone(found.Tables)
-	more, err := f.searchThreads(ctx, inodes, &found)
+	more, err := w.searchThreads(ctx, inodes, &found)
 	tables = append(tables, more.Tables...)
 	slices.SortStableFunc(tables, func(a, b Table) int { return cmp.Compare(a.PID, b.PID) })
 	n := 0
@@ -62,7 +62,7 @@ func (f *FS) Owners(ctx context.Context, inodes map[uint32]bool, found Found) (H
 			if err := ctx.Err(); err != nil {
 				return h, err
 			}
-			o, known = f.owner(t.PID, &h)
+			o, known = w.owner(t.PID, &h)
 		}
 		if known && o.StartTime == t.StartTime {
 			h.add(t, &o)
@@ -72,10 +72,10 @@ func (f *FS) Owners(ctx context.Context, inodes map[uint32]bool, found Found) (H
 }
 
 // owner describes a process for Owners, if it still can.
-func (f *FS) owner(pid int, h *Holders) (o collectors.Owner, known bool) {
-	p, err := f.open(pid)
+func (w *Walk) owner(pid int, h *Holders) (o collectors.Owner, known bool) {
+	p, err := w.open(pid)
 	if err == nil {
-		err = f.describe(p, &o)
+		err = w.processes.describe(p, &o)
 		p.close()
 	}
 	if err != nil && !isGone(err) {
@@ -116,7 +116,7 @@ func (h *Holders) add(t *Table, o *collectors.Owner) {
 
 // searchThreads looks into the tables of all threads where it cannot be told
 // which of them have their own, but only for sockets that nobody has so far.
-func (f *FS) searchThreads(ctx context.Context, inodes map[uint32]bool, found *Found) (Found, error) {
+func (w *Walk) searchThreads(ctx context.Context, inodes map[uint32]bool, found *Found) (Found, error) {
 	if len(found.Threaded) == 0 {
 		return Found{}, ctx.Err()
 	}
@@ -129,7 +129,7 @@ func (f *FS) searchThreads(ctx context.Context, inodes map[uint32]bool, found *F
 			delete(missing, s.Inode)
 		}
 	}
-	s := search{fs: f, inodes: missing}
+	s := search{mount: w.mount, inodes: missing}
 	for _, pid := range found.Threaded {
 		if err := ctx.Err(); err != nil || len(missing) == 0 {
 			return s.found, err

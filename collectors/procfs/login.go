@@ -15,8 +15,8 @@ const NoLogin = math.MaxUint32
 // a login starts inherits it, and nothing but a login sets it (pam_loginuid). It
 // is NoLogin for what was started by none, and where the kernel does not keep it
 // (CONFIG_AUDIT).
-func (f *FS) LoginUID(pid int, startTime uint64) (uint32, error) {
-	p, _, err := f.openStarted(pid, startTime)
+func (ps *Processes) LoginUID(pid int, startTime uint64) (uint32, error) {
+	p, _, err := ps.openStarted(pid, startTime)
 	if err != nil {
 		return NoLogin, err
 	}
@@ -25,12 +25,12 @@ func (f *FS) LoginUID(pid int, startTime uint64) (uint32, error) {
 }
 
 // OwnLoginUID is LoginUID of this process.
-func (f *FS) OwnLoginUID() (uint32, error) {
-	pid, err := f.Self()
+func (ps *Processes) OwnLoginUID() (uint32, error) {
+	pid, err := ps.Self()
 	if err != nil {
 		return NoLogin, err
 	}
-	p, err := f.open(pid)
+	p, err := ps.open(pid)
 	if err != nil {
 		return NoLogin, classify(err)
 	}

@@ -1,8 +1,6 @@
 package procfs
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,15 +17,6 @@ type Table struct {
 	// Told says that the process cannot be examined, and another source told this.
 	// FDs is negative then if descriptors cannot even be counted.
 	Told bool
-}
-
-// Unreadable is a process of which it could not be seen what it holds.
-type Unreadable struct {
-	PID  int
-	Comm string // "" if not even that can be read
-	// StartTime is field 22 of /proc/PID/stat, if Comm could be read.
-	StartTime uint64
-	Err       error
 }
 
 // Found is what Search came upon. That of several searches is put together with
@@ -50,92 +39,9 @@ func (f *Found) Add(more Found) {
 	f.Threaded = append(f.Threaded, more.Threaded...)
 }
 
-// PIDs lists the processes that there are.
-func (f *FS) PIDs() ([]int, error) {
-	fd, err := unix.Open(f.root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("list processes: open %s: %w", f.root, err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	var (
-		names listing
-		pids  []int
-	)
-	names.start(fd)
-	for {
-		name, err := names.next()
-		if err != nil {
-			return nil, fmt.Errorf("list processes: %w", err)
-		}
-		if name == nil {
-			return pids, nil
-		}
-		if pid, ok := number(name); ok {
-			pids = append(pids, pid)
-		}
-	}
-}
-
-// Search looks through the descriptor tables of some processes for the sockets
-// with the given inodes. Several can run at the same time, each with a part of
-// PIDs: they write nothing in common, and only read the inodes. It describes
-// nobody; Owners does.
-func (f *FS) Search(ctx context.Context, pids []int, inodes map[uint32]bool) (Found, error) {
-	s := search{fs: f, inodes: inodes}
-	if len(inodes) == 0 {
-		return s.found, ctx.Err()
-	}
-	s.compare = f.canCompare()
-	for _, pid := range pids {
-		if err := ctx.Err(); err != nil {
-			return s.found, err
-		}
-		s.process(pid)
-	}
-	return s.found, nil
-}
-
-// Unreadable returns the processes that cannot be examined, whatever they hold: it
-// takes much less time than Search, as it looks at one descriptor of each.
-func (f *FS) Unreadable(ctx context.Context) ([]Unreadable, error) {
-	pids, err := f.PIDs()
-	if err != nil {
-		return nil, err
-	}
-	s := search{fs: f}
-	for _, pid := range pids {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		p, err := s.open(pid)
-		if err == nil {
-			err = p.examinable(&s.reader.names)
-			p.close()
-		}
-		if err != nil {
-			s.unseen(pid, err)
-		}
-	}
-	return s.found.Unreadable, nil
-}
-
-// examinable tries whether it may be seen what a descriptor of the open table is.
-func (p process) examinable(names *listing) error {
-	names.start(p.dir)
-	name, err := names.next()
-	if err != nil || name == nil {
-		return err
-	}
-	var link [64]byte
-	if _, err = unix.Readlinkat(p.dir, string(name), link[:]); errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("readlink: %w", err)
-	}
-	return nil
-}
-
 // search is one Search.
 type search struct {
-	fs      *FS
+	mount   mount
 	inodes  map[uint32]bool
 	compare bool // tables of threads can be told from the common one
 	reader  tableReader
@@ -170,7 +76,7 @@ func (s *search) process(pid int) {
 
 // open opens the table of a process, and with it the process.
 func (s *search) open(pid int) (process, error) {
-	dir, err := unix.Open(s.fs.root+"/"+strconv.Itoa(pid)+"/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	dir, err := unix.Open(s.mount.root+"/"+strconv.Itoa(pid)+"/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return process{}, fmt.Errorf("process %d: %w", pid, err)
 	}
@@ -213,7 +119,7 @@ func (s *search) unseen(pid int, why error) {
 		return
 	}
 	u := Unreadable{PID: pid, Err: why}
-	p, err := s.fs.open(pid)
+	p, err := s.mount.open(pid)
 	var st stat
 	if err == nil {
 		st, err = p.stat()

@@ -48,11 +48,11 @@ func (p process) threadTables(names *listing, compare bool) (tables []string) {
 
 // ofThreads returns which of the wanted sockets (nil: all) threads of a process
 // hold in tables of their own; those that cannot be read are left out.
-func (f *FS) ofThreads(p process, st *stat, inodes map[uint32]bool) (held []Held) {
+func (m mount) ofThreads(p process, st *stat, inodes map[uint32]bool) (held []Held) {
 	if st.threads < 2 {
 		return nil
 	}
-	for _, table := range p.threadTables(&listing{}, f.canCompare()) {
+	for _, table := range p.threadTables(&listing{}, m.canCompare()) {
 		if more, _, err := p.sockets(table, inodes); err == nil {
 			held = append(held, more...)
 		}
@@ -62,8 +62,8 @@ func (f *FS) ofThreads(p process, st *stat, inodes map[uint32]bool) (held []Held
 
 // canCompare reports whether the numbers in the tree are those that system calls
 // of this process take, and the kernel has kcmp(2).
-func (f *FS) canCompare() bool {
-	self, err := os.Readlink(f.path("self"))
+func (m mount) canCompare() bool {
+	self, err := os.Readlink(m.path("self"))
 	return err == nil && self == strconv.Itoa(os.Getpid()) && sameTable(os.Getpid(), os.Getpid())
 }
 

@@ -11,18 +11,18 @@ import (
 // in its control group and in every one below it, such as units and containers
 // that the unit runs itself. It is ErrNotPermitted if of some process that cannot
 // be told.
-func (f *FS) InUnit(o *collectors.Owner) ([]collectors.Owner, error) {
+func (ps *Processes) InUnit(o *collectors.Owner) ([]collectors.Owner, error) {
 	root := cgroup.Path(o.Cgroup).Up(o.Unit)
 	if root == "" {
 		return nil, fmt.Errorf("process %d is in no unit %q: %w", o.PID, o.Unit, collectors.ErrGone)
 	}
-	pids, err := f.PIDs()
+	pids, err := ps.PIDs()
 	if err != nil {
 		return nil, err
 	}
 	var members []collectors.Owner
 	for _, pid := range pids {
-		member, in, err := f.inCgroup(pid, root)
+		member, in, err := ps.inCgroup(pid, root)
 		switch {
 		case isGone(err):
 		case err != nil:
@@ -35,8 +35,8 @@ func (f *FS) InUnit(o *collectors.Owner) ([]collectors.Owner, error) {
 }
 
 // inCgroup describes a process if it is in a control group or below it.
-func (f *FS) inCgroup(pid int, root cgroup.Path) (o collectors.Owner, in bool, err error) {
-	p, err := f.open(pid)
+func (ps *Processes) inCgroup(pid int, root cgroup.Path) (o collectors.Owner, in bool, err error) {
+	p, err := ps.open(pid)
 	if err != nil {
 		return o, false, err
 	}
@@ -45,6 +45,6 @@ func (f *FS) inCgroup(pid int, root cgroup.Path) (o collectors.Owner, in bool, e
 	if err != nil || !cgroup.Below(text, root) {
 		return o, false, err
 	}
-	err = f.describe(p, &o)
+	err = ps.describe(p, &o)
 	return o, err == nil, err
 }

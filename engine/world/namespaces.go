@@ -61,7 +61,7 @@ func (ns *Namespace) inside(f func() error) error {
 }
 
 // kernelNetwork asks from inside a namespace.
-type kernelNetwork struct{ proc *procfs.FS }
+type kernelNetwork struct{ proc procfs.Network }
 
 func (k kernelNetwork) CountBeside(ns *Namespace) (Counts, error) { return k.proc.SockstatOf(ns.PID) }
 

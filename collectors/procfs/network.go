@@ -15,22 +15,25 @@ type Counts struct {
 	UDP int
 }
 
+// Network counts the sockets of a network namespace and reads its settings.
+type Network struct{ mount }
+
 // Sockstat counts the sockets of the namespace that the calling thread is in.
 // It costs no walk through the sockets.
-func (f *FS) Sockstat() (Counts, error) {
-	return f.sockstat("thread-self")
+func (n Network) Sockstat() (Counts, error) {
+	return n.sockstat("thread-self")
 }
 
 // SockstatOf counts the sockets of the namespace of a process.
-func (f *FS) SockstatOf(pid int) (Counts, error) { return f.sockstat(strconv.Itoa(pid)) }
+func (n Network) SockstatOf(pid int) (Counts, error) { return n.sockstat(strconv.Itoa(pid)) }
 
-func (f *FS) sockstat(who string) (Counts, error) {
-	b, err := os.ReadFile(f.path(who, "net", "sockstat"))
+func (n Network) sockstat(who string) (Counts, error) {
+	b, err := os.ReadFile(n.path(who, "net", "sockstat"))
 	if err != nil {
 		return Counts{}, fmt.Errorf("count sockets: %w", err)
 	}
 	// Without IPv6 there is no second file.
-	b6, _ := os.ReadFile(f.path(who, "net", "sockstat6"))
+	b6, _ := os.ReadFile(n.path(who, "net", "sockstat6"))
 	return parseSockstat(string(b) + string(b6)), nil
 }
 
@@ -57,8 +60,8 @@ func parseSockstat(text string) Counts {
 
 // EphemeralPorts returns the range from which the namespace of the calling
 // thread takes local ports (net.ipv4.ip_local_port_range).
-func (f *FS) EphemeralPorts() (low, high uint16, err error) {
-	b, err := os.ReadFile(f.path("sys/net/ipv4/ip_local_port_range"))
+func (n Network) EphemeralPorts() (low, high uint16, err error) {
+	b, err := os.ReadFile(n.path("sys/net/ipv4/ip_local_port_range"))
 	if err != nil {
 		return 0, 0, fmt.Errorf("ephemeral ports: %w", err)
 	}
@@ -71,22 +74,18 @@ func (f *FS) EphemeralPorts() (low, high uint16, err error) {
 // AcceptsVRF reports whether, in the namespace of the calling thread, a listener
 // on all devices takes what comes in through any VRF
 // (net.ipv4.tcp_l3mdev_accept); also if that cannot be read.
-func (f *FS) AcceptsVRF() bool {
-	b, err := os.ReadFile(f.path("sys/net/ipv4/tcp_l3mdev_accept"))
+func (n Network) AcceptsVRF() bool {
+	b, err := os.ReadFile(n.path("sys/net/ipv4/tcp_l3mdev_accept"))
 	return err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(b)) != "0"
 }
 
-// OpenFiles returns how many files are open on this machine
-// (/proc/sys/fs/file-nr), 0 if it cannot be told.
-func (f *FS) OpenFiles() int {
-	b, err := os.ReadFile(f.path("sys", "fs", "file-nr"))
-	fields := strings.Fields(string(b))
-	if err != nil || len(fields) == 0 {
-		return 0
+// InitialNetwork reports whether the namespace of the calling thread is the one
+// that the machine started with, or cannot be told from it: only that has the
+// settings of all devices (net.core.netdev_max_backlog).
+func (n Network) InitialNetwork() bool {
+	if _, err := os.Stat(n.path("sys/net/core/netdev_max_backlog")); err == nil {
+		return true
 	}
-	n, err := strconv.Atoi(fields[0])
-	if err != nil {
-		return 0
-	}
-	return n
+	_, err := os.Stat(n.path("sys/net/core/somaxconn"))
+	return err != nil
 }
