@@ -11,10 +11,10 @@ import (
 )
 
 // text compiles matches, contains, startsWith and endsWith.
-func (c *compiler) text(op string, l, r operand, from, to int) (operand, bool) {
+func (ops operators) text(op string, l, r operand, from, to int) (operand, bool) {
 	for _, o := range []operand{l, r} {
 		if o.kind != kString {
-			c.errorf(o.from, "%s works on strings, and this is %s", op, describe(o))
+			ops.errorf(o.from, "%s works on strings, and this is %s", op, describe(o))
 			return operand{}, false
 		}
 	}
@@ -29,12 +29,12 @@ func (c *compiler) text(op string, l, r operand, from, to int) (operand, bool) {
 		holds = strings.HasSuffix
 	case "matches":
 		if !r.constant {
-			c.errorf(r.from, "the pattern of matches must be a constant in quotes")
+			ops.errorf(r.from, "the pattern of matches must be a constant in quotes")
 			return operand{}, false
 		}
 		re, err := regexp.Compile(r.strVal)
 		if err != nil {
-			c.errorf(r.from, "%q is no regular expression: %s", r.strVal, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+			ops.errorf(r.from, "%q is no regular expression: %s", r.strVal, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 			return operand{}, false
 		}
 		holds = func(a, _ string) bool { return re.MatchString(a) }

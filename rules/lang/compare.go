@@ -12,7 +12,7 @@ var mirrored = map[string]string{"==": "==", "!=": "!=", "<": ">", "<=": ">=", "
 
 // compare compiles ==, !=, <, <=, > and >=. A constant comes to the right, so
 // that "60 < age" is "age > 60".
-func (c *checker) compare(op string, l, r operand, from, to int) (operand, bool) {
+func (ops operators) compare(op string, l, r operand, from, to int) (operand, bool) {
 	written := op
 	if l.constant && !r.constant {
 		l, r, op = r, l, mirrored[op]
@@ -24,18 +24,18 @@ func (c *checker) compare(op string, l, r operand, from, to int) (operand, bool)
 	equality := op == "==" || op == "!="
 	switch {
 	case l.kind == kList || r.kind == kList:
-		return c.emptyList(op, l, r, from, to)
+		return ops.emptyList(op, l, r, from, to)
 	case l.kind == kAge:
-		return c.compareAge(op, l, r, out)
+		return ops.compareAge(op, l, r, out)
 	case l.kind.numeric():
-		return c.compareNumbers(op, l, r, out)
+		return ops.compareNumbers(op, l, r, out)
 	case !equality:
-		c.errorf(from, "%s compares numbers; %s compares with == and !=", written, l.kind)
+		ops.errorf(from, "%s compares numbers; %s compares with == and !=", written, l.kind)
 		return operand{}, false
 	case l.kind == kString && r.kind == kString:
-		return c.compareStrings(op, l, r, out)
+		return ops.compareStrings(op, l, r, out)
 	case l.kind == kAddress:
-		return c.compareAddrs(op, l, r, out)
+		return ops.compareAddrs(op, l, r, out)
 	case l.kind == kBool && r.kind == kBool:
 		a, b := l.tri, r.tri
 		out.tri = negateIf(op == "!=", func(rec *collectors.Record) Tri {
@@ -48,10 +48,10 @@ func (c *checker) compare(op string, l, r operand, from, to int) (operand, bool)
 		return out, true
 	}
 	if l.kind == kBool && l.field != nil {
-		c.errorf(from, "%s is true or false: write %s, or not %s", l.field.Name, l.field.Name, l.field.Name)
+		ops.errorf(from, "%s is true or false: write %s, or not %s", l.field.Name, l.field.Name, l.field.Name)
 		return operand{}, false
 	}
-	c.errorf(from, "%s cannot be compared with %s", describe(l), describe(r))
+	ops.errorf(from, "%s cannot be compared with %s", describe(l), describe(r))
 	return operand{}, false
 }
 
@@ -71,39 +71,39 @@ func negateIf(negate bool, f func(*collectors.Record) Tri) func(*collectors.Reco
 
 // emptyList is the one comparison of lists: with [], known when the rules are
 // loaded.
-func (c *checker) emptyList(op string, l, r operand, from, to int) (operand, bool) {
+func (ops operators) emptyList(op string, l, r operand, from, to int) (operand, bool) {
 	if l.kind == kList && r.kind == kList && (op == "==" || op == "!=") && (r.set.Kind() == KindEmpty || l.set.Kind() == KindEmpty) {
 		same := r.set.Kind() == l.set.Kind()
 		return boolConstant(same == (op == "=="), from, to), true
 	}
-	c.errorf(from, "a list stands behind in, or is compared with []: write port in [80, 443]")
+	ops.errorf(from, "a list stands behind in, or is compared with []: write port in [80, 443]")
 	return operand{}, false
 }
 
 // constantSeconds turns a duration in quotes into seconds.
-func (c *checker) constantSeconds(o operand) (operand, bool) {
+func (ops operators) constantSeconds(o operand) (operand, bool) {
 	if o.kind != kString || !o.constant {
 		return o, true
 	}
 	d, err := ParseDuration(o.strVal)
 	if err != nil {
-		c.errorf(o.from, "%v", err)
+		ops.errorf(o.from, "%v", err)
 		return o, false
 	}
 	return numConstant(d.Seconds(), kSeconds, o.from, o.to), true
 }
 
-func (c *checker) compareAge(op string, l, r operand, out operand) (operand, bool) {
+func (ops operators) compareAge(op string, l, r operand, out operand) (operand, bool) {
 	if op == "==" || op == "!=" {
-		c.errorf(out.from, "age is an interval and never equal to a number: compare it with >, >=, < or <=")
+		ops.errorf(out.from, "age is an interval and never equal to a number: compare it with >, >=, < or <=")
 		return operand{}, false
 	}
-	r, ok := c.constantSeconds(r)
+	r, ok := ops.constantSeconds(r)
 	if !ok {
 		return operand{}, false
 	}
 	if !r.kind.numeric() || r.kind == kPort {
-		c.errorf(r.from, "age is compared with seconds or a duration, and this is %s", describe(r))
+		ops.errorf(r.from, "age is compared with seconds or a duration, and this is %s", describe(r))
 		return operand{}, false
 	}
 	if r.constant && (op == ">" || op == ">=") {
@@ -139,37 +139,13 @@ func (c *checker) compareAge(op string, l, r operand, out operand) (operand, boo
 	return out, true
 }
 
-func (c *checker) compareNumbers(op string, l, r operand, out operand) (operand, bool) {
-	if l.kind == kSeconds || r.kind == kSeconds {
-		var ok1, ok2 bool
-		l, ok1 = c.constantSeconds(l)
-		r, ok2 = c.constantSeconds(r)
-		if !ok1 || !ok2 {
-			return operand{}, false
-		}
-	}
-	if r.constant && r.kind == kString && digits(r.strVal) {
-		c.errorf(r.from, "%s is compared with a number: write %s without quotes", describe(l), strings.TrimSpace(r.strVal))
-		return operand{}, false
-	}
-	if !r.kind.numeric() {
-		c.errorf(out.from, "%s cannot be compared with %s", describe(l), describe(r))
-		return operand{}, false
-	}
-	if l.kind == kPort && r.constant && !c.isPort(r.numVal, r.from) {
+func (ops operators) compareNumbers(op string, l, r operand, out operand) (operand, bool) {
+	l, r, ok := ops.numbers(l, r, out.from)
+	if !ok {
 		return operand{}, false
 	}
 	a, b := l.num, r.num
-	var holds func(x, y float64) bool
-	switch op {
-	case "==", "!=":
-		holds = func(x, y float64) bool { return x == y }
-	case "<", ">=":
-		holds = func(x, y float64) bool { return x < y }
-	case ">", "<=":
-		holds = func(x, y float64) bool { return x > y }
-	}
-	negate := op == "!=" || op == ">=" || op == "<="
+	holds, negate := comparison(op)
 	if r.constant {
 		limit := r.numVal
 		if isPortField(l.field) {
@@ -201,6 +177,39 @@ func (c *checker) compareNumbers(op string, l, r operand, out operand) (operand,
 	return out, true
 }
 
+// numbers checks that two operands are numbers that can be compared. From is where
+// they are.
+func (ops operators) numbers(l, r operand, from int) (operand, operand, bool) {
+	if l.kind == kSeconds || r.kind == kSeconds {
+		var ok1, ok2 bool
+		l, ok1 = ops.constantSeconds(l)
+		r, ok2 = ops.constantSeconds(r)
+		if !ok1 || !ok2 {
+			return l, r, false
+		}
+	}
+	if r.constant && r.kind == kString && digits(r.strVal) {
+		ops.errorf(r.from, "%s is compared with a number: write %s without quotes", describe(l), strings.TrimSpace(r.strVal))
+		return l, r, false
+	}
+	if !r.kind.numeric() {
+		ops.errorf(from, "%s cannot be compared with %s", describe(l), describe(r))
+		return l, r, false
+	}
+	return l, r, l.kind != kPort || !r.constant || ops.isPort(r.numVal, r.from)
+}
+
+// comparison returns the question that an operator asks, or asks for the opposite of.
+func comparison(op string) (holds func(x, y float64) bool, negate bool) {
+	switch op {
+	case "<", ">=":
+		return func(x, y float64) bool { return x < y }, op == ">="
+	case ">", "<=":
+		return func(x, y float64) bool { return x > y }, op == "<="
+	}
+	return func(x, y float64) bool { return x == y }, op == "!="
+}
+
 func digits(text string) bool {
 	_, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
 	return err == nil
@@ -211,9 +220,9 @@ func isPortField(d *collectors.FieldDoc) bool {
 	return d != nil && (d.Field == collectors.FieldPort || d.Field == collectors.FieldRemotePort)
 }
 
-func (c *checker) isPort(n float64, from int) bool {
+func (ops operators) isPort(n float64, from int) bool {
 	if n < 0 || n > 65535 || n != float64(int(n)) {
-		c.errorf(from, "port %s is out of range (0..65535)", strconv.FormatFloat(n, 'f', -1, 64))
+		ops.errorf(from, "port %s is out of range (0..65535)", strconv.FormatFloat(n, 'f', -1, 64))
 		return false
 	}
 	return true

@@ -20,22 +20,22 @@ const (
 
 // compiler turns one expression into closures and collects all its errors.
 type compiler struct {
-	checker
-	sc     *Scope
-	uses   map[string]string
-	sets   map[string]SetUse
+	*checker
+	*vocabulary
+	operators
+	places
 	sense  sense
 	nodes  int
-	spans  map[ast.Node][2]int // places of nodes that are known already
-	macros []string            // that are being expanded
-	source *written            // the text that is being compiled
-	seen   readings            // of the part that is being compiled
+	macros []string // that are being expanded
+	seen   readings // of the part that is being compiled
 }
 
 func newCompiler(sc *Scope, text string, macros ...string) *compiler {
+	c := &checker{}
 	return &compiler{
-		sc: sc, uses: map[string]string{}, sets: map[string]SetUse{}, sense: asWritten,
-		macros: macros, source: &written{text: text},
+		checker: c, operators: operators{c}, places: places{source: &written{text: text}},
+		vocabulary: &vocabulary{checker: c, sc: sc, uses: map[string]string{}, sets: map[string]SetUse{}},
+		sense:      asWritten, macros: macros,
 	}
 }
 
@@ -120,7 +120,7 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 		return fieldOperand(f, from, to), true
 	}
 	if s, ok := c.sc.Sets[name]; ok {
-		s = c.useSet(name, s)
+		s = c.useSet(name, s, c.sense)
 		return operand{kind: kList, constant: true, set: s, from: from, to: to}, true
 	}
 	if name == "$env" {
@@ -132,7 +132,7 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 }
 
 // notOfGroup refuses what is about a socket where a group is asked about.
-func (c *checker) notOfGroup(from int, name string) {
+func (c *compiler) notOfGroup(from int, name string) {
 	c.errorf(from, "having asks about the group: %s; write %s into when", Choices(groupNames), name)
 }
 

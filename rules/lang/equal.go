@@ -8,12 +8,12 @@ import (
 	"sockwarden/collectors"
 )
 
-func (c *checker) compareStrings(op string, l, r operand, out operand) (operand, bool) {
+func (ops operators) compareStrings(op string, l, r operand, out operand) (operand, bool) {
 	if l.constant && r.constant {
 		return boolConstant((l.strVal == r.strVal) == (op == "=="), out.from, out.to), true
 	}
 	if r.constant && l.field != nil && len(l.field.Values) > 0 {
-		value, ok := c.enumValue(l.field, r.strVal, r.from)
+		value, ok := ops.enumValue(l.field, r.strVal, r.from)
 		if !ok {
 			return operand{}, false
 		}
@@ -33,15 +33,15 @@ func (c *checker) compareStrings(op string, l, r operand, out operand) (operand,
 
 // enumValue checks a constant that is compared with a field of few values, and
 // returns the field's own spelling of it.
-func (c *checker) enumValue(d *collectors.FieldDoc, text string, from int) (string, bool) {
+func (ops operators) enumValue(d *collectors.FieldDoc, text string, from int) (string, bool) {
 	if d.Field == collectors.FieldState {
 		s, ok := collectors.ParseState(text)
 		if small := strings.ToLower(text); !ok && slices.Contains(collectors.FieldProtocol.Doc().Values, small) {
-			c.errorf(from, "%q is a protocol and no state: write protocol == %q", text, small)
+			ops.errorf(from, "%q is a protocol and no state: write protocol == %q", text, small)
 			return "", false
 		}
 		if !ok {
-			c.errorf(from, "unknown state %q%s", text, Suggest(text, d.Values))
+			ops.errorf(from, "unknown state %q%s", text, Suggest(text, d.Values))
 			return "", false
 		}
 		return s.String(), true
@@ -51,7 +51,7 @@ func (c *checker) enumValue(d *collectors.FieldDoc, text string, from int) (stri
 			return v, true
 		}
 	}
-	c.errorf(from, "%s is never %q: it is %s%s", d.Name, text, Choices(d.Values), Suggest(text, d.Values))
+	ops.errorf(from, "%s is never %q: it is %s%s", d.Name, text, Choices(d.Values), Suggest(text, d.Values))
 	return "", false
 }
 
@@ -95,7 +95,7 @@ func oneOf(l operand, values []string, negate bool, out operand) operand {
 	return out
 }
 
-func (c *checker) compareAddrs(op string, l, r operand, out operand) (operand, bool) {
+func (ops operators) compareAddrs(op string, l, r operand, out operand) (operand, bool) {
 	if r.kind == kAddress {
 		a, b := l.addr, r.addr
 		out.tri = negateIf(op == "!=", func(rec *collectors.Record) Tri {
@@ -109,15 +109,15 @@ func (c *checker) compareAddrs(op string, l, r operand, out operand) (operand, b
 		return out, true
 	}
 	if r.kind != kString || !r.constant {
-		c.errorf(out.from, "%s cannot be compared with %s", describe(l), describe(r))
+		ops.errorf(out.from, "%s cannot be compared with %s", describe(l), describe(r))
 		return operand{}, false
 	}
 	ip, err := netip.ParseAddr(r.strVal)
 	if err != nil || ip.Zone() != "" {
 		if _, err := netip.ParsePrefix(r.strVal); err == nil {
-			c.errorf(r.from, "%q is a prefix: write %s in [%q]", r.strVal, l.field.Name, r.strVal)
+			ops.errorf(r.from, "%q is a prefix: write %s in [%q]", r.strVal, l.field.Name, r.strVal)
 		} else {
-			c.errorf(r.from, `%q is no IP address: write it in full, as "203.0.113.7" or "2001:db8::7"`, r.strVal)
+			ops.errorf(r.from, `%q is no IP address: write it in full, as "203.0.113.7" or "2001:db8::7"`, r.strVal)
 		}
 		return operand{}, false
 	}

@@ -203,7 +203,7 @@ var elsewhere = map[string]string{
 }
 
 // unknown says what may be meant with a name that stands for nothing.
-func (c *compiler) unknown(name string) string {
+func (v *vocabulary) unknown(name string) string {
 	if hint := inSmallLetters(name); hint != "" {
 		return hint
 	}
@@ -217,21 +217,21 @@ func (c *compiler) unknown(name string) string {
 		hint = ": ask known(field) whether something is known, and compare with \"\" or 0 for none"
 	case name == "result":
 		hint = ": it is the result of the rung before, and belongs in the if of the next one"
-	case !c.sc.Group && slices.Contains(groupNames, name):
+	case !v.sc.Group && slices.Contains(groupNames, name):
 		hint = fmt.Sprintf(": it is a value of a group, write it into having: group: pid, having: %s > 100", name)
-	case isElsewhere && !c.sc.Group:
+	case isElsewhere && !v.sc.Group:
 		hint = fmt.Sprintf(" (did you mean %q?)", field)
 	default:
-		hint = c.suggest(name)
+		hint = v.suggest(name)
 	}
-	if hint == "" && !c.sc.Group {
+	if hint == "" && !v.sc.Group {
 		if state := Suggest(name, collectors.StateNames()); state != "" && name == strings.ToUpper(name) {
 			hint = ": a state is written in quotes" + state
 		}
 	}
-	if hint == "" && len(c.errs) < maxSuggestions {
+	if hint == "" && len(v.errs) < maxSuggestions {
 		hint = ": it is no field (sockwarden rules fields lists them), and no variable, set or macro"
-		if c.sc.Group {
+		if v.sc.Group {
 			hint = ": a group has " + Choices(groupNames)
 		}
 	}
@@ -255,9 +255,9 @@ func (c *compiler) bareText(l operand, n *ast.IdentifierNode) bool {
 var nothings = []string{"null", "none", "undefined"}
 
 // standsFor reports whether a name stands for something.
-func (c *compiler) standsFor(name string) bool {
+func (v *vocabulary) standsFor(name string) bool {
 	_, isField := collectors.FieldByName(name)
-	return isField || c.sc.defines(name) || c.sc.Broken[name] || IsWord(name)
+	return isField || v.sc.defines(name) || v.sc.Broken[name] || IsWord(name)
 }
 
 func isStateName(name string) bool {
@@ -266,9 +266,9 @@ func isStateName(name string) bool {
 }
 
 // written is the text of a part of the expression.
-func (c *compiler) written(n ast.Node) string {
-	from, to := c.span(n)
-	runes := []rune(c.source.text)
+func (p *places) written(n ast.Node) string {
+	from, to := p.span(n)
+	runes := []rune(p.source.text)
 	return string(runes[min(from, len(runes)):min(to, len(runes))])
 }
 

@@ -27,9 +27,9 @@ func noPort(f collectors.Field) string {
 }
 
 // inEmpty says that nothing is in a list, by the name of it if it has one.
-func (c *compiler) inEmpty(list ast.Node) string {
+func (p *places) inEmpty(list ast.Node) string {
 	if _, named := list.(*ast.IdentifierNode); named {
-		return fmt.Sprintf("nothing is in %s, which is empty", c.written(list))
+		return fmt.Sprintf("nothing is in %s, which is empty", p.written(list))
 	}
 	return "nothing is in an empty list"
 }

@@ -44,23 +44,31 @@ func NewShared(full func() bool) *Shared {
 	return &Shared{left: maxFileNodes, full: full, prints: map[string]string{}, parsed: map[string]ast.Node{}}
 }
 
+// vocabulary is what names mean in one expression, and what it has used of them.
+type vocabulary struct {
+	*checker
+	sc   *Scope
+	uses map[string]string
+	sets map[string]SetUse
+}
+
 // use notes that the expression depends on the value of a name.
-func (c *compiler) use(name string, value func() string) {
-	if _, ok := c.uses[name]; ok {
+func (v *vocabulary) use(name string, value func() string) {
+	if _, ok := v.uses[name]; ok {
 		return
 	}
-	if c.sc.Shared == nil {
-		c.uses[name] = value()
+	if v.sc.Shared == nil {
+		v.uses[name] = value()
 		return
 	}
-	print, ok := c.sc.Shared.prints[name]
+	print, ok := v.sc.Shared.prints[name]
 	if !ok {
 		if print = value(); len(print) > 2*sha256.Size {
 			print = fmt.Sprintf("%x", sha256.Sum256([]byte(print)))
 		}
-		c.sc.Shared.prints[name] = print
+		v.sc.Shared.prints[name] = print
 	}
-	c.uses[name] = print
+	v.uses[name] = print
 }
 
 // spend counts a node; false if there are too many.
@@ -83,11 +91,11 @@ const maxSuggestions = 50
 
 // suggest is Suggest for the names that the expression can use, as long as
 // somebody will read it.
-func (c *compiler) suggest(name string) string {
-	if len(c.errs) >= maxSuggestions || c.sc.Shared != nil && c.sc.Shared.full() {
+func (v *vocabulary) suggest(name string) string {
+	if len(v.errs) >= maxSuggestions || v.sc.Shared != nil && v.sc.Shared.full() {
 		return ""
 	}
-	return Suggest(name, c.sc.names())
+	return Suggest(name, v.sc.names())
 }
 
 func (sc *Scope) names() []string {

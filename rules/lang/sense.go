@@ -25,16 +25,16 @@ func (c *compiler) within(s sense, n ast.Node) (operand, bool) {
 	return o, ok
 }
 
-// useSet notes how a set is asked, and returns it, or it with what was added since
+// useSet notes in which sense a set is asked, and returns it, or it with what was added since
 // where that can only make the condition true of more. What it holds is data: a
 // condition stays the same when that changes.
-func (c *compiler) useSet(name string, s *Set) *Set {
-	c.uses[name] = "a set"
-	use := c.sets[name]
-	use.AsWritten = use.AsWritten || c.sense == asWritten
-	use.Otherwise = use.Otherwise || c.sense != asWritten
-	c.sets[name] = use
-	if grown := c.sc.Grown[name]; grown != nil && c.sense == asWritten {
+func (v *vocabulary) useSet(name string, s *Set, asked sense) *Set {
+	v.uses[name] = "a set"
+	use := v.sets[name]
+	use.AsWritten = use.AsWritten || asked == asWritten
+	use.Otherwise = use.Otherwise || asked != asWritten
+	v.sets[name] = use
+	if grown := v.sc.Grown[name]; grown != nil && asked == asWritten {
 		return grown
 	}
 	return s

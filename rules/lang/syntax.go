@@ -108,30 +108,36 @@ func syntaxHint(message string) string {
 
 // parseMacro parses the text of a macro, once for the whole file: compiling does
 // not change a tree.
-func (c *compiler) parseMacro(text string) (ast.Node, bool) {
-	if c.sc.Shared == nil {
-		return c.parse(text)
+func (v *vocabulary) parseMacro(text string) (ast.Node, bool) {
+	if v.sc.Shared == nil {
+		return v.parse(text)
 	}
-	if node, ok := c.sc.Shared.parsed[text]; ok {
+	if node, ok := v.sc.Shared.parsed[text]; ok {
 		return node, true
 	}
-	node, ok := c.parse(text)
+	node, ok := v.parse(text)
 	if ok {
-		c.sc.Shared.parsed[text] = node
+		v.sc.Shared.parsed[text] = node
 	}
 	return node, ok
 }
 
+// places says where parts of one text stand.
+type places struct {
+	spans  map[ast.Node][2]int // of nodes that are known already
+	source *written            // the text that is being compiled
+}
+
 // span returns the place of a node: expr gives binary nodes the place of their
 // operator.
-func (c *compiler) span(n ast.Node) (from, to int) {
-	if s, ok := c.spans[n]; ok {
+func (p *places) span(n ast.Node) (from, to int) {
+	if s, ok := p.spans[n]; ok {
 		return s[0], s[1]
 	}
 	from, to = n.Location().From, n.Location().To
 	parts := 0
 	widen := func(k ast.Node) {
-		f, t := c.span(k)
+		f, t := p.span(k)
 		from, to = min(from, f), max(to, t)
 		parts++
 	}
@@ -149,10 +155,10 @@ func (c *compiler) span(n ast.Node) (from, to int) {
 		widen(n.Cond)
 	}
 	if parts > 0 {
-		if c.spans == nil {
-			c.spans = map[ast.Node][2]int{}
+		if p.spans == nil {
+			p.spans = map[ast.Node][2]int{}
 		}
-		c.spans[n] = [2]int{from, to}
+		p.spans[n] = [2]int{from, to}
 	}
 	return from, to
 }
@@ -195,7 +201,8 @@ func refused(n ast.Node) string {
 	case *ast.ChainNode:
 		return "?. is not available: ask known(field)"
 	case *ast.BuiltinNode:
-		return fmt.Sprintf("function %s() is not available: a condition has comparisons, in, matches, contains, startsWith, endsWith, known() and lookup()", n.Name)
+		return fmt.Sprintf("function %s() is not available: "+
+			"a condition has comparisons, in, matches, contains, startsWith, endsWith, known() and lookup()", n.Name)
 	case *ast.ConditionalNode:
 		return "?: and if are not available: write (a and b) or (not a and c)"
 	case *ast.VariableDeclaratorNode:
