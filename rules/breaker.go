@@ -61,10 +61,10 @@ func ParseBreaker(text string) (Breaker, error) {
 	return b, nil
 }
 
-func (f *rulesFile) parseBreaker(n *yaml.Node) {
-	f.fields(n, "breaker", map[string]func(*yaml.Node){
-		"count": func(n *yaml.Node) { f.breaker.Count = f.count(n, "count") },
-		"share": func(n *yaml.Node) { f.breaker.Share = f.share(n, "share") },
+func (d *defaults) parseBreaker(n *yaml.Node) {
+	d.fields(n, "breaker", map[string]func(*yaml.Node){
+		"count": func(n *yaml.Node) { d.breaker.Count = d.count(n, "count") },
+		"share": func(n *yaml.Node) { d.breaker.Share = d.share(n, "share") },
 	})
 }
 
@@ -77,7 +77,7 @@ func (l *loader) breaker() Breaker {
 	}
 	var b Breaker
 	for _, f := range l.files {
-		b = b.Stricter(f.breaker)
+		b = b.Stricter(f.defaults.breaker)
 	}
 	if b.Count == 0 {
 		b.Count = defaultBreaker.Count

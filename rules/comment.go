@@ -11,7 +11,8 @@ import (
 
 // cutByComment is what is wrong with a condition without quotes that YAML ends where a
 // comment begins.
-const cutByComment = `YAML takes " #" for the beginning of a comment, so that the condition ends there: put the whole of it into quotes, '...', or behind when: |`
+const cutByComment = `YAML takes " #" for the beginning of a comment, so that the condition ends there: ` +
+	`put the whole of it into quotes, '...', or behind when: |`
 
 // commentAfter returns the comment behind a scalar without quotes, and where it begins;
 // "" for none.
@@ -33,9 +34,9 @@ var joins = []string{"and", "&&", "or", "||"}
 
 // checkComment says that a comment has cut a condition off, if its errors or the comment
 // prove that; false if they do not. Of a condition that has none it is a warning.
-func (f *rulesFile) checkComment(n *yaml.Node, errs []lang.Error) bool {
-	comment, line, column := f.src.commentAfter(n)
-	if comment == "" || f.problems.full() {
+func (b *builder) checkComment(n *yaml.Node, errs []lang.Error) bool {
+	comment, line, column := b.src.commentAfter(n)
+	if comment == "" || b.problems.full() {
 		return false
 	}
 	open := strings.Count(n.Value, `"`)%2 != 0 || strings.Count(n.Value, "'")%2 != 0
@@ -45,7 +46,7 @@ func (f *rulesFile) checkComment(n *yaml.Node, errs []lang.Error) bool {
 	}
 	switch {
 	case len(errs) > 0 && open:
-		f.problems.add(f.src.problem(line, column, cutByComment))
+		b.problems.add(b.src.problem(line, column, cutByComment))
 		return true
 	case len(errs) > 0:
 		return false
@@ -53,7 +54,7 @@ func (f *rulesFile) checkComment(n *yaml.Node, errs []lang.Error) bool {
 	first, _, _ := strings.Cut(strings.TrimLeft(comment, "# "), " ")
 	for _, word := range joins {
 		if first == word {
-			f.notes.add(f.src.problem(line, column, fmt.Sprintf("what stands behind # is no part of the condition. %s", cutByComment)))
+			b.notes.add(b.src.problem(line, column, fmt.Sprintf("what stands behind # is no part of the condition. %s", cutByComment)))
 		}
 	}
 	return false

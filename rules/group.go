@@ -64,12 +64,12 @@ func GroupValue(k GroupKey, r *collectors.Record) (any, bool) {
 	return collectors.Value(f, r)
 }
 
-func (f *rulesFile) parseGroup(n *yaml.Node) []GroupKey {
+func (rs *ruleSection) parseGroup(n *yaml.Node) []GroupKey {
 	keys := []GroupKey{} // not nil: there is a group
 	add := func(k *yaml.Node) {
-		key := GroupKey(f.oneOf(k, "group", groupKeys...))
+		key := GroupKey(rs.oneOf(k, "group", groupKeys...))
 		if slices.Contains(keys, key) {
-			f.errorf(k, "group has %s twice", key)
+			rs.errorf(k, "group has %s twice", key)
 			return
 		}
 		keys = append(keys, key)
@@ -79,7 +79,7 @@ func (f *rulesFile) parseGroup(n *yaml.Node) []GroupKey {
 			add(k)
 		}
 		if len(n.Content) == 0 {
-			f.errorf(n, "group needs a key: %s", lang.Choices(groupKeys))
+			rs.errorf(n, "group needs a key: %s", lang.Choices(groupKeys))
 		}
 		return keys
 	}

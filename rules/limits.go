@@ -8,22 +8,35 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-func (f *rulesFile) parseDefaults(n *yaml.Node) {
-	f.fields(n, "defaults", map[string]func(*yaml.Node){
-		"limits":  func(n *yaml.Node) { f.limits = f.parseLimits(n, f.limits) },
-		"breaker": f.parseBreaker,
+// defaults reads what holds for all rules of the file: limits, the breaker and the
+// time zone, and the values that rules have of their own.
+type defaults struct {
+	*reader
+	limits  Limits
+	breaker Breaker // what is written of it, zero for what is not
+	zone    *time.Location
+}
+
+// defaultLimits are those of rules where nothing else is written (DESIGN: they
+// suit a small server).
+var defaultLimits = Limits{PerCycle: 100, Cooldown: 5 * time.Minute, MaxCollateral: -1}
+
+func (d *defaults) parseDefaults(n *yaml.Node) {
+	d.fields(n, "defaults", map[string]func(*yaml.Node){
+		"limits":  func(n *yaml.Node) { d.limits = d.parseLimits(n, d.limits) },
+		"breaker": d.parseBreaker,
 	})
 }
 
-func (f *rulesFile) parseLimits(n *yaml.Node, l Limits) Limits {
-	f.fields(n, "limits", map[string]func(*yaml.Node){
-		"per_cycle":  func(n *yaml.Node) { l.PerCycle = f.count(n, "per_cycle") },
-		"per_minute": func(n *yaml.Node) { l.PerMinute = f.count(n, "per_minute") },
-		"share":      func(n *yaml.Node) { l.Share = f.share(n, "share") },
-		"cooldown":   func(n *yaml.Node) { f.parseCooldown(n, &l) },
+func (d *defaults) parseLimits(n *yaml.Node, l Limits) Limits {
+	d.fields(n, "limits", map[string]func(*yaml.Node){
+		"per_cycle":  func(n *yaml.Node) { l.PerCycle = d.count(n, "per_cycle") },
+		"per_minute": func(n *yaml.Node) { l.PerMinute = d.count(n, "per_minute") },
+		"share":      func(n *yaml.Node) { l.Share = d.share(n, "share") },
+		"cooldown":   func(n *yaml.Node) { d.parseCooldown(n, &l) },
 		"max_collateral": func(n *yaml.Node) {
 			if l.MaxCollateral = 0; n.Value != "0" {
-				l.MaxCollateral = f.count(n, "max_collateral")
+				l.MaxCollateral = d.count(n, "max_collateral")
 			}
 		},
 	})
@@ -31,47 +44,47 @@ func (f *rulesFile) parseLimits(n *yaml.Node, l Limits) Limits {
 }
 
 // parseCooldown reads a time, or {peer: time} besides that of the target.
-func (f *rulesFile) parseCooldown(n *yaml.Node, l *Limits) {
+func (d *defaults) parseCooldown(n *yaml.Node, l *Limits) {
 	if n.Kind != yaml.MappingNode {
-		l.Cooldown = f.duration(n, "cooldown")
+		l.Cooldown = d.duration(n, "cooldown")
 		return
 	}
-	f.fields(n, "cooldown", map[string]func(*yaml.Node){
-		"target": func(n *yaml.Node) { l.Cooldown = f.duration(n, "target") },
-		"peer":   func(n *yaml.Node) { l.Peer = f.duration(n, "peer") },
+	d.fields(n, "cooldown", map[string]func(*yaml.Node){
+		"target": func(n *yaml.Node) { l.Cooldown = d.duration(n, "target") },
+		"peer":   func(n *yaml.Node) { l.Peer = d.duration(n, "peer") },
 	})
 }
 
 // share reads a part such as 30%.
-func (f *rulesFile) share(n *yaml.Node, what string) float64 {
+func (d *defaults) share(n *yaml.Node, what string) float64 {
 	v, err := parseShare(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil {
 		if percent, err := strconv.Atoi(n.Value); err == nil && percent > 0 && percent <= 100 {
-			f.errorf(n, "%s is a part of all: write %d%%", what, percent)
+			d.errorf(n, "%s is a part of all: write %d%%", what, percent)
 			return v
 		}
-		f.errorf(n, "%s is a part of all, such as 30%%, not %s", what, nodeKind(n))
+		d.errorf(n, "%s is a part of all, such as 30%%, not %s", what, nodeKind(n))
 	}
 	return v
 }
 
 // windows reads a list of parts of the day.
-func (f *rulesFile) windows(n *yaml.Node) []Window {
+func (d *defaults) windows(n *yaml.Node) []Window {
 	var out []Window
-	for _, k := range f.items(n, "during", exampleWindow(n)) {
-		text, ok := f.text(k, "a window")
+	for _, k := range d.items(n, "during", exampleWindow(n)) {
+		text, ok := d.text(k, "a window")
 		if !ok {
 			continue
 		}
-		w, err := parseWindow(text, f.zone)
+		w, err := parseWindow(text, d.zone)
 		if err != nil {
-			f.errorf(k, "%v", err)
+			d.errorf(k, "%v", err)
 			continue
 		}
 		out = append(out, w)
 	}
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		f.errorf(n, "during has no window: leave it out for always")
+		d.errorf(n, "during has no window: leave it out for always")
 	}
 	return out
 }
@@ -86,15 +99,15 @@ func exampleWindow(n *yaml.Node) string {
 }
 
 // parseZone reads the zone of the windows of the file.
-func (f *rulesFile) parseZone(n *yaml.Node) {
-	name, ok := f.text(n, "timezone")
+func (d *defaults) parseZone(n *yaml.Node) {
+	name, ok := d.text(n, "timezone")
 	if !ok {
 		return
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil || name == "" {
-		f.errorf(n, "unknown time zone %q: write it as Europe/Vienna or UTC", name)
+		d.errorf(n, "unknown time zone %q: write it as Europe/Vienna or UTC", name)
 		return
 	}
-	f.zone = zone
+	d.zone = zone
 }

@@ -2,11 +2,55 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 
 	"go.yaml.in/yaml/v4"
 
 	"sockwarden/collectors"
 )
+
+// timeWaitLength is how long Linux keeps TIME_WAIT (TCP_TIMEWAIT_LEN), seconds.
+const timeWaitLength = 60
+
+// lint warns about rules that are valid and yet cannot do what they say.
+func (b *builder) lint(r *rawRule, rule *Rule) {
+	warn := func(n *yaml.Node, from int, format string, args ...any) {
+		if b.program.warnings.full() {
+			b.program.warnings.add(Problem{})
+			return
+		}
+		line, column := b.src.locate(n, from)
+		b.program.warnings.add(b.src.problem(line, column, fmt.Sprintf(format, args...)))
+	}
+	lintLadder(r, rule, warn)
+	yes := rule.When.MayHold()
+	if yes.States == 0 && !b.names.files.asksEmpty(rule.When) {
+		warn(r.when, 0, "rule %q never matches: %s", rule.Name, rule.When.Never())
+		return
+	}
+	if about := rule.about(); len(about) == 1 && about[0] == collectors.UDP && yes.States&collectors.Mask(collectors.Established, collectors.Close) == 0 {
+		warn(r.when, 0, `rule %q never matches: a UDP socket is ESTABLISHED (connected) or CLOSE, and in no other state`, rule.Name)
+	}
+	if rule.Having != nil && rule.Having.OfProcess() && !slices.Contains(rule.Group, ByPID) {
+		warn(r.having, 0, "rule %q never holds: fds and fd_limit are known only of one process, group: pid", rule.Name)
+	}
+	lintStill(r, rule, warn)
+	lintRungs(r, rule, warn)
+	lintEverything(r, rule, warn)
+	if why, at := neverActs(r, rule); why != "" {
+		rule.NeverActs = why
+		warn(at, 0, "rule %q can never act: %s", rule.Name, why)
+	}
+	if yes.States != collectors.Mask(collectors.TimeWait) || asShipped(rule.When) {
+		return
+	}
+	for _, a := range rule.When.Ages {
+		if a.Seconds >= timeWaitLength {
+			warn(r.when, a.From, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and it waits for more than %v: write less",
+				rule.Name, timeWaitLength, a.Seconds)
+		}
+	}
+}
 
 // closing are the states of connections that are closed in one direction, or by
 // one end, and in which data can still move.

@@ -275,14 +275,14 @@ func (l *loader) add(path, text string) {
 
 // parse reads the structure of a file and the files of its sets.
 func (l *loader) parse(path, text string) {
-	f := &rulesFile{reader: reader{src: newSource(path, text), problems: &l.problems}, path: path, netns: nil}
+	f := newRulesFile(path, text, &l.problems)
 	if _, ok := inherited(path); ok {
-		f.path = "" // what it names lies in the working directory, and not beside it
+		f.names.files.path = "" // what it names lies in the working directory, and not beside it
 	}
-	f.readSet, f.grownSet = l.listOf, func(p string) *Set { return l.grown[p] }
-	f.checkSecret = l.checkSecret
+	f.names.files.readSet, f.names.files.grownSet = l.listOf, func(p string) *Set { return l.grown[p] }
+	f.notifiers.checkSecret = l.checkSecret
 	f.parse(l.opts.Catalog, l.opts.Notifiers)
-	l.warnings = append(l.warnings, f.warnings...)
+	l.warnings = append(l.warnings, f.notifiers.warnings...)
 	l.files = append(l.files, f)
 }
 
@@ -291,10 +291,10 @@ func (l *loader) applyVars() error {
 	for _, o := range l.opts.Vars {
 		found, known := false, map[string]bool{}
 		for _, f := range l.files {
-			for name := range f.vars {
+			for name := range f.names.vars {
 				known[name] = true
 			}
-			v, ok := f.vars[o.Name]
+			v, ok := f.names.vars[o.Name]
 			if !ok {
 				continue
 			}
@@ -303,7 +303,7 @@ func (l *loader) applyVars() error {
 			if err != nil {
 				return &UsageError{"--var: " + err.Error()}
 			}
-			f.vars[o.Name] = changed
+			f.names.vars[o.Name] = changed
 		}
 		if !found {
 			names := sortedKeys(known)

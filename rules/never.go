@@ -42,7 +42,8 @@ func possible(rule *Rule) (kinds []*collectors.Socket) {
 			for inode := range uint32(2) {
 				s := &collectors.Socket{
 					Protocol: protocol, State: state, Inode: inode,
-					Known: collectors.Fields(collectors.FieldProtocol, collectors.FieldState, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted),
+					Known: collectors.Fields(
+						collectors.FieldProtocol, collectors.FieldState, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted),
 				}
 				if inode != 0 && (state == collectors.TimeWait || state == collectors.SynRecv) {
 					continue // nobody has these
@@ -81,6 +82,6 @@ func lintEverything(r *rawRule, rule *Rule, warn warner) {
 	if rule.Mode != ModeEnforce || !live || !narrow.Empty() || rule.Having != nil || !rule.ends(r) {
 		return
 	}
-	warn(r.when, 0, "rule %q takes every connection of this host, live ones too: say which, as by port in [80, 443], process == \"nginx\" or state == \"CLOSE_WAIT\"",
-		rule.Name)
+	warn(r.when, 0, `rule %q takes every connection of this host, live ones too: say which, as by port in [80, 443], `+
+		`process == "nginx" or state == "CLOSE_WAIT"`, rule.Name)
 }

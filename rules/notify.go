@@ -20,21 +20,32 @@ func (n Notifier) Equal(o Notifier) bool {
 	return n.Plugin == o.Plugin && maps.Equal(n.Params, o.Params)
 }
 
-// parseNotifiers reads actions: {ops: {plugin: webhook, format: slack, ...}}.
-func (f *rulesFile) parseNotifiers(n *yaml.Node, catalog Catalog) {
-	entries, _ := f.entries(n, "actions")
+// actionSection reads the section actions.
+type actionSection struct {
+	*reader
+	catalog Catalog
+	all     map[string]Notifier
+	// checkSecret says what is wrong with a file that holds a secret, and what is
+	// unwise.
+	checkSecret func(path string) (warning string, err error)
+	warnings    Problems
+}
+
+// parse reads actions: {ops: {plugin: webhook, format: slack, ...}}.
+func (as *actionSection) parse(n *yaml.Node) {
+	entries, _ := as.entries(n, "actions")
 	for _, e := range entries {
 		if !validRuleName(e.key.Value) || e.key.Value == "" {
-			f.errorf(e.key, "a name under actions is made of letters, digits, -, _ and ., not %q", e.key.Value)
+			as.errorf(e.key, "a name under actions is made of letters, digits, -, _ and ., not %q", e.key.Value)
 			continue
 		}
-		f.notifiers[e.key.Value] = Notifier{} // what is wrong with it is said only here
-		f.parseNotifier(e, catalog)
+		as.all[e.key.Value] = Notifier{} // what is wrong with it is said only here
+		as.parseOne(e)
 	}
 }
 
-func (f *rulesFile) parseNotifier(at entry, catalog Catalog) {
-	entries, ok := f.entries(at.value, "an entry of actions")
+func (as *actionSection) parseOne(at entry) {
+	entries, ok := as.entries(at.value, "an entry of actions")
 	if !ok {
 		return
 	}
@@ -43,48 +54,48 @@ func (f *rulesFile) parseNotifier(at entry, catalog Catalog) {
 		if e.key.Value != "plugin" {
 			continue
 		}
-		found, ok := catalog.find(e.value.Value)
+		found, ok := as.catalog.find(e.value.Value)
 		if !ok {
-			f.errorf(e.value, "unknown plugin %q%s: %s", e.value.Value, Suggest(e.value.Value, catalog.names()), catalog.there())
+			as.errorf(e.value, "unknown plugin %q%s: %s", e.value.Value, Suggest(e.value.Value, as.catalog.names()), as.catalog.there())
 			return
 		}
 		spec = &found
 	}
 	if spec == nil {
-		f.errorf(at.value, "%s needs its plugin: write plugin: webhook", at.key.Value)
+		as.errorf(at.value, "%s needs its plugin: write plugin: webhook", at.key.Value)
 		return
 	}
-	before := f.problems.seen
+	before := as.problems.seen
 	rung := rawRung{at: at.value, params: map[string]any{}}
 	for _, e := range entries {
 		if e.key.Value != "plugin" {
-			f.param(e, spec, &rung, "plugin")
+			as.param(e, spec, &rung, "plugin")
 		}
 	}
-	if f.problems.seen > before {
+	if as.problems.seen > before {
 		return
 	}
 	if _, err := spec.Bind(rung.params); err != nil {
-		f.errorf(at.value, "%s: %v", at.key.Value, err)
+		as.errorf(at.value, "%s: %v", at.key.Value, err)
 		return
 	}
-	f.notifiers[at.key.Value] = Notifier{spec.Name, rung.params}
+	as.all[at.key.Value] = Notifier{spec.Name, rung.params}
 	for _, e := range entries {
 		if q, ok := spec.param(e.key.Value); ok && q.SecretFile {
-			f.secret(e.value)
+			as.secret(e.value)
 		}
 	}
 }
 
 // secret looks at the file that holds a secret. That there is none is said by
 // who wants to read it: rules are also checked on other machines.
-func (f *rulesFile) secret(n *yaml.Node) {
-	warning, err := f.checkSecret(n.Value)
+func (as *actionSection) secret(n *yaml.Node) {
+	warning, err := as.checkSecret(n.Value)
 	if err != nil {
-		f.errorf(n, "%s: %v", n.Value, err)
+		as.errorf(n, "%s: %v", n.Value, err)
 	}
 	if warning != "" {
-		f.warnings = append(f.warnings, f.src.problem(n.Line, n.Column, n.Value+": "+warning))
+		as.warnings = append(as.warnings, as.src.problem(n.Line, n.Column, n.Value+": "+warning))
 	}
 }
 

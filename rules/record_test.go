@@ -23,9 +23,9 @@ const (
 func scopeOf(t testing.TB, text string) *lang.Scope {
 	t.Helper()
 	var wrong problemList
-	f := &rulesFile{reader: reader{src: newSource("rules.yaml", "version: 1\n"+text), problems: &wrong}}
+	f := newRulesFile("rules.yaml", "version: 1\n"+text, &wrong)
 	f.parse(testCatalog(), nil)
-	sc := f.scope()
+	sc := f.names.scope()
 	if wrong.seen > 0 {
 		t.Fatal(wrong.all())
 	}

@@ -10,58 +10,58 @@ import (
 )
 
 // parseRung reads destroy, {signal: TERM, wait: 10s} or {destroy: {udp: true}}.
-func (f *rulesFile) parseRung(n *yaml.Node, catalog Catalog, rule *rawRule) {
+func (rs *ruleSection) parseRung(n *yaml.Node, rule *rawRule) {
 	rung := rawRung{at: n, params: map[string]any{}}
 	if n.Kind == yaml.ScalarNode {
 		rung.action = n.Value
-		f.checkRung(&rung, catalog, rule)
+		rs.checkRung(&rung, rule)
 		return
 	}
-	entries, ok := f.entries(n, "an action")
+	entries, ok := rs.entries(n, "an action")
 	if !ok {
 		return
 	}
-	i := slices.IndexFunc(entries, func(e entry) bool { _, ok := catalog.find(e.key.Value); return ok })
+	i := slices.IndexFunc(entries, func(e entry) bool { _, ok := rs.catalog.find(e.key.Value); return ok })
 	if i < 0 {
 		name := "nothing"
 		if len(entries) > 0 {
 			name = entries[0].key.Value
 		}
-		f.errorf(n, "%s", catalog.unknown(name))
+		rs.errorf(n, "%s", rs.catalog.unknown(name))
 		return
 	}
 	rung.action = entries[i].key.Value
-	spec, _ := catalog.find(rung.action)
-	f.mainParams(entries[i].value, &spec, &rung)
+	spec, _ := rs.catalog.find(rung.action)
+	rs.mainParams(entries[i].value, &spec, &rung)
 	for k, e := range entries {
 		switch {
 		case k == i:
 		case e.key.Value == "wait":
-			rung.wait = f.duration(e.value, "wait")
+			rung.wait = rs.duration(e.value, "wait")
 		case e.key.Value == "if":
 			rung.cond = e.value
 		default:
-			f.param(e, &spec, &rung, besides...)
+			rs.param(e, &spec, &rung, besides...)
 		}
 	}
-	f.checkRung(&rung, catalog, rule)
+	rs.checkRung(&rung, rule)
 }
 
 // mainParams reads what stands directly behind the name of the action.
-func (f *rulesFile) mainParams(n *yaml.Node, spec *ActionSpec, rung *rawRung) {
+func (rs *ruleSection) mainParams(n *yaml.Node, spec *ActionSpec, rung *rawRung) {
 	switch {
 	case n.Kind == yaml.MappingNode:
-		entries, _ := f.entries(n, spec.Name)
+		entries, _ := rs.entries(n, spec.Name)
 		for _, e := range entries {
-			f.param(e, spec, rung, besides...)
+			rs.param(e, spec, rung, besides...)
 		}
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
 	case n.Kind == yaml.ScalarNode && spec.Main != "":
 		key := *n
 		key.Value = spec.Main
-		f.param(entry{&key, n}, spec, rung, besides...)
+		rs.param(entry{&key, n}, spec, rung, besides...)
 	default:
-		f.errorf(n, "%s takes its parameters as {name: value}, not %s: without any write %s alone", spec.Name, nodeKind(n), spec.Name)
+		rs.errorf(n, "%s takes its parameters as {name: value}, not %s: without any write %s alone", spec.Name, nodeKind(n), spec.Name)
 	}
 }
 
@@ -70,50 +70,50 @@ var besides = []string{"wait", "if"}
 
 // param reads a parameter of a plugin; besides are the other keys that can stand
 // in its place.
-func (f *rulesFile) param(e entry, spec *ActionSpec, rung *rawRung, besides ...string) {
+func (r *reader) param(e entry, spec *ActionSpec, rung *rawRung, besides ...string) {
 	p, ok := spec.param(e.key.Value)
 	if why := spec.Never[e.key.Value]; !ok && why != "" {
-		f.errorf(e.key, "%s has no parameter %q: %s", spec.Name, e.key.Value, why)
+		r.errorf(e.key, "%s has no parameter %q: %s", spec.Name, e.key.Value, why)
 		return
 	}
 	if !ok {
 		others := strings.Join(besides, " and ")
 		if len(spec.Params) == 0 {
-			f.errorf(e.key, "%s has no parameter %q; besides it a rung has %s", spec.Name, e.key.Value, others)
+			r.errorf(e.key, "%s has no parameter %q; besides it a rung has %s", spec.Name, e.key.Value, others)
 			return
 		}
-		f.errorf(e.key, "%s has no parameter %q%s: it has %s, besides %s", spec.Name, e.key.Value,
-			f.suggest(e.key.Value, append(spec.paramNames(), besides...)), lang.Choices(spec.paramNames()), others)
+		r.errorf(e.key, "%s has no parameter %q%s: it has %s, besides %s", spec.Name, e.key.Value,
+			r.suggest(e.key.Value, append(spec.paramNames(), besides...)), lang.Choices(spec.paramNames()), others)
 		return
 	}
 	if _, twice := rung.params[p.Name]; twice {
-		f.errorf(e.key, "%s is given twice", p.Name)
+		r.errorf(e.key, "%s is given twice", p.Name)
 		return
 	}
 	what := spec.Name + " " + p.Name
 	switch p.Type {
 	case ParamBool:
-		rung.params[p.Name] = f.oneOf(e.value, what, "true", "false") == "true"
+		rung.params[p.Name] = r.oneOf(e.value, what, "true", "false") == "true"
 	case ParamNumber:
-		rung.params[p.Name] = float64(f.count(e.value, what))
+		rung.params[p.Name] = float64(r.count(e.value, what))
 	case ParamDuration:
-		rung.params[p.Name] = f.duration(e.value, what)
+		rung.params[p.Name] = r.duration(e.value, what)
 	case ParamString:
-		if text, ok := f.text(e.value, what); ok {
+		if text, ok := r.text(e.value, what); ok {
 			rung.params[p.Name] = text
 		}
 	}
 }
 
-func (f *rulesFile) checkRung(rung *rawRung, catalog Catalog, rule *rawRule) {
-	spec, ok := catalog.find(rung.action)
+func (rs *ruleSection) checkRung(rung *rawRung, rule *rawRule) {
+	spec, ok := rs.catalog.find(rung.action)
 	if !ok {
-		f.errorf(rung.at, "%s", catalog.unknown(rung.action))
+		rs.errorf(rung.at, "%s", rs.catalog.unknown(rung.action))
 		return
 	}
 	var err error
 	if rung.bound, err = spec.Bind(rung.params); err != nil {
-		f.errorf(rung.at, "%s: %v", spec.Name, err)
+		rs.errorf(rung.at, "%s: %v", spec.Name, err)
 		return
 	}
 	rung.results = spec.Results

@@ -19,43 +19,55 @@ type setFile struct {
 	mayBeEmpty bool
 }
 
-// parseSetFile reads {file: path}: one entry a line, # or ; begins a comment.
-func (f *rulesFile) parseSetFile(name string, n *yaml.Node) *Set {
+// setFiles reads the files of sets.
+type setFiles struct {
+	*reader
+	path     string             // of the rules file, for names that are relative
+	byName   map[string]setFile // the sets that are read from files
+	grown    map[string]*Set    // those with what a younger generation has added to their files
+	lists    map[string]*Set    // that were read, by path; nil for what is wrong
+	reported map[string]bool    // sets that are empty and must not be
+	readSet  func(path string) (*Set, error)
+	grownSet func(path string) *Set
+}
+
+// parse reads {file: path}: one entry a line, # or ; begins a comment.
+func (files *setFiles) parse(name string, n *yaml.Node) *Set {
 	file := setFile{at: n}
-	f.fields(n, "a set", map[string]func(*yaml.Node){
-		"file":         func(n *yaml.Node) { file.path, _ = f.text(n, "file") },
-		"may_be_empty": func(n *yaml.Node) { file.mayBeEmpty = f.yesOrNo(n, "may_be_empty") },
+	files.fields(n, "a set", map[string]func(*yaml.Node){
+		"file":         func(n *yaml.Node) { file.path, _ = files.text(n, "file") },
+		"may_be_empty": func(n *yaml.Node) { file.mayBeEmpty = files.yesOrNo(n, "may_be_empty") },
 	})
 	if file.path == "" {
-		f.errorf(n, "a set is a list, or {file: path}")
+		files.errorf(n, "a set is a list, or {file: path}")
 		return nil
 	}
 	if !filepath.IsAbs(file.path) {
-		file.path = trust.Beside(f.path, file.path)
+		file.path = trust.Beside(files.path, file.path)
 	}
-	s, again := f.lists[file.path] // by another name
+	s, again := files.lists[file.path] // by another name
 	if !again {
 		var err error
-		s, err = f.readSet(file.path)
-		if f.lists[file.path] = s; err != nil {
-			f.errorf(n, "%s: %v", file.path, err)
+		s, err = files.readSet(file.path)
+		if files.lists[file.path] = s; err != nil {
+			files.errorf(n, "%s: %v", file.path, err)
 		}
 	}
 	if s == nil {
 		return nil
 	}
 	file.empty = s.Kind() == lang.KindEmpty
-	f.setFiles[name] = file
-	if more := f.grownSet(file.path); more != nil {
-		f.grown[name] = more
+	files.byName[name] = file
+	if more := files.grownSet(file.path); more != nil {
+		files.grown[name] = more
 	}
 	return s
 }
 
 // asksEmpty reports whether a condition asks a set whose file is empty now.
-func (f *rulesFile) asksEmpty(c *Cond) bool {
+func (files *setFiles) asksEmpty(c *Cond) bool {
 	for name := range c.Sets {
-		if f.setFiles[name].empty {
+		if files.byName[name].empty {
 			return true
 		}
 	}
@@ -72,31 +84,31 @@ func (r *reader) yesOrNo(n *yaml.Node, what string) bool {
 
 // checkEmptySets rejects a rule that would act on more because the file of a set is
 // empty: more often than not that is one which is just being written anew.
-func (f *rulesFile) checkEmptySets(r *Rule) {
+func (files *setFiles) checkEmptySets(r *Rule) {
 	if r.Mode == ModeDisabled {
 		return
 	}
-	f.mustHold(r.Unless, fmt.Sprintf("unless of rule %q", r.Name), true)
-	f.mustHold(r.When, fmt.Sprintf("a negation in rule %q", r.Name), false)
-	f.mustHold(r.Having, fmt.Sprintf("a negation in rule %q", r.Name), false)
+	files.mustHold(r.Unless, fmt.Sprintf("unless of rule %q", r.Name), true)
+	files.mustHold(r.When, fmt.Sprintf("a negation in rule %q", r.Name), false)
+	files.mustHold(r.Having, fmt.Sprintf("a negation in rule %q", r.Name), false)
 	for i := range r.Then {
-		f.mustHold(r.Then[i].If, fmt.Sprintf("a negation in rule %q", r.Name), false)
+		files.mustHold(r.Then[i].If, fmt.Sprintf("a negation in rule %q", r.Name), false)
 	}
 }
 
 // mustHold reports the files of sets that are empty although the condition, or its
 // negations, spare what is in them.
-func (f *rulesFile) mustHold(c *Cond, who string, spares bool) {
+func (files *setFiles) mustHold(c *Cond, who string, spares bool) {
 	if c == nil {
 		return
 	}
 	for _, name := range sortedKeys(c.Sets) {
-		file, isFile := f.setFiles[name]
-		if !isFile || !file.empty || file.mayBeEmpty || !spares && !c.Sets[name].Otherwise || f.reported[name] {
+		file, isFile := files.byName[name]
+		if !isFile || !file.empty || file.mayBeEmpty || !spares && !c.Sets[name].Otherwise || files.reported[name] {
 			continue
 		}
-		f.reported[name] = true
-		f.errorf(file.at, "set %q: %s is empty, and %s asks for what is in it: the rule would take more than before; if that is meant, add "+
+		files.reported[name] = true
+		files.errorf(file.at, "set %q: %s is empty, and %s asks for what is in it: the rule would take more than before; if that is meant, add "+
 			"may_be_empty: true", name, file.path, who)
 	}
 }

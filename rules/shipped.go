@@ -17,12 +17,12 @@ func asShipped(c *Cond) bool {
 // shippedAges are the ages that the conditions of the built-in rules wait for, by their
 // texts.
 var shippedAges = sync.OnceValue(func() map[string][]float64 {
-	f := &rulesFile{reader: reader{src: newSource(Builtin, builtinText), problems: &problemList{}}}
+	f := newRulesFile(Builtin, builtinText, &problemList{})
 	f.parse(nil, nil) // what it says of actions is of no interest here
-	sc := f.scope()
+	sc := f.names.scope()
 	ages := map[string][]float64{}
-	for i := range f.rules {
-		if c, _ := lang.Compile(f.rules[i].when.Value, sc); c != nil {
+	for i := range f.rules.rules {
+		if c, _ := lang.Compile(f.rules.rules[i].when.Value, sc); c != nil {
 			ages[c.Text] = c.AgesOver()
 		}
 	}

@@ -85,7 +85,8 @@ func (l *loader) stream(fd int) (string, error) {
 	case l.opts.Again:
 		return "", errors.New("is a pipe, which can be read only once, and a watcher reads its rules again: write them to a file")
 	case l.opts.Trust:
-		return "", errors.New("a live run does not trust it: nobody can say who wrote what comes out of a pipe; write the rules to a file that only you can write")
+		return "", errors.New("a live run does not trust it: nobody can say who wrote what comes out of a pipe; " +
+			"write the rules to a file that only you can write")
 	}
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {

@@ -8,77 +8,11 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"sockwarden/collectors"
 	"sockwarden/rules/lang"
 )
 
-// checkName reports a name that an expression could not use.
-func (f *rulesFile) checkName(n *yaml.Node, what string) bool {
-	name := n.Value
-	for i, c := range name {
-		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (i == 0 || c < '0' || c > '9') {
-			f.errorf(n, "the name of a %s is made of letters, digits and _, not %q%s", what, name, asName(name, "_"))
-			return false
-		}
-	}
-	if name == "" || lang.IsWord(name) {
-		f.errorf(n, "%q is a word of the language and cannot name a %s: choose another", name, what)
-		return false
-	}
-	if _, ok := collectors.FieldByName(name); ok {
-		f.errorf(n, "%q is a field and cannot name a %s: choose another", name, what)
-		return false
-	}
-	return true
-}
-
-// checkNames reports a name that stands for two things.
-func (f *rulesFile) checkNames() {
-	for _, name := range sortedKeys(f.macros) {
-		if _, ok := f.vars[name]; ok {
-			f.errorf(f.macros[name], "%q is already a variable", name)
-		}
-		if _, ok := f.sets[name]; ok {
-			f.errorf(f.macros[name], "%q is already a set", name)
-		}
-	}
-	for _, name := range sortedKeys(f.vars) {
-		if _, ok := f.sets[name]; ok {
-			f.errorf(f.varsAt[name], "%q is already a set", name)
-		}
-	}
-}
-
-func (f *rulesFile) parseMacros(n *yaml.Node) {
-	entries, _ := f.entries(n, "macros")
-	for _, e := range entries {
-		if !f.checkName(e.key, "macro") {
-			continue
-		}
-		if _, ok := f.text(e.value, "a macro"); ok {
-			f.macros[e.key.Value] = e.value
-		} else {
-			f.broken[e.key.Value] = true
-		}
-	}
-}
-
-func (f *rulesFile) parseVars(n *yaml.Node) {
-	entries, _ := f.entries(n, "vars")
-	for _, e := range entries {
-		if !f.checkName(e.key, "variable") {
-			continue
-		}
-		if v := f.parseVar(e.value); v != nil {
-			f.vars[e.key.Value], f.varsAt[e.key.Value] = v, e.key
-		} else {
-			f.broken[e.key.Value] = true
-		}
-	}
-}
-
 // parseVar reads a variable: a value, or {value: .., type: .., one_of: [..]}.
-func (f *rulesFile) parseVar(n *yaml.Node) *Var {
+func (ns *names) parseVar(n *yaml.Node) *Var {
 	var value, typ, oneOf *yaml.Node
 	if n.Kind == yaml.MappingNode {
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -93,58 +27,58 @@ func (f *rulesFile) parseVar(n *yaml.Node) *Var {
 		}
 	}
 	if value == nil || (typ == nil && oneOf == nil) {
-		return f.parseValue(n, false)
+		return ns.parseValue(n, false)
 	}
-	f.fields(n, "a variable", map[string]func(*yaml.Node){
+	ns.fields(n, "a variable", map[string]func(*yaml.Node){
 		"value": func(*yaml.Node) {}, "type": func(*yaml.Node) {}, "one_of": func(*yaml.Node) {},
 	})
-	v := f.parseValue(value, typ != nil && typ.Value == "strings")
+	v := ns.parseValue(value, typ != nil && typ.Value == "strings")
 	if v == nil {
 		return nil
 	}
 	if typ != nil {
-		f.declareType(typ, v)
+		ns.declareType(typ, v)
 	}
 	if oneOf != nil {
-		for _, k := range f.items(oneOf, "one_of", "one_of: [a, b]") {
-			if text, ok := f.text(k, "a value of one_of"); ok {
+		for _, k := range ns.items(oneOf, "one_of", "one_of: [a, b]") {
+			if text, ok := ns.text(k, "a value of one_of"); ok {
 				v.OneOf = append(v.OneOf, text)
 			}
 		}
 		if v.Type != lang.TypeString || !slices.Contains(v.OneOf, v.Text) {
-			f.errorf(value, "the value is %s, not %s", lang.Choices(v.OneOf), nodeKind(value))
+			ns.errorf(value, "the value is %s, not %s", lang.Choices(v.OneOf), nodeKind(value))
 		}
 	}
 	return v
 }
 
 // declareType gives an empty list its type, and checks that of a full one.
-func (f *rulesFile) declareType(n *yaml.Node, v *Var) {
+func (ns *names) declareType(n *yaml.Node, v *Var) {
 	kinds := map[string]lang.SetKind{"ports": lang.KindNumber, "numbers": lang.KindNumber, "addresses": lang.KindAddr, "strings": lang.KindName}
 	k, ok := kinds[n.Value]
 	switch {
 	case !ok:
-		f.oneOf(n, "type", sortedKeys(kinds)...)
+		ns.oneOf(n, "type", sortedKeys(kinds)...)
 	case v.Type != lang.TypeList:
-		f.errorf(n, "type is for lists, and this is a %s", v.Type)
+		ns.errorf(n, "type is for lists, and this is a %s", v.Type)
 	case v.List.Kind() != lang.KindEmpty && v.List.Kind() != k:
-		f.errorf(n, "type is %s, but the list holds %s", n.Value, v.List.Kind())
+		ns.errorf(n, "type is %s, but the list holds %s", n.Value, v.List.Kind())
 	default:
 		v.asNames = k == lang.KindName
 		v.declared = k
 	}
 }
 
-func (f *rulesFile) parseValue(n *yaml.Node, asNames bool) *Var {
+func (ns *names) parseValue(n *yaml.Node, asNames bool) *Var {
 	switch n.Kind {
 	case yaml.SequenceNode:
-		set := f.parseElements(n, asNames)
+		set := ns.parseElements(n, asNames)
 		if set == nil {
 			return nil
 		}
 		return &Var{Value: lang.Value{Type: lang.TypeList, List: set}, asNames: set.Kind() == lang.KindName}
 	case yaml.MappingNode:
-		return f.parseMap(n)
+		return ns.parseMap(n)
 	case yaml.DocumentNode, yaml.AliasNode, yaml.StreamNode:
 	case yaml.ScalarNode:
 		s, ok := scalarOf(n)
@@ -152,24 +86,24 @@ func (f *rulesFile) parseValue(n *yaml.Node, asNames bool) *Var {
 		case n.Tag == "!!bool":
 			return &Var{Value: lang.Value{Type: lang.TypeBool, Bool: strings.EqualFold(n.Value, "true")}}
 		case !ok:
-			f.errorf(n, "a variable needs a value: write timeout: 60")
+			ns.errorf(n, "a variable needs a value: write timeout: 60")
 			return nil
 		case s.IsNumber:
 			return &Var{Value: lang.Value{Type: lang.TypeNumber, Number: s.Number}}
 		}
 		return &Var{Value: lang.Value{Type: lang.TypeString, Text: s.Text}}
 	}
-	f.errorf(n, "a variable is a number, a string, true or false, a list or a map")
+	ns.errorf(n, "a variable is a number, a string, true or false, a list or a map")
 	return nil
 }
 
-func (f *rulesFile) parseMap(n *yaml.Node) *Var {
-	entries, _ := f.entries(n, "a map")
+func (ns *names) parseMap(n *yaml.Node) *Var {
+	entries, _ := ns.entries(n, "a map")
 	v := &Var{Value: lang.Value{Type: lang.TypeMap, Map: map[string]lang.Scalar{}}}
 	for _, e := range entries {
 		s, ok := scalarOf(e.value)
 		if e.value.Kind != yaml.ScalarNode || !ok {
-			f.errorf(e.value, "a value of a map is a number, a duration or a string")
+			ns.errorf(e.value, "a value of a map is a number, a duration or a string")
 			continue
 		}
 		if !s.IsNumber {
@@ -196,26 +130,6 @@ func scalarOf(n *yaml.Node) (lang.Scalar, bool) {
 	return lang.Scalar{Text: n.Value}, true
 }
 
-func (f *rulesFile) parseSets(n *yaml.Node) {
-	entries, _ := f.entries(n, "sets")
-	for _, e := range entries {
-		if !f.checkName(e.key, "set") {
-			continue
-		}
-		var s *Set
-		if e.value.Kind == yaml.MappingNode {
-			s = f.parseSetFile(e.key.Value, e.value)
-		} else {
-			s = f.parseElements(e.value, false)
-		}
-		if s != nil {
-			f.sets[e.key.Value] = s
-		} else {
-			f.broken[e.key.Value] = true
-		}
-	}
-}
-
 // exampleSet is a set of what stands there, or that of a file if it is the name of one.
 func exampleSet(n *yaml.Node) string {
 	if n.Kind == yaml.ScalarNode && strings.ContainsAny(n.Value, "./") {
@@ -234,11 +148,11 @@ func scalarOr(n *yaml.Node, other string) string {
 	return n.Value
 }
 
-func (f *rulesFile) parseElements(n *yaml.Node, asNames bool) *Set {
+func (ns *names) parseElements(n *yaml.Node, asNames bool) *Set {
 	var b lang.SetBuilder
-	before := f.problems.seen
-	for _, k := range f.items(n, "a set", exampleSet(n)) {
-		text, ok := f.text(k, "an element")
+	before := ns.problems.seen
+	for _, k := range ns.items(n, "a set", exampleSet(n)) {
+		text, ok := ns.text(k, "an element")
 		if !ok {
 			continue
 		}
@@ -248,10 +162,10 @@ func (f *rulesFile) parseElements(n *yaml.Node, asNames bool) *Set {
 			}
 		}
 		if err := b.Add(text, asNames); err != nil {
-			f.errorf(k, "%v", err)
+			ns.errorf(k, "%v", err)
 		}
 	}
-	if f.problems.seen > before {
+	if ns.problems.seen > before {
 		return nil
 	}
 	return b.Set()

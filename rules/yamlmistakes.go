@@ -37,7 +37,8 @@ func (s *source) yamlMistake(mark yaml.Mark, message string) Problem {
 	case strings.Contains(message, "could not find expected ':'"):
 		if n := s.withoutKey(line); n > 0 {
 			at = s.line(n)
-			return s.problem(n, len(at)-len(strings.TrimLeft(at, " "))+1, `this is no "name: value": a value stands in the line of its name or is indented deeper`)
+			return s.problem(n, len(at)-len(strings.TrimLeft(at, " "))+1,
+				`this is no "name: value": a value stands in the line of its name or is indented deeper`)
 		}
 	case strings.Contains(message, "expected ',' or"), strings.Contains(message, "expected node content"):
 		return s.problem(line, column, "a bracket or brace is not closed, or a comma is missing")

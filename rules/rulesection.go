@@ -1,0 +1,167 @@
+package rules
+
+import (
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// ruleSection reads the sections rules and protect.
+type ruleSection struct {
+	*reader
+	defaults *defaults
+	catalog  Catalog
+	rules    []rawRule
+	protect  []rawProtect
+}
+
+type rawProtect struct {
+	name   string
+	at     *yaml.Node
+	when   *yaml.Node
+	during []Window
+}
+
+type rawRule struct {
+	at           *yaml.Node
+	nameAt       *yaml.Node
+	name         string
+	description  string
+	when, unless *yaml.Node
+	group        []GroupKey
+	having       *yaml.Node
+	hold         time.Duration
+	during       []Window
+	soak         time.Duration
+	canary       float64
+	mode         Mode
+	then         []rawRung
+	hasThen      bool
+	limits       Limits
+	labels       map[string]string
+	notify       []*yaml.Node
+}
+
+type rawRung struct {
+	at     *yaml.Node
+	action string
+	spec   ActionSpec
+	params map[string]any
+	bound  any
+	wait   time.Duration
+	cond   *yaml.Node
+	// results are the outcomes that it can have, nil if they are not known.
+	results []string
+}
+
+func (rs *ruleSection) parseProtect(n *yaml.Node) {
+	p := rawProtect{at: n}
+	before := rs.problems.seen
+	rs.fields(n, "an entry of protect", map[string]func(*yaml.Node){
+		"name":        func(n *yaml.Node) { p.name, _ = rs.text(n, "name") },
+		"description": func(n *yaml.Node) { rs.text(n, "description") },
+		"when":        func(n *yaml.Node) { p.when = n },
+		"during":      func(n *yaml.Node) { p.during = rs.defaults.windows(n) },
+	})
+	if rs.problems.seen > before {
+		return
+	}
+	if p.name == "" {
+		rs.errorf(n, "an entry of protect needs a name: write name: ssh")
+	}
+	if p.when == nil && len(p.during) > 0 {
+		p.when = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true", Line: n.Line, Column: n.Column}
+	}
+	if p.when == nil {
+		rs.errorf(n, "an entry of protect needs a condition: write when: port == 22")
+		return
+	}
+	rs.protect = append(rs.protect, p)
+}
+
+func (rs *ruleSection) parseRule(n *yaml.Node) {
+	if n.Kind != yaml.MappingNode {
+		rs.entries(n, "a rule") // says so
+		return
+	}
+	r := rawRule{at: n, nameAt: n, mode: ModeEnforce, limits: rs.defaults.limits}
+	before := rs.problems.seen
+	rs.fields(n, "a rule", map[string]func(*yaml.Node){
+		"name":        func(n *yaml.Node) { r.name, _ = rs.text(n, "name"); r.nameAt = n },
+		"description": func(n *yaml.Node) { r.description, _ = rs.text(n, "description") },
+		"when":        func(n *yaml.Node) { r.when = n },
+		"unless":      func(n *yaml.Node) { r.unless = n },
+		"for":         func(n *yaml.Node) { r.hold = rs.duration(n, "for") },
+		"group":       func(n *yaml.Node) { r.group = rs.parseGroup(n) },
+		"having":      func(n *yaml.Node) { r.having = n },
+		"during":      func(n *yaml.Node) { r.during = rs.defaults.windows(n) },
+		"soak":        func(n *yaml.Node) { r.soak = rs.duration(n, "soak") },
+		"canary":      func(n *yaml.Node) { r.canary = rs.defaults.share(n, "canary") },
+		"mode": func(n *yaml.Node) {
+			r.mode = Mode(rs.oneOf(n, "mode", string(ModeDisabled), string(ModeObserve), string(ModeEnforce)))
+		},
+		"then": func(n *yaml.Node) {
+			r.hasThen = true
+			for _, k := range rs.items(n, "then", "then: ["+rs.catalog.example(n)+"]") {
+				rs.parseRung(k, &r)
+			}
+		},
+		"notify": func(n *yaml.Node) { r.notify = rs.items(n, "notify", "notify: ["+scalarOr(n, "NAME")+"]") },
+		"limits": func(n *yaml.Node) { r.limits = rs.defaults.parseLimits(n, r.limits) },
+		"labels": func(n *yaml.Node) { r.labels = rs.parseLabels(n) },
+	})
+	rs.checkRule(&r, before)
+	rs.checkLadder(&r)
+	rs.rules = append(rs.rules, r)
+}
+
+// checkRule says what the rule lacks. Before is how many problems there were before it.
+func (rs *ruleSection) checkRule(r *rawRule, before int) {
+	switch {
+	case r.name == "":
+		rs.errorf(r.at, "a rule needs a name: write name: close-wait")
+	case !validRuleName(r.name):
+		rs.errorf(r.nameAt, "a rule's name is made of letters, digits, -, _ and ., not %q%s", r.name, asName(r.name, "-"))
+	}
+	if r.when == nil {
+		rs.errorf(r.at, "rule %q needs a condition: write when: state == \"CLOSE_WAIT\"", r.name)
+	}
+	if (r.group == nil) != (r.having == nil) {
+		rs.errorf(r.at, "rule %q: group and having belong together: write group: pid, having: count > 100", r.name)
+	}
+	if !r.hasThen && r.mode == ModeEnforce {
+		rs.errorf(r.at, "rule %q needs an action: write then: [destroy], or mode: observe", r.name)
+	}
+	if r.hasThen && len(r.then) == 0 && r.mode == ModeEnforce && rs.problems.seen == before {
+		rs.errorf(r.at, "rule %q has no action: write then: [destroy], or mode: observe", r.name)
+	}
+}
+
+// checkLadder reports actions that cannot stand where they do.
+func (rs *ruleSection) checkLadder(r *rawRule) {
+	process := ""
+	for _, rung := range r.then {
+		spec, _ := rs.catalog.find(rung.action)
+		if spec.OnProcess {
+			process = rung.action
+		}
+		if spec.Single && process != "" {
+			rs.errorf(rung.at, "%s is for one socket and cannot follow %s, which is for a process: put it first, or into a rule of its own",
+				rung.action, process)
+		}
+		if spec.NeedsCooldown && r.limits.Cooldown <= 0 {
+			rs.errorf(rung.at, "%s needs a cool-down: write limits: {cooldown: 10m}", spec.Name)
+		}
+	}
+}
+
+func (rs *ruleSection) parseLabels(n *yaml.Node) map[string]string {
+	entries, _ := rs.entries(n, "labels")
+	labels := map[string]string{}
+	for _, e := range entries {
+		if v, ok := rs.text(e.value, "a label"); ok {
+			labels[e.key.Value] = v
+		}
+	}
+	return labels
+}
