@@ -77,11 +77,13 @@ func (m *Mark) markSYN(s *collectors.Socket, now float64) {
 	}
 }
 
+// late is by how much, in seconds, the first timer of a SYN can fire late.
+const late = 0.1
+
 // sameSYN reports whether two records of a SYN are of the same one. Its first timer
 // fires once, when it was to, a bit late at most; that a segment which answers
 // something else makes it fire at once counts as another SYN, too.
 func (m *Mark) sameSYN(next *Mark) bool {
-	const late = 0.1 // seconds
 	grain := 2*Jiffy + m.Look + next.Look
 	switch {
 	case next.Timeouts < m.Timeouts:
@@ -96,26 +98,69 @@ func (m *Mark) sameSYN(next *Mark) bool {
 	return true
 }
 
-// unsure is by how much, in seconds, another connection can have begun after the look
-// that left m, and not show as one in the next: what stamps and looks are off by.
-func (m *Mark) unsure(next *Mark) float64 {
-	if !next.Known {
-		return 0
+// timeWait is how long a mini-socket in TIME_WAIT lasts (TCP_TIMEWAIT_LEN), and
+// firstSYN how long the first timeout of a SYN at least (TCP_TIMEOUT_INIT), in seconds.
+const timeWait, firstSYN = 60.0, 1.0
+
+// hides reports whether another connection can have begun after the look that left m,
+// which began then, and be the one that next shows: if all that would tell them apart
+// is stamps, and those of m are as new as that look, the new one renews them by too
+// little. It is for marks of which continuedBy holds.
+func (m *Mark) hides(next *Mark, looked float64) bool {
+	// By so much a stamp may be renewed without being told apart, and may then be off.
+	grain := 4*Jiffy + next.Look
+	switch {
+	case m.Known && m.Timeouts == 0 && m.Ends > 0: // a SYN: times are compared both ways
+		return m.Ends-firstSYN+max(grain+m.Look, late) >= looked
+	case m.FirstRTO > 0:
+		return m.FirstRTO+grain+m.Look >= looked
+	case m.Timeouts > 0: // before Linux 6.7: counters are all there is
+		return false
+	case !m.Known:
+		return m.Ends > 0 && m.Ends-timeWait+grain >= looked
+	case m.grew(next):
+		return false
+	case m.AckedAt == 0:
+		return true // nothing tells them apart
 	}
-	if next.Timeouts > 0 || next.Ends > 0 { // a SYN: two times are compared, both ways
-		return 2*Jiffy + 2*(m.Look+next.Look)
+	// A handshake renews all stamps. One whose counter is as it was would show it.
+	newest := math.Inf(1)
+	if next.SegsIn == m.SegsIn {
+		newest = m.AckedAt
 	}
-	return 2*Jiffy + next.Look
+	if next.Sent == m.Sent {
+		newest = min(newest, m.SentAt)
+	}
+	if next.Received == m.Received && isSet(m.GotAt) {
+		newest = min(newest, m.GotAt)
+	}
+	return newest+grain >= looked
 }
 
+// isSet reports whether a stamp of received data is one, and not the zero that it is
+// until data comes if both ends have opened at once, or there is only one: that counts
+// from when jiffies were zero, five minutes after the machine began (INITIAL_JIFFIES).
+func isSet(at float64) bool {
+	const zero, near, wrap = 300.0, 5.0, (1 << 32) / 1000.0 // seconds; milliseconds have 32 bits
+	return at > 0 && math.Abs(math.Mod(at, wrap)-zero) > near
+}
+
+// grew reports whether segments went both ways between two looks. A connection that
+// took the place of another shows as that only once it is longer than it (docs/ages.md).
+func (m *Mark) grew(next *Mark) bool { return next.SegsIn > m.SegsIn && next.SegsOut > m.SegsOut }
+
+// bare reports whether the connection has moved no data: each that begins looks alike.
+func (m *Mark) bare() bool { return m.Sent == 0 && m.Received == 0 }
+
 // continuedBy reports whether a later record can be of the same connection.
-// Counters only grow, and no stamp is renewed without its counter: only a
+// Counters and stamps only grow, and no stamp is renewed without its counter: only a
 // handshake does that.
 func (m *Mark) continuedBy(next *Mark) bool {
 	if !m.Known && next.Known {
 		return false // by another program, or of a mini-socket: it cannot be told
 	}
 	later := func(a, b float64) bool { return a > 0 && b-next.Look > a+2*Jiffy }
+	earlier := func(a, b float64) bool { return a > 0 && b+4*Jiffy < a-m.Look }
 	switch {
 	case !m.Known:
 		return !later(m.Ends, next.Ends) // otherwise the timer began again
@@ -123,6 +168,8 @@ func (m *Mark) continuedBy(next *Mark) bool {
 		return false
 	case next.Agreed != m.Agreed, next.SegsIn < m.SegsIn, next.SegsOut < m.SegsOut,
 		next.Sent < m.Sent, next.Received < m.Received, next.Busy < m.Busy:
+		return false
+	case next.AckedAt > 0 && (earlier(m.AckedAt, next.AckedAt) || earlier(m.SentAt, next.SentAt) || earlier(m.GotAt, next.GotAt)):
 		return false
 	case next.SegsIn == m.SegsIn && (later(m.AckedAt, next.AckedAt) || later(m.GotAt, next.GotAt)):
 		return false

@@ -116,11 +116,12 @@ type DescriptorCount struct {
 }
 
 type sighting struct {
-	Since  float64
+	First  float64 // when it was first seen, as far as the marks can tell; not kept in the state file
+	Since  float64 // since when it is proven to be the same
 	Last   float64
 	Missed int     // complete dumps that should have shown it and did not
 	Mark   Mark    // of the last look
-	unsure float64 // by how much since may be too early: see mark.unsure
+	unsure float64 // by how much Since is too early if another connection took its place unseen
 }
 
 // HoldKey names a rule by its fingerprint too: a changed rule starts again.
@@ -170,29 +171,46 @@ func (m *Memory) Observe(key collectors.Key, mk Mark, shown collectors.Age, bega
 		if len(m.Seen) >= MaxRemembered || key.Cookie == 0 {
 			return shown
 		}
-		m.Seen[key] = &sighting{Since: now, Last: now, Mark: mk}
+		m.Seen[key] = &sighting{First: now, Since: now, Last: now, Mark: mk}
 		return shown
 	}
-	before := s.Mark
 	if key.State == collectors.SynRecv && mk.Known {
-		s.Since = now // a full socket: nothing tells one SYN from the next
+		s.First, s.Since = now, now // a full socket: nothing tells one SYN from the next
 	}
-	if !mk.Known && before.Known {
+	if !mk.Known && s.Mark.Known {
 		return shown // looked at without what would tell them apart
 	}
-	s.Last, s.Missed, s.Mark = now, 0, mk
+	s.follow(&mk, now)
 	// From the end of one look to the beginning of the other: both saw it there.
-	s.unsure = max(s.unsure, before.unsure(&mk))
-	observed := began - s.Since - s.unsure
-	if shown.Bounded && observed > shown.Max || !before.continuedBy(&mk) {
-		s.Since, s.unsure = now, 0
+	observed := began - s.Since
+	if shown.Bounded && observed > shown.Max {
+		s.First, s.Since, s.unsure = now, now, 0
 		return shown
 	}
+	observed -= s.unsure
 	// Within a jiffy the evidence of the record itself is as good.
 	if shown.Source != collectors.AgeEvent && observed > shown.Min+Jiffy {
 		shown.Min, shown.Source = math.Floor(observed*1000)/1000, collectors.AgeObserved
 	}
 	return shown
+}
+
+// follow goes on with what a look that ended now says of the connection. Where another
+// may have taken its place since the look before, it counts as new; for now, if it has
+// moved data and so much alike is a coincidence: that it goes on shows when it grows.
+func (s *sighting) follow(mk *Mark, now float64) {
+	before, looked := s.Mark, s.Last-s.Mark.Look
+	s.Last, s.Missed, s.Mark = now, 0, *mk
+	switch {
+	case !before.continuedBy(mk):
+		s.First, s.Since, s.unsure = now, now, 0
+	case before.hides(mk, looked) && before.bare():
+		s.Since, s.unsure = now, 0
+	case before.hides(mk, looked):
+		s.unsure = now - s.Since
+	case before.grew(mk):
+		s.unsure = 0
+	}
 }
 
 // Recall returns the age like observe, but remembers nothing new.
@@ -203,10 +221,11 @@ func (m *Memory) Recall(key collectors.Key, mk Mark, shown collectors.Age, began
 	return shown
 }
 
-// Since is when a socket was first seen in its state, 0 if it is not remembered.
+// Since is when a socket was first seen in its state, as far as marks can tell, 0 if it
+// is not remembered. It may be before what Observe proves.
 func (m *Memory) Since(key collectors.Key) float64 {
 	if s, ok := m.Seen[key]; ok {
-		return s.Since
+		return s.First
 	}
 	return 0
 }

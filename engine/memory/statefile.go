@@ -201,7 +201,7 @@ func (s *StateFile) Decode(b []byte, m *Memory) error {
 	now := s.Now()
 	for _, d := range doc.Seen {
 		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.Seen) < MaxRemembered {
-			m.Seen[d.Key] = &sighting{Since: d.Since, Last: d.Last, Missed: max(0, d.Missed), Mark: d.Mark, unsure: max(0, d.Unsure)}
+			m.Seen[d.Key] = &sighting{First: d.Since, Since: d.Since, Last: d.Last, Missed: max(0, d.Missed), Mark: d.Mark, unsure: max(0, d.Unsure)}
 		}
 	}
 	for _, d := range doc.Holds {
