@@ -151,7 +151,7 @@ func TestCollateralUnborrowed(t *testing.T) {
 		plugin, err := l.actions.Get("signal")
 		must(t, "signal", err)
 		must(t, "without CAP_NET_ADMIN", socklab.WithoutCapability(t, func() error {
-			held = l.judge.Harms.Of(c, findingOf(t, l.run(t, p), hung).Candidate, &o, &plugin)
+			held = l.judge.Harms.Of(t.Context(), c, findingOf(t, l.run(t, p), hung).Candidate, &o, &plugin)
 			return nil
 		}, unix.CAP_NET_ADMIN))
 		if why := held.Exceeds(100); foreign != strings.Contains(why, "cannot be told") {

@@ -184,7 +184,7 @@ func (e *Engine) finish(c *judge.Cycle) *report.Report {
 // find is a cycle up to where it is decided.
 func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*judge.Cycle, error) {
 	if e.hand != nil {
-		e.hand.CancelLadders(p)
+		e.hand.CancelLadders(ctx, p)
 	}
 	picture, err := e.looker.Look(ctx, e.judge.Council.Wanted(p))
 	if err != nil {
@@ -198,7 +198,7 @@ func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*judge.
 	if live {
 		c.Paused = pause.Read(e.world.Now(), e.opts.PauseFiles...)
 	}
-	e.judge.Decide(c)
+	e.judge.Decide(ctx, c)
 	e.news.Decided(p, c.Report, e.mode(), !c.Incomplete, c.Now)
 	e.record(c)
 	e.last.looking = e.world.Now().Sub(c.Began)

@@ -212,7 +212,7 @@ func TestHangingNotifier(t *testing.T) {
 		start := time.Now()
 		const sent = news.MaxQueued + 40
 		for i := range sent {
-			o.Enqueue("ops", to("ops"), actions.Message{Total: i})
+			o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{Total: i})
 			synctest.Wait() // the first one is under way
 		}
 		if took := time.Since(start); took != 0 {
@@ -249,9 +249,9 @@ func TestMessageRate(t *testing.T) {
 		o, _ := box.outbox()
 		start := time.Now()
 		for range 3 {
-			o.Enqueue("ops", to("ops"), actions.Message{})
+			o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{})
 		}
-		o.Enqueue("dev", to("dev"), actions.Message{}) // does not wait for others
+		o.Enqueue(t.Context(), "dev", to("dev"), actions.Message{}) // does not wait for others
 		o.Close()
 		var after []time.Duration
 		for _, at := range box.at {
@@ -274,7 +274,7 @@ func TestCloseGivesUp(t *testing.T) {
 		box := &mailbox{send: hang}
 		o, j := box.outbox()
 		for range 3 {
-			o.Enqueue("ops", to("ops"), actions.Message{Rule: "r"})
+			o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{Rule: "r"})
 		}
 		start := time.Now()
 		o.Close()
@@ -294,7 +294,7 @@ func TestCloseGivesUpOnDeaf(t *testing.T) {
 		free := make(chan struct{})
 		box := &mailbox{send: func(context.Context) error { <-free; return nil }}
 		o, j := box.outbox()
-		o.Enqueue("ops", to("ops"), actions.Message{})
+		o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{})
 		start := time.Now()
 		o.Close()
 		if took := time.Since(start); took != news.Farewell+news.Grace {
@@ -314,7 +314,7 @@ func TestReconfiguredNotifier(t *testing.T) {
 		box := &mailbox{}
 		o, j := box.outbox()
 		for i, config := range []rules.Notifier{to("a"), to("a"), to("b"), to("nowhere"), to("nowhere"), {Plugin: "none"}, {Plugin: "none"}, to("a")} {
-			o.Enqueue("ops", config, actions.Message{Total: i})
+			o.Enqueue(t.Context(), "ops", config, actions.Message{Total: i})
 		}
 		o.Close()
 		var got []int
@@ -338,7 +338,7 @@ func TestUndelivered(t *testing.T) {
 		box := &mailbox{send: func(context.Context) error { return errors.New("503") }}
 		o, j := box.outbox()
 		for range 2 {
-			o.Enqueue("ops", to("ops"), actions.Message{Rule: "r"})
+			o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{Rule: "r"})
 		}
 		o.Close()
 		if len(box.messages()) != 2 || len(j.lines("level=WARN", "message not delivered", "error=503")) != 1 || len(j.lines("level=WARN", "messages were not delivered", "count=2")) != 1 {
@@ -353,7 +353,7 @@ func TestUndelivered(t *testing.T) {
 		}}
 		o, j = box.outbox()
 		for range 5 {
-			o.Enqueue("ops", to("ops"), actions.Message{Rule: "r"})
+			o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{Rule: "r"})
 		}
 		o.Close()
 		if len(j.lines("level=WARN")) != 1 || len(j.lines("level=INFO", "messages are delivered again", "lost=3")) != 1 {

@@ -25,7 +25,7 @@ const settle = 250 * time.Millisecond
 // them as far as it goes without waiting for longer than it takes to settle.
 func (h *Hand) Act(ctx context.Context, c *judge.Cycle) {
 	h.signalled = map[string]bool{}
-	ladders := ladderPerTarget(c, h.harms)
+	ladders := ladderPerTarget(ctx, c, h.harms)
 	if err := h.cooling.start(ladders); err != nil {
 		h.hostError = err
 		c.Report.Errors = append(c.Report.Errors, err)
@@ -48,7 +48,7 @@ func (h *Hand) Act(ctx context.Context, c *judge.Cycle) {
 
 // ladderPerTarget begins a ladder for each socket that is acted on, or one for each
 // process or unit.
-func ladderPerTarget(c *judge.Cycle, harms *look.Harms) []*ladder {
+func ladderPerTarget(ctx context.Context, c *judge.Cycle, harms *look.Harms) []*ladder {
 	var ladders []*ladder
 	byProcess := map[string]*ladder{}
 	standings := map[*report.Group]*standing{}
@@ -75,7 +75,7 @@ func ladderPerTarget(c *judge.Cycle, harms *look.Harms) []*ladder {
 				continue
 			}
 			l := newLadder(len(ladders)+1, c.Program, f, o)
-			l.harm = harms.Of(c.Picture, f.Candidate, o, plugin)
+			l.harm = harms.Of(ctx, c.Picture, f.Candidate, o, plugin)
 			byProcess[key] = l
 			ladders = append(ladders, l)
 		}
@@ -260,7 +260,7 @@ func (h *Hand) step(ctx context.Context, ladders []*ladder) {
 // conclude takes the final outcome of a rung: the ladder ends or climbs.
 func (h *Hand) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 	if out.Result == actions.Ended && out.Detail == "" {
-		out.Detail = h.died(l)
+		out.Detail = h.died(ctx, l)
 	}
 	what := l.action()
 	if l.effect != nil {

@@ -1,6 +1,7 @@
 package act
 
 import (
+	"context"
 	"fmt"
 
 	"sockwarden/collectors"
@@ -9,7 +10,7 @@ import (
 // died says how many of the connections are no longer established now that the
 // process of a ladder has ended, "" if it had none. A connection that another
 // process has, too, lives on.
-func (h *Hand) died(l *ladder) string {
+func (h *Hand) died(ctx context.Context, l *ladder) string {
 	total := len(l.harm.Connections)
 	if total == 0 || l.process == nil {
 		return ""
@@ -19,7 +20,7 @@ func (h *Hand) died(l *ladder) string {
 	for _, end := range l.harm.Connections {
 		if _, looked := alive[end.Netns]; !looked {
 			var err error
-			if alive[end.Netns], err = h.harms.Established(l.findings[0].NS, end.Netns); err != nil {
+			if alive[end.Netns], err = h.harms.Established(ctx, l.findings[0].NS, end.Netns); err != nil {
 				return fmt.Sprintf("how many of its %s died with it cannot be told: %v", collectors.Counted(total, "established connection"), err)
 			}
 		}

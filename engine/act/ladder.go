@@ -146,7 +146,7 @@ func (h *Hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 		return false, fmt.Errorf("%s: guarded: %s", rung.Action, why) //nolint:err113 // for people
 	}
 	if plugin.OnProcess() {
-		h := h.harms.Of(&look.Picture{}, f, l.process, plugin)
+		h := h.harms.Of(ctx, &look.Picture{}, f, l.process, plugin)
 		l.findings[i].Collateral, l.harm = len(h.Connections), h
 		if why := h.Exceeds(l.rule.Limits.MaxCollateral); why != "" {
 			return false, fmt.Errorf("%s: %s", rung.Action, why) //nolint:err113 // for people
@@ -271,7 +271,7 @@ func (h *Hand) Finish(ctx context.Context, r *report.Report) {
 	}
 	if ctx.Err() != nil {
 		h.StepAll(ctx) // what is under way is ended
-		h.AbandonAll()
+		h.AbandonAll(ctx)
 	}
 	if err := h.cooling.keepTakenBack(); err != nil {
 		r.Errors = append(r.Errors, err)
@@ -281,8 +281,8 @@ func (h *Hand) Finish(ctx context.Context, r *report.Report) {
 
 // runs reports whether a program runs for a ladder: it may end in its own time, but
 // nothing comes after it any more.
-func (h *Hand) runs(l *ladder) bool {
-	if l.done || l.effect == nil || !l.last && !l.effect.Verify(context.Background()).Pending {
+func (h *Hand) runs(ctx context.Context, l *ladder) bool {
+	if l.done || l.effect == nil || !l.last && !l.effect.Verify(context.WithoutCancel(ctx)).Pending {
 		return false
 	}
 	if !l.last {
@@ -294,7 +294,7 @@ func (h *Hand) runs(l *ladder) bool {
 
 // CancelLadders ends the ladders of rules that are no more, or changed. The
 // others go on under the new generation, which may protect more.
-func (h *Hand) CancelLadders(p *rules.Program) {
+func (h *Hand) CancelLadders(ctx context.Context, p *rules.Program) {
 	var kept []*ladder
 	for _, l := range h.Ladders {
 		if now := p.Rule(l.rule.Name); now != nil && now.Fingerprint == l.rule.Fingerprint {
@@ -302,11 +302,11 @@ func (h *Hand) CancelLadders(p *rules.Program) {
 			kept = append(kept, l)
 			continue
 		}
-		if h.runs(l) {
+		if h.runs(ctx, l) {
 			kept = append(kept, l)
 			continue
 		}
-		h.abandon(l, errRuleChanged)
+		h.abandon(ctx, l, errRuleChanged)
 		h.log.Info("ladder cancelled, its rule changed", "rule", l.rule.Name, "action", l.action())
 	}
 	h.Ladders = kept

@@ -115,7 +115,7 @@ func (h *Hand) UnderWay() map[string]bool {
 
 // abandon ends a ladder in its middle: what is under way is ended, and how far it
 // got is written down.
-func (h *Hand) abandon(l *ladder, why error) {
+func (h *Hand) abandon(ctx context.Context, l *ladder, why error) {
 	if l.waits && !l.done {
 		h.cooling.giveBack(l)
 		l.finish(actions.Outcome{Result: actions.Failed, Err: fmt.Errorf("not begun: %w", why)}, l.action())
@@ -124,7 +124,7 @@ func (h *Hand) abandon(l *ladder, why error) {
 	if l.done || l.effect == nil {
 		return
 	}
-	ctx := context.Background()
+	ctx = context.WithoutCancel(ctx)
 	out := actions.Stop(ctx, l.effect)
 	l.note(out, l.effect.String())
 	h.news.Outcome(ctx, l.outcome(l.effect.String(), out))
@@ -138,9 +138,9 @@ var (
 )
 
 // AbandonAll ends every ladder that waits.
-func (h *Hand) AbandonAll() {
+func (h *Hand) AbandonAll(ctx context.Context) {
 	for _, l := range h.Ladders {
-		h.abandon(l, errStopped)
+		h.abandon(ctx, l, errStopped)
 	}
 	h.Ladders = nil
 }

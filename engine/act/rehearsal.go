@@ -23,7 +23,7 @@ func NewRehearsal(w *world.World, harms *look.Harms) *Rehearsal {
 
 // Act prepares what was decided on.
 func (r *Rehearsal) Act(ctx context.Context, c *judge.Cycle) {
-	for ladders := ladderPerTarget(c, r.harms); len(ladders) > 0; {
+	for ladders := ladderPerTarget(ctx, c, r.harms); len(ladders) > 0; {
 		n, batcher := together(ladders)
 		part := ladders[:n]
 		ladders = ladders[n:]

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -85,7 +86,7 @@ func (k *council) askOfNobody(opinions []*opinion) [][]*Case {
 // agree has every younger generation confirm what the rules in force would do: with
 // each there must be a rule that does the same to the socket now. Otherwise the finding
 // is spared, and the reason says by what. said are their findings about its candidate.
-func (k *council) agree(c *Cycle, f *Case, opinions []*opinion, said [][]*Case, q *quota) {
+func (k *council) agree(ctx context.Context, c *Cycle, f *Case, opinions []*opinion, said [][]*Case, q *quota) {
 	if f.Decision != report.DecideAct {
 		return
 	}
@@ -107,7 +108,7 @@ func (k *council) agree(c *Cycle, f *Case, opinions []*opinion, said [][]*Case, 
 			return
 		}
 		if theirs.Rule.Fingerprint != f.Rule.Fingerprint {
-			if k.limit(theirs, o.Cycle, q); theirs.Decision != report.DecideAct {
+			if k.limit(ctx, theirs, o.Cycle, q); theirs.Decision != report.DecideAct {
 				f.set(theirs.Decision, "%s: %s", ago(o.Generation, c.Began), theirs.Reason)
 				f.throttled = theirs.throttled
 				return

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 // throttle leaves to later cycles counts: a rule that is wrong about a thousand
 // sockets must not take them a hundred at a time. What has tripped stays so until
 // two cycles in a row are calm.
-func (b *Breaker) judge(c *Cycle, q *quota) {
+func (b *Breaker) judge(ctx context.Context, c *Cycle, q *quota) {
 	if b.off || c.Paused != nil {
 		return
 	}
@@ -30,14 +31,14 @@ func (b *Breaker) judge(c *Cycle, q *quota) {
 	}
 	looked := map[string]bool{}
 	for k, found := range byListener {
-		b.shareOf(c, k, found, q, looked)
+		b.shareOf(ctx, c, k, found, q, looked)
 	}
 	for name := range b.memory.Tripped {
 		if strings.HasPrefix(name, tripShare) && !looked[name] {
 			b.Trip(c, &report.TrippedError{Name: name}, false, nil)
 		}
 	}
-	t, over := b.tooMuch(c, acting, q)
+	t, over := b.tooMuch(ctx, c, acting, q)
 	// What tripped at other limits says nothing about these: they were set since.
 	for name := range b.memory.Tripped {
 		if !strings.HasPrefix(name, tripShare) && name != t.Name {
@@ -60,8 +61,8 @@ func (b *Breaker) acting(c *Cycle, throttled bool) []*Case {
 }
 
 // tooMuch compares what would be acted on with the limits for all rules together.
-func (b *Breaker) tooMuch(c *Cycle, acting []*Case, q *quota) (t *report.TrippedError, over bool) {
-	limit, toll := b.council.strictest(c.Program.Breaker), b.toll(c, acting)
+func (b *Breaker) tooMuch(ctx context.Context, c *Cycle, acting []*Case, q *quota) (t *report.TrippedError, over bool) {
+	limit, toll := b.council.strictest(c.Program.Breaker), b.toll(ctx, c, acting)
 	t = &report.TrippedError{Living: toll.living + q.all, Of: c.Total, Name: tripAll + limit.String()}
 	var limits []string
 	if limit.Count > 0 && t.Living > limit.Count {
@@ -97,12 +98,12 @@ type listenerKey struct {
 
 // shareOf spares what a rule would do to one listener if that is too much, or if
 // it cannot be told. Connections to elsewhere have no listener.
-func (b *Breaker) shareOf(c *Cycle, k listenerKey, found []*Case, q *quota, looked map[string]bool) {
+func (b *Breaker) shareOf(ctx context.Context, c *Cycle, k listenerKey, found []*Case, q *quota, looked map[string]bool) {
 	name := shareName(found[0].Finding)
 	looked[name] = true
 	n := len(found) + q.listeners[name]
 	share := k.rule.Limits.Share
-	ports, err := b.harms.Connections(c.Picture, k.ns)
+	ports, err := b.harms.Connections(ctx, c.Picture, k.ns)
 	if err != nil {
 		c.fail(err)
 		for _, f := range found {

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 
@@ -43,7 +44,7 @@ func (f *Case) set(d report.Decision, format string, args ...any) {
 
 // Decide turns candidates into findings: rules are tried in their order, and
 // the first enforcing one that holds owns the socket, whatever spares it then.
-func (j *Judge) Decide(c *Cycle) {
+func (j *Judge) Decide(ctx context.Context, c *Cycle) {
 	j.noteRules(c)
 	groups := make([]map[*look.Candidate]*Group, len(c.Program.Rules))
 	for i := range c.Program.Rules {
@@ -51,9 +52,9 @@ func (j *Judge) Decide(c *Cycle) {
 	}
 	q, opinions := j.quota(), j.Council.opinions(c)
 	take := func(f *Case, said [][]*Case) {
-		j.Council.agree(c, f, opinions, said, q)
+		j.Council.agree(ctx, c, f, opinions, said, q)
 		if f.Decision == report.DecideAct {
-			j.limit(f, c, q)
+			j.limit(ctx, f, c, q)
 		}
 		c.Cases = append(c.Cases, f)
 	}
@@ -85,8 +86,8 @@ func (j *Judge) Decide(c *Cycle) {
 	j.Council.showNews(c, opinions)
 	c.sumUnseen()
 	j.pauseAll(c) // what it spares does not count
-	j.Breaker.judge(c, q)
-	j.spend(c, q)
+	j.Breaker.judge(ctx, c, q)
+	j.spend(ctx, c, q)
 	c.Report.Findings = make([]*report.Finding, len(c.Cases))
 	for i, f := range c.Cases {
 		c.Report.Findings[i] = f.Finding

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
@@ -42,6 +43,8 @@ type hearing struct {
 	*Cycle
 	taker *rules.Rule // the rule that has the socket, nil for none yet
 	quota *quota      // for limits
+	// harm is what an action on a process would end besides, for limits.
+	harm func(*collectors.Owner, *actions.Plugin) look.Harm
 	// only asking leaves no trace in the memory: nothing begins to count.
 	asking bool
 }

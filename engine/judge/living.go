@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"context"
 	"time"
 
 	"sockwarden/actions"
@@ -60,7 +61,7 @@ type toll struct {
 }
 
 // toll counts findings that would be acted on.
-func (b *Breaker) toll(c *Cycle, found []*Case) *toll {
+func (b *Breaker) toll(ctx context.Context, c *Cycle, found []*Case) *toll {
 	t := &toll{byRule: map[*rules.Rule]int{}, sockets: map[look.Endpoint]bool{}, processes: map[string]bool{}}
 	for _, f := range found {
 		first, plugin := effective(f.Rule)
@@ -80,7 +81,7 @@ func (b *Breaker) toll(c *Cycle, found []*Case) *toll {
 				continue
 			}
 			for k := range f.Facts.Owners {
-				b.process(c, t, f, &f.Facts.Owners[k], plugin.Plugin, counted, rung == first || rung.ReadsResult())
+				b.process(ctx, c, t, f, &f.Facts.Owners[k], plugin.Plugin, counted, rung == first || rung.ReadsResult())
 			}
 			counted = true
 		}
@@ -95,7 +96,7 @@ func mayFollow(f *Case, rung *rules.Rung) bool {
 
 // process counts the target of an action on a process, and with it, if that is
 // meant to come about and not only if something else fails, what would die.
-func (b *Breaker) process(c *Cycle, t *toll, f *Case, o *collectors.Owner, plugin *actions.Plugin, counted, collateral bool) {
+func (b *Breaker) process(ctx context.Context, c *Cycle, t *toll, f *Case, o *collectors.Owner, plugin *actions.Plugin, counted, collateral bool) {
 	key := look.TargetKey(o, plugin)
 	if !counted && !t.processes[key] {
 		t.processes[key] = true
@@ -103,7 +104,7 @@ func (b *Breaker) process(c *Cycle, t *toll, f *Case, o *collectors.Owner, plugi
 	}
 	if all := "collateral of " + key; collateral && !t.processes[all] {
 		t.processes[all] = true
-		for _, end := range b.harms.Of(c.Picture, f.Candidate, o, plugin).Connections {
+		for _, end := range b.harms.Of(ctx, c.Picture, f.Candidate, o, plugin).Connections {
 			t.socket(f.Rule, end)
 		}
 	}

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"context"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -101,14 +102,14 @@ func (j *Judge) quota() *quota {
 }
 
 // spend adds what a cycle acts on to what its interval has spent.
-func (j *Judge) spend(c *Cycle, q *quota) {
+func (j *Judge) spend(ctx context.Context, c *Cycle, q *quota) {
 	if !j.Repeats || !c.Live { // in a dry run the same sockets come again
 		return
 	}
 	acts := map[string]bool{}
 	acted := j.Breaker.acting(c, false)
 	if !j.noBreaker {
-		j.spent.all += j.Breaker.toll(c, acted).living
+		j.spent.all += j.Breaker.toll(ctx, c, acted).living
 	}
 	for _, f := range acted {
 		j.spent.listeners[shareName(f.Finding)]++
@@ -143,8 +144,10 @@ var limits = []gate{
 
 // limit spares what is cooling down, what would take too many healthy
 // connections with it, and what is beyond the rule's limits.
-func (j *Judge) limit(f *Case, c *Cycle, q *quota) {
-	h := &hearing{Cycle: c, quota: q}
+func (j *Judge) limit(ctx context.Context, f *Case, c *Cycle, q *quota) {
+	h := &hearing{Cycle: c, quota: q, harm: func(o *collectors.Owner, plugin *actions.Plugin) look.Harm {
+		return j.Harms.Of(ctx, c.Picture, f.Candidate, o, plugin)
+	}}
 	for _, gate := range limits {
 		if gate.spares(j, h, f) {
 			return
@@ -191,13 +194,13 @@ func underWay(_ *Judge, h *hearing, f *Case) bool {
 	return true
 }
 
-func tooHarmful(j *Judge, h *hearing, f *Case) bool {
+func tooHarmful(_ *Judge, h *hearing, f *Case) bool {
 	_, plugin := effective(f.Rule)
 	if !plugin.OnProcess() {
 		return false
 	}
 	for i := range f.Facts.Owners {
-		harm := j.Harms.Of(h.Picture, f.Candidate, &f.Facts.Owners[i], plugin)
+		harm := h.harm(&f.Facts.Owners[i], plugin)
 		f.Collateral = max(f.Collateral, len(harm.Connections))
 		if why := harm.Exceeds(f.Rule.Limits.MaxCollateral); why != "" {
 			f.set(report.DecideLimited, "%s", why)

@@ -40,7 +40,7 @@ func (h *Harm) Exceeds(limit int) string {
 // Of counts the established connections of a process, or of all
 // processes of its unit if the action is for that, in whatever namespace they are.
 // One look serves a whole cycle.
-func (t *Harms) Of(c *Picture, cand *Candidate, o *collectors.Owner, plugin *actions.Plugin) Harm {
+func (t *Harms) Of(ctx context.Context, c *Picture, cand *Candidate, o *collectors.Owner, plugin *actions.Plugin) Harm {
 	key := TargetKey(o, plugin)
 	if h, ok := c.Extra.collateral[key]; ok {
 		return h
@@ -54,7 +54,7 @@ func (t *Harms) Of(c *Picture, cand *Candidate, o *collectors.Owner, plugin *act
 	found := map[Endpoint]int{}
 	for i := range processes {
 		if h.err == nil {
-			h.err = t.connectionsOf(c, cand.NS, &processes[i], found)
+			h.err = t.connectionsOf(ctx, c, cand.NS, &processes[i], found)
 		}
 	}
 	for end, n := range found {
@@ -73,7 +73,7 @@ func (t *Harms) Of(c *Picture, cand *Candidate, o *collectors.Owner, plugin *act
 // connectionsOf adds the established connections of a process to what was found;
 // one that is no more has none. Sockets that are not in the namespace that the
 // process was come upon in are asked themselves, in which they are.
-func (t *Harms) connectionsOf(c *Picture, ns *Namespace, o *collectors.Owner, found map[Endpoint]int) error {
+func (t *Harms) connectionsOf(ctx context.Context, c *Picture, ns *Namespace, o *collectors.Owner, found map[Endpoint]int) error {
 	held, err := t.World.Processes.Sockets(o)
 	if err != nil {
 		if errors.Is(err, collectors.ErrGone) {
@@ -81,7 +81,7 @@ func (t *Harms) connectionsOf(c *Picture, ns *Namespace, o *collectors.Owner, fo
 		}
 		return err
 	}
-	p, err := t.inventory(c, ns)
+	p, err := t.inventory(ctx, c, ns)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (t *Harms) connectionsOf(c *Picture, ns *Namespace, o *collectors.Owner, fo
 		if state != collectors.Established && state != collectors.Listen {
 			return nil
 		}
-		p, err := t.around(c, s)
+		p, err := t.around(ctx, c, s)
 		if err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func (t *Harms) connectionsOf(c *Picture, ns *Namespace, o *collectors.Owner, fo
 
 // Established returns the cookies of the established TCP connections of a
 // namespace, which can be the one at hand. One that is no more has none.
-func (t *Harms) Established(ns *Namespace, inode uint64) (map[uint64]bool, error) {
+func (t *Harms) Established(ctx context.Context, ns *Namespace, inode uint64) (map[uint64]bool, error) {
 	if ns.Inode != inode {
 		all, err := t.World.Namespaces.All()
 		if err != nil {
@@ -134,7 +134,7 @@ func (t *Harms) Established(ns *Namespace, inode uint64) (map[uint64]bool, error
 	}
 	cookies := map[uint64]bool{}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Established)}
-	for s, err := range t.Dumps.sockets(ns, q) {
+	for s, err := range t.Dumps.sockets(ctx, ns, q) {
 		if err != nil {
 			return nil, err
 		}
@@ -143,15 +143,16 @@ func (t *Harms) Established(ns *Namespace, inode uint64) (map[uint64]bool, error
 	return cookies, nil
 }
 
-// sockets streams an extra look at a namespace, unless that would hang.
-func (d *dumps) sockets(ns *Namespace, q collectors.Query) func(func(*collectors.Socket, error) bool) {
+// sockets streams an extra look at a namespace, unless that would hang. It looks also
+// when asked to stop: what has been decided must be true to the end.
+func (d *dumps) sockets(ctx context.Context, ns *Namespace, q collectors.Query) func(func(*collectors.Socket, error) bool) {
 	return func(yield func(*collectors.Socket, error) bool) {
 		source := d.sources[0]
 		if err := d.Hangs.shut(ns); err != nil && source.Actionable {
 			yield(nil, err)
 			return
 		}
-		for s, err := range d.collectPast(context.Background(), ns, source, q) {
+		for s, err := range d.collectPast(context.WithoutCancel(ctx), ns, source, q) {
 			if !yield(s, err) {
 				return
 			}

@@ -144,7 +144,7 @@ func (d *dumps) stream(ctx context.Context, c *Picture, ns *Namespace, source co
 	}
 	found[0], errs[0] = d.readPast(ctx, c.Wanted, ns, source, parts[0], len(parts) > 1)
 	all.Wait()
-	if d.Hangs.noteHung(ns, parts, errs) {
+	if d.Hangs.noteHung(ctx, ns, parts, errs) {
 		return errors.Join(errs...) // none of it is used: what is looked at again would count twice
 	}
 	for _, f := range found {

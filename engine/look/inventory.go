@@ -1,6 +1,8 @@
 package look
 
 import (
+	"context"
+
 	"sockwarden/collectors"
 	"sockwarden/engine/world"
 )
@@ -19,13 +21,13 @@ var Inventoried = collectors.Mask(collectors.Established, collectors.Listen, col
 	collectors.FinWait1, collectors.FinWait2, collectors.Closing, collectors.LastAck)
 
 // inventory looks at a namespace, once in a cycle.
-func (t *Harms) inventory(c *Picture, ns *Namespace) (*inventory, error) {
+func (t *Harms) inventory(ctx context.Context, c *Picture, ns *Namespace) (*inventory, error) {
 	if p, ok := c.Extra.inventories[ns.Inode]; ok {
 		return p, nil
 	}
 	p := &inventory{netns: ns.Inode, held: map[uint32]uint64{}}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: Inventoried}
-	for s, err := range t.Dumps.sockets(ns, q) {
+	for s, err := range t.Dumps.sockets(ctx, ns, q) {
 		if err != nil {
 			return nil, err
 		}
@@ -50,9 +52,9 @@ func (t *Harms) inventory(c *Picture, ns *Namespace) (*inventory, error) {
 }
 
 // around looks at the namespace that a socket of another process is in.
-func (t *Harms) around(c *Picture, s world.Borrowed) (p *inventory, err error) {
+func (t *Harms) around(ctx context.Context, c *Picture, s world.Borrowed) (p *inventory, err error) {
 	err = s.Namespace(func(ns *world.Namespace) (err error) {
-		p, err = t.inventory(c, &Namespace{Namespace: *ns})
+		p, err = t.inventory(ctx, c, &Namespace{Namespace: *ns})
 		return err
 	})
 	return p, err

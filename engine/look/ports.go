@@ -1,6 +1,7 @@
 package look
 
 import (
+	"context"
 	"fmt"
 
 	"sockwarden/collectors"
@@ -14,13 +15,13 @@ type portUse struct {
 
 // Connections returns how the ports of a namespace are used. One look serves a
 // whole cycle.
-func (t *Harms) Connections(c *Picture, ns *Namespace) (map[uint16]portUse, error) {
+func (t *Harms) Connections(ctx context.Context, c *Picture, ns *Namespace) (map[uint16]portUse, error) {
 	if m, ok := c.Extra.Ports[ns]; ok {
 		return m, nil
 	}
 	m := map[uint16]portUse{}
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates &^ collectors.Mask(collectors.Close)}
-	for s, err := range t.Dumps.sockets(ns, q) {
+	for s, err := range t.Dumps.sockets(ctx, ns, q) {
 		if err != nil {
 			return nil, fmt.Errorf("connections of listeners: %w", err)
 		}

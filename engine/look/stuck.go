@@ -43,7 +43,7 @@ func (h *hanging) text() string {
 }
 
 // lookStuck notes a look at a namespace that hangs.
-func (g *hangs) lookStuck(ns *Namespace) *hanging {
+func (g *hangs) lookStuck(ctx context.Context, ns *Namespace) *hanging {
 	h := g.All[ns.Inode]
 	if h == nil {
 		h = &hanging{name: ns.Name, sockets: map[collectors.Key]*stuck.Call{}, began: g.world.Now()}
@@ -51,7 +51,7 @@ func (g *hangs) lookStuck(ns *Namespace) *hanging {
 			g.All = map[uint64]*hanging{}
 		}
 		g.All[ns.Inode] = h
-		h.by = g.world.Processes.Asleep()
+		h.by = g.world.Processes.Asleep(ctx)
 	}
 	return h
 }
@@ -144,7 +144,7 @@ func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *Namespace, all 
 	})...)
 	for _, cand := range cands {
 		if cand.call != nil {
-			h = d.Hangs.lookStuck(ns)
+			h = d.Hangs.lookStuck(ctx, ns)
 			h.sockets[collectors.KeyOf(&cand.Socket)], cand.call = cand.call, nil
 		}
 	}
@@ -271,14 +271,14 @@ func (d *dumps) collectPast(ctx context.Context, ns *Namespace, source collector
 }
 
 // noteHung notes which parts of a look hang, and reports whether any does.
-func (g *hangs) noteHung(ns *Namespace, parts []collectors.Query, errs []error) (any bool) {
+func (g *hangs) noteHung(ctx context.Context, ns *Namespace, parts []collectors.Query, errs []error) (any bool) {
 	for i, err := range errs {
 		call := stuck.In(err)
 		if call == nil {
 			continue
 		}
 		any = true
-		if h := g.lookStuck(ns); parts[i].Fields.Meets(collectors.InfoFields()) {
+		if h := g.lookStuck(ctx, ns); parts[i].Fields.Meets(collectors.InfoFields()) {
 			h.dumps = append(h.dumps, call)
 		} else {
 			h.plain = append(h.plain, call)

@@ -34,7 +34,7 @@ func (n *messages) Outcome(context.Context, *report.Outcome) {}
 // Cycle sends a message for each rule that wants it and has findings that are new or
 // of which something else becomes, and one when nothing of it is left. A group is one
 // finding, whichever sockets it has; what is only pending is none yet.
-func (n *messages) Cycle(_ context.Context, p *rules.Program, r *report.Report) {
+func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report) {
 	now, kind := n.clock.Mono(), "notified-"+r.Mode
 	news := map[*rules.Rule][]*report.Finding{}
 	told := map[string]bool{}
@@ -73,7 +73,7 @@ func (n *messages) Cycle(_ context.Context, p *rules.Program, r *report.Report) 
 			continue
 		}
 		for _, name := range rule.Notify {
-			n.outbox.Enqueue(name, p.Notifiers[name], m)
+			n.outbox.Enqueue(ctx, name, p.Notifiers[name], m)
 		}
 	}
 }

@@ -33,9 +33,9 @@ type Outbox struct {
 	log     *slog.Logger
 	clock   world.Clock
 	plugins map[string]actions.NotifierPlugin
-	stop    context.CancelFunc
-	ctx     context.Context //nolint:containedctx // of the goroutines that it owns
 	running sync.WaitGroup
+	end     chan struct{} // closed by stop, when nothing is delivered any more
+	stop    func()
 
 	receivers map[string]*receiver
 
@@ -51,19 +51,20 @@ type receiver struct {
 // NewOutbox makes an outbox whose notifiers are of these plugins.
 func NewOutbox(plugins []actions.NotifierPlugin, clock world.Clock, log *slog.Logger) *Outbox {
 	o := &Outbox{
-		log: log, clock: clock, plugins: map[string]actions.NotifierPlugin{}, receivers: map[string]*receiver{},
+		log: log, clock: clock, plugins: map[string]actions.NotifierPlugin{}, receivers: map[string]*receiver{}, end: make(chan struct{}),
 		Between: Between, Farewell: Farewell, grace: Grace,
 	}
+	o.stop = sync.OnceFunc(func() { close(o.end) })
 	for _, p := range plugins {
 		o.plugins[p.Name] = p
 	}
-	o.ctx, o.stop = context.WithCancel(context.Background())
 	return o
 }
 
 // Enqueue hands a message to the goroutine of its receiver, which is started at
-// the first message and again when its configuration has changed.
-func (o *Outbox) Enqueue(name string, config rules.Notifier, m actions.Message) {
+// the first message and again when its configuration has changed. It goes on when ctx
+// ends, until Close.
+func (o *Outbox) Enqueue(ctx context.Context, name string, config rules.Notifier, m actions.Message) {
 	r := o.receivers[name]
 	if r == nil || !r.config.Equal(config) {
 		if r != nil {
@@ -83,7 +84,7 @@ func (o *Outbox) Enqueue(name string, config rules.Notifier, m actions.Message) 
 		r = &receiver{config: config, queue: make(chan actions.Message, MaxQueued)}
 		o.receivers[name] = r
 		o.running.Add(1)
-		go o.deliver(name, n, r)
+		go o.deliver(context.WithoutCancel(ctx), name, n, r)
 	}
 	select {
 	case r.queue <- m:
@@ -94,8 +95,10 @@ func (o *Outbox) Enqueue(name string, config rules.Notifier, m actions.Message) 
 	}
 }
 
-func (o *Outbox) deliver(name string, n actions.Notifier, r *receiver) {
+func (o *Outbox) deliver(ctx context.Context, name string, n actions.Notifier, r *receiver) {
 	defer o.running.Done()
+	ctx, stop := o.untilEnd(ctx)
+	defer stop()
 	var last time.Time
 	failed := 0 // messages in a row
 	defer func() {
@@ -106,14 +109,27 @@ func (o *Outbox) deliver(name string, n actions.Notifier, r *receiver) {
 	for m := range r.queue {
 		select {
 		case <-time.After(last.Add(o.Between).Sub(o.clock.Now())):
-		case <-o.ctx.Done():
+		case <-ctx.Done():
 		}
 		last = o.clock.Now()
-		failed = o.sent(name, m, n.Send(o.ctx, m), failed)
+		failed = o.sent(name, m, n.Send(ctx, m), failed)
 		if lost := r.dropped.Swap(0); lost > 0 {
 			o.log.Warn("messages were dropped", "name", name, "count", lost)
 		}
 	}
+}
+
+// untilEnd returns a context that ends when nothing is delivered any more.
+func (o *Outbox) untilEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithCancel(ctx)
+	go func() {
+		defer stop()
+		select {
+		case <-o.end:
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, stop
 }
 
 // sent says what came of a message: an outage once when it begins, and with a count when

@@ -67,7 +67,7 @@ func (processes) Borrow(*collectors.Owner, []world.Held, func(world.Borrowed) er
 	return nil
 }
 
-func (processes) Asleep() string { return "" }
+func (processes) Asleep(context.Context) string { return "" }
 
 func (processes) Hanging() []error { return nil }
 

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -76,7 +77,7 @@ func (w *watcher) watchFiles(paths []string) {
 
 // reload reads the rules. New ones have a say at once, and are in force alone when
 // nothing has changed for a while; forced, they are at once.
-func (w *watcher) reload(forced bool) (changed bool) {
+func (w *watcher) reload(ctx context.Context, forced bool) (changed bool) {
 	p, err := w.load()
 	if err != nil {
 		w.reject(err, forced)
@@ -87,7 +88,7 @@ func (w *watcher) reload(forced bool) (changed bool) {
 	was, newest := w.gens().All[0].Read, w.gens().Newest()
 	if forced {
 		w.gens().Only(p, w.World.Now())
-		w.cancelLadders()
+		w.cancelLadders(ctx)
 		if p.Generation == was.Generation {
 			w.Log.Info("rules unchanged", "generation", p.Short())
 		} else {
@@ -101,7 +102,7 @@ func (w *watcher) reload(forced bool) (changed bool) {
 		}
 		return false
 	}
-	w.cancelLadders()
+	w.cancelLadders(ctx)
 	c := p.Diff(newest)
 	log := w.Log.Info
 	if len(c.Added)+len(c.Changed)+len(c.Removed)+len(c.ProtectRemoved) == 0 && p.Generation != was.Generation {
@@ -114,8 +115,8 @@ func (w *watcher) reload(forced bool) (changed bool) {
 
 // takeOver lets those rules be in force whose time has come. Before that it reads them
 // once more: where nothing tells that a file changes, that would go unseen.
-func (w *watcher) takeOver() (changed bool) {
-	changed = w.reload(false)
+func (w *watcher) takeOver(ctx context.Context) (changed bool) {
+	changed = w.reload(ctx, false)
 	was := w.gens().All[0].Read
 	if w.awaitWriters(was) {
 		return changed
@@ -125,7 +126,7 @@ func (w *watcher) takeOver() (changed bool) {
 		return changed || len(w.gens().All) < more
 	}
 	now := w.gens().All[0].Read
-	w.cancelLadders()
+	w.cancelLadders(ctx)
 	w.tellReload(was, now)
 	return true
 }

@@ -106,7 +106,7 @@ func Run(ctx context.Context, parts Parts, opts Options) error {
 	w.files = rules.NewWatcher()
 	defer func() { _ = w.files.Close() }()
 	w.watchFiles(watched)
-	w.reload(false) // a change between the first load and the watch would go unseen
+	w.reload(ctx, false) // a change between the first load and the watch would go unseen
 	w.sayBegin()
 	w.lastLine = w.World.Now()
 	w.Store.Every = saveEvery
@@ -114,7 +114,7 @@ func Run(ctx context.Context, parts Parts, opts Options) error {
 	w.notices.end(ctx)
 	w.step(ctx) // asked to stop: what earlier cycles began is ended
 	if w.Hand != nil {
-		w.Hand.AbandonAll()
+		w.Hand.AbandonAll(ctx)
 	}
 	w.News.Ends(ctx)
 	return w.Store.Save()
@@ -226,14 +226,14 @@ func (w *watcher) wait(ctx context.Context, tick <-chan time.Time, next <-chan t
 		return isIdle
 	case <-s.quiet.C:
 		s.event = time.Time{}
-		changed = w.reload(false)
+		changed = w.reload(ctx, false)
 	case <-tick:
-		changed = w.reload(false)
+		changed = w.reload(ctx, false)
 	case <-w.opts.Reload:
-		w.reload(true)
+		w.reload(ctx, true)
 		changed = true
 	case <-w.reader.settles(w.gens(), w.World.Now()):
-		changed = w.takeOver()
+		changed = w.takeOver(ctx)
 	case <-w.wanted(woke, s.due, s.earliest):
 		if ripe, ok := w.ripe(); ok && later(ripe, s.earliest).Before(s.due) {
 			s.due = later(ripe, s.earliest)
@@ -341,8 +341,8 @@ func (w *watcher) stretch(interval, took time.Duration) time.Duration {
 }
 
 // cancelLadders ends the ladders of rules that are not in force any more.
-func (w *watcher) cancelLadders() {
+func (w *watcher) cancelLadders(ctx context.Context) {
 	if w.Hand != nil {
-		w.Hand.CancelLadders(w.gens().InForce())
+		w.Hand.CancelLadders(ctx, w.gens().InForce())
 	}
 }

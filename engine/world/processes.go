@@ -32,10 +32,10 @@ func (k kernelProcesses) Borrow(o *collectors.Owner, held []Held, visit func(Bor
 
 func (k kernelProcesses) Hanging() []error { return k.proc.Hanging() }
 
-func (kernelProcesses) Asleep() string {
+func (kernelProcesses) Asleep(ctx context.Context) string {
 	var asleep []procfs.Sleeper
 	// It looks at every process, of which any can hold it up, too.
-	if stuck.Do(context.Background(), "/proc", func() { asleep = procfs.New("").AsleepInSockets() }) != nil {
+	if stuck.Do(context.WithoutCancel(ctx), "/proc", func() { asleep = procfs.New("").AsleepInSockets() }) != nil {
 		return ""
 	}
 	var names []string

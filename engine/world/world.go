@@ -124,7 +124,7 @@ type Processes interface {
 	// Borrow calls visit with each of these sockets, for as long as it takes.
 	Borrow(o *collectors.Owner, held []Held, visit func(Borrowed) error) error
 	// Asleep names the processes that sleep while they keep the lock of a socket.
-	Asleep() string
+	Asleep(ctx context.Context) string
 	// Hanging says which processes could not be read, as that does not return.
 	Hanging() []error
 }
