@@ -177,7 +177,7 @@ func TestStopWhileLookHangs(t *testing.T) {
 	}
 	w.end(t)
 	w.Close()
-	if n := len(w.journal.lines("only when what hangs returns", fmt.Sprintf("%s[%d]", program(), rogue.PID))); n != 1 {
+	if n := len(w.journal.lines("only when its hanging calls return", fmt.Sprintf("%s[%d]", program(), rogue.PID))); n != 1 {
 		t.Errorf("what still hangs is said %d times", n)
 	}
 	if n := len(w.journal.lines("msg=cycle", "does not return from the kernel")); n != 1 {

@@ -13,8 +13,8 @@ import (
 // Namespace is one network namespace during one cycle.
 type Namespace struct {
 	world.Namespace
-	byName    bool                // it was asked for by its name
-	asked     bool                // for listeners
+	byName    bool                // the user asked for it by name
+	asked     bool                // we have looked for its listeners
 	listening bool                // listeners are known
 	listeners []collectors.Socket // all of them
 	hasNames  bool                // Interfaces was filled
@@ -35,12 +35,12 @@ type Candidate struct {
 	Sightings
 	// OwnersAt is when everybody was asked last who holds it.
 	OwnersAt time.Time
-	// hidden is why processes that cannot be seen may hold it, "" if none is known of.
+	// Hidden is why processes that we cannot see may hold it, "" if we know of none.
 	Hidden string
-	// listenersUnseen says that it is not known of all its listeners who has them.
+	// listenersUnseen says that some of its listeners have no known owner.
 	listenersUnseen bool
-	// blind says that the kernel does not show its tcp_info, as that hangs; call is
-	// the look-up that found it out, until that is noted.
+	// Blind says that we cannot read its tcp_info, because the kernel hangs; call is the
+	// look-up that found this out, until it is noted.
 	Blind bool
 	call  *stuck.Call
 	// younger says that a younger generation of rules may match it.
@@ -79,8 +79,7 @@ func (c *Candidate) record(o *collectors.Owner) collectors.Record {
 // if it is for each of them, false if it is for any.
 func (c *Candidate) Eval(cond *rules.Cond) rules.Tri { return c.EvalAfter(cond, "") }
 
-// EvalAfter is eval for a condition that can ask for the result of the rung
-// before.
+// EvalAfter is Eval for a condition that can read the result of the previous rung.
 func (c *Candidate) EvalAfter(cond *rules.Cond, result actions.Result) rules.Tri {
 	if len(c.Facts.Owners) < 2 {
 		r := c.Record()
@@ -102,8 +101,8 @@ func (c *Candidate) EvalAfter(cond *rules.Cond, result actions.Result) rules.Tri
 	return all
 }
 
-// Spares reports whether a condition that exempts spares the socket: unless it
-// is false for every owner, it does.
+// Spares reports whether an exempting condition spares the socket. It does unless it is
+// false for every owner.
 func (c *Candidate) Spares(cond *rules.Cond) (spared bool, value rules.Tri) {
 	if len(c.Facts.Owners) < 2 {
 		r := c.Record()
@@ -141,7 +140,7 @@ func (c *Candidate) Exempt(p *rules.Program, rule *rules.Rule, now time.Time) st
 	return ""
 }
 
-// OwnerHidden reports whether a process has the socket but could not be seen.
+// OwnerHidden reports whether some process has the socket but we cannot see which.
 func (c *Candidate) OwnerHidden() bool { return c.Socket.Inode != 0 && len(c.Facts.Owners) == 0 }
 
 // Seal copies the candidate for an action.
@@ -155,8 +154,8 @@ func (c *Candidate) Clone() *Candidate {
 	return &d
 }
 
-// Holders notes who holds the socket now, of those who were known to, and whether
-// there are some of whom it cannot be told any more.
+// Holders notes which of the known holders still hold the socket, and whether there are
+// some for which we can no longer tell.
 func (c *Candidate) Holders(owners []collectors.Owner, unseen bool) {
 	f := &c.Facts
 	f.Owners, f.OthersHidden = owners, f.OthersHidden || unseen
@@ -174,7 +173,7 @@ func (c *Candidate) forgetOwners() {
 	f.Known.Remove(collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess))
 }
 
-// SetAge notes an age, and which fields are known by it.
+// SetAge sets the age, and which of the age fields are known.
 func (c *Candidate) SetAge(a collectors.Age) {
 	f := &c.Facts
 	f.Age = a
@@ -188,11 +187,11 @@ func (c *Candidate) SetAge(a collectors.Age) {
 	}
 }
 
-// NoSocket reports whether the candidate stands for no socket: the group of a
-// whole host can be empty.
+// NoSocket reports whether the candidate stands for no socket at all: a group that spans
+// the host can be empty.
 func (c *Candidate) NoSocket() bool { return c.Socket.Protocol == 0 }
 
-// NotKnown ends a reason that goes by a value which is unknown.
+// NotKnown ends a reason that rests on an unknown value.
 func NotKnown(v rules.Tri) string {
 	if v == rules.Unknown {
 		return " (cannot be told)"

@@ -11,21 +11,21 @@ import (
 	"sockwarden/engine/world"
 )
 
-// Harm is what dies with a process or unit besides what was decided on.
+// Harm is what dies with a process or unit in addition to the chosen sockets.
 type Harm struct {
 	name        string     // of the process or unit
-	Connections []Endpoint // its established connections, with those that wait for it to be accepted
+	Connections []Endpoint // its established connections, including those it has yet to accept
 	err         error      // why they could not be counted, nil if they were
 }
 
 // Endpoint names an established connection, for as long as its namespace lives.
 type Endpoint struct {
 	Netns  uint64 // inode of the nsfs file
-	Cookie uint64 // 0 for one of which only the number is known
+	Cookie uint64 // 0 if we only know how many there are
 }
 
-// Exceeds returns why the harm is more than a rule allows, "" if it is not. A
-// negative limit is none; what cannot be told is too much for any other.
+// Exceeds returns why the harm is more than a rule allows, "" if it is not. A negative
+// limit means no limit; unknown harm exceeds any other limit.
 func (h *Harm) Exceeds(limit int) string {
 	switch {
 	case limit < 0:
@@ -37,9 +37,8 @@ func (h *Harm) Exceeds(limit int) string {
 	return ""
 }
 
-// Of counts the established connections of a process, or of all
-// processes of its unit if the action is for that, in whatever namespace they are.
-// One look serves a whole cycle.
+// Of counts the established connections of a process, or of all processes of its unit if
+// the action is for the unit, in every namespace. One look serves a whole cycle.
 func (t *Harms) Of(ctx context.Context, c *Picture, cand *Candidate, o *collectors.Owner, plugin *actions.Plugin) Harm {
 	key := TargetKey(o, plugin)
 	if h, ok := c.Extra.collateral[key]; ok {
@@ -70,9 +69,8 @@ func (t *Harms) Of(ctx context.Context, c *Picture, cand *Candidate, o *collecto
 	return h
 }
 
-// connectionsOf adds the established connections of a process to what was found;
-// one that is no more has none. Sockets that are not in the namespace that the
-// process was come upon in are asked themselves, in which they are.
+// connectionsOf adds the established connections of a process to found; a process that
+// has ended has none. It asks sockets of other namespaces themselves where they belong.
 func (t *Harms) connectionsOf(ctx context.Context, c *Picture, ns *Namespace, o *collectors.Owner, found map[Endpoint]int) error {
 	held, err := t.World.Processes.Sockets(o)
 	if err != nil {
@@ -118,8 +116,8 @@ func (t *Harms) connectionsOf(ctx context.Context, c *Picture, ns *Namespace, o 
 	})
 }
 
-// Established returns the cookies of the established TCP connections of a
-// namespace, which can be the one at hand. One that is no more has none.
+// Established returns the cookies of the established TCP connections of a namespace,
+// which may be ns itself. A namespace that has ended has none.
 func (t *Harms) Established(ctx context.Context, ns *Namespace, inode uint64) (map[uint64]bool, error) {
 	if ns.Inode != inode {
 		all, err := t.World.Namespaces.All()
@@ -143,8 +141,8 @@ func (t *Harms) Established(ctx context.Context, ns *Namespace, inode uint64) (m
 	return cookies, nil
 }
 
-// sockets streams an extra look at a namespace, unless that would hang. It looks also
-// when asked to stop: what has been decided must be true to the end.
+// sockets streams an extra look at a namespace, unless that would hang. It goes on when
+// ctx ends, so that reports stay true to the end.
 func (d *dumps) sockets(ctx context.Context, ns *Namespace, q collectors.Query) func(func(*collectors.Socket, error) bool) {
 	return func(yield func(*collectors.Socket, error) bool) {
 		source := d.sources[0]

@@ -56,7 +56,7 @@ func (d *dumps) collect(ctx context.Context, c *Picture, ns *Namespace) error {
 	return errs
 }
 
-// Query returns what a program asks for, as this engine asks it.
+// Query returns the query of a program, widened if this engine does not push conditions down.
 func (d *dumps) Query(p *rules.Program) collectors.Query {
 	q := p.Query
 	if d.noPushdown {
@@ -92,11 +92,11 @@ type pass struct {
 	hits       []int
 }
 
-// perBlock is how many candidates, or numbers of rules, have their memory in one
-// piece: fewer allocations, but who keeps one of them does not keep all.
+// perBlock is how many candidates, or numbers of rules, share one allocation. Few enough
+// that keeping one candidate does not keep the memory of a whole dump.
 const perBlock = 32
 
-// candidate returns memory for one more.
+// candidate returns memory for one more candidate.
 func (p *pass) candidate() *Candidate {
 	if len(p.block) == 0 {
 		p.block = make([]Candidate, perBlock)
@@ -116,11 +116,11 @@ func (p *pass) keepHits(hits []int) []int {
 	return p.hits[from:len(p.hits):len(p.hits)]
 }
 
-// remoteShift makes ranges of ports of which the counts are kept.
+// remoteShift is log2 of how many ports share one counter.
 const remoteShift = 8
 
-// worthSplitting is from how many TCP sockets on two passes at a time, each over
-// a part of them, take less time than one.
+// worthSplitting is the number of TCP sockets from which two parallel passes, each over
+// half of them, are faster than one.
 const worthSplitting = 20_000
 
 // parallel divides a query that makes the kernel show most sockets.
@@ -145,7 +145,7 @@ func (d *dumps) stream(ctx context.Context, c *Picture, ns *Namespace, source co
 	found[0], errs[0] = d.readPast(ctx, c.Wanted, ns, source, parts[0], len(parts) > 1)
 	all.Wait()
 	if d.Hangs.noteHung(ctx, ns, parts, errs) {
-		return errors.Join(errs...) // none of it is used: what is looked at again would count twice
+		return errors.Join(errs...) // discard all of it: the second attempt would count sockets twice
 	}
 	for _, f := range found {
 		c.take(f)
@@ -167,20 +167,19 @@ func middle(found []*pass) uint16 {
 			below += f.remote[i]
 		}
 		if below*2 >= total {
-			// A port that half of them have is on one side: the nearer end of its range.
+			// If half of them share one port, split at the nearer end of its range.
 			return uint16(max(1, min((i+1)<<remoteShift, 65535)))
 		}
 	}
 	return usualMiddle
 }
 
-// usualMiddle divides before the first cycle: servers have their clients' ports,
-// which are ephemeral, or both those and their own.
+// usualMiddle splits the first cycle: on a server most remote ports are ephemeral ones.
 const usualMiddle = 40_000
 
 // read streams the answer to a query and keeps what a rule matches or may match.
-// Nothing is allocated for any other socket, and nothing of the engine changes:
-// several passes can run at a time, each over its part.
+// It allocates nothing for other sockets and changes nothing in the engine, so that
+// several passes can run in parallel, each over its part.
 func (d *dumps) read(
 	ctx context.Context, w Wanted, ns *Namespace, own *collectors.Namespace, source collectors.Plugin, q collectors.Query, part bool,
 	progress *atomic.Uint64,
@@ -201,12 +200,12 @@ func (d *dumps) read(
 			s.NetNS = ns.Inode
 		}
 		if part {
-			// A source may answer too widely, and another pass has the rest.
+			// A source may return too much; another pass covers the rest.
 			if k := collectors.KeyOf(s); !q.Covers(&k) {
 				continue
 			}
 		}
-		if found.scanned++; found.scanned&63 == 1 { // not for each: it costs
+		if found.scanned++; found.scanned&63 == 1 { // checking each time is too slow
 			progress.Add(1)
 		}
 		found.byState[s.State&15]++
@@ -227,8 +226,8 @@ func (d *dumps) read(
 	return found, nil
 }
 
-// take adds what a pass found, but for sockets that were seen before: a dump can
-// show one twice.
+// take adds what a pass found, except for sockets that we already have: a dump can show
+// one twice.
 func (c *Picture) take(found *pass) {
 	c.Scanned += found.scanned
 	for s, n := range found.byState {
@@ -249,13 +248,12 @@ func (c *Picture) take(found *pass) {
 	}
 }
 
-// collectExtra asks a source that is not the kernel. What it says of a socket is
-// believed only as far as an exact look-up by the cookie confirms it; without
-// that the record has no cookie, and is only listed.
+// collectExtra asks a source other than the kernel. We believe a record only if an exact
+// look-up by its cookie confirms it; any other loses its cookie and is only listed.
 func (d *dumps) collectExtra(ctx context.Context, c *Picture, source collectors.Plugin) error {
 	i := slices.IndexFunc(c.Namespaces, func(n *Namespace) bool { return n.IsOwn() })
 	if i < 0 {
-		return nil // it is about this namespace
+		return nil // the source only knows this namespace
 	}
 	ns := c.Namespaces[i]
 	checked := source

@@ -12,17 +12,17 @@ import (
 	"sockwarden/rules"
 )
 
-// EventSource says whether the kernel is asked when sockets enter their states.
+// EventSource says whether to learn from kernel events when sockets enter their states.
 type EventSource string
 
-// The choices about events. Auto takes them while watching, where it may.
+// The choices about events. Auto uses them while watching, where permitted.
 const (
 	EventsAuto EventSource = "auto"
 	EventsOn   EventSource = "on"
 	EventsOff  EventSource = "off"
 )
 
-// Watch opens the source of events if it is wanted.
+// Watch opens the source of events if the options ask for it.
 func (a *ages) Watch(repeats bool) error {
 	if a.Events != nil || a.choice == EventsOff || a.choice != EventsOn && !repeats {
 		return nil
@@ -43,9 +43,9 @@ func (a *ages) Watch(repeats bool) error {
 	return nil
 }
 
-// NoteStates says of which states programs, or the breaker, need ages.
+// NoteStates notes the states whose ages the programs, or the breaker, need.
 func (a *ages) NoteStates(w Wanted) {
-	// Of what is closed nothing but the descriptor is left: each would leave an entry.
+	// A closed socket is only a descriptor; noting it would leave an entry behind.
 	states := w.Program.AgeStates() | w.Program.EnforcedStates()&closing
 	for _, p := range w.Younger {
 		states |= p.AgeStates() | p.EnforcedStates()&closing
@@ -61,8 +61,8 @@ func (a *ages) NoteStates(w Wanted) {
 	a.Noted = states
 }
 
-// Shown is what one record, read not later than now, and the kernel's own
-// note of the time say of the age of a socket.
+// Shown returns the age that one record, read no later than now, and the kernel's event
+// prove for a socket.
 func (a *ages) Shown(s *collectors.Socket, now float64) collectors.Age {
 	shown := Evidence(s)
 	if a.Events == nil || !a.Noted.Has(s.State) || s.Cookie == 0 || s.Protocol != collectors.TCP {
@@ -72,12 +72,12 @@ func (a *ages) Shown(s *collectors.Socket, now float64) collectors.Age {
 	if !ok {
 		return shown
 	}
-	// It is in this state since then, and still was when it was looked up.
+	// It has been in this state since then, and still was when we looked it up.
 	least := math.Floor(max(0, now-since)*1000) / 1000
 	return collectors.Age{Min: least, Max: least + 0.001, Bounded: true, Source: collectors.AgeEvent}
 }
 
-// ripens notes when a socket that a rule takes only later becomes old enough.
+// ripens notes when a socket will be old enough for a rule.
 func (c *Picture) ripens(cand *Candidate) {
 	age := &cand.Facts.Age
 	if age.Source == collectors.AgeNone {
@@ -96,8 +96,8 @@ func (c *Picture) ripens(cand *Candidate) {
 	}
 }
 
-// still returns for how long a socket has been in its state and, if the rule asks
-// for that, moved no data: the two are mostly asked to be as long.
+// still returns how long a socket has been in its state and, if the rule asks for that,
+// moved no data. Rules usually ask for the same time for both.
 func still(cand *Candidate, rule *rules.Rule) float64 {
 	if !rule.When.ReadsIdle() || !cand.Socket.Known.Has(collectors.FieldIdle) {
 		return cand.Facts.Age.Min
@@ -106,11 +106,10 @@ func still(cand *Candidate, rule *rules.Rule) float64 {
 	return min(cand.Facts.Age.Min, collectors.FieldIdle.Doc().Num(&r))
 }
 
-// Grain is how far behind a threshold a look certainly finds it passed.
+// Grain is how long after a threshold a look is certain to find it passed.
 const Grain = 2 * time.Millisecond
 
-// Sooner notes that another cycle would find something to do that long after this
-// one's look.
+// Sooner notes that a cycle would find something to do this long after the look.
 func (c *Picture) Sooner(d time.Duration) {
 	at := c.Ended.Add(d + Grain)
 	if c.Next.IsZero() || at.Before(c.Next) {
@@ -118,8 +117,8 @@ func (c *Picture) Sooner(d time.Duration) {
 	}
 }
 
-// Transitions tells, on the returned channel, that sockets have entered a state
-// of interest. While nobody listens it waits.
+// Transitions returns a channel that gets a value when sockets enter a state of
+// interest. It blocks while nobody receives.
 func (a *ages) Transitions(ctx context.Context) <-chan struct{} {
 	if a.Events == nil {
 		return nil
@@ -143,7 +142,7 @@ func (a *ages) Transitions(ctx context.Context) <-chan struct{} {
 	return woke
 }
 
-// Close gives the events up.
+// Close stops the events.
 func (a *ages) Close() {
 	if a.Events != nil {
 		_ = a.Events.Close()

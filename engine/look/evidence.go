@@ -8,21 +8,19 @@ import (
 )
 
 const (
-	// Slack is what two stamps can be off by: by a jiffy, and by another if the tick
-	// that counts them comes late on a busy machine.
+	// Slack is how far off two stamps can be: one jiffy, and another if the tick that
+	// counts them comes late on a busy machine.
 	Slack = 2 * memory.Jiffy
 	// timeWait is how long TIME_WAIT lasts (TCP_TIMEWAIT_LEN), in seconds,
 	// whatever tcp_fin_timeout says.
 	timeWait = 60.0
-	// firstSYN is how long at least the first timeout of a SYN is (TCP_TIMEOUT_INIT),
-	// in seconds.
+	// firstSYN is the least first timeout of a SYN (TCP_TIMEOUT_INIT), in seconds.
 	firstSYN = 1.0
 )
 
-// Evidence bounds the time that s has been in its state by what one record
-// shows, measured on Linux 6.18. Each bound is proven: where something could
-// spoil it, there is none. What the peer can do about its own connection is in
-// docs/ages.md.
+// Evidence bounds the time that s has been in its state from one record, as measured on
+// Linux 6.18. Each bound is proven; where something could spoil a bound, there is none.
+// docs/ages.md says what a peer can forge about its own connection.
 func Evidence(s *collectors.Socket) collectors.Age {
 	if s.Protocol != collectors.TCP {
 		return collectors.NoAge()
@@ -33,12 +31,12 @@ func Evidence(s *collectors.Socket) collectors.Age {
 	case collectors.Established:
 		return established(s)
 	case collectors.CloseWait:
-		// The FIN carried an ACK and so renewed the ACK's stamp, but not that of data.
+		// The FIN carried an ACK, which renewed the stamp of ACKs but not that of data.
 		return atMost(sinceAck(s), s.Known.Has(collectors.FieldAckIdle), collectors.Seconds(i.LastDataRecv))
 	case collectors.FinWait2:
-		// The ACK of our FIN began the state; our last data was sent before. A
-		// mini-socket has no stamps, and its timer starts from tcp_fin_timeout or
-		// TCP_LINGER2, and the latter does not show.
+		// The ACK of our FIN began the state; we sent our last data before it. A
+		// mini-socket has no stamps, and its timer starts from tcp_fin_timeout or from
+		// TCP_LINGER2, which does not show.
 		return atMost(sinceAck(s), s.Known.Has(collectors.FieldAckIdle), collectors.Seconds(i.LastDataSent))
 	case collectors.TimeWait:
 		if s.Timer == collectors.TimerTimeWait {
@@ -82,17 +80,16 @@ func sinceAck(s *collectors.Socket) collectors.Age {
 	return atLeast(collectors.Seconds(s.Info.LastAckRecv), collectors.AgeTCPInfo)
 }
 
-// unanswered is how long a SYN or FIN has waited for its ACK at least.
+// unanswered is the least time that a SYN or FIN has waited for its ACK.
 //
-// The timeouts that it has been through do not add up to it: TCP_USER_TIMEOUT
-// shortens each of them without showing, and they double all the same. Since
-// Linux 6.7 the kernel keeps the time since the first of them, but adds up all
-// that the connection ever had. It is this one's if there were no others: one
-// byte is unacknowledged (the SYN or FIN itself), and all timeouts came since the
-// last progress.
+// Its timeouts do not add up to that time: TCP_USER_TIMEOUT shortens each of them
+// without showing, yet they still double. Since Linux 6.7 the kernel keeps the time since
+// the first timeout, summed over all recoveries of the connection. The sum is about this
+// SYN or FIN alone if nothing else was ever repeated: one byte is unacknowledged (the SYN
+// or FIN itself), and all timeouts came since the last progress.
 //
-// The time with unacknowledged data bounds nothing from below: it is over all
-// connections that the descriptor ever had.
+// The time with unacknowledged data is no lower bound: it covers all connections that the
+// descriptor ever had.
 func unanswered(s *collectors.Socket) collectors.Age {
 	i := &s.Info
 	if !s.Known.Has(collectors.FieldRTO) || s.SendQueue != 1 || !ownTimeouts(i) {
@@ -111,8 +108,8 @@ func ownTimeouts(i *collectors.TCPInfo) bool {
 	return i.Len >= collectors.InfoRTOTime && i.Retransmits > 0 && i.TotalRTO == uint16(i.Retransmits)
 }
 
-// connecting is how long a SYN has waited at most, in seconds. Timers can be late
-// by an eighth (kernel/time/timer.c), and by what else the machine does.
+// connecting is the longest time that a SYN can have waited, in seconds. Timers can be
+// late by an eighth (kernel/time/timer.c), and by more on a busy machine.
 func connecting(i *collectors.TCPInfo) float64 {
 	const late, load = 1.125, 0.1
 	rto := float64(i.RTO) / 1e6
@@ -134,9 +131,9 @@ func atLeast(seconds float64, source collectors.AgeSource) collectors.Age {
 	return collectors.Age{Min: ms / 1000, Source: source}
 }
 
-// atMost adds an upper bound, the tighter of two, if it is known. A lower bound
-// above it proves that one of them is wrong: it is dropped, as an age must never
-// exceed the truth.
+// atMost adds an upper bound if it is known, and keeps the tighter of two. A lower bound
+// above it proves that one of them is wrong; it drops the lower one, because an age must
+// never exceed the truth.
 func atMost(a collectors.Age, known bool, seconds float64) collectors.Age {
 	if seconds += Slack; known && (!a.Bounded || seconds < a.Max) {
 		a.Max, a.Bounded = math.Ceil(seconds*1000)/1000, true

@@ -9,15 +9,14 @@ import (
 	"sockwarden/engine/world"
 )
 
-// outside are the listeners by which it is found out whether processes that
-// cannot be seen use a namespace.
+// outside holds the listeners that show whether processes we cannot see use a namespace.
 type outside struct {
 	listeners map[*Namespace][]uint32 // inodes
 	failed    map[*Namespace]error
 }
 
-// askOutside adds the listeners of the candidates' namespaces to the sockets of
-// which the holders are looked for, where this is a PID namespace inside another.
+// askOutside adds the listeners of the candidates' namespaces to the sockets whose
+// holders we look for, if this PID namespace is inside another.
 func (k *Looker) askOutside(ctx context.Context, c *Picture, inodes map[uint32]bool) *outside {
 	o := &outside{map[*Namespace][]uint32{}, map[*Namespace]error{}}
 	if !k.world.Owners.Coverage().Inside || len(inodes) == 0 {
@@ -35,8 +34,8 @@ func (k *Looker) askOutside(ctx context.Context, c *Picture, inodes map[uint32]b
 	return o
 }
 
-// hides returns for each namespace why processes that cannot be seen may hold
-// its sockets, too; those with "" have none that is known of.
+// hides returns, for each namespace, why processes that we cannot see may also hold its
+// sockets; "" if we know of none.
 func (k *Looker) hides(ctx context.Context, c *Picture, o *outside, holders *world.Ownership) map[*Namespace]string {
 	why := map[*Namespace]string{}
 	cover := k.world.Owners.Coverage()
@@ -60,9 +59,8 @@ func (k *Looker) hides(ctx context.Context, c *Picture, o *outside, holders *wor
 	return why
 }
 
-// usedOutside returns how it shows that a network namespace is also used by
-// processes outside of this PID namespace: it is the machine's, or somebody
-// listens in it who cannot be seen.
+// usedOutside returns the evidence that processes outside of this PID namespace also use
+// a network namespace: it is the machine's, or a process that we cannot see listens in it.
 func (k *Looker) usedOutside(ctx context.Context, ns *Namespace, o *outside, holders *world.Ownership) string {
 	if k.world.Network.Initial(&ns.Namespace) {
 		return "this PID namespace does not show the processes of the host, whose network it is"
@@ -79,7 +77,7 @@ func (k *Looker) usedOutside(ctx context.Context, ns *Namespace, o *outside, hol
 	if len(unseen) == 0 {
 		return ""
 	}
-	// What was closed meanwhile is nobody's.
+	// Sockets that were closed since then have no holder.
 	now, err := k.Dumps.listening(ctx, ns)
 	still := map[uint32]bool{}
 	for _, inode := range now {
@@ -116,17 +114,16 @@ func (d *dumps) listening(ctx context.Context, ns *Namespace) ([]uint32, error) 
 	return nil, err
 }
 
-// unseen says why what is known of a candidate's owners may not be all, for the
-// guards, and what helps.
+// unseen tells the guards why a candidate may have more owners than we know, and what helps.
 func (c *Candidate) unseen(what string) string {
 	return what + ": " + cmp.Or(c.Hidden, NobodyHas) + ", or --allow-unknown-owner"
 }
 
-// NobodyHas is why the owner of a socket is not seen although every process is.
+// NobodyHas is why a socket has no visible owner although we see every process.
 const NobodyHas = "no process has it, it is on the way from one to another or the kernel's own: wait"
 
-// HiddenOwners returns why it is not known of all processes whether they hold
-// the socket or its listener, "" if it is.
+// HiddenOwners returns why we may not know all holders of the socket or of its listener,
+// "" if we know them all.
 func (c *Candidate) HiddenOwners() string {
 	switch {
 	case c.OwnerHidden():
@@ -141,7 +138,7 @@ func (c *Candidate) HiddenOwners() string {
 	return ""
 }
 
-// WaitsFor begins the reasons that are about the listener of a socket.
+// WaitsFor returns the beginning of reasons that concern the listener of a socket.
 func WaitsFor(s *collectors.Socket) string {
 	if s.State == collectors.SynRecv {
 		return "its handshake is under way: "

@@ -7,16 +7,16 @@ import (
 	"sockwarden/engine/world"
 )
 
-// inventory is what one extra look showed of the TCP sockets of a namespace, to
-// count what would die with processes.
+// inventory holds the TCP sockets of a namespace, from one extra look, to count what
+// would die with processes.
 type inventory struct {
 	netns     uint64              // inode of the nsfs file
 	held      map[uint32]uint64   // by inode, the cookies of what is established, 0 for any other state
-	queued    []collectors.Socket // established, and nobody has accepted them
+	queued    []collectors.Socket // established, but not accepted yet
 	listeners []collectors.Socket
 }
 
-// Inventoried are the states in which a process can have a socket of TCP.
+// Inventoried are the states of TCP sockets that a process can hold.
 var Inventoried = collectors.Mask(collectors.Established, collectors.Listen, collectors.CloseWait, collectors.SynSent,
 	collectors.FinWait1, collectors.FinWait2, collectors.Closing, collectors.LastAck)
 
@@ -51,7 +51,7 @@ func (t *Harms) inventory(ctx context.Context, c *Picture, ns *Namespace) (*inve
 	return p, nil
 }
 
-// around looks at the namespace that a socket of another process is in.
+// around looks at the namespace of another process's socket.
 func (t *Harms) around(ctx context.Context, c *Picture, s world.Borrowed) (p *inventory, err error) {
 	err = s.Namespace(func(ns *world.Namespace) (err error) {
 		p, err = t.inventory(ctx, c, &Namespace{Namespace: *ns})
@@ -66,9 +66,9 @@ func (p *inventory) shows(inode uint32) bool {
 	return ok
 }
 
-// count adds the established connections of who holds the sockets, and those that
-// wait to be accepted by one of them. Which of several listeners that fit these
-// wait for cannot be told: each has them all.
+// count adds the established connections among the sockets of a process, and those that
+// wait for one of its listeners to accept them. If several listeners fit, nobody can tell
+// which one they wait for: each counts them all.
 func (p *inventory) count(own map[uint32]bool, found map[Endpoint]int) {
 	for inode := range own {
 		if cookie := p.held[inode]; cookie != 0 {
@@ -92,8 +92,8 @@ func (p *inventory) count(own map[uint32]bool, found map[Endpoint]int) {
 	}
 }
 
-// countLate adds what is not in the inventory as it came later, or is of MPTCP: an
-// established connection, or all that a listener has in its queue.
+// countLate adds a socket that the inventory lacks because it is newer, or MPTCP: an
+// established connection, or everything in the queue of a listener.
 func (p *inventory) countLate(s world.Borrowed, state collectors.State, queued int, found map[Endpoint]int) error {
 	if state == collectors.Listen {
 		if queued > 0 {

@@ -9,8 +9,8 @@ import (
 	"sockwarden/engine/world"
 )
 
-// findListeners fills in direction and listener_process where they are read,
-// and the listeners of sockets that wait to be accepted.
+// findListeners fills in direction and listener_process where conditions read them, and
+// finds the listeners of sockets that wait for accept.
 func (k *Looker) findListeners(ctx context.Context, c *Picture) {
 	reads := c.Plan.Reads.Meets(collectors.ListenerFields())
 	for _, cand := range c.Candidates {
@@ -56,9 +56,9 @@ func (d *dumps) listenersBy(ctx context.Context, ns *Namespace, source collector
 	return all, nil
 }
 
-// listensFor reports whether what comes in for the port, family and address of a
-// connection can be the listener's. A connection of IPv4 that a socket of both
-// families has accepted is of family IPv6, with mapped addresses.
+// listensFor reports whether a connection can have come in through the listener, by its
+// port, family and address. An IPv4 connection that a dual-stack socket has accepted
+// has family IPv6, with mapped addresses.
 func listensFor(l, s *collectors.Socket) bool {
 	switch {
 	case l.LocalPort != s.LocalPort || l.Family != s.Family:
@@ -73,10 +73,10 @@ func listensFor(l, s *collectors.Socket) bool {
 	return l.Local == collectors.Addr{} // and not ::ffff:0.0.0.0, which is all of IPv4
 }
 
-// onDevice reports whether a connection on its device can be of the listener: it
-// is bound as its listener was. That of a listener on all devices is bound
-// nonetheless if the peer has a link-local address, or, with
-// net.ipv4.tcp_l3mdev_accept, if it came in through a VRF.
+// onDevice reports whether a connection can have come in through the listener, by its
+// device: a connection is bound to the device of its listener. If the listener is bound
+// to none, the connection is still bound if its peer has a link-local address, or if it
+// came in through a VRF and net.ipv4.tcp_l3mdev_accept is set.
 func onDevice(l, s *collectors.Socket, ns *Namespace) bool {
 	switch {
 	case l.IfIndex == s.IfIndex, l.IfIndex == collectors.UnknownIfIndex, s.IfIndex == collectors.UnknownIfIndex:
@@ -87,10 +87,10 @@ func onDevice(l, s *collectors.Socket, ns *Namespace) bool {
 	return ns.acceptsVRF || s.Remote.Netip().IsLinkLocalUnicast()
 }
 
-// listenersOf returns every listener that a connection can have come in by, and
-// of a listener itself. Which of several it was the kernel does not tell:
-// SO_REUSEPORT spreads connections over all, and one for the very address can be
-// younger than a connection that came in by the one for all.
+// listenersOf returns every listener that a connection can have come in through; for a
+// listener that is the listener itself. The kernel does not tell which of several it was:
+// SO_REUSEPORT spreads connections over all of them, and the listener on the exact address
+// can be younger than a connection that came in through the one on all addresses.
 func listenersOf(cand *Candidate) []*collectors.Socket {
 	s := &cand.Socket
 	if s.State == collectors.Listen {
@@ -121,14 +121,14 @@ func setDirection(cand *Candidate) {
 	cand.Facts.Known.Add(collectors.Fields(collectors.FieldDirection))
 }
 
-// Waits reports whether a connection belongs to nobody but a listener: it waits
-// to be accepted, or its handshake is under way.
+// Waits reports whether a connection belongs only to a listener so far: it waits for
+// accept, or its handshake is under way.
 func Waits(s *collectors.Socket) bool {
 	return collectors.Unaccepted(s) || s.Protocol == collectors.TCP && s.State == collectors.SynRecv
 }
 
-// listenersWanted returns the listeners of a candidate whose processes are read,
-// by a condition or by a guard.
+// listenersWanted returns the listeners of a candidate whose processes a condition or a
+// guard reads.
 func listenersWanted(c *Picture, cand *Candidate) []*collectors.Socket {
 	if cand.Socket.Protocol != collectors.TCP || !c.Plan.Reads.Has(collectors.FieldListenerProcess) && !Waits(&cand.Socket) {
 		return nil
@@ -136,9 +136,8 @@ func listenersWanted(c *Picture, cand *Candidate) []*collectors.Socket {
 	return listenersOf(cand)
 }
 
-// setListener notes whose a candidate's listeners are. One of the processes stands
-// for all of them: one that is guarded if any is, and none where it is not known
-// of every listener who has it.
+// setListener notes which process owns the candidate's listeners. One process stands for
+// all of them: a guarded one if there is any, and none if some listener has no known owner.
 func (k *Looker) setListener(c *Picture, cand *Candidate, holders *world.Ownership) {
 	f := &cand.Facts
 	wanted := listenersWanted(c, cand)

@@ -14,8 +14,8 @@ import (
 	"sockwarden/rules"
 )
 
-// Look collects the candidates of programs and finds out what their conditions
-// read: ages, owners, listeners.
+// Look collects the candidates of programs, and what their conditions read about them:
+// ages, owners, listeners.
 func (k *Looker) Look(ctx context.Context, w Wanted) (*Picture, error) {
 	c := &Picture{Wanted: w, Moments: Moments{Began: k.world.Now()}, Counts: Counts{ByState: map[collectors.State]int{}}}
 	k.Ages.NoteStates(w)
@@ -55,8 +55,8 @@ func (c *Picture) sort() {
 	})
 }
 
-// keep drops the rules that a candidate is not for, and the candidates that no
-// rule is for.
+// keep drops the rules that cannot match a candidate, and the candidates that no rule can
+// match.
 func (c *Picture) keep(may func(cand *Candidate, rule *rules.Rule) bool) {
 	kept := c.Candidates[:0]
 	for _, cand := range c.Candidates {
@@ -69,13 +69,13 @@ func (c *Picture) keep(may func(cand *Candidate, rule *rules.Rule) bool) {
 	c.Candidates = kept
 }
 
-// findAges proves what it can about the candidates' ages, drops those that no
-// rule can match any more, and remembers those whose age decides.
+// findAges proves what it can about the candidates' ages, drops the candidates that no
+// rule can match any more, and remembers those whose age matters.
 func (k *Looker) findAges(c *Picture) {
 	for _, cand := range c.Candidates {
 		key, mk := collectors.KeyOf(&cand.Socket), memory.MarkOf(&cand.Socket, c.Looked, c.Now)
 		if cand.Blind {
-			cand.SetAge(collectors.NoAge()) // what could contradict an observation does not show
+			cand.SetAge(collectors.NoAge()) // nothing could contradict an observation
 			continue
 		}
 		if !c.ageDecides(cand) {
@@ -106,7 +106,7 @@ func (k *Looker) findAges(c *Picture) {
 	})
 }
 
-// tooYoung reports whether the evidence says that no rule takes the socket before
+// tooYoung reports whether the evidence rules out that any rule takes the socket before
 // the next cycle.
 func (c *Picture) tooYoung(cand *Candidate, shown collectors.Age, next time.Duration) bool {
 	if !shown.Bounded || cand.younger {
@@ -116,7 +116,7 @@ func (c *Picture) tooYoung(cand *Candidate, shown collectors.Age, next time.Dura
 	cand.SetAge(shown)
 	return !slices.ContainsFunc(cand.Hits, func(i int) bool {
 		rule := c.Program.Rules[i]
-		// What still moves may not until then.
+		// A socket that moves data now may be still by then.
 		return !rule.ReadsAge() || c.evalByAge(cand, rule.When.EvalOnceIdle) != rules.False
 	})
 }
@@ -125,15 +125,15 @@ func (c *Picture) ageDecides(cand *Candidate) bool {
 	return cand.younger || slices.ContainsFunc(cand.Hits, func(i int) bool { return c.Remembers[i] || c.Program.Rules[i].ReadsAge() })
 }
 
-// weighs reports whether the age of a candidate decides if the breaker counts it:
-// it is to be proven, also if no rule asks for it.
+// weighs reports whether the breaker counts a candidate by its age, which then needs a
+// proof even if no rule reads it.
 func (c *Picture) weighs(cand *Candidate) bool {
 	return closing.Has(cand.Socket.State) && cand.Socket.Protocol == collectors.TCP &&
 		slices.ContainsFunc(cand.Hits, func(i int) bool { return c.Weighs[i] })
 }
 
-// falseByAge reports whether the rule's condition is false now that the age is
-// known but the costly fields are not.
+// falseByAge reports whether the age already makes the rule's condition false, without
+// the costly fields.
 func (c *Picture) falseByAge(cand *Candidate, rule *rules.Rule) bool {
 	return c.evalByAge(cand, rule.When.Eval) == rules.False
 }
@@ -144,10 +144,10 @@ func (c *Picture) evalByAge(cand *Candidate, eval func(*collectors.Record) rules
 	return eval(&r)
 }
 
-// completeRecords looks up what is left of the candidates if their dump was without
-// tcp_info, as no condition reads it: for their ages, which are shown and by which
-// the oldest come first, and since only along with it the kernel shows the subflows
-// of MPTCP, which must be left alone.
+// completeRecords looks the remaining candidates up one by one if no condition reads
+// tcp_info, so that the dump was without it. Their ages are shown, and put the oldest
+// first; and only with tcp_info does the kernel show which sockets are subflows of MPTCP,
+// which we must leave alone.
 func (k *Looker) completeRecords(ctx context.Context, c *Picture) {
 	if k.Dumps.Query(c.Plan).Fields.Meets(collectors.InfoFields()) {
 		return
@@ -177,8 +177,8 @@ func (k *Looker) completeRecords(ctx context.Context, c *Picture) {
 	}
 }
 
-// findOwners looks up who holds the candidates that are left, and the
-// listeners that they belong to, in one walk through /proc.
+// findOwners finds the holders of the remaining candidates and of their listeners, in one
+// walk through /proc.
 func (k *Looker) findOwners(ctx context.Context, c *Picture) error {
 	inodes := make(map[uint32]bool, len(c.Candidates))
 	for _, cand := range c.Candidates {
@@ -200,7 +200,7 @@ func (k *Looker) findOwners(ctx context.Context, c *Picture) error {
 	hides := k.hides(ctx, c, out, &holders)
 	for _, cand := range c.Candidates {
 		cand.Facts.Complete, cand.OwnersAt = true, asked
-		// Where some processes cannot be examined, one more of them may hold it.
+		// If we cannot examine some processes, one of those may hold it too.
 		if cand.Hidden = hides[cand.NS]; provenHolders(&holders, c, cand) {
 			cand.Hidden = ""
 		}
@@ -216,8 +216,8 @@ func (k *Looker) findOwners(ctx context.Context, c *Picture) error {
 	return nil
 }
 
-// provenHolders reports whether it is known of a candidate, or of its listeners if it
-// waits for those, that nobody has it who cannot be seen.
+// provenHolders reports whether we know for certain that no unseen process holds the
+// candidate, or its listeners if it waits for accept.
 func provenHolders(o *world.Ownership, c *Picture, cand *Candidate) bool {
 	if !Waits(&cand.Socket) {
 		return o.Proven[cand.Socket.Inode]
@@ -226,6 +226,6 @@ func provenHolders(o *world.Ownership, c *Picture, cand *Candidate) bool {
 	return len(wanted) > 0 && !slices.ContainsFunc(wanted, func(l *collectors.Socket) bool { return !o.Proven[l.Inode] })
 }
 
-// coarse takes the grain of the kernel's stamps out of an age, so that sockets
-// of one burst keep their order from cycle to cycle.
+// coarse rounds an age to the grain of the kernel's stamps, so that the sockets of one
+// burst keep their order from cycle to cycle.
 func coarse(seconds float64) float64 { return math.Floor(seconds * 50) }

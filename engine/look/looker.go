@@ -13,12 +13,12 @@ import (
 // Options say how a Looker looks.
 type Options struct {
 	Sources    []collectors.Plugin // tried one after the other
-	Extra      []collectors.Plugin // asked besides
+	Extra      []collectors.Plugin // asked in addition
 	NoPushdown bool
 	Events     EventSource
 }
 
-// Looker finds the sockets that rules may match, and what can be known of them.
+// Looker finds the sockets that rules may match, and the facts about them.
 type Looker struct {
 	world  *world.World
 	log    *slog.Logger
@@ -26,8 +26,8 @@ type Looker struct {
 	Dumps  *dumps
 	Ages   *ages
 	Kept   *Untouchables
-	Asking time.Duration // how long it took last to find out who holds sockets
-	// horizon is how long it is until the next look, while watching: zero for never.
+	Asking time.Duration // how long the last search for holders took
+	// Horizon is the time until the next look while watching; zero if there is none.
 	Horizon time.Duration
 }
 
@@ -45,33 +45,33 @@ func NewLooker(w *world.World, log *slog.Logger, m *memory.Memory, o Options) *L
 // ErrNothingSeen says that no namespace could be looked at.
 var ErrNothingSeen = errors.New("no sockets could be looked at")
 
-// dumps streams sockets, past what hangs.
+// dumps streams sockets, and goes around what hangs.
 type dumps struct {
 	world          *world.World
 	log            *slog.Logger
 	sources, extra []collectors.Plugin
 	noPushdown     bool
 	middle         uint16 // the remote port that halves what is read
-	// How many goroutines may look at a time, and from how many sockets on a dump
-	// is worth two.
+	// workers is how many goroutines may look in parallel, SplitFrom the number of sockets
+	// from which a dump is worth two passes.
 	workers, SplitFrom int
 	Hangs              *hangs
 }
 
-// hangs knows what the kernel has not come back from.
+// hangs keeps the calls that the kernel has not returned from.
 type hangs struct {
 	world *world.World
 	log   *slog.Logger
 	All   map[uint64]*hanging // by the inode of their namespace
 }
 
-// ages proves since when sockets have been in their states.
+// ages proves how long sockets have been in their states.
 type ages struct {
 	world  *world.World
 	log    *slog.Logger
 	choice EventSource
 	Events world.Events         // nil for none
-	Noted  collectors.StateMask // of which events are kept
+	Noted  collectors.StateMask // the states whose events are kept
 }
 
 // Harms counts what would die with processes.
@@ -81,5 +81,5 @@ type Harms struct {
 	Dumps *dumps
 }
 
-// Untouchables knows the processes of which nothing may ever be touched.
+// Untouchables knows the processes that no action may ever touch.
 type Untouchables struct{ world *world.World }

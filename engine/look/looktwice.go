@@ -13,14 +13,14 @@ import (
 	"sockwarden/rules"
 )
 
-// SecondLook is how much later a socket must still be in its state before its
-// process has to suffer for it. A peer can make its own connection look old to a
-// single look (its FIN carries an old ACK number); a program that is well closes
-// what its peer has closed within milliseconds.
+// SecondLook is how long a socket must stay in its state under our eyes before an action
+// may harm its process. A peer can make its own connection look old to a single look (its
+// FIN carries an old ACK number); a healthy program closes what its peer has closed within
+// milliseconds.
 const SecondLook = time.Second
 
-// ProvenAt reports whether the age of the candidate is by an event, or whether
-// we ourselves had seen it in its state that much before a look that began then.
+// ProvenAt reports whether an event proves the age of the candidate, or whether we had
+// seen it in its state for SecondLook when a look began at that time.
 func (c *Candidate) ProvenAt(began float64) bool { return c.LeftAt(began) <= 0 }
 
 // LeftAt is how much longer the candidate must be seen in its state.
@@ -28,14 +28,14 @@ func (c *Candidate) LeftAt(began float64) time.Duration {
 	if c.Facts.Age.Source == collectors.AgeEvent || c.NoSocket() {
 		return 0
 	}
-	if c.Since == 0 { // there is no room to remember it
+	if c.Since == 0 { // memory is full
 		return SecondLook
 	}
 	return max(0, SecondLook-time.Duration((began-c.Since)*float64(time.Second)))
 }
 
-// LookTwice looks again, once, at the sockets that a rule would take but that were
-// seen only once, so that one run is enough. A watcher's next cycle does it.
+// LookTwice takes a second look at the sockets that a rule would take but that we have seen
+// only once, so that one run is enough. A watcher leaves that to its next cycle.
 func (k *Looker) LookTwice(ctx context.Context, c *Picture) {
 	if k.Horizon > 0 {
 		return
@@ -63,8 +63,8 @@ func (k *Looker) LookTwice(ctx context.Context, c *Picture) {
 	c.Candidates = slices.DeleteFunc(c.Candidates, func(cand *Candidate) bool { return gone[cand] })
 }
 
-// seeAgain notes that candidates of a namespace are still in their state, and
-// which are not.
+// seeAgain notes which candidates of a namespace are still in their state, and which are
+// gone.
 func (k *Looker) seeAgain(ctx context.Context, c *Picture, ns *Namespace, cands []*Candidate, gone map[*Candidate]bool) {
 	socks := make([]*collectors.Socket, len(cands))
 	for i, cand := range cands {
@@ -80,7 +80,7 @@ func (k *Looker) seeAgain(ctx context.Context, c *Picture, ns *Namespace, cands 
 	for i, cand := range cands {
 		key := collectors.KeyOf(&cand.Socket)
 		if errs[i] != nil && !errors.Is(errs[i], collectors.ErrGone) {
-			err = errs[i] // whether it is there is not known: it was seen once
+			err = errs[i] // it may or may not still be there: it counts as seen once
 			continue
 		}
 		if errs[i] != nil || collectors.KeyOf(&now[i]) != key {

@@ -11,8 +11,7 @@ import (
 	"sockwarden/rules"
 )
 
-// Again looks sockets up as they are now; of each it returns
-// the record or an error.
+// Again looks sockets up as they are now. For each it returns the record or an error.
 func Again(ctx context.Context, w *world.World, cands []*Candidate) ([]collectors.Socket, []error) {
 	now, errs := make([]collectors.Socket, len(cands)), make([]error, len(cands))
 	byNS := map[*Namespace][]int{}
@@ -41,8 +40,8 @@ func Again(ctx context.Context, w *world.World, cands []*Candidate) ([]collector
 	return now, errs
 }
 
-// RenewOwners looks who holds the sockets of candidates now, and who listens where they
-// wait to be accepted. The plan says what is read of them.
+// RenewOwners finds out who holds the sockets of candidates now, and who owns the
+// listeners of those that wait for accept. The plan says which fields conditions read.
 func (k *Looker) RenewOwners(ctx context.Context, plan *rules.Program, cands []*Candidate) ([]*Candidate, error) {
 	c := &Picture{Wanted: Wanted{Plan: plan}}
 	namespaces := map[*Namespace]*Namespace{}

@@ -10,12 +10,12 @@ import (
 	"sockwarden/engine/world"
 )
 
-// NamespaceError says in Report.Errors that a network namespace which was asked for by
-// name could not be looked into: there is none of that name, it has ended, or this
-// process may not enter it. The others were looked at.
+// NamespaceError says in Report.Errors that we could not look into a network namespace
+// that the user named: it does not exist, it has ended, or this process may not enter it.
+// The report covers the others.
 type NamespaceError struct {
 	Name string
-	Err  error // which says what namespaces there are, if there is none
+	Err  error // lists the existing namespaces if there is none of that name
 }
 
 // Error says why.
@@ -24,8 +24,8 @@ func (e *NamespaceError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *NamespaceError) Unwrap() error { return e.Err }
 
-// findNamespaces resolves which namespaces the rules are about, and counts the
-// sockets of the others.
+// findNamespaces resolves the namespaces that the rules cover, and counts the sockets of
+// the others.
 func (k *Looker) findNamespaces(c *Picture) error {
 	wanted := slices.Clone(c.Plan.NetNS)
 	if len(wanted) == 0 {
@@ -46,17 +46,17 @@ func (k *Looker) findNamespaces(c *Picture) error {
 				c.LookInto(ns, byName)
 			}
 		case errors.Is(err, fs.ErrNotExist) && byName:
-			c.warn(err) // it has no sockets: that keeps nobody from seeing the others
+			c.warn(err) // it has no sockets, and the others are still visible
 		default:
 			c.fail(err)
 		}
 	}
-	// A watcher goes on where nothing is: the namespace may come, and what has gone with
-	// it must not be remembered as if it were there.
+	// A watcher goes on without any namespace: it may appear later. Until then memory must
+	// not keep its sockets as if they were there.
 	if len(c.Namespaces) == 0 && (k.Horizon == 0 || c.Incomplete) {
 		return errors.Join(c.Errors...)
 	}
-	if k.Horizon == 0 { // whose report nobody sees
+	if k.Horizon == 0 { // nobody sees the report of a watcher
 		k.countOthers(c)
 	}
 	return nil
@@ -74,8 +74,8 @@ func (c *Picture) LookInto(one world.Namespace, byName bool) {
 	c.Namespaces = append(c.Namespaces, &Namespace{Namespace: one, byName: byName})
 }
 
-// NotLookedInto notes that a namespace could not be looked into. One that has ended
-// took its sockets with it: that is no gap in the picture.
+// NotLookedInto notes that we could not look into a namespace. One that has ended took its
+// sockets with it and leaves no gap in the picture.
 func (c *Picture) NotLookedInto(ns *Namespace, err error) {
 	ended := errors.Is(err, fs.ErrNotExist) && !ns.IsOwn()
 	refused := errors.Is(err, collectors.ErrNotPermitted)
@@ -94,8 +94,8 @@ func (c *Picture) NotLookedInto(ns *Namespace, err error) {
 	}
 }
 
-// countOthers counts the sockets in namespaces that no rule is about, so that
-// the report can say that they were not looked at.
+// countOthers counts the sockets of namespaces that no rule covers, so that the report can
+// say that it leaves them out.
 func (k *Looker) countOthers(c *Picture) {
 	all, err := k.world.Namespaces.All()
 	if err != nil {
@@ -112,8 +112,7 @@ func (k *Looker) countOthers(c *Picture) {
 	}
 }
 
-// nameInterfaces looks the names of interfaces up; one that is unknown leaves
-// the field unknown.
+// nameInterfaces looks up the names of interfaces; without a name the field stays unknown.
 func (d *dumps) nameInterfaces(ns *Namespace) {
 	if ns.hasNames {
 		return

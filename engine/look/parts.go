@@ -2,11 +2,11 @@ package look
 
 import "sync"
 
-// partLen is from how many on they are divided among workers.
+// partLen is the number of items from which workers share them.
 const partLen = 64
 
-// InParts does something for parts of many at the same time, and returns what
-// came of each, in their order.
+// InParts applies a function to parts of a list in parallel, and returns the results in
+// the order of the list.
 func InParts[T, R any](workers int, all []T, do func(part []T) []R) []R {
 	each := max(partLen, (len(all)+workers-1)/workers)
 	results := make([]R, len(all))

@@ -12,18 +12,17 @@ import (
 type Wanted struct {
 	// Program has the rules whose indexes candidates carry.
 	Program *rules.Program
-	// Plan is what the kernel is asked for: at least what all these programs read.
+	// Plan says what to ask the kernel for: at least what all these programs read.
 	Plan *rules.Program
-	// Younger are programs that are asked besides.
+	// Younger are further programs, of younger generations of rules.
 	Younger []*rules.Program
-	// Remembers, NeedsTwo and Weighs say by rule whether sockets are remembered for it,
-	// whether they must be seen twice before they are decided about, and whether the
-	// breaker goes by their ages.
+	// Remembers, NeedsTwo and Weighs say for each rule whether to remember its sockets,
+	// whether it needs two looks before it decides, and whether the breaker reads their ages.
 	Remembers, NeedsTwo, Weighs []bool
 }
 
-// Picture is what a look showed: the sockets that rules may match, with what could be
-// found out about them.
+// Picture is the result of a look: the sockets that rules may match, and the facts about
+// them.
 type Picture struct {
 	Wanted
 	Errors     []error
@@ -33,7 +32,7 @@ type Picture struct {
 	// Next is when a socket becomes old enough for a rule, zero if none does.
 	Next time.Time
 
-	// Young are the sockets that rules take only when they are older, by rule.
+	// Young are the sockets that are still too young for a rule, by rule.
 	Young []Young
 
 	Candidates []*Candidate
@@ -67,8 +66,8 @@ type ExtraLooks struct {
 	Ports       map[*Namespace]map[uint16]portUse
 }
 
-// seenKey names a socket within a cycle: before Linux 5.10 each namespace counts
-// its cookies from one.
+// seenKey identifies a socket within a cycle: before Linux 5.10 each namespace counts its
+// cookies from one.
 type seenKey struct{ netns, cookie uint64 }
 
 // fail notes an error that makes the picture incomplete.
@@ -77,13 +76,13 @@ func (c *Picture) fail(err error) {
 	c.Errors = append(c.Errors, err)
 }
 
-// warn notes, once, what is worth saying though the picture is complete.
+// warn notes, once, a problem that leaves the picture complete.
 func (c *Picture) warn(err error) {
 	if !slices.ContainsFunc(c.Errors, func(e error) bool { return e.Error() == err.Error() }) {
 		c.Errors = append(c.Errors, err)
 	}
 }
 
-// closing are the states in which it takes evidence to tell a dead connection
-// from one that still transfers in the other direction.
+// closing are the states in which only evidence can tell a dead connection from one that
+// still transfers in the other direction.
 var closing = collectors.Mask(collectors.CloseWait, collectors.LastAck, collectors.Closing, collectors.FinWait1)

@@ -13,8 +13,8 @@ type portUse struct {
 	Listens     bool
 }
 
-// Connections returns how the ports of a namespace are used. One look serves a
-// whole cycle.
+// Connections returns the use of each local port of a namespace. One look serves a whole
+// cycle.
 func (t *Harms) Connections(ctx context.Context, c *Picture, ns *Namespace) (map[uint16]portUse, error) {
 	if m, ok := c.Extra.Ports[ns]; ok {
 		return m, nil

@@ -18,31 +18,31 @@ import (
 )
 
 const (
-	// maxHanging bounds the sockets of a namespace that are looked at and of which
-	// the kernel does not come back: each keeps a thread until then.
+	// maxHanging bounds the hanging look-ups in a namespace: each keeps a thread until the
+	// kernel returns.
 	maxHanging = 8
-	// hangsAtATime bounds those of one look: each takes stuck.Limit.
+	// hangsAtATime bounds them in one look: each takes stuck.Limit.
 	hangsAtATime = 2
 )
 
-// hanging is what the kernel has not come back from in one namespace.
+// hanging keeps the calls in one namespace that the kernel has not returned from.
 type hanging struct {
 	name    string
 	dumps   []*stuck.Call // with tcp_info
 	plain   []*stuck.Call // without
 	sockets map[collectors.Key]*stuck.Call
-	by      string // who seems to keep the lock, "" if that cannot be told
+	by      string // who seems to keep the lock, "" if unknown
 	began   time.Time
 }
 
 func (h *hanging) Left() int { return len(h.dumps) + len(h.plain) + len(h.sockets) }
 
-// text says what hangs, and why.
+// text says what hangs and why.
 func (h *hanging) text() string {
-	return "to read tcp_info does not return from the kernel, as " + cmp.Or(h.by, "a process keeps the lock of a socket")
+	return "reading tcp_info does not return from the kernel because " + cmp.Or(h.by, "a process keeps the lock of a socket")
 }
 
-// lookStuck notes a look at a namespace that hangs.
+// lookStuck notes that a look at a namespace hangs.
 func (g *hangs) lookStuck(ctx context.Context, ns *Namespace) *hanging {
 	h := g.All[ns.Inode]
 	if h == nil {
@@ -56,7 +56,7 @@ func (g *hangs) lookStuck(ctx context.Context, ns *Namespace) *hanging {
 	return h
 }
 
-// NoticeReturns forgets what has come back, and says when nothing hangs any more.
+// NoticeReturns forgets calls that have returned, and logs when nothing hangs any more.
 func (g *hangs) NoticeReturns() {
 	back := func(c *stuck.Call) bool { return c.Back() }
 	for inode, h := range g.All {
@@ -69,19 +69,18 @@ func (g *hangs) NoticeReturns() {
 	}
 }
 
-// TellHanging says what still hangs when the engine closes: the kernel lets the
-// process go only with its last thread.
+// TellHanging logs what still hangs when the engine closes: the process ends only when its
+// last thread returns from the kernel.
 func (g *hangs) TellHanging() {
 	g.NoticeReturns()
 	for _, h := range g.All {
-		g.log.Warn("nothing more is done, but the kernel lets this process end only when what hangs returns", "netns", h.name,
+		g.log.Warn("stopping, but this process ends only when its hanging calls return from the kernel", "netns", h.name,
 			"threads", h.Left(), "since", h.began.Format(time.RFC3339), "why", h.text())
 	}
 }
 
-// shut returns why sock_diag can show nothing of a namespace, nil if it can.
-// Before Linux 6.9 requests share mutexes, also between namespaces: one that hangs
-// holds up all others.
+// shut returns why sock_diag cannot show a namespace, nil if it can. Before Linux 6.9
+// requests share mutexes, even across namespaces: one that hangs holds up all others.
 func (g *hangs) shut(ns *Namespace) error {
 	if h := g.All[ns.Inode]; h != nil && len(h.plain) > 0 {
 		return fmt.Errorf("%s: %w", h.text(), h.plain[0])
@@ -95,9 +94,9 @@ func (g *hangs) shut(ns *Namespace) error {
 	return nil
 }
 
-// streamPast streams a namespace, past what hangs: then without tcp_info, which
-// takes no locks, and with the tcp_info of each candidate by itself. Those of which
-// that hangs are blind: nothing is done to them.
+// streamPast streams a namespace. If that hangs, it tries again without tcp_info, which
+// needs no locks, and then reads the tcp_info of each candidate separately. Candidates for
+// which that hangs become blind: no action touches them.
 func (d *dumps) streamPast(ctx context.Context, c *Picture, ns *Namespace, source collectors.Plugin, q collectors.Query, total int) error {
 	if !source.Actionable {
 		return d.stream(ctx, c, ns, source, d.parallel(q, total))
@@ -123,8 +122,8 @@ func (d *dumps) streamPast(ctx context.Context, c *Picture, ns *Namespace, sourc
 	return d.completeAll(ctx, c, ns, c.Candidates[from:])
 }
 
-// completeAll looks up the candidates of a namespace whose records are without
-// tcp_info, and says how many stay so because that hangs.
+// completeAll looks up the candidates of a namespace whose records lack tcp_info, and
+// reports how many still lack it because the look-up hangs.
 func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *Namespace, all []*Candidate) error {
 	h := d.Hangs.All[ns.Inode]
 	var cands []*Candidate
@@ -154,7 +153,7 @@ func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *Namespace, all 
 	why := fmt.Errorf("namespace %s: %s", ns.Name, h.text()) //nolint:err113 // for people
 	blind := slices.DeleteFunc(slices.Clone(all), func(cand *Candidate) bool { return !cand.Blind })
 	if len(blind) == 0 {
-		c.warn(fmt.Errorf("%w; the sockets that rules are about are looked at one by one", why))
+		c.warn(fmt.Errorf("%w; reading the sockets that rules may match one by one", why))
 		return err
 	}
 	s := &blind[0].Socket
@@ -163,14 +162,14 @@ func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *Namespace, all 
 	return err
 }
 
-// hasLock reports whether the kernel takes a lock to show the tcp_info of s: what
-// is left of a connection in TIME_WAIT, or not yet one, has none.
+// hasLock reports whether the kernel takes a lock to show the tcp_info of s. Sockets in
+// TIME_WAIT or SYN_RECV have none.
 func hasLock(s *collectors.Socket) bool {
 	return s.Protocol == collectors.TCP && s.State != collectors.TimeWait && s.State != collectors.SynRecv && s.State != collectors.Listen
 }
 
-// complete looks candidates of a namespace up. Those of which the kernel does not
-// come back, and those behind them if these are too many, become blind.
+// complete looks up candidates of a namespace. Those for which the kernel does not return
+// become blind, and if these are too many, so do those behind them.
 func (d *dumps) complete(ctx context.Context, ns *Namespace, cands []*Candidate) error {
 	if len(cands) == 0 {
 		return nil
@@ -205,7 +204,7 @@ func (d *dumps) complete(ctx context.Context, ns *Namespace, cands []*Candidate)
 	return err
 }
 
-// complete takes over the record that a look-up returned.
+// complete takes over the record from a look-up.
 func (cand *Candidate) complete(now *collectors.Socket, err error) error {
 	if err == nil && collectors.KeyOf(now) == collectors.KeyOf(&cand.Socket) {
 		cand.Socket = *now
@@ -213,15 +212,15 @@ func (cand *Candidate) complete(now *collectors.Socket, err error) error {
 	if err != nil && !errors.Is(err, collectors.ErrGone) {
 		return err
 	}
-	return nil // what is gone, or a subflow all the same, is found out before it is acted on
+	return nil // the last look finds sockets that are gone, or turn out to be subflows
 }
 
-// readPast is read, left behind if the kernel does not come back from it.
+// readPast is read, but gives up if the kernel does not return.
 func (d *dumps) readPast(ctx context.Context, w Wanted, ns *Namespace, source collectors.Plugin, q collectors.Query, part bool) (*pass, error) {
 	var found *pass
 	var failed error
 	var progress atomic.Uint64
-	// What goes on after it was left behind has nothing in common with the cycle.
+	// A read that we gave up goes on, so it must share nothing with the cycle.
 	own := collectors.Namespace{Inode: ns.Inode, Name: ns.Name}
 	if w.Program.Reads.Meets(collectors.InterfaceFields()) {
 		own.Interfaces = maps.Clone(ns.Interfaces)
@@ -236,9 +235,9 @@ func (d *dumps) readPast(ctx context.Context, w Wanted, ns *Namespace, source co
 	return found, failed
 }
 
-// collectPast streams a look that takes no locks of sockets. Before Linux 6.9 it hangs
-// behind whoever waits for one, and is left behind: until it is complete nothing of
-// it is handed out.
+// collectPast streams a look that takes no socket locks. Before Linux 6.9 it can still hang
+// behind a request that waits for one. There it hands out nothing before it is complete,
+// so that the caller can give it up.
 func (d *dumps) collectPast(ctx context.Context, ns *Namespace, source collectors.Plugin, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	if !d.world.Host.Kernel.Before(6, 9) {
 		return d.world.Sockets.Collect(ctx, &ns.Namespace, source, q)

@@ -2,7 +2,7 @@ package look
 
 import "sockwarden/collectors"
 
-// Untouchable returns why nothing may ever be done to a process and what it has.
+// Untouchable returns why no action may touch a process or anything it holds, "" if one may.
 func (u *Untouchables) Untouchable(o *collectors.Owner) string {
 	switch {
 	case o.PID == u.world.Self.PID:
@@ -17,7 +17,7 @@ func (u *Untouchables) Untouchable(o *collectors.Owner) string {
 	return ""
 }
 
-// GuardOwner returns why nothing may be done to a process.
+// GuardOwner returns why no action may touch a process, "" if one may.
 func (u *Untouchables) GuardOwner(o *collectors.Owner) string {
 	if why := u.Untouchable(o); why != "" || !isProtected(o) {
 		return why
@@ -25,8 +25,8 @@ func (u *Untouchables) GuardOwner(o *collectors.Owner) string {
 	return "protected process " + o.Name
 }
 
-// speaker returns which of the owners of a listener stands for them all: one of
-// which nothing may ever be touched, else one that is protected, if there is any.
+// speaker returns the owner that stands for all owners of a listener: an untouchable one,
+// else a protected one, else any.
 func (u *Untouchables) speaker(owners []collectors.Owner) *collectors.Owner {
 	for _, guarded := range []func(*collectors.Owner) string{u.Untouchable, u.GuardOwner} {
 		for i := range owners {

@@ -8,17 +8,17 @@ import (
 	"sockwarden/rules"
 )
 
-// Young is the sockets that a rule takes as soon as they are old enough, if they stay
-// as they are.
+// Young counts the sockets that a rule will take as soon as they are old enough, if
+// nothing else changes.
 type Young struct {
 	Rule    *rules.Rule
 	Sockets int
-	// Within is when the last of them is old enough, after the look.
+	// Within is the time from the look until the last of them is old enough.
 	Within time.Duration
 }
 
-// young counts a socket that a rule does not take, if only its age spares it. What is
-// costly to know, as its owner, may spare it later all the same.
+// young counts a socket that only its age keeps from a rule. Costly facts, such as its
+// owner, may still spare it later.
 func (c *Picture) young(cand *Candidate, rule *rules.Rule) {
 	if len(rule.When.Ages) == 0 || rule.Grouped() || cand.Socket.Timer == collectors.TimerTimeWait {
 		return
