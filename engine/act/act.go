@@ -17,12 +17,12 @@ import (
 	"sockwarden/rules"
 )
 
-// settle is how long programs are given to react before an outcome is verified:
-// a descriptor is closed within milliseconds by a program that notices.
+// settle is how long programs have to react before we verify an outcome: a program that
+// notices closes its descriptor within milliseconds.
 const settle = 250 * time.Millisecond
 
-// Act starts the ladders of everything that was decided on, and takes each of
-// them as far as it goes without waiting for longer than it takes to settle.
+// Act starts the ladders for all decisions to act, and takes each as far as it goes without
+// waiting longer than the time to settle.
 func (h *Hand) Act(ctx context.Context, c *judge.Cycle) {
 	h.signalled = map[string]bool{}
 	ladders := ladderPerTarget(ctx, c, h.harms)
@@ -46,8 +46,7 @@ func (h *Hand) Act(ctx context.Context, c *judge.Cycle) {
 	c.Report.HostError = h.hostError
 }
 
-// ladderPerTarget begins a ladder for each socket that is acted on, or one for each
-// process or unit.
+// ladderPerTarget makes a ladder for each socket to act on, or for each process or unit.
 func ladderPerTarget(ctx context.Context, c *judge.Cycle, harms *look.Harms) []*ladder {
 	var ladders []*ladder
 	byProcess := map[string]*ladder{}
@@ -68,7 +67,7 @@ func ladderPerTarget(ctx context.Context, c *judge.Cycle, harms *look.Harms) []*
 		}
 		for i := range f.Facts.Owners {
 			o := &f.Facts.Owners[i]
-			// One effect for each process, also if two rules want it: the first has it.
+			// One effect for each process, even if two rules want one: the first gets it.
 			key := look.TargetKey(o, plugin)
 			if l, ok := byProcess[key]; ok {
 				l.findings, l.slots = append(l.findings, f), append(l.slots, -1)
@@ -92,7 +91,7 @@ func (h *Hand) start(ctx context.Context, ladders []*ladder) {
 		h.Last.queue, ladders = ladders, ladders[n:]
 		switch {
 		case ctx.Err() != nil:
-			// Asked to stop: what has not begun is left alone.
+			// Asked to stop: begin nothing more.
 			h.leave(part, actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)})
 		case batcher != nil:
 			again := h.turns.startAll(ctx, part, batcher)
@@ -110,13 +109,13 @@ func (h *Hand) start(ctx context.Context, ladders []*ladder) {
 	}
 }
 
-// maxVain is how often it is asked in vain who holds sockets: each answer was too
-// old before anything could be done.
+// maxVain is how often we ask in vain who holds sockets: each answer was too old before
+// we could act on it.
 const maxVain = 5
 
 var errTooSlow = errors.New("this machine is too busy to look and act in time; nothing was done")
 
-// leave ends ladders without having done anything.
+// leave ends ladders without doing anything.
 func (h *Hand) leave(ladders []*ladder, out actions.Outcome) {
 	for _, l := range ladders {
 		h.cooling.untouched(l)
@@ -151,7 +150,7 @@ func (h *Hand) startRung(ctx context.Context, l *ladder) {
 	h.applied(ctx, l, h.apply(ctx, l))
 }
 
-// notPrepared ends a ladder whose target is not there, or cannot be acted on.
+// notPrepared ends a ladder whose target is gone, or cannot be prepared.
 func (h *Hand) notPrepared(ctx context.Context, l *ladder, err error) {
 	out := actions.OutcomeOf(err)
 	what := l.action()
@@ -179,8 +178,8 @@ func (h *Hand) applied(ctx context.Context, l *ladder, out actions.Outcome) {
 	h.conclude(ctx, l, out)
 }
 
-// prepareInTime looks a last time and prepares, again if that took so long that the
-// look does not count any more.
+// prepareInTime takes the last look and prepares the effect. If that takes so long that the
+// look is out of date, it does both again.
 func (h *Hand) prepareInTime(ctx context.Context, l *ladder, rung *rules.Rung) error {
 	for range maxVain {
 		l.looked = 0
@@ -204,15 +203,15 @@ func hostOutcome(err error) actions.Outcome {
 	return out
 }
 
-// apply and applyAll are the one place where anything is done to the host.
+// apply and applyAll are the only place that changes the host.
 func (h *Hand) apply(ctx context.Context, l *ladder) actions.Outcome { return l.effect.Apply(ctx) }
 
 func (h *Hand) applyAll(ctx context.Context, batcher actions.Batcher, effects []actions.Effect) []actions.Outcome {
 	return batcher.ApplyAll(ctx, effects)
 }
 
-// settle gives the programs time to react, and verifies: first what has had that
-// time while others were begun, then the rest.
+// settle gives the programs time to react, then verifies: first the ladders that have had
+// that time while others began, then the rest.
 func (h *Hand) settle(ctx context.Context, ladders []*ladder) {
 	begun := slices.DeleteFunc(slices.Clone(ladders), func(l *ladder) bool { return l.done || l.waits })
 	if len(begun) == 0 {
@@ -228,11 +227,10 @@ func (h *Hand) settle(ctx context.Context, ladders []*ladder) {
 	h.step(ctx, begun)
 }
 
-// step verifies ladders that have been applied, and goes on to the next rung
-// when the time of this one is over.
+// step verifies applied ladders, and goes on to the next rung when the time of the current
+// one is over.
 func (h *Hand) step(ctx context.Context, ladders []*ladder) {
-	// Looking changes nothing: it is done also when asked to stop, so that the
-	// report is true.
+	// Verifying changes nothing, so it goes on when asked to stop: the report must be true.
 	outs := h.verify.all(context.WithoutCancel(ctx), ladders)
 	for i, l := range ladders {
 		if l.done || l.waits {
@@ -244,7 +242,7 @@ func (h *Hand) step(ctx context.Context, ladders []*ladder) {
 			out = actions.Stop(context.WithoutCancel(ctx), l.effect)
 		}
 		unfinished := out.Result == actions.StillRunning || out.Result == actions.FDStillHeld
-		// Asked to stop, nobody waits any more: what was done so far is written down.
+		// When asked to stop, wait no longer and record what was done so far.
 		if out.Pending || unfinished && ctx.Err() == nil && h.world.Now().Before(l.Deadline) {
 			l.note(out, l.effect.String())
 			continue
@@ -282,7 +280,7 @@ func (h *Hand) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 			break
 		}
 		if err != nil && out.Result.Succeeded() {
-			// What was to be done is done; that nothing follows is no failure.
+			// The work is done; it is no failure that nothing follows.
 			l.remark(err)
 			h.log.LogAttrs(ctx, slog.LevelWarn, "ladder ends", slog.String("rule", l.rule.Name), slog.String("error", err.Error()))
 			break
@@ -304,8 +302,7 @@ func (h *Hand) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 	l.done = true
 }
 
-// heedHost takes an outcome that says something about the host, not the target:
-// nothing is tried any more.
+// heedHost stops all further attempts if an outcome is about the host and not the target.
 func (h *Hand) heedHost(out actions.Outcome) {
 	switch {
 	case !out.Result.EndsAll():
@@ -318,8 +315,8 @@ func (h *Hand) heedHost(out actions.Outcome) {
 	}
 }
 
-// TakeHostError returns why the host has refused to act, nil if it has not, and lets
-// the hand try again.
+// TakeHostError returns why the host refused to act, nil if it did not, and lets the hand
+// try again.
 func (h *Hand) TakeHostError() error {
 	err := h.hostError
 	h.hostError = nil

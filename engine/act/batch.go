@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// batchLen is how many ladders are begun at a time, if their action can be.
+	// batchLen is how many ladders begin together, if their action allows that.
 	batchLen = 1024
-	// manyHolds is from how many sockets on it is cheaper to look once who holds
-	// any of them than for each.
+	// manyHolds is the number of sockets from which one search for all their holders is
+	// cheaper than a search for each.
 	manyHolds = 64
 )
 
-// together returns how many of the first ladders begin at a time, and with what;
-// one with nothing if their action takes one after the other.
+// together returns how many of the first ladders begin together, and what prepares them;
+// one and nil if their action takes them one by one.
 func together(ladders []*ladder) (int, actions.Batcher) {
 	first := ladders[0]
 	rung := &first.rule.Then[first.rung]
@@ -40,8 +40,8 @@ func together(ladders []*ladder) (int, actions.Batcher) {
 	return n, batcher
 }
 
-// all returns how far each ladder that is not done got, those of one action
-// at a time.
+// all returns how far each unfinished ladder has come, verifying those of one action
+// together.
 func (v *verifier) all(ctx context.Context, ladders []*ladder) []actions.Outcome {
 	outs := make([]actions.Outcome, len(ladders))
 	var many []int
@@ -78,8 +78,8 @@ func (v *verifier) all(ctx context.Context, ladders []*ladder) []actions.Outcome
 	return outs
 }
 
-// holdsNow looks once who holds the sockets of many ladders; nil leaves that to
-// the action.
+// holdsNow finds the holders of the sockets of many ladders in one search; nil leaves that
+// to the action.
 func (v *verifier) holdsNow(ctx context.Context, ladders []*ladder, part []int) actions.Holds {
 	if len(part) < manyHolds {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"sockwarden/engine/judge"
 )
 
-// start notes and keeps, before anything is done, that it will be: a
-// crash in between must not lead to doing it twice.
+// start records, before anything happens, that it will: a crash in between must not lead to
+// doing it twice.
 func (g *cooling) start(ladders []*ladder) error {
 	now, any := g.clock.Mono(), false
 	for _, l := range ladders {
@@ -33,11 +33,11 @@ func (g *cooling) start(ladders []*ladder) error {
 	return nil
 }
 
-// harmlessNow reports whether the current rung of a ladder changes nothing, so that
-// nothing has to cool down after it.
+// harmlessNow reports whether the current rung of a ladder changes nothing and so needs no
+// cool-down.
 func harmlessNow(l *ladder) bool { return l.bound().Harmless }
 
-// coolKeysOf names what cools down after the current rung of a ladder, and for how
+// coolKeysOf returns what must cool down after the current rung of a ladder, and for how
 // long.
 func coolKeysOf(l *ladder) map[string]time.Duration {
 	keys := map[string]time.Duration{}
@@ -58,10 +58,10 @@ func (g *cooling) untouched(l *ladder) {
 	for key := range coolKeysOf(l) {
 		g.memory.TakeBack(key)
 	}
-	g.memory.Urgent = true // to be written down at the next occasion
+	g.memory.Urgent = true // the next chance to save must not pass
 }
 
-// keepTakenBack writes down that cool-downs were taken back, for the next run.
+// keepTakenBack saves, for the next run, that cool-downs were taken back.
 func (g *cooling) keepTakenBack() error {
 	if !g.memory.Urgent {
 		return nil
@@ -69,7 +69,7 @@ func (g *cooling) keepTakenBack() error {
 	return g.store.Save()
 }
 
-// begin notes that something is done: what cools down after it does so from now on.
+// begin notes that a ladder acts: its cool-downs count from now on.
 func (g *cooling) begin(l *ladder) {
 	now := g.clock.Mono()
 	if harmlessNow(l) {
@@ -82,9 +82,9 @@ func (g *cooling) begin(l *ladder) {
 	}
 }
 
-// say notes that what changes nothing was done for the findings of a ladder: it is done
-// once for what stands, and limits hold for it. A rule that changes something has its
-// own cool-downs.
+// say notes that a ladder whose action changes nothing has run for its findings: it runs
+// once for as long as they stand, and counts for limits. Rules that change something have
+// cool-downs instead.
 func (g *cooling) say(l *ladder, now float64) {
 	if !judge.Harmless(l.rule) {
 		return
@@ -99,10 +99,10 @@ func (g *cooling) say(l *ladder, now float64) {
 		l.counted = true
 		g.memory.Acted(l.rule.Name, now)
 	}
-	g.memory.Urgent = true // to be kept at the end
+	g.memory.Urgent = true // save it at the end
 }
 
-// giveBack returns what a ladder of which nothing was left has used up of limits.
+// giveBack returns to the limits what a ladder has used without acting.
 func (g *cooling) giveBack(l *ladder) {
 	g.untouched(l)
 	if l.began {
@@ -112,6 +112,6 @@ func (g *cooling) giveBack(l *ladder) {
 		l.counted = false
 		g.memory.NotActed(l.rule.Name)
 	}
-	// What counts for the breaker and shares stays: it was wanted all the same.
+	// The breaker and shares still count it: the rule did want it.
 	g.judge.GiveBack(l.rule)
 }

@@ -7,9 +7,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// died says how many of the connections are no longer established now that the
-// process of a ladder has ended, "" if it had none. A connection that another
-// process has, too, lives on.
+// died says how many connections of a ladder's process have ended with it, "" if it had
+// none. A connection that another process shares lives on.
 func (h *Hand) died(ctx context.Context, l *ladder) string {
 	total := len(l.harm.Connections)
 	if total == 0 || l.process == nil {

@@ -12,7 +12,7 @@ import (
 	"sockwarden/engine/world"
 )
 
-// Hand acts, for a live engine: a dry one has none.
+// Hand acts for a live engine; a dry one has none.
 type Hand struct {
 	world   *world.World
 	log     *slog.Logger
@@ -33,15 +33,15 @@ type handOptions struct {
 	SettleTime time.Duration // settle, but for tests
 }
 
-// handState is what it has under way.
+// handState is the work under way.
 type handState struct {
 	Ladders   []*ladder
 	programs  programs
 	signalled map[string]bool // processes that the cycle has signalled
-	hostError error           // the host refuses to act: nothing is tried any more
+	hostError error           // why the host refuses; stops all further attempts
 }
 
-// Options are what a hand is made of.
+// Options are the parts of a hand.
 type Options struct {
 	World      *world.World
 	Log        *slog.Logger
@@ -50,7 +50,7 @@ type Options struct {
 	Looker     *look.Looker
 	Judge      *judge.Judge
 	News       teller
-	PauseFiles []string // the switches that are looked at before each effect
+	PauseFiles []string // the pause switches to check before each effect
 }
 
 // New makes the hand of a live engine.
@@ -66,7 +66,7 @@ func New(o Options) *Hand {
 	return h
 }
 
-// teller is told what came of what the hand did.
+// teller hears what the hand did and what came of it.
 type teller interface {
 	// Outcome is told what came of a rung, also if that was that nothing was done.
 	Outcome(ctx context.Context, o *report.Outcome)
@@ -74,19 +74,19 @@ type teller interface {
 	Decision(mode, generation string, f *report.Finding)
 }
 
-// turns acts on many sockets, a few at a time.
+// turns acts on many sockets, a few in each turn.
 type turns struct {
 	*Hand
 	workers int
 }
 
-// verifier looks what came of effects.
+// verifier verifies effects.
 type verifier struct {
 	world   *world.World
 	workers int
 }
 
-// cooling keeps the cool-downs of what is done.
+// cooling keeps the cool-downs of actions.
 type cooling struct {
 	memory *memory.Memory
 	store  *memory.Store
@@ -101,5 +101,5 @@ type lastLook struct {
 	memory  *memory.Memory
 	judge   *judge.Judge
 	counted recount   // of groups
-	queue   []*ladder // whose next rung may be begun soon: looked at together
+	queue   []*ladder // whose next rung may begin soon; one search covers them all
 }

@@ -18,7 +18,7 @@ import (
 	"sockwarden/rules"
 )
 
-// ladder is a rule's actions on one target, on its way.
+// ladder is a rule's actions on one target, under way.
 type ladder struct {
 	number  int // among those of its cycle
 	program *rules.Program
@@ -26,7 +26,7 @@ type ladder struct {
 	// findings are those that share the target: one for a socket, all of one
 	// process for an action on it.
 	findings []*subject
-	slots    []int             // where each finding has the result of this rung, -1 for nowhere yet
+	slots    []int             // index of this rung's result in each finding, -1 for none yet
 	process  *collectors.Owner // nil for actions on sockets
 	harm     look.Harm         // what dies with the process
 	stand
@@ -60,8 +60,8 @@ func newLadder(number int, p *rules.Program, f *subject, process *collectors.Own
 	return &ladder{number: number, program: p, rule: f.Rule, findings: []*subject{f}, slots: []int{-1}, process: process}
 }
 
-// own reports whether a finding is one of the ladder's rule, and not of another
-// that wants something of the same process.
+// own reports whether a finding belongs to the ladder's rule, and not to another rule for
+// the same process.
 func (l *ladder) own(f *subject) bool { return f.Rule.Name == l.rule.Name }
 
 // ruleOf returns the rule of a finding as the ladder's program has it, nil if it
@@ -100,17 +100,17 @@ func (l *ladder) nextRung() bool {
 // errLadderEnds says that no further rung is for the target.
 var errLadderEnds = errors.New("the ladder ends")
 
-// climbs reports whether the current rung is to be started after the result of
-// the one before. After a success only a rung that asks for the result is.
+// climbs reports whether to start the current rung after the result of the previous one.
+// After a success only a rung that asks for the result starts.
 func (h *Hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bool, error) {
 	rung := &l.rule.Then[l.rung]
 	plugin := catalog.Bound(rung).Plugin
-	// A UDP server that is not destroyed is well.
+	// A UDP server whose socket could not be destroyed is healthy.
 	healthy := l.findings[0].Socket.Protocol == collectors.UDP
 	if (healthy || !before.Climbs()) && !rung.ReadsResult() {
 		return false, nil
 	}
-	// After a success there need not be anything left to look at: startRung sees.
+	// After a success nothing may be left to look at: startRung finds out.
 	if before.Climbs() || l.held {
 		if err := h.Last.again(ctx, l, nil); err != nil {
 			return false, err
@@ -125,7 +125,7 @@ func (h *Hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 	}
 	f := l.findings[i].latest()
 	if rung.If != nil && f.EvalAfter(rung.If, before) != rules.True {
-		// What stands behind it without a condition of its own was to come after it.
+		// A next rung without a condition was meant to follow this one.
 		if next := l.rung + 1; next < len(l.rule.Then) && l.rule.Then[next].If == nil {
 			return false, errLadderEnds
 		}
@@ -155,13 +155,13 @@ func (h *Hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 	if plugin.OnProcess() && !l.signals {
 		key := look.TargetKey(l.process, plugin)
 		if h.signalled[key] || h.cooling.memory.CoolingDown(key, l.rule.Limits.Cooldown, h.world.Mono()) > 0 {
-			return false, errLadderEnds // another ladder is at it, or was
+			return false, errLadderEnds // another ladder acts on it, or has
 		}
 	}
 	return true, nil
 }
 
-// outcome is what the ladder's current rung came to, by what it did.
+// outcome returns the outcome of the ladder's current rung, for the report.
 func (l *ladder) outcome(what string, out actions.Outcome) *report.Outcome {
 	o := &report.Outcome{Generation: l.program.Generation, Rule: l.rule.Name, Process: l.process, Action: l.action(), Effect: what, Outcome: out}
 	for _, f := range l.findings {
@@ -224,8 +224,8 @@ func (l *ladder) result(out actions.Outcome, what string) report.ActionResult {
 	return r
 }
 
-// wouldDie says how many healthy connections go with the process of a ladder, ""
-// if none do.
+// wouldDie says how many healthy connections would die with the process of a ladder, "" if
+// none would.
 func (l *ladder) wouldDie() string {
 	if n := len(l.harm.Connections); n > 0 && l.process != nil {
 		return collectors.Counted(n, "established connection") + " would die with it"
@@ -233,7 +233,7 @@ func (l *ladder) wouldDie() string {
 	return ""
 }
 
-// Pending reports whether ladders wait, and until when the next of them does.
+// Pending reports whether ladders wait, and when the next of them is due.
 func (h *Hand) Pending() (until time.Time, ok bool) {
 	for _, l := range h.Ladders {
 		if !ok || l.Deadline.Before(until) {
@@ -243,8 +243,7 @@ func (h *Hand) Pending() (until time.Time, ok bool) {
 	return until, ok
 }
 
-// StepAll looks at the ladders that wait, and takes those further whose time has
-// come.
+// StepAll verifies the waiting ladders, and takes on those whose time has come.
 func (h *Hand) StepAll(ctx context.Context) {
 	var waiting []*ladder
 	h.Last.queue = h.Ladders
@@ -263,14 +262,14 @@ func (h *Hand) StepAll(ctx context.Context) {
 	h.Ladders = waiting
 }
 
-// Finish waits for the ladders that wait.
+// Finish waits until no ladder waits any more, or until ctx ends.
 func (h *Hand) Finish(ctx context.Context, r *report.Report) {
 	for len(h.Ladders) > 0 && ctx.Err() == nil {
 		world.Sleep(ctx, h.world, 50*time.Millisecond)
 		h.StepAll(ctx)
 	}
 	if ctx.Err() != nil {
-		h.StepAll(ctx) // what is under way is ended
+		h.StepAll(ctx) // ends what is under way
 		h.AbandonAll(ctx)
 	}
 	if err := h.cooling.keepTakenBack(); err != nil {
@@ -279,21 +278,20 @@ func (h *Hand) Finish(ctx context.Context, r *report.Report) {
 	r.HostError = h.hostError
 }
 
-// runs reports whether a program runs for a ladder: it may end in its own time, but
-// nothing comes after it any more.
+// runs reports whether a program runs for a ladder: it may finish, but nothing follows it.
 func (h *Hand) runs(ctx context.Context, l *ladder) bool {
 	if l.done || l.effect == nil || !l.last && !l.effect.Verify(context.WithoutCancel(ctx)).Pending {
 		return false
 	}
 	if !l.last {
 		l.last = true
-		h.log.Info("its rule changed: what runs is left to end, and nothing follows", "rule", l.rule.Name, "action", l.action())
+		h.log.Info("its rule changed: its program may finish, but nothing follows", "rule", l.rule.Name, "action", l.action())
 	}
 	return true
 }
 
-// CancelLadders ends the ladders of rules that are no more, or changed. The
-// others go on under the new generation, which may protect more.
+// CancelLadders ends the ladders of rules that are gone or have changed. The others go on
+// under the new generation, which may protect more.
 func (h *Hand) CancelLadders(ctx context.Context, p *rules.Program) {
 	var kept []*ladder
 	for _, l := range h.Ladders {

@@ -17,32 +17,32 @@ import (
 )
 
 const (
-	// The answer to the question who holds the sockets, and how many a group has, may be
-	// this old when something is done: four times as long as it takes to ask, so that
-	// asking takes a fifth of the time, within these bounds.
+	// When an effect begins, the last answer to who holds the sockets, and how many a group
+	// has, may be this old: four times as long as asking takes, so that asking takes a fifth
+	// of the time, within these bounds.
 	recentAtLeast, recentAtMost = 25 * time.Millisecond, 250 * time.Millisecond
-	// renewedAtOnce is for how many ladders everybody is asked at a time: more
-	// could not be acted on before the answer is too old.
+	// renewedAtOnce is how many ladders share one search for holders: for more of them the
+	// answer would be too old before their turn.
 	renewedAtOnce = 16384
 )
 
-// subject is a case that ladders are for.
+// subject is a case with ladders for it.
 type subject struct {
 	*judge.Case
 	*standing // of its group, nil for none
-	// renewed is the candidate with those who were found to hold it for the last
-	// look, nil if the decision is recent enough.
+	// renewed is the candidate with the holders that the last look found, nil if the
+	// decision is recent enough.
 	renewed *look.Candidate
 }
 
-// standing is how a group stands while something is done to its sockets.
+// standing is the state of a group while ladders act on its sockets.
 type standing struct {
 	at    time.Time         // when it was counted last
-	taken []*look.Candidate // what was done something to since
-	over  error             // why it is no group any more, by the last count
+	taken []*look.Candidate // the sockets that ladders have acted on since
+	over  error             // why the last count found no such group any more
 }
 
-// latest is the socket with those who hold it as they were last seen.
+// latest is the socket with its last known holders.
 func (f *subject) latest() *look.Candidate {
 	if f.renewed != nil {
 		return f.renewed
@@ -55,15 +55,15 @@ func (k *lastLook) RecentFor() time.Duration {
 	return min(max(recentAtLeast, 4*k.looker.Asking), recentAtMost)
 }
 
-// recent reports whether it is known well enough who holds the sockets of a ladder.
+// recent reports whether the known holders of a ladder's sockets are recent enough.
 func (k *lastLook) recent(l *ladder) bool {
 	return !slices.ContainsFunc(l.findings, func(f *subject) bool {
 		return !f.NoSocket() && k.world.Now().Sub(f.latest().OwnersAt) > k.RecentFor()
 	})
 }
 
-// ready asks everybody again who holds the sockets of ladders if the last answer
-// is too old; one walk is for all ladders that may begin soon.
+// ready searches again for the holders of the ladders' sockets if the last answer is too
+// old; one walk covers all ladders that may begin soon.
 func (k *lastLook) ready(ctx context.Context, ladders ...*ladder) error {
 	if !slices.ContainsFunc(ladders, func(l *ladder) bool { return !k.recent(l) }) {
 		return nil
@@ -72,7 +72,7 @@ func (k *lastLook) ready(ctx context.Context, ladders ...*ladder) error {
 	known := map[*subject]bool{}
 	for i, l := range slices.Concat(ladders, k.queue) {
 		if i >= len(ladders) && (l.done || l.effect != nil && l.rung+1 >= len(l.rule.Then) || i > renewedAtOnce) {
-			continue // nothing will be done for it any more, or not soon
+			continue // it is finished, or will not begin soon
 		}
 		for _, f := range l.findings {
 			if !f.NoSocket() && !known[f] {
@@ -99,8 +99,7 @@ func candidatesOf(findings []*subject) []*look.Candidate {
 	return cands
 }
 
-// glimpse returns the socket of a finding with those who were found to hold it
-// as these are at this very moment.
+// glimpse returns the socket of a finding with its known holders as they are right now.
 func glimpse(g world.Glance, f *subject) *look.Candidate {
 	now := f.latest().Clone()
 	if len(now.Facts.Owners) > 0 {
@@ -110,9 +109,9 @@ func glimpse(g world.Glance, f *subject) *look.Candidate {
 	return now
 }
 
-// verdict compares what was decided about a finding with what it is now, the
-// socket looked up since began (CLOCK_MONOTONIC): nil if the same would be
-// decided. Of a socket that is destroyed only its descriptor is left.
+// verdict compares the decision about a finding with its socket now, looked up at began
+// (CLOCK_MONOTONIC) or later: nil if the decision would be the same. Of a destroyed socket
+// only the descriptor is left.
 func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began float64) error {
 	rule := l.ruleOf(f)
 	if rule == nil {
@@ -147,8 +146,7 @@ func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began flo
 	return k.judge.Council.NewerSpares(l.at(), f.Case, now)
 }
 
-// allowed is a ChangedError if a guard, or the rung itself, spares what is about to
-// be acted on.
+// allowed is a ChangedError if a guard, or the rung itself, now spares the target.
 func (k *lastLook) allowed(l *ladder, now *look.Candidate) error {
 	rung := &l.rule.Then[l.rung]
 	if cond := rung.If; cond != nil && l.rung == 0 && now.Eval(cond) != rules.True {
@@ -160,8 +158,8 @@ func (k *lastLook) allowed(l *ladder, now *look.Candidate) error {
 	return nil
 }
 
-// newHolder returns a process that holds a socket and did not when it was decided
-// about, nil if there is none.
+// newHolder returns a process that holds a socket but did not at the decision, nil if there
+// is none.
 func newHolder(was, now []collectors.Owner) *collectors.Owner {
 	for i := range now {
 		o := &now[i]
@@ -172,14 +170,14 @@ func newHolder(was, now []collectors.Owner) *collectors.Owner {
 	return nil
 }
 
-// recount is a look at all sockets, for the groups of a program as they are now.
+// recount is a fresh look at all sockets, to count the groups of a program again.
 type recount struct {
 	*look.Picture
 	at time.Time
 }
 
-// stillGroup is a ChangedError if what a rule demands of a group does not hold any more.
-// What was destroyed for the rule itself counts on: it was decided about all of them.
+// stillGroup is a ChangedError if a group no longer meets the demands of its rule. Sockets
+// that the rule itself has destroyed still count, because the decision was about all.
 func (k *lastLook) stillGroup(ctx context.Context, l *ladder, f *subject) error {
 	g := f.standing
 	if g == nil {
@@ -199,7 +197,7 @@ func (k *lastLook) stillGroup(ctx context.Context, l *ladder, f *subject) error 
 	return g.over
 }
 
-// regroup returns the group of a subject as it is now, nil if there is none of which having holds.
+// regroup returns the group of a subject as it is now, nil if having no longer holds of it.
 func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Rule, of *subject) (*judge.Group, error) {
 	index := slices.Index(p.Rules, rule)
 	if index < 0 {
@@ -229,8 +227,8 @@ func (k *lastLook) regroup(ctx context.Context, p *rules.Program, rule *rules.Ru
 	return k.judge.GroupNow(&picture, index, of.Group.ID), nil
 }
 
-// groupsAgree counts the group of a subject in generations of rules that were read since
-// it was decided on.
+// groupsAgree counts the group of a subject under the generations of rules that are newer
+// than the decision.
 func (k *lastLook) groupsAgree(ctx context.Context, f *subject) error {
 	return k.judge.Council.GroupsAgree(f.Case, func(p *rules.Program, rule *rules.Rule) (*judge.Group, error) { return k.regroup(ctx, p, rule, f) })
 }

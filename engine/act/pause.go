@@ -5,8 +5,8 @@ import (
 	"sockwarden/engine/report"
 )
 
-// pauseOf looks at the switch immediately before an effect of the ladder: nil for
-// none that is in force for it.
+// pauseOf checks the switch immediately before an effect of the ladder. It returns the pause
+// that applies to it, nil for none.
 func (h *Hand) pauseOf(l *ladder) *pause.Pause {
 	if l.bound().Harmless {
 		return nil

@@ -32,7 +32,7 @@ func Preflight(ctx context.Context, p *rules.Program) error {
 	for _, b := range acts {
 		err := b.Preflight(ctx)
 		if errors.Is(err, collectors.ErrNotPermitted) || errors.Is(err, collectors.ErrNotSupported) {
-			return err // what else is wrong the run itself finds
+			return err // the run itself finds any other problem
 		}
 	}
 	return nil

@@ -8,8 +8,8 @@ import (
 	"sockwarden/rules"
 )
 
-// MaxPrograms is how many programs of rules run at a time. What is beyond waits, and
-// is looked at again when its turn comes.
+// MaxPrograms is how many programs of rules run in parallel. Further ones wait, and get a
+// new last look when their turn comes.
 const MaxPrograms = 8
 
 // running is a program that runs for a ladder.
@@ -18,7 +18,7 @@ type running struct {
 	effect actions.Effect
 }
 
-// programs are those that run.
+// programs keeps the running ones.
 type programs struct {
 	running []running
 }

@@ -11,7 +11,7 @@ import (
 	"sockwarden/engine/look"
 )
 
-// recheck is the last look before something is done for a ladder.
+// recheck is the last look before a ladder acts.
 func (k *lastLook) recheck(ctx context.Context, l *ladder) error {
 	if l.bound().Harmless {
 		return nil
@@ -19,14 +19,14 @@ func (k *lastLook) recheck(ctx context.Context, l *ladder) error {
 	return k.again(ctx, l, k.allowed)
 }
 
-// again looks each socket of a ladder up again and confirms who holds it: the
-// rule's condition must still be true of it, a group still be one, and nothing may
-// spare it. What changed, or is not allowed, is left out, with that result; the error
-// is ErrGone if nothing of the ladder's own rule is left.
+// again looks up each socket of a ladder again and confirms who holds it. The rule's
+// condition must still be true, a group must still be one, and nothing may spare the
+// socket. Findings that fail this leave the ladder with that result; the error is ErrGone
+// if nothing of the ladder's own rule is left.
 func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *look.Candidate) error) error {
 	k.judge.Council.ReadRules()
 	errs := make([]error, len(l.findings))
-	for i, f := range l.findings { // counting takes a look at everything: first
+	for i, f := range l.findings { // counting first, as it looks at everything
 		if errs[i] = k.stillGroup(ctx, l, f); errs[i] == nil {
 			errs[i] = k.groupsAgree(ctx, f)
 		}
@@ -83,7 +83,7 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 		f.renewed = now[i]
 		keep, slots, own = append(keep, f), append(slots, l.slots[i]), own || l.own(f)
 	}
-	if !own { // what another rule wants of the process is not this rule's to do
+	if !own { // this rule does not act on behalf of another
 		return why
 	}
 	if len(keep) < len(l.findings) {
@@ -113,8 +113,7 @@ func (h *Hand) UnderWay() map[string]bool {
 	return waiting
 }
 
-// abandon ends a ladder in its middle: what is under way is ended, and how far it
-// got is written down.
+// abandon ends a ladder midway: it stops its effect and records how far that got.
 func (h *Hand) abandon(ctx context.Context, l *ladder, why error) {
 	if l.waits && !l.done {
 		h.cooling.giveBack(l)
@@ -131,13 +130,13 @@ func (h *Hand) abandon(ctx context.Context, l *ladder, why error) {
 	l.done = true
 }
 
-// errStopped and errRuleChanged say why a ladder is abandoned.
+// errStopped and errRuleChanged say why a ladder was abandoned.
 var (
 	errStopped     = errors.New("sockwarden was told to stop")
 	errRuleChanged = errors.New("its rule has changed")
 )
 
-// AbandonAll ends every ladder that waits.
+// AbandonAll ends every waiting ladder.
 func (h *Hand) AbandonAll(ctx context.Context) {
 	for _, l := range h.Ladders {
 		h.abandon(ctx, l, errStopped)

@@ -12,8 +12,8 @@ import (
 	"sockwarden/engine/world"
 )
 
-// climbsTwice is nil if a further rung may be begun that does more than end one
-// connection: what led to it was seen for long enough, which is waited for.
+// climbsTwice is nil if a further rung may begin that does more than end one connection. It
+// waits until we have seen the cause for long enough.
 func (h *Hand) climbsTwice(ctx context.Context, l *ladder, plugin *actions.Plugin) error {
 	if !plugin.Wide() || !l.rule.ReadsTime() {
 		return nil
@@ -34,8 +34,8 @@ func (h *Hand) climbsTwice(ctx context.Context, l *ladder, plugin *actions.Plugi
 	return nil
 }
 
-// unseen is how much longer the sockets of a ladder must be seen. Of one that is
-// destroyed it is since when its process has kept the descriptor.
+// unseen is how much longer we must see the sockets of a ladder. For a destroyed socket the
+// time counts from when its process first kept the descriptor.
 func (h *Hand) unseen(l *ladder) (left time.Duration) {
 	now := h.world.Mono()
 	for _, f := range l.findings {

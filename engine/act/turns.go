@@ -14,22 +14,22 @@ import (
 	"sockwarden/engine/world"
 )
 
-// turnLen is how many sockets are looked up, and then acted on at once: few, as
-// SOCK_DESTROY ignores the state that a socket has come to in between. Before
-// each turn it is looked at the pause switch, and whether to stop.
+// turnLen is how many sockets one turn looks up and then acts on at once. It is small
+// because SOCK_DESTROY ignores what state a socket has entered in between. Before each
+// turn we check the pause switch, and whether to stop.
 const turnLen = 8
 
-// lookFor is for how long a look at sockets counts as the last one before an effect.
+// lookFor is how long a look at sockets counts as the last one before an effect.
 const lookFor = 50 * time.Millisecond
 
 // fate is how far a ladder got in a turn.
 type fate int
 
 const (
-	isAgain   fate = iota // it is too long ago that everybody was asked who holds it
-	isAlone               // its effect cannot be one of many
+	isAgain   fate = iota // the last search for holders is out of date
+	isAlone               // its effect cannot join others
 	isStopped             // asked to stop before it began
-	isRefused             // by the host, as one before it was told
+	isRefused             // the host has refused an earlier one
 	isPaused
 	notReady // err says why
 	applied  // out says what came of it
@@ -44,15 +44,15 @@ type turn struct {
 	err    error
 }
 
-// startAll is startRung for several ladders: they are looked up, compared with
-// what was decided and applied a few at a time, and concluded each by itself. It
-// returns those that are to be begun again.
+// startAll is startRung for several ladders. It looks up a few, compares them with the
+// decisions, applies them together, concludes each, and goes on to the next few. It returns
+// those that must begin again.
 func (t *turns) startAll(ctx context.Context, ladders []*ladder, batcher actions.Batcher) (again []*ladder) {
 	if t.hostError != nil {
 		t.leave(ladders, hostOutcome(t.hostError))
 		return nil
 	}
-	// Counting groups takes a look at everything: first.
+	// Count groups first, as that looks at everything.
 	for _, l := range ladders {
 		err := t.Last.stillGroup(ctx, l, l.findings[0])
 		if err == nil {
@@ -98,8 +98,8 @@ func targetsOf(ladders []*ladder, host string) []actions.Target {
 	return targets
 }
 
-// takeTurn is the last look at a few sockets, and what follows from it at once.
-// Several can run at the same time: it changes nothing but the host.
+// takeTurn takes the last look at a few sockets and acts on them at once. Several can run in
+// parallel: it changes nothing but the host.
 func (t *turns) takeTurn(ctx context.Context, glance world.Glance, ladders []*ladder, batcher actions.Batcher, refused *atomic.Bool) []turn {
 	turns := make([]turn, len(ladders))
 	t.judge.Council.ReadRules()
@@ -157,7 +157,7 @@ func (t *turns) prepareTurn(ctx context.Context, glance world.Glance, ladders []
 		now[i] = glimpse(glance, l.findings[0])
 	}
 	prepared := batcher.PrepareAll(ctx, targetsOf(ladders, t.world.Host.Name))
-	// One that hangs takes seconds, after which the look at the others is too old.
+	// One that hangs takes seconds, and by then the look at the others is too old.
 	heldUp := slices.ContainsFunc(prepared, func(p actions.Prepared) bool { return stuck.In(p.Err) != nil })
 	for i, p := range prepared {
 		if p.Alone {
@@ -182,7 +182,7 @@ func (t *turns) prepareTurn(ctx context.Context, glance world.Glance, ladders []
 		}
 		effects, places = append(effects, p.Effect), append(places, i)
 	}
-	// What can be given away was looked at some microseconds ago: once more.
+	// A process may have passed its descriptor on microseconds ago: check once more.
 	for k, i := range slices.Backward(places) {
 		cand := now[i]
 		if !glance.StillHeld(cand.Facts.Owners, cand.Socket.Inode) {
@@ -193,8 +193,8 @@ func (t *turns) prepareTurn(ctx context.Context, glance world.Glance, ladders []
 	return effects, places
 }
 
-// concludeTurns takes down what came of turns: first of those that did something,
-// as by them it is known whether the host refuses.
+// concludeTurns records the outcomes of turns: first of those that acted, because they show
+// whether the host refuses.
 func (t *turns) concludeTurns(ctx context.Context, ladders []*ladder, turns []turn, batcher actions.Batcher) (again []*ladder) {
 	for i, l := range ladders {
 		one := &turns[i]
