@@ -12,17 +12,17 @@ import (
 	"sockwarden/rules"
 )
 
-// opinion is what a younger generation makes of the sockets of a cycle: a cycle of its
-// own, about the same candidates.
+// opinion is the view of a younger generation on the sockets of a cycle: a cycle of its own
+// with the same candidates.
 type opinion struct {
 	*Generation
 	*Cycle
 	grouped []map[*look.Candidate]*Group
-	news    []*Case // of what the rules in force do not take
+	news    []*Case // about sockets that the rules in force do not take
 }
 
-// opinions asks every younger generation. They see all candidates: groups are counted
-// and timers run there as they will when it is in force.
+// opinions asks every younger generation. Each sees all candidates, so that its groups and
+// timers count as they will when it is in force.
 func (k *council) opinions(c *Cycle) []*opinion {
 	var all []*opinion
 	for _, g := range k.younger() {
@@ -83,9 +83,9 @@ func (k *council) askOfNobody(opinions []*opinion) [][]*Case {
 	return said
 }
 
-// agree has every younger generation confirm what the rules in force would do: with
-// each there must be a rule that does the same to the socket now. Otherwise the finding
-// is spared, and the reason says by what. said are their findings about its candidate.
+// agree has every younger generation confirm what the rules in force would do: each must
+// have a rule that does the same to the socket now. Otherwise it spares the finding, and
+// the reason says why. said holds their findings about its candidate.
 func (k *council) agree(ctx context.Context, c *Cycle, f *Case, opinions []*opinion, said [][]*Case, q *quota) {
 	if f.Decision != report.DecideAct {
 		return
@@ -121,8 +121,8 @@ func (k *council) agree(ctx context.Context, c *Cycle, f *Case, opinions []*opin
 	}
 }
 
-// owning returns the finding of the rule that has the socket; else the first that says
-// why none has, nil if no rule takes it.
+// owning returns the finding of the rule that owns the socket; if none does, the first
+// finding that says why, nil if no rule takes it.
 func owning(found []*Case) *Case {
 	if i := slices.IndexFunc(found, func(f *Case) bool { return f.owns }); i >= 0 {
 		return found[i]
@@ -145,7 +145,7 @@ func ago(g *Generation, now time.Time) string {
 	return fmt.Sprintf("rules changed %.1f s ago", max(0, now.Sub(g.at).Seconds()))
 }
 
-// showNews adds what only the youngest generation has: it waits until that is in force.
+// showNews adds what only the youngest generation finds; it waits until that is in force.
 func (k *council) showNews(c *Cycle, opinions []*opinion) {
 	if len(opinions) == 0 {
 		return
@@ -157,7 +157,7 @@ func (k *council) showNews(c *Cycle, opinions []*opinion) {
 	}
 	o := opinions[len(opinions)-1]
 	if o.Read != k.Gens.Newest() {
-		return // what is read by now is what is in force
+		return // the newest rules are the ones in force
 	}
 	has := map[report.Key]bool{}
 	for _, f := range c.Cases {
@@ -176,8 +176,8 @@ func (k *council) showNews(c *Cycle, opinions []*opinion) {
 	}
 }
 
-// ReadRules looks whether the rules have changed. It can take as long as files take
-// to be read, so it comes before a look, and not between that and its effect.
+// ReadRules checks whether the rules have changed. Reading files can take long, so it comes
+// before a look, and not between a look and its effect.
 func (k *council) ReadRules() {
 	k.asks.Lock()
 	defer k.asks.Unlock()
@@ -192,9 +192,9 @@ type Place struct {
 	Rung int
 }
 
-// NewerSpares is a ChangedError if a generation of rules that counts now, besides that
-// of the ladder at that rung, would not do to a finding's socket, as it is freshly seen, what the
-// ladder is about to do. Several can be asked at the same time.
+// NewerSpares is a ChangedError if any other generation of rules that counts now would not
+// do to the finding's socket, as just seen, what the ladder is about to do. It is safe for
+// concurrent use.
 func (k *council) NewerSpares(at Place, f *Case, fresh *look.Candidate) error {
 	k.asks.Lock()
 	defer k.asks.Unlock()
@@ -243,8 +243,8 @@ func (k *council) sparedBy(g *Generation, at Place, f *Case, fresh *look.Candida
 	return ""
 }
 
-// HeldBack reports whether a ladder is to wait where it stands: its rule is not the same
-// in all generations, and which of them stay is known in a moment.
+// HeldBack reports whether a ladder must wait at its rung: the generations differ about its
+// rule, and it will be clear in a moment which of them stay.
 func (k *council) HeldBack(at Place, before actions.Result) bool {
 	if at.Rung+1 >= len(at.Rule.Then) || !before.Climbs() && !at.Rule.Then[at.Rung+1].ReadsResult() {
 		return false
@@ -257,8 +257,8 @@ func (k *council) HeldBack(at Place, before actions.Result) bool {
 	return false
 }
 
-// GroupsAgree has the group of a case counted in generations that were read since it
-// was decided on: it is a ChangedError if there is none there.
+// GroupsAgree counts the group of a case under the generations that are newer than the
+// decision. It is a ChangedError if one of them has no such group.
 func (k *council) GroupsAgree(f *Case, count func(*rules.Program, *rules.Rule) (*Group, error)) error {
 	if f.Group == nil {
 		return nil

@@ -12,11 +12,11 @@ import (
 	"sockwarden/rules"
 )
 
-// judge spares everything if the rules together would act on too much that
-// lives, and what one rule would do to one listener if that is too much. What a
-// throttle leaves to later cycles counts: a rule that is wrong about a thousand
-// sockets must not take them a hundred at a time. What has tripped stays so until
-// two cycles in a row are calm.
+// judge spares everything if the rules together would act on too many living targets, and
+// spares the connections of one listener if one rule would act on too many of those. It
+// also counts what a throttle leaves to later cycles: a rule that is wrong about a thousand
+// sockets must not take them in hundreds. A tripped breaker stays tripped until two cycles
+// in a row are calm.
 func (b *Breaker) judge(ctx context.Context, c *Cycle, q *quota) {
 	if b.off || c.Paused != nil {
 		return
@@ -39,7 +39,7 @@ func (b *Breaker) judge(ctx context.Context, c *Cycle, q *quota) {
 		}
 	}
 	t, over := b.tooMuch(ctx, c, acting, q)
-	// What tripped at other limits says nothing about these: they were set since.
+	// A breaker that tripped at other limits says nothing about these newer ones.
 	for name := range b.memory.Tripped {
 		if !strings.HasPrefix(name, tripShare) && name != t.Name {
 			b.reset(name)
@@ -48,8 +48,8 @@ func (b *Breaker) judge(ctx context.Context, c *Cycle, q *quota) {
 	b.Trip(c, t, over, acting)
 }
 
-// acting returns the findings that would be acted on, with what throttles leave to
-// later cycles if that is wanted.
+// acting returns the findings to act on; with throttled, also those that throttles leave to
+// later cycles.
 func (b *Breaker) acting(c *Cycle, throttled bool) []*Case {
 	var acting []*Case
 	for _, f := range c.Cases {
@@ -60,7 +60,7 @@ func (b *Breaker) acting(c *Cycle, throttled bool) []*Case {
 	return acting
 }
 
-// tooMuch compares what would be acted on with the limits for all rules together.
+// tooMuch compares the findings to act on with the limits for all rules together.
 func (b *Breaker) tooMuch(ctx context.Context, c *Cycle, acting []*Case, q *quota) (t *report.TrippedError, over bool) {
 	limit, toll := b.council.strictest(c.Program.Breaker), b.toll(ctx, c, acting)
 	t = &report.TrippedError{Living: toll.living + q.all, Of: c.Total, Name: tripAll + limit.String()}
@@ -96,8 +96,8 @@ type listenerKey struct {
 	port uint16
 }
 
-// shareOf spares what a rule would do to one listener if that is too much, or if
-// it cannot be told. Connections to elsewhere have no listener.
+// shareOf spares the connections of one listener if a rule would act on too many of them, or
+// if we cannot count them. Outgoing connections have no listener.
 func (b *Breaker) shareOf(ctx context.Context, c *Cycle, k listenerKey, found []*Case, q *quota, looked map[string]bool) {
 	name := shareName(found[0].Finding)
 	looked[name] = true
@@ -121,8 +121,8 @@ func (b *Breaker) shareOf(ctx context.Context, c *Cycle, k listenerKey, found []
 	b.Trip(c, t, p.Listens && float64(n) > share*float64(all), found)
 }
 
-// Trip spares the findings while a threshold is exceeded, and until it was not for
-// two cycles. A cycle that has not seen everything is not calm.
+// Trip spares the findings while they exceed a threshold, and until two cycles in a row have
+// not. A cycle that has not seen everything is not calm.
 func (b *Breaker) Trip(c *Cycle, t *report.TrippedError, over bool, found []*Case) {
 	left, tripped := b.memory.Tripped[t.Name]
 	switch {
@@ -150,7 +150,7 @@ func (b *Breaker) Trip(c *Cycle, t *report.TrippedError, over bool, found []*Cas
 	}
 }
 
-// reset ends what has tripped.
+// reset ends a trip.
 func (b *Breaker) reset(name string) {
 	b.memory.Urgent = true
 	delete(b.memory.Tripped, name)

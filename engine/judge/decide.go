@@ -12,7 +12,7 @@ import (
 	"sockwarden/rules"
 )
 
-// Case is a finding before the judge: with what only judging it needs.
+// Case is a finding before the judge, with what only the judgement needs.
 type Case struct {
 	*report.Finding
 	group     *Group // nil for a rule that decides on single sockets
@@ -37,13 +37,13 @@ func newCase(cand *look.Candidate, rule *rules.Rule, g *Group) *Case {
 	return f
 }
 
-// set spares the case, or lets it be acted on.
+// set decides the case and says why.
 func (f *Case) set(d report.Decision, format string, args ...any) {
 	f.Decision, f.Reason = d, fmt.Sprintf(format, args...)
 }
 
-// Decide turns candidates into findings: rules are tried in their order, and
-// the first enforcing one that holds owns the socket, whatever spares it then.
+// Decide turns candidates into findings. It tries the rules in their order; the first
+// enforcing one that matches owns the socket, even if something then spares it.
 func (j *Judge) Decide(ctx context.Context, c *Cycle) {
 	j.noteRules(c)
 	groups := make([]map[*look.Candidate]*Group, len(c.Program.Rules))
@@ -85,7 +85,7 @@ func (j *Judge) Decide(ctx context.Context, c *Cycle) {
 	}
 	j.Council.showNews(c, opinions)
 	c.sumUnseen()
-	j.pauseAll(c) // what it spares does not count
+	j.pauseAll(c) // paused findings do not count below
 	j.Breaker.judge(ctx, c, q)
 	j.spend(ctx, c, q)
 	c.Report.Findings = make([]*report.Finding, len(c.Cases))
@@ -103,8 +103,8 @@ func (j *Judge) pauseAll(c *Cycle) {
 	}
 }
 
-// sumUnseen says it as an error that sockets are spared since somebody unseen may
-// hold them: who expects something to be done must hear why it is not.
+// sumUnseen reports as an error how many sockets were spared because processes that we
+// cannot see may hold them: whoever expects an action must hear why there was none.
 func (c *Cycle) sumUnseen() {
 	r := c.Report
 	for _, f := range c.Cases {
@@ -119,8 +119,8 @@ func (c *Cycle) sumUnseen() {
 	}
 }
 
-// consider returns one rule's decision about one socket, or about the empty group
-// of a host; nil if the rule is not about it.
+// consider returns one rule's decision about one socket, or about the empty group of a host;
+// nil if the rule does not match it.
 func (j *Judge) consider(h *hearing, cand *look.Candidate, rule *rules.Rule, g *Group) *Case {
 	f := newCase(cand, rule, g)
 	if !f.NoSocket() && cand.Eval(rule.When) != rules.True {

@@ -12,11 +12,11 @@ import (
 	"sockwarden/rules"
 )
 
-// gate is one reason to spare what a rule matches.
+// gate is one reason to spare a socket that a rule matches.
 type gate struct {
 	name string // as Answer says it
-	// spares decides on the case and returns true, or lets it pass. A case that is spared
-	// without a decision is none: the rule is not about it.
+	// spares decides the case and returns true, or lets it pass. If it returns true without a
+	// decision, the rule does not apply to the socket at all.
 	spares func(j *Judge, h *hearing, f *Case) bool
 }
 
@@ -38,14 +38,14 @@ var gates = []gate{
 	{"second look", seenOnce},
 }
 
-// hearing is what the gates know of a socket besides the case.
+// hearing is what the gates know about a socket apart from the case.
 type hearing struct {
 	*Cycle
 	taker *rules.Rule // the rule that has the socket, nil for none yet
 	quota *quota      // for limits
-	// harm is what an action on a process would end besides, for limits.
+	// harm returns what else an action on a process would end; for limits.
 	harm func(*collectors.Owner, *actions.Plugin) look.Harm
-	// only asking leaves no trace in the memory: nothing begins to count.
+	// asking leaves no trace in memory, so that no timer begins to count.
 	asking bool
 }
 
@@ -60,7 +60,7 @@ func unless(_ *Judge, _ *hearing, f *Case) bool {
 	return spared
 }
 
-// having spares, without a decision, what belongs to no group that the rule is about.
+// having spares, without a decision, sockets that belong to no group of the rule.
 func having(_ *Judge, _ *hearing, f *Case) bool {
 	if !f.Rule.Grouped() || f.group != nil {
 		return false
@@ -69,7 +69,7 @@ func having(_ *Judge, _ *hearing, f *Case) bool {
 	return true
 }
 
-// holds spares what has not matched for long enough without a break.
+// holds spares sockets that have not matched for long enough without a break.
 func holds(j *Judge, h *hearing, f *Case) bool {
 	left := j.pending(h, f)
 	if left <= 0 {
@@ -107,8 +107,8 @@ func observes(_ *Judge, _ *hearing, f *Case) bool {
 	return true
 }
 
-// taken spares what an earlier rule has. Otherwise this one has it from now on,
-// whatever spares it then.
+// taken spares sockets that an earlier rule owns. Otherwise this rule owns the socket from
+// now on, even if something then spares it.
 func taken(_ *Judge, h *hearing, f *Case) bool {
 	if f.NoSocket() {
 		return false
@@ -202,7 +202,7 @@ func outOfCanary(j *Judge, _ *hearing, f *Case) bool {
 	return true
 }
 
-// seenOnce spares what was not seen for long enough to act on its process.
+// seenOnce spares sockets that we have not seen for long enough to act on their process.
 func seenOnce(_ *Judge, h *hearing, f *Case) bool {
 	left := f.LeftAt(max(h.Looked, f.SeenAgain))
 	if left <= 0 || !needsTwo(f.Rule, false) {
@@ -216,7 +216,7 @@ func seenOnce(_ *Judge, h *hearing, f *Case) bool {
 	return true
 }
 
-// paused spares everything that a live engine would act on while it is paused.
+// paused spares everything while a live engine is paused.
 func paused(_ *Judge, h *hearing, f *Case) bool {
 	if h.Paused == nil || Harmless(f.Rule) {
 		return false

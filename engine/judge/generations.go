@@ -8,32 +8,31 @@ import (
 	"sockwarden/rules"
 )
 
-// starving is how long rules that never stay the same for as long as they must are
-// kept out of force.
+// starving is how long rules that keep changing stay out of force.
 const starving = 10 * time.Second
 
-// Generation is rules as they were read at one time.
+// Generation is the rules as read at one time.
 type Generation struct {
 	Read    *rules.Program
 	judged  *rules.Program // with the lines that a younger one has added to lists
 	by      string         // the generation whose lines these are, "" for none
-	at      time.Time      // when it was read first
+	at      time.Time      // when we first read it
 	seen    time.Time      // and when last
 	matches *rules.Evaluator
 }
 
-// Generations are the rules that count, oldest first: those in force, and all that
-// were read within the time that they must stay the same for. Something is done only
-// if every one of them would do it. Identity, timers and ladders are those of the
-// first, so that a file which is away for a moment changes nothing.
+// Generations are the rules that count, oldest first: those in force, and all that we have
+// read within the time for which rules must stay the same. The engine acts only if every
+// one of them would. Identity, timers and ladders belong to the first, so that a file that
+// is missing for a moment changes nothing.
 type Generations struct {
 	All       []*Generation
-	besides   []*Generation // those to ask besides the first: each content once
-	confirmed time.Time     // when what is in force was read last
+	besides   []*Generation // those to ask apart from the first: each content once
+	confirmed time.Time     // when we last read the rules in force
 	wide      *rules.Program
 }
 
-// NewGenerations begins with rules that are in force alone.
+// NewGenerations begins with one generation, which is in force.
 func NewGenerations(p *rules.Program, now time.Time) *Generations {
 	g := &Generations{}
 	g.Only(p, now)
@@ -43,23 +42,23 @@ func NewGenerations(p *rules.Program, now time.Time) *Generations {
 // InForce returns the oldest.
 func (g *Generations) InForce() *rules.Program { return g.All[0].judged }
 
-// Newest returns the youngest, as it was read.
+// Newest returns the youngest, as read.
 func (g *Generations) Newest() *rules.Program { return g.All[len(g.All)-1].Read }
 
-// Only makes rules the only ones.
+// Only drops all generations and puts these rules in force.
 func (g *Generations) Only(p *rules.Program, now time.Time) {
 	g.All, g.confirmed = []*Generation{{Read: p, at: now, seen: now}}, now
 	g.changed()
 }
 
-// Add takes rules up that were just read; false if they are those that were read last.
+// Add adds rules that were just read; false if they equal the newest.
 func (g *Generations) Add(p *rules.Program, now time.Time) bool {
 	if p.Generation == g.All[0].Read.Generation || len(g.All) == 1 {
 		g.confirmed = now
 	}
 	last := g.All[len(g.All)-1]
 	if p.Generation == last.Read.Generation {
-		last.Read, last.seen = p, now // what is being written, and where it lies, can have changed
+		last.Read, last.seen = p, now // its places, and which files are being written, may have changed
 		g.changed()
 		return false
 	}
@@ -68,7 +67,7 @@ func (g *Generations) Add(p *rules.Program, now time.Time) bool {
 	return true
 }
 
-// Due is when the oldest may have to go; false if there is only one.
+// Due is when the oldest may end; false if there is only one.
 func (g *Generations) Due() (time.Time, bool) {
 	if len(g.All) < 2 {
 		return time.Time{}, false
@@ -76,10 +75,10 @@ func (g *Generations) Due() (time.Time, bool) {
 	return g.All[1].at.Add(rules.Settle), true
 }
 
-// Advance lets go of the oldest as the time of those after it is over, and reports
-// whether others are in force now. One that was not seen for as long never was in
-// force, unless what is in force was not read again for too long; and what was
-// half written never is.
+// Advance drops the oldest when a later generation has stayed for its time, and reports
+// whether other rules are in force now. A generation that did not stay that long is never
+// in force, unless too long has passed without a reading of the rules in force. Half
+// written rules are never in force.
 func (g *Generations) Advance(now time.Time) bool {
 	was := g.All[0].Read.Generation
 	for len(g.All) > 1 && now.Sub(g.All[1].at) >= rules.Settle {
@@ -97,7 +96,7 @@ func (g *Generations) Advance(now time.Time) bool {
 	return g.All[0].Read.Generation != was
 }
 
-// changed works out again what follows from which generations there are.
+// changed updates what depends on the set of generations.
 func (g *Generations) changed() {
 	newest := g.Newest()
 	for _, old := range g.All {
@@ -125,7 +124,7 @@ func (g *Generations) changed() {
 	slices.Reverse(g.besides)
 }
 
-// younger returns the generations to ask besides the one in force.
+// younger returns the generations to ask apart from the one in force.
 func (k *council) younger() []*Generation {
 	if k.Gens == nil {
 		return nil
@@ -133,7 +132,7 @@ func (k *council) younger() []*Generation {
 	return k.Gens.besides
 }
 
-// Plan returns what is to be looked at, so that every generation can be asked.
+// Plan returns a look that is wide enough for every generation.
 func (k *council) Plan(p *rules.Program) *rules.Program {
 	younger := k.younger()
 	if len(younger) == 0 {
@@ -149,7 +148,7 @@ func (k *council) Plan(p *rules.Program) *rules.Program {
 	return k.Gens.wide
 }
 
-// strictest is the breaker of all generations.
+// strictest is the strictest breaker of all generations.
 func (k *council) strictest(b rules.Breaker) rules.Breaker {
 	for _, g := range k.younger() {
 		b = b.Stricter(g.judged.Breaker)
@@ -157,7 +156,7 @@ func (k *council) strictest(b rules.Breaker) rules.Breaker {
 	return b
 }
 
-// Wanted is a look for the program in force, so that every generation can be asked.
+// Wanted is a look for the program in force that is wide enough for every generation.
 func (k *council) Wanted(p *rules.Program) look.Wanted {
 	w := k.wantedOf(p)
 	w.Plan = k.Plan(p)

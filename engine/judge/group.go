@@ -12,17 +12,17 @@ import (
 	"sockwarden/rules"
 )
 
-// Group is one while it is counted and judged.
+// Group is a group while the judge counts and judges it.
 type Group struct {
 	*report.Group
 	members   []*look.Candidate
-	uncertain int     // sockets of which it is not known whether they are members
+	uncertain int     // sockets that may or may not be members
 	since     float64 // when having began to hold without a break
 }
 
-// groups returns the groups of a rule whose having holds, by their members.
-// Sockets of which a key is not known, or that have none (no process, no unit),
-// form no group. An incomplete picture decides nothing.
+// groups returns the groups of a rule whose having holds, by their members. Sockets with an
+// unknown key, or with none (no process, no unit), form no group. An incomplete picture
+// decides nothing.
 func (j *Judge) groups(c *Cycle, index int) map[*look.Candidate]*Group {
 	rule := c.Program.Rules[index]
 	if !rule.Grouped() || c.Incomplete {
@@ -31,7 +31,7 @@ func (j *Judge) groups(c *Cycle, index int) map[*look.Candidate]*Group {
 	byID := map[string]*Group{}
 	var order []*Group
 	if slices.Equal(rule.Group, []rules.GroupKey{rules.ByHost}) {
-		// The host always is there: it can be missed that nothing matches.
+		// The host always exists, so a rule can act when nothing matches.
 		g := &Group{Group: &report.Group{Key: map[string]any{"host": j.world.Host.Name}}}
 		byID[""] = g
 		order = append(order, g)
@@ -88,8 +88,7 @@ func (j *Judge) groups(c *Cycle, index int) map[*look.Candidate]*Group {
 	return out
 }
 
-// GroupNow returns a group of a rule as a picture shows it, nil if there is none of
-// which having holds.
+// GroupNow returns a group of a rule as a picture shows it, nil if its having does not hold.
 func (j *Judge) GroupNow(p *look.Picture, rule int, id string) *Group {
 	for _, g := range j.groups(NewCycle(p, false), rule) {
 		if g.ID == id {
@@ -99,8 +98,8 @@ func (j *Judge) GroupNow(p *look.Picture, rule int, id string) *Group {
 	return nil
 }
 
-// membership says whether a socket belongs to a group of the rule. What no
-// kernel has confirmed proves nothing.
+// membership says whether a socket belongs to a group of the rule. A record that the kernel
+// has not confirmed proves nothing.
 func membership(rule *rules.Rule, cand *look.Candidate) rules.Tri {
 	when := cand.Eval(rule.When)
 	if when == rules.False {
@@ -120,7 +119,7 @@ func membership(rule *rules.Rule, cand *look.Candidate) rules.Tri {
 	return when
 }
 
-// hidden reports whether a key of the rule's groups is not known of a socket.
+// hidden reports whether a socket lacks a known key for the rule's groups.
 func hidden(rule *rules.Rule, cand *look.Candidate) bool {
 	r := cand.Record()
 	return slices.ContainsFunc(rule.Group, func(k rules.GroupKey) bool {
@@ -129,7 +128,7 @@ func hidden(rule *rules.Rule, cand *look.Candidate) bool {
 	})
 }
 
-// nobody stands for the socket of a group that has none.
+// nobody stands for the socket of an empty group.
 func (c *Cycle) nobody() *look.Candidate {
 	if c.none == nil {
 		c.none = &look.Candidate{NS: c.Namespaces[0], Facts: collectors.Facts{Age: collectors.NoAge(), Complete: true}}

@@ -58,7 +58,7 @@ func (g *guards) guard(c *look.Candidate, rung *rules.Rung) string {
 	return g.quirk(s)
 }
 
-// optIn says how a rung asks for a permission.
+// optIn says how a rung can ask for a permission.
 func (g *guards) optIn(plugin *actions.Plugin, what actions.Permissions) string {
 	if g.optInText != nil {
 		return g.optInText(what)
@@ -77,7 +77,7 @@ func (g *guards) guardUnits(c *look.Candidate, plugin *actions.Plugin) string {
 	for i := range c.Facts.Owners {
 		o := &c.Facts.Owners[i]
 		if o.Unit == "" {
-			continue // the action says it
+			continue // the action reports it
 		}
 		members, err := g.world.Processes.Unit(o)
 		if err != nil || g.world.Owners.Coverage().HidePID != "" {
@@ -125,8 +125,7 @@ func guardProcess(c *look.Candidate, plugin *actions.Bound) string {
 	return ""
 }
 
-// quirk returns why this kernel would do harm or nothing if told to destroy the
-// socket.
+// quirk returns why destroying the socket would fail or do harm on this kernel.
 func (g *guards) quirk(s *collectors.Socket) string {
 	switch {
 	case s.Subflow:
@@ -141,9 +140,9 @@ func (g *guards) quirk(s *collectors.Socket) string {
 	return ""
 }
 
-// guardHolder returns why a rung may do nothing to a socket because of a process that
-// has it, or listens for it. What acts on one connection only can ask to be let at
-// those of protected processes; what takes nothing from one that lives need not ask.
+// guardHolder returns why a rung must leave a socket alone because of a process that has it
+// or listens for it. An action on a single connection can ask for those of protected
+// processes, and need not ask if it takes nothing from a living process.
 func (g *guards) guardHolder(s *collectors.Socket, o *collectors.Owner, plugin *actions.Bound) string {
 	why := g.kept.GuardOwner(o)
 	switch asked := plugin.Allowed.Has(actions.AllowProtected); {

@@ -22,7 +22,7 @@ type Options struct {
 	OptIn             func(actions.Permissions) string
 }
 
-// Judge decides what is to become of each socket of a picture.
+// Judge decides what to do about each socket of a picture.
 type Judge struct {
 	world     *world.World
 	memory    *memory.Memory
@@ -31,10 +31,10 @@ type Judge struct {
 	Harms     *look.Harms
 	Breaker   *Breaker
 	Council   *council
-	// early says that a cycle comes before its interval is over, because something
-	// ripens: for limits it belongs to the cycle before, of which spent keeps the count.
+	// Early says that a cycle comes before its interval is over, because a socket ripens.
+	// For limits it belongs to the cycle before, and spent keeps the count of that.
 	Early   bool
-	Repeats bool // cycles come again and again: it is a watcher's
+	Repeats bool // cycles repeat: it belongs to a watcher
 	spent   *spent
 	young   map[string]float64 // since when there are rules that are not in force yet, by fingerprint
 }
@@ -47,7 +47,7 @@ type guards struct {
 	optInText    func(actions.Permissions) string
 }
 
-// Breaker spares everything if it is too much.
+// Breaker spares everything if rules would act on too much.
 type Breaker struct {
 	off       bool
 	log       *slog.Logger
@@ -57,12 +57,12 @@ type Breaker struct {
 	DeadAfter time.Duration // deadAfter, but for tests
 }
 
-// council are the younger generations of rules, which must agree.
+// council is the younger generations of rules, which must agree.
 type council struct {
 	*Judge
 	Gens    *Generations // of the rules, while watching
-	asks    sync.Mutex   // held while they are asked by several at a time
-	Refresh func()       // looks whether the rules have changed, nil for not
+	asks    sync.Mutex   // serialises questions to them
+	Refresh func()       // checks whether the rules have changed, nil for never
 }
 
 // New makes a judge that looks at the host only through k and w.
@@ -84,11 +84,11 @@ func (j *Judge) Guard(c *look.Candidate, rung *rules.Rung) string { return j.gua
 type Cycle struct {
 	*look.Picture
 	Report *report.Report
-	Cases  []*Case // from which its findings come
+	Cases  []*Case // the source of its findings
 	Live   bool
-	Paused *pause.Pause    // everything is spared, nil for nothing
+	Paused *pause.Pause    // spares everything; nil if not paused
 	none   *look.Candidate // stands for the socket of an empty group
-	// waiting names what the ladders of earlier cycles are for.
+	// Waiting holds the targets of ladders from earlier cycles.
 	Waiting map[string]bool
 }
 
@@ -111,15 +111,14 @@ func (c *Cycle) fail(err error) {
 	c.Report.Errors = append(c.Report.Errors, err)
 }
 
-// Warn notes, once, what is worth saying though the picture is complete.
+// Warn notes, once, a problem that leaves the picture complete.
 func (c *Cycle) Warn(err error) {
 	if !slices.ContainsFunc(c.Report.Errors, func(e error) bool { return e.Error() == err.Error() }) {
 		c.Report.Errors = append(c.Report.Errors, err)
 	}
 }
 
-// sooner notes that another cycle would find something to do that long after this
-// one's look.
+// sooner notes that a cycle would find something to do this long after the look.
 func (c *Cycle) sooner(d time.Duration) {
 	c.Picture.Sooner(d) //nolint:staticcheck // it is hidden by this one
 	c.Report.Next = c.Next

@@ -11,12 +11,12 @@ import (
 	"sockwarden/rules"
 )
 
-// DeadAfter is how long a connection that is being closed must have been in its
-// state and moved no data for the breaker to take it for dead.
+// DeadAfter is how long a closing connection must have been in its state and moved no data
+// before the breaker takes it for dead.
 const DeadAfter = 60 * time.Second
 
-// Dead reports whether a socket is dead by evidence: nobody can miss it, however
-// many there are. What is not known makes it living.
+// Dead reports whether evidence shows that a socket is dead: nobody can miss it, however
+// many there are. If anything is unknown it counts as living.
 func (b *Breaker) Dead(c *look.Candidate) bool {
 	s := &c.Socket
 	held := s.Inode != 0 || len(c.Facts.Owners) > 0 || !s.Known.Has(collectors.FieldOwned)
@@ -36,9 +36,8 @@ func (b *Breaker) Dead(c *look.Candidate) bool {
 	return false
 }
 
-// lifeless reports whether it is proven that a socket has long been in its state and
-// moved no data, and that nothing but its FIN, if it has sent one (fin is 1), waits
-// to be acknowledged.
+// lifeless reports whether a socket has provably been in its state for long without moving
+// data, with nothing unacknowledged but its FIN, if it has sent one (fin is 1).
 func (b *Breaker) lifeless(c *look.Candidate, fin uint32) bool {
 	s, limit := &c.Socket, b.DeadAfter.Seconds()
 	if !s.Known.Has(collectors.FieldIdle) || !s.Known.Has(collectors.FieldSendQueue) || c.Facts.Age.Source == collectors.AgeNone {
@@ -48,9 +47,8 @@ func (b *Breaker) lifeless(c *look.Candidate, fin uint32) bool {
 	return s.SendQueue <= fin && c.Facts.Age.Min >= limit && collectors.FieldIdle.Doc().Num(&r) >= limit
 }
 
-// toll is what a cycle would act on, as the breaker counts it: each living socket
-// once, each process or unit once, however many of its sockets matched, and what
-// would die with it.
+// toll is what a cycle would act on, as the breaker counts it: each living socket once, each
+// process or unit once, however many of its sockets match, and what would die with it.
 type toll struct {
 	living int
 	dead   int // targets that do not count
@@ -65,7 +63,7 @@ func (b *Breaker) toll(ctx context.Context, c *Cycle, found []*Case) *toll {
 	t := &toll{byRule: map[*rules.Rule]int{}, sockets: map[look.Endpoint]bool{}, processes: map[string]bool{}}
 	for _, f := range found {
 		first, plugin := effective(f.Rule)
-		counted := false // a target counts once, though several rungs be for it
+		counted := false // a target counts once, even if several rungs act on it
 		switch {
 		case plugin.OnProcess():
 		case b.Dead(f.Candidate):
@@ -89,13 +87,13 @@ func (b *Breaker) toll(ctx context.Context, c *Cycle, found []*Case) *toll {
 	return t
 }
 
-// mayFollow reports whether a later rung can come about for a finding.
+// mayFollow reports whether a later rung can act on a finding.
 func mayFollow(f *Case, rung *rules.Rung) bool {
 	return rung.If == nil || f.Eval(rung.If) != rules.False
 }
 
-// process counts the target of an action on a process, and with it, if that is
-// meant to come about and not only if something else fails, what would die.
+// process counts the target of an action on a process. With collateral, for a rung that is
+// meant to act and not just a fallback, it also counts what would die.
 func (b *Breaker) process(ctx context.Context, c *Cycle, t *toll, f *Case, o *collectors.Owner, plugin *actions.Plugin, counted, collateral bool) {
 	key := look.TargetKey(o, plugin)
 	if !counted && !t.processes[key] {
@@ -123,8 +121,8 @@ func (t *toll) add(r *rules.Rule) {
 	t.byRule[r]++
 }
 
-// most is the rule that most of the living are for, the first of several; nil if
-// there are none.
+// most is the rule with the most living targets, the first of several; nil if there are
+// none.
 func (t *toll) most(all []*rules.Rule) *rules.Rule {
 	var most *rules.Rule
 	for _, r := range all {

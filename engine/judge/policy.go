@@ -16,8 +16,8 @@ func Harmless(r *rules.Rule) bool {
 	return rung == nil
 }
 
-// effective returns the first rung that changes something on the host, by which
-// the rule is guarded and limited; nil if none does.
+// effective returns the first rung that changes the host, nil if none does. Guards and limits
+// of the rule go by it.
 func effective(r *rules.Rule) (*rules.Rung, *actions.Plugin) {
 	for i := range r.Then {
 		if p := catalog.Bound(&r.Then[i]); !p.Harmless {
@@ -42,8 +42,8 @@ func needsTwo(rule *rules.Rule, later bool) bool {
 	})
 }
 
-// wantedOf is a look for a program. Sockets are remembered for a later rung too. A group
-// is decided about by all its members at once.
+// wantedOf is a look for a program. It remembers sockets for later rungs too. All members of
+// a group decide about it together.
 func (k *council) wantedOf(program *rules.Program) look.Wanted {
 	n := len(program.Rules)
 	w := look.Wanted{Program: program, Plan: program, Remembers: make([]bool, n), NeedsTwo: make([]bool, n), Weighs: make([]bool, n)}

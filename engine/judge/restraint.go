@@ -17,7 +17,7 @@ import (
 	"sockwarden/rules"
 )
 
-// noteRules notes since when each rule is as it is, for soak.
+// noteRules notes how long each rule has been unchanged, for soak.
 func (j *Judge) noteRules(c *Cycle) {
 	for _, r := range c.Program.Rules {
 		if was, ok := j.memory.Rules[r.Name]; !ok || was.Fingerprint != r.Fingerprint {
@@ -58,9 +58,9 @@ func (j *Judge) soaking(r *rules.Rule, now float64) time.Duration {
 	return max(0, r.Soak-time.Duration((now-since)*float64(time.Second)))
 }
 
-// inCanary reports whether a finding belongs to the part that its rule acts on.
-// It is the same part in every cycle: of the sockets, or of the processes and
-// units if the rule acts on those, as each of many sockets would lead to one.
+// inCanary reports whether a finding belongs to the part that its rule acts on. The part is
+// the same in every cycle. It divides sockets, or processes and units if the rule acts on
+// those, because any of their sockets would lead to them.
 func (j *Judge) inCanary(f *report.Finding) bool {
 	r := f.Rule
 	if r.Canary <= 0 || r.Canary >= 1 {
@@ -76,17 +76,16 @@ func (j *Judge) inCanary(f *report.Finding) bool {
 	return h.Sum64()%parts < uint64(r.Canary*parts)
 }
 
-// quota counts what rules act on within one cycle, and what they did in the early
-// cycles before it in the same interval. Rules are named by fingerprint: they may
-// be loaded again in between.
+// quota counts what rules act on within one cycle, together with the early cycles before it
+// in the same interval. It keys rules by fingerprint, as a reload may come in between.
 type quota struct {
 	targets map[string]int
-	// named are the processes and units that count already.
+	// named are the processes and units that already count.
 	named map[string]map[string]bool
 	spent
 }
 
-// spent is what was acted on since the last cycle that was not early.
+// spent counts what rules have acted on since the last cycle that was not early.
 type spent struct {
 	rules     map[string]int
 	listeners map[string]int // for share
@@ -115,25 +114,25 @@ func (j *Judge) spend(ctx context.Context, c *Cycle, q *quota) {
 		j.spent.listeners[shareName(f.Finding)]++
 		acts[f.Rule.Fingerprint] = true
 	}
-	for rule := range acts { // those that the breaker spared do not count
+	for rule := range acts { // without those that the breaker spared
 		j.spent.rules[rule] = q.targets[rule]
 	}
 }
 
-// GiveBack takes back one of what a rule has spent: nothing was done after all.
+// GiveBack takes one off what a rule has spent: it did nothing after all.
 func (j *Judge) GiveBack(r *rules.Rule) {
 	if j.spent != nil && j.spent.rules[r.Fingerprint] > 0 {
 		j.spent.rules[r.Fingerprint]--
 	}
 }
 
-// shareName names what share is about.
+// shareName names what a share limits.
 func shareName(f *report.Finding) string {
 	return fmt.Sprintf("%s%s %s %d", tripShare, f.Rule.Name, f.NS.Name, f.Socket.LocalPort)
 }
 
-// limits are asked, in this order, about what all generations of rules would act on.
-// For actions on processes the process or unit counts, not its sockets.
+// limits apply, in this order, to what all generations of rules would act on. For actions on
+// processes they count processes or units, not sockets.
 var limits = []gate{
 	{"standing", stands},
 	{"cooldown", coolsDown},
@@ -142,8 +141,8 @@ var limits = []gate{
 	{"per_cycle, per_minute", beyond},
 }
 
-// limit spares what is cooling down, what would take too many healthy
-// connections with it, and what is beyond the rule's limits.
+// limit spares targets that are cooling down, that would take too many healthy connections
+// with them, or that exceed the limits of the rule.
 func (j *Judge) limit(ctx context.Context, f *Case, c *Cycle, q *quota) {
 	h := &hearing{Cycle: c, quota: q, harm: func(o *collectors.Owner, plugin *actions.Plugin) look.Harm {
 		return j.Harms.Of(ctx, c.Picture, f.Candidate, o, plugin)
@@ -157,11 +156,11 @@ func (j *Judge) limit(ctx context.Context, f *Case, c *Cycle, q *quota) {
 	q.take(f.Finding, plugin)
 }
 
-// SaidKey is what is remembered of a finding of a rule that changes nothing on the host:
-// that it was said.
+// SaidKey is the key under which memory keeps that a rule which changes nothing on the host
+// has reported a finding.
 func SaidKey(f *report.Finding) string { return "said " + report.KeyOf(f).String() }
 
-// stands spares what a rule that changes nothing has said, for as long as it stands.
+// stands spares findings that a rule which changes nothing has reported, while they stand.
 func stands(j *Judge, h *hearing, f *Case) bool {
 	if !h.Live || !Harmless(f.Rule) || !j.memory.Stands(SaidKey(f.Finding), h.Now) {
 		return false
@@ -184,7 +183,7 @@ func coolsDown(j *Judge, h *hearing, f *Case) bool {
 	return false
 }
 
-// underWay spares what a ladder of an earlier cycle is still for.
+// underWay spares the targets of ladders from earlier cycles.
 func underWay(_ *Judge, h *hearing, f *Case) bool {
 	rung, plugin := effective(f.Rule)
 	if rung == nil || len(h.Waiting) == 0 || !slices.ContainsFunc(TargetsAndPeer(f.Finding, plugin), func(key string) bool { return h.Waiting[key] }) {
@@ -210,7 +209,7 @@ func tooHarmful(_ *Judge, h *hearing, f *Case) bool {
 	return false
 }
 
-// beyond leaves to later cycles what is more than a rule may do in one, or in a minute.
+// beyond leaves to later cycles what exceeds per_cycle or per_minute.
 func beyond(j *Judge, h *hearing, f *Case) bool {
 	_, plugin := effective(f.Rule)
 	n, did, limits := h.quota.more(f.Finding, plugin), h.quota.targets[f.Rule.Fingerprint], f.Rule.Limits
@@ -252,8 +251,7 @@ func (q *quota) take(f *report.Finding, plugin *actions.Plugin) {
 	}
 }
 
-// newTargets names the processes or units that a finding adds to those of its
-// rule.
+// newTargets returns the processes or units that a finding adds to those of its rule.
 func newTargets(f *report.Finding, plugin *actions.Plugin, q *quota) []string {
 	var more []string
 	for i := range f.Facts.Owners {
@@ -266,7 +264,7 @@ func newTargets(f *report.Finding, plugin *actions.Plugin, q *quota) []string {
 
 func socketKey(s *collectors.Socket) string { return "socket " + strconv.FormatUint(s.Cookie, 16) }
 
-// targetKeys name what an action is for: the socket, or each process or unit.
+// targetKeys returns the targets of an action: the socket, or each process or unit.
 func targetKeys(f *report.Finding, plugin *actions.Plugin) []string {
 	switch {
 	case f.NoSocket():
@@ -281,15 +279,15 @@ func targetKeys(f *report.Finding, plugin *actions.Plugin) []string {
 	return keys
 }
 
-// CoolKeys name what cools down after an action, and for how long: its targets,
-// and, if the rule says so, the peer.
+// CoolKeys returns what must cool down after an action, and for how long: its targets and, if
+// the rule says so, the peer.
 func CoolKeys(f *report.Finding, plugin *actions.Plugin) map[string]time.Duration {
 	limits := f.Rule.Limits
 	if limits.Cooldown <= 0 && limits.Peer <= 0 {
 		return nil
 	}
 	keys := map[string]time.Duration{}
-	if Harmless(f.Rule) { // its cool-down is no other rule's
+	if Harmless(f.Rule) { // its cool-down concerns no other rule
 		return map[string]time.Duration{SaidKey(f): limits.Cooldown}
 	}
 	for _, key := range targetKeys(f, plugin) {
@@ -301,7 +299,7 @@ func CoolKeys(f *report.Finding, plugin *actions.Plugin) map[string]time.Duratio
 	return keys
 }
 
-// TargetsAndPeer names what a finding is for, with the peer if its rule spares that.
+// TargetsAndPeer returns the targets of a finding, and the peer if its rule limits that.
 func TargetsAndPeer(f *report.Finding, plugin *actions.Plugin) []string {
 	keys := targetKeys(f, plugin)
 	if f.Rule.Limits.Peer > 0 && !f.NoSocket() {
@@ -312,7 +310,7 @@ func TargetsAndPeer(f *report.Finding, plugin *actions.Plugin) []string {
 
 func peerKey(f *report.Finding) string { return "peer " + f.Socket.Remote.Netip().String() }
 
-// These begin the names of what trips for one listener, and for all rules together.
+// Prefixes of the names of trips: for one listener, and for all rules together.
 const (
 	tripShare = "share "
 	tripAll   = "breaker "
