@@ -10,11 +10,11 @@ import (
 // difference of two of them can be off by one of it.
 const Jiffy = 0.010
 
-// Mark is what one record says of the connection that a socket has, by which the
-// next record tells whether it is still the same one: a descriptor can be
-// disconnected (AF_UNSPEC) and connected again between the same ports, and keeps
-// its cookie. Times are seconds of CLOCK_MONOTONIC, as late as they can be; zero
-// where there is none. It is part of the state file.
+// Mark is what one record says about the connection of a socket. The next record is
+// compared with it to tell whether the connection is still the same: a program can
+// disconnect a descriptor (AF_UNSPEC) and connect it again between the same ports, and it
+// keeps its cookie. Times are seconds of CLOCK_MONOTONIC, as late as they can be; zero
+// means none. It is part of the state file.
 type Mark struct {
 	Known    bool    `json:"known,omitempty"` // the record had a tcp_info
 	Agreed   uint16  `json:"agreed,omitempty"`
@@ -30,13 +30,13 @@ type Mark struct {
 	Ends     float64 `json:"ends,omitempty"`      // when the timer of a mini-socket fires, or the first one of a SYN
 	FirstRTO float64 `json:"first_rto,omitempty"` // when that timer of a SYN fired
 
-	// Look is how long the look lasted in which the record was read, in seconds: so
-	// much earlier than said the times can be.
+	// Look is how long the look lasted that read the record, in seconds. The times can be
+	// that much earlier than noted.
 	Look float64 `json:"look,omitempty"`
 }
 
-// handshakeOptions are the bits of tcpi_options that a handshake settles:
-// timestamps, SACK, window scaling, data in the SYN. That of ECN comes and goes.
+// handshakeOptions are the bits of tcpi_options that a handshake settles: timestamps, SACK,
+// window scaling, data in the SYN. The bit of ECN can change later.
 const handshakeOptions = 1 | 2 | 4 | collectors.OptSynData
 
 // MarkOf is the mark of a record that was read between began and now.
@@ -80,9 +80,8 @@ func (m *Mark) markSYN(s *collectors.Socket, now float64) {
 // late is by how much, in seconds, the first timer of a SYN can fire late.
 const late = 0.1
 
-// sameSYN reports whether two records of a SYN are of the same one. Its first timer
-// fires once, when it was to, a bit late at most; that a segment which answers
-// something else makes it fire at once counts as another SYN, too.
+// sameSYN reports whether two records show the same SYN. Its first timer fires once, on time
+// or a little late. If a stray answer makes it fire early, that counts as another SYN.
 func (m *Mark) sameSYN(next *Mark) bool {
 	grain := 2*Jiffy + m.Look + next.Look
 	switch {
@@ -157,7 +156,7 @@ func (m *Mark) bare() bool { return m.Sent == 0 && m.Received == 0 }
 // handshake does that.
 func (m *Mark) continuedBy(next *Mark) bool {
 	if !m.Known && next.Known {
-		return false // by another program, or of a mini-socket: it cannot be told
+		return false // from another collector, or of a mini-socket: nobody can tell
 	}
 	later := func(a, b float64) bool { return a > 0 && b-next.Look > a+2*Jiffy }
 	earlier := func(a, b float64) bool { return a > 0 && b+4*Jiffy < a-m.Look }

@@ -14,49 +14,49 @@ const MaxRemembered = 200_000
 // Memory is what the engine knows from one cycle to the next. Times are
 // seconds on CLOCK_MONOTONIC; all of it is about one boot.
 type Memory struct {
-	// seen says since when a socket has been seen in its state.
+	// Seen says when we first and last saw each socket in its state.
 	Seen map[collectors.Key]*sighting
-	// holds says since when a rule has matched a socket without a break.
+	// Holds says since when a rule has matched a socket without a break.
 	Holds map[HoldKey]*sighting
-	// cooldowns says when something was last done to a socket or process.
+	// Cooldowns says when an action last touched a socket or process.
 	Cooldowns map[string]Cooldown
-	// urgent says that something was noted which a crash must not lose.
+	// Urgent says that memory holds news which a crash must not lose.
 	Urgent bool
-	// promises are the cool-downs of what has not begun yet; they are not kept.
+	// promises are the cool-downs of actions that have not begun yet; the file omits them.
 	promises map[string]promise
-	// acts says when each rule acted within the last minute.
+	// Acts says when each rule acted within the last minute.
 	Acts map[string][]float64
-	// rules says since when each rule is as it is.
+	// Rules says since when each rule has been unchanged.
 	Rules map[string]RuleSince
-	// tripped says how many calm cycles each breaker still needs.
+	// Tripped says how many calm cycles each breaker still needs.
 	Tripped map[string]int
-	// Told is what people were told of and stands, by key: the mode of the run, what it
-	// was told by, and the rest.
+	// Told is what people have heard of and still stands, by key: the mode of the run, the
+	// channel that told them, and the rest.
 	Told map[string]Told
-	// descriptors says how many descriptors a process had when it was first noted.
+	// Descriptors says how many descriptors a process had when we first noted it.
 	Descriptors map[string]DescriptorCount
 }
 
-// Cooldown is when something was done, and when the longest cool-down of those
-// that asked for one is over.
+// Cooldown is when an action took place, and when the longest cool-down that any rule asked
+// for is over.
 type Cooldown struct {
 	At    float64 `json:"at"`
 	Until float64 `json:"until"`
 }
 
-// promise is a cool-down that was noted for something that has not begun yet.
+// promise is a cool-down for an action that has not begun yet.
 type promise struct {
 	was     Cooldown // before
 	ladders int      // that may still begin
 }
 
-// cool notes that something is done to the target of that key now.
+// cool notes that an action touches the target of that key now.
 func (m *Memory) cool(key string, length time.Duration, now float64) {
 	delete(m.promises, key)
 	m.Cooldowns[key] = Cooldown{At: now, Until: max(m.Cooldowns[key].Until, now+length.Seconds())}
 }
 
-// Promise notes the same of what will be done, unless it is taken back.
+// Promise notes the same for an action to come; TakeBack undoes it.
 func (m *Memory) Promise(key string, length time.Duration, now float64) {
 	p, promised := m.promises[key]
 	if !promised {
@@ -67,7 +67,7 @@ func (m *Memory) Promise(key string, length time.Duration, now float64) {
 	m.promises[key] = p
 }
 
-// Keep says that what was promised is done: it counts from when that was noted.
+// Keep says that a promised action takes place: it counts from the promise.
 func (m *Memory) Keep(key string, length time.Duration, now float64) {
 	if _, promised := m.promises[key]; !promised { // another one took it back
 		m.cool(key, length, now)
@@ -75,12 +75,12 @@ func (m *Memory) Keep(key string, length time.Duration, now float64) {
 	delete(m.promises, key)
 }
 
-// TakeBack ends one promise. When nobody has one and nothing was done, the key cools
-// down as it did before.
+// TakeBack ends one promise. When none is left and no action took place, the key cools down
+// as before.
 func (m *Memory) TakeBack(key string) {
 	p, promised := m.promises[key]
 	if !promised {
-		return // something was done
+		return // an action took place
 	}
 	if p.ladders--; p.ladders > 0 {
 		m.promises[key] = p
@@ -94,24 +94,24 @@ func (m *Memory) TakeBack(key string) {
 	m.Cooldowns[key] = p.was
 }
 
-// CalmCycles is how many cycles in a row must stay below a threshold before what
-// has tripped acts again.
+// CalmCycles is how many cycles in a row must stay below a threshold before a tripped breaker
+// lets rules act again.
 const CalmCycles = 2
 
-// unbrokenFor is how far two looks may be apart for what both saw to count as
-// unbroken, if the rule's own time is shorter: cron looks every few minutes.
+// unbrokenFor is the longest gap between two looks that still counts as no break, unless the
+// rule's own time is longer: cron looks every few minutes.
 const unbrokenFor = 10 * time.Minute
 
-// RuleSince says since when a rule is as it is.
+// RuleSince says since when a rule has been unchanged.
 type RuleSince struct {
 	Fingerprint string  `json:"fingerprint"`
 	Since       float64 `json:"since"`
 }
 
-// DescriptorCount is how many descriptors a process had when it was first noted.
+// DescriptorCount is how many descriptors a process had when we first noted it.
 type DescriptorCount struct {
 	At    float64 `json:"at"`
-	Last  float64 `json:"last"` // when it was looked at last
+	Last  float64 `json:"last"` // when we last looked
 	Count float64 `json:"count"`
 }
 
@@ -124,13 +124,13 @@ type sighting struct {
 	unsure float64 // by how much Since is too early if another connection took its place unseen
 }
 
-// HoldKey names a rule by its fingerprint too: a changed rule starts again.
+// HoldKey includes the fingerprint of the rule, so that a changed rule starts again.
 type HoldKey struct {
 	Rule, Fingerprint string
 	Socket            collectors.Key
 }
 
-// NewMemory returns one that knows nothing.
+// NewMemory returns an empty memory.
 func NewMemory() *Memory {
 	return &Memory{
 		Seen: map[collectors.Key]*sighting{}, Holds: map[HoldKey]*sighting{}, Cooldowns: map[string]Cooldown{},
@@ -139,8 +139,7 @@ func NewMemory() *Memory {
 	}
 }
 
-// Acted notes that a rule acts on one more target, and recent counts how many it
-// has acted on within the last minute.
+// Acted notes that a rule acts on one more target.
 func (m *Memory) Acted(rule string, now float64) { m.Acts[rule] = append(m.Acts[rule], now) }
 
 // NotActed takes the last of these back.
@@ -213,7 +212,7 @@ func (s *sighting) follow(mk *Mark, now float64) {
 	}
 }
 
-// Recall returns the age like observe, but remembers nothing new.
+// Recall returns the age like Observe, but begins to remember no further socket.
 func (m *Memory) Recall(key collectors.Key, mk Mark, shown collectors.Age, began, now float64) collectors.Age {
 	if _, ok := m.Seen[key]; ok {
 		return m.Observe(key, mk, shown, began, now)
@@ -249,7 +248,8 @@ func (m *Memory) Hold(k HoldKey, length time.Duration, now float64) (since float
 	return h.Since
 }
 
-// HeldSince returns since when a rule has matched a socket, now if it did not; it notes nothing.
+// HeldSince returns since when a rule has matched a socket, or now if it did not. It notes
+// nothing.
 func (m *Memory) HeldSince(k HoldKey, now float64) float64 {
 	if h, ok := m.Holds[k]; ok {
 		return h.Since
@@ -257,8 +257,7 @@ func (m *Memory) HeldSince(k HoldKey, now float64) float64 {
 	return now
 }
 
-// BreakHolds forgets the holds that were not renewed in this cycle: the rule
-// matched with a break.
+// BreakHolds forgets the holds that this cycle has not renewed: there was a break.
 func (m *Memory) BreakHolds(now float64) {
 	for k, h := range m.Holds {
 		if h.Last < now {
@@ -267,8 +266,8 @@ func (m *Memory) BreakHolds(now float64) {
 	}
 }
 
-// Prune forgets sockets that two complete dumps in a row did not show although
-// the query covered them.
+// Prune forgets sockets that two complete dumps in a row did not show, although the query
+// covered them.
 func (m *Memory) Prune(q *collectors.Query, now float64) {
 	for k, s := range m.Seen {
 		if s.Last >= now || !q.Covers(&k) {
@@ -290,7 +289,7 @@ func (m *Memory) Expire(now float64) {
 	for rule := range m.Acts {
 		m.Recent(rule, now)
 	}
-	const forgotten = 3600      // seconds after which a process that is not seen any more is
+	const forgotten = 3600      // seconds without a sight of a process
 	const stale = 7 * 24 * 3600 // seconds: no rule has asked for such a socket since
 	for k, s := range m.Seen {
 		if now-s.Last > stale {
@@ -309,8 +308,8 @@ func (m *Memory) Expire(now float64) {
 	}
 }
 
-// adopt takes over what another run has kept meanwhile: its cool-downs, and
-// what it has seen later than this one.
+// adopt takes over what another run has saved in the meantime: its cool-downs, and what it
+// has seen later than this one.
 func (m *Memory) adopt(theirs *Memory) {
 	m.Cooldowns = theirs.Cooldowns
 	for k, d := range theirs.Descriptors {
@@ -330,7 +329,7 @@ func (m *Memory) adopt(theirs *Memory) {
 	}
 }
 
-// CoolingDown returns how long the target of that key must still be left alone.
+// CoolingDown returns how much longer actions must leave the target of that key alone.
 func (m *Memory) CoolingDown(key string, length time.Duration, now float64) time.Duration {
 	c, ok := m.Cooldowns[key]
 	if !ok {

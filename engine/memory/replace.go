@@ -12,10 +12,10 @@ import (
 	"sockwarden/collectors/trust"
 )
 
-// newSuffix ends the names of files that are about to be put in place.
+// newSuffix ends the names of files that will replace others.
 const newSuffix = ".new"
 
-// errTaken says that a file which was just made is another one now.
+// errTaken says that somebody has replaced the file that we just made.
 var errTaken = errors.New("somebody else put another file in its place")
 
 // ReplaceFile puts a file in the place of another; readers see either the old
@@ -78,8 +78,8 @@ func stillThere(dir *trust.Directory, name string, fd int) error {
 	return nil
 }
 
-// RemoveLeftovers removes what writers that were killed have left. Whoever calls
-// it holds the lock of the file, so that nobody is writing one.
+// RemoveLeftovers removes what killed writers have left. The caller holds the lock of the
+// file, so that nobody is writing one.
 func RemoveLeftovers(path string) {
 	dir, name, err := trust.Parent(path)
 	if err != nil {

@@ -23,12 +23,12 @@ const MaxStateFile = 256 << 20
 // ErrLocked says that another live run uses the state file.
 var ErrLocked = errors.New("another live run is active")
 
-// ErrNoBootID says that a state file could be of an earlier boot, as it is not known
-// which boot this is.
+// ErrNoBootID says that a state file could be from an earlier boot, because this boot is
+// unknown.
 var ErrNoBootID = errors.New("no boot id")
 
-// StateFile keeps memory between runs. A live run holds its lock as long as it
-// lasts. A dry one takes it only to write, and does without if a live run has it.
+// StateFile keeps memory between runs. A live run holds the lock as long as it lasts. A dry
+// run takes it only to write, and does not write while a live run holds it.
 type StateFile struct {
 	Path     string // "" to keep nothing
 	BootID   string
@@ -36,8 +36,8 @@ type StateFile struct {
 	Now      func() float64 // CLOCK_MONOTONIC, seconds
 	ReadOnly bool
 	lock     *os.File    // of a live run
-	Known    fs.FileInfo // of the file that was read or written last, nil for none
-	theirs   StateDoc    // what a dry run hands on as it read it
+	Known    fs.FileInfo // of the file last read or written, nil for none
+	theirs   StateDoc    // what a dry run passes on unchanged
 	Unread   error       // why a dry run does without the file, nil if it does not
 }
 
@@ -79,9 +79,9 @@ type HoldDoc struct {
 // StateFormat names the format of the file.
 const StateFormat = "sockwarden-state-1"
 
-// OpenState reads the state file into a memory. An empty path keeps nothing. A file
-// that is none stops a live run, which must know what was done before; a dry one goes
-// on without, and leaves it as it is.
+// OpenState reads the state file into a memory. With an empty path nothing is kept. An
+// unusable file stops a live run, which must know what earlier runs did; a dry run goes on
+// without it and does not touch it.
 func OpenState(path string, live bool, now func() float64) (*StateFile, *Memory, error) {
 	m := NewMemory()
 	if path == "" {
@@ -107,7 +107,7 @@ func OpenState(path string, live bool, now func() float64) (*StateFile, *Memory,
 		return nil, nil, fmt.Errorf("%w; remove it to go on (lost are observed ages, the times of for and soak, cool-downs and counts of limits: "+
 			"what was acted on lately can be at once again), or name another: --state-file", err)
 	}
-	if err != nil { // of what was read before it broke nothing counts
+	if err != nil { // discard what came before the error
 		m = NewMemory()
 	}
 	return s, m, nil
@@ -169,7 +169,7 @@ func (s *StateFile) readFile(m *Memory) error {
 	return s.Decode(b, m)
 }
 
-// unnamed drops the path from the error of a system call: the caller names it.
+// unnamed drops the path from the error of a system call, because the caller names it.
 func unnamed(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("%s: %w", pe.Op, pe.Err)
@@ -177,8 +177,8 @@ func unnamed(err error) error {
 	return err
 }
 
-// Decode fills m from the bytes of a state file. One of another boot is of no
-// use, as times and cookies start anew, nor is one by another clock.
+// Decode fills m from the bytes of a state file. It ignores a file of another boot, where
+// times and cookies start anew, and one of another clock.
 func (s *StateFile) Decode(b []byte, m *Memory) error {
 	if len(b) == 0 {
 		return errors.New("is empty")
@@ -193,7 +193,7 @@ func (s *StateFile) Decode(b []byte, m *Memory) error {
 	switch {
 	case doc.BootID != s.BootID || doc.Clock != "" && doc.Clock != s.Clock:
 		return nil
-	case doc.Clock != s.Clock: // it may be by another clock: good enough to leave something alone
+	case doc.Clock != s.Clock: // the clock is unknown: good enough to spare something
 		doc.Seen, doc.Holds = nil, nil
 	}
 	s.theirs = doc
@@ -244,8 +244,8 @@ func (s *StateFile) Decode(b []byte, m *Memory) error {
 	return nil
 }
 
-// Write keeps the memory. A dry run, which has no lock of its own, first takes
-// over what others have written since it read the file.
+// Write saves the memory. A dry run, which holds no lock, first takes over what others have
+// written since it read the file.
 func (s *StateFile) Write(m *Memory) error {
 	if s.Path == "" || s.ReadOnly {
 		return nil
@@ -261,7 +261,7 @@ func (s *StateFile) Write(m *Memory) error {
 	if now, err := os.Lstat(s.Path); err == nil && (s.Known == nil || !os.SameFile(now, s.Known) || !now.ModTime().Equal(s.Known.ModTime())) {
 		theirs := NewMemory()
 		if s.Read(theirs) != nil {
-			return nil // said once, as unread
+			return nil // Unread reports it
 		}
 		m.adopt(theirs)
 	}
@@ -269,14 +269,14 @@ func (s *StateFile) Write(m *Memory) error {
 	return s.replace(m)
 }
 
-// replace puts a new file in place of the old one; readers see either, whole.
+// replace puts a new file in place of the old one. Readers see one or the other, whole.
 func (s *StateFile) replace(m *Memory) error {
 	doc := StateDoc{
 		Format: StateFormat, BootID: s.BootID, Clock: s.Clock, Cooldowns: m.Cooldowns,
 		Acts: m.Acts, Rules: m.Rules, Tripped: m.Tripped, Told: m.Told, Descriptors: m.Descriptors,
 	}
 	if s.lock == nil {
-		// What only live runs decide by is theirs to keep.
+		// Only live runs may change what live runs decide by.
 		doc.Cooldowns, doc.Acts, doc.Rules, doc.Tripped, doc.Told = s.theirs.Cooldowns, s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped, s.theirs.Told
 	}
 	for k, v := range m.Seen {
@@ -311,7 +311,7 @@ func (s *StateFile) tryWrite() error {
 	return nil
 }
 
-// Close gives its lock up.
+// Close gives up the lock.
 func (s *StateFile) Close() {
 	if s.lock != nil {
 		_ = s.lock.Close()
@@ -319,7 +319,7 @@ func (s *StateFile) Close() {
 	}
 }
 
-// DefaultStateFile is where memory is kept unless told otherwise: under /run
+// DefaultStateFile is the path of the state file unless the user names another: under /run
 // for root, else in the user's runtime directory; "" if there is none.
 func DefaultStateFile() string {
 	if os.Geteuid() == 0 {

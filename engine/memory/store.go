@@ -11,8 +11,8 @@ type Store struct {
 	State  *StateFile
 	Memory *Memory
 	Clock  world.Clock
-	saved  float64       // when it was written last, CLOCK_MONOTONIC, 0 for never
-	Every  time.Duration // observations are kept at least this often
+	saved  float64       // when it was last written, CLOCK_MONOTONIC, 0 for never
+	Every  time.Duration // the longest time between two writes
 }
 
 // Save writes the state file.
@@ -21,7 +21,7 @@ func (k *Store) Save() error {
 	return k.State.Write(k.Memory)
 }
 
-// WhenDue writes it if that was not done for some time, or cannot wait.
+// WhenDue writes the file if the last time was long enough ago, or if memory is urgent.
 func (k *Store) WhenDue(now float64) error {
 	if !k.Memory.Urgent && k.saved > 0 && now-k.saved < k.Every.Seconds() {
 		return nil

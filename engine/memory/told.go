@@ -2,15 +2,15 @@ package memory
 
 import "strings"
 
-// Told is something that people were told of, and that stands.
+// Told is something that people have heard of and that still stands.
 type Told struct {
 	As    string  `json:"as"`    // what they were told: a decision
-	Since float64 `json:"since"` // when it was told first
-	Last  float64 `json:"last"`  // when it was seen last
+	Since float64 `json:"since"` // when they first heard of it
+	Last  float64 `json:"last"`  // when we last saw it
 }
 
-// Tell notes that people are told of something, by its key, and as what; it returns as
-// what they were told before, "" if they were not.
+// Tell notes that people hear of something now, by its key, and as what. It returns what
+// they heard it as before, "" if they did not.
 func (m *Memory) Tell(key, as string, now float64) (was string) {
 	t, known := m.Told[key]
 	if !known {
@@ -24,8 +24,7 @@ func (m *Memory) Tell(key, as string, now float64) (was string) {
 	return was
 }
 
-// Stands reports whether people were told of something that stands, and notes that it
-// still does.
+// Stands reports whether people have heard of something, and notes that it still stands.
 func (m *Memory) Stands(key string, now float64) bool {
 	t, known := m.Told[key]
 	if known {
@@ -35,9 +34,9 @@ func (m *Memory) Stands(key string, now float64) bool {
 	return known
 }
 
-// Ended forgets what was told of a kind by rules that are asked for, and did not stand at
-// that time or since. It returns when each was told first, by rule. Keys are the kind,
-// the rule and the rest, with a space between them.
+// Ended forgets what people heard of one kind from the rules that asked selects, if it no
+// longer stands at that time. It returns what it forgot, by rule. Keys are the kind, the
+// rule and the rest, separated by spaces.
 func (m *Memory) Ended(kind string, asked func(rule string) bool, now float64) map[string][]Told {
 	ended := map[string][]Told{}
 	for key, t := range m.Told {
@@ -53,7 +52,7 @@ func (m *Memory) Ended(kind string, asked func(rule string) bool, now float64) m
 	return ended
 }
 
-// AnyTold reports whether anything is told under keys that begin so.
+// AnyTold reports whether people have heard of anything whose key begins with prefix.
 func (m *Memory) AnyTold(prefix string) bool {
 	for key := range m.Told {
 		if strings.HasPrefix(key, prefix) {
