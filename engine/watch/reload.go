@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// writerPoll is how often it is looked whether a file is still open for writing.
+	// writerPoll is how often we check whether a file is still open for writing.
 	writerPoll = 500 * time.Millisecond
 	// maxLogged is how many problems of rules are logged; rules check shows more.
 	maxLogged = 5
@@ -20,18 +20,18 @@ const (
 
 // reader is what a watcher remembers about reading its rules.
 type reader struct {
-	rejected string    // the last error of the rules that was reported
+	rejected string    // the last error that the log reported
 	last     time.Time // when they were read
 	took     time.Duration
 	stale    bool // something has happened since
-	behind   bool // and the loop has not heard of it
-	polled   bool // nothing tells of changes, which was said
+	behind   bool // and the loop does not know it yet
+	polled   bool // no events announce changes, and the log says so
 	timer    *time.Timer
 	armed    time.Time // for when the timer is set
 
-	awaited map[string]time.Time // files that are being written, since when
-	warned  map[string]bool      // those that were named
-	again   time.Time            // when it is looked again whether they still are
+	awaited map[string]time.Time // files being written, since when
+	warned  map[string]bool      // those the log has named
+	again   time.Time            // when to check again whether they still are
 }
 
 // settles is a channel that gets a value when the time of a younger generation is over.
@@ -70,13 +70,13 @@ func (w *watcher) watchFiles(paths []string) {
 		w.Log.Info("changes of rules are told again")
 	}
 	w.reader.polled = err != nil
-	if w.files.Renewed() { // what happened meanwhile was not told
+	if w.files.Renewed() { // events in the meantime were lost
 		w.reader.behind, w.reader.stale = true, true
 	}
 }
 
-// reload reads the rules. New ones have a say at once, and are in force alone when
-// nothing has changed for a while; forced, they are at once.
+// reload reads the rules. New ones have a say at once, and are in force alone when nothing
+// has changed for a while, or at once if forced.
 func (w *watcher) reload(ctx context.Context, forced bool) (changed bool) {
 	p, err := w.load()
 	if err != nil {
@@ -113,8 +113,8 @@ func (w *watcher) reload(ctx context.Context, forced bool) (changed bool) {
 	return true
 }
 
-// takeOver lets those rules be in force whose time has come. Before that it reads them
-// once more: where nothing tells that a file changes, that would go unseen.
+// takeOver puts rules in force whose time has come. Before that it reads them once more,
+// because without events it would miss a change.
 func (w *watcher) takeOver(ctx context.Context) (changed bool) {
 	changed = w.reload(ctx, false)
 	was := w.gens().All[0].Read
@@ -131,8 +131,8 @@ func (w *watcher) takeOver(ctx context.Context) (changed bool) {
 	return true
 }
 
-// awaitWriters reports whether another process still writes what is to be in force
-// next, and says so once if that takes long.
+// awaitWriters reports whether another process is still writing the rules that come into
+// force next, and logs it once if that takes long.
 func (w *watcher) awaitWriters(was *rules.Program) bool {
 	now, r := w.World.Now(), &w.reader
 	r.again = time.Time{}
@@ -164,9 +164,9 @@ func (w *watcher) awaitWriters(was *rules.Program) bool {
 	return true
 }
 
-// lookAgain reads the rules in the middle of a cycle, if something has happened to
-// them: what they spare by now is spared by what is just about to be done. In a busy
-// directory it takes a tenth of the time at most.
+// lookAgain reads the rules in the middle of a cycle if they may have changed, so that the
+// next effect spares what they spare by now. In a busy directory it takes a tenth of the
+// time at most.
 func (w *watcher) lookAgain() {
 	r := &w.reader
 	for more := true; more; {
@@ -204,8 +204,8 @@ func (w *watcher) tellReload(was, p *rules.Program) {
 	}
 }
 
-// reject says once what is wrong. A file that is being written may be right in a
-// moment: that is said only when it takes long.
+// reject logs once what is wrong. A file that is being written may be right in a moment, so
+// for that it waits.
 func (w *watcher) reject(err error, forced bool) {
 	text := err.Error()
 	if text == w.reader.rejected && !forced {

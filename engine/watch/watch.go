@@ -17,23 +17,23 @@ import (
 )
 
 const (
-	// debounce is how long a file must be quiet before it is read again: an
-	// editor's save is a dozen events.
+	// debounce is how long a file must be quiet before we read it again: one save in an
+	// editor is a dozen events.
 	debounce = 150 * time.Millisecond
-	// patience is how long it is waited for quiet: in a busy directory there is none.
+	// patience is how long we wait for quiet: a busy directory never is.
 	patience = 500 * time.Millisecond
-	// poll is how often files are read without any event: the safety net for
-	// file systems and mounts that tell nothing.
+	// poll is how often we read files without any event: the safety net for file systems
+	// and mounts that send none.
 	poll = 5 * time.Second
-	// heartbeat is how often an idle watcher says that it lives.
+	// heartbeat is how often an idle watcher logs that it is alive.
 	heartbeat = time.Hour
-	// ladderPoll is how often waiting ladders are looked at.
+	// ladderPoll is how often we check waiting ladders.
 	ladderPoll = 200 * time.Millisecond
-	// calmCycles is how many cycles in a row must be short before it is said that the
-	// interval is kept again: one that comes and goes is said once.
+	// calmCycles is how many cycles in a row must be short before the log says that the
+	// interval is as configured again, so that it says so once.
 	calmCycles = 10
-	// saveEvery is how often a watcher keeps its observations; cool-downs are
-	// kept before each effect.
+	// saveEvery is how often a watcher saves its observations; it saves cool-downs before
+	// each effect.
 	saveEvery = time.Minute
 	// spacing is the least time between two cycles, whatever ripens in between.
 	spacing = 50 * time.Millisecond
@@ -49,7 +49,7 @@ type Parts struct {
 	Memory *memory.Memory
 	Store  *memory.Store
 	News   *news.News
-	// PauseFiles are the switches whose throwing is said.
+	// PauseFiles are the pause switches; the log says when they change.
 	PauseFiles []string
 	// Cycle runs one cycle, Looking is how long the last one took to look and decide.
 	Cycle   func(context.Context, *rules.Program) (*report.Report, error)
@@ -82,10 +82,9 @@ type watcher struct {
 	stretched int
 }
 
-// Run runs a cycle every interval, and at once after the rules have changed,
-// until ctx ends. A generation that cannot be loaded is reported once, and the
-// last good one goes on. It returns an error only if it cannot begin, or what it
-// knows cannot be kept at the end.
+// Run runs a cycle every interval, and at once after the rules have changed, until ctx ends.
+// It reports rules that it cannot load once, and goes on with the last good ones. It
+// returns an error only if it cannot begin, or cannot save its memory at the end.
 func Run(ctx context.Context, parts Parts, opts Options) error {
 	w := &watcher{Parts: parts, opts: opts, notices: newNotices(&parts)}
 	w.News.Repeats()
@@ -112,7 +111,7 @@ func Run(ctx context.Context, parts Parts, opts Options) error {
 	w.Store.Every = saveEvery
 	w.run(ctx)
 	w.notices.end(ctx)
-	w.step(ctx) // asked to stop: what earlier cycles began is ended
+	w.step(ctx) // asked to stop: end what earlier cycles began
 	if w.Hand != nil {
 		w.Hand.AbandonAll(ctx)
 	}
@@ -138,7 +137,7 @@ func (w *watcher) sayBegin() {
 	}
 }
 
-// step takes the ladders that wait further.
+// step goes on with the waiting ladders.
 func (w *watcher) step(ctx context.Context) {
 	if w.Hand != nil {
 		w.Hand.StepAll(ctx)
@@ -158,7 +157,7 @@ type schedule struct {
 // now makes the next cycle come at once.
 func (s *schedule) now() { s.due, s.regular = time.Time{}, time.Time{} }
 
-// readSoon has the rules read when nothing more has happened to them for a moment.
+// readSoon has the rules read as soon as they have been quiet for a moment.
 func (w *watcher) readSoon() {
 	s := &w.schedule
 	if s.event.IsZero() {
@@ -255,7 +254,7 @@ func (w *watcher) runDue(ctx context.Context) {
 		s.regular = w.World.Now().Add(w.stretch(w.opts.Interval, took))
 	}
 	s.due = s.regular
-	// What ripens is looked at in time, but for a fifth of the time at most.
+	// Look in time at sockets that ripen, but spend a fifth of the time at most.
 	s.earliest = w.World.Now().Add(max(spacing, 4*w.Looking()))
 	if !w.next.IsZero() && w.next.Before(s.due) {
 		s.due = later(w.next, s.earliest)
