@@ -41,12 +41,23 @@ type Owner struct {
 	Cgroup    string
 	Unit      string // systemd unit, "" for none
 	Container string // container id of 64 hex digits, "" for none
-	// ContainerName is the name of the container, "" outside of one. No source looks it up.
-	ContainerName string
-	Kernel        bool // it is a thread of the kernel
+	// ContainerNames is what the engine that runs the container says of it.
+	ContainerNames
+	Kernel bool // it is a thread of the kernel
 	// Told says that the process cannot be examined: that it holds the socket is
 	// known from the kernel (BPF), and cannot be confirmed through /proc.
 	Told bool
+}
+
+// ContainerNames is what people call a container, as its engine says. It is all "" outside
+// of one. Images and whoever starts containers choose the words: no guard reads them.
+type ContainerNames struct {
+	// Engine is docker, podman or cri (containerd and CRI-O of a Kubernetes node).
+	Engine         string
+	ContainerName  string // without a leading slash; in a pod unique only together with it
+	ComposeService string // label com.docker.compose.service
+	Pod            string // NAMESPACE/NAME of the Kubernetes pod
+	Image          string // as whoever started the container called it
 }
 
 // Namespace is a network namespace in which sockets were looked at.

@@ -60,6 +60,9 @@ const (
 	FieldUnit
 	FieldContainer
 	FieldContainerID
+	FieldComposeService
+	FieldPod
+	FieldImage
 	FieldDirection
 	fieldCount
 )
@@ -122,6 +125,8 @@ const (
 	noSegInfo = "UDP, LISTEN, SYN_RECV, TIME_WAIT, FIN_WAIT2 orphans, /proc/net"
 	noOwner   = "the owner exists but cannot be read"
 	ownerless = "no owner, or it cannot be read"
+	engines   = "the container engine"
+	nameless  = ownerless + ", in a container whose engine cannot be asked or does not say (sockwarden doctor)"
 )
 
 // fieldDocs is the one place in which fields are declared: `rules fields`, the

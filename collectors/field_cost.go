@@ -16,6 +16,7 @@ const (
 	CostOwner                  // who holds the socket: a walk through /proc, or a program in the kernel
 	CostFDs                    // who holds it, and how many descriptors the process has
 	CostCgroup                 // who holds it, and the control groups of the process
+	CostContainer              // who holds it, its control groups, and a question to the container engine
 	CostListeners              // the listeners of the namespace
 	costCount
 )
@@ -24,7 +25,8 @@ const (
 var (
 	infoGroup      = fieldsOf(CostInfo, CostAge)
 	ageGroup       = fieldsOf(CostAge)
-	ownerGroup     = fieldsOf(CostOwner, CostFDs, CostCgroup)
+	ownerGroup     = fieldsOf(CostOwner, CostFDs, CostCgroup, CostContainer)
+	containerGroup = fieldsOf(CostContainer)
 	listenerGroup  = fieldsOf(CostListeners)
 	interfaceGroup = fieldsOf(CostInterfaces)
 )
@@ -48,6 +50,9 @@ func AgeFields() FieldSet { return ageGroup }
 
 // OwnerFields is the set that needs a look at /proc.
 func OwnerFields() FieldSet { return ownerGroup }
+
+// ContainerFields is the set that needs a container engine.
+func ContainerFields() FieldSet { return containerGroup }
 
 // ListenerFields is the set that needs the listeners of the namespace.
 func ListenerFields() FieldSet { return listenerGroup }

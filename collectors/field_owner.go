@@ -63,16 +63,33 @@ var ownerFields = []FieldDoc{
 		SetStr: func(r *Record, v string) { r.owner().Unit = v },
 	},
 	{
-		Field: FieldContainer, Name: "container", Type: TypeString, Cost: CostCgroup, Source: proc + "/cgroup",
-		Meaning: "name of the container, \"\" outside of containers",
-		Unknown: ownerless + ", in a container (its name is not looked up: use container_id)",
-		Str:     func(r *Record) string { return ownerOf(r).ContainerName },
-		SetStr:  func(r *Record, v string) { r.owner().ContainerName = v },
+		Field: FieldContainer, Name: "container", Type: TypeString, Cost: CostContainer, Source: engines,
+		Meaning: "name of the container, \"\" outside of containers", Unknown: nameless,
+		Str:    func(r *Record) string { return ownerOf(r).ContainerName },
+		SetStr: func(r *Record, v string) { r.owner().ContainerName = v },
 	},
 	{
 		Field: FieldContainerID, Name: "container_id", Type: TypeString, Cost: CostCgroup, Source: proc + "/cgroup",
 		Meaning: "id of the container (64 hex digits), \"\" outside of containers", Unknown: ownerless,
 		Str:    func(r *Record) string { return ownerOf(r).Container },
 		SetStr: func(r *Record, v string) { r.owner().Container = v },
+	},
+	{
+		Field: FieldComposeService, Name: "compose_service", Type: TypeString, Cost: CostContainer, Source: engines,
+		Meaning: "service of Compose by the label of the container, which an image can bring along; \"\" for none", Unknown: nameless,
+		Str:    func(r *Record) string { return ownerOf(r).ComposeService },
+		SetStr: func(r *Record, v string) { r.owner().ComposeService = v },
+	},
+	{
+		Field: FieldPod, Name: "pod", Type: TypeString, Cost: CostContainer, Source: engines + ", /var/log/pods",
+		Meaning: "Kubernetes pod as NAMESPACE/NAME, \"\" outside of one", Unknown: nameless,
+		Str:    func(r *Record) string { return ownerOf(r).Pod },
+		SetStr: func(r *Record, v string) { r.owner().Pod = v },
+	},
+	{
+		Field: FieldImage, Name: "image", Type: TypeString, Cost: CostContainer, Source: engines,
+		Meaning: "image of the container, as whoever started it called it; \"\" outside of containers", Unknown: nameless,
+		Str:    func(r *Record) string { return ownerOf(r).Image },
+		SetStr: func(r *Record, v string) { r.owner().Image = v },
 	},
 }

@@ -137,6 +137,7 @@ func TestSetWhatJSONShows(t *testing.T) {
 	r := aRecord()
 	r.Owner.FDLimit, r.Socket.Info.BytesSent, r.Socket.Info.BytesReceived = 1024, 1<<40, 7
 	r.Owner.Container, r.Owner.ContainerName = strings.Repeat("ab", 32), "web"
+	r.Owner.ComposeService, r.Owner.Pod, r.Owner.Image = "front", "shop/web-0", "web:1"
 	r.Owner.Exe, r.Owner.Cmdline, r.Facts.ListenerOwner = "/bin/web", "web -x", &Owner{Name: "server"}
 	r.Facts.Owners[0] = *r.Owner
 	r.Known = all()
@@ -297,7 +298,8 @@ func TestGroups(t *testing.T) {
 	for name, got := range map[string][2]FieldSet{
 		"info":       {InfoFields(), groups[CostInfo].Or(groups[CostAge])},
 		"age":        {AgeFields(), groups[CostAge]},
-		"owner":      {OwnerFields(), groups[CostOwner].Or(groups[CostFDs]).Or(groups[CostCgroup])},
+		"owner":      {OwnerFields(), groups[CostOwner].Or(groups[CostFDs]).Or(groups[CostCgroup]).Or(groups[CostContainer])},
+		"container":  {ContainerFields(), groups[CostContainer]},
 		"listener":   {ListenerFields(), groups[CostListeners]},
 		"interfaces": {InterfaceFields(), groups[CostInterfaces]},
 	} {

@@ -46,6 +46,8 @@ type Options struct {
 	Live bool
 	// Owners says how owners are found; "" is auto.
 	Owners world.OwnerSource
+	// Shows are fields that are shown of findings besides those that rules read.
+	Shows collectors.FieldSet
 	// World is what is looked at and acted on; nil for this host.
 	World *world.World
 	// QuietEffects keeps the line for each effect out of the log, but for debugging:
@@ -112,7 +114,7 @@ func New(opts Options) (*Engine, error) {
 	}
 	state.ReadOnly = opts.ReadOnly
 	e.memory, e.store = known, &memory.Store{State: state, Memory: known, Clock: e.world}
-	e.looker = look.NewLooker(e.world, e.log, known, look.Options{Sources: opts.Sources, Extra: opts.Extra, NoPushdown: opts.NoPushdown, Events: opts.Events})
+	e.looker = look.NewLooker(e.world, e.log, known, look.Options{Sources: opts.Sources, Extra: opts.Extra, NoPushdown: opts.NoPushdown, Events: opts.Events, Shows: opts.Shows})
 	e.judge = judge.New(e.world, e.log, known, e.looker, judge.Options{AllowUnknownOwner: opts.AllowUnknownOwner, NoBreaker: opts.NoBreaker, OptIn: opts.OptIn})
 	e.news = news.New(e.world, known, news.Options{
 		Log: e.log, Quiet: opts.QuietEffects, AuditLog: opts.AuditLog, By: opts.By, Notifiers: opts.Notifiers, Notify: opts.Notify,

@@ -15,30 +15,27 @@ type GroupKey string
 // The keys of groups. Those of ports, addresses and processes are within one
 // namespace.
 const (
-	ByHost       GroupKey = "host"
-	ByPID        GroupKey = "pid"
-	ByProcess    GroupKey = "process"
-	ByUnit       GroupKey = "unit"
-	ByContainer  GroupKey = "container"
-	ByNetNS      GroupKey = "netns"
-	ByPort       GroupKey = "port"
-	ByRemoteAddr GroupKey = "remote_addr"
-	ByRemotePort GroupKey = "remote_port"
+	ByHost        GroupKey = "host"
+	ByPID         GroupKey = "pid"
+	ByProcess     GroupKey = "process"
+	ByUnit        GroupKey = "unit"
+	ByContainer   GroupKey = "container"
+	ByContainerID GroupKey = "container_id"
+	ByNetNS       GroupKey = "netns"
+	ByPort        GroupKey = "port"
+	ByRemoteAddr  GroupKey = "remote_addr"
+	ByRemotePort  GroupKey = "remote_port"
 )
 
 var groupKeys = []string{
-	string(ByHost), string(ByPID), string(ByProcess), string(ByUnit), string(ByContainer), string(ByNetNS),
-	string(ByPort), string(ByRemoteAddr), string(ByRemotePort),
+	string(ByHost), string(ByPID), string(ByProcess), string(ByUnit), string(ByContainer), string(ByContainerID),
+	string(ByNetNS), string(ByPort), string(ByRemoteAddr), string(ByRemotePort),
 }
 
 // field is what must be known of a socket for it to belong to a group by k.
 func (k GroupKey) field() (collectors.Field, bool) {
-	switch k {
-	case ByHost:
+	if k == ByHost {
 		return 0, false
-	case ByContainer:
-		return collectors.FieldContainerID, true
-	case ByPID, ByProcess, ByUnit, ByNetNS, ByPort, ByRemoteAddr, ByRemotePort:
 	}
 	return collectors.FieldByName(string(k))
 }

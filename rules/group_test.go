@@ -18,6 +18,7 @@ func groupFile(group, having string, before ...string) string {
 func TestGroupKeys(t *testing.T) {
 	for text, want := range map[string][]GroupKey{
 		"host": {ByHost}, "pid": {ByPID}, "[pid]": {ByPID}, "[process, port]": {ByProcess, ByPort}, `"unit"`: {ByUnit},
+		"container_id": {ByContainerID},
 		"[container, netns, remote_addr, remote_port, host]": {ByContainer, ByNetNS, ByRemoteAddr, ByRemotePort, ByHost},
 	} {
 		r := mustLoad(t, groupFile(text, "count > 1")).Rules[0]
@@ -30,7 +31,7 @@ func TestGroupKeys(t *testing.T) {
 	}
 }
 
-const groupKeyList = "host, pid, process, unit, container, netns, port, remote_addr or remote_port"
+const groupKeyList = "host, pid, process, unit, container, container_id, netns, port, remote_addr or remote_port"
 
 // What is no group is refused once, at its place.
 func TestGroupRefused(t *testing.T) {
@@ -200,8 +201,9 @@ func TestHavingWithoutProcess(t *testing.T) {
 // What a group needs of a socket is read: its keys, and the age.
 func TestGroupReads(t *testing.T) {
 	for group, field := range map[string]collectors.Field{
-		"pid": collectors.FieldPID, "process": collectors.FieldProcess, "unit": collectors.FieldUnit, "container": collectors.FieldContainerID,
-		"netns": collectors.FieldNetNS, "port": collectors.FieldPort, "remote_addr": collectors.FieldRemoteAddr, "remote_port": collectors.FieldRemotePort,
+		"pid": collectors.FieldPID, "process": collectors.FieldProcess, "unit": collectors.FieldUnit, "container": collectors.FieldContainer,
+		"container_id": collectors.FieldContainerID,
+		"netns":        collectors.FieldNetNS, "port": collectors.FieldPort, "remote_addr": collectors.FieldRemoteAddr, "remote_port": collectors.FieldRemotePort,
 	} {
 		p := mustLoad(t, groupFile(group, "max_age > 5"))
 		if !p.Reads.Has(field) || !p.Rules[0].ReadsAge() {
@@ -219,7 +221,7 @@ func TestGroupValue(t *testing.T) {
 	if v, ok := GroupValue(ByHost, &r); !ok || v != "" {
 		t.Errorf("host %v, %t", v, ok)
 	}
-	for _, k := range []GroupKey{ByPID, ByProcess, ByUnit, ByContainer, ByRemoteAddr} {
+	for _, k := range []GroupKey{ByPID, ByProcess, ByUnit, ByContainer, ByContainerID, ByRemoteAddr} {
 		if v, ok := GroupValue(k, &r); ok {
 			t.Errorf("%s is not known, and is %v", k, v)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/collectors"
+	"sockwarden/collectors/containers"
 	"sockwarden/collectors/netns"
 	"sockwarden/engine/catalog"
 	"sockwarden/rules"
@@ -138,6 +139,16 @@ func completeNetNS(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 		for _, h := range all {
 			names = append(names, h.Name)
 		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeContainers completes the names of the containers that run.
+func completeContainers(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	all, _ := containers.New(containers.Options{Places: containers.Host()}).Running(cmd.Context())
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].Name + "\t" + all[i].Image
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

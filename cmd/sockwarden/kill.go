@@ -62,9 +62,9 @@ shows them, asks, and then destroys exactly those that it showed. Processes keep
 running and are never signalled. All guards and the protect entries of the rules
 apply. Listeners, UDP sockets and connections of protected processes (sshd,
 docker-proxy) are left alone unless they are allowed. Of a socket that several
-processes hold, EXPR must be true for each of them, --pid and --process for one:
-it is gone for all, and those are named. While sockwarden is paused it refuses to
-act, with exit code 4.`,
+processes hold, EXPR must be true for each of them, --pid, --process, --container
+and --unit for one: it is gone for all, and those are named. While sockwarden is
+paused it refuses to act, with exit code 4.`,
 		Example: `  sudo sockwarden kill -s established -p rustdesk        # shows, then asks
   sudo sockwarden kill -s established -p 21117 -y        # from a script
   sudo sockwarden kill --peer 203.0.113.9 --max 10
@@ -114,6 +114,7 @@ func (k *kill) run(ctx context.Context, args []string) error {
 	}
 	e, err := k.app.engine(engine.Options{
 		Live: !k.dry, NoBreaker: true, QuietEffects: true, AllowUnknownOwner: k.allowUnknown, PauseFiles: k.switches(),
+		Shows: view.PlaceReads,
 		OptIn: func(p actions.Permissions) string { return "--allow-" + p.String() },
 	})
 	if err != nil {
@@ -253,7 +254,7 @@ func (k *kill) program(ctx context.Context, args []string) (*rules.Program, erro
 		return nil, err
 	}
 	return rules.NewSelection(rules.Selection{
-		Name: "kill", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeEnforce, NetNS: k.app.flags.rules.netns, Protect: loaded.Protect,
+		Name: "kill", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeEnforce, NetNS: k.sel.netns(k.app.flags.rules.netns), Protect: loaded.Protect,
 		Then:  []rules.Rung{rung},
 		Reads: view.KillReads,
 	})

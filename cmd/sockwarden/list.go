@@ -33,12 +33,13 @@ func listCommand(app *app) *cobra.Command {
 listeners included, unless something is selected. EXPR is a condition as in a
 rules file ("sockwarden rules fields" lists what it can read). It never acts.
 Of a socket that several processes hold, EXPR must be true for each of them,
---pid and --process for one.
+--pid, --process, --container and --unit for one.
 
 Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
 		Example: `  sudo sockwarden list -s established -p rustdesk
   sudo sockwarden list 'state == "CLOSE_WAIT" && age > "5m"' --sort -age
   sudo sockwarden list -p 21118 --by state,process
+  sudo sockwarden list --container hbbs --by state
   sockwarden list --columns state,port,remote_addr,recv_queue -o jsonl
   sockwarden list 'remote_addr in ["203.0.113.0/24"]' --top 20 --sort -send_queue`,
 		Args: oneExpr,
@@ -85,10 +86,14 @@ func (l *list) run(ctx context.Context, args []string) error {
 	}
 	out := l.app.out()
 	reads := view.ListReads.Or(collectors.Fields(slices.Concat(by, columns, sorting.fields)...))
+	var shows collectors.FieldSet
+	if len(by)+len(columns) == 0 {
+		shows = view.PlaceReads
+	}
 	if out.Format != view.Text {
 		reads.Add(collectors.ListenerFields().Or(collectors.InterfaceFields()))
 	}
-	sockets, r, err := l.sockets(ctx, args, reads)
+	sockets, r, err := l.sockets(ctx, args, reads, shows)
 	if err != nil {
 		return err
 	}
@@ -136,8 +141,9 @@ func (l *list) sorting(by []collectors.Field) (sorting, error) {
 	return s, nil
 }
 
-// sockets collects what an expression and selectors select.
-func (l *list) sockets(ctx context.Context, args []string, reads collectors.FieldSet) ([]*engine.Candidate, *engine.Report, error) {
+// sockets collects what an expression and selectors select. Reads must be known of it, and
+// shows as far as may be.
+func (l *list) sockets(ctx context.Context, args []string, reads, shows collectors.FieldSet) ([]*engine.Candidate, *engine.Report, error) {
 	sets, err := l.sets(ctx, args)
 	if err != nil {
 		return nil, nil, err
@@ -155,12 +161,12 @@ func (l *list) sockets(ctx context.Context, args []string, reads collectors.Fiel
 		return nil, nil, err
 	}
 	p, err := rules.NewSelection(rules.Selection{
-		Name: "list", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: l.app.flags.rules.netns, Reads: reads,
+		Name: "list", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: l.sel.netns(l.app.flags.rules.netns), Reads: reads,
 	})
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}
 	}
-	e, err := l.app.engine(engine.Options{StateFile: l.app.flags.state(), ReadOnly: true})
+	e, err := l.app.engine(engine.Options{StateFile: l.app.flags.state(), ReadOnly: true, Shows: shows})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -61,7 +61,7 @@ func (r *oneRun) run(ctx context.Context) error {
 	}
 	e, err := r.app.engine(engine.Options{
 		StateFile: r.app.flags.state(), Live: r.live, AllowUnknownOwner: r.allowUnknown, PauseFiles: pause.Files(), Notify: r.live,
-		QuietEffects: r.app.together(), // the table says it, and -v each
+		Shows: view.PlaceReads, QuietEffects: r.app.together(), // the table says it, and -v each
 	})
 	if err != nil {
 		return err

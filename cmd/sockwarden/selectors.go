@@ -17,7 +17,7 @@ import (
 // hold for one of the owners.
 type selectors struct {
 	ports, states, processes, peers, protos []string
-	pids                                    []string
+	pids, containers, units                 []string
 }
 
 func (s *selectors) register(d declare) {
@@ -27,21 +27,40 @@ func (s *selectors) register(d declare) {
 	// Each takes several, separated by commas, as --port and --state do.
 	f.Var(commaList{&s.processes}, "process", "`NAME` of one of the processes that hold it; repeatable")
 	f.Var(commaList{&s.pids}, "pid", "`ID` of one of the processes that hold it; repeatable")
+	f.Var(commaList{&s.containers}, "container", "`NAME` of the container of one of them, or the first 6 digits or more of its id; looks in all namespaces; repeatable")
+	f.Var(commaList{&s.units}, "unit", "systemd unit (`NAME`) of one of them; repeatable")
 	f.Var(commaList{&s.peers}, "peer", "peer's `ADDRESS` or CIDR; repeatable")
 	f.Var(commaList{&s.protos}, "proto", "protocol `NAME`: tcp or udp; repeatable")
 	d.complete("port", completion{d.app}.sets)
 	d.complete("state", completeStates)
+	d.complete("container", completeContainers)
 	d.complete("proto", fixed("tcp", "udp"))
 }
 
 // given reports whether any selector is there.
 func (s *selectors) given() bool {
-	return len(s.ports)+len(s.states)+len(s.processes)+len(s.peers)+len(s.protos)+len(s.pids) > 0
+	return len(s.ports)+len(s.states)+len(s.peers)+len(s.protos) > 0 || s.aboutOwners()
+}
+
+// aboutOwners reports whether any selector is about processes.
+func (s *selectors) aboutOwners() bool {
+	return len(s.processes)+len(s.pids)+len(s.containers)+len(s.units) > 0
+}
+
+// netns is where to look, with what --netns says: containers are in namespaces of their own.
+func (s *selectors) netns(flag string) string {
+	if flag == "" && len(s.containers) > 0 {
+		return "all"
+	}
+	return flag
 }
 
 // condition turns the selectors into parts of a condition.
 func (s *selectors) condition(sets map[string]*rules.Set) ([]string, error) {
-	given := map[string][]string{"--port": s.ports, "--state": s.states, "--process": s.processes, "--pid": s.pids, "--peer": s.peers, "--proto": s.protos}
+	given := map[string][]string{
+		"--port": s.ports, "--state": s.states, "--process": s.processes, "--pid": s.pids, "--container": s.containers, "--unit": s.units,
+		"--peer": s.peers, "--proto": s.protos,
+	}
 	for flag, values := range given {
 		if slices.ContainsFunc(values, func(v string) bool { return strings.TrimSpace(v) == "" }) {
 			return nil, usagef("%s: empty value; refusing to select everything", flag)
@@ -142,21 +161,64 @@ func (s *selectors) owner() (string, error) {
 		}
 		s.pids[i] = strconv.Itoa(n)
 	}
-	parts := []string{anyOf("pid", s.pids), anyOf("process", quoted(s.processes))}
+	parts := []string{anyOf("pid", s.pids), anyOf("process", quoted(s.processes)), s.containerPart(), s.unitPart()}
 	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), " and "), nil
+}
+
+// containerPart asks for names only where a whole id does not say it all.
+func (s *selectors) containerPart() string {
+	var parts []string
+	for _, v := range s.containers {
+		if len(v) < fullID || !beginsID(v) {
+			parts = append(parts, "container == "+strconv.Quote(v))
+		}
+		if beginsID(v) {
+			parts = append(parts, "container_id startsWith "+strconv.Quote(v))
+		}
+	}
+	return either(parts)
+}
+
+const (
+	fullID      = 64 // hex digits
+	shortPrefix = 6  // of an id: what is shorter could begin those of several containers
+)
+
+// beginsID reports whether a text is the beginning of the id of a container.
+func beginsID(text string) bool {
+	return len(text) >= shortPrefix && len(text) <= fullID && strings.Trim(text, "0123456789abcdef") == ""
+}
+
+func (s *selectors) unitPart() string { return anyOf("unit", quoted(s.unitNames())) }
+
+// unitNames are the units that are meant: as for systemctl, .service may be left out.
+func (s *selectors) unitNames() []string {
+	var names []string
+	for _, u := range s.units {
+		if !strings.HasSuffix(u, ".service") && !strings.HasSuffix(u, ".scope") {
+			u += ".service"
+		}
+		names = append(names, u)
+	}
+	return names
 }
 
 // namesOwner reports whether the selectors are about processes, and about this one.
 func (s *selectors) namesOwner(o *collectors.Owner) bool {
-	return len(s.pids)+len(s.processes) > 0 &&
-		(len(s.pids) == 0 || slices.Contains(s.pids, strconv.Itoa(o.PID))) &&
-		(len(s.processes) == 0 || slices.Contains(s.processes, o.Name))
+	is := func(values []string, value string) bool { return len(values) == 0 || slices.Contains(values, value) }
+	return s.aboutOwners() && is(s.pids, strconv.Itoa(o.PID)) && is(s.processes, o.Name) && is(s.unitNames(), o.Unit) && s.namesContainer(o)
+}
+
+func (s *selectors) namesContainer(o *collectors.Owner) bool {
+	return len(s.containers) == 0 || o.Container != "" && slices.ContainsFunc(s.containers, func(v string) bool {
+		return v == o.ContainerName || beginsID(v) && strings.HasPrefix(o.Container, v)
+	})
 }
 
 // namedFirst puts the owners that the selectors are about before the others: the
 // first speaks for the socket.
 func (s *selectors) namedFirst(c *engine.Candidate) {
-	if len(c.Facts.Owners) < 2 || len(s.pids)+len(s.processes) == 0 {
+	if len(c.Facts.Owners) < 2 || !s.aboutOwners() {
 		return
 	}
 	var named, others []collectors.Owner

@@ -103,6 +103,7 @@ func (w *watching) run(ctx context.Context) error {
 	}
 	e, err := w.app.engine(engine.Options{
 		StateFile: w.app.flags.state(), Live: w.live, AllowUnknownOwner: w.allowUnknown, PauseFiles: pause.Files(), Notify: true,
+		Shows: view.PlaceReads,
 	})
 	if err != nil {
 		return err

@@ -87,7 +87,7 @@ func (ps *Processes) describeBut(p process, o *collectors.Owner, without collect
 		o.Cgroup, o.Unit, o.Container = string(group), group.Unit(), group.Container()
 		o.Known.Add(collectors.Fields(collectors.FieldCgroup, collectors.FieldUnit, collectors.FieldContainerID))
 		if o.Container == "" {
-			o.Known.Add(collectors.Fields(collectors.FieldContainer))
+			o.Known.Add(collectors.ContainerFields()) // there is none
 		}
 	}
 	return nil

@@ -91,6 +91,7 @@ func TestTreeDescribe(t *testing.T) {
 		collectors.FieldPID: true, collectors.FieldProcess: true, collectors.FieldProcessAge: true, collectors.FieldCmdline: true,
 		collectors.FieldCgroup: true, collectors.FieldUnit: true, collectors.FieldContainerID: true,
 		collectors.FieldExe: false, collectors.FieldFDs: false, collectors.FieldFDLimit: false, collectors.FieldContainer: false,
+		collectors.FieldComposeService: false, collectors.FieldPod: false, collectors.FieldImage: false,
 	} {
 		if o.Known.Has(f) != known {
 			t.Errorf("%s is known: %t", f, !known)

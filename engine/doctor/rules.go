@@ -64,7 +64,7 @@ func withoutOwners(r *rules.Rule) (lacks []string) {
 	}
 	for _, k := range r.Group {
 		switch k {
-		case rules.ByPID, rules.ByProcess, rules.ByUnit, rules.ByContainer:
+		case rules.ByPID, rules.ByProcess, rules.ByUnit, rules.ByContainer, rules.ByContainerID:
 			lacks = append(lacks, fmt.Sprintf("sockets of other users are in no group by %s", k))
 		default:
 		}

@@ -158,6 +158,7 @@ func (c *Candidate) Clone() *Candidate {
 // some for which we can no longer tell.
 func (c *Candidate) Holders(owners []collectors.Owner, unseen bool) {
 	f := &c.Facts
+	keepNames(owners, f.Owners)
 	f.Owners, f.OthersHidden = owners, f.OthersHidden || unseen
 	if len(owners) == 0 || f.OthersHidden {
 		f.Known.Remove(collectors.Fields(collectors.FieldOwners))

@@ -213,6 +213,7 @@ func (k *Looker) findOwners(ctx context.Context, c *Picture) error {
 		}
 		k.setListener(c, cand, &holders)
 	}
+	k.nameContainers(ctx, c)
 	return nil
 }
 

@@ -16,6 +16,8 @@ type Options struct {
 	Extra      []collectors.Plugin // asked in addition
 	NoPushdown bool
 	Events     EventSource
+	// Shows are fields that reports show besides what conditions read.
+	Shows collectors.FieldSet
 }
 
 // Looker finds the sockets that rules may match, and the facts about them.
@@ -23,6 +25,7 @@ type Looker struct {
 	world  *world.World
 	log    *slog.Logger
 	memory *memory.Memory
+	shows  collectors.FieldSet
 	Dumps  *dumps
 	Ages   *ages
 	Kept   *Untouchables
@@ -34,7 +37,7 @@ type Looker struct {
 // NewLooker returns a Looker at a world.
 func NewLooker(w *world.World, log *slog.Logger, m *memory.Memory, o Options) *Looker {
 	return &Looker{
-		world: w, log: log, memory: m, Ages: &ages{world: w, log: log, choice: o.Events}, Kept: &Untouchables{w},
+		world: w, log: log, memory: m, shows: o.Shows, Ages: &ages{world: w, log: log, choice: o.Events}, Kept: &Untouchables{w},
 		Dumps: &dumps{
 			world: w, log: log, sources: o.Sources, extra: o.Extra, noPushdown: o.NoPushdown, middle: usualMiddle, SplitFrom: worthSplitting,
 			workers: w.Host.Workers, Hangs: &hangs{world: w, log: log},

@@ -81,11 +81,20 @@ func (g glance) Holders(owners []collectors.Owner, inode uint32) (now []collecto
 	for _, s := range g.w.sockets {
 		for i := range owners {
 			if s.Inode == inode && s.holds(&owners[i]) {
-				now = append(now, owners[i])
+				now = append(now, nameless(owners[i]))
 			}
 		}
 	}
 	return now, 0
+}
+
+// nameless is a process as /proc shows it: without what an engine calls its container.
+func nameless(o collectors.Owner) collectors.Owner {
+	if o.Container != "" {
+		o.ContainerNames = collectors.ContainerNames{}
+		o.Known.Remove(collectors.ContainerFields())
+	}
+	return o
 }
 
 func (g glance) StillHeld(owners []collectors.Owner, inode uint32) bool {

@@ -139,6 +139,11 @@ func (s *stage) decided(p *rules.Program) string {
 			s.t.Error(err)
 		}
 	}
+	return summed(r)
+}
+
+// summed says what came of each finding.
+func summed(r *engine.Report) string {
 	counts, order := map[string]int{}, []string(nil)
 	for _, f := range r.Findings {
 		text := string(f.Decision)

@@ -32,6 +32,10 @@ type World struct {
 	Fails func(netns string, q collectors.Query) error
 	// Hidden are the processes, by PID, of which nobody can tell what they hold.
 	Hidden map[int]bool
+	// Containers are what is known of containers, by the control groups of the processes in
+	// them, and Asked the questions about them, in order.
+	Containers map[string]world.Container
+	Asked      [][]string
 }
 
 // New returns a machine without sockets, at that time of day, one day after its boot.
@@ -92,7 +96,10 @@ var recorded = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamil
 func describe(o *collectors.Owner) {
 	o.StartTime, o.Comm = cmp.Or(o.StartTime, uint64(o.PID)), cmp.Or(o.Comm, o.Name)
 	o.Known = o.Known.Or(collectors.Fields(collectors.FieldPID, collectors.FieldProcess, collectors.FieldOwned, collectors.FieldOrphan,
-		collectors.FieldUnit, collectors.FieldContainer))
+		collectors.FieldCgroup, collectors.FieldUnit, collectors.FieldContainerID))
+	if o.Container == "" {
+		o.Known.Add(collectors.ContainerFields())
+	}
 	if o.FDLimit > 0 {
 		o.Known = o.Known.Or(collectors.Fields(collectors.FieldFDs, collectors.FieldFDLimit))
 	}
@@ -126,7 +133,7 @@ func (w *World) Now() time.Time { return w.clock.now }
 func (w *World) World() *world.World {
 	return &world.World{
 		Clock: &w.clock, Host: world.Host{Name: Host, Kernel: host.ParseKernel("99.0"), Workers: 1}, Self: world.Self{PID: -1, Login: noLogin},
-		Namespaces: namespaces{w}, Network: network{}, Counter: counter{w}, Sockets: sockets{w}, Owners: owners{w}, Processes: processes{w},
+		Namespaces: namespaces{w}, Network: network{}, Counter: counter{w}, Sockets: sockets{w}, Owners: owners{w}, Processes: processes{w}, Containers: containers{w},
 		OpenEvents: func() (world.Events, error) { return events{w}, nil },
 	}
 }

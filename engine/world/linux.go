@@ -37,7 +37,7 @@ func NewLinux(owners OwnerSource, workers int, log *slog.Logger) (*Linux, error)
 	l.World = World{
 		Clock: realClock{}, Host: Host{Name: name, Kernel: version, Workers: workers}, Self: findSelf(proc),
 		Namespaces: kernelNamespaces{}, Network: kernelNetwork{proc.Network}, Counter: kernelNetwork{proc.Network}, Sockets: kernelSockets{},
-		Owners: l.owners, Processes: kernelProcesses{proc}, OpenEvents: openEvents,
+		Owners: l.owners, Processes: kernelProcesses{proc}, Containers: newEngines(), OpenEvents: openEvents,
 	}
 	return l, nil
 }

@@ -21,6 +21,7 @@ type World struct {
 	Sockets    Sockets
 	Owners     Owners
 	Processes  Processes
+	Containers Containers
 	// OpenEvents asks the kernel to note when sockets enter their states; nil where
 	// there is nothing to ask.
 	OpenEvents func() (Events, error)

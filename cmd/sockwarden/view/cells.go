@@ -112,15 +112,26 @@ func proxied(o *collectors.Owner) string {
 	return fmt.Sprintf(" for container %s:%s", ip, port)
 }
 
-// where shows the namespace, and the container by its short id.
+// where shows the container that has the socket, or the namespace.
 func where(c *engine.Candidate) string {
-	place := c.Namespace()
 	for i := range c.Facts.Owners {
-		if id := c.Facts.Owners[i].Container; id != "" {
-			return "container:" + id[:min(12, len(id))]
+		if o := &c.Facts.Owners[i]; o.Container != "" {
+			return containerText(o)
 		}
 	}
-	return place
+	return c.Namespace()
+}
+
+// containerText shows a container by its name, or by its short id where that is not known.
+func containerText(o *collectors.Owner) string {
+	const short = 12 // digits of an id, as docker ps has them
+	switch {
+	case !o.Known.Has(collectors.FieldContainer) || o.ContainerName == "":
+		return "container:" + o.Container[:min(short, len(o.Container))]
+	case o.Pod != "": // the name is unique only in it
+		return o.Engine + ":" + o.Pod + "/" + o.ContainerName
+	}
+	return o.Engine + ":" + o.ContainerName
 }
 
 func peer(c *engine.Candidate) string {

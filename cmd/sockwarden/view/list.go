@@ -12,6 +12,9 @@ import (
 // ListReads is what the default columns of a list need to be known.
 var ListReads = collectors.Fields(collectors.FieldAge, collectors.FieldProcess)
 
+// PlaceReads is what the column WHERE shows if it is known.
+var PlaceReads = collectors.Fields(collectors.FieldContainer)
+
 // HoldersColumn is the column of all processes that hold a socket, as JSON names it.
 const HoldersColumn = "owner_processes"
 

@@ -273,6 +273,32 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
+// A place is the container by its engine's name for it, else by its id, else the namespace.
+func TestPlaces(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	for want, o := range map[string]collectors.Owner{
+		"host":        {},
+		"docker:hbbs": {Container: id, Known: PlaceReads, ContainerNames: collectors.ContainerNames{Engine: "docker", ContainerName: "hbbs"}},
+		"cri:relay/hbbs-0/hbbs": {
+			Container: id, Known: PlaceReads, ContainerNames: collectors.ContainerNames{Engine: "cri", ContainerName: "hbbs", Pod: "relay/hbbs-0"},
+		},
+		"container:0123456789ab": {Container: id},
+	} {
+		c := held(collectors.CloseWait, 80, "app", 7, func(c *engine.Candidate) {
+			o.Known.Add(c.Facts.Owners[0].Known)
+			o.PID, o.Name = 7, "app"
+			c.Facts.Owners[0] = o
+		})
+		if got := where(c); got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+		line := shown(t, Text, func(o Out) error { return List(o, &Listing{Sockets: []*engine.Candidate{c}, Report: &engine.Report{}}) })
+		if want != "host" && !strings.Contains(line, want) { // a column that says the same everywhere is left out
+			t.Errorf("%s is not in %s", want, line)
+		}
+	}
+}
+
 func TestAges(t *testing.T) {
 	for want, a := range map[string]collectors.Age{
 		"?":      collectors.NoAge(),

@@ -67,7 +67,11 @@ func groups() []group {
 			n.Name, to.Namespace = from.Namespace.Name, &n
 		}},
 		{of(collectors.FieldHost), func(to, from *collectors.Record) { to.Host = from.Host }},
-		{of(collectors.FieldContainer, collectors.FieldContainerID), owner(func(to, from *collectors.Owner) { to.Container = from.Container })},
+		{of(collectors.FieldContainerID), owner(func(to, from *collectors.Owner) { to.Container = from.Container })},
+		{of(collectors.FieldContainer), owner(func(to, from *collectors.Owner) { to.ContainerName = from.ContainerName })},
+		{of(collectors.FieldComposeService), owner(func(to, from *collectors.Owner) { to.ComposeService = from.ComposeService })},
+		{of(collectors.FieldPod), owner(func(to, from *collectors.Owner) { to.Pod = from.Pod })},
+		{of(collectors.FieldImage), owner(func(to, from *collectors.Owner) { to.Image = from.Image })},
 		{of(collectors.FieldAgeSource), func(to, from *collectors.Record) { to.Facts.Age.Source = from.Facts.Age.Source }},
 	}
 }

@@ -28,6 +28,9 @@ func RandomRecord(w Writer) *collectors.Record {
 		Exe: Pick(w, "/usr/bin/hbbs", ""), Cmdline: Pick(w, "hbbs -r relay", "nginx"), User: Pick(w, "root", "hbbs"),
 		Cgroup: Pick(w, "/x", "/system.slice/hbbs.service"), Unit: Pick(w, "hbbs", ""),
 		Container: Pick(w, "", "0123456789abcdef"),
+		ContainerNames: collectors.ContainerNames{
+			ContainerName: Pick(w, "", "hbbs", "hbbs-1"), ComposeService: Pick(w, "", "hbbs"), Pod: Pick(w, "", "relay/hbbs-0"), Image: Pick(w, "", "rustdesk/server:1"),
+		},
 	}
 	age := float64(small())
 	source := Pick(w, collectors.AgeObserved, collectors.AgeTimer, collectors.AgeTCPInfo, collectors.AgeNone)

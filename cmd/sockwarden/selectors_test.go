@@ -1,0 +1,55 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"sockwarden/collectors"
+)
+
+// What --container and --unit ask of a process, and which processes they are about.
+func TestContainerAndUnit(t *testing.T) {
+	id := "ab12cd" + strings.Repeat("0", 58)
+	hbbs := collectors.Owner{PID: 7, Name: "hbbs", Unit: "docker-" + id + ".scope", Container: id, ContainerNames: collectors.ContainerNames{ContainerName: "hbbs"}}
+	onHost := collectors.Owner{PID: 8, Name: "hbbs", Unit: "hbbs.service"}
+	for _, c := range []struct {
+		sel           selectors
+		want          string
+		inside, owned bool // whether it is about hbbs, and about the one on the host
+	}{
+		{selectors{containers: []string{"hbbs"}}, `(container == "hbbs")`, true, false},
+		{selectors{containers: []string{"hbbr", "hbbs"}}, `(container == "hbbr" or container == "hbbs")`, true, false},
+		{selectors{containers: []string{"ab12cd"}}, `(container == "ab12cd" or container_id startsWith "ab12cd")`, true, false},
+		{selectors{containers: []string{"ab12c"}}, `(container == "ab12c")`, false, false},
+		{selectors{containers: []string{"ab12cd1"}}, `(container == "ab12cd1" or container_id startsWith "ab12cd1")`, false, false},
+		{selectors{containers: []string{id}}, `(container_id startsWith "` + id + `")`, true, false},
+		{selectors{units: []string{"hbbs"}}, `unit in ["hbbs.service"]`, false, true},
+		{selectors{units: []string{"hbbs.service", "x.scope"}}, `unit in ["hbbs.service", "x.scope"]`, false, true},
+		{selectors{containers: []string{"hbbs"}, pids: []string{"7"}}, `pid in [7] and (container == "hbbs")`, true, false},
+		{selectors{containers: []string{"hbbs"}, processes: []string{"x"}}, `process in ["x"] and (container == "hbbs")`, false, false},
+		{selectors{}, "", false, false},
+	} {
+		got, err := c.sel.owner()
+		if err != nil || got != c.want {
+			t.Errorf("%+v: %s, %v", c.sel, got, err)
+		}
+		if c.sel.namesOwner(&hbbs) != c.inside || c.sel.namesOwner(&onHost) != c.owned {
+			t.Errorf("%+v: about hbbs in its container %t, on the host %t", c.sel, c.sel.namesOwner(&hbbs), c.sel.namesOwner(&onHost))
+		}
+		if c.sel.given() != (c.want != "") {
+			t.Errorf("%+v: given is %t", c.sel, c.sel.given())
+		}
+	}
+}
+
+// A container is looked for in every namespace, unless --netns says where.
+func TestContainerNamespaces(t *testing.T) {
+	in, other := selectors{containers: []string{"hbbs"}}, selectors{units: []string{"hbbs"}}
+	for _, c := range []struct{ got, want string }{
+		{in.netns(""), "all"}, {in.netns("host"), "host"}, {other.netns(""), ""}, {other.netns("blue"), "blue"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%q, not %q", c.got, c.want)
+		}
+	}
+}

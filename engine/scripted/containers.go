@@ -1,0 +1,19 @@
+package scripted
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"sockwarden/engine/world"
+)
+
+// containers tells what Containers of the world has.
+type containers struct{ w *World }
+
+func (c containers) Lookup(_ context.Context, groups []string) map[string]world.Container {
+	c.w.Asked = append(c.w.Asked, slices.Clone(groups))
+	found := maps.Clone(c.w.Containers)
+	maps.DeleteFunc(found, func(group string, _ world.Container) bool { return !slices.Contains(groups, group) })
+	return found
+}

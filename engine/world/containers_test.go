@@ -1,0 +1,55 @@
+package world
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/containers"
+)
+
+// Of a container is known what its engine says of it, and nothing else.
+func TestContainerOf(t *testing.T) {
+	all := containers.Container{Engine: containers.CRI, Name: "hbbs", Pod: "relay/hbbs-0", Image: "hbbs:1", ComposeService: "relay"}
+	for part, fields := range map[containers.Part][]collectors.Field{
+		0:                    nil,
+		containers.PartName:  {collectors.FieldContainer},
+		containers.PartImage: {collectors.FieldImage},
+		containers.PartPod:   {collectors.FieldPod},
+		containers.PartName | containers.PartLabels | containers.PartMode: {collectors.FieldContainer, collectors.FieldComposeService},
+	} {
+		a := containers.Answer{Container: all}
+		a.Container.Known = part
+		c := containerOf(a)
+		if c.Known != collectors.Fields(fields...) || c.Err != nil || c.Absent {
+			t.Errorf("%b: %+v", part, c)
+		}
+		if want := (collectors.ContainerNames{Engine: "cri", ContainerName: "hbbs", ComposeService: "relay", Pod: "relay/hbbs-0", Image: "hbbs:1"}); c.ContainerNames != want {
+			t.Errorf("%+v", c.ContainerNames)
+		}
+	}
+}
+
+// Why nothing is known, and whether there was somebody to ask.
+func TestContainerUnknown(t *testing.T) {
+	for err, absent := range map[error]bool{
+		containers.ErrNoEngine: true, containers.ErrNoSuch: true, containers.ErrSilent: false, containers.ErrNotPermitted: false, containers.ErrUntrusted: false,
+	} {
+		c := containerOf(containers.Answer{Err: fmt.Errorf("/run/docker.sock: %w", err)})
+		if !errors.Is(c.Err, err) || c.Absent != absent || !c.Known.Empty() {
+			t.Errorf("%v: %+v", err, c)
+		}
+	}
+}
+
+// Where no engine is, each control group has an answer of its own.
+func TestContainersWithoutEngine(t *testing.T) {
+	e := engines{containers.New(containers.Options{})}
+	one, two := "/docker/"+strings.Repeat("a", 64), "/docker/"+strings.Repeat("b", 64)
+	found := e.Lookup(t.Context(), []string{one, two})
+	if len(found) != 2 || !errors.Is(found[one].Err, containers.ErrNoEngine) || !found[two].Absent {
+		t.Errorf("%+v", found)
+	}
+}
