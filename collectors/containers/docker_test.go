@@ -1,169 +1,33 @@
 package containers
 
 import (
-	"archive/tar"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors/cgroup"
-	"sockwarden/collectors/socklab"
+	"sockwarden/collectors/socklab/dockerlab"
 )
 
-// envDocker makes the test of a real Docker engine fail, rather than skip, where
-// dockerd is not installed. CI sets it to 1.
-const envDocker = "SOCKWARDEN_REQUIRE_DOCKER"
-
-// dockerd is a real engine in the namespaces of this package's tests.
-type dockerd struct {
-	*testing.T
-	socket, root string
-	process      *os.Process
-}
-
-func startDocker(t *testing.T) *dockerd {
-	t.Helper()
-	socklab.Need(t)
-	path, err := exec.LookPath("dockerd")
-	if err != nil {
-		if os.Getenv(envDocker) == "1" {
-			t.Fatalf("%v (%s=1); cure: apt-get install docker.io", err, envDocker)
-		}
-		t.Skipf("%v; %s=1 makes this a failure", err, envDocker)
-	}
-	if os.Geteuid() != 0 || os.Getenv("SOCKLAB_NOBODY") != "" {
-		socklab.Lacks(t, errors.New("dockerd takes root"))
-	}
-	shadow(t, "/etc") // a key for images
-	shadow(t, "/opt") // containerd's plugins
-	run := "/run/docker"
-	must(t, "mkdir", os.MkdirAll(run, 0o755))
-	d := &dockerd{T: t, socket: "/run/docker.sock", root: folder(t) + "/data"}
-	parent := "/sockwarden-test-" + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	cmd := exec.Command(path, "-H", "unix://"+d.socket, "--data-root", d.root, "--exec-root", run, "--pidfile", "/run/docker.pid", "--cgroup-parent", parent)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	must(t, "dockerd", cmd.Start())
-	d.process = cmd.Process
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = d.process.Signal(unix.SIGTERM)
-		<-ended
-		groups, _ := filepath.Glob("/sys/fs/cgroup/*" + parent)
-		for _, dir := range append(groups, "/sys/fs/cgroup"+parent) {
-			_ = os.Remove(dir)
-		}
-		if t.Failed() {
-			t.Logf("dockerd:\n%s", log.Bytes()[max(0, log.Len()-4000):])
-		}
-	})
-	d.until("dockerd listens", func() bool {
-		select {
-		case <-ended:
-			t.Fatal("dockerd ended")
-		default:
-		}
-		s, err := open(t.Context(), d.socket)
-		if err != nil {
-			return false
-		}
-		defer s.close()
-		_, err = s.get(t.Context(), "/_ping", time.Second, 100)
-		return err == nil
-	})
-	return d
-}
-
-// shadow keeps what is written into a directory away from the host.
-func shadow(t *testing.T, dir string) {
-	t.Helper()
-	at := "/run/shadow" + dir // of the lab: an overlay cannot lie on another one
-	must(t, "upper", os.MkdirAll(at+"/upper", 0o755))
-	must(t, "work", os.MkdirAll(at+"/work", 0o755))
-	must(t, "overlay", unix.Mount("overlay", dir, "overlay", 0, "lowerdir="+dir+",upperdir="+at+"/upper,workdir="+at+"/work"))
-	t.Cleanup(func() { must(t, "unmount", unix.Unmount(dir, 0)) })
-}
-
-// until waits for a condition.
-func (d *dockerd) until(what string, holds func() bool) {
-	d.Helper()
-	ctx, cancel := context.WithTimeout(d.Context(), time.Minute)
-	defer cancel()
-	for tick := time.Tick(20 * time.Millisecond); !holds(); {
-		select {
-		case <-ctx.Done():
-			d.Fatalf("%s: not within a minute", what)
-		case <-tick:
-		}
-	}
-}
-
-// docker runs a command of Docker's own client.
-func (d *dockerd) docker(args ...string) string {
-	d.Helper()
-	out, err := exec.CommandContext(d.Context(), "docker", append([]string{"-H", "unix://" + d.socket}, args...)...).CombinedOutput()
-	if err != nil {
-		d.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// image makes an image of one static program: none can be fetched.
-func (d *dockerd) image(name string) {
-	d.Helper()
-	dir := folder(d)
-	build := exec.CommandContext(d.Context(), "go", "build", "-o", dir+"/service", "testdata/service/main.go")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		d.Fatalf("%v\n%s", err, out)
-	}
-	program, err := os.ReadFile(dir + "/service")
-	must(d, "program", err)
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	must(d, "tar", w.WriteHeader(&tar.Header{Name: "service", Mode: 0o755, Size: int64(len(program))}))
-	_, err = w.Write(program)
-	must(d, "tar", err)
-	must(d, "tar", w.Close())
-	must(d, "image", os.WriteFile(dir+"/image.tar", b.Bytes(), 0o600))
-	d.docker("import", "--change", `CMD ["/service"]`, dir+"/image.tar", name)
-}
-
-// run starts a container and returns what the control group of its first process
+// inside starts a container and returns what the control group of its first process
 // says of it.
-func (d *dockerd) run(args ...string) (ref Ref, pid int) {
-	d.Helper()
-	id := d.docker(append([]string{"run", "-d"}, args...)...)
-	d.Cleanup(func() {
-		if out, err := exec.Command("docker", "-H", "unix://"+d.socket, "rm", "-f", id).CombinedOutput(); err != nil {
-			d.Logf("docker rm: %v: %s", err, out)
-		}
-	})
-	pid, err := strconv.Atoi(d.docker("inspect", "-f", "{{.State.Pid}}", id))
-	must(d, "pid", err)
+func inside(t *testing.T, d *dockerlab.Engine, args ...string) (ref Ref, pid int) {
+	t.Helper()
+	id, pid := d.Run(args...)
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	must(d, "control group", err)
+	must(t, "control group", err)
 	ref = RefOf(cgroup.Of(b))
 	if ref.ID != id {
-		d.Fatalf("the control group of %s says %q:\n%s", id, ref.ID, b)
+		t.Fatalf("the control group of %s says %q:\n%s", id, ref.ID, b)
 	}
 	return ref, pid
 }
@@ -180,11 +44,11 @@ func sameFile(t testing.TB, a, b string) bool {
 // TestDocker asks a real engine about containers that it runs, by its API and by
 // its files, while it renames, restarts and removes them, and hangs.
 func TestDocker(t *testing.T) {
-	d := startDocker(t)
-	d.image("test:1")
-	relay, pid := d.run("--name", "hbbr", "-p", "21117:8080", "-p", "127.0.0.1:9000:9000/udp", "--label", "com.docker.compose.service=relay", "test:1")
-	side, sidePID := d.run("--name", "side", "--network", "container:hbbr", "test:1")
-	host, _ := d.run("--name", "hostnet", "--network", "host", "test:1")
+	d := dockerlab.Start(t)
+	d.Image("test:1", "../..")
+	relay, pid := inside(t, d, "--name", "hbbr", "-p", "21117:8080", "-p", "127.0.0.1:9000:9000/udp", "--label", "com.docker.compose.service=relay", "test:1")
+	side, sidePID := inside(t, d, "--name", "side", "--network", "container:hbbr", "test:1")
+	host, _ := inside(t, d, "--name", "hostnet", "--network", "host", "test:1")
 
 	n, turned := asked(Places{DockerSockets: []string{"/run/docker.sock", "/var/run/docker.sock"}})
 	t.Run("names", func(t *testing.T) {
@@ -214,13 +78,13 @@ func TestDocker(t *testing.T) {
 	})
 	t.Run("docker-proxy", func(t *testing.T) { provesProxy(t, n) })
 	t.Run("files", func(t *testing.T) {
-		put(t, d.root+"/../daemon.json", []byte(`{"data-root":"`+d.root+`"}`))
-		files, _ := asked(Places{DockerSockets: []string{"/run/none.sock"}, DaemonFiles: []string{d.root + "/../daemon.json"}})
+		put(t, d.Root+"/../daemon.json", []byte(`{"data-root":"`+d.Root+`"}`))
+		files, _ := asked(Places{DockerSockets: []string{"/run/none.sock"}, DaemonFiles: []string{d.Root + "/../daemon.json"}})
 		api, err := look(t, n, relay)
 		must(t, "api", err)
 		c, err := look(t, files, relay)
 		must(t, "files", err)
-		if c.Source != d.root+"/containers/"+relay.ID {
+		if c.Source != d.Root+"/containers/"+relay.ID {
 			t.Errorf("from %s", c.Source)
 		}
 		c.Source = api.Source
@@ -235,7 +99,7 @@ func TestDocker(t *testing.T) {
 		}
 	})
 	t.Run("rename", func(t *testing.T) {
-		d.docker("rename", "hbbr", "relay")
+		d.Docker("rename", "hbbr", "relay")
 		if c, _ := look(t, n, relay); c.Name != "hbbr" {
 			t.Errorf("asked again at once: %s", c.Name)
 		}
@@ -247,7 +111,7 @@ func TestDocker(t *testing.T) {
 	t.Run("hang", func(t *testing.T) { provesHang(t, d, relay) })
 	t.Run("restart", func(t *testing.T) { provesRestart(t, d, n, relay, pid) })
 	t.Run("remove", func(t *testing.T) {
-		d.docker("rm", "-f", side.ID)
+		d.Docker("rm", "-f", side.ID)
 		turned.t = turned.t.Add(DefaultKeep)
 		if c, err := look(t, n, side); !errors.Is(err, ErrNoSuch) {
 			t.Errorf("%+v, %v", c, err)
@@ -285,41 +149,41 @@ func provesProxy(t *testing.T, n *Names) {
 }
 
 // provesHang stops dockerd: the kernel takes connections for it, and nothing comes.
-func provesHang(t *testing.T, d *dockerd, ref Ref) {
-	must(t, "stop", d.process.Signal(unix.SIGSTOP))
-	defer func() { _ = d.process.Signal(unix.SIGCONT) }()
-	d.until("dockerd is stopped", func() bool {
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", d.process.Pid))
+func provesHang(t *testing.T, d *dockerlab.Engine, ref Ref) {
+	must(t, "stop", d.Process.Signal(unix.SIGSTOP))
+	defer func() { _ = d.Process.Signal(unix.SIGCONT) }()
+	d.Until("dockerd is stopped", func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", d.Process.Pid))
 		return len(threads) > 0 && !slices.ContainsFunc(threads, func(thread string) bool {
 			b, err := os.ReadFile(thread)
 			return err == nil && !bytes.Contains(b, []byte(") T "))
 		})
 	})
-	places := Places{DockerSockets: []string{d.socket}}
+	places := Places{DockerSockets: []string{dockerlab.Socket}}
 	n := New(Options{Places: places, Retry: time.Millisecond})
 	began := time.Now()
 	_, err := look(t, n, ref)
 	if took := time.Since(began); !errors.Is(err, ErrSilent) || took > askLimit {
 		t.Errorf("%v after %s", err, took)
 	}
-	places.DataRoots = []string{d.root}
+	places.DataRoots = []string{d.Root}
 	if c, err := look(t, New(Options{Places: places, Patience: time.Minute}), ref); err != nil || c.Name != "relay" {
 		t.Errorf("by the files: %+v, %v", c, err)
 	}
-	must(t, "go on", d.process.Signal(unix.SIGCONT))
-	d.until("the name is known", func() bool {
+	must(t, "go on", d.Process.Signal(unix.SIGCONT))
+	d.Until("the name is known", func() bool {
 		c, err := look(t, n, ref)
 		return err == nil && c.Name == "relay"
 	})
 }
 
 // provesRestart restarts a container and sees that it was.
-func provesRestart(t *testing.T, d *dockerd, n *Names, ref Ref, pid int) {
+func provesRestart(t *testing.T, d *dockerlab.Engine, n *Names, ref Ref, pid int) {
 	before, err := n.Inspect(t.Context(), ref.ID)
 	must(t, "inspect", err)
 	r, err := n.Restart(t.Context(), ref)
 	must(t, "restart", err)
-	d.until("it was restarted", func() bool {
+	d.Until("it was restarted", func() bool {
 		done, err := r.Done(t.Context())
 		if err != nil && !errors.Is(err, ErrSilent) {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/collectors/bpf"
+	"sockwarden/collectors/containers"
 	"sockwarden/collectors/host"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/sockdiag"
@@ -59,7 +60,8 @@ type Plan struct {
 func Run(ctx context.Context, plan *Plan) []Check {
 	checks := []Check{kernelVersion(plan.Actions), kernelConfig()}
 	checks = append(checks, capabilities(plan)...)
-	checks = append(checks, netlink(ctx, plan.Program), destroyOwnPair(ctx), namespaces(), processes(ctx), cgroups(), programs(),
+	checks = append(checks, netlink(ctx, plan.Program), destroyOwnPair(ctx), namespaces(), processes(ctx), cgroups(),
+		engines(containers.New(containers.Options{Places: containers.Host()}).Sources(), plan.Program), programs(),
 		stateFile(plan.StateFile), noPause(plan.PauseFiles), watching())
 	if plan.Program != nil {
 		checks = append(checks, ruleChecks(ctx, plan, checks)...)

@@ -27,6 +27,9 @@ func ruleChecks(ctx context.Context, plan *Plan, checks []Check) []Check {
 		if failed["CAP_SYS_PTRACE"] || failed["CAP_DAC_READ_SEARCH"] {
 			lacks = append(lacks, withoutOwners(r)...)
 		}
+		if failed[enginesName] {
+			lacks = append(lacks, withoutNames(r)...)
+		}
 		for i := range r.Then {
 			b, lack := catalog.Bound(&r.Then[i]), ""
 			if missing := lacking(b, failed, k); len(missing) > 0 {

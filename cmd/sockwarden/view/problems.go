@@ -2,7 +2,10 @@ package view
 
 import (
 	"fmt"
+	"strings"
 
+	"sockwarden/actions"
+	"sockwarden/collectors"
 	"sockwarden/rules"
 )
 
@@ -27,9 +30,43 @@ func Checked(o Out, p *rules.Program) error {
 	if omitted > 0 {
 		fmt.Fprintf(o.W, "... and %s\n", Count(omitted, "more warning"))
 	}
+	if text := needsEngine(p); text != "" {
+		o.say("note: %s", text)
+	}
 	fmt.Fprintf(o.W, "OK  %s, %s, generation %s\n", Count(len(p.Files), "file"), Count(len(p.Rules), "rule"), p.Short())
 	return nil
 }
+
+// needsEngine says which rules read what container engines say, and what that takes; "" if
+// none does.
+func needsEngine(p *rules.Program) string {
+	var who, what []string
+	for _, r := range p.Rules {
+		if !r.ReadsContainers().Empty() {
+			who = append(who, "rule "+r.Name)
+		}
+	}
+	for _, q := range p.Protect {
+		if q.When.Reads.Meets(collectors.ContainerFields()) {
+			who = append(who, "protect "+q.Name)
+		}
+	}
+	if len(who) == 0 {
+		return ""
+	}
+	for f := range p.Reads.And(collectors.ContainerFields()).Each {
+		what = append(what, f.String())
+	}
+	more := ""
+	if n := len(who) - namedNeeds; n > 0 {
+		who, more = who[:namedNeeds], fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("%s%s: reading %s takes the socket or the files of the container engine, and root or its group (sockwarden doctor says what is there)",
+		strings.Join(who, ", "), more, actions.List(what))
+}
+
+// namedNeeds is how many rules are named that need something.
+const namedNeeds = 5
 
 // Problems writes what is wrong with rules as JSON.
 func Problems(o Out, errors rules.Problems) error { return problemsJSON(o, nil, errors) }
@@ -49,6 +86,9 @@ func problemsJSON(o Out, p *rules.Program, errors rules.Problems) error {
 	if p != nil {
 		add("warning", p.Warnings)
 		report["generation"] = p.Generation
+		if text := needsEngine(p); text != "" {
+			report["needs"] = []string{text}
+		}
 	}
 	report["problems"], report["omitted"] = out, omitted
 	return o.Encode(report)

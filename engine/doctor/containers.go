@@ -1,0 +1,56 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/containers"
+	"sockwarden/rules"
+)
+
+const enginesName = "containers"
+
+// engines says whom the names of containers could be asked from.
+func engines(sources []containers.Source, p *rules.Program) Check {
+	c := Check{Name: enginesName, Level: OK}
+	var listen, refuse []string
+	for _, s := range sources {
+		switch {
+		case s.Err == nil:
+			listen = append(listen, fmt.Sprintf("%s: %s", s.Engine, s.Path))
+		case !errors.Is(s.Err, containers.ErrNoEngine):
+			refuse = append(refuse, s.Err.Error())
+		}
+	}
+	c.Detail = strings.Join(append(listen, refuse...), "; ")
+	switch {
+	case len(refuse) > 0:
+		c.Level, c.Cure = Warn, "run as root, or as a member of the group of the socket; nobody else may be able to write it or its directories"
+	case len(listen) > 0:
+	default:
+		c.Detail = "no engine listens: names are known only as far as files of containerd, CRI-O, Podman or Docker say them, to root"
+		if p != nil && p.Reads.Meets(collectors.ContainerFields()) {
+			c.Level, c.Cure = Warn, "run where the engine runs, or mount its socket there (/run/docker.sock)"
+		}
+	}
+	return c
+}
+
+// withoutNames says what a rule cannot tell where no engine can be asked.
+func withoutNames(r *rules.Rule) (lacks []string) {
+	names := collectors.ContainerFields()
+	if r.When.Reads.Meets(names) {
+		lacks = append(lacks, "names of containers may be unknown to its condition")
+	}
+	if r.Unless != nil && r.Unless.Reads.Meets(names) {
+		lacks = append(lacks, "its exception may spare all sockets of containers")
+	}
+	for _, k := range r.Group {
+		if k == rules.ByContainer {
+			lacks = append(lacks, "sockets of containers may be in no group by container")
+		}
+	}
+	return lacks
+}
