@@ -25,6 +25,9 @@ func Attrs(s *Sealed) []slog.Attr {
 	} else if name := s.Facts.ListenerProcess(); name != "" {
 		attrs = append(attrs, slog.String("listener_process", name))
 	}
+	if name := collectors.ContainerOf(s.Facts.Owners); name != "" {
+		attrs = append(attrs, slog.String("container", name))
+	}
 	if s.Namespace.Name != "host" {
 		attrs = append(attrs, slog.String("netns", s.Namespace.Name))
 	}

@@ -80,6 +80,9 @@ func (k *kind) attrs(findings []*report.Finding) []slog.Attr {
 		o := &first.Facts.Owners[0]
 		attrs = append(attrs, slog.String("process", o.Name), slog.Int("pid", o.PID))
 	}
+	if name := collectors.ContainerOf(first.Facts.Owners); name != "" {
+		attrs = append(attrs, slog.String("container", name))
+	}
 	if first.Namespace() != "host" {
 		attrs = append(attrs, slog.String("netns", first.Namespace()))
 	}

@@ -141,6 +141,9 @@ func Line(f *report.Finding, what string) string {
 		if last := f.Last(); last.PID != 0 && len(f.Facts.Owners) > 1 {
 			text += " (" + last.Text(f) + ")"
 		}
+		if name := collectors.ContainerOf(f.Facts.Owners); name != "" {
+			text += " in " + name
+		}
 	}
 	if f.Facts.Age.Min > 0 {
 		text += fmt.Sprintf(" age %.0fs", f.Facts.Age.Min)

@@ -9,6 +9,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/engine"
+	"sockwarden/engine/news"
 	"sockwarden/engine/world"
 )
 
@@ -116,5 +117,22 @@ func TestContainerGroups(t *testing.T) {
 		s := containersStage(t, live)
 		s.Add(collectors.Socket{State: collectors.CloseWait}, time.Hour, inside(7, "a"))
 		s.expect(s.rules(hung, "destroy", "group: "+key, "having: count > 1"), "2 act destroy gone")
+	}
+}
+
+// Lines of the log and messages name the container.
+func TestContainerToldOf(t *testing.T) {
+	s := containersStage(t, live)
+	s.Add(collectors.Socket{State: collectors.CloseWait}, time.Hour, inside(7, "a"))
+	p := s.rules(hung+` && container != ""`, "destroy")
+	r := s.run(p)
+	s.Tell(t.Context(), p, r)
+	for name, words := range map[string][]string{"several": {"count=2", "container=docker:hbbs"}, "one": {"msg=acted", "peer=", "container=docker:hbbr"}} {
+		if lines := s.log.lines(words...); len(lines) != 1 {
+			t.Errorf("%s: %q of %s", name, lines, s.log.lines())
+		}
+	}
+	if line := news.Line(r.Findings[0], "gone"); !strings.Contains(line, " app[7] in docker:hbbs ") {
+		t.Error(line)
 	}
 }

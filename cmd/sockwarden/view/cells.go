@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -114,24 +115,7 @@ func proxied(o *collectors.Owner) string {
 
 // where shows the container that has the socket, or the namespace.
 func where(c *engine.Candidate) string {
-	for i := range c.Facts.Owners {
-		if o := &c.Facts.Owners[i]; o.Container != "" {
-			return containerText(o)
-		}
-	}
-	return c.Namespace()
-}
-
-// containerText shows a container by its name, or by its short id where that is not known.
-func containerText(o *collectors.Owner) string {
-	const short = 12 // digits of an id, as docker ps has them
-	switch {
-	case !o.Known.Has(collectors.FieldContainer) || o.ContainerName == "":
-		return "container:" + o.Container[:min(short, len(o.Container))]
-	case o.Pod != "": // the name is unique only in it
-		return o.Engine + ":" + o.Pod + "/" + o.ContainerName
-	}
-	return o.Engine + ":" + o.ContainerName
+	return cmp.Or(collectors.ContainerOf(c.Facts.Owners), c.Namespace())
 }
 
 func peer(c *engine.Candidate) string {
