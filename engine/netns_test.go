@@ -174,7 +174,7 @@ func TestEndedNamespace(t *testing.T) {
 		w := hostWorld(t, world.OwnersProc, 1)
 		t.Run("brief", func(t *testing.T) {
 			socklab.NewNamespace(t, "brief")
-			found, err := w.Namespaces.Select("brief")
+			found, err := w.Namespaces.Select(t.Context(), "brief")
 			must(t, "select", err)
 			c.LookInto(found[0], byName)
 		})

@@ -14,6 +14,7 @@ import (
 	"sockwarden/collectors/trust"
 	"sockwarden/engine/doctor"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -66,7 +67,7 @@ func (a *app) ofLiveRuns(ctx context.Context, p *rules.Program) []doctor.Check {
 		checks = append(checks, doctor.Check{Name: "rules", Level: doctor.Fail, Detail: text, Cure: cure})
 	}
 	for _, name := range p.NetNS {
-		if _, err := netns.Select(name); err != nil {
+		if _, err := world.FindNamespaces(ctx, name); err != nil {
 			check := doctor.Check{Name: "netns " + name, Level: doctor.Fail, Detail: err.Error()}
 			if missing, ok := errors.AsType[*netns.MissingError](err); ok {
 				check.Cure = missing.Hint()

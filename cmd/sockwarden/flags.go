@@ -99,7 +99,7 @@ func (d declare) vars() {
 }
 
 func (d declare) netns() {
-	d.cmd.Flags().StringVar(&d.app.flags.rules.netns, "netns", "", "network `NAMESPACES` to look at: host, all, or names separated by commas")
+	d.cmd.Flags().StringVar(&d.app.flags.rules.netns, "netns", "", "network `NAMESPACES` to look at: host, all, or names, also of containers, separated by commas")
 	d.complete("netns", completeNetNS)
 }
 

@@ -20,7 +20,7 @@ func (k *Looker) Look(ctx context.Context, w Wanted) (*Picture, error) {
 	c := &Picture{Wanted: w, Moments: Moments{Began: k.world.Now()}, Counts: Counts{ByState: map[collectors.State]int{}}}
 	k.Ages.NoteStates(w)
 	k.Dumps.Hangs.NoticeReturns()
-	if err := k.findNamespaces(c); err != nil {
+	if err := k.findNamespaces(ctx, c); err != nil {
 		return nil, err
 	}
 	c.Looked = k.world.Mono()

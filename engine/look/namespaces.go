@@ -1,6 +1,7 @@
 package look
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,7 +27,7 @@ func (e *NamespaceError) Unwrap() error { return e.Err }
 
 // findNamespaces resolves the namespaces that the rules cover, and counts the sockets of
 // the others.
-func (k *Looker) findNamespaces(c *Picture) error {
+func (k *Looker) findNamespaces(ctx context.Context, c *Picture) error {
 	wanted := slices.Clone(c.Plan.NetNS)
 	if len(wanted) == 0 {
 		wanted = []string{world.HostName}
@@ -35,7 +36,7 @@ func (k *Looker) findNamespaces(c *Picture) error {
 		wanted[0], wanted[i] = wanted[i], wanted[0]
 	}
 	for _, name := range wanted {
-		found, err := k.world.Namespaces.Select(name)
+		found, err := k.world.Namespaces.Select(ctx, name)
 		byName := name != world.HostName && name != allNamespaces
 		if err != nil && byName {
 			err = &NamespaceError{name, err}

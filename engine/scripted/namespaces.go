@@ -1,6 +1,7 @@
 package scripted
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +27,7 @@ var (
 
 type namespaces struct{ w *World }
 
-func (n namespaces) Select(name string) ([]world.Namespace, error) {
+func (n namespaces) Select(_ context.Context, name string) ([]world.Namespace, error) {
 	if name == "all" {
 		return n.All()
 	}

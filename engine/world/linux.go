@@ -34,10 +34,11 @@ func NewLinux(owners OwnerSource, workers int, log *slog.Logger) (*Linux, error)
 			return nil, err
 		}
 	}
+	engines := newEngines()
 	l.World = World{
 		Clock: realClock{}, Host: Host{Name: name, Kernel: version, Workers: workers}, Self: findSelf(proc),
-		Namespaces: kernelNamespaces{}, Network: kernelNetwork{proc.Network}, Counter: kernelNetwork{proc.Network}, Sockets: kernelSockets{},
-		Owners: l.owners, Processes: kernelProcesses{proc}, Containers: newEngines(), OpenEvents: openEvents,
+		Namespaces: kernelNamespaces{engines}, Network: kernelNetwork{proc.Network}, Counter: kernelNetwork{proc.Network}, Sockets: kernelSockets{},
+		Owners: l.owners, Processes: kernelProcesses{proc}, Containers: engines, OpenEvents: openEvents,
 	}
 	return l, nil
 }

@@ -1,6 +1,8 @@
 package world
 
 import (
+	"context"
+	"errors"
 	"net"
 
 	"sockwarden/collectors"
@@ -12,10 +14,14 @@ import (
 const HostName = netns.HostName
 
 // kernelNamespaces are the network namespaces of the kernel.
-type kernelNamespaces struct{}
+type kernelNamespaces struct{ engines engines }
 
-func (kernelNamespaces) Select(name string) ([]Namespace, error) {
+// Select asks for containers of that name where no namespace has it.
+func (k kernelNamespaces) Select(ctx context.Context, name string) ([]Namespace, error) {
 	handles, err := netns.Select(name)
+	if missing, ok := errors.AsType[*netns.MissingError](err); ok && missing.Name == name {
+		return k.engines.namespace(ctx, missing)
+	}
 	return namespacesOf(handles), err
 }
 

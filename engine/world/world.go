@@ -47,8 +47,9 @@ type Namespace struct {
 
 // Namespaces lists network namespaces.
 type Namespaces interface {
-	// Select returns those that netns of a rules file means: host, all, or a name.
-	Select(name string) ([]Namespace, error)
+	// Select returns those that netns of a rules file means: host, all, the name of one, or
+	// of a container.
+	Select(ctx context.Context, name string) ([]Namespace, error)
 	// All returns every namespace that is known of.
 	All() ([]Namespace, error)
 }

@@ -1,0 +1,76 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
+	"sockwarden/collectors/cgroup"
+	"sockwarden/collectors/containers"
+	"sockwarden/collectors/netns"
+)
+
+// FindNamespaces returns the namespaces that a name means, for who only wants to know
+// whether there are any.
+func FindNamespaces(ctx context.Context, name string) ([]Namespace, error) {
+	return kernelNamespaces{newEngines()}.Select(ctx, name)
+}
+
+// errHostNetwork says that a container has no namespace of its own.
+var errHostNetwork = errors.New("it is that of the host: --netns host looks there, and --container selects its sockets")
+
+// namespace returns the namespace of the running container that has the name of one that
+// is missing. It bears the name of the container, so that rules which are about it match.
+func (e engines) namespace(ctx context.Context, missing *netns.MissingError) ([]Namespace, error) {
+	all, err := e.names.Running(ctx)
+	alike := slices.DeleteFunc(slices.Clone(all), func(c containers.Container) bool { return c.Name != missing.Name })
+	switch {
+	case len(alike) > 1:
+		return nil, fmt.Errorf("%w, and %d containers have that name: name the namespace", missing, len(alike))
+	case len(alike) == 0 && err != nil && !errors.Is(err, containers.ErrNoEngine):
+		return nil, fmt.Errorf("%w (of containers: %w)", missing, err)
+	case len(alike) == 0:
+		return nil, missing
+	}
+	found, err := e.namespaceOf(ctx, alike[0].ID)
+	if err != nil {
+		return nil, fmt.Errorf("network namespace of container %s: %w", missing.Name, err)
+	}
+	found.Name = missing.Name
+	return []Namespace{found}, nil
+}
+
+// namespaceOf returns the namespace of a running container.
+func (e engines) namespaceOf(ctx context.Context, id string) (Namespace, error) {
+	c, err := e.names.Inspect(ctx, id)
+	if err != nil {
+		return Namespace{}, err
+	}
+	var st unix.Stat_t
+	file := fmt.Sprintf("/proc/%d/ns/net", c.InitPID)
+	if err := unix.Stat(file, &st); err != nil {
+		return Namespace{}, &os.PathError{Op: "stat", Path: file, Err: err}
+	}
+	// The engine may number processes in another way, and this one may have ended.
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.InitPID))
+	if err != nil || cgroup.Of(text).Container() != id {
+		return Namespace{}, fmt.Errorf("process %d is not in it: %w", c.InitPID, collectors.ErrGone)
+	}
+	handles, err := netns.List()
+	if err != nil {
+		return Namespace{}, err
+	}
+	i := slices.IndexFunc(handles, func(h netns.Handle) bool { return h.Inode == st.Ino })
+	switch {
+	case i < 0:
+		return Namespace{}, collectors.ErrGone
+	case handles[i].Name == netns.HostName:
+		return Namespace{}, errHostNetwork
+	}
+	return namespacesOf(handles[i : i+1])[0], nil
+}
