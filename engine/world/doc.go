@@ -1,5 +1,5 @@
 // Package world is the only door of the engine to the host: its clock, network
-// namespaces, sockets, processes and the events of its kernel.
+// namespaces, sockets, processes, container engines and the events of its kernel.
 //
 // Comes in: what the engine asks. Goes out: what the host answers, as values of
 // collectors. Linux is the real one; a recorded or a scripted one takes its place in
