@@ -11,21 +11,21 @@ import (
 )
 
 // batchLen is how many requests go to the kernel in one system call. Their
-// answers must fit into the receive buffer, of which the default holds about 256
-// acknowledgements.
+// answers must fit into the receive buffer, which holds about 256 acknowledgements by
+// default.
 const batchLen = 64
 
-// ErrNoAnswer says that the kernel did what it was asked, or not: its answer was
+// ErrNoAnswer says that the kernel may or may not have done what we asked: its answer was
 // lost.
 var ErrNoAnswer = errors.New("the kernel's answer was lost")
 
-// ErrNotAsked says that nothing was asked of the kernel about this socket, as it
-// does not come back from what it was asked before. Another connection can.
+// ErrNotAsked says that we did not ask the kernel about this socket, because an earlier
+// request on this connection hangs. Another connection can still ask.
 var ErrNotAsked = errors.New("not asked")
 
-// GetAll is Get for many sockets, in batches. Of each it returns the record of
-// now or an error: a stuck.Call for the one of which the kernel waits for the lock,
-// ErrNotAsked for all behind it.
+// GetAll is Get for many sockets, in batches. For each it returns the current record or an
+// error: a stuck.Call for a socket whose lock the kernel waits for, ErrNotAsked for all
+// behind it.
 func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collectors.Socket, []error) {
 	now, errs := make([]collectors.Socket, len(socks)), make([]error, len(socks))
 	for at := 0; at < len(socks); at += batchLen {
@@ -117,9 +117,8 @@ func (b *batch) add(s *collectors.Socket, answer bool) {
 	b.requests = append(b.requests, body...)
 }
 
-// exchange sends a batch and reads its answers. The kernel does what it is asked
-// before the call returns, in its order. An error that is not ErrNoAnswer says that
-// nothing was sent.
+// exchange sends a batch and reads its answers. The kernel handles the requests in order
+// before the call returns. An error other than ErrNoAnswer says that nothing was sent.
 func (c *Conn) exchange(ctx context.Context, b *batch, socks []*collectors.Socket) error {
 	if err := c.usable(ctx); err != nil {
 		return err
@@ -164,8 +163,8 @@ func (c *Conn) behind(err error) error {
 	return fmt.Errorf("%w: %w", ErrNotAsked, c.hung)
 }
 
-// answered reads what there is of the answers to a batch while the kernel has not
-// come back from it: it answers in the order in which it was asked.
+// answered reads the answers that have arrived while a batch hangs in the kernel. They come
+// in the order of the requests.
 func (c *Conn) answered(b *batch, socks []*collectors.Socket, first uint32) {
 	for {
 		n, err := 0, error(nil)

@@ -38,9 +38,9 @@ type condition struct {
 	parts []condition
 }
 
-// bytecode returns the program by which the kernel filters a dump to what one
-// of the clauses holds for, nil if it would filter nothing. It may let through
-// too much. The states are not in it: they have a mask of their own.
+// bytecode returns the program that makes the kernel filter a dump by the clauses: a socket
+// passes if one of them holds. It is nil if it would filter nothing, and it may let too
+// much through. States are not in it, as they have a mask of their own.
 func bytecode(clauses []collectors.Clause) []byte {
 	clauses = coarser(clauses)
 	any := condition{}

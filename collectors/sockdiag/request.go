@@ -21,8 +21,8 @@ const reqLen = 56
 // extInfo asks for INET_DIAG_INFO: bit (attribute - 1) of idiag_ext.
 const extInfo = 1 << (attrInfo - 1)
 
-// extensions says which fields the kernel shows only if it is asked for more: by
-// which extension, of which protocol. What it shows of every socket has none.
+// extensions lists the fields that the kernel shows only on request, with the extension and
+// the protocol. Fields that it always shows have none.
 var extensions = []struct {
 	fields   collectors.FieldSet
 	bit      uint8
@@ -113,8 +113,8 @@ func getSockRequest(states collectors.StateMask, ext uint8, code []byte) []byte 
 	return appendBytecode(b, code)
 }
 
-// everyExt asks for all that the kernel shows: a socket is looked up by itself to be
-// judged again, by whatever was read of it before.
+// everyExt asks for everything that the kernel can show: rules will judge a single socket
+// again, by whatever fields they read before.
 func everyExt() (ext uint8) {
 	for _, e := range extensions {
 		ext |= e.bit

@@ -24,8 +24,8 @@ import (
 const Limit = 5 * time.Second
 
 const (
-	// step is how often it is looked whether there was progress. Several looks
-	// must find none: after a stop or a suspension a single one would find none.
+	// step is how often we check for progress. Several checks must find none, because after
+	// a stop or a suspension a single one always would.
 	step = Limit / 10
 	// grace is how many looks find no progress, once the caller was asked to stop.
 	grace = 2
@@ -70,17 +70,16 @@ func In(err error) *Call {
 
 type onThisThread struct{}
 
-// OnThisThread returns a context under which calls are made on the thread of the
-// caller, and are waited for however long: it may have other rights than the
-// threads of other goroutines.
+// OnThisThread returns a context that keeps calls on the thread of the caller, which may have
+// other rights than the threads of other goroutines. Watch then waits however long it takes.
 func OnThisThread(ctx context.Context) context.Context {
 	return context.WithValue(ctx, onThisThread{}, true)
 }
 
 // Watch runs f on a goroutine of its own and returns nil when it has returned. If
 // it makes no progress for Limit, as told by a counter that f adds to (nil for
-// none), the error is a Call: f then still runs, and what it was given is its own
-// until it is back. When ctx ends f is waited for only a moment longer.
+// none), the error is a Call: f then still runs, and owns what it was given until it
+// returns. When ctx ends, Watch waits for f only a moment longer.
 func Watch(ctx context.Context, what string, progress *atomic.Uint64, f func()) error {
 	if ctx.Value(onThisThread{}) != nil {
 		f()
