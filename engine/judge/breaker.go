@@ -106,8 +106,12 @@ func (b *Breaker) shareOf(ctx context.Context, c *Cycle, k listenerKey, found []
 	ports, err := b.harms.Connections(ctx, c.Picture, k.ns)
 	if err != nil {
 		c.fail(err)
+		if c.untold == nil {
+			c.untold = map[string]string{}
+		}
+		c.untold[name] = fmt.Sprintf("share %.3g%%: %v", share*100, err)
 		for _, f := range found {
-			f.Decision, f.Reason = report.DecideLimited, fmt.Sprintf("share %.3g%%: %v", share*100, err)
+			f.Decision, f.Reason = report.DecideLimited, c.untold[name]
 		}
 		return
 	}

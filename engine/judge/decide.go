@@ -19,6 +19,7 @@ type Case struct {
 	owns      bool   // its rule has the socket
 	unseen    bool   // spared since somebody who cannot be seen may hold it
 	throttled bool   // left to a later cycle by per_cycle or per_minute
+	counted   bool   // among what its rule acts on in this cycle
 	// agreed are the younger generations of rules that would do the same, each with the
 	// group that its rule decided on.
 	agreed map[*Generation]*Group
@@ -47,10 +48,12 @@ func (f *Case) set(d report.Decision, format string, args ...any) {
 func (j *Judge) Decide(ctx context.Context, c *Cycle) {
 	j.noteRules(c)
 	groups := make([]map[*look.Candidate]*Group, len(c.Program.Rules))
+	c.grouped = groups
 	for i := range c.Program.Rules {
 		groups[i] = j.groups(c, i)
 	}
 	q, opinions := j.quota(), j.Council.opinions(c)
+	c.quota = q
 	take := func(f *Case, said [][]*Case) {
 		j.Council.agree(ctx, c, f, opinions, said, q)
 		if f.Decision == report.DecideAct {

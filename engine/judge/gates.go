@@ -20,7 +20,7 @@ type gate struct {
 	spares func(j *Judge, h *hearing, f *Case) bool
 }
 
-// gates are asked in this order; the first that spares decides. Those before "rules" leave
+// gates are asked in this order; the first that spares decides. Those before "shadowed" leave
 // the socket to later rules, those behind it keep it from them. What limits ask comes
 // after them, when every generation of rules agrees, then the pause, and the breaker last.
 var gates = []gate{
@@ -28,14 +28,14 @@ var gates = []gate{
 	{"having", having},
 	{"for", holds},
 	{"mode", observes},
-	{"rules", taken},
+	{"shadowed", taken},
 	{"protect", protects},
-	{"guards", guarded},
+	{"guard", guarded},
 	{"if", firstIf},
-	{"during", outside},
+	{"window", outside},
 	{"soak", soaks},
 	{"canary", outOfCanary},
-	{"second look", seenOnce},
+	{"second_look", seenOnce},
 }
 
 // hearing is what the gates know about a socket apart from the case.
@@ -47,6 +47,13 @@ type hearing struct {
 	harm func(*collectors.Owner, *actions.Plugin) look.Harm
 	// asking leaves no trace in memory, so that no timer begins to count.
 	asking bool
+}
+
+// sooner is that of the cycle, unless this only asks.
+func (h *hearing) sooner(d time.Duration) {
+	if !h.asking {
+		h.Cycle.sooner(d)
+	}
 }
 
 func unless(_ *Judge, _ *hearing, f *Case) bool {
@@ -92,7 +99,7 @@ func (j *Judge) pending(h *hearing, f *Case) time.Duration {
 	case f.group != nil:
 		since = f.group.since
 	case h.asking:
-		since = j.memory.HeldSince(key, h.Now)
+		since = j.memory.HeldSince(key, f.Rule.For, h.Now)
 	default:
 		since = j.memory.Hold(key, f.Rule.For, h.Now)
 	}
@@ -100,10 +107,14 @@ func (j *Judge) pending(h *hearing, f *Case) time.Duration {
 }
 
 func observes(_ *Judge, _ *hearing, f *Case) bool {
-	if f.Rule.Mode != rules.ModeObserve {
+	switch f.Rule.Mode {
+	case rules.ModeObserve:
+		f.set(report.DecideObserve, "mode observe")
+	case rules.ModeDisabled: // only who asks meets one
+		f.set("", "mode disabled")
+	case rules.ModeEnforce:
 		return false
 	}
-	f.set(report.DecideObserve, "mode observe")
 	return true
 }
 

@@ -90,6 +90,12 @@ type Cycle struct {
 	none   *look.Candidate // stands for the socket of an empty group
 	// Waiting holds the targets of ladders from earlier cycles.
 	Waiting map[string]bool
+
+	// grouped, quota and untold are what Ask goes by after the decisions: the groups of
+	// each rule, what was counted, and of which listeners the share could not be told.
+	grouped []map[*look.Candidate]*Group
+	quota   *quota
+	untold  map[string]string
 }
 
 // NewCycle begins the judgement of a picture; with live its report is that of a live run.

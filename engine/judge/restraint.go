@@ -134,19 +134,17 @@ func shareName(f *report.Finding) string {
 // limits apply, in this order, to what all generations of rules would act on. For actions on
 // processes they count processes or units, not sockets.
 var limits = []gate{
-	{"standing", stands},
+	{"cooldown", stands},
 	{"cooldown", coolsDown},
-	{"under way", underWay},
-	{"max_collateral", tooHarmful},
-	{"per_cycle, per_minute", beyond},
+	{"cooldown", underWay},
+	{"limit", tooHarmful},
+	{"limit", beyond},
 }
 
 // limit spares targets that are cooling down, that would take too many healthy connections
 // with them, or that exceed the limits of the rule.
 func (j *Judge) limit(ctx context.Context, f *Case, c *Cycle, q *quota) {
-	h := &hearing{Cycle: c, quota: q, harm: func(o *collectors.Owner, plugin *actions.Plugin) look.Harm {
-		return j.Harms.Of(ctx, c.Picture, f.Candidate, o, plugin)
-	}}
+	h := &hearing{Cycle: c, quota: q, harm: j.harmOf(ctx, c, f)}
 	for _, gate := range limits {
 		if gate.spares(j, h, f) {
 			return
@@ -154,6 +152,14 @@ func (j *Judge) limit(ctx context.Context, f *Case, c *Cycle, q *quota) {
 	}
 	_, plugin := effective(f.Rule)
 	q.take(f.Finding, plugin)
+	f.counted = true
+}
+
+// harmOf finds out what would die with a process that has the socket of a case.
+func (j *Judge) harmOf(ctx context.Context, c *Cycle, f *Case) func(*collectors.Owner, *actions.Plugin) look.Harm {
+	return func(o *collectors.Owner, plugin *actions.Plugin) look.Harm {
+		return j.Harms.Of(ctx, c.Picture, f.Candidate, o, plugin)
+	}
 }
 
 // SaidKey is the key under which memory keeps that a rule which changes nothing on the host
@@ -162,7 +168,10 @@ func SaidKey(f *report.Finding) string { return "said " + report.KeyOf(f).String
 
 // stands spares findings that a rule which changes nothing has reported, while they stand.
 func stands(j *Judge, h *hearing, f *Case) bool {
-	if !h.Live || !Harmless(f.Rule) || !j.memory.Stands(SaidKey(f.Finding), h.Now) {
+	if !h.Live || !Harmless(f.Rule) {
+		return false
+	}
+	if key := SaidKey(f.Finding); h.asking && !j.memory.AnyTold(key) || !h.asking && !j.memory.Stands(key, h.Now) {
 		return false
 	}
 	f.set(report.DecideCooldown, "%s was done for it, and it still stands", f.Rule.Then[0].Action)
@@ -174,7 +183,9 @@ func coolsDown(j *Judge, h *hearing, f *Case) bool {
 		return false
 	}
 	_, plugin := effective(f.Rule)
-	for key, length := range CoolKeys(f.Finding, plugin) {
+	keys := CoolKeys(f.Finding, plugin)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		length := keys[key]
 		if left := j.memory.CoolingDown(key, length, h.Now); left > 0 {
 			f.set(report.DecideCooldown, "cool-down %s, %s left", report.Short(length), report.Short(left))
 			return true

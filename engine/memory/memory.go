@@ -248,10 +248,9 @@ func (m *Memory) Hold(k HoldKey, length time.Duration, now float64) (since float
 	return h.Since
 }
 
-// HeldSince returns since when a rule has matched a socket, or now if it did not. It notes
-// nothing.
-func (m *Memory) HeldSince(k HoldKey, now float64) float64 {
-	if h, ok := m.Holds[k]; ok {
+// HeldSince returns what Hold would, and notes nothing.
+func (m *Memory) HeldSince(k HoldKey, length time.Duration, now float64) float64 {
+	if h, ok := m.Holds[k]; ok && now-h.Last <= max(length, unbrokenFor).Seconds() {
 		return h.Since
 	}
 	return now
