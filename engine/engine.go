@@ -188,7 +188,12 @@ func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*judge.
 	if e.hand != nil {
 		e.hand.CancelLadders(ctx, p)
 	}
-	picture, err := e.looker.Look(ctx, e.judge.Council.Wanted(p))
+	return e.findIn(ctx, p, e.judge.Council.Wanted(p), live)
+}
+
+// findIn is find with a look for more than the rules want.
+func (e *Engine) findIn(ctx context.Context, p *rules.Program, wanted look.Wanted, live bool) (*judge.Cycle, error) {
+	picture, err := e.looker.Look(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,42 @@ func (j *Judge) groups(c *Cycle, index int) map[*look.Candidate]*Group {
 	if !rule.Grouped() || c.Incomplete {
 		return nil
 	}
+	out := map[*look.Candidate]*Group{}
+	for _, g := range j.counted(c, index) {
+		j.growth(g, c.Now)
+		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: j.world.Host.Name}) != rules.True {
+			continue
+		}
+		g.since = j.memory.Hold(memory.HoldKey{Rule: rule.Name, Fingerprint: rule.Fingerprint, Socket: g.SocketKey()}, rule.For, c.Now)
+		for _, m := range g.members {
+			out[m] = g
+		}
+		if len(g.members) == 0 {
+			out[c.nobody()] = g
+		}
+	}
+	return out
+}
+
+// Counted returns the group of each socket that is a member of one of a rule, also where
+// having does not hold of it; none of an incomplete picture. It notes nothing.
+func (j *Judge) Counted(c *Cycle, rule *rules.Rule) map[*look.Candidate]*report.Group {
+	index := slices.Index(c.Program.Rules, rule)
+	if index < 0 || !rule.Grouped() || c.Incomplete {
+		return nil
+	}
+	out := map[*look.Candidate]*report.Group{}
+	for _, g := range j.counted(c, index) {
+		for _, m := range g.members {
+			out[m] = g.Group
+		}
+	}
+	return out
+}
+
+// counted returns all groups of a rule, with their sums.
+func (j *Judge) counted(c *Cycle, index int) []*Group {
+	rule := c.Program.Rules[index]
 	byID := map[string]*Group{}
 	var order []*Group
 	if slices.Equal(rule.Group, []rules.GroupKey{rules.ByHost}) {
@@ -68,24 +104,12 @@ func (j *Judge) groups(c *Cycle, index int) map[*look.Candidate]*Group {
 			g.members = append(g.members, cand)
 		}
 	}
-	out := map[*look.Candidate]*Group{}
 	for _, g := range order {
 		g.uncertain += anywhere
 		g.CountedAt = c.Ended
 		g.sum(rule)
-		j.growth(g, c.Now)
-		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: j.world.Host.Name}) != rules.True {
-			continue
-		}
-		g.since = j.memory.Hold(memory.HoldKey{Rule: rule.Name, Fingerprint: rule.Fingerprint, Socket: g.SocketKey()}, rule.For, c.Now)
-		for _, m := range g.members {
-			out[m] = g
-		}
-		if len(g.members) == 0 {
-			out[c.nobody()] = g
-		}
 	}
-	return out
+	return order
 }
 
 // GroupNow returns a group of a rule as a picture shows it, nil if its having does not hold.

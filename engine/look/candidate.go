@@ -1,6 +1,7 @@
 package look
 
 import (
+	"slices"
 	"time"
 
 	"sockwarden/actions"
@@ -99,6 +100,30 @@ func (c *Candidate) EvalAfter(cond *rules.Cond, result actions.Result) rules.Tri
 		}
 	}
 	return all
+}
+
+// RecordOf returns what a condition reads for the owner at that place among the owners.
+func (c *Candidate) RecordOf(owner int) collectors.Record {
+	if owner >= len(c.Facts.Owners) {
+		return c.Record()
+	}
+	return c.record(&c.Facts.Owners[owner])
+}
+
+// Decider returns the place of the owner by whom a condition has the value of Eval: the
+// first for whom it is false, else unknown, else the first. It is 0 without owners.
+func (c *Candidate) Decider(cond *rules.Cond) int {
+	values := make([]rules.Tri, len(c.Facts.Owners))
+	for i := range values {
+		r := c.RecordOf(i)
+		values[i] = cond.Eval(&r)
+	}
+	for _, v := range []rules.Tri{rules.False, rules.Unknown} {
+		if i := slices.Index(values, v); i >= 0 {
+			return i
+		}
+	}
+	return 0
 }
 
 // Spares reports whether an exempting condition spares the socket. It does unless it is

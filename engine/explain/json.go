@@ -1,0 +1,95 @@
+package explain
+
+import (
+	"encoding/json"
+	"maps"
+
+	"sockwarden/collectors"
+	"sockwarden/engine/judge"
+	"sockwarden/engine/report"
+	"sockwarden/rules/lang"
+)
+
+// One is what one rule says of one socket, as JSON has it.
+type One struct {
+	Socket  *Socket
+	Verdict *Verdict
+}
+
+// All are the explanations of every socket by every rule.
+func (x *Explanation) All() []One {
+	var all []One
+	for _, s := range x.Sockets {
+		for _, v := range s.Verdicts {
+			all = append(all, One{s, v})
+		}
+	}
+	return all
+}
+
+type jsonPart struct {
+	Value   string            `json:"value"`
+	Text    string            `json:"text"`
+	Op      lang.Op           `json:"op"`
+	Name    string            `json:"name,omitempty"` // of a macro
+	Reads   map[string]any    `json:"reads"`
+	Unknown map[string]string `json:"unknown"`
+	Parts   []*jsonPart       `json:"parts"`
+}
+
+type jsonGate struct {
+	Gate   string `json:"gate"`
+	Spares bool   `json:"spares"`
+	Reason string `json:"reason"`
+}
+
+// MarshalJSON writes the documented shape.
+func (o One) MarshalJSON() ([]byte, error) {
+	v, r := o.Verdict, o.Socket.Record()
+	gates := make([]jsonGate, 0, len(v.Gates))
+	for _, a := range v.Gates {
+		gates = append(gates, jsonGate{a.Gate, a.Spares, reasonOf(a)})
+	}
+	doc := map[string]any{
+		"rule": v.Rule.Name, "socket": collectors.Map(&r), "verdict": v.Decision, "reason": v.Reason, "when": partJSON(&v.When), "gates": gates,
+	}
+	if v.Part != nil {
+		doc["decides"] = oneLine(v.Part.Text)
+	}
+	if v.Cure != "" {
+		doc["cure"] = v.Cure
+	}
+	if v.Owner != nil {
+		doc["owner"] = v.Owner.String()
+	}
+	if v.Group != nil {
+		group := v.Group.Describe()
+		group["having"] = partJSON(v.Having)
+		doc["group"] = group
+	}
+	return json.Marshal(doc) //nolint:wrapcheck // encoding/json wraps it
+}
+
+func reasonOf(a judge.Answer) string {
+	if a.Decision == report.DecideAct {
+		return ""
+	}
+	return a.Reason
+}
+
+func partJSON(p *lang.Part) *jsonPart {
+	out := &jsonPart{
+		Value: p.Value.String(), Text: oneLine(p.Text), Op: p.Op, Name: p.Name, Reads: map[string]any{}, Unknown: map[string]string{}, Parts: []*jsonPart{},
+	}
+	for name, v := range p.Reads {
+		if n, ok := v.(float64); ok {
+			v = collectors.Rounded(n)
+		}
+		out.Reads[name] = v
+	}
+	maps.Copy(out.Unknown, p.Unknown)
+	for i := range p.Parts {
+		out.Parts = append(out.Parts, partJSON(&p.Parts[i]))
+	}
+	return out
+}
