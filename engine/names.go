@@ -2,6 +2,7 @@ package engine
 
 import (
 	"sockwarden/collectors"
+	"sockwarden/engine/explain"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
 	"sockwarden/engine/report"
@@ -31,6 +32,10 @@ type (
 	Leak = report.Leak
 	// SparedError says that sockets are spared since somebody unseen may hold them.
 	SparedError = report.SparedError
+	// Question is which sockets and rules are to be explained.
+	Question = explain.Question
+	// Explanation says why rules take sockets or not.
+	Explanation = explain.Explanation
 	// TrippedError says that a breaker has tripped.
 	TrippedError = report.TrippedError
 )

@@ -36,7 +36,9 @@ func (c completion) loaded() *rules.Program {
 	if c.app.setup() != nil {
 		return nil
 	}
-	p, _, err := rules.Load(rules.Options{Paths: c.app.flags.rules.files, Catalog: catalog.New(c.app.actions), Notifiers: notifierCatalog()})
+	files := slices.Clone(c.app.flags.rules.files) // cobra reads the flags twice
+	slices.Sort(files)
+	p, _, err := rules.Load(rules.Options{Paths: slices.Compact(files), Catalog: catalog.New(c.app.actions), Notifiers: notifierCatalog()})
 	if err != nil {
 		return nil
 	}

@@ -16,9 +16,10 @@ import (
 
 func rulesCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "rules check|fields|show",
-		Short: "Check rules files, and show what they can read and what they say",
+		Use:   "rules check|explain|fields|show",
+		Short: "Check rules files, show what they can read and say, explain what they do",
 		Example: `  sockwarden rules check rules.yaml
+  sudo sockwarden rules explain -p 21118
   sockwarden rules fields age
   sockwarden rules show --var close_wait_timeout=30`,
 		Args: cobra.ArbitraryArgs,
@@ -29,7 +30,7 @@ func rulesCommand(a *app) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(rulesCheck(a), rulesFields(a), rulesShow(a))
+	cmd.AddCommand(rulesCheck(a), rulesExplain(a), rulesFields(a), rulesShow(a))
 	return cmd
 }
 

@@ -67,7 +67,7 @@ func asOfSS(cmd *cobra.Command, missing *pflag.NotExistError) string {
 }
 
 // later are commands of the design that this version does not have.
-var later = []string{"record", "test", "explain", "diff"}
+var later = []string{"record", "test", "diff"}
 
 // flagError says what is wrong with a flag, and what to write instead.
 func flagError(cmd *cobra.Command, err error) error {

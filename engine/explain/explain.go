@@ -159,7 +159,7 @@ func (x *explainer) lasts(f *judge.Case) string {
 	if f.Decision != report.DecidePending || f.Held >= f.Rule.For {
 		return ""
 	}
-	return "over in " + report.Short(f.Rule.For-f.Held) + " if it still matches then: watch, or a run each few seconds with the same state file, notices"
+	return report.Short(f.Rule.For-f.Held) + " left, if it matches until then: watch, or runs with the same state file, count"
 }
 
 // Besides are the answers of the gates that would spare it if what decides did not, in

@@ -90,16 +90,16 @@ func (v *Verdict) Text() string {
 		return v.Reason
 	case report.DecideAct:
 		return "would act: " + strings.Join(ladder(v.Rule), ", then ")
-	case report.DecideObserve:
-		return v.Reason
 	case report.DecidePending:
 		if v.Cure != "" {
 			return fmt.Sprintf("for %s still runs", report.Short(v.Rule.For))
 		}
 	case report.DecideCooldown:
-		return "cooldown"
+		return "cools down"
+	case report.DecideGuarded, report.DecideLimited:
+		return string(v.Decision) + ": " + v.Reason
 	}
-	return string(v.Decision) + ": " + v.Reason
+	return v.Reason
 }
 
 func ladder(r *rules.Rule) []string {

@@ -37,6 +37,19 @@ type jsonPart struct {
 	Parts   []*jsonPart       `json:"parts"`
 }
 
+type jsonOne struct {
+	Rule    string          `json:"rule"`
+	Socket  map[string]any  `json:"socket"`
+	Verdict report.Decision `json:"verdict"`
+	Reason  string          `json:"reason"`
+	Decides string          `json:"decides,omitempty"` // the text of a part
+	Cure    string          `json:"cure,omitempty"`
+	Owner   string          `json:"owner,omitempty"` // by whom it is decided, of several
+	When    *jsonPart       `json:"when"`
+	Group   map[string]any  `json:"group,omitempty"`
+	Gates   []jsonGate      `json:"gates"`
+}
+
 type jsonGate struct {
 	Gate   string `json:"gate"`
 	Spares bool   `json:"spares"`
@@ -50,22 +63,18 @@ func (o One) MarshalJSON() ([]byte, error) {
 	for _, a := range v.Gates {
 		gates = append(gates, jsonGate{a.Gate, a.Spares, reasonOf(a)})
 	}
-	doc := map[string]any{
-		"rule": v.Rule.Name, "socket": collectors.Map(&r), "verdict": v.Decision, "reason": v.Reason, "when": partJSON(&v.When), "gates": gates,
+	doc := jsonOne{
+		Rule: v.Rule.Name, Socket: collectors.Map(&r), Verdict: v.Decision, Reason: v.Reason, Cure: v.Cure, When: partJSON(&v.When), Gates: gates,
 	}
 	if v.Part != nil {
-		doc["decides"] = oneLine(v.Part.Text)
-	}
-	if v.Cure != "" {
-		doc["cure"] = v.Cure
+		doc.Decides = oneLine(v.Part.Text)
 	}
 	if v.Owner != nil {
-		doc["owner"] = v.Owner.String()
+		doc.Owner = v.Owner.String()
 	}
 	if v.Group != nil {
-		group := v.Group.Describe()
-		group["having"] = partJSON(v.Having)
-		doc["group"] = group
+		doc.Group = v.Group.Describe()
+		doc.Group["having"] = partJSON(v.Having)
 	}
 	return json.Marshal(doc) //nolint:wrapcheck // encoding/json wraps it
 }

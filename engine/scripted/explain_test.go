@@ -144,7 +144,7 @@ func TestExplainSays(t *testing.T) {
 			collectors.FieldCmdline.Doc().Unknown + ")"},
 		"protect": {
 			"protect: [{name: ssh, when: port == 80}]\n" + rule(hung, "destroy", "for: 20s"), old,
-			"r: for 20s still runs (over in 20s if it still matches then: watch, or a run each few seconds with the same state file, notices); protect protect ssh",
+			"r: for 20s still runs (20s left, if it matches until then: watch, or runs with the same state file, count); protect protect ssh",
 		},
 		"guard":    {rule(hung, "destroy", "mode: observe"), guarded, "r: mode observe; guard protected process sshd: needs {destroy: {protected: true}}"},
 		"disabled": {rule(hung, "destroy", "mode: disabled"), old, "r: mode disabled"},

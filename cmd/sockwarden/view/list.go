@@ -42,6 +42,9 @@ func List(o Out, l *Listing) error {
 		o.say("... %d more", len(l.Sockets)-len(shown))
 	}
 	listNotes(o, l.Report)
+	if o.Wrap && len(shown) > 0 && len(l.Columns) == 0 && !l.Holders { // what is piped stays a list
+		o.say("next: rules explain with the same selection says which rules take them, and why others do not")
+	}
 	return nil
 }
 

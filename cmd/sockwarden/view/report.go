@@ -130,9 +130,17 @@ func totals(o Out, r *engine.Report) {
 		s.Matched, s.WouldAct, s.Observed, s.Protected, s.Skipped, failed, took)
 }
 
-// next says after a dry run how what it found is done, and how more of it is seen.
+// next says after a dry run how what it found is done, and how more of it is seen: why,
+// and each socket.
 func next(o Out, r *engine.Report, s *Setting, rows Rows) {
-	if r.Mode == "live" || r.Summary.WouldAct == 0 {
+	const why = "rules explain says why"
+	switch {
+	case r.Mode == "live":
+		return
+	case r.Summary.WouldAct == 0:
+		if r.Summary.Matched > 0 || r.AgeUnproven > 0 || len(r.Young) > 0 {
+			o.say("next: %s", why)
+		}
 		return
 	}
 	live := "run --live"
@@ -146,6 +154,7 @@ func next(o Out, r *engine.Report, s *Setting, rows Rows) {
 	if !rows.one(len(inTables(r))) {
 		parts = append(parts, "--each shows every socket")
 	}
+	parts = append(parts, why)
 	o.say("next: %s", strings.Join(parts, "; "))
 }
 

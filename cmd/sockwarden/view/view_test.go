@@ -134,15 +134,15 @@ func TestNext(t *testing.T) {
 		return lines[len(lines)-1]
 	}
 	s := setting()
-	if got := last(s); got != "next: run --live acts" {
+	if got := last(s); got != "next: run --live acts; rules explain says why" {
 		t.Error(got)
 	}
 	s.Flags = "--var a=1"
-	if got := last(s); got != "next: run --live --var a=1 acts" {
+	if got := last(s); got != "next: run --live --var a=1 acts; rules explain says why" {
 		t.Error(got)
 	}
 	s.Pause = &pause.Pause{By: "anna"}
-	if got := last(s); got != "next: run --live --var a=1 acts once the pause is over" {
+	if got := last(s); got != "next: run --live --var a=1 acts once the pause is over; rules explain says why" {
 		t.Error(got)
 	}
 }

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sockwarden/cmd/sockwarden/view"
+	"sockwarden/collectors"
+	"sockwarden/engine"
+	"sockwarden/engine/pause"
+	"sockwarden/rules"
+)
+
+// explaining is what its flags ask of the command.
+type explaining struct {
+	app          *app
+	sel          selectors
+	only         []string // rules
+	observe      time.Duration
+	allowUnknown bool
+}
+
+func rulesExplain(app *app) *cobra.Command {
+	x := &explaining{app: app}
+	cmd := &cobra.Command{
+		Use:   "explain [RULE|EXPR] [flags]",
+		Short: "Say why rules take sockets or not; never acts",
+		Long: `Says of the sockets that match EXPR and all selectors why each rule takes them
+or not: the part of its condition that is not true, with what it read and what
+would make it true or known, or what spares them, and what else would. Without
+a selection it is about every socket in a state that the rules are about.
+
+The whole host is judged, by all rules, as audit does it: EXPR, selectors, RULE
+and --rule only choose what is shown. Several sockets are summed up first; of
+each sum the oldest is shown. It never acts, and writes nothing.`,
+		Example: `  sudo sockwarden rules explain 'port == 21118 and state == "CLOSE_WAIT"'
+  sudo sockwarden rules explain close-wait
+  sudo sockwarden rules explain -s close_wait --process hbbs --rule close-wait
+  sudo sockwarden rules explain -p 8080 --observe 61s      # proves more ages
+  sudo sockwarden rules explain --peer 203.0.113.7 -o json`,
+		Args:              oneExpr,
+		RunE:              func(cmd *cobra.Command, args []string) error { return x.run(cmd.Context(), args) },
+		ValidArgsFunction: firstArg(completion{app}.rules),
+	}
+	d := declare{app, cmd}
+	x.sel.register(d)
+	d.ruleFiles("rules `FILE`, directory, or builtin; repeatable (default: " + rules.DefaultDir + ", or builtin if that does not exist)")
+	cmd.Flags().Var(commaList{&x.only}, "rule", "show only the rule of this `NAME`, or several with commas; repeatable")
+	d.complete("rule", completion{app}.rules)
+	d.vars()
+	d.netns()
+	d.output()
+	d.state()
+	d.collect()
+	d.tuning()
+	d.events()
+	d.breaker()
+	d.allowUnknown(&x.allowUnknown, "explain what run --live --allow-unknown-owner would do")
+	cmd.Flags().Var(duration{&x.observe}, "observe", "look twice, this `TIME` apart, and so prove more ages")
+	return cmd
+}
+
+// firstArg completes the first argument only.
+func firstArg(f completer) completer {
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return f(cmd, args, toComplete)
+	}
+}
+
+func (x *explaining) run(ctx context.Context, args []string) error {
+	p, err := x.app.load(ctx, false)
+	if err != nil {
+		return err
+	}
+	names := x.only
+	if len(args) > 0 && p.Rule(args[0]) != nil {
+		names, args = append(slices.Clone(names), args[0]), nil
+	}
+	shown, err := shownRules(p, names)
+	if err != nil {
+		return err
+	}
+	selection, err := x.selection(p, shown, args)
+	if err != nil {
+		return err
+	}
+	e, err := x.app.engine(engine.Options{StateFile: x.app.flags.state(), ReadOnly: true, AllowUnknownOwner: x.allowUnknown})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	found, err := e.Explain(ctx, p, engine.Question{Selection: selection, Rules: shown}, x.observe)
+	if err != nil {
+		return err
+	}
+	if x.app.out().Format != view.Text {
+		x.app.logErrors(found.Report)
+	}
+	for _, s := range found.Sockets {
+		x.sel.namedFirst(s.Candidate)
+	}
+	setting := view.Setting{Program: p, Pause: pause.Read(time.Now(), pause.Files()...)}
+	return unopened(found.Report, quietPipe(view.Explain(x.app.out(), found, &setting)))
+}
+
+// shownRules are the rules of those names, all for none.
+func shownRules(p *rules.Program, names []string) ([]*rules.Rule, error) {
+	if len(names) == 0 {
+		return p.Rules, nil
+	}
+	var known []string
+	for _, r := range p.Rules {
+		known = append(known, r.Name)
+	}
+	for _, name := range names {
+		if p.Rule(name) == nil {
+			return nil, usagef("--rule: no rule %q%s; there are %s", name, rules.Suggest(name, known), strings.Join(known, ", "))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(p.Rules), func(r *rules.Rule) bool { return !slices.Contains(names, r.Name) }), nil
+}
+
+// selection is a program of one rule that has the sockets which are asked about.
+func (x *explaining) selection(p *rules.Program, shown []*rules.Rule, args []string) (*rules.Program, error) {
+	parts, err := x.sel.condition(p.Sets)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) == 0 && !x.sel.given() {
+		parts = append(parts, aboutSame(shown))
+	}
+	text, err := join(args, parts, p.Sets)
+	if err != nil {
+		return nil, noRule(args, p, err)
+	}
+	owner, err := x.sel.owner()
+	if err != nil {
+		return nil, err
+	}
+	netns := x.app.flags.rules.netns
+	if netns == "" {
+		netns = strings.Join(p.NetNS, ",")
+	}
+	s, err := rules.NewSelection(rules.Selection{
+		Name: "explain", Text: text, Owner: owner, Sets: p.Sets, Mode: rules.ModeObserve, NetNS: netns, Reads: view.ListReads,
+	})
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: err}
+	}
+	return s, nil
+}
+
+// noRule says of an argument that is no condition and looks like the name of a rule that
+// there is none of that name.
+func noRule(args []string, p *rules.Program, err error) error {
+	if len(args) == 0 || args[0] == "" || strings.ContainsAny(args[0], " =<>()\"'") {
+		return err
+	}
+	var known []string
+	for _, r := range p.Rules {
+		known = append(known, r.Name)
+	}
+	if meant := rules.Suggest(args[0], known); meant != "" {
+		return usagef("no rule %q%s, and it is no condition either", args[0], meant)
+	}
+	return err
+}
+
+// aboutSame is a condition for all sockets in states, and of protocols, that rules are about.
+func aboutSame(shown []*rules.Rule) string {
+	var states collectors.StateMask
+	protocols := map[string]bool{}
+	for _, r := range shown {
+		may := r.When.MayHold()
+		states |= may.States
+		if !r.When.Reads.Has(collectors.FieldProtocol) {
+			may.Protocols = []collectors.Protocol{collectors.TCP}
+		}
+		for _, proto := range may.Protocols {
+			protocols[strconv.Quote(proto.String())] = true
+		}
+	}
+	var names []string
+	for _, n := range collectors.StateNames() {
+		if st, _ := collectors.ParseState(n); states.Has(st) {
+			names = append(names, strconv.Quote(n))
+		}
+	}
+	if len(names) == 0 || len(protocols) == 0 {
+		return "true"
+	}
+	return anyOf("state", names) + " and " + anyOf("protocol", slices.Sorted(maps.Keys(protocols)))
+}
