@@ -37,19 +37,33 @@ type Socket struct {
 // None is the verdict of a rule that does not take a socket.
 const None report.Decision = "none"
 
-// Verdict is what one rule says of one socket.
+// Verdict is what one rule says of one socket, in short: there are many.
 type Verdict struct {
 	Rule *rules.Rule
 	// Decision is that of the finding which audit has, None if it has none.
 	Decision report.Decision
 	Reason   string // of the decision; of None why the rule is not about it, "" for its condition
-	// When is its condition. Of a socket with several owners it is what it says of Owner,
+
+	// Decides is the part of the condition, or of having, that decides, without what it
+	// read, and Value what it says; Decides is nil where all is true.
+	Decides *lang.Part
+	Value   rules.Tri
+	Waits   bool // the rule has not matched for as long as its for says
+	rank    int  // what is read first is lowest
+	// Details looks everything up that can be said of it.
+	Details func() *Details
+}
+
+// Details are all that can be said of a verdict.
+type Details struct {
+	// When is the condition. Of a socket with several owners it is what it says of Owner,
 	// who decides; Owner is nil otherwise.
 	When  lang.Part
 	Owner *collectors.Owner
-	// Part is the part of the condition that decides, nil if all of it is true; Cure is
-	// what would make it true or known, or what ends what spares; "" if nothing is known.
+	// Part is the part of the condition that decides, nil if all of it is true.
 	Part *lang.Part
+	// Cure is what would make the part true or known, or what ends what spares; "" if
+	// nothing is known.
 	Cure string
 	// Group is the one that the socket belongs to, and Having what the rule says of it;
 	// nil for a rule that decides on single sockets, or where there is none.
@@ -62,12 +76,16 @@ type Verdict struct {
 
 // Explain answers a question about a cycle that was decided.
 func Explain(ctx context.Context, j *judge.Judge, c *judge.Cycle, q Question) *Explanation {
-	x := &explainer{judge: j, cycle: c, cases: map[caseKey]*judge.Case{}, counted: map[*rules.Rule]map[*look.Candidate]*report.Group{}}
+	x := &explainer{
+		judge: j, cycle: c, cases: map[caseKey]*judge.Case{}, counted: map[*rules.Rule]map[*look.Candidate]*report.Group{}, trees: map[*rules.Rule]*lang.Part{},
+	}
 	for _, f := range c.Cases {
 		x.cases[caseKey{f.Candidate, f.Rule.Name}] = f
 	}
 	for _, r := range q.Rules {
 		x.counted[r] = j.Counted(c, r)
+		tree := r.When.Tree()
+		x.trees[r] = &tree
 	}
 	out := &Explanation{Report: c.Report}
 	selected := q.Selection.Rules[0].When
@@ -92,6 +110,8 @@ type explainer struct {
 	cycle   *judge.Cycle
 	cases   map[caseKey]*judge.Case
 	counted map[*rules.Rule]map[*look.Candidate]*report.Group
+	trees   map[*rules.Rule]*lang.Part // of conditions, with the values of the last socket
+	values  []rules.Tri                // room
 }
 
 type caseKey struct {
@@ -100,44 +120,71 @@ type caseKey struct {
 }
 
 func (x *explainer) verdict(ctx context.Context, cand *look.Candidate, rule *rules.Rule) *Verdict {
-	v := &Verdict{Rule: rule, Decision: None, Group: x.counted[rule][cand]}
-	f := x.cases[caseKey{cand, rule.Name}]
-	if f == nil {
-		f = x.judge.Undecided(x.cycle, cand, rule)
-	} else {
-		v.Decision, v.Reason = f.Decision, f.Reason
-	}
-	owner := cand.Decider(rule.When)
-	if len(cand.Facts.Owners) > 1 {
-		v.Owner = &cand.Facts.Owners[owner]
-	}
-	record := cand.RecordOf(owner)
-	v.When = rule.When.Explain(&record)
-	v.Gates = x.judge.Ask(ctx, x.cycle, f)
-	if v.Group != nil {
-		having := rule.Having.Explain(&collectors.Record{Group: &v.Group.Facts, Host: cand.Host})
-		v.Having = &having
-	}
-	if v.Decision != None {
-		v.Cure = x.lasts(f)
+	v := &Verdict{Rule: rule, Decision: None}
+	v.Details = func() *Details { return x.details(ctx, v, cand) }
+	if f := x.cases[caseKey{cand, rule.Name}]; f != nil {
+		v.Decision, v.Reason, v.Waits = f.Decision, f.Reason, waits(f)
+		v.rank = rankOf(v, nil)
 		return v
 	}
+	record := cand.RecordOf(cand.Decider(rule.When))
+	x.values = rule.When.Values(&record, x.values[:0])
+	when := x.trees[rule]
+	fill(when, x.values)
 	switch v.Reason = notAbout(cand, rule); {
 	case v.Reason != "":
-	case v.When.Value != rules.True:
-		path := deciding(&v.When)
-		v.Part = at(&v.When, path)
-		v.Cure = cure(cand, rule, owner, path)
+	case when.Value != rules.True:
+		v.Decides = at(when, deciding(when))
 	case rule.Grouped() && x.cycle.Incomplete:
 		v.Reason = "not everything could be looked at, and a group is decided on only as a whole"
-	case rule.Grouped() && v.Group == nil:
+	case rule.Grouped() && x.counted[rule][cand] == nil:
 		v.Reason = "it belongs to no group, or it is not known to which"
-	case v.Having != nil && v.Having.Value != rules.True:
-		v.Part = at(v.Having, deciding(v.Having))
+	case rule.Grouped() && x.having(cand, rule).Value != rules.True:
+		having := x.having(cand, rule)
+		v.Decides = at(having, deciding(having))
 	default:
 		v.Reason = "its condition became true while it was looked at"
 	}
+	if v.Decides != nil {
+		v.Value = v.Decides.Value
+	}
+	v.rank = rankOf(v, when)
 	return v
+}
+
+// having is what a rule says of the group of a socket.
+func (x *explainer) having(cand *look.Candidate, rule *rules.Rule) *lang.Part {
+	p := rule.Having.Explain(&collectors.Record{Group: &x.counted[rule][cand].Facts, Host: cand.Host})
+	return &p
+}
+
+// details looks everything up that can be said of a verdict about a socket.
+func (x *explainer) details(ctx context.Context, v *Verdict, cand *look.Candidate) *Details {
+	f := x.cases[caseKey{cand, v.Rule.Name}]
+	if f == nil {
+		f = x.judge.Undecided(x.cycle, cand, v.Rule)
+	}
+	d := &Details{Group: x.counted[v.Rule][cand], Gates: x.judge.Ask(ctx, x.cycle, f)}
+	owner := cand.Decider(v.Rule.When)
+	if len(cand.Facts.Owners) > 1 {
+		d.Owner = &cand.Facts.Owners[owner]
+	}
+	record := cand.RecordOf(owner)
+	d.When = v.Rule.When.Explain(&record)
+	if d.Group != nil {
+		d.Having = x.having(cand, v.Rule)
+	}
+	switch {
+	case v.Waits:
+		d.Cure = report.Short(v.Rule.For-f.Held) + " left, if it matches until then: watch, or runs with the same state file, count"
+	case v.Decides == nil:
+	case d.When.Value != rules.True:
+		path := deciding(&d.When)
+		d.Part, d.Cure = at(&d.When, path), cure(cand, v.Rule, owner, path)
+	case d.Having != nil:
+		d.Part = at(d.Having, deciding(d.Having))
+	}
+	return d
 }
 
 // notAbout says why a rule is not about a socket, whatever its condition says of it; ""
@@ -154,19 +201,14 @@ func notAbout(cand *look.Candidate, rule *rules.Rule) string {
 	return ""
 }
 
-// lasts says of what spares for a time how long it still does.
-func (x *explainer) lasts(f *judge.Case) string {
-	if f.Decision != report.DecidePending || f.Held >= f.Rule.For {
-		return ""
-	}
-	return report.Short(f.Rule.For-f.Held) + " left, if it matches until then: watch, or runs with the same state file, count"
-}
+// waits reports whether the rule has not matched for long enough.
+func waits(f *judge.Case) bool { return f.Decision == report.DecidePending && f.Held < f.Rule.For }
 
 // Besides are the answers of the gates that would spare it if what decides did not, in
 // their order.
-func (v *Verdict) Besides() []judge.Answer {
+func (v *Verdict) Besides(d *Details) []judge.Answer {
 	var all []judge.Answer
-	for _, a := range v.Gates {
+	for _, a := range d.Gates {
 		if a.Spares && a.Decision != "" {
 			all = append(all, a)
 		}

@@ -25,18 +25,14 @@ var stateFields = collectors.Fields(collectors.FieldState, collectors.FieldProto
 
 // Elsewhere reports whether a rule is about sockets in other states, or of another
 // protocol, or elsewhere.
-func (v *Verdict) Elsewhere() bool {
-	if v.Decision != None {
-		return false
-	}
-	if v.Part == nil {
-		return v.Reason != "" && v.When.Value != rules.True
-	}
-	return v.Part.Value == rules.False && readsOnly(v.Part, stateFields)
-}
+func (v *Verdict) Elsewhere() bool { return v.rank == elsewhere }
 
-// rank orders verdicts: what is read first is lowest.
-func (v *Verdict) rank() int {
+// elsewhere is the rank of rules that are about other sockets.
+const elsewhere = 1 << 20
+
+// rankOf orders verdicts: what is read first is lowest. Of what is not taken when is the
+// condition.
+func rankOf(v *Verdict, when *lang.Part) int {
 	switch v.Decision {
 	case report.DecideAct:
 		return 0
@@ -49,13 +45,13 @@ func (v *Verdict) rank() int {
 		return 1
 	}
 	switch {
-	case v.Elsewhere():
-		return 1 << 20
-	case v.When.Value == rules.True: // it belongs to no group
+	case v.Decides == nil && when.Value != rules.True, v.Decides != nil && v.Value == rules.False && readsOnly(v.Decides, stateFields):
+		return elsewhere
+	case when.Value == rules.True: // it belongs to no group
 		return 4
 	}
 	notTrue, falseParts := 0, 0
-	for _, p := range Conjuncts(&v.When) {
+	for _, p := range Conjuncts(when) {
 		if p.Value != rules.True {
 			notTrue++
 		}
@@ -73,7 +69,7 @@ func nearest(all []*Verdict) *Verdict {
 	if len(all) == 0 {
 		return nil
 	}
-	best := slices.MinFunc(all, func(a, b *Verdict) int { return cmp.Compare(a.rank(), b.rank()) })
+	best := slices.MinFunc(all, func(a, b *Verdict) int { return cmp.Compare(a.rank, b.rank) })
 	if best.Elsewhere() && len(all) > 1 {
 		return nil
 	}
@@ -84,14 +80,14 @@ func nearest(all []*Verdict) *Verdict {
 func (v *Verdict) Text() string {
 	switch v.Decision { //nolint:exhaustive // the others speak for themselves
 	case None:
-		if v.Part != nil {
-			return fmt.Sprintf("%s is %s", PartText(v.Part), v.Part.Value)
+		if v.Decides != nil {
+			return fmt.Sprintf("%s is %s", PartText(v.Decides), v.Value)
 		}
 		return v.Reason
 	case report.DecideAct:
 		return "would act: " + strings.Join(ladder(v.Rule), ", then ")
 	case report.DecidePending:
-		if v.Cure != "" {
+		if v.Waits {
 			return fmt.Sprintf("for %s still runs", report.Short(v.Rule.For))
 		}
 	case report.DecideCooldown:

@@ -58,23 +58,23 @@ type jsonGate struct {
 
 // MarshalJSON writes the documented shape.
 func (o One) MarshalJSON() ([]byte, error) {
-	v, r := o.Verdict, o.Socket.Record()
-	gates := make([]jsonGate, 0, len(v.Gates))
-	for _, a := range v.Gates {
+	v, d, r := o.Verdict, o.Verdict.Details(), o.Socket.Record()
+	gates := make([]jsonGate, 0, len(d.Gates))
+	for _, a := range d.Gates {
 		gates = append(gates, jsonGate{a.Gate, a.Spares, reasonOf(a)})
 	}
 	doc := jsonOne{
-		Rule: v.Rule.Name, Socket: collectors.Map(&r), Verdict: v.Decision, Reason: v.Reason, Cure: v.Cure, When: partJSON(&v.When), Gates: gates,
+		Rule: v.Rule.Name, Socket: collectors.Map(&r), Verdict: v.Decision, Reason: v.Reason, Cure: d.Cure, When: partJSON(&d.When), Gates: gates,
 	}
-	if v.Part != nil {
-		doc.Decides = oneLine(v.Part.Text)
+	if d.Part != nil {
+		doc.Decides = oneLine(d.Part.Text)
 	}
-	if v.Owner != nil {
-		doc.Owner = v.Owner.String()
+	if d.Owner != nil {
+		doc.Owner = d.Owner.String()
 	}
-	if v.Group != nil {
-		doc.Group = v.Group.Describe()
-		doc.Group["having"] = partJSON(v.Having)
+	if d.Group != nil {
+		doc.Group = d.Group.Describe()
+		doc.Group["having"] = partJSON(d.Having)
 	}
 	return json.Marshal(doc) //nolint:wrapcheck // encoding/json wraps it
 }

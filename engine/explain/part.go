@@ -91,3 +91,12 @@ func Conjuncts(p *lang.Part) []*lang.Part {
 	}
 	return all
 }
+
+// fill gives the parts of a tree their values, and returns the values that are left.
+func fill(p *lang.Part, values []rules.Tri) []rules.Tri {
+	p.Value, values = values[0], values[1:]
+	for i := range p.Parts {
+		values = fill(&p.Parts[i], values)
+	}
+	return values
+}

@@ -73,15 +73,19 @@ func TestExplainAgreesWithAudit(t *testing.T) {
 			for _, v := range one.Verdicts {
 				if v.Decision != explain.None {
 					takes++
+					if first, _ := sparing(v.Details().Gates); first.Decision != v.Decision || first.Reason != v.Reason {
+						t.Fatalf("seed %d: %s %q, but the gates say %+v", seed, v.Decision, v.Reason, first)
+					}
 					got = append(got, finding{v.Rule.Name, v.Reason, v.Decision})
 					continue
 				}
 				not++
-				if v.Part == nil && v.Reason == "" {
+				d := v.Details()
+				if d.Part == nil && v.Reason == "" {
 					t.Fatalf("seed %d: nothing says why %s does not take it", seed, v.Rule.Name)
 				}
-				if v.Part != nil && v.Part.Value == rules.True {
-					t.Fatalf("seed %d: %s is true and decides", seed, v.Part.Text)
+				if d.Part != nil && (d.Part.Value == rules.True || d.Part.Value != v.Value || d.Part.Text != v.Decides.Text) {
+					t.Fatalf("seed %d: %s is %s and decides, in short %+v", seed, d.Part.Text, d.Part.Value, v.Decides)
 				}
 			}
 			want := before[string(rune(one.Socket.Cookie))]
@@ -108,11 +112,11 @@ func said(s *explain.Socket) string {
 	if v == nil {
 		return "no rule"
 	}
-	text := v.Rule.Name + ": " + v.Text()
-	if v.Cure != "" {
-		text += " (" + v.Cure + ")"
+	text, d := v.Rule.Name+": "+v.Text(), v.Details()
+	if d.Cure != "" {
+		text += " (" + d.Cure + ")"
 	}
-	for _, a := range v.Besides() {
+	for _, a := range v.Besides(d) {
 		text += "; " + a.Gate + " " + a.Reason
 	}
 	return text
@@ -172,9 +176,9 @@ func TestExplainSays(t *testing.T) {
 func TestExplainOwner(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	s.Add(collectors.Socket{State: collectors.CloseWait}, time.Hour, app(7), collectors.Owner{PID: 8, Name: "other"})
-	v := s.explained(s.rules(`process == "app"`, "destroy"), "true").Sockets[0].Main
-	if v.Owner == nil || v.Owner.PID != 8 || v.Part.Reads["process"] != "other" {
-		t.Errorf("owner %v, part %+v", v.Owner, v.Part)
+	d := s.explained(s.rules(`process == "app"`, "destroy"), "true").Sockets[0].Main.Details()
+	if d.Owner == nil || d.Owner.PID != 8 || d.Part.Reads["process"] != "other" {
+		t.Errorf("owner %v, part %+v", d.Owner, d.Part)
 	}
 }
 

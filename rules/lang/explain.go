@@ -36,6 +36,23 @@ func (c *Condition) Explain(r *collectors.Record) Part { return c.root.explain(r
 // Tree returns the parts of the condition without a record: nothing has a value.
 func (c *Condition) Tree() Part { return c.root.explain(nil) }
 
+// Values appends what every part says of a record, in the order of Tree, each before
+// those that it consists of: it is Explain for many records.
+func (c *Condition) Values(r *collectors.Record, into []Tri) []Tri { return c.root.values(r, into) }
+
+func (n *node) values(r *collectors.Record, into []Tri) []Tri {
+	const usual = 8 // parts of a part
+	place, kids := len(into), make([]Tri, 0, usual)
+	into = append(into, Unknown)
+	for _, part := range n.parts {
+		of := len(into)
+		into = part.values(r, into)
+		kids = append(kids, into[of])
+	}
+	into[place] = n.value(r, kids)
+	return into
+}
+
 func (n *node) explain(r *collectors.Record) Part {
 	p := Part{Op: n.op, Macro: n.in.macro, Name: n.name, Names: n.reads.names()}
 	p.Text, p.From, p.To = n.in.within(n.from, n.to)
@@ -45,7 +62,11 @@ func (n *node) explain(r *collectors.Record) Part {
 	if r == nil {
 		return p
 	}
-	p.Value = n.value(r, p.Parts)
+	kids := make([]Tri, len(p.Parts))
+	for i := range kids {
+		kids[i] = p.Parts[i].Value
+	}
+	p.Value = n.value(r, kids)
 	p.Reads, p.Unknown = map[string]any{}, map[string]string{}
 	for _, name := range p.Names {
 		v, why := read(name, r)
@@ -60,24 +81,24 @@ func (n *node) explain(r *collectors.Record) Part {
 }
 
 // value follows from the values of the parts.
-func (n *node) value(r *collectors.Record, parts []Part) Tri {
+func (n *node) value(r *collectors.Record, parts []Tri) Tri {
 	if n.tri != nil {
 		return n.tri(r)
 	}
-	has := func(v Tri) bool { return slices.ContainsFunc(parts, func(p Part) bool { return p.Value == v }) }
+	has := func(v Tri) bool { return slices.Contains(parts, v) }
 	switch {
 	case n.op == OpNot:
-		return parts[0].Value.not()
+		return parts[0].not()
 	case n.op == OpAnd && has(False):
 		return False
 	case n.op == OpOr && has(True):
 		return True
 	case n.op == OpMacro:
-		return parts[0].Value
+		return parts[0]
 	case has(Unknown):
 		return Unknown
 	case n.op == OpCompare:
-		return triOf((parts[0].Value == parts[1].Value) != n.unequal)
+		return triOf((parts[0] == parts[1]) != n.unequal)
 	}
 	return triOf(n.op == OpAnd)
 }

@@ -39,7 +39,12 @@ func TestExplainAgrees(t *testing.T) {
 			t.Fatalf("seed %d: %s\nis %v, its tree %v", seed, c.Text, got, tree.Value)
 		}
 		read := map[string]bool{}
+		alike := c.Values(r, nil)
 		each(&tree, func(p *Part) {
+			if alike[0] != p.Value {
+				t.Fatalf("seed %d: %s has the part %s, which is %v, among the values %v", seed, c.Text, p.Text, p.Value, alike[0])
+			}
+			alike = alike[1:]
 			seen[p.Op]++
 			values[p.Value]++
 			if alone[p.Text] == nil {

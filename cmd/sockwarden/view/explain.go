@@ -1,7 +1,9 @@
 package view
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,15 +24,7 @@ const (
 func Explain(o Out, x *explain.Explanation, s *Setting) error {
 	switch o.Format {
 	case JSON:
-		all := x.All()
-		if all == nil {
-			all = []explain.One{}
-		}
-		return o.Encode(struct {
-			Generation   string        `json:"generation"`
-			JudgedBy     string        `json:"judged_by"`
-			Explanations []explain.One `json:"explanations"`
-		}{x.Report.Generation, "host", all})
+		return explainJSON(o, x)
 	case Lines:
 		all := x.All()
 		return writeRows(o, len(all), func(i int) explain.One { return all[i] })
@@ -41,6 +35,32 @@ func Explain(o Out, x *explain.Explanation, s *Setting) error {
 	explained(p, x, s)
 	_, err := o.W.Write(b.Bytes())
 	return err //nolint:wrapcheck // an error of the stream
+}
+
+// explainJSON writes one document, an element at a time: of many sockets it is large.
+func explainJSON(o Out, x *explain.Explanation) error {
+	w := bufio.NewWriter(o.W)
+	fmt.Fprintf(w, "{\n  \"generation\": %q,\n  \"judged_by\": \"host\",\n  \"explanations\": [", x.Report.Generation)
+	all := x.All()
+	for i := range all {
+		text, err := json.MarshalIndent(all[i], "    ", "  ")
+		if err != nil {
+			return fmt.Errorf("write JSON: %w", err)
+		}
+		comma := ","
+		if i == 0 {
+			comma = ""
+		}
+		if _, err := fmt.Fprintf(w, "%s\n    %s", comma, text); err != nil {
+			return err //nolint:wrapcheck // an error of the stream
+		}
+	}
+	end := "]\n}\n"
+	if len(all) > 0 {
+		end = "\n  " + end
+	}
+	_, _ = w.WriteString(end) // Flush says what failed
+	return w.Flush()          //nolint:wrapcheck // an error of the stream
 }
 
 func explained(o Out, x *explain.Explanation, s *Setting) {
@@ -75,12 +95,12 @@ func sums(o Out, x *explain.Explanation) {
 		text := Printable(g.Text)
 		if g.Rule != nil {
 			text = Printable(g.Rule.Name) + ": " + text
-			if v := g.Sockets[0].Main; v.Cure != "" {
+			if d := g.Sockets[0].Main.Details(); d.Cure != "" {
 				of := "; "
-				if len(g.Sockets) > 1 && (v.Part == nil || v.Part.Value == rules.False) {
+				if len(g.Sockets) > 1 && (d.Part == nil || d.Part.Value == rules.False) {
 					of = "; the oldest: "
 				}
-				text += of + Printable(v.Cure)
+				text += of + Printable(d.Cure)
 			}
 		}
 		const count = "%6d  "
@@ -141,30 +161,31 @@ func detail(o Out, g *explain.Group, vars map[string]string) {
 // ruleVerdict shows what one rule says of a socket, with every part of its condition if it
 // is the one to read first.
 func ruleVerdict(o Out, s *explain.Socket, v *explain.Verdict, vars map[string]string, main bool) {
-	name, text := fmt.Sprintf("  %s (%s)  ", Printable(v.Rule.Name), place(v.Rule)), verdictText(s, v, vars)
+	d := v.Details()
+	name, text := fmt.Sprintf("  %s (%s)  ", Printable(v.Rule.Name), place(v.Rule)), verdictText(s, v, d, vars)
 	if width(name)+width(text) <= o.prose() {
 		fmt.Fprintln(o.W, name+text)
 	} else {
 		fmt.Fprintln(o.W, strings.TrimRight(name, " "))
 		hanging(o, "    ", text)
 	}
-	if v.Owner != nil {
-		hanging(o, "    ", "of "+Printable(v.Owner.String())+": it must hold for each process that has the socket")
+	if d.Owner != nil {
+		hanging(o, "    ", "of "+Printable(d.Owner.String())+": it must hold for each process that has the socket")
 	}
-	if v.Cure != "" {
-		hanging(o, "    ", Printable(v.Cure))
+	if d.Cure != "" {
+		hanging(o, "    ", Printable(d.Cure))
 	}
 	if !main {
 		return
 	}
 	if v.Decision == explain.None {
-		parts(o, s, explain.Conjuncts(&v.When))
-		if v.Having != nil {
-			parts(o, s, explain.Conjuncts(v.Having))
+		parts(o, s, explain.Conjuncts(&d.When))
+		if d.Having != nil {
+			parts(o, s, explain.Conjuncts(d.Having))
 		}
 	}
 	var besides []string
-	for _, a := range v.Besides() {
+	for _, a := range v.Besides(d) {
 		besides = append(besides, a.Reason)
 	}
 	if len(besides) > 0 {
@@ -180,15 +201,15 @@ func place(r *rules.Rule) string {
 }
 
 // verdictText is what a rule says of one socket, with the values of what decides.
-func verdictText(s *explain.Socket, v *explain.Verdict, vars map[string]string) string {
+func verdictText(s *explain.Socket, v *explain.Verdict, d *explain.Details, vars map[string]string) string {
 	if v.Decision != explain.None {
 		return Printable(v.Text())
 	}
-	if v.Part == nil {
+	if d.Part == nil {
 		return "no: " + Printable(v.Reason)
 	}
-	text := fmt.Sprintf("no: %s is %s", Printable(explain.PartText(v.Part)), v.Part.Value)
-	values := []string{valuesText(s, v.Part)}
+	text := fmt.Sprintf("no: %s is %s", Printable(explain.PartText(d.Part)), d.Part.Value)
+	values := []string{valuesText(s, d.Part)}
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		if _, used := v.Rule.When.Uses[name]; used && says(text, name) {
 			values = append(values, name+" is "+Printable(shortened(oneLine(vars[name]), maxValue)))

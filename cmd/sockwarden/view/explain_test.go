@@ -33,18 +33,20 @@ func explanation(n int) *explain.Explanation {
 	x := &explain.Explanation{Report: &engine.Report{Generation: "sha256:0123456789", Unseen: 3, UnseenNamespaces: 1}}
 	group := &explain.Group{Rule: rule, Decision: explain.None, Text: long + " is false"}
 	for range n {
-		v := &explain.Verdict{
-			Rule: rule, Decision: explain.None, When: when, Part: &when.Parts[2], Cure: "true in 2h, if it stays as it is",
+		v, d := &explain.Verdict{Rule: rule, Decision: explain.None, Decides: &when.Parts[2], Value: rules.False}, &explain.Details{
+			When: when, Part: &when.Parts[2], Cure: "true in 2h, if it stays as it is",
 			Gates: []judge.Answer{
 				{Gate: "for", Spares: true, Decision: engine.DecidePending, Reason: "relay for 20s, so far 0s"},
 				{Gate: "guard", Decision: engine.DecideAct},
 			},
 		}
 		s := &explain.Socket{Candidate: held(collectors.CloseWait, 21118, "evil\x1b[31m", 1874, also("sshd", 9)), Verdicts: []*explain.Verdict{v}, Main: v}
-		v.Owner = &s.Facts.Owners[1]
+		v.Details = func() *explain.Details { return d }
+		d.Owner = &s.Facts.Owners[1]
 		group.Sockets, x.Sockets = append(group.Sockets, s), append(x.Sockets, s)
 	}
-	act := &explain.Verdict{Rule: rule, Decision: engine.DecideAct, When: lang.Part{Value: rules.True}}
+	act := &explain.Verdict{Rule: rule, Decision: engine.DecideAct}
+	act.Details = func() *explain.Details { return &explain.Details{When: lang.Part{Value: rules.True}} }
 	s := &explain.Socket{Candidate: held(collectors.LastAck, 80, "web", 3), Verdicts: []*explain.Verdict{act}, Main: act}
 	x.Sockets = append(x.Sockets, s)
 	x.Groups = []*explain.Group{{Rule: rule, Decision: engine.DecideAct, Text: act.Text(), Sockets: []*explain.Socket{s}}, group}
