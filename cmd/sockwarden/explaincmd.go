@@ -98,7 +98,7 @@ func (x *explaining) run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer e.Close()
-	found, err := e.Explain(ctx, p, engine.Question{Selection: selection, Rules: shown}, x.observe)
+	found, err := e.Explain(ctx, p, engine.Question{Selection: selection, Rules: shown, Nobody: len(args) == 0 && !x.sel.given()}, x.observe)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"context"
+	"slices"
 
 	"sockwarden/collectors"
 	"sockwarden/engine/judge"
@@ -16,6 +17,8 @@ type Question struct {
 	// Selection has one rule, whose condition says which sockets are asked about.
 	Selection *rules.Program
 	Rules     []*rules.Rule // those that are asked about, of the program that judged
+	// Nobody asks also about groups of the whole host that have no socket.
+	Nobody bool
 }
 
 // Explanation is the answer to a question.
@@ -100,6 +103,12 @@ func Explain(ctx context.Context, j *judge.Judge, c *judge.Cycle, q Question) *E
 		s.Main = nearest(s.Verdicts)
 		out.Sockets = append(out.Sockets, s)
 	}
+	for _, f := range c.Cases {
+		if q.Nobody && f.NoSocket() && slices.Contains(q.Rules, f.Rule) {
+			v := x.verdict(ctx, f.Candidate, f.Rule)
+			out.Sockets = append(out.Sockets, &Socket{Candidate: f.Candidate, Verdicts: []*Verdict{v}, Main: v})
+		}
+	}
 	out.Groups = groupsOf(out.Sockets)
 	return out
 }
@@ -139,8 +148,8 @@ func (x *explainer) verdict(ctx context.Context, cand *look.Candidate, rule *rul
 		v.Reason = "not everything could be looked at, and a group is decided on only as a whole"
 	case rule.Grouped() && x.counted[rule][cand] == nil:
 		v.Reason = "it belongs to no group, or it is not known to which"
-	case rule.Grouped() && x.having(cand, rule).Value != rules.True:
-		having := x.having(cand, rule)
+	case rule.Grouped() && x.having(x.counted[rule][cand], rule).Value != rules.True:
+		having := x.having(x.counted[rule][cand], rule)
 		v.Decides = at(having, deciding(having))
 	default:
 		v.Reason = "its condition became true while it was looked at"
@@ -152,9 +161,9 @@ func (x *explainer) verdict(ctx context.Context, cand *look.Candidate, rule *rul
 	return v
 }
 
-// having is what a rule says of the group of a socket.
-func (x *explainer) having(cand *look.Candidate, rule *rules.Rule) *lang.Part {
-	p := rule.Having.Explain(&collectors.Record{Group: &x.counted[rule][cand].Facts, Host: cand.Host})
+// having is what a rule says of a group.
+func (x *explainer) having(g *report.Group, rule *rules.Rule) *lang.Part {
+	p := rule.Having.Explain(&collectors.Record{Group: &g.Facts})
 	return &p
 }
 
@@ -171,8 +180,11 @@ func (x *explainer) details(ctx context.Context, v *Verdict, cand *look.Candidat
 	}
 	record := cand.RecordOf(owner)
 	d.When = v.Rule.When.Explain(&record)
+	if f.Group != nil {
+		d.Group = f.Group
+	}
 	if d.Group != nil {
-		d.Having = x.having(cand, v.Rule)
+		d.Having = x.having(d.Group, v.Rule)
 	}
 	switch {
 	case v.Waits:

@@ -64,10 +64,13 @@ func (o One) MarshalJSON() ([]byte, error) {
 		gates = append(gates, jsonGate{a.Gate, a.Spares, reasonOf(a)})
 	}
 	doc := jsonOne{
-		Rule: v.Rule.Name, Socket: collectors.Map(&r), Verdict: v.Decision, Reason: v.Reason, Cure: d.Cure, When: partJSON(&d.When), Gates: gates,
+		Rule: v.Rule.Name, Socket: map[string]any{}, Verdict: v.Decision, Reason: v.Reason, Cure: d.Cure, When: partJSON(&d.When), Gates: gates,
 	}
 	if d.Part != nil {
 		doc.Decides = oneLine(d.Part.Text)
+	}
+	if !o.Socket.NoSocket() {
+		doc.Socket = collectors.Map(&r)
 	}
 	if d.Owner != nil {
 		doc.Owner = d.Owner.String()

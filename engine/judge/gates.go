@@ -169,10 +169,10 @@ func guarded(j *Judge, _ *hearing, f *Case) bool {
 }
 
 func firstIf(_ *Judge, _ *hearing, f *Case) bool {
-	cond := f.Rule.Then[0].If
-	if cond == nil {
+	if len(f.Rule.Then) == 0 || f.Rule.Then[0].If == nil { // who only observes needs no rung
 		return false
 	}
+	cond := f.Rule.Then[0].If
 	v := f.Eval(cond)
 	if v != rules.True {
 		f.set(report.DecideUnless, "if of %s%s", f.Rule.Name, look.NotKnown(v))

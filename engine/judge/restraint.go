@@ -168,7 +168,7 @@ func SaidKey(f *report.Finding) string { return "said " + report.KeyOf(f).String
 
 // stands spares findings that a rule which changes nothing has reported, while they stand.
 func stands(j *Judge, h *hearing, f *Case) bool {
-	if !h.Live || !Harmless(f.Rule) {
+	if !h.Live || len(f.Rule.Then) == 0 || !Harmless(f.Rule) {
 		return false
 	}
 	if key := SaidKey(f.Finding); h.asking && !j.memory.AnyTold(key) || !h.asking && !j.memory.Stands(key, h.Now) {

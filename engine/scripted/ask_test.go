@@ -91,6 +91,9 @@ func randomRules(w langtest.Writer) string {
 	}
 	b.WriteString("rules:\n")
 	for i := range 1 + w.IntN(4) {
+		if w.IntN(8) == 0 {
+			fmt.Fprintf(&b, "  - name: watched%d\n    when: %q\n    mode: observe\n", i, condition())
+		}
 		fmt.Fprintf(&b, "  - name: r%d\n    when: %q\n    then: [%s]\n", i, condition(),
 			langtest.Pick(w, "destroy", "{signal: TERM}", "log", "{destroy: {udp: true}, if: 'port == 80'}", "{poke: {owners: all}}"))
 		for _, key := range []string{

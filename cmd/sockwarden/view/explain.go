@@ -135,6 +135,9 @@ func detail(o Out, g *explain.Group, vars map[string]string) {
 		ends = fmt.Sprint(c.Socket.LocalPort)
 	}
 	head := strings.TrimRight(strings.Join([]string{Printable(processText(c)), stateText(c), ends, where(c), of}, "  "), " ")
+	if c.NoSocket() {
+		head = "no socket"
+	}
 	hanging(o, "", head)
 	var elsewhere []string
 	if s.Main != nil {
