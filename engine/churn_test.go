@@ -160,6 +160,18 @@ func TestHandoverChurn(t *testing.T) {
 // SOCK_DESTROY does not look at the state: of connections that are established at
 // the moment when a rule for SYN_SENT takes them, these stay.
 func TestSynSentChurn(t *testing.T) {
+	const tries = 5 // on a busy machine all are established before anything is done
+	for range tries {
+		if synSentChurn(t) > 0 {
+			return
+		}
+	}
+	t.Errorf("%d times none was destroyed", tries)
+}
+
+// synSentChurn is one try, and returns how many connections were destroyed.
+func synSentChurn(t *testing.T) (destroyed int) {
+	t.Helper()
 	const n = 2000
 	l := newLab(t, Options{Live: true})
 	server, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -179,7 +191,8 @@ func TestSynSentChurn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	socklab.StartHolder(t, socklab.HolderOptions{Conns: clients, Program: "client"})
+	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: clients, Program: "client"})
+	defer h.Kill(t)
 	must(t, "room", unix.Listen(server, 4096))
 	p := l.rules(t, ruleFile(fmt.Sprintf("state == 'SYN_SENT' and remote_port == %d", addr.(*unix.SockaddrInet4).Port), "destroy",
 		"limits: {per_cycle: 10000}")+"defaults: {breaker: {count: 100000, share: 100%}}\n")
@@ -196,7 +209,7 @@ func TestSynSentChurn(t *testing.T) {
 	socklab.WaitFor(t, "the first SYNs to be sent again", func() bool { return waiting() < n*19/20 })
 	r := l.Act(t.Context(), p, looked)
 	l.Finish(t.Context(), r)
-	destroyed, changed := 0, 0
+	changed := 0
 	for _, f := range r.Findings {
 		switch f.Last().Result {
 		case actions.Gone, actions.FDStillHeld:
@@ -225,7 +238,8 @@ func TestSynSentChurn(t *testing.T) {
 	t.Logf("of %d: %d destroyed, %d changed, %d accepted, %d of them dead", n, destroyed, changed, accepted, reset)
 	// Between look-up and destroy of eight sockets one can become established; with a
 	// thousand between them it is one in ten.
-	if reset > accepted/50 || destroyed == 0 || accepted == 0 {
+	if reset > accepted/50 || accepted == 0 {
 		t.Errorf("%d of %d accepted connections were destroyed", reset, accepted)
 	}
+	return destroyed
 }

@@ -21,6 +21,21 @@ import (
 // TestRulesAwayForAMoment: rules that are incomplete for a moment destroy nothing that
 // the whole ones spare, whatever is lost and however the files are written.
 func TestRulesAwayForAMoment(t *testing.T) {
+	const tries = 5
+	for range tries {
+		if away := rulesAwayForAMoment(t); away > 0 {
+			t.Logf("the rules were away for %s, that is no moment: once more", away)
+			continue
+		}
+		return
+	}
+	t.Errorf("%d times they were away for longer than a moment", tries)
+}
+
+// rulesAwayForAMoment is one try; it returns for how long the rules were away if that was
+// longer than a moment.
+func rulesAwayForAMoment(t *testing.T) (tooLong time.Duration) {
+	t.Helper()
 	const (
 		destroys  = "version: 1\nrules:\n  - {name: r, when: 'state == \"CLOSE_WAIT\" and port == PORT', then: [destroy]KEYS}\n"
 		protected = "version: 1\nprotect: [{name: p, when: port == PORT}]\n"
@@ -72,9 +87,13 @@ func TestRulesAwayForAMoment(t *testing.T) {
 		socklab.WaitFor(t, "a while", func() bool { return time.Since(from) > d })
 	}
 	for range 2 {
+		from := time.Now()
 		putAll(t, all, true)
 		rest(100 * time.Millisecond)
 		putAll(t, all, false)
+		if away := time.Since(from); away > rules.Settle*3/4 {
+			return away // this machine is too busy for a moment
+		}
 		rest(500 * time.Millisecond)
 	}
 	rest(rules.Settle + 500*time.Millisecond)
@@ -92,6 +111,7 @@ func TestRulesAwayForAMoment(t *testing.T) {
 	if took := time.Since(began); took < rules.Settle {
 		t.Errorf("destroyed after %s", took)
 	}
+	return 0
 }
 
 // moment is a watcher one file of which is half written for a moment.

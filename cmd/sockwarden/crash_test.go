@@ -176,7 +176,7 @@ func idleCycles(w *warden) (n int) {
 		switch {
 		case l.isCycle():
 			n++
-		case l.Msg == "acted":
+		case l.Msg == "effect":
 			n = 0
 		}
 	}
@@ -214,7 +214,7 @@ func crashOnce(t *testing.T, ns *socklab.Namespace, stateDir, path, state string
 	kind = names[round%len(names)]
 	if kind == "after effects" {
 		hook = func(l logLine) {
-			if l.Msg == "acted" && countdown.Add(-1) == 0 {
+			if l.Msg == "effect" && countdown.Add(-1) == 0 {
 				<-started
 				_ = w.Process.Kill()
 			}

@@ -95,7 +95,7 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 	}
 	begunToo := 0 // of the rule that destroys
 	for _, l := range w.messages() {
-		if l.Msg == "acted" && l.Rule == "gone" && l.Result != "failed" {
+		if l.Msg == "effect" && l.Rule == "gone" && l.Result != "failed" {
 			begunToo++
 		}
 	}
@@ -163,7 +163,7 @@ func endsOnLadder(t *testing.T, words []string, want int) {
 		t.Errorf("exit code %d, not %d, after %s\n%s", code, want, took, w.tail())
 	}
 	// What was done is in the log, although nobody waited for what comes of it.
-	if !slices.ContainsFunc(w.messages(), func(l logLine) bool { return l.Msg == "acted" && l.Result == "still_running" }) {
+	if !slices.ContainsFunc(w.messages(), func(l logLine) bool { return l.Msg == "effect" && l.Result == "still_running" }) {
 		t.Errorf("nothing is said of the signal:\n%s", w.tail())
 	}
 	if s := stays.ask(t, "finish"); len(s.Errors) > 0 || len(s.signals("SIGTERM")) > 0 {

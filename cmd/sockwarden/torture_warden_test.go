@@ -218,7 +218,7 @@ func (w *warden) perCycle(rule string) (most int) {
 	n := 0
 	for _, l := range w.messages() {
 		switch {
-		case l.Msg == "acted" && l.Rule == rule:
+		case l.Msg == "effect" && l.Rule == rule:
 			n++
 		case l.isCycle():
 			most, n = max(most, n), 0
