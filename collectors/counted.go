@@ -1,11 +1,17 @@
 package collectors
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
-// Counted is a number of things, in grammar: 1 socket, 2 sockets.
+// Counted is a number of things, in grammar: 1 socket, 2 sockets, 2 processes.
 func Counted(n int, thing string) string {
-	if n == 1 {
+	switch {
+	case n == 1:
 		return "1 " + thing
+	case strings.HasSuffix(thing, "s"):
+		return fmt.Sprintf("%d %ses", n, thing)
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -310,6 +310,15 @@ func (e *Engine) record(c *judge.Cycle) {
 	}
 }
 
+// Dead finds the processes that hold sockets which the kernel has ended, and counts those
+// that could not be examined.
+func (e *Engine) Dead(ctx context.Context) (all []world.Dead, unseen int, err error) {
+	if e.world.Dead == nil {
+		return nil, 0, collectors.ErrNotSupported
+	}
+	return e.world.Dead(ctx)
+}
+
 // Watch runs a cycle every interval, and at once after the rules have changed, until ctx
 // ends.
 func (e *Engine) Watch(ctx context.Context, opts watch.Options) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -22,6 +23,7 @@ type list struct {
 	columns string
 	sort    string
 	top     int
+	dead    bool
 }
 
 func listCommand(app *app) *cobra.Command {
@@ -35,7 +37,10 @@ rules file ("sockwarden rules fields" lists what it can read). It never acts.
 Of a socket that several processes hold, EXPR must be true for each of them,
 --pid, --process, --container and --unit for one.
 
-Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
+Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.
+
+With --dead it lists the processes that still hold descriptors of connections which
+the kernel has ended (destroyed, reset, timed out): no other tool shows these.`,
 		Example: `  sudo sockwarden list -s established -p rustdesk
   sudo sockwarden list 'state == "CLOSE_WAIT" && age > "5m"' --sort -age
   sudo sockwarden list -p 21118 --by state,process
@@ -52,6 +57,7 @@ Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
 	f.StringVar(&l.columns, "columns", "", "show these `FIELDS`")
 	f.StringVar(&l.sort, "sort", "", "sort by this `FIELD`, with --by also by count; descending with a minus before it")
 	f.IntVar(&l.top, "top", 0, "only the first `N`")
+	f.BoolVar(&l.dead, "dead", false, "count, by process, the descriptors of connections that the kernel has ended")
 	d.complete("by", completeFields)
 	d.complete("columns", completeFields)
 	d.complete("sort", completeSort)
@@ -65,6 +71,9 @@ Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.`,
 }
 
 func (l *list) run(ctx context.Context, args []string) error {
+	if l.dead {
+		return l.listDead(ctx, args)
+	}
 	if l.by != "" && l.columns != "" {
 		return usagef("--by and --columns exclude each other")
 	}
@@ -107,6 +116,26 @@ func (l *list) run(ctx context.Context, args []string) error {
 		err = view.List(out, &view.Listing{Sockets: sockets, Columns: columns, Holders: holders, Top: l.top, Report: r})
 	}
 	return unopened(r, quietPipe(err))
+}
+
+// listDead is list --dead.
+func (l *list) listDead(ctx context.Context, args []string) error {
+	if len(args) > 0 || l.by+l.columns+l.sort != "" || l.sel.given() {
+		return usagef("--dead is about processes: it takes no expression, selector, --by, --columns or --sort")
+	}
+	if l.top < 0 {
+		return usagef("--top: %d is negative", l.top)
+	}
+	e, err := l.app.engine(engine.Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	dead, unseen, err := e.Dead(ctx)
+	if err != nil {
+		return fmt.Errorf("dead sockets: %w", err)
+	}
+	return quietPipe(view.Dead(l.app.out(), dead, unseen, l.top))
 }
 
 // sorting is what --sort says.

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -39,6 +40,7 @@ func NewLinux(owners OwnerSource, workers int, log *slog.Logger) (*Linux, error)
 		Clock: realClock{}, Host: Host{Name: name, Kernel: version, Workers: workers}, Self: findSelf(proc),
 		Namespaces: kernelNamespaces{engines}, Network: kernelNetwork{proc.Network}, Counter: kernelNetwork{proc.Network}, Sockets: kernelSockets{},
 		Owners: l.owners, Processes: kernelProcesses{proc}, Containers: engines, OpenEvents: openEvents,
+		Dead: func(ctx context.Context) ([]Dead, int, error) { return deadSockets(ctx, proc) },
 	}
 	return l, nil
 }

@@ -25,6 +25,9 @@ type World struct {
 	// OpenEvents asks the kernel to note when sockets enter their states; nil where
 	// there is nothing to ask.
 	OpenEvents func() (Events, error)
+	// Dead finds the processes that hold what the kernel has ended, most first, and counts
+	// those that could not be examined; nil where there is nothing to ask.
+	Dead func(context.Context) (all []Dead, unseen int, err error)
 }
 
 // Host is what does not change while the program runs.

@@ -1,10 +1,11 @@
 package view
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"sockwarden/collectors"
 
 	"github.com/mattn/go-runewidth"
 )
@@ -12,10 +13,7 @@ import (
 // Count says how many there are of something whose plural ends in s: "1 socket",
 // "3 sockets".
 func Count(n int, of string) string {
-	if n == 1 {
-		return "1 " + of
-	}
-	return fmt.Sprintf("%d %ss", n, of)
+	return collectors.Counted(n, of)
 }
 
 // Printable makes text that somebody else chose, such as the name of a process,
