@@ -53,7 +53,7 @@ func deadSockets(ctx context.Context, proc *procfs.FS) (all []Dead, unseen int, 
 
 // deadOf counts the dead sockets of a process.
 func deadOf(proc *procfs.FS, o *collectors.Owner) (n int, err error) {
-	held, err := proc.Descriptors.Sockets(o.PID, o.StartTime)
+	held, err := proc.Sockets(o.PID, o.StartTime)
 	if err != nil {
 		return 0, err
 	}

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"unicode"
 
-	"sockwarden/collectors"
-
 	"github.com/mattn/go-runewidth"
+
+	"sockwarden/collectors"
 )
 
 // Count says how many there are of something whose plural ends in s: "1 socket",
