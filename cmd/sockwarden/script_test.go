@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/pause"
 )
 
 // update makes golden rewrite its files: UPDATE_GOLDEN=1 go test ./cmd/sockwarden.
@@ -61,7 +62,10 @@ func (c cleaning) Run() int {
 func TestScripts(t *testing.T) { scripts(t, "testdata/script") }
 
 // TestSerialScripts runs the one that throws a switch for the whole machine.
-func TestSerialScripts(t *testing.T) { scripts(t, "testdata/serial") }
+func TestSerialScripts(t *testing.T) {
+	t.Cleanup(func() { _, _ = pause.Resume(pause.Machine) }) // what a script that fails leaves holds up all others
+	scripts(t, "testdata/serial")
+}
 
 func scripts(t *testing.T, dir string) {
 	socklab.Need(t)
