@@ -209,10 +209,17 @@ func idle(f *engine.Finding) (seconds float64, known bool) {
 }
 
 func idleText(f *engine.Finding) string {
-	if seconds, ok := idle(f); ok {
-		return span(seconds)
+	seconds, ok := idle(f)
+	if !ok || ageCovers(f, seconds) {
+		return "-"
 	}
-	return "-"
+	return span(seconds)
+}
+
+// ageCovers reports whether the age says as much: no data has moved for as long as the
+// socket is proven to have been in its state.
+func ageCovers(f *engine.Finding, idle float64) bool {
+	return f.Facts.Age.Min > 0 && idle >= f.Facts.Age.Min
 }
 
 // span shows seconds in the two largest units.

@@ -77,11 +77,12 @@ func (g *group) oldest() string {
 	return ageText(best)
 }
 
-// idlest shows the longest time without data, of rules that ask for it.
+// idlest shows the longest time without data, of rules that ask for it, unless the ages
+// say as much.
 func (g *group) idlest() string {
 	longest, known := 0.0, false
 	for _, f := range g.findings {
-		if idle, ok := idle(f); ok {
+		if idle, ok := idle(f); ok && !ageCovers(f, idle) {
 			longest, known = max(longest, idle), true
 		}
 	}

@@ -39,7 +39,7 @@ var steps = []struct {
 	step  func(*layout, int)
 	heads []string
 }{
-	{(*layout).once, []string{"ACTION", "RULE", "WHERE", "PROCESS"}},
+	{(*layout).once, []string{"ACTION", "WHERE", "PROCESS", "RULE"}},
 	{(*layout).sparse, []string{"TIMER", "WHERE", "IDLE"}},
 	{(*layout).usually, []string{"ACTION"}},
 	{(*layout).cutFew, nil},
