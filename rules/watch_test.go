@@ -17,7 +17,7 @@ import (
 )
 
 // deadline is how long a test waits for what must happen.
-const deadline = 20 * time.Second
+const deadline = 2 * time.Minute
 
 // follower does what the contract of Watcher asks for: after each event it sets
 // the paths again and loads.

@@ -111,7 +111,7 @@ rules:
 		t.Fatal(err)
 	}
 	w := startWarden(t, ns, watchProcess(t, path, state), nil)
-	w.await(t, "two cycles without effects", 30*time.Second, func() bool { return idleCycles(w) >= 2 })
+	w.await(t, "two cycles without effects", func() bool { return idleCycles(w) >= 2 })
 	if code, _ := w.term(t); code != 0 {
 		t.Errorf("exit code %d\n%s", code, w.tail())
 	}

@@ -222,7 +222,7 @@ func TestTortureReloads(t *testing.T) {
 	})
 	t.Cleanup(stop)
 	for i, w := range wardens {
-		w.await(t, "the watcher to start", 30*time.Second, func() bool { return w.counted()["watching live"] == 1 })
+		w.await(t, "the watcher to start", func() bool { return w.counted()["watching live"] == 1 })
 		meddling.Go(meddlers[i].run)
 	}
 	read := func() (n int) {
@@ -234,7 +234,7 @@ func TestTortureReloads(t *testing.T) {
 	}
 	began := time.Now()
 	for _, w := range wardens {
-		w.await(t, "enough reloads", 45*time.Minute, func() bool { return read() >= reloads })
+		w.awaitLong(t, "enough reloads", 45*time.Minute, func() bool { return read() >= reloads })
 	}
 	took := time.Since(began)
 	stop()
@@ -245,7 +245,7 @@ func TestTortureReloads(t *testing.T) {
 		}
 	}
 	leaky.ask(t, "quiet")
-	wardens[0].await(t, "the end of everything that is banned", 20*time.Second, func() bool { return leaky.ask(t, "report").Named == 0 })
+	wardens[0].await(t, "the end of everything that is banned", func() bool { return leaky.ask(t, "report").Named == 0 })
 	for _, w := range wardens {
 		if code, _ := w.term(t); code != 0 {
 			t.Errorf("exit code %d\n%s", code, w.tail())

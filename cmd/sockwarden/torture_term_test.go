@@ -158,7 +158,7 @@ func endsOnLadder(t *testing.T, words []string, want int) {
 	stays := life{Comm: "stays", Serve: []string{at(signalPort)}, Leaks: spared(3, at(signalPort))}.start(t, ns)
 	path := termRules(t, fmt.Sprintf(`  - {name: ladder, when: state == "CLOSE_WAIT" && port == %d, then: [{signal: TERM, wait: 60s}, {signal: KILL, wait: 60s}]}`, signalPort))
 	w := startWarden(t, ns, itself(t, liveCommand(t, words, path, filepath.Join(t.TempDir(), "state.json"))...), nil)
-	w.await(t, "the first rung", 10*time.Second, func() bool { return stays.ask(t, "report").Signals["SIGTERM"] == 1 })
+	w.await(t, "the first rung", func() bool { return stays.ask(t, "report").Signals["SIGTERM"] == 1 })
 	if code, took := w.term(t); code != want || took > 5*time.Second {
 		t.Errorf("exit code %d, not %d, after %s\n%s", code, want, took, w.tail())
 	}
@@ -181,7 +181,7 @@ func endsPrograms(t *testing.T) {
 	life{Comm: "holder", Serve: []string{at(execPort)}, Leaks: spared(targets, at(execPort))}.start(t, ns)
 	path := termRules(t, fmt.Sprintf(`  - {name: slow, when: state == "CLOSE_WAIT" && port == %d, then: [{exec: {program: %s, timeout: 60s}}]}`, execPort, n.program))
 	w := startWarden(t, ns, itself(t, append(liveCommand(t, []string{"watch"}, path, filepath.Join(t.TempDir(), "state.json")), "--interval", "100ms")...), nil)
-	w.await(t, "programs and later cycles", 10*time.Second, func() bool { return len(n.cookies(t)) == targets && w.counted()["cycle"] >= 3 })
+	w.await(t, "programs and later cycles", func() bool { return len(n.cookies(t)) == targets && w.counted()["cycle"] >= 3 })
 	if running, _ := processes(t, "slow"); len(running) != targets {
 		t.Errorf("%d programs run, not %d", len(running), targets)
 	}
@@ -207,20 +207,20 @@ func hangup(t *testing.T) {
 		}
 	}
 	decision := `"event":"decision"`
-	w.await(t, "decisions", 10*time.Second, has(auditLog, decision, 3))
+	w.await(t, "decisions", has(auditLog, decision, 3))
 	if err := errors.Join(os.Rename(logFile, logFile+".1"), os.Rename(auditLog, auditLog+".1")); err != nil {
 		t.Fatal(err)
 	}
 	w.hangup(t)
-	w.await(t, "new files", 10*time.Second, func() bool { return has(logFile, "", 1)() && has(auditLog, "", 1)() })
+	w.await(t, "new files", func() bool { return has(logFile, "", 1)() && has(auditLog, "", 1)() })
 	w.hangup(t)
-	w.await(t, "a reload in the new log", 10*time.Second, has(logFile, "rules unchanged", 1))
+	w.await(t, "a reload in the new log", has(logFile, "rules unchanged", 1))
 	before, err := os.ReadFile(auditLog + ".1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	holder.ask(t, "more 2")
-	w.await(t, "decisions in the new audit log", 10*time.Second, has(auditLog, decision, 2))
+	w.await(t, "decisions in the new audit log", has(auditLog, decision, 2))
 	after, err := os.ReadFile(auditLog + ".1")
 	if err != nil || len(after) != len(before) {
 		t.Errorf("the audit log that was moved away grew from %d to %d bytes, %v", len(before), len(after), err)
@@ -229,7 +229,7 @@ func hangup(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.hangup(t)
-	w.await(t, "other rules", 10*time.Second, has(logFile, "rules reloaded", 1))
+	w.await(t, "other rules", has(logFile, "rules reloaded", 1))
 	if code, _ := w.term(t); code != 0 {
 		t.Errorf("exit code %d\n%s", code, w.tail())
 	}

@@ -90,7 +90,7 @@ func TestTorture(t *testing.T) {
 	}
 	w := startWarden(t, ns, itself(t, "watch", "--live", "-v", "--log-format", "json", "--interval", "100ms", "--rules", path,
 		"--state-file", filepath.Join(t.TempDir(), "state.json"), "--audit-log", auditLog), nil)
-	w.await(t, "the watcher to start", 10*time.Second, func() bool { return w.counted()["watching live"] == 1 })
+	w.await(t, "the watcher to start", func() bool { return w.counted()["watching live"] == 1 })
 	rewriting := startRewriter(t, path)
 	mortals := dieByLadder(t, ns, w, length)
 	rewriting.end()
@@ -102,7 +102,7 @@ func TestTorture(t *testing.T) {
 	for _, p := range programs {
 		p.ask(t, "quiet")
 	}
-	w.await(t, "the end of everything that is named", 30*time.Second+length/4, func() bool {
+	w.awaitLong(t, "the end of everything that is named", length+patience, func() bool {
 		left := 0
 		for _, p := range programs {
 			left += p.ask(t, "report").Named
@@ -185,7 +185,7 @@ func dieByLadder(t *testing.T, ns *socklab.Namespace, w *warden, length time.Dur
 		unix.SIGKILL: {Comm: "rude", IgnoreTerm: true, Serve: []string{at(rudePort)}, Leaks: named(3, at(rudePort))},
 	}
 	began, alive := time.Now(), map[unix.Signal]*program{}
-	w.await(t, "the processes that are named to end", length+2*time.Minute, func() bool {
+	w.awaitLong(t, "the processes that are named to end", length+patience, func() bool {
 		// However slow the machine is: some of what was written must have been read.
 		lines := w.counted()
 		over := time.Since(began) > length && lines["rules reloaded"] >= 2 && rejected(lines) >= 2
@@ -278,7 +278,7 @@ defaults:
 			}
 			w := startWarden(t, ns, itself(t, "watch", "--live", "-v", "--log-format", "json", "--interval", "100ms", "--rules", path,
 				"--state-file", filepath.Join(dir, "state.json"), "--audit-log", auditLog), nil)
-			w.await(t, "six cycles", 30*time.Second, func() bool { return w.counted()["cycle"] >= 6 })
+			w.await(t, "six cycles", func() bool { return w.counted()["cycle"] >= 6 })
 			if code, _ := w.term(t); code != 0 {
 				t.Errorf("exit code %d\n%s", code, w.tail())
 			}
@@ -322,11 +322,11 @@ func TestReloadUnderLadder(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := startWarden(t, ns, itself(t, "watch", "--live", "-v", "--log-format", "json", "--interval", "1h", "--rules", path, "--state-file", "none"), nil)
-	w.await(t, "the first cycle", 10*time.Second, func() bool { return w.counted()["cycle"] >= 1 })
+	w.await(t, "the first cycle", func() bool { return w.counted()["cycle"] >= 1 })
 	if err := replaceRules(path, "version: 1\nrules:\n"+ladder, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.await(t, "the next rung", 10*time.Second, func() bool { _, done := rude.ended(); return done })
+	w.await(t, "the next rung", func() bool { _, done := rude.ended(); return done })
 	if ws, _ := rude.ended(); ws.Signal() != syscall.SIGKILL {
 		t.Errorf("ended by %v", ws.Signal())
 	}

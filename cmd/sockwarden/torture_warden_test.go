@@ -122,8 +122,18 @@ func (w *warden) counted() map[string]int {
 	return maps.Clone(w.counts)
 }
 
+// patience is how long a test waits for what must come: long enough for a busy
+// machine, since how fast it comes is for other tests to say.
+const patience = 3 * time.Minute
+
 // await waits for a condition, longer than socklab does.
-func (w *warden) await(t *testing.T, what string, limit time.Duration, cond func() bool) {
+func (w *warden) await(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	w.awaitLong(t, what, patience, cond)
+}
+
+// awaitLong waits for what takes a time of its own.
+func (w *warden) awaitLong(t *testing.T, what string, limit time.Duration, cond func() bool) {
 	t.Helper()
 	for until := time.Now().Add(limit); !cond(); time.Sleep(5 * time.Millisecond) {
 		select {
