@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/stuck"
@@ -251,8 +252,9 @@ type Plugin struct {
 	// Gentle actions change something, but a connection that lives loses nothing.
 	Gentle bool
 	// Warn says what may not be meant with valid parameters, for sockets as the query
-	// asks for, "" for nothing; nil if there is never anything to say.
-	Warn func(params map[string]any, of *collectors.Query) string
+	// asks for that have been silent for as long at least; "" for nothing, nil if there
+	// is never anything to say.
+	Warn func(params map[string]any, of *collectors.Query, silent time.Duration) string
 	// New returns the action for the given parameters, all of them declared in
 	// Params and of their types, or says what is wrong with them. It does no I/O.
 	New func(params map[string]any) (Action, error)

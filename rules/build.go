@@ -16,24 +16,32 @@ func (l *loader) compileAll() *Program {
 	for _, f := range l.files {
 		for _, name := range sortedKeys(f.notifiers.all) {
 			if _, dup := p.Notifiers[name]; dup {
-				f.fileProblem(fmt.Sprintf("%q stands under actions of another file, too", name))
+				f.fileProblem(idDuplicateName, fmt.Sprintf("%q stands under actions of another file, too", name))
 			}
 			p.Notifiers[name] = f.notifiers.all[name]
 		}
 	}
 	for _, f := range l.files {
-		b := &builder{rulesFile: f, scope: f.names.scope(), program: p}
+		var spans [][2]int
+		for i := range f.rules.rules {
+			spans = append(spans, span(f.rules.rules[i].at))
+		}
+		p.ignored = append(p.ignored, readIgnored(f.src, spans)...)
+	}
+	p.warnings.spared = p.ignored
+	for _, f := range l.files {
+		b := &builder{rulesFile: f, scope: f.names.scope(), program: p, in: l.netnsOf(f)}
 		for _, r := range f.rules.protect {
 			b.protect(&r, protected)
 		}
 		for _, r := range f.rules.rules {
 			if first, dup := names[r.name]; dup && r.name != "" {
-				f.errorf(r.nameAt, "rule %q is already at %s: give one of them another name", r.name, first)
+				f.errorf(idDuplicateName, r.nameAt, "rule %q is already at %s: give one of them another name", r.name, first)
 			} else {
 				names[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
 			}
 			if rule := b.rule(&r); rule != nil {
-				rule.netns = l.netnsOf(f)
+				rule.netns = b.in
 				p.Rules = append(p.Rules, rule)
 			}
 		}
@@ -41,6 +49,7 @@ func (l *loader) compileAll() *Program {
 			p.Vars[name] = v.String()
 		}
 		maps.Copy(p.Sets, f.names.sets)
+		b.lintUnused()
 		b.passNotes()
 		p.Files = append(p.Files, FileInfo{Path: f.src.name, Rules: len(f.rules.rules)})
 	}

@@ -16,12 +16,15 @@ type builder struct {
 	scope   *lang.Scope
 	program *Program
 	notes   problemList // what is valid in conditions, and maybe not meant
+	// compiled are the conditions of the file.
+	compiled []*Cond
+	in       []string // the namespaces that its rules are about
 }
 
 // protect compiles an entry of protect. Seen is where the names of all files stand.
 func (b *builder) protect(r *rawProtect, seen map[string]string) {
 	if first, dup := seen[r.name]; dup {
-		b.errorf(r.at, "protect %q is already at %s: give one of them another name", r.name, first)
+		b.errorf(idDuplicateName, r.at, "protect %q is already at %s: give one of them another name", r.name, first)
 	} else {
 		seen[r.name] = fmt.Sprintf("%s:%d", b.src.name, r.at.Line)
 	}
@@ -86,17 +89,17 @@ func (b *builder) notified(r *rawRule, rule *Rule) bool {
 		case name == "":
 			ok = false
 		case !known && b.problems.full():
-			b.errorf(n, "no entry")
+			b.errorf(idUnknownNotifier, n, "no entry")
 			ok = false
 		case !known:
 			hint := Suggest(name, sortedKeys(b.program.Notifiers))
 			if hint == "" {
 				hint = fmt.Sprintf(": write actions: {%s: {plugin: webhook, url_file: /etc/sockwarden/url}}", name)
 			}
-			b.errorf(n, "no entry %q under actions%s", name, hint)
+			b.errorf(idUnknownNotifier, n, "no entry %q under actions%s", name, hint)
 			ok = false
 		case slices.Contains(rule.Notify, name):
-			b.errorf(n, "notify has %s twice", name)
+			b.errorf(idDuplicateKey, n, "notify has %s twice", name)
 			ok = false
 		}
 		rule.Notify = append(rule.Notify, name)
@@ -127,7 +130,7 @@ func (b *builder) cond(n *yaml.Node, sc *lang.Scope) *Cond {
 		return nil
 	}
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
-		b.errorf(n, "a condition is an expression, not %s%s", nodeKind(n), exampleCondition(n))
+		b.errorf(idWrongForm, n, "a condition is an expression, not %s%s", nodeKind(n), exampleCondition(n))
 		return nil
 	}
 	c, errs := lang.Compile(n.Value, sc)
@@ -135,9 +138,10 @@ func (b *builder) cond(n *yaml.Node, sc *lang.Scope) *Cond {
 		b.exprProblems(n, errs)
 	}
 	if c != nil {
+		b.compiled = append(b.compiled, c)
 		for _, note := range c.Notes {
 			line, column := b.src.locate(n, note.From)
-			b.notes.add(b.src.problem(line, column, note.Message))
+			b.notes.add(b.src.problem(note.ID, line, column, note.Message))
 		}
 	}
 	return c

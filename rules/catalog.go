@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
@@ -55,9 +56,10 @@ type ActionSpec struct {
 	// Refuses says why a rung, as Bind has bound it, is never applied to sockets of such a
 	// kind, "" if it may be; nil if it is for all.
 	Refuses func(bound any, s *collectors.Socket) string
-	// Warn says what may not be meant with valid ones, for sockets as the query asks
-	// for, "" for nothing; nil if there is nothing to say ever.
-	Warn func(params map[string]any, of *collectors.Query) string
+	// Warn says what may not be meant with valid ones, for sockets as the query asks for
+	// that have been silent for as long at least; "" for nothing, nil if there is never
+	// anything to say.
+	Warn func(params map[string]any, of *collectors.Query, silent time.Duration) string
 }
 
 // Catalog lists the actions that rules can use.

@@ -46,7 +46,7 @@ func (b *builder) checkComment(n *yaml.Node, errs []lang.Error) bool {
 	}
 	switch {
 	case len(errs) > 0 && open:
-		b.problems.add(b.src.problem(line, column, cutByComment))
+		b.problems.add(b.src.problem(idCutByComment, line, column, cutByComment))
 		return true
 	case len(errs) > 0:
 		return false
@@ -54,7 +54,7 @@ func (b *builder) checkComment(n *yaml.Node, errs []lang.Error) bool {
 	first, _, _ := strings.Cut(strings.TrimLeft(comment, "# "), " ")
 	for _, word := range joins {
 		if first == word {
-			b.notes.add(b.src.problem(line, column, fmt.Sprintf("what stands behind # is no part of the condition. %s", cutByComment)))
+			b.notes.add(b.src.problem(idCutByComment, line, column, fmt.Sprintf("what stands behind # is no part of the condition. %s", cutByComment)))
 		}
 	}
 	return false

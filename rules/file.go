@@ -3,6 +3,8 @@ package rules
 import (
 	"time"
 
+	"sockwarden/rules/lang"
+
 	"go.yaml.in/yaml/v4"
 )
 
@@ -45,7 +47,7 @@ func (f *rulesFile) parse(catalog, notifiers Catalog) {
 		"version": func(n *yaml.Node) {
 			version = true
 			if n.Value != "1" {
-				f.errorf(n, "version %s is not known: write version: 1", nodeKind(n))
+				f.errorf(idNoVersion, n, "version %s is not known: write version: 1", nodeKind(n))
 			}
 		},
 		"netns":    f.parseNetNS,
@@ -59,7 +61,7 @@ func (f *rulesFile) parse(catalog, notifiers Catalog) {
 		"rules":    func(n *yaml.Node) { rules = f.items(n, "rules", `"- name: ..." for each rule`) },
 	})
 	if !version && root.Kind == yaml.MappingNode {
-		f.errorf(root, "no version: write \"version: 1\" at the top")
+		f.errorf(idNoVersion, root, "no version: write \"version: 1\" at the top")
 	}
 	f.names.checkNames()
 	for _, n := range protect {
@@ -78,7 +80,7 @@ const maxNetNS = 256
 func (f *rulesFile) parseNetNS(n *yaml.Node) {
 	if n.Kind == yaml.SequenceNode {
 		if len(n.Content) > maxNetNS {
-			f.errorf(n, "netns has %d names, at most %d: write netns: all", len(n.Content), maxNetNS)
+			f.errorf(lang.IDTooLarge, n, "netns has %d names, at most %d: write netns: all", len(n.Content), maxNetNS)
 			return
 		}
 		for _, k := range n.Content {
@@ -89,7 +91,7 @@ func (f *rulesFile) parseNetNS(n *yaml.Node) {
 		return
 	}
 	if n.Kind == yaml.MappingNode {
-		f.errorf(n, "netns is host, all, or a list of names: write netns: [a, b]")
+		f.errorf(idWrongForm, n, "netns is host, all, or a list of names: write netns: [a, b]")
 		return
 	}
 	if name, ok := f.text(n, "netns"); ok {

@@ -66,7 +66,7 @@ func (rs *ruleSection) parseGroup(n *yaml.Node) []GroupKey {
 	add := func(k *yaml.Node) {
 		key := GroupKey(rs.oneOf(k, "group", groupKeys...))
 		if slices.Contains(keys, key) {
-			rs.errorf(k, "group has %s twice", key)
+			rs.errorf(idDuplicateKey, k, "group has %s twice", key)
 			return
 		}
 		keys = append(keys, key)
@@ -76,7 +76,7 @@ func (rs *ruleSection) parseGroup(n *yaml.Node) []GroupKey {
 			add(k)
 		}
 		if len(n.Content) == 0 {
-			rs.errorf(n, "group needs a key: %s", lang.Choices(groupKeys))
+			rs.errorf(idMissing, n, "group needs a key: %s", lang.Choices(groupKeys))
 		}
 		return keys
 	}

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 
+	"sockwarden/rules/lang"
+
 	"go.yaml.in/yaml/v4"
 )
 
@@ -60,10 +62,10 @@ func (d *defaults) share(n *yaml.Node, what string) float64 {
 	v, err := parseShare(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil {
 		if percent, err := strconv.Atoi(n.Value); err == nil && percent > 0 && percent <= 100 {
-			d.errorf(n, "%s is a part of all: write %d%%", what, percent)
+			d.errorf(lang.IDWrongValue, n, "%s is a part of all: write %d%%", what, percent)
 			return v
 		}
-		d.errorf(n, "%s is a part of all, such as 30%%, not %s", what, nodeKind(n))
+		d.errorf(lang.IDWrongValue, n, "%s is a part of all, such as 30%%, not %s", what, nodeKind(n))
 	}
 	return v
 }
@@ -78,13 +80,13 @@ func (d *defaults) windows(n *yaml.Node) []Window {
 		}
 		w, err := parseWindow(text, d.zone)
 		if err != nil {
-			d.errorf(k, "%v", err)
+			d.errorf(lang.IDWrongValue, k, "%v", err)
 			continue
 		}
 		out = append(out, w)
 	}
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		d.errorf(n, "during has no window: leave it out for always")
+		d.errorf(lang.IDWrongValue, n, "during has no window: leave it out for always")
 	}
 	return out
 }
@@ -106,7 +108,7 @@ func (d *defaults) parseZone(n *yaml.Node) {
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil || name == "" {
-		d.errorf(n, "unknown time zone %q: write it as Europe/Vienna or UTC", name)
+		d.errorf(lang.IDWrongValue, n, "unknown time zone %q: write it as Europe/Vienna or UTC", name)
 		return
 	}
 	d.zone = zone

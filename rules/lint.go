@@ -3,53 +3,51 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang"
 )
-
-// timeWaitLength is how long Linux keeps TIME_WAIT (TCP_TIMEWAIT_LEN), seconds.
-const timeWaitLength = 60
 
 // lint warns about rules that are valid and yet cannot do what they say.
 func (b *builder) lint(r *rawRule, rule *Rule) {
-	warn := func(n *yaml.Node, from int, format string, args ...any) {
-		if b.program.warnings.full() {
-			b.program.warnings.add(Problem{})
-			return
-		}
-		line, column := b.src.locate(n, from)
-		b.program.warnings.add(b.src.problem(line, column, fmt.Sprintf(format, args...)))
-	}
+	warn := b.warnf
 	lintLadder(r, rule, warn)
 	yes := rule.When.MayHold()
 	if yes.States == 0 && !b.names.files.asksEmpty(rule.When) {
-		warn(r.when, 0, "rule %q never matches: %s", rule.Name, rule.When.Never())
+		warn(idNeverMatches, r.when, 0, "rule %q never matches: %s", rule.Name, rule.When.Never())
 		return
 	}
 	if about := rule.about(); len(about) == 1 && about[0] == collectors.UDP && yes.States&collectors.Mask(collectors.Established, collectors.Close) == 0 {
-		warn(r.when, 0, `rule %q never matches: a UDP socket is ESTABLISHED (connected) or CLOSE, and in no other state`, rule.Name)
+		warn(idNeverMatches, r.when, 0, `rule %q never matches: a UDP socket is ESTABLISHED (connected) or CLOSE, and in no other state`, rule.Name)
 	}
 	if rule.Having != nil && rule.Having.OfProcess() && !slices.Contains(rule.Group, ByPID) {
-		warn(r.having, 0, "rule %q never holds: fds and fd_limit are known only of one process, group: pid", rule.Name)
+		warn(idNeverHolds, r.having, 0, "rule %q never holds: fds and fd_limit are known only of one process, group: pid", rule.Name)
 	}
 	lintStill(r, rule, warn)
 	lintRungs(r, rule, warn)
 	lintEverything(r, rule, warn)
+	lintDead(r, rule, warn)
+	lintAges(r, rule, warn)
+	lintProbed(r, rule, warn)
+	lintLimits(r, rule, warn)
+	b.lintShadowed(r, rule, warn)
 	if why, at := neverActs(r, rule); why != "" {
 		rule.NeverActs = why
-		warn(at, 0, "rule %q can never act: %s", rule.Name, why)
+		warn(idNeverActs, at, 0, "rule %q can never act: %s", rule.Name, why)
 	}
-	if yes.States != collectors.Mask(collectors.TimeWait) || asShipped(rule.When) {
+}
+
+// warnf notes a warning about a place in a scalar, in runes.
+func (b *builder) warnf(id lang.ID, n *yaml.Node, from int, format string, args ...any) {
+	if b.program.warnings.full() {
+		b.program.warnings.add(Problem{})
 		return
 	}
-	for _, a := range rule.When.Ages {
-		if a.Seconds >= timeWaitLength {
-			warn(r.when, a.From, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and it waits for more than %v: write less",
-				rule.Name, timeWaitLength, a.Seconds)
-		}
-	}
+	line, column := b.src.locate(n, from)
+	b.program.warnings.add(b.src.problem(id, line, column, fmt.Sprintf(format, args...)))
 }
 
 // closing are the states of connections that are closed in one direction, or by
@@ -57,7 +55,7 @@ func (b *builder) lint(r *rawRule, rule *Rule) {
 var closing = collectors.Mask(collectors.CloseWait, collectors.FinWait1, collectors.FinWait2, collectors.Closing, collectors.LastAck)
 
 // warner notes a warning about a place in a scalar, in runes.
-type warner func(n *yaml.Node, from int, format string, args ...any)
+type warner func(id lang.ID, n *yaml.Node, from int, format string, args ...any)
 
 // lintStill warns about rules that end connections which are half closed for a
 // while, whether they still transfer or not. A rule that also takes ESTABLISHED
@@ -80,7 +78,7 @@ func lintStill(r *rawRule, rule *Rule, warn warner) {
 		}
 		add, from = fmt.Sprintf(`add "and idle > %v"`, a.Seconds), a.From
 	}
-	warn(r.when, from, "rule %q also takes half-closed connections that still transfer: %s", rule.Name, add)
+	warn(idStillTransfers, r.when, from, "rule %q also takes half-closed connections that still transfer: %s", rule.Name, add)
 }
 
 // ends reports whether the rule ends connections or processes, by any rung.
@@ -96,13 +94,14 @@ func (rule *Rule) ends(r *rawRule) bool {
 // lintRungs passes on what actions say of their parameters.
 func lintRungs(r *rawRule, rule *Rule, warn warner) {
 	of := collectors.Query{Protocols: rule.about(), States: rule.When.MayHold().States}
+	silent := time.Duration(rule.When.AtLeast(lang.IdleFields()) * float64(time.Second))
 	for i := range r.then {
 		rung := &r.then[i]
 		if rung.spec.Warn == nil {
 			continue
 		}
-		if why := rung.spec.Warn(rung.params, &of); why != "" {
-			warn(rung.at, 0, "rule %q, %s: %s", rule.Name, rung.action, why)
+		if why := rung.spec.Warn(rung.params, &of, silent); why != "" {
+			warn(idActionAdvice, rung.at, 0, "rule %q, %s: %s", rule.Name, rung.action, why)
 		}
 	}
 }

@@ -218,7 +218,7 @@ func firstEntry(text string) string {
 }
 
 func (r *listReader) problem(line, message string) Problem {
-	return Problem{File: r.list.path, Line: r.line, Column: 1, Message: firstRunes(message, maxMessage), Source: strings.TrimSuffix(line, "\r")}
+	return Problem{ID: lang.IDWrongEntry, File: r.list.path, Line: r.line, Column: 1, Message: firstRunes(message, maxMessage), Source: strings.TrimSuffix(line, "\r")}
 }
 
 func (r *listReader) wrong(line, message string) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"sockwarden/collectors/trust"
+	"sockwarden/rules/lang"
 )
 
 // Builtin is the name by which the embedded rules are loaded.
@@ -105,6 +106,9 @@ func (l *loader) program() (*Program, error) {
 	for _, w := range l.warnings {
 		p.warnings.add(w)
 	}
+	for _, w := range leftOver(p.ignored, len(l.opts.Vars) == 0) {
+		p.warnings.add(w)
+	}
 	p.Watched, p.NoDefaultDir, p.Warnings = l.watched, l.noDir, p.warnings.all()
 	p.opts, p.inputs = l.opts, l.inputs
 	p.Generation, p.text = l.inputs.digest(&l.opts)
@@ -112,13 +116,13 @@ func (l *loader) program() (*Program, error) {
 	return p, nil
 }
 
-func (l *loader) fail(path, format string, args ...any) {
-	l.problems.add(Problem{File: path, Message: fmt.Sprintf(format, args...)})
+func (l *loader) fail(id lang.ID, path, format string, args ...any) {
+	l.problems.add(Problem{ID: id, File: path, Message: fmt.Sprintf(format, args...)})
 }
 
 // warn notes what is valid, and maybe not meant, about a file as a whole.
 func (l *loader) warn(path, message string) {
-	l.warnings = append(l.warnings, Problem{File: path, Message: message})
+	l.warnings = append(l.warnings, Problem{ID: idNotRead, File: path, Message: message})
 }
 
 func (l *loader) readAll() {
@@ -156,19 +160,19 @@ func (l *loader) defaultPaths() []string {
 	_, linkErr := os.Lstat(dir) // a link that leads nowhere is there
 	switch info, err := os.Stat(dir); {
 	case errors.Is(linkErr, fs.ErrNotExist) && l.opts.NeedDir:
-		l.fail(dir, "is gone: a watcher that had rules there does not take the built-in ones instead")
+		l.fail(idUnreadable, dir, "is gone: a watcher that had rules there does not take the built-in ones instead")
 		return nil
 	case errors.Is(linkErr, fs.ErrNotExist):
 		l.noDir = true
 		return []string{Builtin}
 	case errors.Is(err, fs.ErrNotExist):
-		l.fail(dir, "is a symbolic link that leads nowhere")
+		l.fail(idUnreadable, dir, "is a symbolic link that leads nowhere")
 		return nil
 	case err != nil:
-		l.fail(dir, "%v", unreadable(err))
+		l.fail(idUnreadable, dir, "%v", unreadable(err))
 		return nil
 	case !info.IsDir():
-		l.fail(dir, "is no directory")
+		l.fail(idUnreadable, dir, "is no directory")
 		return nil
 	case !l.trusted(dir):
 		return nil
@@ -193,7 +197,7 @@ func (l *loader) defaultPaths() []string {
 		paths = append(paths, files...)
 	}
 	if len(paths) == 0 {
-		l.fail(dir, "the directory exists but has no rules.yaml and nothing in rules.d; add rules, or name the built-in ones: --rules builtin")
+		l.fail(idNoRules, dir, "the directory exists but has no rules.yaml and nothing in rules.d; add rules, or name the built-in ones: --rules builtin")
 		for _, w := range l.warnings { // why there is nothing
 			l.problems.add(w)
 		}
@@ -208,7 +212,7 @@ func (l *loader) yamlFiles(dir string) (files []string, ok bool) {
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		l.fail(dir, "%v", unreadable(err))
+		l.fail(idUnreadable, dir, "%v", unreadable(err))
 		return nil, false
 	}
 	for _, e := range entries {
@@ -228,10 +232,18 @@ func (l *loader) trusted(dir string) bool {
 	}
 	err := l.trust.Dir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.fail(dir, "a live run does not trust it: %v", err)
+		l.fail(idUntrusted, dir, "a live run does not trust it: %v", err)
 		return false
 	}
 	return true
+}
+
+// idOfFile is the kind of problem that a file has which is not read.
+func idOfFile(err error) lang.ID {
+	if errors.Is(err, trust.ErrForeign) {
+		return idUntrusted
+	}
+	return idUnreadable
 }
 
 // unreadable drops the path from the error of a system call.
@@ -247,7 +259,7 @@ func (l *loader) readDir(dir string) {
 	l.inputs.noteDir(dir)
 	files, ok := l.yamlFiles(dir)
 	if len(files) == 0 && ok {
-		l.fail(dir, "no rules in this directory: name the files *.yaml or *.yml")
+		l.fail(idNoRules, dir, "no rules in this directory: name the files *.yaml or *.yml")
 	}
 	sub := filepath.Join(dir, "rules.d")
 	if info, err := os.Stat(sub); err == nil && info.IsDir() {
@@ -262,7 +274,7 @@ func (l *loader) readFile(path string) {
 	l.watched = append(l.watched, path)
 	text, err := l.read(path)
 	if err != nil {
-		l.problems.add(Problem{File: path, Message: err.Error()})
+		l.problems.add(Problem{ID: idOfFile(err), File: path, Message: err.Error()})
 		return
 	}
 	l.add(path, text)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang"
 )
 
 const (
@@ -304,8 +305,9 @@ func TestOnlyIPv6(t *testing.T) {
 		`["::/0", "0.0.0.0/0"]`: false, `["::/0", "10.0.0.0/8"]`: false, `["::/1"]`: false, `["::ffff:0:0/96"]`: false, "both": false,
 	} {
 		p := mustLoad(t, "version: 1\nsets: {everyone: ['::/0'], both: ['::/0', 0.0.0.0/0]}\nprotect:\n  - name: p\n    when: 'port == 22 and remote_addr in "+list+"'\n")
-		got := fmt.Sprint(p.Warnings)
-		if (len(p.Warnings) > 0) != warns || warns && (len(p.Warnings) != 1 || !strings.Contains(got, ":5:42: ::/0 is about IPv6 only: add 0.0.0.0/0")) {
+		found := ofKind(p.Warnings, lang.IDIPv6Only)
+		got := fmt.Sprint(found)
+		if (len(found) > 0) != warns || warns && (len(found) != 1 || !strings.Contains(got, ":5:42: ::/0 is about IPv6 only: add 0.0.0.0/0")) {
 			t.Errorf("%s: %s", list, got)
 		}
 	}

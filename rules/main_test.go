@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"sockwarden/rules/lang"
 )
 
 var update = flag.Bool("update", false, "write the golden files of testdata anew")
@@ -102,6 +104,17 @@ func problemLines(t testing.TB, err error, dir string) []string {
 		lines = append(lines, strings.TrimPrefix(line, "rules.yaml:"))
 	}
 	return lines
+}
+
+// ofKind returns the problems of the given kinds: a test is about those, whatever else its
+// files do not need.
+func ofKind(all Problems, kinds ...lang.ID) (some Problems) {
+	for _, p := range all {
+		if slices.Contains(kinds, p.ID) {
+			some = append(some, p)
+		}
+	}
+	return some
 }
 
 func checkLines(t testing.TB, got []string, want ...string) {

@@ -15,6 +15,7 @@ type names struct {
 	vars   map[string]*Var
 	varsAt map[string]*yaml.Node
 	sets   map[string]*Set
+	setsAt map[string]*yaml.Node // of the file
 	macros map[string]*yaml.Node
 	broken map[string]bool // names whose value is wrong
 	files  *setFiles
@@ -23,7 +24,7 @@ type names struct {
 func newNames(r *reader, path string) *names {
 	return &names{
 		reader: r,
-		vars:   map[string]*Var{}, varsAt: map[string]*yaml.Node{}, sets: BuiltinSets(), macros: map[string]*yaml.Node{}, broken: map[string]bool{},
+		vars:   map[string]*Var{}, varsAt: map[string]*yaml.Node{}, sets: BuiltinSets(), setsAt: map[string]*yaml.Node{}, macros: map[string]*yaml.Node{}, broken: map[string]bool{},
 		files: &setFiles{
 			reader: r, path: path,
 			byName: map[string]setFile{}, grown: map[string]*Set{}, lists: map[string]*Set{}, reported: map[string]bool{},
@@ -36,16 +37,16 @@ func (ns *names) checkName(n *yaml.Node, what string) bool {
 	name := n.Value
 	for i, c := range name {
 		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (i == 0 || c < '0' || c > '9') {
-			ns.errorf(n, "the name of a %s is made of letters, digits and _, not %q%s", what, name, asName(name, "_"))
+			ns.errorf(idBadName, n, "the name of a %s is made of letters, digits and _, not %q%s", what, name, asName(name, "_"))
 			return false
 		}
 	}
 	if name == "" || lang.IsWord(name) {
-		ns.errorf(n, "%q is a word of the language and cannot name a %s: choose another", name, what)
+		ns.errorf(idBadName, n, "%q is a word of the language and cannot name a %s: choose another", name, what)
 		return false
 	}
 	if _, ok := collectors.FieldByName(name); ok {
-		ns.errorf(n, "%q is a field and cannot name a %s: choose another", name, what)
+		ns.errorf(idBadName, n, "%q is a field and cannot name a %s: choose another", name, what)
 		return false
 	}
 	return true
@@ -55,15 +56,15 @@ func (ns *names) checkName(n *yaml.Node, what string) bool {
 func (ns *names) checkNames() {
 	for _, name := range sortedKeys(ns.macros) {
 		if _, ok := ns.vars[name]; ok {
-			ns.errorf(ns.macros[name], "%q is already a variable", name)
+			ns.errorf(idDuplicateName, ns.macros[name], "%q is already a variable", name)
 		}
 		if _, ok := ns.sets[name]; ok {
-			ns.errorf(ns.macros[name], "%q is already a set", name)
+			ns.errorf(idDuplicateName, ns.macros[name], "%q is already a set", name)
 		}
 	}
 	for _, name := range sortedKeys(ns.vars) {
 		if _, ok := ns.sets[name]; ok {
-			ns.errorf(ns.varsAt[name], "%q is already a set", name)
+			ns.errorf(idDuplicateName, ns.varsAt[name], "%q is already a set", name)
 		}
 	}
 }
@@ -109,7 +110,7 @@ func (ns *names) parseSets(n *yaml.Node) {
 			s = ns.parseElements(e.value, false)
 		}
 		if s != nil {
-			ns.sets[e.key.Value] = s
+			ns.sets[e.key.Value], ns.setsAt[e.key.Value] = s, e.key
 		} else {
 			ns.broken[e.key.Value] = true
 		}

@@ -82,6 +82,6 @@ func lintEverything(r *rawRule, rule *Rule, warn warner) {
 	if rule.Mode != ModeEnforce || !live || !narrow.Empty() || rule.Having != nil || !rule.ends(r) {
 		return
 	}
-	warn(r.when, 0, `rule %q takes every connection of this host, live ones too: say which, as by port in [80, 443], `+
+	warn(idTakesAll, r.when, 0, `rule %q takes every connection of this host, live ones too: say which, as by port in [80, 443], `+
 		`process == "nginx" or state == "CLOSE_WAIT"`, rule.Name)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang"
 )
 
 // refusing has actions that refuse some sockets: destroy those that listen, signal those
@@ -29,8 +30,8 @@ func when(is bool, why string) string {
 	return ""
 }
 
-// warningsOf loads one rule and returns what is warned of, as "column: message".
-func warningsOf(t *testing.T, catalog Catalog, rule string) (*Rule, []string) {
+// warningsOf loads one rule and returns what is warned of that is of a kind, as "column: message".
+func warningsOf(t *testing.T, catalog Catalog, kind lang.ID, rule string) (*Rule, []string) {
 	t.Helper()
 	dir := writeFiles(t, map[string]string{"rules.yaml": "version: 1\nsets: {tailnet: [100.64.0.0/10]}\nrules:\n- {name: r, " + rule + "}\n"})
 	p, _, err := Load(Options{Catalog: catalog, Paths: []string{filepath.Join(dir, "rules.yaml")}})
@@ -38,7 +39,7 @@ func warningsOf(t *testing.T, catalog Catalog, rule string) (*Rule, []string) {
 		t.Fatalf("%s: %v", rule, err)
 	}
 	var got []string
-	for _, w := range p.Warnings {
+	for _, w := range ofKind(p.Warnings, kind) {
 		got = append(got, fmt.Sprintf("%d: %s", w.Column, w.Message))
 	}
 	return p.Rules[0], got
@@ -60,7 +61,7 @@ func TestNeverActs(t *testing.T) {
 		`then: [{signal: TERM}], when: state == "FIN_WAIT1" and idle > 1`:        "",
 		`then: [{signal: TERM}], when: 'state in ["TIME_WAIT"] and port in [9]'`: `20: rule "r" can never act: nobody has it`,
 	} {
-		r, got := warningsOf(t, refusing(), rule)
+		r, got := warningsOf(t, refusing(), idNeverActs, rule)
 		if want == "" {
 			checkLines(t, got)
 		} else {
@@ -94,7 +95,7 @@ func TestEverything(t *testing.T) {
 		`then: [destroy], when: direction == "inbound" or process contains "nginx"`:  false,
 		`then: [destroy], when: 'remote_addr in ["10.0.0.0/8"] and owned and age>1'`: false,
 	} {
-		if _, got := warningsOf(t, testCatalog(), rule); (len(got) > 0) != warned {
+		if _, got := warningsOf(t, testCatalog(), idTakesAll, rule); (len(got) > 0) != warned {
 			t.Errorf("%s: %q", rule, got)
 		}
 	}
@@ -156,9 +157,9 @@ func TestNeverMatches(t *testing.T) {
 			t.Fatalf("%s: %v", when, err)
 		}
 		if want == "" {
-			checkLines(t, problemLines(t, p.Warnings, dir))
+			checkLines(t, problemLines(t, ofKind(p.Warnings, idNeverMatches), dir))
 			continue
 		}
-		checkLines(t, problemLines(t, p.Warnings, dir), `5:33: rule "r" never matches: `+want)
+		checkLines(t, problemLines(t, ofKind(p.Warnings, idNeverMatches), dir), `5:33: rule "r" never matches: `+want)
 	}
 }

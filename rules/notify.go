@@ -36,7 +36,7 @@ func (as *actionSection) parse(n *yaml.Node) {
 	entries, _ := as.entries(n, "actions")
 	for _, e := range entries {
 		if !validRuleName(e.key.Value) || e.key.Value == "" {
-			as.errorf(e.key, "a name under actions is made of letters, digits, -, _ and ., not %q", e.key.Value)
+			as.errorf(idBadName, e.key, "a name under actions is made of letters, digits, -, _ and ., not %q", e.key.Value)
 			continue
 		}
 		as.all[e.key.Value] = Notifier{} // what is wrong with it is said only here
@@ -56,13 +56,13 @@ func (as *actionSection) parseOne(at entry) {
 		}
 		found, ok := as.catalog.find(e.value.Value)
 		if !ok {
-			as.errorf(e.value, "unknown plugin %q%s: %s", e.value.Value, Suggest(e.value.Value, as.catalog.names()), as.catalog.there())
+			as.errorf(idUnknownAction, e.value, "unknown plugin %q%s: %s", e.value.Value, Suggest(e.value.Value, as.catalog.names()), as.catalog.there())
 			return
 		}
 		spec = &found
 	}
 	if spec == nil {
-		as.errorf(at.value, "%s needs its plugin: write plugin: webhook", at.key.Value)
+		as.errorf(idMissing, at.value, "%s needs its plugin: write plugin: webhook", at.key.Value)
 		return
 	}
 	before := as.problems.seen
@@ -76,7 +76,7 @@ func (as *actionSection) parseOne(at entry) {
 		return
 	}
 	if _, err := spec.Bind(rung.params); err != nil {
-		as.errorf(at.value, "%s: %v", at.key.Value, err)
+		as.errorf(idWrongParameter, at.value, "%s: %v", at.key.Value, err)
 		return
 	}
 	as.all[at.key.Value] = Notifier{spec.Name, rung.params}
@@ -92,10 +92,10 @@ func (as *actionSection) parseOne(at entry) {
 func (as *actionSection) secret(n *yaml.Node) {
 	warning, err := as.checkSecret(n.Value)
 	if err != nil {
-		as.errorf(n, "%s: %v", n.Value, err)
+		as.errorf(idWrongParameter, n, "%s: %v", n.Value, err)
 	}
 	if warning != "" {
-		as.warnings = append(as.warnings, as.src.problem(n.Line, n.Column, n.Value+": "+warning))
+		as.warnings = append(as.warnings, as.src.problem(idPluginAdvice, n.Line, n.Column, n.Value+": "+warning))
 	}
 }
 

@@ -127,15 +127,15 @@ func TestDetail(t *testing.T) {
 		p    Problem
 		want string
 	}{
-		{"place", Problem{"a.yaml", 3, 9, "wrong", "    when: x", 0}, "a.yaml:3:9: wrong\n    3 |     when: x\n      |         ^"},
-		{"tab", Problem{"a.yaml", 3, 4, "wrong", "\t\twhen", 0}, "a.yaml:3:4: wrong\n    3 | \t\twhen\n      | \t\t ^"},
-		{"wide", Problem{"a.yaml", 12, 3, "wrong", "éèx", 0}, "a.yaml:12:3: wrong\n   12 | éèx\n      |   ^"},
-		{"behind the end", Problem{"a.yaml", 1, 4, "wrong", "abc", 0}, "a.yaml:1:4: wrong\n    1 | abc\n      |    ^"},
-		{"file", Problem{"a.yaml", 0, 0, "wrong", "", 0}, "a.yaml: wrong"},
-		{"nothing", Problem{"", 0, 0, "wrong", "", 0}, "wrong"},
-		{"long", Problem{"a.yaml", 1, 2500, "wrong", long, 0}, "a.yaml:1:2500: wrong\n    1 | " + long[:200] + "\n      | " + strings.Repeat(" ", 99) + "^"},
-		{"long, begin", Problem{"a.yaml", 1, 1, "wrong", long, 0}, "a.yaml:1:1: wrong\n    1 | " + long[:200] + "\n      | ^"},
-		{"long, end", Problem{"a.yaml", 1, 5001, "wrong", long, 0}, "a.yaml:1:5001: wrong\n    1 | " + long[:200] + "\n      | " + strings.Repeat(" ", 200) + "^"},
+		{"place", Problem{"", "a.yaml", 3, 9, "wrong", "    when: x", 0}, "a.yaml:3:9: wrong\n    3 |     when: x\n      |         ^"},
+		{"tab", Problem{"", "a.yaml", 3, 4, "wrong", "\t\twhen", 0}, "a.yaml:3:4: wrong\n    3 | \t\twhen\n      | \t\t ^"},
+		{"wide", Problem{"", "a.yaml", 12, 3, "wrong", "éèx", 0}, "a.yaml:12:3: wrong\n   12 | éèx\n      |   ^"},
+		{"behind the end", Problem{"", "a.yaml", 1, 4, "wrong", "abc", 0}, "a.yaml:1:4: wrong\n    1 | abc\n      |    ^"},
+		{"file", Problem{"", "a.yaml", 0, 0, "wrong", "", 0}, "a.yaml: wrong"},
+		{"nothing", Problem{"", "", 0, 0, "wrong", "", 0}, "wrong"},
+		{"long", Problem{"", "a.yaml", 1, 2500, "wrong", long, 0}, "a.yaml:1:2500: wrong\n    1 | " + long[:200] + "\n      | " + strings.Repeat(" ", 99) + "^"},
+		{"long, begin", Problem{"", "a.yaml", 1, 1, "wrong", long, 0}, "a.yaml:1:1: wrong\n    1 | " + long[:200] + "\n      | ^"},
+		{"long, end", Problem{"", "a.yaml", 1, 5001, "wrong", long, 0}, "a.yaml:1:5001: wrong\n    1 | " + long[:200] + "\n      | " + strings.Repeat(" ", 200) + "^"},
 	}
 	for _, tt := range tests {
 		if got := tt.p.Detail(); got != tt.want {

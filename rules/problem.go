@@ -7,10 +7,13 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"sockwarden/rules/lang"
 )
 
 // Problem is one thing that is wrong with a rules file, at its place.
 type Problem struct {
+	ID      lang.ID
 	File    string
 	Line    int // 1-based; 0 if it concerns the file as a whole
 	Column  int // 1-based, in runes
@@ -32,10 +35,11 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
 }
 
-// Detail is String followed by the line of source with a caret under the place.
+// Detail is String with the id of the kind, followed by the line of source with a caret
+// under the place.
 func (p Problem) Detail() string {
 	if p.Line == 0 || p.Source == "" {
-		return p.String()
+		return p.String() + p.suffix()
 	}
 	line, column := window(p.Source, p.Column)
 	pad := strings.Map(func(r rune) rune {
@@ -44,7 +48,7 @@ func (p Problem) Detail() string {
 		}
 		return ' '
 	}, firstRunes(line, column-1))
-	return fmt.Sprintf("%s\n%5d | %s\n      | %s^", p.String(), p.Line, line, pad)
+	return fmt.Sprintf("%s%s\n%5d | %s\n      | %s^", p.String(), p.suffix(), p.Line, line, pad)
 }
 
 // maxSource bounds the part of a line that is shown, in runes.
@@ -140,6 +144,8 @@ const maxProblems = 50
 type problemList struct {
 	kept Problems
 	seen int // all of them
+	// spared are the comments that silence some of them.
+	spared []*ignored
 }
 
 // full reports whether what is added now is only counted, so that nothing has to
@@ -147,6 +153,9 @@ type problemList struct {
 func (l *problemList) full() bool { return len(l.kept) >= maxProblems }
 
 func (l *problemList) add(p Problem) {
+	if spare(l.spared, &p) {
+		return
+	}
 	if l.full() {
 		l.seen++
 		return

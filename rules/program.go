@@ -48,6 +48,7 @@ type Program struct {
 	Watched []string
 
 	warnings problemList
+	ignored  []*ignored
 	index    index
 	opts     Options
 	inputs   *inputs // nil for what was not read from files

@@ -29,7 +29,7 @@ func (r *reader) parseYAML() (*yaml.Node, bool) {
 		return nil, false
 	}
 	if len(doc.Content) != 1 {
-		r.fileProblem("the file is empty: it needs at least \"version: 1\"")
+		r.fileProblem(idNoVersion, "the file is empty: it needs at least \"version: 1\"")
 		return nil, false
 	}
 	r.refused = map[*yaml.Node]bool{}
@@ -42,15 +42,15 @@ func (r *reader) yamlError(err error) {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "no documents in stream"):
-		r.fileProblem("the file is empty: it needs at least \"version: 1\"")
+		r.fileProblem(idNoVersion, "the file is empty: it needs at least \"version: 1\"")
 	case strings.Contains(text, "expected single document"):
-		r.problems.add(r.src.problem(r.secondDocument(), 1, "a rules file is one document: put the second one into a file of its own"))
+		r.problems.add(r.src.problem(idYAML, r.secondDocument(), 1, "a rules file is one document: put the second one into a file of its own"))
 	case errors.As(err, &le) && le.Mark.Line > 0:
 		r.problems.add(r.src.yamlMistake(le.Mark, le.Message))
 	case le != nil:
-		r.fileProblem("YAML: " + le.Message)
+		r.fileProblem(idYAML, "YAML: "+le.Message)
 	default:
-		r.fileProblem("YAML: " + strings.TrimPrefix(text, "yaml: "))
+		r.fileProblem(idYAML, "YAML: "+strings.TrimPrefix(text, "yaml: "))
 	}
 }
 
@@ -70,16 +70,16 @@ func (r *reader) secondDocument() int {
 	return 0
 }
 
-func (r *reader) fileProblem(message string) {
-	r.problems.add(Problem{File: r.src.name, Message: message})
+func (r *reader) fileProblem(id lang.ID, message string) {
+	r.problems.add(Problem{ID: id, File: r.src.name, Message: message})
 }
 
-func (r *reader) errorf(n *yaml.Node, format string, args ...any) {
+func (r *reader) errorf(id lang.ID, n *yaml.Node, format string, args ...any) {
 	if r.problems.full() {
 		r.problems.add(Problem{})
 		return
 	}
-	r.problems.add(r.src.problem(n.Line, n.Column, fmt.Sprintf(format, args...)))
+	r.problems.add(r.src.problem(id, n.Line, n.Column, fmt.Sprintf(format, args...)))
 }
 
 // suggest is Suggest, as long as somebody will read it.
@@ -96,16 +96,16 @@ func (r *reader) checkTags(n *yaml.Node) {
 	defer func() { r.refused[n] = r.problems.seen > before }()
 	switch {
 	case n.Kind == yaml.AliasNode:
-		r.errorf(n, "aliases are not supported: use vars, sets or macros")
+		r.errorf(idYAMLFeature, n, "aliases are not supported: use vars, sets or macros")
 		return
 	case n.Anchor != "":
-		r.errorf(n, "anchors are not supported: use vars, sets or macros")
+		r.errorf(idYAMLFeature, n, "anchors are not supported: use vars, sets or macros")
 	case n.Tag != "" && !strings.HasPrefix(n.Tag, "!!"), n.Style&yaml.TaggedStyle != 0:
 		hint := ""
 		if n.Kind == yaml.ScalarNode && !strings.HasPrefix(n.Tag, "!!") {
 			hint = ": put a condition that begins with ! into quotes, or write not (...)"
 		}
-		r.errorf(n, "YAML reads %s as a tag%s", n.Tag, hint)
+		r.errorf(idYAMLFeature, n, "YAML reads %s as a tag%s", n.Tag, hint)
 	}
 	for _, k := range n.Content {
 		r.checkTags(k)
@@ -118,7 +118,7 @@ type entry struct{ key, value *yaml.Node }
 // entries returns the entries of a mapping in their order, without duplicates.
 func (r *reader) entries(n *yaml.Node, what string) ([]entry, bool) {
 	if n.Kind != yaml.MappingNode {
-		r.errorf(n, "%s is a mapping of names to values, not %s%s", what, nodeKind(n), exampleOf(what))
+		r.errorf(idWrongForm, n, "%s is a mapping of names to values, not %s%s", what, nodeKind(n), exampleOf(what))
 		return nil, false
 	}
 	var out []entry
@@ -126,11 +126,11 @@ func (r *reader) entries(n *yaml.Node, what string) ([]entry, bool) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		if k.Kind != yaml.ScalarNode {
-			r.errorf(k, "a key of %s is a name", what)
+			r.errorf(idWrongForm, k, "a key of %s is a name", what)
 			continue
 		}
 		if line, dup := seen[k.Value]; dup {
-			r.errorf(k, "duplicate key %q, first on line %d", k.Value, line)
+			r.errorf(idDuplicateKey, k, "duplicate key %q, first on line %d", k.Value, line)
 			continue
 		}
 		seen[k.Value] = k.Line
@@ -176,13 +176,13 @@ func (r *reader) fields(n *yaml.Node, what string, set map[string]func(*yaml.Nod
 		case known:
 			f(e.value)
 		case r.problems.full():
-			r.errorf(e.key, "unknown key")
+			r.errorf(idUnknownKey, e.key, "unknown key")
 		default:
 			hint := Suggest(e.key.Value, sortedKeys(set))
 			if hint == "" {
 				hint = ": it has " + strings.Join(sortedKeys(set), ", ")
 			}
-			r.errorf(e.key, "unknown key %q in %s%s", e.key.Value, what, hint)
+			r.errorf(idUnknownKey, e.key, "unknown key %q in %s%s", e.key.Value, what, hint)
 		}
 	}
 }
@@ -208,7 +208,7 @@ func nodeKind(n *yaml.Node) string {
 
 func (r *reader) text(n *yaml.Node, what string) (string, bool) {
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
-		r.errorf(n, "%s is a string, not %s", what, nodeKind(n))
+		r.errorf(idWrongForm, n, "%s is a string, not %s", what, nodeKind(n))
 		return "", false
 	}
 	return n.Value, true
@@ -221,7 +221,7 @@ func (r *reader) duration(n *yaml.Node, what string) time.Duration {
 	}
 	d, err := lang.ParseDuration(text)
 	if err != nil {
-		r.errorf(n, "%s: %v", what, err)
+		r.errorf(lang.IDWrongValue, n, "%s: %v", what, err)
 	}
 	return d
 }
@@ -230,10 +230,10 @@ func (r *reader) count(n *yaml.Node, what string) int {
 	v, err := strconv.Atoi(n.Value)
 	switch {
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!str" && err == nil && v > 0:
-		r.errorf(n, "%s is a whole number: write %d without quotes", what, v)
+		r.errorf(lang.IDWrongValue, n, "%s is a whole number: write %d without quotes", what, v)
 		return 0
 	case n.Kind != yaml.ScalarNode || n.Tag != "!!int" || err != nil || v < 1:
-		r.errorf(n, "%s is a whole number of at least 1, not %s", what, nodeKind(n))
+		r.errorf(lang.IDWrongValue, n, "%s is a whole number of at least 1, not %s", what, nodeKind(n))
 		return 0
 	}
 	return v
@@ -242,7 +242,7 @@ func (r *reader) count(n *yaml.Node, what string) int {
 func (r *reader) oneOf(n *yaml.Node, what string, values ...string) string {
 	text, ok := r.text(n, what)
 	if ok && !slices.Contains(values, text) {
-		r.errorf(n, "%s is %s, not %q%s", what, lang.Choices(values), text, r.suggest(text, values))
+		r.errorf(lang.IDWrongValue, n, "%s is %s, not %q%s", what, lang.Choices(values), text, r.suggest(text, values))
 	}
 	return text
 }
@@ -254,7 +254,7 @@ func (r *reader) items(n *yaml.Node, what, example string) []*yaml.Node {
 		if example != "" {
 			example = ": write " + example
 		}
-		r.errorf(n, "%s is a list, not %s%s", what, nodeKind(n), example)
+		r.errorf(idWrongForm, n, "%s is a list, not %s%s", what, nodeKind(n), example)
 		return nil
 	}
 	return n.Content

@@ -67,13 +67,13 @@ func (rs *ruleSection) parseProtect(n *yaml.Node) {
 		return
 	}
 	if p.name == "" {
-		rs.errorf(n, "an entry of protect needs a name: write name: ssh")
+		rs.errorf(idMissing, n, "an entry of protect needs a name: write name: ssh")
 	}
 	if p.when == nil && len(p.during) > 0 {
 		p.when = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true", Line: n.Line, Column: n.Column}
 	}
 	if p.when == nil {
-		rs.errorf(n, "an entry of protect needs a condition: write when: port == 22")
+		rs.errorf(idMissing, n, "an entry of protect needs a condition: write when: port == 22")
 		return
 	}
 	rs.protect = append(rs.protect, p)
@@ -119,21 +119,21 @@ func (rs *ruleSection) parseRule(n *yaml.Node) {
 func (rs *ruleSection) checkRule(r *rawRule, before int) {
 	switch {
 	case r.name == "":
-		rs.errorf(r.at, "a rule needs a name: write name: close-wait")
+		rs.errorf(idMissing, r.at, "a rule needs a name: write name: close-wait")
 	case !validRuleName(r.name):
-		rs.errorf(r.nameAt, "a rule's name is made of letters, digits, -, _ and ., not %q%s", r.name, asName(r.name, "-"))
+		rs.errorf(idBadName, r.nameAt, "a rule's name is made of letters, digits, -, _ and ., not %q%s", r.name, asName(r.name, "-"))
 	}
 	if r.when == nil {
-		rs.errorf(r.at, "rule %q needs a condition: write when: state == \"CLOSE_WAIT\"", r.name)
+		rs.errorf(idMissing, r.at, "rule %q needs a condition: write when: state == \"CLOSE_WAIT\"", r.name)
 	}
 	if (r.group == nil) != (r.having == nil) {
-		rs.errorf(r.at, "rule %q: group and having belong together: write group: pid, having: count > 100", r.name)
+		rs.errorf(idMissing, r.at, "rule %q: group and having belong together: write group: pid, having: count > 100", r.name)
 	}
 	if !r.hasThen && r.mode == ModeEnforce {
-		rs.errorf(r.at, "rule %q needs an action: write then: [destroy], or mode: observe", r.name)
+		rs.errorf(idMissing, r.at, "rule %q needs an action: write then: [destroy], or mode: observe", r.name)
 	}
 	if r.hasThen && len(r.then) == 0 && r.mode == ModeEnforce && rs.problems.seen == before {
-		rs.errorf(r.at, "rule %q has no action: write then: [destroy], or mode: observe", r.name)
+		rs.errorf(idMissing, r.at, "rule %q has no action: write then: [destroy], or mode: observe", r.name)
 	}
 }
 
@@ -146,11 +146,11 @@ func (rs *ruleSection) checkLadder(r *rawRule) {
 			process = rung.action
 		}
 		if spec.Single && process != "" {
-			rs.errorf(rung.at, "%s is for one socket and cannot follow %s, which is for a process: put it first, or into a rule of its own",
+			rs.errorf(idLadderOrder, rung.at, "%s is for one socket and cannot follow %s, which is for a process: put it first, or into a rule of its own",
 				rung.action, process)
 		}
 		if spec.NeedsCooldown && r.limits.Cooldown <= 0 {
-			rs.errorf(rung.at, "%s needs a cool-down: write limits: {cooldown: 10m}", spec.Name)
+			rs.errorf(idNeedsCooldown, rung.at, "%s needs a cool-down: write limits: {cooldown: 10m}", spec.Name)
 		}
 	}
 }

@@ -27,7 +27,7 @@ func (rs *ruleSection) parseRung(n *yaml.Node, rule *rawRule) {
 		if len(entries) > 0 {
 			name = entries[0].key.Value
 		}
-		rs.errorf(n, "%s", rs.catalog.unknown(name))
+		rs.errorf(idUnknownAction, n, "%s", rs.catalog.unknown(name))
 		return
 	}
 	rung.action = entries[i].key.Value
@@ -61,7 +61,7 @@ func (rs *ruleSection) mainParams(n *yaml.Node, spec *ActionSpec, rung *rawRung)
 		key.Value = spec.Main
 		rs.param(entry{&key, n}, spec, rung, besides...)
 	default:
-		rs.errorf(n, "%s takes its parameters as {name: value}, not %s: without any write %s alone", spec.Name, nodeKind(n), spec.Name)
+		rs.errorf(idWrongForm, n, "%s takes its parameters as {name: value}, not %s: without any write %s alone", spec.Name, nodeKind(n), spec.Name)
 	}
 }
 
@@ -73,21 +73,21 @@ var besides = []string{"wait", "if"}
 func (r *reader) param(e entry, spec *ActionSpec, rung *rawRung, besides ...string) {
 	p, ok := spec.param(e.key.Value)
 	if why := spec.Never[e.key.Value]; !ok && why != "" {
-		r.errorf(e.key, "%s has no parameter %q: %s", spec.Name, e.key.Value, why)
+		r.errorf(idUnknownParameter, e.key, "%s has no parameter %q: %s", spec.Name, e.key.Value, why)
 		return
 	}
 	if !ok {
 		others := strings.Join(besides, " and ")
 		if len(spec.Params) == 0 {
-			r.errorf(e.key, "%s has no parameter %q; besides it a rung has %s", spec.Name, e.key.Value, others)
+			r.errorf(idUnknownParameter, e.key, "%s has no parameter %q; besides it a rung has %s", spec.Name, e.key.Value, others)
 			return
 		}
-		r.errorf(e.key, "%s has no parameter %q%s: it has %s, besides %s", spec.Name, e.key.Value,
+		r.errorf(idUnknownParameter, e.key, "%s has no parameter %q%s: it has %s, besides %s", spec.Name, e.key.Value,
 			r.suggest(e.key.Value, append(spec.paramNames(), besides...)), lang.Choices(spec.paramNames()), others)
 		return
 	}
 	if _, twice := rung.params[p.Name]; twice {
-		r.errorf(e.key, "%s is given twice", p.Name)
+		r.errorf(idDuplicateKey, e.key, "%s is given twice", p.Name)
 		return
 	}
 	what := spec.Name + " " + p.Name
@@ -108,12 +108,12 @@ func (r *reader) param(e entry, spec *ActionSpec, rung *rawRung, besides ...stri
 func (rs *ruleSection) checkRung(rung *rawRung, rule *rawRule) {
 	spec, ok := rs.catalog.find(rung.action)
 	if !ok {
-		rs.errorf(rung.at, "%s", rs.catalog.unknown(rung.action))
+		rs.errorf(idUnknownAction, rung.at, "%s", rs.catalog.unknown(rung.action))
 		return
 	}
 	var err error
 	if rung.bound, err = spec.Bind(rung.params); err != nil {
-		rs.errorf(rung.at, "%s: %v", spec.Name, err)
+		rs.errorf(idWrongParameter, rung.at, "%s: %v", spec.Name, err)
 		return
 	}
 	rung.results = spec.Results

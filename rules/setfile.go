@@ -39,7 +39,7 @@ func (files *setFiles) parse(name string, n *yaml.Node) *Set {
 		"may_be_empty": func(n *yaml.Node) { file.mayBeEmpty = files.yesOrNo(n, "may_be_empty") },
 	})
 	if file.path == "" {
-		files.errorf(n, "a set is a list, or {file: path}")
+		files.errorf(idWrongForm, n, "a set is a list, or {file: path}")
 		return nil
 	}
 	if !filepath.IsAbs(file.path) {
@@ -50,7 +50,7 @@ func (files *setFiles) parse(name string, n *yaml.Node) *Set {
 		var err error
 		s, err = files.readSet(file.path)
 		if files.lists[file.path] = s; err != nil {
-			files.errorf(n, "%s: %v", file.path, err)
+			files.errorf(idOfFile(err), n, "%s: %v", file.path, err)
 		}
 	}
 	if s == nil {
@@ -77,7 +77,7 @@ func (files *setFiles) asksEmpty(c *Cond) bool {
 // yesOrNo reads true or false.
 func (r *reader) yesOrNo(n *yaml.Node, what string) bool {
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" {
-		r.errorf(n, "%s is true or false, not %s", what, nodeKind(n))
+		r.errorf(idWrongForm, n, "%s is true or false, not %s", what, nodeKind(n))
 	}
 	return strings.EqualFold(n.Value, "true")
 }
@@ -108,7 +108,7 @@ func (files *setFiles) mustHold(c *Cond, who string, spares bool) {
 			continue
 		}
 		files.reported[name] = true
-		files.errorf(file.at, "set %q: %s is empty, and %s asks for what is in it: the rule would take more than before; if that is meant, add "+
+		files.errorf(idEmptySet, file.at, "set %q: %s is empty, and %s asks for what is in it: the rule would take more than before; if that is meant, add "+
 			"may_be_empty: true", name, file.path, who)
 	}
 }

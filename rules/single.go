@@ -73,7 +73,9 @@ func (s *source) problems(errs []lang.Error) Problems {
 	var out problemList
 	for _, e := range errs {
 		line, column := s.position(min(e.From, len(s.runes)))
-		out.add(s.exprProblem(line, column, e))
+		p := s.exprProblem(line, column, e)
+		p.ID = "" // nobody looks up what is wrong with an argument
+		out.add(p)
 	}
 	return out.all()
 }

@@ -45,11 +45,11 @@ func (s *source) addLine(from, to int) {
 // maxMessage bounds the text of a problem, in runes.
 const maxMessage = 400
 
-func (s *source) problem(line, column int, message string) Problem {
+func (s *source) problem(id lang.ID, line, column int, message string) Problem {
 	if short := firstRunes(message, maxMessage); short != message {
 		message = short + "..." // it repeats a very long name or pattern
 	}
-	p := Problem{File: s.name, Line: line, Column: column, Message: message}
+	p := Problem{ID: id, File: s.name, Line: line, Column: column, Message: message}
 	if line > 0 && line <= len(s.lines) {
 		p.Source = s.lines[line-1]
 	}
@@ -60,10 +60,10 @@ func (s *source) problem(line, column int, message string) Problem {
 // list which it asks.
 func (s *source) exprProblem(line, column int, e lang.Error) Problem {
 	if e.List == nil {
-		return s.problem(line, column, e.Message)
+		return s.problem(e.ID, line, column, e.Message)
 	}
 	message := fmt.Sprintf("%s (asked at %s:%d:%d)", e.Message, s.name, line, column)
-	return Problem{File: e.List.File, Line: e.List.Line, Column: 1, Message: message, Source: e.List.Text}
+	return Problem{ID: e.ID, File: e.List.File, Line: e.List.Line, Column: 1, Message: message, Source: e.List.Text}
 }
 
 // locate returns the line and column of a rune of a scalar's value. The runes

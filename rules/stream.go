@@ -63,7 +63,7 @@ func isStream(fd int) bool {
 func (l *loader) readStream(path string, fd int) {
 	text, err := l.stream(fd)
 	if err != nil {
-		l.problems.add(Problem{File: path, Message: err.Error()})
+		l.problems.add(Problem{ID: idUnreadable, File: path, Message: err.Error()})
 		return
 	}
 	name := path

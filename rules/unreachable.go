@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v4"
-
 	"sockwarden/collectors"
 	"sockwarden/rules/lang"
 )
@@ -15,7 +13,7 @@ var climbing = []string{"refused", "failed", "still_running"}
 
 // lintLadder warns about rungs that are never reached, as far as that is certain:
 // because of the results that the actions before can have.
-func lintLadder(r *rawRule, rule *Rule, warn func(n *yaml.Node, from int, format string, args ...any)) {
+func lintLadder(r *rawRule, rule *Rule, warn warner) {
 	var before []string // the results that can be there when a rung is looked at
 	said := ""          // the actions that can have had them
 	for i := range rule.Then {
@@ -32,10 +30,10 @@ func lintLadder(r *rawRule, rule *Rule, warn func(n *yaml.Node, from int, format
 		}
 		switch {
 		case !reached && rung.ReadsResult():
-			warn(r.then[i].at, 0, "rule %q: %s is never reached: %s before it ends with %s, and its if asks for something else",
+			warn(idUnreachedRung, r.then[i].at, 0, "rule %q: %s is never reached: %s before it ends with %s, and its if asks for something else",
 				rule.Name, rung.Action, said, lang.Choices(before))
 		case !reached:
-			warn(r.then[i].at, 0, "rule %q: %s is never reached: %s before it ends with %s, and a ladder goes on by itself only after %s: "+
+			warn(idUnreachedRung, r.then[i].at, 0, "rule %q: %s is never reached: %s before it ends with %s, and a ladder goes on by itself only after %s: "+
 				"give it if: result == %q, or a rule of its own%s",
 				rule.Name, rung.Action, said, lang.Choices(before), lang.Choices(climbing), before[0], leaveOut(said))
 		case r.then[i].results == nil:

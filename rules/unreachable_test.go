@@ -53,7 +53,7 @@ func TestUnreachable(t *testing.T) {
 			continue
 		}
 		var got []string
-		for _, w := range p.Warnings {
+		for _, w := range ofKind(p.Warnings, idUnreachedRung) {
 			if w.Line != 7 {
 				t.Errorf("%s: at %d:%d", then, w.Line, w.Column)
 			}

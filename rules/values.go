@@ -46,7 +46,7 @@ func (ns *names) parseVar(n *yaml.Node) *Var {
 			}
 		}
 		if v.Type != lang.TypeString || !slices.Contains(v.OneOf, v.Text) {
-			ns.errorf(value, "the value is %s, not %s", lang.Choices(v.OneOf), nodeKind(value))
+			ns.errorf(lang.IDWrongValue, value, "the value is %s, not %s", lang.Choices(v.OneOf), nodeKind(value))
 		}
 	}
 	return v
@@ -60,9 +60,9 @@ func (ns *names) declareType(n *yaml.Node, v *Var) {
 	case !ok:
 		ns.oneOf(n, "type", sortedKeys(kinds)...)
 	case v.Type != lang.TypeList:
-		ns.errorf(n, "type is for lists, and this is a %s", v.Type)
+		ns.errorf(lang.IDWrongValue, n, "type is for lists, and this is a %s", v.Type)
 	case v.List.Kind() != lang.KindEmpty && v.List.Kind() != k:
-		ns.errorf(n, "type is %s, but the list holds %s", n.Value, v.List.Kind())
+		ns.errorf(lang.IDWrongValue, n, "type is %s, but the list holds %s", n.Value, v.List.Kind())
 	default:
 		v.asNames = k == lang.KindName
 		v.declared = k
@@ -86,14 +86,14 @@ func (ns *names) parseValue(n *yaml.Node, asNames bool) *Var {
 		case n.Tag == "!!bool":
 			return &Var{Value: lang.Value{Type: lang.TypeBool, Bool: strings.EqualFold(n.Value, "true")}}
 		case !ok:
-			ns.errorf(n, "a variable needs a value: write timeout: 60")
+			ns.errorf(idMissing, n, "a variable needs a value: write timeout: 60")
 			return nil
 		case s.IsNumber:
 			return &Var{Value: lang.Value{Type: lang.TypeNumber, Number: s.Number}}
 		}
 		return &Var{Value: lang.Value{Type: lang.TypeString, Text: s.Text}}
 	}
-	ns.errorf(n, "a variable is a number, a string, true or false, a list or a map")
+	ns.errorf(idWrongForm, n, "a variable is a number, a string, true or false, a list or a map")
 	return nil
 }
 
@@ -103,7 +103,7 @@ func (ns *names) parseMap(n *yaml.Node) *Var {
 	for _, e := range entries {
 		s, ok := scalarOf(e.value)
 		if e.value.Kind != yaml.ScalarNode || !ok {
-			ns.errorf(e.value, "a value of a map is a number, a duration or a string")
+			ns.errorf(idWrongForm, e.value, "a value of a map is a number, a duration or a string")
 			continue
 		}
 		if !s.IsNumber {
@@ -162,7 +162,7 @@ func (ns *names) parseElements(n *yaml.Node, asNames bool) *Set {
 			}
 		}
 		if err := b.Add(text, asNames); err != nil {
-			ns.errorf(k, "%v", err)
+			ns.errorf(lang.IDWrongEntry, k, "%v", err)
 		}
 	}
 	if ns.problems.seen > before {

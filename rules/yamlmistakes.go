@@ -17,35 +17,35 @@ func (s *source) yamlMistake(mark yaml.Mark, message string) Problem {
 	comment, commentAt := s.commentBefore(line)
 	switch first, value := valueAt(at, column), valueOf(at); {
 	case commentAt > 0 && !strings.Contains(message, "expected ',' or"):
-		return s.problem(comment, commentAt, cutByComment)
+		return s.problem(idCutByComment, comment, commentAt, cutByComment)
 	case tab >= 0:
-		return s.problem(line, tab+1, "a tab for indentation: YAML takes blanks only")
+		return s.problem(idYAML, line, tab+1, "a tab for indentation: YAML takes blanks only")
 	case strings.Contains(message, "unknown anchor"):
-		return s.problem(line, column, "YAML reads what begins with * as an alias: put it into quotes")
+		return s.problem(idYAML, line, column, "YAML reads what begins with * as an alias: put it into quotes")
 	case strings.Contains(message, "cannot start any token") && first != "":
-		return s.problem(line, column, fmt.Sprintf("a value cannot begin with %s: put it into quotes", firstRunes(first, 1)))
+		return s.problem(idYAML, line, column, fmt.Sprintf("a value cannot begin with %s: put it into quotes", firstRunes(first, 1)))
 	case strings.Contains(message, "mapping values are not allowed"):
 		if before := firstRunes(at, column-1); strings.Contains(before, ": ") {
-			return s.problem(line, column, `YAML reads ":" and a blank as the end of a key: put the value into quotes, '...'`)
+			return s.problem(idYAML, line, column, `YAML reads ":" and a blank as the end of a key: put the value into quotes, '...'`)
 		}
-		return s.problem(line, begin+1, wrongIndentation)
+		return s.problem(idYAML, line, begin+1, wrongIndentation)
 	case strings.Contains(message, "did not find expected key") && value != "" && strings.ContainsAny(value[:1], `"'`):
-		return s.problem(line, column, "the value ends with its second quote: put the whole of it into quotes of the other kind, '\"a\" == \"b\"'")
+		return s.problem(idYAML, line, column, "the value ends with its second quote: put the whole of it into quotes of the other kind, '\"a\" == \"b\"'")
 	case strings.Contains(message, "did not find expected key"), strings.Contains(message, "expected '-' indicator"),
 		strings.Contains(message, "block sequence entries are not allowed"):
-		return s.problem(line, column, wrongIndentation)
+		return s.problem(idYAML, line, column, wrongIndentation)
 	case strings.Contains(message, "could not find expected ':'"):
 		if n := s.withoutKey(line); n > 0 {
 			at = s.line(n)
-			return s.problem(n, len(at)-len(strings.TrimLeft(at, " "))+1,
+			return s.problem(idYAML, n, len(at)-len(strings.TrimLeft(at, " "))+1,
 				`this is no "name: value": a value stands in the line of its name or is indented deeper`)
 		}
 	case strings.Contains(message, "expected ',' or"), strings.Contains(message, "expected node content"):
-		return s.problem(line, column, "a bracket or brace is not closed, or a comma is missing")
+		return s.problem(idYAML, line, column, "a bracket or brace is not closed, or a comma is missing")
 	case strings.Contains(message, "unexpected end of stream"):
-		return s.problem(line, column, "a quote is not closed")
+		return s.problem(idYAML, line, column, "a quote is not closed")
 	}
-	return s.problem(line, column, "YAML: "+message)
+	return s.problem(idYAML, line, column, "YAML: "+message)
 }
 
 const wrongIndentation = `wrong indentation: the keys of a mapping begin in the same column, those of a rule below the n of "- name:"`

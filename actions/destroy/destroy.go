@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"sockwarden/actions"
 	"sockwarden/actions/abort"
@@ -63,7 +64,7 @@ func needs(params map[string]any) []actions.Need {
 }
 
 // warn says what destroying does not do to UDP sockets that are not connected.
-func warn(params map[string]any, of *collectors.Query) string {
+func warn(params map[string]any, of *collectors.Query, _ time.Duration) string {
 	if params["udp"] != true || !slices.Contains(of.Protocols, collectors.UDP) || !of.States.Has(collectors.Close) {
 		return ""
 	}

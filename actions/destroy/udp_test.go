@@ -174,7 +174,7 @@ func TestWarnUDP(t *testing.T) {
 		{map[string]any{"udp": true}, collectors.Query{Protocols: both, States: collectors.Mask(collectors.Established)}, false},
 		{nil, collectors.Query{Protocols: both, States: collectors.AllStates}, false},
 	} {
-		if got := Plugin().Warn(c.params, &c.of); (got != "") != c.want {
+		if got := Plugin().Warn(c.params, &c.of, 0); (got != "") != c.want {
 			t.Errorf("%v %+v: %q", c.params, c.of, got)
 		}
 	}

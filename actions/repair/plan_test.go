@@ -126,15 +126,18 @@ func TestWarn(t *testing.T) {
 	for _, c := range []struct {
 		params map[string]any
 		want   string
+		silent time.Duration
 	}{
-		{nil, ""},
+		{nil, "", time.Hour},
+		{map[string]any{"user_timeout": 5 * time.Minute}, "", 2 * time.Minute},
+		{map[string]any{"user_timeout": 5 * time.Minute}, "the rule waits for 30m0s of silence: it would have to be more than 32m0s", 30 * time.Minute},
 		{map[string]any{"user_timeout": 2 * time.Minute}, "user_timeout 2m0s is never set: the first lost probe would end a live connection, " +
-			"unless it is more than idle + count * interval (2m0s)"},
-		{map[string]any{"user_timeout": 2*time.Minute + time.Second}, ""},
-		{map[string]any{"user_timeout": 30 * time.Second, "idle": 20 * time.Second, "interval": 5 * time.Second, "count": 1.0}, ""},
-		{map[string]any{"user_timeout": 30 * time.Second, "idle": 20 * time.Second, "interval": 5 * time.Second, "count": 3.0}, "(35s)"},
+			"unless it is more than idle + count * interval (2m0s)", 0},
+		{map[string]any{"user_timeout": 2*time.Minute + time.Second}, "", 0},
+		{map[string]any{"user_timeout": 30 * time.Second, "idle": 20 * time.Second, "interval": 5 * time.Second, "count": 1.0}, "", 0},
+		{map[string]any{"user_timeout": 30 * time.Second, "idle": 20 * time.Second, "interval": 5 * time.Second, "count": 3.0}, "(35s)", 0},
 	} {
-		got := Plugin().Warn(c.params, &collectors.Query{})
+		got := Plugin().Warn(c.params, &collectors.Query{}, c.silent)
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%v: %q, not %q", c.params, got, c.want)
 		}

@@ -57,14 +57,18 @@ type settings struct {
 const maxUserTimeout = 500 * time.Hour
 
 // warn says that a user_timeout is never set.
-func warn(params map[string]any, _ *collectors.Query) string {
+func warn(params map[string]any, _ *collectors.Query, silent time.Duration) string {
 	a, err := newAction(params)
 	if err != nil {
 		return ""
 	}
 	want := a.(action).want //nolint:forcetypeassert // newAction makes no other
-	if want.userTimeout == 0 || want.userTimeout > want.probing() {
+	switch least := want.probing() + int(silent.Milliseconds()); {
+	case want.userTimeout == 0 || want.userTimeout > least:
 		return ""
+	case want.userTimeout > want.probing():
+		return fmt.Sprintf("user_timeout %s is never set: the kernel counts it from the last sign of the peer, and the rule waits for %s of silence: it would have to be more than %s",
+			millis(want.userTimeout), silent, millis(least))
 	}
 	return fmt.Sprintf("user_timeout %s is never set: the first lost probe would end a live connection, unless it is more than idle + count * interval (%s)",
 		millis(want.userTimeout), millis(want.probing()))

@@ -12,6 +12,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/engine/catalog"
 	"sockwarden/rules"
+	"sockwarden/rules/lang"
 )
 
 func rulesCommand(a *app) *cobra.Command {
@@ -35,18 +36,30 @@ func rulesCommand(a *app) *cobra.Command {
 }
 
 func rulesCheck(a *app) *cobra.Command {
-	var trust bool
+	var trust, strict bool
+	var explain string
 	cmd := &cobra.Command{
 		Use:   "check [FILE|DIR...] [flags]",
 		Short: "Say everything that is wrong with rules files",
 		Long: `Reads and compiles rules files and prints every problem with its place. Of a
-directory it reads *.yaml and *.yml. Exit code 0 if they are valid (warnings do
-not count), 3 if not.`,
+directory it reads *.yaml and *.yml. Exit code 0 if they are valid, 3 if not, or
+with --strict if there are warnings.
+
+What stands in brackets behind a problem is its kind: --explain KIND says what it
+means and what to write instead. A comment silences a warning where it is meant,
+on its line, above it, or above a rule for all of it:
+
+    # sockwarden:ignore KIND REASON`,
 		Example: `  sockwarden rules check rules.yaml
   sockwarden rules check rules.d          # all files of a directory, as one generation
   generate-rules | sockwarden rules check -
-  sockwarden rules check --trust          # also the permissions, as a live run would`,
+  sockwarden rules check --trust          # also the permissions, as a live run would
+  sockwarden rules check --strict rules.d # for CI: warnings fail, too
+  sockwarden rules check --explain still-transfers`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("explain") {
+				return explainKind(a, explain, args)
+			}
 			a.flags.rules.files = append(a.flags.rules.files, args...)
 			o, err := a.loadOptions(trust)
 			if err != nil {
@@ -56,15 +69,50 @@ not count), 3 if not.`,
 			if err != nil {
 				return a.rejected(err)
 			}
-			p.Warnings = append(p.Warnings, programs(cmd.Context(), p)...)
-			return quietPipe(view.Checked(a.out(), p))
+			for _, w := range programs(cmd.Context(), p) {
+				p.Warn(w)
+			}
+			if err := view.Checked(a.out(), p); err != nil {
+				return quietPipe(err)
+			}
+			if strict && len(p.Warnings) > 0 {
+				return &exitError{code: exitRules}
+			}
+			return nil
 		},
 	}
 	d := declare{a, cmd}
 	d.rules()
 	d.output()
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit 3 also if there are warnings")
+	cmd.Flags().StringVar(&explain, "explain", "", "say what a `KIND` of problem means and what cures it; all lists them")
+	d.complete("explain", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return append(kindIDs(), "all"), cobra.ShellCompDirectiveNoFileComp
+	})
 	cmd.Flags().BoolVar(&trust, "trust", false, "also refuse files that others can write")
 	return cmd
+}
+
+// explainKind says what a kind of problem means.
+func explainKind(a *app, name string, args []string) error {
+	if len(args) > 0 {
+		return usagef("--explain takes no file: write sockwarden rules check --explain %s", name)
+	}
+	if name == "all" {
+		return quietPipe(view.Kinds(a.out(), rules.Kinds()))
+	}
+	k, ok := rules.KindOf(lang.ID(name))
+	if !ok {
+		return usagef("no kind of problem is named %q%s: --explain all lists them", name, rules.Suggest(name, kindIDs()))
+	}
+	return quietPipe(view.Kinds(a.out(), []rules.Kind{k}))
+}
+
+func kindIDs() (names []string) {
+	for _, k := range rules.Kinds() {
+		names = append(names, string(k.ID))
+	}
+	return names
 }
 
 // rejected shows problems as JSON if that was asked for; the exit code is the same.
@@ -90,7 +138,7 @@ func programs(ctx context.Context, p *rules.Program) rules.Problems {
 				continue
 			}
 			if err := b.Preflight(ctx); err != nil {
-				found = append(found, rules.Problem{File: r.File, Line: r.Line, Column: 1, Message: fmt.Sprintf("rule %q could not run %s here: %v", r.Name, program, err)})
+				found = append(found, rules.Problem{ID: rules.IDProgramMissing, File: r.File, Line: r.Line, Column: 1, Message: fmt.Sprintf("rule %q could not run %s here: %v", r.Name, program, err)})
 			}
 		}
 	}

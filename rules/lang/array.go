@@ -23,11 +23,11 @@ func (c *compiler) rangeOf(b *ast.BinaryNode, from int) (Range, bool) {
 		return Range{}, false
 	}
 	if !l.constant || !r.constant || !l.kind.numeric() || !r.kind.numeric() {
-		c.errorf(from, "a range goes from one number to another, such as 21115..21119")
+		c.errorf(IDOutOfRange, from, "a range goes from one number to another, such as 21115..21119")
 		return Range{}, false
 	}
 	if l.numVal > r.numVal {
-		c.errorf(from, "range %v..%v is empty: it goes from low to high", l.numVal, r.numVal)
+		c.errorf(IDOutOfRange, from, "range %v..%v is empty: it goes from low to high", l.numVal, r.numVal)
 		return Range{}, false
 	}
 	return Range{l.numVal, r.numVal}, true
@@ -49,7 +49,7 @@ func (c *compiler) list(n *ast.ArrayNode, from, to int) (operand, bool) {
 			continue
 		}
 		if id, isName := e.(*ast.IdentifierNode); isName && !c.standsFor(id.Value) && inSmallLetters(id.Value) == "" && !isStateName(id.Value) {
-			c.errorf(f, "unknown name %q: a text is written in quotes, also in a list: [%q]", id.Value, id.Value)
+			c.errorf(IDUnknownName, f, "unknown name %q: a text is written in quotes, also in a list: [%q]", id.Value, id.Value)
 			return operand{}, false
 		}
 		o, ok := c.compile(e)
@@ -59,19 +59,19 @@ func (c *compiler) list(n *ast.ArrayNode, from, to int) (operand, bool) {
 		switch {
 		case o.constant && o.kind.numeric():
 			if o.numVal != float64(int64(o.numVal)) {
-				c.errorf(o.from, "a list holds whole numbers")
+				c.errorf(IDWrongType, o.from, "a list holds whole numbers")
 				return operand{}, false
 			}
 			ranges = append(ranges, Range{o.numVal, o.numVal})
 		case o.constant && o.kind == kString:
 			texts = append(texts, o)
 		default:
-			c.errorf(o.from, "a list holds constants, and this is %s", describe(o))
+			c.errorf(IDWrongType, o.from, "a list holds constants, and this is %s", describe(o))
 			return operand{}, false
 		}
 	}
 	if len(ranges) > 0 && len(texts) > 0 {
-		c.errorf(texts[0].from, "a list holds either numbers or strings")
+		c.errorf(IDWrongType, texts[0].from, "a list holds either numbers or strings")
 		return operand{}, false
 	}
 	out := operand{kind: kList, constant: true, from: from, to: to, set: newSet(ranges, nil)}
@@ -87,7 +87,7 @@ func (ops operators) textSet(texts []operand) *Set {
 	var b SetBuilder
 	for _, t := range texts {
 		if err := b.Add(t.strVal, first.Kind != KindAddr); err != nil {
-			ops.errorf(t.from, "%v", err)
+			ops.errorf(IDWrongEntry, t.from, "%v", err)
 			return nil
 		}
 	}

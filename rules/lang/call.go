@@ -14,7 +14,7 @@ import (
 func (ops operators) text(op string, l, r operand, from, to int) (operand, bool) {
 	for _, o := range []operand{l, r} {
 		if o.kind != kString {
-			ops.errorf(o.from, "%s works on strings, and this is %s", op, describe(o))
+			ops.errorf(IDWrongType, o.from, "%s works on strings, and this is %s", op, describe(o))
 			return operand{}, false
 		}
 	}
@@ -29,12 +29,12 @@ func (ops operators) text(op string, l, r operand, from, to int) (operand, bool)
 		holds = strings.HasSuffix
 	case "matches":
 		if !r.constant {
-			ops.errorf(r.from, "the pattern of matches must be a constant in quotes")
+			ops.errorf(IDBadPattern, r.from, "the pattern of matches must be a constant in quotes")
 			return operand{}, false
 		}
 		re, err := regexp.Compile(r.strVal)
 		if err != nil {
-			ops.errorf(r.from, "%q is no regular expression: %s", r.strVal, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+			ops.errorf(IDBadPattern, r.from, "%q is no regular expression: %s", r.strVal, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 			return operand{}, false
 		}
 		holds = func(a, _ string) bool { return re.MatchString(a) }
@@ -58,7 +58,7 @@ func (ops operators) text(op string, l, r operand, from, to int) (operand, bool)
 func (c *compiler) call(n *ast.CallNode, from, to int) (operand, bool) {
 	id, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok {
-		c.errorf(from, `methods are not available: write the operator between, as in process startsWith "ng"`)
+		c.errorf(IDNotAvailable, from, `methods are not available: write the operator between, as in process startsWith "ng"`)
 		return operand{}, false
 	}
 	switch id.Value {
@@ -68,11 +68,11 @@ func (c *compiler) call(n *ast.CallNode, from, to int) (operand, bool) {
 		return c.lookup(n, from, to)
 	}
 	if hint := inSmallLetters(id.Value); hint != "" {
-		c.errorf(from, "%s", hint)
+		c.errorf(IDNotAvailable, from, "%s", hint)
 		return operand{}, false
 	}
 	hint := Suggest(id.Value, []string{"known", "lookup"})
-	c.errorf(from, "function %s() is not available%s: there are known(field) and lookup(map, key, default)", id.Value, hint)
+	c.errorf(IDNotAvailable, from, "function %s() is not available%s: there are known(field) and lookup(map, key, default)", id.Value, hint)
 	return operand{}, false
 }
 
@@ -91,11 +91,11 @@ func (c *compiler) known(n *ast.CallNode, from, to int) (operand, bool) {
 					tri: func(r *collectors.Record) Tri { return knownTri(r, bit) },
 				}, true
 			}
-			c.errorf(from, "unknown field %q%s", id.Value, Suggest(id.Value, fieldNames()))
+			c.errorf(IDUnknownName, from, "unknown field %q%s", id.Value, Suggest(id.Value, fieldNames()))
 			return operand{}, false
 		}
 	}
-	c.errorf(from, "known() takes the name of one field: known(process)")
+	c.errorf(IDUnknownName, from, "known() takes the name of one field: known(process)")
 	return operand{}, false
 }
 
@@ -121,7 +121,7 @@ func fieldNames() []string {
 
 func (c *compiler) lookup(n *ast.CallNode, from, to int) (operand, bool) {
 	if len(n.Arguments) != 3 {
-		c.errorf(from, "lookup() takes a map, a key and a default: lookup(timeouts, process, 60)")
+		c.errorf(IDWrongType, from, "lookup() takes a map, a key and a default: lookup(timeouts, process, 60)")
 		return operand{}, false
 	}
 	m, ok1 := c.compile(n.Arguments[0])
@@ -132,13 +132,13 @@ func (c *compiler) lookup(n *ast.CallNode, from, to int) (operand, bool) {
 	}
 	switch {
 	case m.kind != kMap:
-		c.errorf(m.from, "lookup() searches a map from vars, and this is %s", describe(m))
+		c.errorf(IDWrongType, m.from, "lookup() searches a map from vars, and this is %s", describe(m))
 		return operand{}, false
 	case key.kind != kString && key.kind != kNumber && key.kind != kPort:
-		c.errorf(key.from, "a key is a string or a number, and this is %s", describe(key))
+		c.errorf(IDWrongType, key.from, "a key is a string or a number, and this is %s", describe(key))
 		return operand{}, false
 	case !def.constant || (def.kind != kString && !def.kind.numeric()):
-		c.errorf(def.from, "the default of lookup() is a constant number or string")
+		c.errorf(IDWrongType, def.from, "the default of lookup() is a constant number or string")
 		return operand{}, false
 	}
 	getKey := keyText(key)
@@ -150,7 +150,7 @@ func (c *compiler) lookup(n *ast.CallNode, from, to int) (operand, bool) {
 		}
 	}
 	if name, ok := m.of.First(!def.kind.numeric()); ok {
-		c.errorf(m.from, "the value of %q in the map and the default of lookup() are of different types", name)
+		c.errorf(IDWrongType, m.from, "the value of %q in the map and the default of lookup() are of different types", name)
 		return operand{}, false
 	}
 	table := m.table

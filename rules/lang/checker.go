@@ -4,6 +4,7 @@ import "fmt"
 
 // Error is an error at a place of an expression, in runes.
 type Error struct {
+	ID      ID
 	From    int
 	Message string
 	// List is the first entry of a list which is wrong, and not the expression; nil
@@ -25,17 +26,17 @@ type checker struct {
 	at    *[2]int // place of the outermost macro, for everything within it
 }
 
-func (c *checker) errorf(from int, format string, args ...any) {
+func (c *checker) errorf(id ID, from int, format string, args ...any) {
 	if c.at != nil {
 		from = c.at[0]
 	}
-	c.errs = append(c.errs, Error{From: from, Message: fmt.Sprintf(format, args...)})
+	c.errs = append(c.errs, Error{ID: id, From: from, Message: fmt.Sprintf(format, args...)})
 }
 
 // note is a warning about a place, as errorf is an error.
-func (c *checker) note(from int, message string) {
+func (c *checker) note(id ID, from int, message string) {
 	if c.at != nil {
 		from = c.at[0]
 	}
-	c.notes = append(c.notes, Error{From: from, Message: message})
+	c.notes = append(c.notes, Error{ID: id, From: from, Message: message})
 }

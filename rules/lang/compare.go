@@ -30,7 +30,7 @@ func (ops operators) compare(op string, l, r operand, from, to int) (operand, bo
 	case l.kind.numeric():
 		return ops.compareNumbers(op, l, r, out)
 	case !equality:
-		ops.errorf(from, "%s compares numbers; %s compares with == and !=", written, l.kind)
+		ops.errorf(IDWrongType, from, "%s compares numbers; %s compares with == and !=", written, l.kind)
 		return operand{}, false
 	case l.kind == kString && r.kind == kString:
 		return ops.compareStrings(op, l, r, out)
@@ -48,10 +48,10 @@ func (ops operators) compare(op string, l, r operand, from, to int) (operand, bo
 		return out, true
 	}
 	if l.kind == kBool && l.field != nil {
-		ops.errorf(from, "%s is true or false: write %s, or not %s", l.field.Name, l.field.Name, l.field.Name)
+		ops.errorf(IDWrongType, from, "%s is true or false: write %s, or not %s", l.field.Name, l.field.Name, l.field.Name)
 		return operand{}, false
 	}
-	ops.errorf(from, "%s cannot be compared with %s", describe(l), describe(r))
+	ops.errorf(IDWrongType, from, "%s cannot be compared with %s", describe(l), describe(r))
 	return operand{}, false
 }
 
@@ -76,7 +76,7 @@ func (ops operators) emptyList(op string, l, r operand, from, to int) (operand, 
 		same := r.set.Kind() == l.set.Kind()
 		return boolConstant(same == (op == "=="), from, to), true
 	}
-	ops.errorf(from, "a list stands behind in, or is compared with []: write port in [80, 443]")
+	ops.errorf(IDSyntax, from, "a list stands behind in, or is compared with []: write port in [80, 443]")
 	return operand{}, false
 }
 
@@ -87,7 +87,7 @@ func (ops operators) constantSeconds(o operand) (operand, bool) {
 	}
 	d, err := ParseDuration(o.strVal)
 	if err != nil {
-		ops.errorf(o.from, "%v", err)
+		ops.errorf(IDWrongValue, o.from, "%v", err)
 		return o, false
 	}
 	return numConstant(d.Seconds(), kSeconds, o.from, o.to), true
@@ -95,7 +95,7 @@ func (ops operators) constantSeconds(o operand) (operand, bool) {
 
 func (ops operators) compareAge(op string, l, r operand, out operand) (operand, bool) {
 	if op == "==" || op == "!=" {
-		ops.errorf(out.from, "age is an interval and never equal to a number: compare it with >, >=, < or <=")
+		ops.errorf(IDAgeInterval, out.from, "age is an interval and never equal to a number: compare it with >, >=, < or <=")
 		return operand{}, false
 	}
 	r, ok := ops.constantSeconds(r)
@@ -103,12 +103,13 @@ func (ops operators) compareAge(op string, l, r operand, out operand) (operand, 
 		return operand{}, false
 	}
 	if !r.kind.numeric() || r.kind == kPort {
-		ops.errorf(r.from, "age is compared with seconds or a duration, and this is %s", describe(r))
+		ops.errorf(IDAgeInterval, r.from, "age is compared with seconds or a duration, and this is %s", describe(r))
 		return operand{}, false
 	}
 	if r.constant && (op == ">" || op == ">=") {
 		out.ages = []AgeBound{{r.numVal, l.from}}
 	}
+	out.limit = limitOf(op, &l, &r)
 	limit, age := r.num, l.age
 	// Each decides by the proven bounds: true, false, or not known.
 	var above, below func(a *collectors.Age, n float64) bool
@@ -151,6 +152,7 @@ func (ops operators) compareNumbers(op string, l, r operand, out operand) (opera
 		if isPortField(l.field) {
 			out.may = portBounds(l.field.Field, compared(op, limit))
 		}
+		out.limit = limitOf(op, &l, &r)
 		out.tri = negateIf(negate, func(rec *collectors.Record) Tri {
 			x, ok := a(rec)
 			if !ok {
@@ -189,11 +191,11 @@ func (ops operators) numbers(l, r operand, from int) (operand, operand, bool) {
 		}
 	}
 	if r.constant && r.kind == kString && digits(r.strVal) {
-		ops.errorf(r.from, "%s is compared with a number: write %s without quotes", describe(l), strings.TrimSpace(r.strVal))
+		ops.errorf(IDWrongType, r.from, "%s is compared with a number: write %s without quotes", describe(l), strings.TrimSpace(r.strVal))
 		return l, r, false
 	}
 	if !r.kind.numeric() {
-		ops.errorf(from, "%s cannot be compared with %s", describe(l), describe(r))
+		ops.errorf(IDWrongType, from, "%s cannot be compared with %s", describe(l), describe(r))
 		return l, r, false
 	}
 	return l, r, l.kind != kPort || !r.constant || ops.isPort(r.numVal, r.from)
@@ -222,7 +224,7 @@ func isPortField(d *collectors.FieldDoc) bool {
 
 func (ops operators) isPort(n float64, from int) bool {
 	if n < 0 || n > 65535 || n != float64(int(n)) {
-		ops.errorf(from, "port %s is out of range (0..65535)", strconv.FormatFloat(n, 'f', -1, 64))
+		ops.errorf(IDOutOfRange, from, "port %s is out of range (0..65535)", strconv.FormatFloat(n, 'f', -1, 64))
 		return false
 	}
 	return true

@@ -63,7 +63,7 @@ func (c *compiler) operand(n ast.Node, from, to int) (operand, bool) {
 		return numConstant(float64(n.Value), kNumber, from, to), true
 	case *ast.FloatNode:
 		if math.IsInf(n.Value, 0) || math.IsNaN(n.Value) {
-			c.errorf(from, "number out of range")
+			c.errorf(IDOutOfRange, from, "number out of range")
 			return operand{}, false
 		}
 		return numConstant(n.Value, kNumber, from, to), true
@@ -80,7 +80,7 @@ func (c *compiler) operand(n ast.Node, from, to int) (operand, bool) {
 	case *ast.ArrayNode:
 		return c.list(n, from, to)
 	}
-	c.errorf(from, "%s", refused(n))
+	c.errorf(IDNotAvailable, from, "%s", refused(n))
 	return operand{}, false
 }
 
@@ -89,7 +89,7 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 		return operand{}, false
 	}
 	if c.sc.Group && slices.Contains(groupNames, name) && c.sc.defines(name) {
-		c.errorf(from, "%s is a value of the group, and also a name in this file: give that another one", name)
+		c.errorf(IDGroupOnly, from, "%s is a value of the group, and also a name in this file: give that another one", name)
 		return operand{}, false
 	}
 	if text, ok := c.sc.Macros[name]; ok {
@@ -97,6 +97,7 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 	}
 	if v, ok := c.sc.Vars[name]; ok {
 		c.use(name, v.String)
+		c.seen.settable = true
 		return v.operand(from, to), true
 	}
 	if name == "result" && c.sc.Result {
@@ -121,30 +122,31 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 	}
 	if s, ok := c.sc.Sets[name]; ok {
 		s = c.useSet(name, s, c.sense)
+		c.seen.settable = c.seen.settable || s.Kind() == KindEmpty
 		return operand{kind: kList, constant: true, set: s, from: from, to: to}, true
 	}
 	if name == "$env" {
-		c.errorf(from, "$env is not available: write the field's name")
+		c.errorf(IDNotAvailable, from, "$env is not available: write the field's name")
 		return operand{}, false
 	}
-	c.errorf(from, "%s", c.unknown(name))
+	c.errorf(IDUnknownName, from, "%s", c.unknown(name))
 	return operand{}, false
 }
 
 // notOfGroup refuses what is about a socket where a group is asked about.
 func (c *compiler) notOfGroup(from int, name string) {
-	c.errorf(from, "having asks about the group: %s; write %s into when", Choices(groupNames), name)
+	c.errorf(IDGroupOnly, from, "having asks about the group: %s; write %s into when", Choices(groupNames), name)
 }
 
 // expand compiles the text of a macro in the place of its name. What is wrong
 // inside is reported at the macro itself, once; here it only fails.
 func (c *compiler) expand(name, text string, from, to int) (operand, bool) {
 	if slices.Contains(c.macros, name) {
-		c.errorf(from, "macros that name each other in a circle: %s", strings.Join(append(c.macros, name), " -> "))
+		c.errorf(IDMacroCircle, from, "macros that name each other in a circle: %s", strings.Join(append(c.macros, name), " -> "))
 		return operand{}, false
 	}
 	if len(c.macros) >= maxMacroDepth {
-		c.errorf(from, "macros are nested more than %d deep: write some of them out", maxMacroDepth)
+		c.errorf(IDTooLarge, from, "macros are nested more than %d deep: write some of them out", maxMacroDepth)
 		return operand{}, false
 	}
 	outer, source := c.at, c.source

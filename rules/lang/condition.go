@@ -43,7 +43,7 @@ func Compile(text string, sc *Scope) (*Condition, []Error) {
 	}
 	o, ok := c.compile(node)
 	if ok && o.kind != kBool {
-		c.errorf(o.from, "this is %s, not a condition: compare it with something%s", o.kind, exampleOf(&o))
+		c.errorf(IDWrongType, o.from, "this is %s, not a condition: compare it with something%s", o.kind, exampleOf(&o))
 	}
 	if len(c.errs) > 0 || !ok {
 		return nil, c.errs

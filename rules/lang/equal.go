@@ -37,11 +37,11 @@ func (ops operators) enumValue(d *collectors.FieldDoc, text string, from int) (s
 	if d.Field == collectors.FieldState {
 		s, ok := collectors.ParseState(text)
 		if small := strings.ToLower(text); !ok && slices.Contains(collectors.FieldProtocol.Doc().Values, small) {
-			ops.errorf(from, "%q is a protocol and no state: write protocol == %q", text, small)
+			ops.errorf(IDNeverEqual, from, "%q is a protocol and no state: write protocol == %q", text, small)
 			return "", false
 		}
 		if !ok {
-			ops.errorf(from, "unknown state %q%s", text, Suggest(text, d.Values))
+			ops.errorf(IDNeverEqual, from, "unknown state %q%s", text, Suggest(text, d.Values))
 			return "", false
 		}
 		return s.String(), true
@@ -51,7 +51,7 @@ func (ops operators) enumValue(d *collectors.FieldDoc, text string, from int) (s
 			return v, true
 		}
 	}
-	ops.errorf(from, "%s is never %q: it is %s%s", d.Name, text, Choices(d.Values), Suggest(text, d.Values))
+	ops.errorf(IDNeverEqual, from, "%s is never %q: it is %s%s", d.Name, text, Choices(d.Values), Suggest(text, d.Values))
 	return "", false
 }
 
@@ -109,15 +109,15 @@ func (ops operators) compareAddrs(op string, l, r operand, out operand) (operand
 		return out, true
 	}
 	if r.kind != kString || !r.constant {
-		ops.errorf(out.from, "%s cannot be compared with %s", describe(l), describe(r))
+		ops.errorf(IDWrongType, out.from, "%s cannot be compared with %s", describe(l), describe(r))
 		return operand{}, false
 	}
 	ip, err := netip.ParseAddr(r.strVal)
 	if err != nil || ip.Zone() != "" {
 		if _, err := netip.ParsePrefix(r.strVal); err == nil {
-			ops.errorf(r.from, "%q is a prefix: write %s in [%q]", r.strVal, l.field.Name, r.strVal)
+			ops.errorf(IDPrefixAsAddress, r.from, "%q is a prefix: write %s in [%q]", r.strVal, l.field.Name, r.strVal)
 		} else {
-			ops.errorf(r.from, `%q is no IP address: write it in full, as "203.0.113.7" or "2001:db8::7"`, r.strVal)
+			ops.errorf(IDWrongEntry, r.from, `%q is no IP address: write it in full, as "203.0.113.7" or "2001:db8::7"`, r.strVal)
 		}
 		return operand{}, false
 	}

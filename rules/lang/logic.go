@@ -18,7 +18,7 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 	switch n.Operator {
 	case "not", "!":
 		if o.kind != kBool {
-			c.errorf(from, "%s negates a condition, and this is %s: put the comparison in parentheses, %s (...), or write != or not in",
+			c.errorf(IDWrongType, from, "%s negates a condition, and this is %s: put the comparison in parentheses, %s (...), or write != or not in",
 				n.Operator, o.kind, n.Operator)
 			return operand{}, false
 		}
@@ -39,10 +39,10 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 	case "-", "+":
 		switch {
 		case o.kind == kAge:
-			c.errorf(o.from, noAgeArithmetic)
+			c.errorf(IDAgeInterval, o.from, noAgeArithmetic)
 			return operand{}, false
 		case !o.constant || !o.kind.numeric():
-			c.errorf(from, "a sign stands before a number, and this is %s: write 0 %s ...", describe(o), n.Operator)
+			c.errorf(IDWrongType, from, "a sign stands before a number, and this is %s: write 0 %s ...", describe(o), n.Operator)
 			return operand{}, false
 		}
 		if n.Operator == "-" {
@@ -50,13 +50,13 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 		}
 		return o, true
 	}
-	c.errorf(from, "operator %q is not available", n.Operator)
+	c.errorf(IDNotAvailable, from, "operator %q is not available", n.Operator)
 	return operand{}, false
 }
 
 func (c *compiler) binary(n *ast.BinaryNode, from, to int) (operand, bool) {
 	if n.Operator == ".." {
-		c.errorf(from, "a range stands behind in: port in 21115..21119")
+		c.errorf(IDSyntax, from, "a range stands behind in: port in 21115..21119")
 		return operand{}, false
 	}
 	if n.Operator == "in" {

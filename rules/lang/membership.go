@@ -13,7 +13,7 @@ import (
 // not.
 func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 	if u, ok := n.Left.(*ast.UnaryNode); ok && (u.Operator == "not" || u.Operator == "!") {
-		c.errorf(from, "%s binds to what stands next to it: write x not in ..., or put the comparison in parentheses", u.Operator)
+		c.errorf(IDSyntax, from, "%s binds to what stands next to it: write x not in ..., or put the comparison in parentheses", u.Operator)
 		return operand{}, false
 	}
 	l, okL := c.compile(n.Left)
@@ -35,15 +35,15 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 		case r.kind != kString || !r.constant:
 			hint = "write a list, a range or the name of a set"
 		}
-		c.errorf(r.from, "in takes a list, and this is %s: %s", describe(r), hint)
+		c.errorf(IDWrongType, r.from, "in takes a list, and this is %s: %s", describe(r), hint)
 		return operand{}, false
 	}
 	switch {
 	case l.kind == kAge:
-		c.errorf(l.from, "age is an interval: compare it with >, >=, < or <=")
+		c.errorf(IDAgeInterval, l.from, "age is an interval: compare it with >, >=, < or <=")
 		return operand{}, false
 	case l.kind == kSeconds && l.field != nil:
-		c.errorf(l.from, "a list holds whole numbers, %s is a time: compare it with >, >=, < or <=", l.field.Name)
+		c.errorf(IDWrongType, l.from, "a list holds whole numbers, %s is a time: compare it with >, >=, < or <=", l.field.Name)
 		return operand{}, false
 	case r.set.Kind() == KindEmpty:
 		never := boolConstant(false, from, to)
@@ -65,7 +65,7 @@ func (ops operators) memberOf(l, r, out operand) (operand, bool) {
 	case l.kind != kString && has == KindName && r.set.First != nil:
 		ops.badLine(r.from, r.set, l.kind)
 	default:
-		ops.errorf(r.from, "%s is never in a list of %s", describe(l), has)
+		ops.errorf(IDNeverEqual, r.from, "%s is never in a list of %s", describe(l), has)
 	}
 	return operand{}, false
 }
@@ -91,7 +91,7 @@ func (ops operators) numberIn(l, r, out operand) (operand, bool) {
 func (ops operators) addressIn(l, r, out operand) operand {
 	get, set := l.addr, r.set
 	if set.onlyIPv6() {
-		ops.note(r.from, "::/0 is about IPv6 only: add 0.0.0.0/0 if IPv4 is meant, too")
+		ops.note(IDIPv6Only, r.from, "::/0 is about IPv6 only: add 0.0.0.0/0 if IPv4 is meant, too")
 	}
 	out.tri = func(rec *collectors.Record) Tri {
 		x, ok := get(rec)
@@ -129,7 +129,7 @@ func (ops operators) badLine(from int, set *Set, asked kind) {
 	if asked == kAddress {
 		what = "address"
 	}
-	ops.errorf(from, "%q is no %s%s", set.Names[0], what, entryHint(set.Names[0], asked))
+	ops.errorf(IDWrongEntry, from, "%q is no %s%s", set.Names[0], what, entryHint(set.Names[0], asked))
 	ops.errs[len(ops.errs)-1].List = set.First
 }
 

@@ -247,7 +247,7 @@ func (c *compiler) bareText(l operand, n *ast.IdentifierNode) bool {
 		return false
 	}
 	from, _ := c.span(n)
-	c.errorf(from, "unknown name %q: a text is written in quotes, %q", n.Value, n.Value)
+	c.errorf(IDUnknownName, from, "unknown name %q: a text is written in quotes, %q", n.Value, n.Value)
 	return true
 }
 

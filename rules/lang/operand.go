@@ -54,6 +54,7 @@ type operand struct {
 	may   bounds     // of conditions
 	ages  []AgeBound // that a condition cannot hold below
 	node  *node      // of a condition
+	limit *limit     // a condition that only compares a field with a constant
 	parts []*node    // the conditions that it was made of
 }
 

@@ -24,11 +24,11 @@ func (ops operators) joined(n *ast.BinaryNode, l, r operand, from, to int) (oper
 	case "matches", "contains", "startsWith", "endsWith":
 		return ops.text(op, l, r, from, to)
 	case "/", "%", "**", "^":
-		ops.errorf(n.Location().From, "%s is not available, as it can fail at run time: multiply the other side instead", op)
+		ops.errorf(IDNotAvailable, n.Location().From, "%s is not available, as it can fail at run time: multiply the other side instead", op)
 	case "??":
-		ops.errorf(n.Location().From, noCoalesce)
+		ops.errorf(IDNotAvailable, n.Location().From, noCoalesce)
 	default:
-		ops.errorf(n.Location().From, "operator %s is not available", op)
+		ops.errorf(IDNotAvailable, n.Location().From, "operator %s is not available", op)
 	}
 	return operand{}, false
 }
@@ -42,7 +42,7 @@ func (ops operators) logic(op string, l, r operand, from, to int) (operand, bool
 			if o.constant && o.kind != kList && o.kind != kMap {
 				hint = "write the comparison out on both sides of " + op
 			}
-			ops.errorf(o.from, "%s joins conditions, and this is %s: %s", op, o.kind, hint)
+			ops.errorf(IDWrongType, o.from, "%s joins conditions, and this is %s: %s", op, o.kind, hint)
 			return operand{}, false
 		}
 	}
@@ -77,18 +77,18 @@ const noAgeArithmetic = "age is an interval and cannot be calculated with: compa
 func (ops operators) arithmetic(op string, l, r operand, from, to int) (operand, bool) {
 	for _, o := range []*operand{&l, &r} {
 		if o.upper != nil {
-			ops.errorf(o.from, "a sum over a group can be uncertain and cannot be calculated with: compare it alone")
+			ops.errorf(IDAgeInterval, o.from, "a sum over a group can be uncertain and cannot be calculated with: compare it alone")
 			return operand{}, false
 		}
 		if o.kind == kAge {
-			ops.errorf(o.from, noAgeArithmetic)
+			ops.errorf(IDAgeInterval, o.from, noAgeArithmetic)
 			return operand{}, false
 		}
 		if d, err := ParseDuration(o.strVal); err == nil && o.constant && o.kind == kString {
 			*o = numConstant(d.Seconds(), kSeconds, o.from, o.to)
 		}
 		if !o.kind.numeric() {
-			ops.errorf(o.from, "%s calculates with numbers, and this is %s", op, o.kind)
+			ops.errorf(IDWrongType, o.from, "%s calculates with numbers, and this is %s", op, o.kind)
 			return operand{}, false
 		}
 	}
@@ -104,7 +104,7 @@ func (ops operators) arithmetic(op string, l, r operand, from, to int) (operand,
 	if l.constant && r.constant {
 		v := calc(l.numVal, r.numVal)
 		if math.IsInf(v, 0) || math.IsNaN(v) {
-			ops.errorf(from, "number out of range")
+			ops.errorf(IDOutOfRange, from, "number out of range")
 			return operand{}, false
 		}
 		return numConstant(v, k, from, to), true

@@ -75,11 +75,11 @@ func (v *vocabulary) use(name string, value func() string) {
 func (c *compiler) spend() bool {
 	c.nodes++
 	if c.nodes == maxNodes+1 {
-		c.errorf(0, "expression has more than %d parts with its macros expanded: use sets, or several rules", maxNodes)
+		c.errorf(IDTooLarge, 0, "expression has more than %d parts with its macros expanded: use sets, or several rules", maxNodes)
 	}
 	if f := c.sc.Shared; f != nil {
 		if f.left--; f.left == -1 {
-			c.errorf(0, "the conditions of this file have more than %d parts with their macros expanded: divide it into files", maxFileNodes)
+			c.errorf(IDTooLarge, 0, "the conditions of this file have more than %d parts with their macros expanded: divide it into files", maxFileNodes)
 		}
 		return c.nodes <= maxNodes && f.left >= 0
 	}

@@ -25,11 +25,11 @@ var language = sync.OnceValue(func() *conf.Config {
 
 func (c *checker) parse(text string) (ast.Node, bool) {
 	if strings.TrimSpace(text) == "" {
-		c.errorf(0, `an empty condition: write one, as state == "CLOSE_WAIT" and age > 60`)
+		c.errorf(IDSyntax, 0, `an empty condition: write one, as state == "CLOSE_WAIT" and age > 60`)
 		return nil, false
 	}
 	if len(text) > maxExpression {
-		c.errorf(0, "expression of %d bytes is too long (at most %d): use sets and macros", len(text), maxExpression)
+		c.errorf(IDTooLarge, 0, "expression of %d bytes is too long (at most %d): use sets and macros", len(text), maxExpression)
 		return nil, false
 	}
 	tree, err := parser.ParseWithConfig(text, language())
@@ -40,14 +40,14 @@ func (c *checker) parse(text string) (ast.Node, bool) {
 				from = len([]rune(text)) // not at a white space before it
 			}
 			at, hint := syntaxError(text, fe.Message, from)
-			c.errorf(at, "%s", hint)
+			c.errorf(IDSyntax, at, "%s", hint)
 		} else {
-			c.errorf(0, "%v", err)
+			c.errorf(IDSyntax, 0, "%v", err)
 		}
 		return nil, false
 	}
 	if at := lineComment(text); at >= 0 {
-		c.errorf(at, "// is not available, as it would hide what YAML joins to the line: write /* ... */")
+		c.errorf(IDNotAvailable, at, "// is not available, as it would hide what YAML joins to the line: write /* ... */")
 		return nil, false
 	}
 	return tree.Node, true

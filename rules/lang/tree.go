@@ -37,7 +37,9 @@ type node struct {
 	from, to int // runes of that text, without the parentheses at its ends
 	reads    readings
 	parts    []*node
-	unequal  bool                         // of conditions that are compared: with !=
+	unequal  bool // the operator is !=, not in or its like
+	may      bounds
+	limit    *limit                       // nil unless it only compares a field with a constant
 	tri      func(*collectors.Record) Tri // of a node without parts
 }
 
@@ -45,19 +47,25 @@ type node struct {
 type readings struct {
 	fields collectors.FieldSet
 	others uint8 // by place in otherNames
+	// settable is set for what a variable, or a list that is empty now, decides: on
+	// another day it says something else.
+	settable bool
 }
 
 func (r *readings) add(o readings) {
 	r.fields.Add(o.fields)
 	r.others |= o.others
+	r.settable = r.settable || o.settable
 }
 
 // node is the part that a node of the syntax tree was compiled to.
 func (c *compiler) node(n ast.Node, o *operand, from, to int) *node {
-	out := &node{op: c.op(n), in: c.source, from: from, to: to, reads: c.seen, parts: o.parts}
+	out := &node{op: c.op(n), in: c.source, from: from, to: to, reads: c.seen, parts: o.parts, may: o.may, limit: o.limit}
 	switch n := n.(type) {
 	case *ast.BinaryNode:
 		out.unequal = n.Operator == "!="
+	case *ast.UnaryNode:
+		out.unequal = negatedOperator(n)
 	case *ast.IdentifierNode:
 		if out.op == OpMacro {
 			out.name = n.Value

@@ -7,15 +7,18 @@ import (
 	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/rules"
+	"sockwarden/rules/lang"
 )
 
 // problem is one problem of rules files as JSON has it.
 type problem struct {
-	File    string `json:"file"`
-	Line    int    `json:"line"`
-	Column  int    `json:"column"`
-	Level   string `json:"level"` // error or warning
-	Message string `json:"message"`
+	ID       lang.ID `json:"id"`
+	Severity string  `json:"severity"` // error or warning
+	File     string  `json:"file"`
+	Line     int     `json:"line"`
+	Column   int     `json:"column"`
+	Message  string  `json:"message"`
+	Cure     string  `json:"cure"`
 }
 
 // Checked says of valid rules what they are and what they warn of.
@@ -74,11 +77,11 @@ func Problems(o Out, errors rules.Problems) error { return problemsJSON(o, nil, 
 // problemsJSON writes the errors, or the warnings of a program that has none.
 func problemsJSON(o Out, p *rules.Program, errors rules.Problems) error {
 	out, omitted := []problem{}, 0
-	add := func(level string, ps rules.Problems) {
+	add := func(severity string, ps rules.Problems) {
 		shown, others := ps.Shown()
 		omitted += others
 		for _, q := range shown {
-			out = append(out, problem{q.File, q.Line, q.Column, level, q.Message})
+			out = append(out, problem{q.ID, severity, q.File, q.Line, q.Column, q.Message, q.Cure()})
 		}
 	}
 	add("error", errors)

@@ -1,0 +1,56 @@
+package lang
+
+import "sockwarden/collectors"
+
+// limit is a comparison of a field with a constant, as in "age > 60".
+type limit struct {
+	field collectors.Field
+	op    string
+	value float64
+}
+
+// limitOf returns the limit that a comparison is, nil if it is another one.
+func limitOf(op string, l, r *operand) *limit {
+	if l.field == nil || !r.constant {
+		return nil
+	}
+	return &limit{l.field.Field, op, r.numVal}
+}
+
+// implies reports whether what is within one limit is within another, too.
+func (l *limit) implies(o *limit) bool {
+	if l == nil || o == nil || l.field != o.field {
+		return false
+	}
+	switch o.op {
+	case ">":
+		return l.op == ">" && l.value >= o.value || (l.op == ">=" || l.op == "==") && l.value > o.value
+	case ">=":
+		return (l.op == ">" || l.op == ">=" || l.op == "==") && l.value >= o.value
+	case "<":
+		return l.op == "<" && l.value <= o.value || (l.op == "<=" || l.op == "==") && l.value < o.value
+	case "<=":
+		return (l.op == "<" || l.op == "<=" || l.op == "==") && l.value <= o.value
+	}
+	if o.op == "!=" {
+		return *l == *o || l.op == "==" && l.value != o.value || l.op == ">" && l.value >= o.value || l.op == "<" && l.value <= o.value
+	}
+	return *l == *o // "=="
+}
+
+// excludes reports whether nothing is within both limits. An age is an interval: it is
+// above the one and below the other if both are proven.
+func (l *limit) excludes(o *limit) bool {
+	return o != nil && l.implies(&limit{o.field, opposites[o.op], o.value})
+}
+
+var opposites = map[string]string{">": "<=", ">=": "<", "<": ">=", "<=": ">", "==": "!=", "!=": "=="}
+
+// opposite holds wherever the limit does not; nil for none. An age can be within neither,
+// as far as anybody can prove.
+func (l *limit) opposite() *limit {
+	if l == nil || collectors.AgeFields().Has(l.field) {
+		return nil
+	}
+	return &limit{l.field, opposites[l.op], l.value}
+}

@@ -1,0 +1,70 @@
+package rules
+
+import (
+	"slices"
+
+	"sockwarden/collectors"
+)
+
+// timeWaitLength is how long Linux keeps TIME_WAIT (TCP_TIMEWAIT_LEN), seconds.
+const timeWaitLength = 60
+
+// finTimeout is how long Linux keeps FIN_WAIT2 that no process has, as it is delivered
+// (net.ipv4.tcp_fin_timeout), seconds.
+const finTimeout = 60
+
+// lintDead warns about parts of a condition that decide nothing.
+func lintDead(r *rawRule, rule *Rule, warn warner) {
+	for _, part := range rule.When.Dead() {
+		switch why := part.Why; {
+		case part.True:
+			warn(idAlwaysTrue, r.when, part.From, "rule %q: %s is true of every socket: leave it out, or write what was meant", rule.Name, part.Text)
+		default:
+			if why != "" {
+				why = " (" + why + ")"
+			}
+			warn(idNeverTrue, r.when, part.From, "rule %q: %s is true of no socket%s", rule.Name, part.Text, why)
+		}
+	}
+}
+
+// lintAges warns about ages that the kernel lets no socket reach.
+func lintAges(r *rawRule, rule *Rule, warn warner) {
+	if asShipped(rule.When) {
+		return
+	}
+	states := rule.When.MayHold().States
+	timeWait := states == collectors.Mask(collectors.TimeWait)
+	orphans := states == collectors.Mask(collectors.FinWait2) &&
+		!slices.ContainsFunc(possible(rule), func(s *collectors.Socket) bool { return s.Inode != 0 })
+	for _, a := range rule.When.Ages {
+		switch {
+		case timeWait && a.Seconds >= timeWaitLength:
+			warn(idAgeUnreachable, r.when, a.From, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and it waits for more than %v: write less",
+				rule.Name, timeWaitLength, a.Seconds)
+		case orphans && a.Seconds >= finTimeout:
+			warn(idAgeUnreachable, r.when, a.From, "rule %q hardly ever matches: Linux ends a FIN_WAIT2 without a process after %d seconds (net.ipv4.tcp_fin_timeout), "+
+				"and it waits for more than %v: write less", rule.Name, finTimeout, a.Seconds)
+		}
+	}
+}
+
+// lintProbed warns about a silence that cannot come about: a peer without room in its
+// window answers every probe.
+func lintProbed(r *rawRule, rule *Rule, warn warner) {
+	if !rule.When.Reads.Has(collectors.FieldAckIdle) || rule.When.Reads.Has(collectors.FieldIdleSend) {
+		return
+	}
+	with := func(timer collectors.Timer) Tri {
+		s := collectors.Socket{
+			Protocol: collectors.TCP, State: collectors.Established, Timer: timer, Inode: 1,
+			Known: collectors.Fields(collectors.FieldProtocol, collectors.FieldState, collectors.FieldTimer, collectors.FieldOwned),
+		}
+		record := collectors.NewRecord(&s, nil, nil, nil, "")
+		return rule.When.Eval(&record)
+	}
+	if with(collectors.TimerProbe) == False || with(collectors.TimerRetransmit) != False || with(collectors.TimerNone) != False {
+		return
+	}
+	warn(idAckIdleRenewed, r.when, 0, "rule %q asks for ack_idle where the peer's window is full: its answers to the kernel's probes renew it; ask for idle_send", rule.Name)
+}
