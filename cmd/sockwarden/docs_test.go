@@ -108,11 +108,15 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-var missingProgram = regexp.MustCompile(`(?m)^warning: .* could not run .* here: .*no such file or directory$`)
+var missingProgram = regexp.MustCompile(`(?m)^warning: .* could not run .* here: .*no such file or directory( \[program-missing\])?$`)
 
 func runRules(t *testing.T, name, file string) {
 	t.Helper()
-	code, out, errs := run(t, "rules", "check", file)
+	args := []string{"rules", "check", file}
+	if strings.HasPrefix(name, filepath.Join(root, "examples")) {
+		args = append(args, "--strict")
+	}
+	code, out, errs := run(t, args...)
 	// Programs of documents are on no machine.
 	if code != 0 || strings.Contains(missingProgram.ReplaceAllString(out, ""), "warning") {
 		t.Errorf("%s: rules check exits %d\n%s%s", name, code, out, errs)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"sockwarden/engine/catalog"
@@ -91,5 +93,36 @@ func TestKindsAreWhole(t *testing.T) {
 	slices.Sort(explained)
 	if !slices.Equal(declared, explained) {
 		t.Errorf("declared:\n%v\nexplained:\n%v", declared, explained)
+	}
+}
+
+// TestLintsPage: docs/lints.md says what the program says.
+func TestLintsPage(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# What `rules check` says\n\nThis page is written by `UPDATE_GOLDEN=1 go test ./cmd/sockwarden -run TestLintsPage` from the same text as\n" +
+		"`sockwarden rules check --explain KIND`. The kind of a problem stands in brackets behind it. Errors refuse a file; warnings\n" +
+		"are about what is valid and cannot be meant, or is not wise. `--strict` makes them fail, and a comment silences one where\n" +
+		"it is meant: on its line, on the line above, or above a rule for all of it.\n\n    # sockwarden:ignore no-anchor whatever runs here is ours\n")
+	for _, warnings := range []bool{true, false} {
+		b.WriteString(map[bool]string{true: "\n## Warnings\n", false: "\n## Errors\n"}[warnings])
+		for _, k := range rules.Kinds() {
+			if k.Warning != warnings {
+				continue
+			}
+			fmt.Fprintf(&b, "\n### %s\n\n%s\n\n%s\n", k.ID, k.Means, k.Cure)
+			if k.Bad != "" {
+				fmt.Fprintf(&b, "\n```yaml wrong\n%s```\n\n```yaml\n%s```\n", k.Bad, k.Good)
+			}
+		}
+	}
+	path := filepath.Join(root, "docs", "lints.md")
+	if update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if page, err := os.ReadFile(path); err != nil || string(page) != b.String() {
+		t.Errorf("%v: docs/lints.md is not what the program says; UPDATE_GOLDEN=1 rewrites it", err)
 	}
 }
