@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Counted is a number of things, in grammar: 1 socket, 2 sockets, 2 processes.
+// Counted writes a number of things with the right plural: 1 socket, 2 sockets, 2
+// processes.
 func Counted(n int, thing string) string {
 	switch {
 	case n == 1:

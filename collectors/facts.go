@@ -1,6 +1,6 @@
 package collectors
 
-// AgeSource says how an age bound was proven.
+// AgeSource says what proved an age.
 type AgeSource string
 
 // The sources of an age, as conditions see them in age_source.
@@ -8,19 +8,19 @@ const (
 	AgeNone     AgeSource = "none"     // nothing proves a lower bound
 	AgeTCPInfo  AgeSource = "tcp_info" // time stamps and timeouts of struct tcp_info
 	AgeTimer    AgeSource = "timer"    // what is left of a timer of known length
-	AgeEvent    AgeSource = "event"    // the kernel told when it entered the state
-	AgeObserved AgeSource = "observed" // seen in this state before, by us
+	AgeEvent    AgeSource = "event"    // the kernel reported the transition into the state
+	AgeObserved AgeSource = "observed" // we saw it in this state before
 )
 
-// Age bounds the time that a socket has been in its state, in seconds: at
-// least Min, and, if Bounded, at most Max. Source says what proved Min.
+// Age bounds the time that a socket has been in its state, in seconds: at least Min and,
+// if Bounded, at most Max. Source says what proved Min.
 type Age struct {
 	Min, Max float64
 	Bounded  bool
 	Source   AgeSource
 }
 
-// NoAge is the age about which nothing is known.
+// NoAge is the age of a socket when nothing is known about it.
 func NoAge() Age { return Age{Source: AgeNone} }
 
 // Owner is a process that holds a socket.
@@ -43,24 +43,25 @@ type Owner struct {
 	Container string // container id of 64 hex digits, "" for none
 	// ContainerNames is what the engine that runs the container says of it.
 	ContainerNames
-	Kernel bool // it is a thread of the kernel
-	// Told says that the process cannot be examined: that it holds the socket is
-	// known from the kernel (BPF), and cannot be confirmed through /proc.
+	Kernel bool // a kernel thread
+	// Told says that we cannot examine the process: BPF reports that it holds the socket,
+	// and /proc cannot confirm it.
 	Told bool
 }
 
-// ContainerNames is what people call a container, as its engine says. It is all "" outside
-// of one. Images and whoever starts containers choose the words: no guard reads them.
+// ContainerNames is what people call a container, as its engine reports it; all are ""
+// outside a container. Images and whoever starts containers choose the words, so no guard
+// reads them.
 type ContainerNames struct {
 	// Engine is docker, podman or cri (containerd and CRI-O of a Kubernetes node).
 	Engine         string
-	ContainerName  string // without a leading slash; in a pod unique only together with it
+	ContainerName  string // without a leading slash; in a pod unique only together with Pod
 	ComposeService string // label com.docker.compose.service
 	Pod            string // NAMESPACE/NAME of the Kubernetes pod
-	Image          string // as whoever started the container called it
+	Image          string // as the user who started the container named it
 }
 
-// Namespace is a network namespace in which sockets were looked at.
+// Namespace is a network namespace whose sockets we looked at.
 type Namespace struct {
 	Inode      uint64 // of the nsfs file
 	Name       string // "host", the name under /run/netns, or net:[inode]
@@ -70,26 +71,26 @@ type Namespace struct {
 	PortLow, PortHigh uint16
 }
 
-// Facts is what was found out about one socket beyond its record.
+// Facts is what the engine found out about one socket beyond its record.
 type Facts struct {
 	Known     FieldSet
 	Age       Age
 	Owners    []Owner
 	Direction string
-	// OthersHidden says that processes that cannot be examined may hold it, too.
+	// OthersHidden says that processes that we cannot examine may hold it, too.
 	OthersHidden bool
-	// Complete says that everything was found out that can be: what is not known
-	// now is known by nobody.
+	// Complete says that the engine has found out everything that it can: nobody will
+	// know later what is unknown now.
 	Complete bool
-	// ListenerOwner is one of the processes that may listen where the connection
-	// came in, a guarded one if there is any; nil for none, and if they are not all
-	// known.
+	// ListenerOwner is one of the processes that may be listening where the connection
+	// came in, a guarded one if there is any. It is nil if there is none or if not all of
+	// them are known.
 	ListenerOwner *Owner
 }
 
-// ListenerProcess is the name of the process that listens where the connection came
-// in: "" if nobody does, or if FieldListenerProcess is not known, as those that may
-// be meant have several names.
+// ListenerProcess is the name of the process that listens where the connection came in.
+// It is "" if nobody does, or if FieldListenerProcess is unknown because the possible
+// listeners have different names.
 func (f *Facts) ListenerProcess() string {
 	if f.ListenerOwner == nil || !f.Known.Has(FieldListenerProcess) {
 		return ""
@@ -97,42 +98,41 @@ func (f *Facts) ListenerProcess() string {
 	return f.ListenerOwner.Name
 }
 
-// Group is what is known of sockets that a rule decides on together.
+// Group is what is known about sockets that a rule judges together.
 type Group struct {
 	Count int
-	// Uncertain is how many more may belong to it: something that decides is not
-	// known of them.
+	// Uncertain is how many more sockets may belong to it: a fact that would decide is
+	// unknown.
 	Uncertain int
 	Age       Age     // Min is the largest proven age, Max the largest bound if all are bounded
 	RecvQueue float64 // sum, bytes
 	SendQueue float64 // sum, bytes
-	// FDs and FDLimit are those of the process, for groups of one process; negative
-	// if they are not known.
+	// FDs and FDLimit belong to the process, in groups of one process; negative if
+	// unknown.
 	FDs, FDLimit float64
 }
 
-// Record is what a condition reads: a socket, its namespace, the facts about
-// it, and the owner for which it is evaluated. Namespace, Facts and Owner may
-// be nil.
+// Record is what a condition reads: a socket, its namespace, the facts about it, and the
+// owner for which the condition is evaluated. Namespace, Facts and Owner may be nil.
 type Record struct {
-	Known     FieldSet // union of the known fields of the parts
+	Known     FieldSet // union of what the parts know
 	Socket    *Socket
 	Namespace *Namespace
 	Facts     *Facts
 	Owner     *Owner
-	Group     *Group // where a condition asks about a group, otherwise nil
+	Group     *Group // set where a condition asks about a group, otherwise nil
 	Host      string // name of this machine
-	Result    string // outcome of the rung before, where a ladder asks for it
+	Result    string // outcome of the previous rung, where a ladder asks for it
 }
 
-// What a record knows by its parts being there.
+// The fields that a record knows because a part is present.
 var (
 	netnsKnown     = Fields(FieldNetNS)
 	interfaceKnown = Fields(FieldInterface)
 	hostKnown      = Fields(FieldHost)
 )
 
-// NewRecord joins the parts; any but s may be nil.
+// NewRecord joins the parts; all but s may be nil.
 func NewRecord(s *Socket, ns *Namespace, f *Facts, o *Owner, host string) Record {
 	r := Record{Known: s.Known, Socket: s, Namespace: ns, Facts: f, Owner: o, Host: host}
 	if ns != nil {

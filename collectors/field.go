@@ -8,7 +8,7 @@ import (
 // Field names one thing that a condition can read of a socket.
 type Field uint8
 
-// The fields, in the order in which they are documented and printed.
+// The fields, in the order of documentation and output.
 const (
 	FieldProtocol Field = iota
 	FieldFamily
@@ -81,15 +81,14 @@ const (
 	TypePort
 )
 
-// String returns the name of the type as it is documented.
+// String returns the documented name of the type.
 func (t Type) String() string {
 	return [...]string{"bool", "number", "seconds", "string", "address", "port"}[t]
 }
 
-// FieldDoc declares a field: what it is called, what it means and costs, how it is
-// read and how it is set. Of the readers and setters only those that fit Type are
-// there. A reader may be called only when the field is known; a setter only by Set,
-// which checks what came of it.
+// FieldDoc declares a field: its name, meaning and cost, and how to read and set it. It
+// has only the readers and setters that fit Type. Call a reader only when the field is
+// known; only Set calls a setter, and checks the outcome.
 type FieldDoc struct {
 	Field   Field
 	Name    string
@@ -97,10 +96,10 @@ type FieldDoc struct {
 	Type    Type
 	Unit    string // "" for none
 	Cost    Cost
-	Source  string // what tells it, as documented
+	Source  string // where it comes from, for the documentation
 	Meaning string
 	Unknown string   // when the field is unknown
-	Values  []string // all that a string can be, nil for anything
+	Values  []string // every value that a string can have, nil for any
 
 	Num  func(*Record) float64
 	Str  func(*Record) string
@@ -129,13 +128,13 @@ const (
 	nameless  = ownerless + ", in a container whose engine cannot be asked or does not say (sockwarden doctor)"
 )
 
-// fieldDocs is the one place in which fields are declared: `rules fields`, the
-// language, JSON, tables and completion read it.
+// fieldDocs is the one place that declares fields: `rules fields`, the language, JSON,
+// tables and completion read it.
 var fieldDocs = declared(
 	declarations{ofSocket, socketFields}, declarations{ofSocket, infoFields}, declarations{ofPlace, placeFields},
 	declarations{ofFacts, factFields}, declarations{ofOwner, ownerFields})
 
-// declarations are those of fields that one part of a record has.
+// declarations lists the fields of one part of a record.
 type declarations struct {
 	part part
 	docs []FieldDoc
@@ -166,7 +165,7 @@ func (f Field) String() string {
 // AllFields returns the descriptions of all fields in order.
 func AllFields() []FieldDoc { return fieldDocs[:] }
 
-// FieldByName returns the field with that name or alias.
+// FieldByName returns the field of that name or alias.
 func FieldByName(name string) (Field, bool) {
 	for i := range fieldDocs {
 		if fieldDocs[i].Name == name || slices.Contains(fieldDocs[i].Aliases, name) {

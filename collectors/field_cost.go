@@ -1,17 +1,16 @@
 package collectors
 
-// Cost says what it takes to know a field: what a source or the engine has to do
-// that it does not do for every record. Who asks for no field of a cost does not
-// pay it.
+// Cost says what it takes to know a field: the work that a source or the engine does not
+// do for every record. A query that asks for no field of a cost does not pay it.
 type Cost uint8
 
-// The costs. A field with a netlink extension of its own has a cost of its own,
-// which package sockdiag knows (extensions in request.go).
+// The costs. A field that takes its own netlink extension has its own cost; package
+// sockdiag knows the extension (request.go).
 const (
-	costMissing    Cost = iota // nobody has thought of it: a test fails
+	costMissing    Cost = iota // undeclared: a test fails
 	CostNone                   // every record has it
 	CostInfo                   // struct tcp_info: the kernel takes the lock of each socket for it
-	CostAge                    // struct tcp_info, and what was seen before
+	CostAge                    // struct tcp_info, and earlier observations
 	CostInterfaces             // the names of the namespace's interfaces
 	CostOwner                  // who holds the socket: a walk through /proc, or a program in the kernel
 	CostFDs                    // who holds it, and how many descriptors the process has
@@ -21,7 +20,7 @@ const (
 	costCount
 )
 
-// The groups of fields by their cost.
+// Fields grouped by cost.
 var (
 	infoGroup      = fieldsOf(CostInfo, CostAge)
 	ageGroup       = fieldsOf(CostAge)

@@ -1,6 +1,6 @@
 package collectors
 
-// factFields is what is found out about a socket beyond its record.
+// factFields are what the engine finds out about a socket beyond its record.
 var factFields = []FieldDoc{
 	{
 		Field: FieldAge, Name: "age", Type: TypeSeconds, Unit: "s", Cost: CostAge, Source: "tcp_info, timers, observation",

@@ -1,6 +1,6 @@
 package collectors
 
-// infoFields is what struct tcp_info tells.
+// infoFields are what struct tcp_info shows.
 var infoFields = []FieldDoc{
 	{
 		Field: FieldIdle, Name: "idle", Type: TypeSeconds, Unit: "s", Cost: CostInfo, Source: tcpInfo,

@@ -1,6 +1,7 @@
 package collectors
 
-// ownerFields is what is known of a process that holds the socket, read from an Owner.
+// ownerFields are what is known about a process that holds the socket, read from an
+// Owner.
 var ownerFields = []FieldDoc{
 	{
 		Field: FieldPID, Name: "pid", Type: TypeNumber, Cost: CostOwner, Source: proc,

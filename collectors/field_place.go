@@ -1,6 +1,6 @@
 package collectors
 
-// placeFields is where a socket is.
+// placeFields say where a socket is.
 var placeFields = []FieldDoc{
 	{
 		Field: FieldInterface, Name: "interface", Type: TypeString, Cost: CostInterfaces, Source: diag,

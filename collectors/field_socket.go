@@ -2,7 +2,7 @@ package collectors
 
 import "strconv"
 
-// socketFields is what each record of a socket shows.
+// socketFields are what every record of a socket shows.
 var socketFields = []FieldDoc{
 	{
 		Field: FieldProtocol, Name: "protocol", Type: TypeString, Cost: CostNone, Source: diag,

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// setBits is how many fields a FieldSet has room for.
+// setBits is the number of fields that a FieldSet has room for.
 const setBits = 128
 
 // FieldSet is a set of fields. The zero value is empty, and == compares.
@@ -33,19 +33,19 @@ func (s FieldSet) Has(f Field) bool {
 	return s.high>>(f-64)&1 != 0
 }
 
-// Empty reports whether the set has no field.
+// Empty reports whether the set is empty.
 func (s FieldSet) Empty() bool { return s.low|s.high == 0 }
 
-// Meets reports whether some field is in both sets.
+// Meets reports whether the two sets have a field in common.
 func (s FieldSet) Meets(t FieldSet) bool { return s.low&t.low|s.high&t.high != 0 }
 
-// Or returns what is in one of the sets.
+// Or returns the union of the sets.
 func (s FieldSet) Or(t FieldSet) FieldSet { return FieldSet{s.low | t.low, s.high | t.high} }
 
-// And returns what is in both sets.
+// And returns the intersection of the sets.
 func (s FieldSet) And(t FieldSet) FieldSet { return FieldSet{s.low & t.low, s.high & t.high} }
 
-// AndNot returns what is in s and not in t.
+// AndNot returns the fields of s that are not in t.
 func (s FieldSet) AndNot(t FieldSet) FieldSet { return FieldSet{s.low &^ t.low, s.high &^ t.high} }
 
 // Add adds the fields of t to the set.
@@ -68,5 +68,5 @@ func (s FieldSet) Each(yield func(Field) bool) {
 	}
 }
 
-// String names the fields, for messages of tests.
+// String names the fields, for test messages.
 func (s FieldSet) String() string { return fmt.Sprintf("%v", slices.Collect(s.Each)) }

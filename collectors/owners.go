@@ -5,29 +5,29 @@ import (
 	"strings"
 )
 
-// maxNamed is how many of several owners a message names.
+// maxNamed is how many owners a message names at most.
 const maxNamed = 3
 
 // String names the process: NAME[PID]. Names are other people's text.
 func (o *Owner) String() string { return fmt.Sprintf("%s[%d]", o.Name, o.PID) }
 
-// InContainer names the container that the process is in: ENGINE:NAME, in a pod
-// ENGINE:NAMESPACE/POD/NAME, container:ID with the first 12 digits where the name is not
-// known, "" for none.
+// InContainer names the container of the process: ENGINE:NAME, in a pod
+// ENGINE:NAMESPACE/POD/NAME, container:ID with the first 12 digits if the name is
+// unknown, "" for none.
 func (o *Owner) InContainer() string {
-	const short = 12 // as docker ps has them
+	const short = 12 // as docker ps prints them
 	switch {
 	case o.Container == "":
 		return ""
 	case !o.Known.Has(FieldContainer) || o.ContainerName == "":
 		return "container:" + o.Container[:min(short, len(o.Container))]
-	case o.Pod != "": // the name is unique only in it
+	case o.Pod != "": // the name is unique only within the pod
 		return o.Engine + ":" + o.Pod + "/" + o.ContainerName
 	}
 	return o.Engine + ":" + o.ContainerName
 }
 
-// ContainerOf names the container that has a socket, by its owners; "" for none.
+// ContainerOf names the container of a socket's owners, "" for none.
 func ContainerOf(owners []Owner) string {
 	for i := range owners {
 		if text := owners[i].InContainer(); text != "" {
@@ -37,7 +37,7 @@ func ContainerOf(owners []Owner) string {
 	return ""
 }
 
-// OwnerNames names several processes, the first of many and how many more there are.
+// OwnerNames names the first few processes and says how many more there are.
 func OwnerNames(owners []Owner) string {
 	names := make([]string, min(len(owners), maxNamed))
 	for i := range names {

@@ -1,17 +1,18 @@
 package collectors
 
-// part is what of a record has a field, and knows whether it is known.
+// part is the part of a record that a field belongs to; it knows whether the field is
+// known.
 type part uint8
 
 const (
 	ofSocket part = iota
 	ofFacts
 	ofOwner
-	// ofPlace is a part that need not say what is known: NewRecord sees it.
+	// ofPlace needs no set of known fields: NewRecord sees whether the part is present.
 	ofPlace
 )
 
-// What a record is without: none is never written to.
+// Stand-ins for the parts that a record lacks. Nobody writes to them.
 var (
 	noProcess   Owner
 	noNamespace Namespace
@@ -54,7 +55,7 @@ func familyOf(r *Record) string {
 	return "ipv6"
 }
 
-// Seconds turns milliseconds of the kernel into seconds.
+// Seconds converts the kernel's milliseconds to seconds.
 func Seconds(ms uint32) float64 { return float64(ms) / 1000 }
 
 func idleOf(r *Record, stamp func(*Socket) (uint32, bool)) float64 {

@@ -9,37 +9,35 @@ import (
 	"strings"
 )
 
-// Query says which records are wanted. It may be answered too widely, never
-// too narrowly.
+// Query says which records the caller wants. A source may return more, never fewer.
 type Query struct {
 	Protocols []Protocol
 	States    StateMask
-	// Fields are those that are wanted. What a source has anyway it shows, wanted or
-	// not; what costs it more (a netlink extension, another file) it may leave out.
+	// Fields are the wanted fields. A source always shows what costs it nothing; it may
+	// leave out what costs more (a netlink extension, another file) and is not wanted.
 	Fields FieldSet
-	// Clauses narrow it to the sockets that one of them holds for; none narrows
-	// nothing.
+	// Clauses narrow the answer to sockets for which at least one of them holds. No
+	// clauses, no narrowing.
 	Clauses []Clause
-	// Plain asks for a source's simplest way of answering, to find out whether a
-	// cleverer one is at fault.
+	// Plain asks a source to answer in its simplest way, which shows whether a cleverer
+	// way is at fault.
 	Plain bool
 }
 
-// Clause says what a wanted socket is like. What is empty or zero asks nothing.
+// Clause describes a wanted socket. Empty and zero members ask for nothing.
 type Clause struct {
 	Protocols []Protocol
 	States    StateMask
-	Family    Family // of the traffic: IPv4 also holds for it in sockets of IPv6
+	Family    Family // of the traffic: IPv4 includes IPv4 traffic in IPv6 sockets
 	Local     []PortRange
 	Remote    []PortRange
-	Peers     []netip.Prefix // one of them contains the remote address
+	Peers     []netip.Prefix // the remote address is in one of them
 }
 
-// PortRange is a range of ports with both ends.
+// PortRange is a range of ports that includes both ends.
 type PortRange struct{ Low, High uint16 }
 
-// MergePorts returns the same ports as sorted and disjoint ranges. It reorders
-// its argument.
+// MergePorts returns the same ports as sorted, disjoint ranges. It reorders its argument.
 func MergePorts(in []PortRange) []PortRange {
 	slices.SortFunc(in, func(a, b PortRange) int { return cmp.Compare(a.Low, b.Low) })
 	out := in[:0]
@@ -57,8 +55,8 @@ func hasPort(ranges []PortRange, p uint16) bool {
 	return len(ranges) == 0 || slices.ContainsFunc(ranges, func(r PortRange) bool { return r.Low <= p && p <= r.High })
 }
 
-// Covers reports whether a complete answer to q would have shown a socket of
-// that key.
+// Covers reports whether a complete answer to q would have included a socket with that
+// key.
 func (q *Query) Covers(k *Key) bool {
 	if !slices.Contains(q.Protocols, k.Protocol) || !q.States.Has(k.State) {
 		return false
@@ -78,8 +76,7 @@ func (c *Clause) covers(k *Key) bool {
 	return len(c.Peers) == 0 || slices.ContainsFunc(c.Peers, func(p netip.Prefix) bool { return PlainPrefix(p).Contains(peer) })
 }
 
-// For returns the states of a protocol that are wanted, and how they are
-// narrowed: no clause if they are not.
+// For returns the wanted states of a protocol and the clauses that narrow them, if any.
 func (q *Query) For(p Protocol) (StateMask, []Clause) {
 	if len(q.Clauses) == 0 {
 		return q.States, nil
@@ -100,8 +97,8 @@ func (q *Query) For(p Protocol) (StateMask, []Clause) {
 	return states, clauses
 }
 
-// Split divides q into at most n queries that can be answered in parallel and
-// together are q, by their protocols.
+// Split divides q by protocol into at most n queries for parallel use; together they ask
+// for the same as q.
 func Split(q Query, n int) []Query {
 	n = min(n, len(q.Protocols))
 	if n < 2 {
@@ -118,8 +115,7 @@ func Split(q Query, n int) []Query {
 	return parts
 }
 
-// String says what the clause asks for beyond states and protocols, "" for
-// nothing.
+// String says what the clause asks for beyond states and protocols, "" for nothing.
 func (c *Clause) String() string {
 	var parts []string
 	add := func(what string, n int, one func(i int) string) {
@@ -156,9 +152,8 @@ func (c *Clause) narrows() bool {
 	return len(c.Local) > 0 || len(c.Remote) > 0 || len(c.Peers) > 0 || c.Family != 0
 }
 
-// SplitAt divides a query about one protocol in two, by the remote port: below
-// the given one, and the others. A query for certain ports or peers is not
-// divided.
+// SplitAt divides a query about one protocol in two at a remote port: the ports below it,
+// and the rest. It does not divide a query for certain ports or peers.
 func SplitAt(q Query, port uint16) []Query {
 	if len(q.Protocols) != 1 || port == 0 || q.Plain {
 		return []Query{q}

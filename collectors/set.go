@@ -9,14 +9,15 @@ import (
 	"strings"
 )
 
-// Set makes r say that field f has the value v and that this is known. It makes the
-// parts of the record that are missing and changes those that are there, so they must
-// be nobody else's. v is what Value returns or JSON has: bool, string, netip.Addr or
-// its text, or a number of any kind.
+// Set makes r say that field f has the value v, and that this is known. It creates
+// missing parts of the record and changes those that exist, so nobody else may own them.
+// v is anything that Value returns or JSON holds: bool, string, netip.Addr or its text,
+// or any kind of number.
 //
-// Fields that are read from the same thing (owned and inode, idle and idle_recv) may
-// not contradict each other: the error says so, and r is then of no use. What is not
-// known yet gives way; so whoever sets several does it in the order of AllFields.
+// Fields that read the same member (owned and inode, idle and idle_recv) must not
+// contradict each other: if they do, Set returns an error and r is useless. A member that
+// no known field has fixed gives way, so callers that set several fields go in the order
+// of AllFields.
 func Set(f Field, r *Record, v any) error {
 	if f >= fieldCount {
 		return fmt.Errorf("no field %s", f)
@@ -30,7 +31,7 @@ func Set(f Field, r *Record, v any) error {
 	before := valuesOf(r)
 	known := &r.socket().Known
 	switch {
-	case d.part == ofOwner && r.Owner == nil && isZero(v): // nobody has it
+	case d.part == ofOwner && r.Owner == nil && isZero(v): // nobody holds it
 	case d.part == ofOwner:
 		known = &r.owner().Known
 		d.set(r, v)
@@ -67,8 +68,8 @@ func valuesOf(r *Record) map[Field]any {
 
 func isZero(v any) bool { return v == false || v == 0.0 || v == "" }
 
-// same reports whether a value is the one that was set: times may be rounded to
-// what the kernel counts in, milliseconds at the coarsest.
+// same reports whether a reader returned the value that was set. Times may be rounded to
+// the kernel's units, milliseconds at the coarsest.
 func (d *FieldDoc) same(got, v any) bool {
 	if d.Type != TypeSeconds {
 		return got == v
@@ -78,7 +79,7 @@ func (d *FieldDoc) same(got, v any) bool {
 	return math.Abs(a-b) <= 0.0005
 }
 
-// parse brings a value into the type of the field.
+// parse converts a value to the type of the field.
 func (d *FieldDoc) parse(v any) (any, error) {
 	switch d.Type {
 	case TypeBool:

@@ -6,10 +6,11 @@ import (
 	"slices"
 )
 
-// What setters of fields need. Where a field is read from several members, what no
+// Helpers of the setters. Where a field reads several members, a setter changes those
+// that no other known field has fixed; Set notices a contradiction.
 // other field has said of them gives way; Set notices what does not fit.
 
-// The parts of a record, made where they are missing.
+// The parts of a record, created if missing.
 
 func (r *Record) socket() *Socket {
 	if r.Socket == nil {
@@ -34,7 +35,8 @@ func (r *Record) namespace() *Namespace {
 	return r.Namespace
 }
 
-// owner is the one for which the record is evaluated, and the first of the socket's.
+// owner is the process for which the record is evaluated, the first of the socket's
+// owners.
 func (r *Record) owner() *Owner {
 	if r.Owner == nil {
 		r.setOwners(max(1, float64(len(r.facts().Owners))))
@@ -42,7 +44,7 @@ func (r *Record) owner() *Owner {
 	return r.Owner
 }
 
-// maxOwners bounds what a setter makes.
+// maxOwners bounds how many owners a setter creates.
 const maxOwners = 1 << 16
 
 func (r *Record) setOwners(n float64) {
@@ -62,7 +64,7 @@ func (r *Record) setOwners(n float64) {
 	r.Owner = &owners[0]
 }
 
-// index returns the index of an interface of that name, 0 for "".
+// index returns the index of the interface of that name, 0 for "".
 func (n *Namespace) index(name string) uint32 {
 	if name == "" {
 		return 0
@@ -112,11 +114,11 @@ func timerNamed(name string) Timer {
 	return TimerNone
 }
 
-// millis and micros are times of the kernel; Set notices those that do not fit.
+// millis and micros convert to the kernel's units; Set notices times that do not fit.
 func millis(seconds float64) uint32 { return uint32(math.Round(seconds * 1e3)) }
 func micros(seconds float64) uint32 { return uint32(math.Round(seconds * 1e6)) }
 
-// free reports whether nothing is known yet that says otherwise.
+// free reports whether none of the fields is known yet.
 func (r *Record) free(fields ...Field) bool { return !r.Known.Meets(Fields(fields...)) }
 
 func (r *Record) setFamily(name string) {
@@ -126,7 +128,7 @@ func (r *Record) setFamily(name string) {
 	}
 }
 
-// address says what an address does of the family.
+// address sets the family that an address implies.
 func (r *Record) address(a Addr) Addr {
 	if s := r.socket(); s.Family == 0 {
 		s.Family = IPv6
@@ -137,7 +139,7 @@ func (r *Record) address(a Addr) Addr {
 	return a
 }
 
-// setAge says who proved the age, unless that is known: somebody must have.
+// setAge also sets a source of the age, unless one is known: every age has a source.
 func (r *Record) setAge(v float64) {
 	a := &r.facts().Age
 	if a.Min = v; v > 0 && a.Source == AgeNone {
@@ -154,7 +156,7 @@ func (r *Record) setIdle(v float64) {
 	}
 }
 
-// setIdleRecv says that something was received, without which there is no stamp.
+// setIdleRecv also says that data was received: without data there is no stamp.
 func (r *Record) setIdleRecv(v float64) {
 	r.info().LastDataRecv = millis(v)
 	if !Received(r.Socket) && r.free(FieldBytesReceived) {
@@ -162,7 +164,7 @@ func (r *Record) setIdleRecv(v float64) {
 	}
 }
 
-// setIdleSend says that something was sent, without which there is no stamp.
+// setIdleSend also says that data was sent: without data there is no stamp.
 func (r *Record) setIdleSend(v float64) {
 	r.info().LastDataSent = millis(v)
 	if r.Socket.Info.BytesSent == 0 && r.free(FieldBytesSent) {
@@ -170,7 +172,7 @@ func (r *Record) setIdleSend(v float64) {
 	}
 }
 
-// someInode is that of a socket about which only is known that somebody has it.
+// someInode is the inode of a socket that is known only to have an owner.
 const someInode = 1
 
 func (r *Record) setOwned(v bool) {
@@ -192,7 +194,7 @@ func (r *Record) setUnaccepted(v bool) {
 	r.setUnowned(v, Mask(Established, CloseWait), Established)
 }
 
-// setUnowned makes a socket without a process be in one of some states, or not.
+// setUnowned puts a socket without a process into one of some states, or out of them.
 func (r *Record) setUnowned(v bool, states StateMask, usual State) {
 	s := r.socket()
 	if v && r.free(FieldProtocol) {

@@ -22,8 +22,8 @@ func (p Protocol) String() string {
 	return "tcp"
 }
 
-// Family is the address family of the socket itself, an AF_ number. A socket
-// of family IPv6 can carry IPv4 traffic by mapped addresses.
+// Family is the address family of the socket itself, an AF_ number. An IPv6 socket can
+// carry IPv4 traffic through mapped addresses.
 type Family uint8
 
 // The address families (AF_INET, AF_INET6).
@@ -32,12 +32,12 @@ const (
 	IPv6 Family = 10
 )
 
-// Timer says which timer of the socket runs (idiag_timer).
+// Timer says which timer of the socket is running (idiag_timer).
 type Timer uint8
 
 // The timers in the kernel's numbering (include/uapi/linux/inet_diag.h and
-// net/ipv4/inet_diag.c). TimerRetransmit is also shown while a tail loss probe
-// is pending, so it does not prove a retransmission.
+// net/ipv4/inet_diag.c). The kernel also shows TimerRetransmit while a tail loss probe is
+// pending, so it does not prove a retransmission.
 const (
 	TimerNone       Timer = 0
 	TimerRetransmit Timer = 1
@@ -62,28 +62,27 @@ func (t Timer) String() string {
 	}
 }
 
-// Addr is an IP address as 16 bytes; an IPv4 address is kept in its mapped
-// form, ::ffff:a.b.c.d, so that one comparison serves both families.
+// Addr is an IP address as 16 bytes. IPv4 addresses are in mapped form, ::ffff:a.b.c.d,
+// so one comparison serves both families.
 type Addr [16]byte
 
 // AddrFrom returns the 16-byte form of a, without its zone.
 func AddrFrom(a netip.Addr) Addr { return Addr(a.As16()) }
 
-// Netip returns the address for printing and matching: mapped addresses come
-// out as IPv4.
+// Netip returns the address for printing and matching; mapped addresses come out as IPv4.
 func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
 
-// MappedBits is how many leading bits the mapped form of every IPv4 address has
-// in common: all of them lie in ::ffff:0:0/96.
+// MappedBits is the length of the prefix that all mapped IPv4 addresses share:
+// ::ffff:0:0/96.
 const MappedBits = 96
 
 // IsIPv4 reports whether a is an IPv4 address.
 func (a Addr) IsIPv4() bool { return [12]byte(a[:12]) == [12]byte{10: 0xff, 11: 0xff} }
 
-// PlainPrefix returns the one way to write a prefix: a prefix of mapped
-// addresses is the one of IPv4 (::ffff:10.0.0.0/104 is 10.0.0.0/8). Every other
-// prefix of IPv6, also ::/0, is about IPv6 only and contains no IPv4 address,
-// mapped or not. Bits beyond its length are dropped.
+// PlainPrefix returns the canonical form of a prefix: a prefix of mapped addresses
+// becomes an IPv4 prefix (::ffff:10.0.0.0/104 is 10.0.0.0/8). Every other IPv6 prefix,
+// even ::/0, covers only IPv6 and contains no IPv4 address, mapped or not. Bits beyond
+// the length are cleared.
 func PlainPrefix(p netip.Prefix) netip.Prefix {
 	if p.Addr().Is4In6() && p.Bits() >= MappedBits {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-MappedBits)
@@ -98,8 +97,8 @@ func (a Addr) IsZero() bool {
 }
 
 // TCPInfo holds the members of struct tcp_info that sockwarden reads
-// (include/uapi/linux/tcp.h). Len is how many bytes the kernel sent: members
-// beyond it are zero and their fields are not known.
+// (include/uapi/linux/tcp.h). Len is how many bytes the kernel sent: members beyond it
+// are zero and their fields unknown.
 type TCPInfo struct {
 	Len           uint16
 	Backoff       uint8  // tcpi_backoff: exponent of the retransmission timeout
@@ -122,29 +121,28 @@ type TCPInfo struct {
 	WindowScales  uint8  // tcpi_snd_wscale and tcpi_rcv_wscale, as agreed in the handshake
 }
 
-// OptSynData is the bit of TCPInfo.Options for data that came, or was taken, in
-// the SYN (TCPI_OPT_SYN_DATA: TCP Fast Open).
+// OptSynData is the bit of TCPInfo.Options which says that the SYN carried data, either
+// way (TCPI_OPT_SYN_DATA: TCP Fast Open).
 const OptSynData = 32
 
-// InfoRTOTime is the TCPInfo.Len from which on RTOTime and TotalRTO are there.
+// InfoRTOTime is the smallest TCPInfo.Len with RTOTime and TotalRTO.
 const InfoRTOTime = 248
 
-// UnknownIfIndex stands for the bound interface in records of sources that do
-// not show it. No interface has this index.
+// UnknownIfIndex stands for the bound interface in records of sources that do not show
+// it. No interface has this index.
 const UnknownIfIndex = ^uint32(0)
 
-// Socket is one socket as the kernel showed it in one dump. It is a plain
-// value: whoever keeps one copies it. What the kernel did not show is not in
-// Known, whatever the member holds.
+// Socket is one socket as the kernel showed it in one dump. It is a plain value: copy it
+// to keep it. What the kernel did not show is not in Known, whatever the member holds.
 type Socket struct {
 	Known        FieldSet
 	Cookie       uint64 // idiag_cookie: identity until reboot; 0 from sources that have none
-	NetNS        uint64 // cookie of the network namespace (SO_NETNS_COOKIE), or its nsfs inode where there is none
+	NetNS        uint64 // cookie of the network namespace (SO_NETNS_COOKIE), or its nsfs inode where there is no cookie
 	CgroupID     uint64 // INET_DIAG_CGROUP_ID: inode of the cgroup v2 directory at creation
 	Local        Addr
 	Remote       Addr
-	Inode        uint32 // sockfs inode, 0 when no process has the socket
-	UID          uint32 // means something only when FieldUID is known
+	Inode        uint32 // sockfs inode, 0 when no process holds the socket
+	UID          uint32 // meaningful only when FieldUID is known
 	IfIndex      uint32 // idiag_if: bound interface, 0 for none, UnknownIfIndex; echoed when destroying
 	TimerExpires uint32 // idiag_expires, milliseconds
 	RecvQueue    uint32 // idiag_rqueue, bytes (LISTEN: connections in the accept queue)
@@ -156,24 +154,24 @@ type Socket struct {
 	State        State
 	Timer        Timer
 	Retransmits  uint8 // idiag_retrans
-	V6Only       bool  // INET_DIAG_SKV6ONLY of a listener: it takes no IPv4; false where that is not shown
-	Subflow      bool  // has INET_DIAG_ULP_INFO of MPTCP: destroying it is not noticed by the program; shown only along with tcp_info
+	V6Only       bool  // INET_DIAG_SKV6ONLY of a listener: it takes no IPv4; false where the kernel does not show it
+	Subflow      bool  // has INET_DIAG_ULP_INFO of MPTCP: the program does not notice when it is destroyed; shown only with tcp_info
 	Info         TCPInfo
 }
 
-// Orphaned reports whether s was closed by its process and only the kernel is
-// still busy with it.
+// Orphaned reports whether the process has closed s and only the kernel still works on
+// it.
 func Orphaned(s *Socket) bool {
 	return s.Inode == 0 && Mask(FinWait1, FinWait2, Closing, LastAck).Has(s.State)
 }
 
-// Unaccepted reports whether s waits in the accept queue of a listener.
+// Unaccepted reports whether s is waiting in the accept queue of a listener.
 func Unaccepted(s *Socket) bool {
 	return s.Protocol == TCP && s.Inode == 0 && (s.State == Established || s.State == CloseWait)
 }
 
-// Key identifies a socket in one state: a cookie alone survives a return to
-// the same state, the tuple tells the two apart.
+// Key identifies a socket in one state. The cookie stays the same when a socket returns
+// to a state; the tuple tells the two visits apart.
 type Key struct {
 	Cookie     uint64   `json:"cookie"`
 	NetNS      uint64   `json:"netns"`
@@ -190,8 +188,8 @@ func KeyOf(s *Socket) Key {
 	return Key{s.Cookie, s.NetNS, s.Local, s.Remote, s.LocalPort, s.RemotePort, s.Protocol, s.State}
 }
 
-// family returns what the connection speaks: an IPv4 socket has mapped addresses,
-// and so has a dual-stack one that speaks it.
+// family returns the family of the traffic: sockets that carry IPv4, dual-stack ones
+// included, have mapped addresses.
 func (k *Key) family() Family {
 	if k.Remote.Netip().Is4() || k.RemotePort == 0 && k.Local.Netip().Is4() {
 		return IPv4
@@ -199,7 +197,7 @@ func (k *Key) family() Family {
 	return IPv6
 }
 
-// MarshalText writes the address as people do.
+// MarshalText writes the address in its usual form.
 func (a Addr) MarshalText() ([]byte, error) {
 	return a.Netip().MarshalText() //nolint:wrapcheck // never fails
 }

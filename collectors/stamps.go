@@ -1,31 +1,31 @@
 package collectors
 
-// The kernel starts its stamps when a handshake ends in the usual way. Where it
-// does not, they count from when jiffies were zero: that of received data in a
-// simultaneous open and in a socket that is connected to itself, and all of them
-// in a socket that was closed before its handshake was over (seen on Linux
-// 6.18). What follows are the stamps that something has set; of the others it is
-// said how long ago the connection was there already.
+// The kernel starts its stamps when a handshake ends in the usual way. Otherwise they
+// count from the time when jiffies were zero: the stamp of received data after a
+// simultaneous open and in a socket connected to itself, and every stamp in a socket that
+// was closed before its handshake ended (seen on Linux 6.18). The functions below use
+// only stamps that something has set; for the others they return a time for which the
+// connection certainly existed.
 
-// opened are the states that only a connection reaches whose handshake is over:
-// the peer has acknowledged our SYN, and the stamp of sent data has been started.
+// opened are the states that a connection reaches only after its handshake: the peer has
+// acknowledged our SYN, and the stamp of sent data is running.
 const opened = StateMask(1<<Established | 1<<CloseWait | 1<<LastAck)
 
-// Received reports whether payload has come, so that the stamp of received data
-// is one.
+// Received reports whether payload has arrived, which makes the stamp of received data
+// valid.
 func Received(s *Socket) bool { return s.Info.BytesReceived > 0 }
 
-// acked reports whether an ACK has come that is of this connection.
+// acked reports whether the peer has acknowledged anything on this connection.
 func acked(s *Socket) bool {
 	return opened.Has(s.State) || s.State == FinWait2 || s.Info.RTT > 0
 }
 
-// IdleAck is how long ago the peer's last ACK came, in milliseconds; false if
-// none has.
+// IdleAck is the time since the peer's last ACK, in milliseconds; false if there was
+// none.
 func IdleAck(s *Socket) (ms uint32, ok bool) { return s.Info.LastAckRecv, acked(s) }
 
-// IdleSend is how long ago data was sent, in milliseconds. If none was, it is a
-// time that the connection has lasted at least; false if nothing proves any.
+// IdleSend is the time since data was last sent, in milliseconds. If none was sent, it is
+// a time that the connection has lasted at least; false if nothing proves one.
 func IdleSend(s *Socket) (ms uint32, ok bool) {
 	switch {
 	case s.Info.BytesSent > 0 || opened.Has(s.State):
@@ -36,8 +36,8 @@ func IdleSend(s *Socket) (ms uint32, ok bool) {
 	return 0, false
 }
 
-// IdleRecv is how long ago data was received, in milliseconds. If none was, it is
-// a time that the connection has lasted at least; false if nothing proves any.
+// IdleRecv is the time since data last arrived, in milliseconds. If none arrived, it is a
+// time that the connection has lasted at least; false if nothing proves one.
 func IdleRecv(s *Socket) (ms uint32, ok bool) {
 	if Received(s) {
 		return s.Info.LastDataRecv, true

@@ -9,8 +9,8 @@ import (
 // include/net/tcp_states.h); UDP uses Established (connected) and Close.
 type State uint8
 
-// The states of RFC 9293, numbered as the kernel numbers them. Close is shown
-// for sockets that are bound but neither listen nor are connected.
+// The states of RFC 9293 in the kernel's numbering. Close stands for sockets that are
+// bound but neither listening nor connected.
 const (
 	Established State = 1
 	SynSent     State = 2
@@ -23,15 +23,15 @@ const (
 	LastAck     State = 9
 	Listen      State = 10
 	Closing     State = 11
-	// BoundInactive is how Linux 6.8 and later number a bound TCP socket
-	// that neither listens nor is connected; records show it as Close.
+	// BoundInactive is the number that Linux 6.8 and later give a bound TCP socket that
+	// neither listens nor is connected; records show it as Close.
 	BoundInactive State = 13
 )
 
 // StateMask is a set of states, bit 1<<state, as in idiag_states.
 type StateMask uint32
 
-// AllStates holds every state that a dump can return.
+// AllStates holds every state that a dump can show.
 const AllStates StateMask = 1<<Established | 1<<SynSent | 1<<SynRecv | 1<<FinWait1 | 1<<FinWait2 |
 	1<<TimeWait | 1<<Close | 1<<CloseWait | 1<<LastAck | 1<<Listen | 1<<Closing
 
@@ -53,7 +53,7 @@ var stateNames = [...]string{
 	LastAck: "LAST_ACK", Listen: "LISTEN", Closing: "CLOSING",
 }
 
-// String returns the name as netstat spells it, such as CLOSE_WAIT.
+// String returns the name in netstat's spelling, such as CLOSE_WAIT.
 func (s State) String() string {
 	if int(s) < len(stateNames) && stateNames[s] != "" {
 		return stateNames[s]
@@ -72,7 +72,7 @@ func StateNames() []string {
 	return names
 }
 
-// stateAliases are the other spellings that ss and netstat use.
+// stateAliases are other spellings in ss and netstat.
 var stateAliases = map[string]State{
 	"ESTAB":      Established,
 	"FIN_WAIT_1": FinWait1, "FIN_WAIT_2": FinWait2,
@@ -81,8 +81,8 @@ var stateAliases = map[string]State{
 	"BOUND_INACTIVE": Close,
 }
 
-// ParseState returns the state with that name in the spelling of the kernel,
-// netstat or ss: CLOSE_WAIT, close-wait and "Close Wait" are the same.
+// ParseState returns the state of that name, in the spelling of the kernel, netstat or
+// ss: CLOSE_WAIT, close-wait and "Close Wait" are the same.
 func ParseState(name string) (State, bool) {
 	n := normalState(name)
 	for s, known := range stateNames {
@@ -94,10 +94,10 @@ func ParseState(name string) (State, bool) {
 	return s, ok
 }
 
-// ParseStates returns the mask for a state name or one of the groups of ss:
-// connected (neither LISTEN nor CLOSE), synchronized (connected, without
-// SYN_SENT), bucket (SYN_RECV and TIME_WAIT) and big (all but those two); and
-// all, which is every state but LISTEN, as in kill_hbbs_hbbr_connections.sh.
+// ParseStates returns the mask for a state name or a group of ss: connected (neither
+// LISTEN nor CLOSE), synchronized (connected, without SYN_SENT), bucket (SYN_RECV and
+// TIME_WAIT) and big (all but those two). It also knows all: every state but LISTEN, as
+// in kill_hbbs_hbbr_connections.sh.
 func ParseStates(name string) (StateMask, bool) {
 	switch normalState(name) {
 	case "ALL":

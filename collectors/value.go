@@ -2,8 +2,8 @@ package collectors
 
 import "math"
 
-// Value returns the value of f for printing: bool, float64, string or
-// netip.Addr; false if it is unknown.
+// Value returns the value of f for printing: bool, float64, string or netip.Addr; false
+// if it is unknown.
 func Value(f Field, r *Record) (any, bool) {
 	if f >= fieldCount || !r.Known.Has(f) {
 		return nil, false
@@ -21,9 +21,9 @@ func Value(f Field, r *Record) (any, bool) {
 	}
 }
 
-// Map returns all known fields of r by name, numbers as int64 where they are
-// whole, as JSON shows a socket. Of several owners the first speaks, and
-// owner_processes lists them all.
+// Map returns all known fields of r by name, as JSON shows a socket; whole numbers are
+// int64. If there are several owners it shows the first, and owner_processes lists them
+// all.
 func Map(r *Record) map[string]any {
 	m := make(map[string]any, fieldCount)
 	for f := range r.Known.Each {
@@ -42,7 +42,7 @@ func Map(r *Record) map[string]any {
 	return m
 }
 
-// OwnerList names processes as JSON has them in owner_processes.
+// OwnerList returns processes as owner_processes shows them in JSON.
 func OwnerList(owners []Owner) []map[string]any {
 	all := make([]map[string]any, len(owners))
 	for i := range owners {
@@ -51,9 +51,9 @@ func OwnerList(owners []Owner) []map[string]any {
 	return all
 }
 
-// shown is how JSON shows a number of a field.
+// shown returns a number as JSON shows it.
 func shown(f Field, n float64) any {
-	if f != FieldRTT { // the kernel measures it in microseconds, and on loopback it is a few
+	if f != FieldRTT { // in microseconds: on loopback only a few
 		n = Rounded(n)
 	}
 	if n == float64(int64(n)) {
@@ -62,6 +62,5 @@ func shown(f Field, n float64) any {
 	return n
 }
 
-// Rounded is a number with three decimals at most: no time here is better than a
-// millisecond.
+// Rounded keeps at most three decimals: no time here is more precise than a millisecond.
 func Rounded(n float64) float64 { return math.Round(n*1000) / 1000 }
