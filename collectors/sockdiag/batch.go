@@ -23,9 +23,9 @@ var ErrNoAnswer = errors.New("the kernel's answer was lost")
 // request on this connection hangs. Another connection can still ask.
 var ErrNotAsked = errors.New("not asked")
 
-// GetAll is Get for many sockets, in batches. For each it returns the current record or an
-// error: a stuck.Call for a socket whose lock the kernel waits for, ErrNotAsked for all
-// behind it.
+// GetAll is Get for many sockets, in batches. For each socket it returns the current
+// record or an error: a stuck.Call for a socket whose lock the kernel is waiting for,
+// ErrNotAsked for every socket after it.
 func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collectors.Socket, []error) {
 	now, errs := make([]collectors.Socket, len(socks)), make([]error, len(socks))
 	for at := 0; at < len(socks); at += batchLen {
@@ -53,10 +53,10 @@ func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collec
 	return now, errs
 }
 
-// DestroyAll is Destroy for many sockets, in batches: the kernel answers only
-// for those that it did not destroy, and for the last of each batch. A stuck.Call
-// says that the kernel waits for the lock of one of a batch: it has destroyed what
-// stands before that, and will destroy the others when it gets the lock.
+// DestroyAll is Destroy for many sockets, in batches. The kernel answers only for sockets
+// that it did not destroy, and for the last of each batch. A stuck.Call says that the
+// kernel is waiting for a lock of one socket in a batch: it has destroyed those before
+// it, and will destroy the rest when it gets the lock.
 func (c *Conn) DestroyAll(ctx context.Context, socks []*collectors.Socket) []error {
 	errs := make([]error, len(socks))
 	for at := 0; at < len(socks); at += batchLen {
@@ -80,14 +80,14 @@ func (c *Conn) DestroyAll(ctx context.Context, socks []*collectors.Socket) []err
 	return errs
 }
 
-// isSearched reports whether a socket that an exact look-up did not find may be
-// there all the same.
+// isSearched reports whether a socket may exist although an exact look-up did not find
+// it.
 func isSearched(err error, s *collectors.Socket) bool {
 	return errors.Is(err, collectors.ErrGone) && (s.Protocol == collectors.UDP || s.State == collectors.Listen || s.State == collectors.Close)
 }
 
-// batch is a number of requests of one type in one message to the kernel, and
-// what came of each.
+// batch is a number of requests of one type in one message to the kernel, with their
+// results.
 type batch struct {
 	typ      uint16
 	requests []byte
@@ -95,11 +95,10 @@ type batch struct {
 	errs     []error
 }
 
-// add appends a request; the kernel answers it only if it fails, unless it is to
-// be answered in any case.
+// add appends a request. The kernel answers only if it fails, unless answer is set.
 func (b *batch) add(s *collectors.Socket, answer bool) {
 	if s.Cookie == 0 || s.Cookie == ^uint64(0) {
-		s = &collectors.Socket{Family: collectors.IPv4, Protocol: collectors.TCP, Cookie: 1} // nobody
+		s = &collectors.Socket{Family: collectors.IPv4, Protocol: collectors.TCP, Cookie: 1} // no socket has this cookie
 	}
 	flags := uint16(unix.NLM_F_REQUEST)
 	if answer && b.typ == typeDestroy {
@@ -112,13 +111,13 @@ func (b *batch) add(s *collectors.Socket, answer bool) {
 	b.requests = ne.AppendUint32(b.requests, uint32(nlHeaderLen+len(body)))
 	b.requests = ne.AppendUint16(b.requests, b.typ)
 	b.requests = ne.AppendUint16(b.requests, flags)
-	b.requests = ne.AppendUint32(b.requests, 0) // seq, set when sent
-	b.requests = ne.AppendUint32(b.requests, 0) // pid: the kernel knows
+	b.requests = ne.AppendUint32(b.requests, 0) // seq, set by exchange
+	b.requests = ne.AppendUint32(b.requests, 0) // pid: the kernel fills it in
 	b.requests = append(b.requests, body...)
 }
 
-// exchange sends a batch and reads its answers. The kernel handles the requests in order
-// before the call returns. An error other than ErrNoAnswer says that nothing was sent.
+// exchange sends a batch and reads the answers. The kernel handles the requests in order
+// before the call returns. Any error but ErrNoAnswer says that nothing was sent.
 func (c *Conn) exchange(ctx context.Context, b *batch, socks []*collectors.Socket) error {
 	if err := c.usable(ctx); err != nil {
 		return err
@@ -155,7 +154,7 @@ func (c *Conn) exchange(ctx context.Context, b *batch, socks []*collectors.Socke
 	return c.readAnswers(b, socks, first)
 }
 
-// behind is what the error of a request says of those that come after it.
+// behind returns what the error of one request means for the requests after it.
 func (c *Conn) behind(err error) error {
 	if c.hung == nil || errors.Is(err, ErrNotAsked) {
 		return err
@@ -163,8 +162,8 @@ func (c *Conn) behind(err error) error {
 	return fmt.Errorf("%w: %w", ErrNotAsked, c.hung)
 }
 
-// answered reads the answers that have arrived while a batch hangs in the kernel. They come
-// in the order of the requests.
+// answered reads the answers that have arrived while a batch hangs in the kernel. They
+// arrive in the order of the requests.
 func (c *Conn) answered(b *batch, socks []*collectors.Socket, first uint32) {
 	for {
 		n, err := 0, error(nil)
@@ -184,9 +183,8 @@ func (c *Conn) answered(b *batch, socks []*collectors.Socket, first uint32) {
 	}
 }
 
-// readAnswers reads until the answer to the last request of a batch. If one is
-// lost the connection is of no use afterwards: what is still to come would pass
-// for other answers.
+// readAnswers reads until the last request of a batch is answered. If an answer is lost,
+// the connection is useless: later answers would pass for those of other requests.
 func (c *Conn) readAnswers(b *batch, socks []*collectors.Socket, first uint32) error {
 	last := first + uint32(len(socks)) - 1
 	c.busy = true
@@ -210,8 +208,8 @@ func (c *Conn) readAnswers(b *batch, socks []*collectors.Socket, first uint32) e
 	return nil
 }
 
-// takeAll notes the answers in one datagram, and returns the number of the last of
-// the requests that they are for.
+// takeAll notes the answers in one datagram and returns the number of the last request
+// answered.
 func (b *batch) takeAll(buf []byte, socks []*collectors.Socket, first uint32) (newest uint32, err error) {
 	for len(buf) >= nlHeaderLen {
 		size := int(ne.Uint32(buf))

@@ -7,8 +7,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// Operations of INET_DIAG_REQ_BYTECODE (include/uapi/linux/inet_diag.h). Ports
-// in them are in host order, addresses in network order.
+// Operations of INET_DIAG_REQ_BYTECODE (include/uapi/linux/inet_diag.h). Their ports are
+// in host order, their addresses in network order.
 const (
 	attrBytecode = 1 // INET_DIAG_REQ_BYTECODE
 
@@ -19,28 +19,28 @@ const (
 	opRemoteLE   = 5
 	opLocalCond  = 7
 	opRemoteCond = 8
-	// There are operations for equality only since Linux 4.16.
+	// Operations for equality exist only since Linux 4.16.
 )
 
-// The kernel runs through the alternatives one by one, for each socket that is
-// in one of the states: more than these are not worth it.
+// For each socket in a wanted state the kernel tries the alternatives one by one: beyond
+// these limits filtering is not worth it.
 const (
 	maxClauses  = 48
 	maxRanges   = 96
-	maxBytecode = 16 << 10 // bytes: the kernel's check of it takes quadratic time
+	maxBytecode = 16 << 10 // bytes: the kernel's check takes quadratic time
 )
 
-// condition is one part of the filter program: it holds if its test does, or,
-// without one, if all (and) or any of its parts do.
+// condition is one part of the filter program. With a test it holds if the test does;
+// without one, if all (and) or any of its parts hold.
 type condition struct {
-	test  []byte // an operation with its operand; its jumps are set by assemble
+	test  []byte // an operation with its operand; assemble sets its jumps
 	and   bool
 	parts []condition
 }
 
-// bytecode returns the program that makes the kernel filter a dump by the clauses: a socket
-// passes if one of them holds. It is nil if it would filter nothing, and it may let too
-// much through. States are not in it, as they have a mask of their own.
+// bytecode returns the program by which the kernel filters a dump: a socket passes if one
+// of the clauses holds. It is nil if it would filter nothing, and it may let too much
+// through. States are not part of it: they have a mask of their own.
 func bytecode(clauses []collectors.Clause) []byte {
 	clauses = coarser(clauses)
 	any := condition{}
@@ -73,7 +73,7 @@ func ofClause(c *collectors.Clause) condition {
 	add(peers...)
 	switch c.Family {
 	case collectors.IPv4:
-		// A mapped listener has no peer to tell it by.
+		// A mapped listener has no peer that would show its family.
 		anyIPv4 := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		add(hostCond(opRemoteCond, anyIPv4), hostCond(opLocalCond, anyIPv4))
 	case collectors.IPv6:
@@ -97,16 +97,16 @@ func ports(ranges []collectors.PortRange, ge, le byte) []condition {
 	return parts
 }
 
-// port is a comparison: struct inet_diag_bc_op, and another whose member no is
-// the port.
+// port is a comparison with a port: struct inet_diag_bc_op, followed by another one whose
+// member no holds the port.
 func port(op byte, p uint16) condition {
 	return condition{test: ne.AppendUint16([]byte{op, 0, 0, 0, 0, 0}, p)}
 }
 
-// hostCond is a comparison with struct inet_diag_hostcond: family, length of the
-// prefix, padding, port (-1 for any), address. Prefixes of IPv4 also hold for
-// IPv4-mapped addresses; the kernel also lets those through by a short prefix of
-// IPv6, such as ::/0, which is about IPv6 only.
+// hostCond is a comparison with struct inet_diag_hostcond: family, prefix length,
+// padding, port (-1 for any), address. IPv4 prefixes also match IPv4-mapped addresses.
+// The kernel also lets those through for a short IPv6 prefix such as ::/0, which means
+// only IPv6.
 func hostCond(op byte, p netip.Prefix) condition {
 	p = collectors.PlainPrefix(p)
 	family := collectors.IPv6
@@ -123,7 +123,7 @@ const (
 	jumpLen = opLen
 )
 
-// size is the length of the program of c in bytes.
+// size is the length of the program in bytes.
 func (c *condition) size() int {
 	if c.test != nil {
 		return len(c.test)
@@ -138,15 +138,15 @@ func (c *condition) size() int {
 	return n
 }
 
-// assemble returns the program. Jumping to its end accepts a socket, jumping
-// four bytes further rejects it.
+// assemble returns the program. A jump to its end accepts a socket; a jump four bytes
+// beyond rejects it.
 func assemble(c condition) []byte {
 	n := c.size()
 	return c.emit(make([]byte, 0, n), n+opLen)
 }
 
-// emit appends the code of c. Where c does not hold it jumps to no, an offset
-// from the beginning of the program; where it holds it falls through.
+// emit appends the code of c. If c holds, the code falls through; if not, it jumps to no,
+// an offset from the beginning of the program.
 func (c *condition) emit(b []byte, no int) []byte {
 	if c.test != nil {
 		at := len(b)
@@ -169,8 +169,7 @@ func (c *condition) emit(b []byte, no int) []byte {
 	return b
 }
 
-// coarser returns clauses that hold for the same sockets and maybe for more, and
-// are few enough.
+// coarser returns few enough clauses that hold for the same sockets and perhaps for more.
 func coarser(clauses []collectors.Clause) []collectors.Clause {
 	if len(clauses) > maxClauses {
 		one := collectors.Clause{Local: clauses[0].Local, Remote: clauses[0].Remote}
@@ -188,7 +187,7 @@ func coarser(clauses []collectors.Clause) []collectors.Clause {
 	return out
 }
 
-// either joins two lists of ports, of which an empty one stands for all.
+// either joins two lists of ports; an empty list stands for all ports.
 func either(a, b []collectors.PortRange) []collectors.PortRange {
 	if len(a) == 0 || len(b) == 0 {
 		return nil
@@ -206,7 +205,7 @@ func fewer(ranges []collectors.PortRange, n int) []collectors.PortRange {
 		gaps = append(gaps, int(ranges[i+1].Low)-int(ranges[i].High))
 	}
 	slices.Sort(gaps)
-	limit := gaps[len(ranges)-n-1] // that many are closed, or a few more
+	limit := gaps[len(ranges)-n-1] // this closes enough gaps, or more where several are equal
 	out := slices.Clone(ranges[:1])
 	for _, r := range ranges[1:] {
 		if last := &out[len(out)-1]; int(r.Low)-int(last.High) <= limit {

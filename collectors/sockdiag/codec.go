@@ -25,8 +25,8 @@ const (
 
 var errShort = errors.New("short inet_diag_msg")
 
-// The fields that every record of inet_diag has, and those that are known to be
-// none when no process has the socket.
+// The fields that every record of inet_diag shows, and those that it shows to be none
+// when no process holds the socket.
 var (
 	baseKnown = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamily, collectors.FieldState,
 		collectors.FieldLocalAddr, collectors.FieldPort, collectors.FieldRemoteAddr, collectors.FieldRemotePort,
@@ -35,8 +35,8 @@ var (
 		collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted)
 	ownerlessKnown = collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess,
 		collectors.FieldExe, collectors.FieldCmdline)
-	uidKnown = collectors.Fields(collectors.FieldUID) // where the kernel shows whose the socket is
-	// What tcp_info adds, as far as it reaches and the state allows.
+	uidKnown = collectors.Fields(collectors.FieldUID) // where the kernel shows the owner
+	// What tcp_info adds, depending on its length and the state.
 	segmentKnown  = collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost)
 	dataKnown     = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend)
 	rttKnown      = collectors.Fields(collectors.FieldRTT)
@@ -45,8 +45,8 @@ var (
 	ackKnown      = collectors.Fields(collectors.FieldAckIdle)
 )
 
-// decode fills s from one inet_diag_msg with its attributes. It trusts no
-// length in b; attributes that it does not know are skipped.
+// decode fills s from an inet_diag_msg and its attributes. It trusts no length in b and
+// skips attributes that it does not know.
 func decode(b []byte, p collectors.Protocol, s *collectors.Socket) error {
 	if len(b) < msgLen {
 		return fmt.Errorf("%w: %d bytes", errShort, len(b))
@@ -82,7 +82,7 @@ func decode(b []byte, p collectors.Protocol, s *collectors.Socket) error {
 	if s.Inode == 0 {
 		s.Known.Add(ownerlessKnown)
 	}
-	// The kernel shows uid 0 for mini-sockets and orphans, whoever had them.
+	// For mini-sockets and orphans the kernel shows uid 0, whoever owned them.
 	if s.Inode != 0 || collectors.Unaccepted(s) {
 		s.Known.Add(uidKnown)
 	}
@@ -120,7 +120,7 @@ func decodeAttrs(b []byte, s *collectors.Socket) error {
 // attrBroken stands for an attribute whose length is impossible.
 const attrBroken = attrTypeMask + 1
 
-// attrs yields type and value of each netlink attribute in b.
+// attrs yields the type and value of each netlink attribute in b.
 func attrs(b []byte) func(yield func(uint16, []byte) bool) {
 	return func(yield func(uint16, []byte) bool) {
 		for len(b) >= 4 {
@@ -137,8 +137,8 @@ func attrs(b []byte) func(yield func(uint16, []byte) bool) {
 	}
 }
 
-// Offsets in struct tcp_info (include/uapi/linux/tcp.h). The structure only
-// ever grew at its end.
+// Offsets in struct tcp_info (include/uapi/linux/tcp.h), which has only ever grown at its
+// end.
 const (
 	infoRetransmits   = 2
 	infoBackoff       = 4
@@ -161,11 +161,11 @@ const (
 	infoRTOTime       = 244
 )
 
-// peerFinished are the states with a tcp_info in which the peer's FIN has come.
+// peerFinished are the states with a tcp_info in which the peer has sent its FIN.
 const peerFinished = collectors.StateMask(1<<collectors.CloseWait | 1<<collectors.LastAck | 1<<collectors.Closing)
 
-// decodeInfo reads a struct tcp_info of any length. States in which the kernel
-// leaves members at zero or at garbage make nothing known.
+// decodeInfo reads a struct tcp_info of any length. What the kernel leaves at zero or as
+// garbage in some states stays unknown.
 func decodeInfo(b []byte, s *collectors.Socket) {
 	if len(b) < infoCore || s.State == collectors.Listen || s.State == collectors.Close {
 		return
@@ -182,7 +182,7 @@ func decodeInfo(b []byte, s *collectors.Socket) {
 	s.Known.Add(segmentKnown)
 	decodeCounters(b, i)
 	if s.State == collectors.SynSent || s.State == collectors.SynRecv {
-		return // the stamps count from boot, there is no round trip yet
+		return // the stamps still count from boot, and there was no round trip
 	}
 	i.LastDataSent = ne.Uint32(b[infoLastDataSent:])
 	i.LastDataRecv = ne.Uint32(b[infoLastDataRecv:])
@@ -208,7 +208,8 @@ func decodeInfo(b []byte, s *collectors.Socket) {
 	}
 }
 
-// decodeCounters reads what later kernels added and what no state spoils.
+// decodeCounters reads the members that later kernels added and that are valid in every
+// state.
 func decodeCounters(b []byte, i *collectors.TCPInfo) {
 	if len(b) >= infoSegsIn+4 {
 		i.SegsOut = ne.Uint32(b[infoSegsOut:])

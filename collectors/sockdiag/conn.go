@@ -16,21 +16,20 @@ import (
 	"sockwarden/collectors/stuck"
 )
 
-// Conn is one sock_diag socket in one network namespace. It is not safe for
-// concurrent use, and it keeps its namespace alive: close it soon.
+// Conn is one sock_diag socket in one network namespace. It is not safe for concurrent
+// use. It keeps its namespace alive: close it soon.
 type Conn struct {
 	nl *netlink.Conn
 	id uint64
-	// busy is set while a dump is not read to its end: what the kernel still
-	// sends would pass for the answer to the next request.
+	// busy is set until a dump has been read to its end: what the kernel still sends
+	// would pass for the answer to the next request.
 	busy bool
-	// Of batches: the descriptor, room for answers, and the number of the last
-	// request.
+	// For batches: the descriptor, room for answers, and the number of the last request.
 	raw      syscall.RawConn
 	answers  []byte
 	sequence uint32
-	// hung is a request from which the kernel did not come back: it has the
-	// connection for as long as that lasts.
+	// hung is a request from which the kernel has not come back. Until it does, the
+	// request owns the connection.
 	hung *stuck.Call
 }
 
@@ -38,9 +37,9 @@ var errNoCookie = errors.New("destroy socket: it has no cookie, refusing")
 
 var errBusy = errors.New("a dump over this connection was not read to its end")
 
-// Dial opens a connection in the namespace that the open nsfs or pid
-// descriptor stands for; a negative one is the caller's own. Entering another
-// namespace needs CAP_SYS_ADMIN: without it the error is ErrNotPermitted.
+// Dial opens a connection in a namespace, given as an open nsfs or pid descriptor; a
+// negative one means the caller's own. To enter another namespace takes CAP_SYS_ADMIN:
+// without it the error is ErrNotPermitted.
 func Dial(netns int) (*Conn, error) {
 	var config netlink.Config
 	if netns >= 0 {
@@ -58,8 +57,8 @@ func Dial(netns int) (*Conn, error) {
 	return c, nil
 }
 
-// Close closes the netlink socket, once the kernel has come back from what it was
-// asked.
+// Close closes the netlink socket, at the latest when the kernel comes back from the last
+// request.
 func (c *Conn) Close() error {
 	if c.hung != nil {
 		go func() {
@@ -74,12 +73,12 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Spent reports whether the connection refuses everything but Close, as the kernel
-// did not come back from a request or an answer was lost. A new one may do.
+// Spent reports whether the connection refuses everything but Close: the kernel did not
+// come back from a request, or an answer was lost. A new connection may work.
 func (c *Conn) Spent() bool { return c.hung != nil || c.busy }
 
-// NetNS returns the identity of the namespace: its cookie (SO_NETNS_COOKIE,
-// Linux 5.14), which no later namespace gets; 0 on older kernels.
+// NetNS returns the identity of the namespace: its cookie (SO_NETNS_COOKIE, Linux 5.14),
+// which no later namespace gets; 0 on older kernels.
 func (c *Conn) NetNS() uint64 { return c.id }
 
 func (c *Conn) netnsID() (uint64, error) {
@@ -104,16 +103,15 @@ func (c *Conn) netnsID() (uint64, error) {
 	return id, nil
 }
 
-// Get looks s up by tuple, interface and cookie and returns it as it is now.
-// ErrGone says that no socket has this cookie any more.
+// Get looks s up by tuple, interface and cookie and returns its current record. ErrGone
+// says that no socket has this cookie any more.
 //
-// For members of an SO_REUSEPORT group the kernel looks only at one of them,
-// and bound TCP sockets it does not look up at all, so listeners, bound and UDP
-// sockets that it does not find are searched in a dump.
+// The kernel looks at only one member of an SO_REUSEPORT group and does not look up bound
+// TCP sockets at all. Where it does not find a listener, a bound socket or a UDP socket,
+// Get searches for it in a dump.
 //
-// The error is a stuck.Call if the kernel does not come back: it waits for the
-// lock of the socket, to read its tcp_info. The connection then refuses everything
-// but Close.
+// The error is a stuck.Call if the kernel does not come back: it is waiting for the lock
+// of the socket, to read its tcp_info. The connection then refuses everything but Close.
 func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket, error) {
 	req := exactRequest(s)
 	if s.Protocol == collectors.UDP {
@@ -140,7 +138,7 @@ func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket
 	return collectors.Socket{}, fmt.Errorf("look up socket %x: the kernel sent no record", s.Cookie)
 }
 
-// search reads the dump to its end, so that the connection stays usable.
+// search reads the dump to its end: only then is the connection usable again.
 func (c *Conn) search(ctx context.Context, s *collectors.Socket) (collectors.Socket, error) {
 	var found collectors.Socket
 	var failed error
@@ -173,13 +171,13 @@ func (c *Conn) search(ctx context.Context, s *collectors.Socket) (collectors.Soc
 	return found, nil
 }
 
-// Destroy closes s in the kernel (SOCK_DESTROY, Linux 4.5 with
-// CONFIG_INET_DIAG_DESTROY), named by tuple, interface and cookie, never
-// without a cookie. The process keeps its descriptor. The kernel does not
-// compare the state: Get it just before.
+// Destroy closes s in the kernel (SOCK_DESTROY, Linux 4.5 with CONFIG_INET_DIAG_DESTROY).
+// It names the socket by tuple, interface and cookie, and refuses one without a cookie.
+// The process keeps its descriptor. The kernel does not compare the state: call Get just
+// before.
 //
-// Errors: ErrGone, ErrNotPermitted (needs CAP_NET_ADMIN in the user namespace
-// that owns the network namespace), ErrNotSupported.
+// Errors: ErrGone, ErrNotPermitted (needs CAP_NET_ADMIN in the user namespace that owns
+// the network namespace), ErrNotSupported.
 func (c *Conn) Destroy(ctx context.Context, s *collectors.Socket) error {
 	if s.Cookie == 0 || s.Cookie == ^uint64(0) {
 		return errNoCookie
@@ -190,8 +188,8 @@ func (c *Conn) Destroy(ctx context.Context, s *collectors.Socket) error {
 	return nil
 }
 
-// Exists reports whether there is a socket with the cookie of s. Unlike Get it
-// takes no lock of the socket.
+// Exists reports whether a socket has the cookie of s. Unlike Get it takes no socket
+// lock.
 func (c *Conn) Exists(ctx context.Context, s *collectors.Socket) (bool, error) {
 	req := exactRequest(s)
 	req[2] = 0 // no tcp_info
@@ -208,9 +206,9 @@ func (c *Conn) Exists(ctx context.Context, s *collectors.Socket) (bool, error) {
 	return true, nil
 }
 
-// Supported asks the kernel whether it can destroy sockets at all, by way of
-// a socket that cannot exist. It is ErrNotSupported if not, otherwise nil. It
-// says nothing about permission: the kernel looks a socket up first.
+// Supported asks the kernel whether it can destroy sockets at all, by naming a socket
+// that cannot exist. The error is ErrNotSupported if it cannot. A nil error says nothing
+// about permission: the kernel looks the socket up first.
 func (c *Conn) Supported(ctx context.Context) error {
 	nobody := collectors.Socket{Family: collectors.IPv4, Protocol: collectors.TCP, Cookie: 1}
 	err := c.Destroy(ctx, &nobody)
@@ -220,8 +218,8 @@ func (c *Conn) Supported(ctx context.Context) error {
 	return err
 }
 
-// Handled asks the kernel whether it shows sockets of a protocol at all. It is
-// ErrNotSupported where the module for that is missing (tcp_diag, udp_diag).
+// Handled asks the kernel whether it shows sockets of a protocol at all. The error is
+// ErrNotSupported where the module (tcp_diag, udp_diag) is missing.
 func (c *Conn) Handled(ctx context.Context, p collectors.Protocol) error {
 	q := collectors.Query{Protocols: []collectors.Protocol{p}, States: collectors.Mask(collectors.Listen)}
 	for _, err := range c.Dump(ctx, q) {
@@ -253,7 +251,7 @@ func (c *Conn) execute(ctx context.Context, typ netlink.HeaderType, flags netlin
 	return msgs, nil
 }
 
-// usable is nil if another request can be made over the connection.
+// usable returns nil if the connection can take another request.
 func (c *Conn) usable(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
@@ -266,21 +264,21 @@ func (c *Conn) usable(ctx context.Context) error {
 	return nil
 }
 
-// wait runs f, which makes calls to the kernel over the connection. If they do
-// not come back the connection is theirs.
+// wait runs f, which calls the kernel over the connection. If a call does not come back,
+// the connection belongs to it.
 func (c *Conn) wait(ctx context.Context, what string, progress *atomic.Uint64, f func()) error {
 	err := stuck.Watch(ctx, what, progress, f)
 	c.hung = stuck.In(err)
 	return err
 }
 
-// interruptReads makes a blocked read return when ctx ends; the connection is
-// of no use afterwards. The returned function ends the watch.
+// interruptReads makes a blocked read return when ctx ends; the connection is then
+// useless. The returned function stops watching ctx.
 func (c *Conn) interruptReads(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { _ = c.nl.SetReadDeadline(time.Unix(1, 0)) })
 }
 
-// classify adds the sentinel of package collectors that an errno stands for.
+// classify adds the sentinel error of package collectors that matches an errno.
 func classify(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, fs.ErrNotExist),

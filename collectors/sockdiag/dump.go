@@ -12,8 +12,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// bufLen holds the largest datagram of a dump: the kernel fills at most
-// 32 KiB at once, whatever the buffer (netlink_dump in net/netlink/af_netlink.c).
+// bufLen holds the largest datagram of a dump: the kernel never sends more than 32 KiB at
+// once, whatever the buffer (netlink_dump in net/netlink/af_netlink.c).
 const bufLen = 32 << 10
 
 const nlHeaderLen = 16
@@ -49,15 +49,14 @@ func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*coll
 	}
 }
 
-// Dump streams the answer to q over one reused record and one reused buffer,
-// protocol by protocol; TCP in one walk through the kernel's table for both
-// families. A family that the kernel lacks has no sockets. An abandoned or
-// failed dump leaves the connection unusable: it then refuses everything but
-// Close. With tcp_info the kernel takes the lock of each socket and so may never
-// come back (see package stuck): whoever reads it waits for that.
+// Dump streams the answer to q over one reused record and one reused buffer, protocol by
+// protocol; for TCP one walk through the kernel's table covers both families. A family
+// that the kernel lacks has no sockets. An abandoned or failed dump leaves the connection
+// unusable: it then refuses everything but Close. With tcp_info the kernel takes the lock
+// of each socket and so may never come back (see package stuck); the reader waits for it.
 //
-// A dump is no snapshot: while sockets come and go, listeners and UDP sockets
-// that share a port can be missed or shown twice.
+// A dump is no snapshot: while sockets come and go, it can miss listeners and UDP sockets
+// that share a port, or show them twice.
 func (c *Conn) Dump(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
 		for _, p := range q.Protocols {
@@ -70,18 +69,18 @@ func (c *Conn) Dump(ctx context.Context, q collectors.Query) iter.Seq2[*collecto
 	}
 }
 
-// answer streams one walk, and reports whether to go on. A kernel that does not
-// understand the request is asked in the simplest way.
+// answer streams one walk and reports whether to go on. If the kernel does not understand
+// the request, answer repeats it in the simplest form.
 func (c *Conn) answer(ctx context.Context, w *walk, q collectors.Query, yield func(*collectors.Socket, error) bool) bool {
 	understood := true
 	for rec, err := range c.dump(ctx, w) {
 		switch {
 		case err == nil:
 		case !q.Plain && (errors.Is(err, unix.EINVAL) || w.typ == typeGetSock && errors.Is(err, unix.EOPNOTSUPP)):
-			understood = false // to the end of the dump: only then another can begin
+			understood = false // read to the end: only then can another dump begin
 			continue
 		case w.family == collectors.IPv6 && errors.Is(err, collectors.ErrNotSupported):
-			return true // IPv6 is not there
+			return true // the kernel has no IPv6
 		}
 		if !yield(rec, err) || err != nil {
 			return false
@@ -115,7 +114,7 @@ func (w *walk) failed(ctx context.Context, err error) error {
 	return fmt.Errorf("dump %s: %w", w, err)
 }
 
-// records is a dump over a connection that is usable.
+// records dumps over a connection that is known to be usable.
 func (c *Conn) records(ctx context.Context, w *walk) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
 		fail := func(err error) { yield(nil, w.failed(ctx, err)) }
@@ -189,7 +188,7 @@ func (d *datagrams) next(ctx context.Context) error {
 	return nil
 }
 
-// read reports whether there was something to read.
+// read reports whether there was anything to read.
 func (d *datagrams) read(fd uintptr) bool {
 	for {
 		n, err := unix.Read(int(fd), d.buf)
@@ -200,8 +199,8 @@ func (d *datagrams) read(fd uintptr) bool {
 	}
 }
 
-// messages yields the bodies of the records in the datagram and notes the end
-// of the dump. A datagram that was cut shows as a message beyond its end.
+// messages yields the bodies of the records in the datagram and notes the end of the
+// dump. In a truncated datagram a message extends beyond the end.
 func (d *datagrams) messages(yield func([]byte, error) bool) {
 	b := d.buf[:d.n]
 	for len(b) >= nlHeaderLen {
@@ -214,11 +213,12 @@ func (d *datagrams) messages(yield func([]byte, error) bool) {
 		body := b[nlHeaderLen:n]
 		b = b[min((n+3)&^3, len(b)):]
 		if seq != d.seq || pid != d.pid {
-			continue // the answer to somebody else
+			continue // an answer to somebody else
 		}
 		switch typ {
 		case unix.NLMSG_DONE, unix.NLMSG_ERROR:
-			// Also NLMSG_DONE carries an errno: -ENOENT for a protocol without a handler.
+			// NLMSG_DONE, too, carries an errno: -ENOENT for a protocol without a
+			// handler.
 			d.done = true
 			switch errno := errnoOf(body); errno {
 			case 0:

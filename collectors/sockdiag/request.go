@@ -31,8 +31,8 @@ var extensions = []struct {
 	{collectors.InfoFields(), extInfo, collectors.TCP},
 }
 
-// extensionsFor returns idiag_ext for the wanted fields: what none of them needs
-// is not asked for, as it costs time, and tcp_info the lock of each socket.
+// extensionsFor returns idiag_ext for the wanted fields. It asks for nothing else: each
+// extension costs time, and tcp_info the lock of each socket.
 func extensionsFor(wanted collectors.FieldSet, p collectors.Protocol) (ext uint8) {
 	for _, e := range extensions {
 		if e.protocol == p && e.fields.Meets(wanted) {
@@ -62,8 +62,8 @@ func (w *walk) String() string {
 	return fmt.Sprintf("%s (family %d)", w.protocol, w.family)
 }
 
-// walks returns the requests that together answer a query about one protocol,
-// nil if no socket of it is wanted.
+// walks returns the requests that together answer a query about one protocol, nil if it
+// wants no socket of that protocol.
 func walks(q collectors.Query, p collectors.Protocol) []walk {
 	states, clauses := q.For(p)
 	if q.Plain {
@@ -91,8 +91,8 @@ func pair(p collectors.Protocol, states collectors.StateMask, ext uint8, code []
 	}
 }
 
-// dumpRequest returns a struct inet_diag_req_v2 that dumps the states of the
-// mask. Addresses and ports in it are ignored by dumps.
+// dumpRequest returns a struct inet_diag_req_v2 that dumps the states of the mask. Dumps
+// ignore its addresses and ports.
 func dumpRequest(f collectors.Family, p collectors.Protocol, states collectors.StateMask, ext uint8, code []byte) []byte {
 	b := make([]byte, reqLen)
 	b[0] = byte(f)
@@ -102,9 +102,9 @@ func dumpRequest(f collectors.Family, p collectors.Protocol, states collectors.S
 	return appendBytecode(b, code)
 }
 
-// getSockRequest returns a struct inet_diag_req. The kernel takes it for a
-// request without a family, and so shows the TCP sockets of both in one walk
-// through its table, where a struct inet_diag_req_v2 for each takes two.
+// getSockRequest returns a struct inet_diag_req. The kernel treats it as a request
+// without a family and shows the TCP sockets of both families in one walk through its
+// table; with struct inet_diag_req_v2 each family takes a walk of its own.
 func getSockRequest(states collectors.StateMask, ext uint8, code []byte) []byte {
 	b := make([]byte, getSockLen)
 	b[0] = byte(collectors.IPv4)
@@ -124,7 +124,7 @@ func everyExt() (ext uint8) {
 
 func maskOf(states collectors.StateMask) uint32 {
 	if states.Has(collectors.Close) {
-		// Since Linux 6.8 bound TCP sockets are asked for as BOUND_INACTIVE.
+		// Since Linux 6.8 a dump must ask for bound TCP sockets as BOUND_INACTIVE.
 		states |= 1 << collectors.BoundInactive
 	}
 	return uint32(states)
@@ -157,9 +157,9 @@ func exactRequest(s *collectors.Socket) []byte {
 	return b
 }
 
-// swapEnds exchanges the two ends in an exact request. Exact gets of UDP
-// sockets expect them the other way round, "for historical reasons"
-// (udp_dump_one in net/ipv4/udp_diag.c); destroying one does not.
+// swapEnds exchanges the two ends in an exact request. An exact look-up of a UDP socket
+// expects them swapped, "for historical reasons" (udp_dump_one in net/ipv4/udp_diag.c);
+// destroying it does not.
 func swapEnds(b []byte) {
 	var port [2]byte
 	copy(port[:], b[8:10])
