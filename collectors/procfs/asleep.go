@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sleeper is a thread that sleeps during a call on a socket, and not for anything
-// that comes over the network: for a page of memory, as a rule. During that the
-// kernel keeps the lock of the socket.
+// Sleeper is a thread that sleeps inside a call on a socket, waiting not for the network
+// but, as a rule, for a page of memory. Meanwhile the kernel keeps the lock of the
+// socket.
 type Sleeper struct {
 	PID   int
 	Name  string // comm
@@ -21,24 +21,24 @@ type Sleeper struct {
 	Where string // the kernel's function, as /proc/PID/wchan has it
 }
 
-// ordinary are the functions of the kernel in which threads sleep that wait for a
-// peer, or for a lock themselves.
+// ordinary are the kernel functions in which threads sleep while they wait for a peer, or
+// for a lock themselves.
 var ordinary = []string{
 	"0", "", "wait_woken", "sk_wait_data", "sk_stream_wait_memory", "inet_csk_accept", "inet_wait_for_connect", "__inet_stream_connect",
 	"__skb_wait_for_more_packets", "schedule_timeout", "tcp_close", "sk_stream_wait_close", "__lock_sock", "lock_sock_nested", "netlink_recvmsg",
 	"unix_stream_read_generic", "unix_stream_data_wait", "unix_wait_for_peer", "sock_alloc_send_pskb", "poll_schedule_timeout", "do_epoll_wait",
 }
 
-// onSocket are the system calls whose first argument is the descriptor of a socket
-// with which they exchange memory of the process.
+// onSocket are the system calls that move data between a socket, their first argument,
+// and the memory of the process.
 var onSocket = []int{
 	unix.SYS_READ, unix.SYS_READV, unix.SYS_WRITE, unix.SYS_WRITEV, unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG,
 	unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKOPT, unix.SYS_SENDFILE, unix.SYS_SPLICE,
 }
 
-// AsleepInSockets returns the threads, one of a process, that seem to keep the lock
-// of a socket, as far as they can be seen (CAP_SYS_PTRACE). It reads the state of
-// every thread of the host.
+// AsleepInSockets returns the threads that seem to keep the lock of a socket, one per
+// process, as far as it can see them (CAP_SYS_PTRACE). It reads the state of every thread
+// of the host.
 func (w *Walk) AsleepInSockets() []Sleeper {
 	pids, err := w.PIDs()
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// Sockets is SocketInodes with one descriptor for each. It is -1 for a socket that
-// only threads with a table of their own hold.
+// Sockets is SocketInodes with one descriptor for each socket; -1 if only threads with
+// their own table hold it.
 func (d *Descriptors) Sockets(pid int, startTime uint64) ([]Held, error) {
 	held, ofThreads, err := d.socketsOf(pid, startTime)
 	if err != nil {
@@ -27,11 +27,11 @@ func (d *Descriptors) Sockets(pid int, startTime uint64) ([]Held, error) {
 	return slices.CompactFunc(held, func(a, b Held) bool { return a.Inode == b.Inode }), nil
 }
 
-// Borrow calls visit with a duplicate of each of the sockets of the process pid
-// that started at startTime, as long as it has no error; the duplicate is closed
-// afterwards. Only sockets of TCP are duplicated, and of MPTCP. What the process
-// has closed meanwhile is left out. It takes Linux 5.6 and the right to ptrace the
-// process; the error is ErrNotPermitted or ErrNotSupported otherwise.
+// Borrow calls visit with a duplicate of each given socket of the process pid that
+// started at startTime, until visit fails, and closes the duplicate afterwards. It
+// duplicates only TCP and MPTCP sockets and skips what the process has closed meanwhile.
+// It takes Linux 5.6 and the right to ptrace the process: otherwise the error is
+// ErrNotSupported or ErrNotPermitted.
 func (d *Descriptors) Borrow(pid int, startTime uint64, held []Held, visit func(h Held, fd int) error) error {
 	if len(held) == 0 {
 		return nil
@@ -40,7 +40,7 @@ func (d *Descriptors) Borrow(pid int, startTime uint64, held []Held, visit func(
 	if err == nil {
 		defer func() { _ = unix.Close(pidfd) }()
 		var p process
-		if p, _, err = d.openStarted(pid, startTime); err == nil { // so it is this process that was opened
+		if p, _, err = d.openStarted(pid, startTime); err == nil { // so the pidfd is of this very process
 			p.close()
 		}
 	}
@@ -87,8 +87,7 @@ func unborrowed(pid int, err error) error {
 	return what
 }
 
-// mayBeTCP reports whether a descriptor is a socket of TCP or MPTCP, or it cannot
-// be told.
+// mayBeTCP reports whether a descriptor is, or may be, a TCP or MPTCP socket.
 func (d *Descriptors) mayBeTCP(pid, fd int) bool {
 	if fd < 0 {
 		return true

@@ -7,16 +7,16 @@ import (
 	"sockwarden/collectors/stuck"
 )
 
-// hungRead is a read of the memory of a process that does not return.
+// hungRead is a read of a process's memory that does not return.
 type hungRead struct {
 	startTime uint64
 	call      *stuck.Call
 }
 
-// cmdline reads the arguments of a process from its memory. For that the kernel
-// takes a lock, which threads of the process can keep for ever (they read memory
-// through /proc/self/mem that is mapped from FUSE, and map more): then the read is
-// left behind, and not tried again as long as it does not return.
+// cmdline reads the arguments of a process from its memory. For that the kernel takes a
+// lock that threads of the process can hold for ever: one reads memory that is mapped
+// from FUSE through /proc/self/mem, another one maps more. Such a read is left behind,
+// and cmdline does not try again until it returns.
 func (ps *Processes) cmdline(p process, startTime uint64) ([]byte, error) {
 	if h, ok := ps.hung[p.pid]; ok {
 		if h.startTime == startTime && !h.call.Back() {
@@ -37,7 +37,7 @@ func (ps *Processes) cmdline(p process, startTime uint64) ([]byte, error) {
 	return text, failed
 }
 
-// Hanging returns what does not return from the kernel, as errors.
+// Hanging returns, as errors, the calls that have not returned from the kernel.
 func (ps *Processes) Hanging() (all []error) {
 	for pid, h := range ps.hung {
 		if h.call.Back() {

@@ -11,10 +11,10 @@ import (
 	"sockwarden/collectors"
 )
 
-// Confirm turns what another source says of the descriptors of processes into
-// what Search would have found. By one descriptor of each process it makes sure
-// that the PID still is of the process that was meant; where that one is not the
-// socket any more, it searches the tables of the process.
+// Confirm turns another source's list of descriptors into what Search would have found.
+// It checks one descriptor of each process to make sure that the PID still belongs to
+// that process; if the descriptor is no longer the socket, Confirm searches the tables of
+// the process.
 func (w *Walk) Confirm(ctx context.Context, held map[int][]Held, inodes map[uint32]bool) (Found, error) {
 	s := search{mount: w.mount, inodes: inodes, compare: w.canCompare()}
 	for pid, sockets := range held {
@@ -32,10 +32,10 @@ func (w *Walk) Confirm(ctx context.Context, held map[int][]Held, inodes map[uint
 	return s.found, nil
 }
 
-// Complete adds what another source says of the descriptors of the processes that
-// could not be examined: held is what it found since, by process. Nothing is open of
-// those that it visited, if they still are the same. What has ended since takes with
-// it what it had.
+// Complete adds another source's findings about processes that Search could not examine.
+// held is what that source found after Search, by process. A process that it visited is
+// settled, if it is still the same one. A process that has ended meanwhile took its
+// sockets with it.
 func (w *Walk) Complete(found *Found, held map[int][]Held, visited map[int]bool) {
 	unreadable := found.Unreadable
 	found.Unreadable = nil
@@ -64,8 +64,8 @@ func (w *Walk) Complete(found *Found, held map[int][]Held, visited map[int]bool)
 	}
 }
 
-// descriptors counts those of a process, whose table may be listed also where it is
-// forbidden to see what they are; negative if it may not.
+// descriptors counts the descriptors of a process: listing them may be allowed even where
+// reading them is not. It is negative if listing is not allowed either.
 func (p process) descriptors() int {
 	fd, err := p.openat("fd", unix.O_DIRECTORY)
 	if err != nil {
@@ -83,9 +83,8 @@ func (p process) descriptors() int {
 	}
 }
 
-// confirm returns the table of a process that still has the first of the
-// sockets. The size of the directory is the number of descriptors since Linux
-// 6.2, before that it is 0.
+// confirm returns the table of a process that still holds the first of the sockets. Since
+// Linux 6.2 the size of the directory is the number of descriptors; before, it is 0.
 func (s *search) confirm(pid int, sockets []Held) (Table, bool) {
 	p, err := s.open(pid)
 	if err != nil {

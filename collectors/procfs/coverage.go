@@ -15,34 +15,33 @@ import (
 	"sockwarden/collectors/host"
 )
 
-// Sight says what the tree does not show, whoever looks.
+// Sight says what the tree hides from every reader.
 type Sight struct{ mount }
 
-// Coverage says which processes the tree cannot show, whoever may look. A process
-// that it does not show holds sockets that seem to be nobody's, or only those of
-// the others who hold them.
+// Coverage says which processes the tree cannot show, whatever the reader may do. Sockets
+// of a process that it does not show seem to have no owner, or only their other owners.
 type Coverage struct {
 	// HidePID is how the mount hides processes, such as "hidepid=invisible" or
 	// "unknown options", "" if it hides none from this process.
 	HidePID string
-	// Inside says that it shows a PID namespace other than the one that the
-	// machine started with: what runs outside of that is not shown.
+	// Inside says that the tree shows a PID namespace other than the machine's initial
+	// one: processes outside that namespace are missing.
 	Inside bool
-	// HostInit says that its PID 1 is that of the machine, or cannot be told from it.
+	// HostInit says that its PID 1 is the machine's init, or may be.
 	HostInit bool
-	// Foreign says that it numbers processes as another PID namespace does than
-	// the one that this process is in: its numbers are not those of system calls.
+	// Foreign says that the tree numbers processes as in another PID namespace than this
+	// process's: its numbers are not those of system calls.
 	Foreign bool
 }
 
-// Coverage looks at the mount of the tree. It is meant for /proc.
+// Coverage examines the mount of the tree. It is meant for /proc.
 func (s Sight) Coverage() Coverage {
 	var c Coverage
 	self, err := s.Self()
 	c.Foreign = err != nil || self != os.Getpid()
 	c.HidePID = s.hidePID()
-	// The init of the namespace that the mount is of has number 1 in it. Where that
-	// may not be asked, the mount is of this process's own if the numbers agree.
+	// In the namespace that the mount shows, init has number 1. If we may not ask about
+	// it, but our own number is the same in both, the mount shows our own namespace.
 	initial, err := host.InitialPID.Is(s.path("1/ns/pid"))
 	if err != nil && !c.Foreign {
 		initial, err = host.InitialPID.Is(s.path("self/ns/pid"))
@@ -52,9 +51,9 @@ func (s Sight) Coverage() Coverage {
 	return c
 }
 
-// hidePID returns the option of the mount that hides processes from the calling
-// thread. From who may examine every process none are hidden; a security module
-// can forbid that of single ones, of the first process before others.
+// hidePID returns the mount option that hides processes from the calling thread. It hides
+// none from a thread that may examine every process. A security module can forbid single
+// ones, above all the first process.
 func (s Sight) hidePID() string {
 	if _, err := os.Stat(s.path("1")); err == nil && mayExamineAll() {
 		return ""
@@ -75,7 +74,7 @@ func (s Sight) hidePID() string {
 	switch hides {
 	case "hidepid=4", "hidepid=ptraceable":
 		return hides
-	case "", "hidepid=0", "hidepid=off", "hidepid=1", "hidepid=noaccess": // what may not be read is listed
+	case "", "hidepid=0", "hidepid=off", "hidepid=1", "hidepid=noaccess": // processes that may not be read are still listed
 		return ""
 	}
 	if member {
@@ -84,7 +83,7 @@ func (s Sight) hidePID() string {
 	return hides
 }
 
-// mountOptions returns the options of the file system that the tree is on.
+// mountOptions returns the mount options of the tree.
 func (s Sight) mountOptions() ([]string, error) {
 	dir, err := os.Open(s.root)
 	if err != nil {
@@ -115,15 +114,15 @@ func (s Sight) mountOptions() ([]string, error) {
 	return nil, fmt.Errorf("mount %s: %w", id, fs.ErrNotExist)
 }
 
-// isGroup reports whether this process is in a group.
+// isGroup reports whether this process belongs to a group.
 func isGroup(gid string) bool {
 	n, err := strconv.Atoi(gid)
 	groups, _ := os.Getgroups()
 	return err == nil && (n == os.Getegid() || slices.Contains(groups, n))
 }
 
-// mayExamineAll reports whether the calling thread has CAP_SYS_PTRACE over the
-// processes of all users.
+// mayExamineAll reports whether the calling thread has CAP_SYS_PTRACE over the processes
+// of all users.
 func mayExamineAll() bool {
 	if has, err := host.HasCapability(unix.CAP_SYS_PTRACE); err != nil || !has {
 		return false
@@ -132,8 +131,8 @@ func mayExamineAll() bool {
 	return err == nil && initial
 }
 
-// MayExamine reports whether the calling thread has what it takes to examine the
-// processes of all users: what is refused to it is refused by a security module.
+// MayExamine reports whether the calling thread has the capabilities to examine the
+// processes of all users. If it has and is refused, a security module refuses it.
 func MayExamine() bool {
 	has, err := host.HasCapability(unix.CAP_DAC_READ_SEARCH)
 	return err == nil && has && mayExamineAll()

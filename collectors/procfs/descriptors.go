@@ -6,15 +6,15 @@ import (
 	"sockwarden/collectors"
 )
 
-// Descriptors says which sockets single processes hold, and borrows them.
+// Descriptors says which sockets a process holds, and borrows them.
 type Descriptors struct {
 	mount
 	recent map[int]recentTable // of HeldLately
 }
 
-// Holds reports whether the process pid that started at startTime still has the
-// socket in a descriptor table. It is ErrGone if that process is no more, and
-// ErrNotPermitted if its tables cannot be read.
+// Holds reports whether the process pid that started at startTime still has the socket in
+// a descriptor table. The error is ErrGone if that process has ended, and ErrNotPermitted
+// if its tables cannot be read.
 func (d *Descriptors) Holds(pid int, startTime uint64, inode uint32) (bool, error) {
 	p, st, err := d.openStarted(pid, startTime)
 	if err != nil {
@@ -32,10 +32,10 @@ func (d *Descriptors) Holds(pid int, startTime uint64, inode uint32) (bool, erro
 	return len(held) > 0 || len(d.ofThreads(p, &st, wanted)) > 0, nil
 }
 
-// Descriptor returns a descriptor by which the process pid that started at
-// startTime holds the socket. It is ErrGone if that process is no more or does
-// not hold it any more, and ErrNotSupported if only threads with a table of
-// their own hold it: their descriptors are not those of the process.
+// Descriptor returns a descriptor by which the process pid that started at startTime
+// holds the socket. The error is ErrGone if that process has ended or no longer holds the
+// socket, and ErrNotSupported if only threads with their own table hold it: the process
+// cannot use their descriptors.
 func (d *Descriptors) Descriptor(pid int, startTime uint64, inode uint32) (int, error) {
 	p, st, err := d.openStarted(pid, startTime)
 	if err != nil {
@@ -59,8 +59,8 @@ func (d *Descriptors) Descriptor(pid int, startTime uint64, inode uint32) (int, 
 	return -1, gone
 }
 
-// SocketInodes returns the sockets that the process pid that started at
-// startTime holds. It is ErrGone if that process is no more.
+// SocketInodes returns the sockets that the process pid that started at startTime holds.
+// The error is ErrGone if that process has ended.
 func (d *Descriptors) SocketInodes(pid int, startTime uint64) ([]uint32, error) {
 	held, ofThreads, err := d.socketsOf(pid, startTime)
 	if err != nil {
@@ -74,8 +74,7 @@ func (d *Descriptors) SocketInodes(pid int, startTime uint64) ([]uint32, error) 
 	return inodes, nil
 }
 
-// socketsOf lists the sockets of a process, and those of threads that have a table
-// of their own.
+// socketsOf lists the sockets of a process, and those of threads with their own table.
 func (d *Descriptors) socketsOf(pid int, startTime uint64) (held, ofThreads []Held, err error) {
 	p, st, err := d.openStarted(pid, startTime)
 	if err != nil {

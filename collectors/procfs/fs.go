@@ -1,15 +1,14 @@
 package procfs
 
-// FS is a tree such as /proc, with all that it is asked. Each part answers one
-// question; who asks only one needs only that part. Of its methods only PIDs and
-// Search are safe for concurrent use.
+// FS is a tree such as /proc. Each part answers one question; callers that ask only one
+// need only that part. Only the methods PIDs and Search are safe for concurrent use.
 type FS struct {
 	mount
 	*Processes   // what is a process
 	*Descriptors // which sockets does a process hold
 	*Walk        // who holds a socket
-	Sight        // what cannot be seen
-	Network      // how many sockets are there, and how is the network set
+	Sight        // what the tree hides
+	Network      // how many sockets there are, and how the network is set
 }
 
 // New returns an FS for the tree at root, "" for /proc.

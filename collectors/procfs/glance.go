@@ -10,13 +10,12 @@ import (
 	"sockwarden/collectors"
 )
 
-// glanceFor is for how long a process is as it was described.
+// glanceFor is how long a description of a process stays good.
 const glanceFor = 20 * time.Millisecond
 
-// Glance looks at processes that were found to hold sockets, immediately before
-// something is done about these: whether they still do it asks for each socket, what
-// they are it asks now and then. It sees what known holders became, not who else has
-// the socket by now.
+// Glance looks once more at known owners of sockets, just before an action. For each
+// socket it asks whether they still hold it; who they are it asks only now and then. It
+// sees what became of known owners, not whether the socket has new ones.
 type Glance struct {
 	of        *Processes
 	processes map[int]*glimpsed
@@ -31,10 +30,10 @@ type glimpsed struct {
 	err   error
 }
 
-// Glance begins a look. Close ends it.
+// Glance starts looking. Close ends it.
 func (ps *Processes) Glance() *Glance { return &Glance{of: ps, processes: map[int]*glimpsed{}} }
 
-// Close lets go of the processes.
+// Close closes the processes.
 func (g *Glance) Close() {
 	for _, p := range g.processes {
 		if p.err == nil {
@@ -44,9 +43,9 @@ func (g *Glance) Close() {
 	g.processes = nil
 }
 
-// Holders returns those of the owners who still hold the socket, each as it is
-// now: its name and user can be others since. Unseen counts those of whom it
-// cannot be told any more; they are not among the holders.
+// Holders returns the owners that still hold the socket, each as it is now: its name and
+// user may have changed. unseen counts owners whose state can no longer be read; they are
+// not among the holders.
 func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collectors.Owner, unseen int) {
 	for i := range owners {
 		was := &owners[i]
@@ -66,7 +65,7 @@ func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collect
 			o := p.owner
 			o.FD, o.FDs, o.Known = fd, was.FDs, o.Known.Or(was.Known.And(collectors.Fields(collectors.FieldFDs)))
 			now = append(now, o)
-		case was.Told && errors.Is(err, collectors.ErrNotPermitted): // it is, and what it holds was asked lately
+		case was.Told && errors.Is(err, collectors.ErrNotPermitted): // it still runs, and BPF has told lately what it holds
 			o := p.owner
 			o.FD, o.FDs, o.Told, o.Known = was.FD, was.FDs, true, o.Known.Or(was.Known.And(collectors.Fields(collectors.FieldFDs)))
 			now = append(now, o)
@@ -77,9 +76,9 @@ func (g *Glance) Holders(owners []collectors.Owner, inode uint32) (now []collect
 	return now, unseen
 }
 
-// StillHeld reports whether all of what Holders returned still have the socket: mostly
-// it takes a few microseconds, immediately before something is done.
-// Of a process that cannot be examined it is only seen that it is there.
+// StillHeld reports whether every owner that Holders returned still has the socket, just
+// before an action; mostly it takes a few microseconds. Of a process that cannot be
+// examined it only sees that it exists.
 func (g *Glance) StillHeld(owners []collectors.Owner, inode uint32) bool {
 	for i := range owners {
 		p, ok := g.processes[owners[i].PID]
@@ -89,7 +88,7 @@ func (g *Glance) StillHeld(owners []collectors.Owner, inode uint32) bool {
 		if owners[i].Told {
 			continue
 		}
-		if _, err := p.holds(g.of.mount, owners[i].FD, inode); err != nil { // another descriptor, or a thread's, is as good
+		if _, err := p.holds(g.of.mount, owners[i].FD, inode); err != nil { // any other descriptor, even a thread's, will do
 			return false
 		}
 	}
@@ -111,7 +110,7 @@ func (g *Glance) open(was *collectors.Owner) *glimpsed {
 		return p
 	}
 	if p.st, p.err = p.stat(); p.err == nil {
-		// What could not be read when it was found to hold the socket can hang.
+		// What was unreadable when we found the owner can hang.
 		p.err = g.of.describeBut(p.process, &p.owner, collectors.Fields(collectors.FieldCmdline).AndNot(was.Known))
 	}
 	if p.err != nil {
@@ -120,8 +119,8 @@ func (g *Glance) open(was *collectors.Owner) *glimpsed {
 	return p
 }
 
-// holds returns a descriptor by which the process has the socket, the known one
-// if it still is. It is ErrGone if there is none.
+// holds returns a descriptor by which the process has the socket, preferably the known
+// one. The error is ErrGone if there is none.
 func (p *glimpsed) holds(m mount, fd int, inode uint32) (int, error) {
 	if p.st.holdsNothing() {
 		return -1, collectors.ErrGone

@@ -8,19 +8,19 @@ import (
 	"sockwarden/collectors"
 )
 
-// Holders says who holds the sockets that were asked for.
+// Holders says who holds the wanted sockets.
 type Holders struct {
 	// ByInode lists the owners of each socket that was found, ordered by PID.
 	ByInode map[uint32][]collectors.Owner
-	// Unreadable are the processes whose descriptors could not be seen. If there
-	// are none and a socket is still not found, no process has it in its table:
-	// it is in flight between processes, or the kernel's own.
+	// Unreadable are the processes whose descriptors could not be read. If there are none
+	// and a socket still has no owner here, no process has it in its table: it is in
+	// flight between processes, or belongs to the kernel.
 	Unreadable []Unreadable
 }
 
-// Holders searches all processes for the sockets with the given inodes. Seeing
-// other users' processes takes CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE. It is
-// PIDs, Search and Owners in one.
+// Holders searches all processes for the sockets with the given inodes. Other users'
+// processes take CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE. It is PIDs, Search and Owners in
+// one.
 func (w *Walk) Holders(ctx context.Context, inodes map[uint32]bool) (Holders, error) {
 	h := Holders{ByInode: map[uint32][]collectors.Owner{}}
 	if len(inodes) == 0 {
@@ -37,8 +37,8 @@ func (w *Walk) Holders(ctx context.Context, inodes map[uint32]bool) (Holders, er
 	return w.Owners(ctx, inodes, found)
 }
 
-// Owners describes the processes in whose tables Search found the sockets with
-// the given inodes, each once. A process that has ended since is left out.
+// Owners describes the processes in whose tables Search found the sockets with the given
+// inodes, each once. It leaves out processes that have ended since.
 func (w *Walk) Owners(ctx context.Context, inodes map[uint32]bool, found Found) (Holders, error) {
 	tables := slices.Clone(found.Tables)
 	more, err := w.searchThreads(ctx, inodes, &found)
@@ -71,7 +71,7 @@ func (w *Walk) Owners(ctx context.Context, inodes map[uint32]bool, found Found) 
 	return h, nil
 }
 
-// owner describes a process for Owners, if it still can.
+// owner describes a process for Owners, if it still exists.
 func (w *Walk) owner(pid int, h *Holders) (o collectors.Owner, known bool) {
 	p, err := w.open(pid)
 	if err == nil {
@@ -84,12 +84,12 @@ func (w *Walk) owner(pid int, h *Holders) (o collectors.Owner, known bool) {
 	return o, err == nil
 }
 
-// perBlock is how many owners have their memory in one piece: fewer allocations,
-// but who keeps one of them does not keep all.
+// perBlock is how many owners share a block of memory: large enough to save allocations,
+// small enough that keeping one owner does not keep all.
 const perBlock = 64
 
-// add notes the process of a table as an owner of the sockets in it, once for
-// each. Tables come in the order of PIDs.
+// add records the process of a table as an owner of each socket in it, once per socket.
+// Tables come in the order of PIDs.
 func (h *Holders) add(t *Table, o *collectors.Owner) {
 	var block []collectors.Owner
 	o.FDs, o.Told = max(0, t.FDs), t.Told
@@ -114,8 +114,8 @@ func (h *Holders) add(t *Table, o *collectors.Owner) {
 	}
 }
 
-// searchThreads looks into the tables of all threads where it cannot be told
-// which of them have their own, but only for sockets that nobody has so far.
+// searchThreads looks into the tables of all threads where nobody can tell which of them
+// have their own, but only for sockets that have no owner so far.
 func (w *Walk) searchThreads(ctx context.Context, inodes map[uint32]bool, found *Found) (Found, error) {
 	if len(found.Threaded) == 0 {
 		return Found{}, ctx.Err()

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// recentTable is what a process held when it was looked at last.
+// recentTable is what a process held at the last look.
 type recentTable struct {
 	startTime   uint64
 	at          time.Time
 	descriptors map[uint32]int // by inode
 }
 
-// lately is how old the list of descriptors can be that HeldLately goes by.
+// lately is how old the list behind HeldLately may be.
 const lately = 200 * time.Millisecond
 
-// HeldLately is Holds for many sockets of one process in a row: it lists the
-// descriptors once, and for a short time only looks whether the one that it
-// knows still is the socket.
+// HeldLately is Holds for many sockets of one process in a row: it lists the descriptors
+// once, and for a short time only checks whether the known descriptor is still the
+// socket.
 func (d *Descriptors) HeldLately(pid int, startTime uint64, inode uint32) (bool, error) {
 	t, ok := d.recent[pid]
 	if ok && t.startTime == startTime && time.Since(t.at) <= lately {
@@ -34,7 +34,7 @@ func (d *Descriptors) HeldLately(pid int, startTime uint64, inode uint32) (bool,
 	}
 	held = append(held, ofThreads...)
 	t = recentTable{startTime, time.Now(), make(map[uint32]int, len(held))}
-	for _, s := range slices.Backward(held) { // of several the first: the process itself has that
+	for _, s := range slices.Backward(held) { // the first of several wins: the process itself has it
 		t.descriptors[s.Inode] = s.FD
 	}
 	if d.recent == nil || len(d.recent) > 1000 {

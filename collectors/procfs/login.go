@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// NoLogin is the login uid of a process that no login led to, such as a service
+// NoLogin is the login uid of a process that stems from no login, such as a service
 // (AUDIT_UID_UNSET).
 const NoLogin = math.MaxUint32
 
-// LoginUID returns the user who logged in, over how many su and sudo ever: whatever
-// a login starts inherits it, and nothing but a login sets it (pam_loginuid). It
-// is NoLogin for what was started by none, and where the kernel does not keep it
-// (CONFIG_AUDIT).
+// LoginUID returns the user who logged in, however many times su and sudo were called
+// since: everything that a login starts inherits it, and only a login sets it
+// (pam_loginuid). It is NoLogin for a process that stems from no login, and where the
+// kernel does not keep it (CONFIG_AUDIT).
 func (ps *Processes) LoginUID(pid int, startTime uint64) (uint32, error) {
 	p, _, err := ps.openStarted(pid, startTime)
 	if err != nil {

@@ -13,14 +13,14 @@ import (
 	"sockwarden/collectors"
 )
 
-// mount is where the tree is: it lists processes and opens them.
+// mount is the root of the tree: it lists and opens processes.
 type mount struct{ root string }
 
 func (m mount) path(parts ...string) string {
 	return filepath.Join(append([]string{m.root}, parts...)...)
 }
 
-// PIDs lists the processes that there are.
+// PIDs lists the processes.
 func (m mount) PIDs() ([]int, error) {
 	fd, err := unix.Open(m.root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -46,8 +46,8 @@ func (m mount) PIDs() ([]int, error) {
 	}
 }
 
-// Self returns the number that the tree has for this process. It is
-// fs.ErrNotExist where the tree is of a PID namespace that this process is not in.
+// Self returns this process's number in the tree. The error is fs.ErrNotExist where the
+// tree shows a PID namespace that this process is not in.
 func (m mount) Self() (int, error) {
 	link, err := os.Readlink(m.path("self"))
 	if err != nil {
@@ -68,8 +68,8 @@ func (m mount) open(pid int) (process, error) {
 	return process{pid: pid, dir: dir}, nil
 }
 
-// openStarted opens the process pid that started at startTime. It is ErrGone if
-// that process is no more.
+// openStarted opens the process pid that started at startTime. The error is ErrGone if
+// that process has ended.
 func (m mount) openStarted(pid int, startTime uint64) (process, stat, error) {
 	p, err := m.open(pid)
 	if err != nil {
@@ -86,8 +86,8 @@ func (m mount) openStarted(pid int, startTime uint64) (process, stat, error) {
 	return p, st, nil
 }
 
-// classify adds the sentinel of package collectors that an error stands for.
-// Anything else, such as too many open files, says nothing about the process.
+// classify adds the sentinel error of package collectors that matches. Any other error,
+// such as too many open files, says nothing about the process.
 func classify(err error) error {
 	switch {
 	case isGone(err):
@@ -98,6 +98,6 @@ func classify(err error) error {
 	return err
 }
 
-// isGone reports whether an error of a file of a process means that there is no
-// such process, thread or descriptor any more.
+// isGone reports whether an error on a process's file means that the process, thread or
+// descriptor no longer exists.
 func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }

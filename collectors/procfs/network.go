@@ -18,13 +18,13 @@ type Counts struct {
 // Network counts the sockets of a network namespace and reads its settings.
 type Network struct{ mount }
 
-// Sockstat counts the sockets of the namespace that the calling thread is in.
-// It costs no walk through the sockets.
+// Sockstat counts the sockets of the calling thread's namespace, without a walk through
+// them.
 func (n Network) Sockstat() (Counts, error) {
 	return n.sockstat("thread-self")
 }
 
-// SockstatOf counts the sockets of the namespace of a process.
+// SockstatOf counts the sockets in the namespace of a process.
 func (n Network) SockstatOf(pid int) (Counts, error) { return n.sockstat(strconv.Itoa(pid)) }
 
 func (n Network) sockstat(who string) (Counts, error) {
@@ -32,7 +32,7 @@ func (n Network) sockstat(who string) (Counts, error) {
 	if err != nil {
 		return Counts{}, fmt.Errorf("count sockets: %w", err)
 	}
-	// Without IPv6 there is no second file.
+	// A kernel without IPv6 has no second file.
 	b6, _ := os.ReadFile(n.path(who, "net", "sockstat6"))
 	return parseSockstat(string(b) + string(b6)), nil
 }
@@ -58,8 +58,8 @@ func parseSockstat(text string) Counts {
 	return c
 }
 
-// EphemeralPorts returns the range from which the namespace of the calling
-// thread takes local ports (net.ipv4.ip_local_port_range).
+// EphemeralPorts returns the range from which the calling thread's namespace takes local
+// ports (net.ipv4.ip_local_port_range).
 func (n Network) EphemeralPorts() (low, high uint16, err error) {
 	b, err := os.ReadFile(n.path("sys/net/ipv4/ip_local_port_range"))
 	if err != nil {
@@ -71,17 +71,17 @@ func (n Network) EphemeralPorts() (low, high uint16, err error) {
 	return low, high, nil
 }
 
-// AcceptsVRF reports whether, in the namespace of the calling thread, a listener
-// on all devices takes what comes in through any VRF
-// (net.ipv4.tcp_l3mdev_accept); also if that cannot be read.
+// AcceptsVRF reports whether a listener on all devices, in the calling thread's
+// namespace, takes what comes in through a VRF (net.ipv4.tcp_l3mdev_accept). It is true
+// if that cannot be read.
 func (n Network) AcceptsVRF() bool {
 	b, err := os.ReadFile(n.path("sys/net/ipv4/tcp_l3mdev_accept"))
 	return err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(b)) != "0"
 }
 
-// InitialNetwork reports whether the namespace of the calling thread is the one
-// that the machine started with, or cannot be told from it: only that has the
-// settings of all devices (net.core.netdev_max_backlog).
+// InitialNetwork reports whether the calling thread's namespace is, or may be, the one
+// that the machine started with: only that one has the settings of all devices
+// (net.core.netdev_max_backlog).
 func (n Network) InitialNetwork() bool {
 	if _, err := os.Stat(n.path("sys/net/core/netdev_max_backlog")); err == nil {
 		return true

@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFile bounds what is read of one file of /proc, in bytes; command lines can
-// be megabytes.
+// maxFile bounds how much of a file of /proc we read, in bytes; command lines can be
+// megabytes.
 const maxFile = 64 << 10
 
-// process is an open directory of /proc: everything read through it belongs to
-// the process that had the PID when it was opened, or fails.
+// process is an open directory of /proc: what is read through it belongs to the process
+// that had the PID at that time, or the read fails.
 type process struct {
 	pid int
-	dir int    // of the process, or one in it
-	up  string // the way from dir to that of the process, "" or "../"
+	dir int    // the directory of the process, or one in it
+	up  string // the path from dir to the directory of the process, "" or "../"
 }
 
 func (p process) close() { _ = unix.Close(p.dir) }

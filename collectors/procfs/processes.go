@@ -21,8 +21,8 @@ type Processes struct {
 	hung  map[int]hungRead  // by PID
 }
 
-// Describe returns what is known about one process; its descriptors are counted
-// if they can be listed. The error is ErrGone if there is no such process.
+// Describe returns what is known about a process, with the number of its descriptors if
+// they can be listed. The error is ErrGone if there is no such process.
 func (ps *Processes) Describe(pid int) (collectors.Owner, error) {
 	p, err := ps.open(pid)
 	if err != nil {
@@ -40,13 +40,13 @@ func (ps *Processes) Describe(pid int) (collectors.Owner, error) {
 	return o, nil
 }
 
-// describe fills in everything about the process; what cannot be read stays
-// unknown. It fails only if the process is gone.
+// describe fills in everything about the process; what cannot be read stays unknown. It
+// fails only if the process has ended.
 func (ps *Processes) describe(p process, o *collectors.Owner) error {
 	return ps.describeBut(p, o, collectors.FieldSet{})
 }
 
-// describeBut leaves the arguments out if they are among the fields without.
+// describeBut is describe without the arguments, if these are among the fields without.
 func (ps *Processes) describeBut(p process, o *collectors.Owner, without collectors.FieldSet) error {
 	st, err := p.stat()
 	if err != nil {
@@ -105,7 +105,7 @@ func (ps *Processes) user(uid uint32) (string, error) {
 		ps.users = map[uint32]string{}
 	}
 	if err != nil {
-		// Also that is kept: containers are full of users whom the host has not.
+		// Remember that, too: containers are full of users that the host does not know.
 		ps.users[uid] = ""
 		return "", fmt.Errorf("user %d: %w", uid, err)
 	}
@@ -113,8 +113,8 @@ func (ps *Processes) user(uid uint32) (string, error) {
 	return u.Username, nil
 }
 
-// Running reports whether the process pid that started at startTime is still
-// running; one that only waits for its parent (a zombie) is not.
+// Running reports whether the process pid that started at startTime is still running; a
+// zombie, which only waits for its parent, is not.
 func (ps *Processes) Running(pid int, startTime uint64) (bool, error) {
 	p, err := ps.open(pid)
 	if isGone(err) {

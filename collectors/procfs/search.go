@@ -14,25 +14,24 @@ type Table struct {
 	StartTime uint64 // of the process: field 22 of /proc/PID/stat
 	FDs       int    // how many descriptors it has in all
 	Held      []Held // in the order of descriptors
-	// Told says that the process cannot be examined, and another source told this.
-	// FDs is negative then if descriptors cannot even be counted.
+	// Told says that the process cannot be examined, and that another source reported
+	// this. FDs is then negative if the descriptors cannot even be counted.
 	Told bool
 }
 
-// Found is what Search came upon. That of several searches is put together with
-// Add and understood by Owners.
+// Found is the result of Search. Add joins several results; Owners takes the whole.
 type Found struct {
-	// Tables can be several of one process: threads can have their own.
+	// Tables can include several of one process: threads can have their own.
 	Tables []Table
-	// Unreadable are the processes whose descriptors could not be seen. One can be
-	// in it for each of its threads.
+	// Unreadable are the processes whose descriptors could not be read. A process can
+	// appear once for each of its threads.
 	Unreadable []Unreadable
-	// Threaded lists the processes with several threads, if it cannot be told
-	// here which of these have a table of their own (kcmp(2)).
+	// Threaded lists the processes with several threads, where it is impossible to tell
+	// which of them have their own table (kcmp(2)).
 	Threaded []int
 }
 
-// Add puts what another search found behind what is there.
+// Add appends what another search found.
 func (f *Found) Add(more Found) {
 	f.Tables = append(f.Tables, more.Tables...)
 	f.Unreadable = append(f.Unreadable, more.Unreadable...)
@@ -43,7 +42,7 @@ func (f *Found) Add(more Found) {
 type search struct {
 	mount   mount
 	inodes  map[uint32]bool
-	compare bool // tables of threads can be told from the common one
+	compare bool // kcmp(2) can tell tables of threads from the common one
 	reader  tableReader
 	found   Found
 }
@@ -74,7 +73,7 @@ func (s *search) process(pid int) {
 	}
 }
 
-// open opens the table of a process, and with it the process.
+// open opens a process and its descriptor table.
 func (s *search) open(pid int) (process, error) {
 	dir, err := unix.Open(s.mount.root+"/"+strconv.Itoa(pid)+"/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -83,7 +82,7 @@ func (s *search) open(pid int) (process, error) {
 	return process{pid: pid, dir: dir, up: "../"}, nil
 }
 
-// threads looks through the tables that threads of a process have of their own.
+// threads looks through the tables that threads of a process have to themselves.
 func (s *search) threads(p process) {
 	for _, table := range p.threadTables(&s.reader.names, s.compare) {
 		fd, err := p.openat(table, unix.O_DIRECTORY)
@@ -97,8 +96,8 @@ func (s *search) threads(p process) {
 	}
 }
 
-// table looks through one open table. Only of a process that holds a wanted
-// socket it reads stat: by its start time Owners knows it again.
+// table looks through one open table. It reads stat only if the process holds a wanted
+// socket: Owners recognizes the process by its start time.
 func (s *search) table(p process, fd int) (stat, error) {
 	total, err := s.reader.read(fd, s.inodes)
 	if err != nil || len(s.reader.held) == 0 {
@@ -112,8 +111,8 @@ func (s *search) table(p process, fd int) (stat, error) {
 	return st, nil
 }
 
-// unseen notes a process of which a table could not be read, unless it is gone
-// or cannot hold anything.
+// unseen records a process with an unreadable table, unless it is gone or cannot hold
+// anything.
 func (s *search) unseen(pid int, why error) {
 	if isGone(why) {
 		return

@@ -26,8 +26,8 @@ type stat struct {
 
 const pfKthread = 0x00200000 // PF_KTHREAD (include/linux/sched.h)
 
-// parseStat reads the text of /proc/PID/stat. The name stands in parentheses
-// and can itself hold parentheses, spaces and newlines: the last ")" ends it.
+// parseStat reads the text of /proc/PID/stat. The name is in parentheses and can itself
+// contain parentheses, spaces and newlines: the last ")" ends it.
 func parseStat(b []byte) (stat, error) {
 	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
 	if open < 0 || end < open {
@@ -48,16 +48,16 @@ func parseStat(b []byte) (stat, error) {
 	return stat{comm: string(b[open+1 : end]), state: f[0][0], parent: parent, threads: threads, startTime: start, kernel: flags&pfKthread != 0}, nil
 }
 
-// ended reports whether the process only waits for its parent. One whose first
-// thread has ended shows as a zombie while others run.
+// ended reports whether the process only waits for its parent. A process whose first
+// thread has ended shows as a zombie while other threads run.
 func (s *stat) ended() bool { return s.state == 'X' || (s.state == 'Z' && s.threads < 2) }
 
-// holdsNothing reports whether the process cannot have a descriptor, so that it
-// does not matter who may look: what has ended belongs to root for the kernel.
+// holdsNothing reports whether the process cannot have a descriptor. Permissions then do
+// not matter: for the kernel an ended process belongs to root.
 func (s *stat) holdsNothing() bool { return s.ended() || s.kernel }
 
-// fullName undoes the cut of a name at 15 bytes, from the program's arguments
-// or its executable.
+// fullName restores a name that the kernel cut at 15 bytes, from the arguments or the
+// executable.
 func fullName(comm string, cmdline []byte, exe string) string {
 	if len(comm) < 15 {
 		return comm
@@ -71,8 +71,8 @@ func fullName(comm string, cmdline []byte, exe string) string {
 	return comm
 }
 
-// parseLimit returns the soft limit of open files in the text of
-// /proc/PID/limits; false if it is unlimited or not there.
+// parseLimit returns the soft limit of open files in the text of /proc/PID/limits; false
+// if it is unlimited or missing.
 func parseLimit(b []byte) (uint64, bool) {
 	for line := range bytes.Lines(b) {
 		rest, ok := bytes.CutPrefix(line, []byte("Max open files"))

@@ -18,8 +18,8 @@ type Held struct {
 	FD    int
 }
 
-// sockets returns which of the wanted sockets (nil: all) a descriptor table
-// holds, and how many descriptors it has in all.
+// sockets returns the wanted sockets (nil: all) in a descriptor table, and the number of
+// descriptors in it.
 func (p process) sockets(table string, inodes map[uint32]bool) (held []Held, total int, err error) {
 	fd, err := p.openat(table, unix.O_DIRECTORY)
 	if err != nil {
@@ -33,17 +33,17 @@ func (p process) sockets(table string, inodes map[uint32]bool) (held []Held, tot
 	return r.held, total, nil
 }
 
-// tableReader reads descriptor tables, one after the other, with the same memory.
+// tableReader reads descriptor tables one after the other and reuses its memory.
 type tableReader struct {
 	names listing
 	link  [64]byte
-	held  []Held // of the table that was read last
+	held  []Held // of the last table
 }
 
-// read looks through the open directory of a table. It reads the links instead
-// of following them to the inode (stat), although both cost the same: of a file
-// on a network file system or on FUSE, stat asks whoever serves it, and waits as
-// long as that does not answer, or is refused.
+// read looks through the open directory of a table. It reads the links and does not
+// follow them to the inode (stat), although both cost the same: for a file on a network
+// file system or on FUSE, stat asks the server and hangs until that answers, or is
+// refused.
 func (r *tableReader) read(fd int, inodes map[uint32]bool) (total int, err error) {
 	r.held = r.held[:0]
 	r.names.start(fd)
@@ -92,11 +92,11 @@ func number(name []byte) (int, bool) {
 	return n, len(name) > 0
 }
 
-// listing reads the names in a directory without memory for each.
+// listing reads the names in a directory without allocating each.
 type listing struct {
 	fd   int
 	buf  []byte
-	rest []byte // what was read and is still to be returned
+	rest []byte // read, but not yet returned
 }
 
 // start begins with a directory that was just opened.
@@ -107,7 +107,7 @@ func (l *listing) start(fd int) {
 	l.fd, l.rest = fd, nil
 }
 
-// next returns one more name, which is good until the next call; nil at the end.
+// next returns the next name, valid until the next call; nil at the end.
 func (l *listing) next() ([]byte, error) {
 	for {
 		if len(l.rest) == 0 {
@@ -130,7 +130,7 @@ func (l *listing) next() ([]byte, error) {
 	}
 }
 
-// Where struct linux_dirent64 (include/linux/dirent.h) has its length and name,
+// Offsets of length and name in struct linux_dirent64 (include/linux/dirent.h), the same
 // on every architecture.
 const (
 	direntLength = 16

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// threads returns how many threads the process has, 0 if it is gone. The kernel
-// adds them to the links of the directory task, which is cheaper to ask for than
-// stat; a tree that is not of the kernel need not.
+// threads returns how many threads the process has, 0 if it is gone. The kernel counts
+// them in the link count of the directory task, which is cheaper to read than stat; a
+// tree that the kernel did not make need not do so.
 func (p process) threads() int {
 	var task unix.Stat_t
 	if unix.Fstatat(p.dir, p.up+"task", &task, 0) == nil && task.Nlink > 2 {
@@ -22,10 +22,9 @@ func (p process) threads() int {
 	return st.threads
 }
 
-// threadTables returns the descriptor tables of threads that do not certainly
-// share the common one (CLONE_FILES unshared), relative to the directory of the
-// process: there are hardly any. Without compare that cannot be told of any. It
-// lists the threads by names.
+// threadTables returns the descriptor tables of threads that may not share the common one
+// (CLONE_FILES unshared), relative to the directory of the process. There are hardly any.
+// Without compare every thread may have its own. It lists the threads through names.
 func (p process) threadTables(names *listing, compare bool) (tables []string) {
 	fd, err := p.openat("task", unix.O_DIRECTORY)
 	if err != nil {
@@ -46,8 +45,8 @@ func (p process) threadTables(names *listing, compare bool) (tables []string) {
 	}
 }
 
-// ofThreads returns which of the wanted sockets (nil: all) threads of a process
-// hold in tables of their own; those that cannot be read are left out.
+// ofThreads returns the wanted sockets (nil: all) that threads of a process hold in their
+// own tables; it skips tables that cannot be read.
 func (m mount) ofThreads(p process, st *stat, inodes map[uint32]bool) (held []Held) {
 	if st.threads < 2 {
 		return nil
@@ -60,8 +59,8 @@ func (m mount) ofThreads(p process, st *stat, inodes map[uint32]bool) (held []He
 	return held
 }
 
-// canCompare reports whether the numbers in the tree are those that system calls
-// of this process take, and the kernel has kcmp(2).
+// canCompare reports whether the tree's numbers are those of this process's system calls,
+// and the kernel has kcmp(2).
 func (m mount) canCompare() bool {
 	self, err := os.Readlink(m.path("self"))
 	return err == nil && self == strconv.Itoa(os.Getpid()) && sameTable(os.Getpid(), os.Getpid())

@@ -7,10 +7,9 @@ import (
 	"sockwarden/collectors/cgroup"
 )
 
-// InUnit returns the processes that end with the systemd unit of a process: those
-// in its control group and in every one below it, such as units and containers
-// that the unit runs itself. It is ErrNotPermitted if of some process that cannot
-// be told.
+// InUnit returns the processes that end with the systemd unit of a process: those in its
+// control group and in all groups below it, such as units and containers that the unit
+// runs. The error is ErrNotPermitted if for some process nobody can tell.
 func (ps *Processes) InUnit(o *collectors.Owner) ([]collectors.Owner, error) {
 	root := cgroup.Path(o.Cgroup).Up(o.Unit)
 	if root == "" {
@@ -34,7 +33,7 @@ func (ps *Processes) InUnit(o *collectors.Owner) ([]collectors.Owner, error) {
 	return members, nil
 }
 
-// inCgroup describes a process if it is in a control group or below it.
+// inCgroup describes a process if it is in a control group or in one below it.
 func (ps *Processes) inCgroup(pid int, root cgroup.Path) (o collectors.Owner, in bool, err error) {
 	p, err := ps.open(pid)
 	if err != nil {

@@ -11,14 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Walk looks at all processes: who of them holds sockets, and who cannot be
-// examined.
+// Walk looks at all processes: which of them hold sockets, and which cannot be examined.
 type Walk struct {
 	mount
 	processes *Processes // describes the owners
 }
 
-// Unreadable is a process of which it could not be seen what it holds.
+// Unreadable is a process whose descriptors we could not read.
 type Unreadable struct {
 	PID  int
 	Comm string // "" if not even that can be read
@@ -27,10 +26,10 @@ type Unreadable struct {
 	Err       error
 }
 
-// Search looks through the descriptor tables of some processes for the sockets
-// with the given inodes. Several can run at the same time, each with a part of
-// PIDs: they write nothing in common, and only read the inodes. It describes
-// nobody; Owners does.
+// Search looks through the descriptor tables of some processes for the sockets with the
+// given inodes. Several searches can run at the same time, each with a part of the PIDs:
+// they share nothing but the inodes, which they only read. Search describes nobody;
+// Owners does.
 func (w *Walk) Search(ctx context.Context, pids []int, inodes map[uint32]bool) (Found, error) {
 	s := search{mount: w.mount, inodes: inodes}
 	if len(inodes) == 0 {
@@ -46,8 +45,8 @@ func (w *Walk) Search(ctx context.Context, pids []int, inodes map[uint32]bool) (
 	return s.found, nil
 }
 
-// Unreadable returns the processes that cannot be examined, whatever they hold: it
-// takes much less time than Search, as it looks at one descriptor of each.
+// Unreadable returns the processes that cannot be examined, whatever they hold. It is
+// much faster than Search: it looks at one descriptor of each process.
 func (w *Walk) Unreadable(ctx context.Context) ([]Unreadable, error) {
 	pids, err := w.PIDs()
 	if err != nil {
@@ -70,7 +69,7 @@ func (w *Walk) Unreadable(ctx context.Context) ([]Unreadable, error) {
 	return s.found.Unreadable, nil
 }
 
-// examinable tries whether it may be seen what a descriptor of the open table is.
+// examinable tries to read what one descriptor of the open table is.
 func (p process) examinable(names *listing) error {
 	names.start(p.dir)
 	name, err := names.next()
@@ -84,8 +83,8 @@ func (p process) examinable(names *listing) error {
 	return nil
 }
 
-// OpenFiles returns how many files are open on this machine
-// (/proc/sys/fs/file-nr), 0 if it cannot be told.
+// OpenFiles returns how many files are open on this machine (/proc/sys/fs/file-nr), 0 if
+// unknown.
 func (w *Walk) OpenFiles() int {
 	b, err := os.ReadFile(w.path("sys", "fs", "file-nr"))
 	fields := strings.Fields(string(b))
