@@ -6,22 +6,20 @@ import (
 	"sockwarden/collectors"
 )
 
-// Entry is when a socket entered its state. It is of use only if the socket is
-// still in that state: see Fits.
+// Entry says when a socket entered a state. It is useful only while the socket is still
+// in that state: see Fits.
 type Entry struct {
 	State collectors.State
 	// Since is in seconds of CLOCK_MONOTONIC (bpf_ktime_get_ns), taken right
 	// before the kernel stored the state.
 	Since  float64
 	Family collectors.Family
-	// LocalPort and RemotePort are those at that time. Sockets that enter
-	// SYN_SENT or LISTEN need not have a local port yet, and those that enter
-	// CLOSE have none any more.
+	// LocalPort and RemotePort are the ports at that time. A socket that enters SYN_SENT
+	// or LISTEN may not have a local port yet; one that enters CLOSE has none any more.
 	LocalPort, RemotePort uint16
 }
 
-// Fits reports whether e, which was found by the cookie of s, is about the state
-// that s is in.
+// Fits reports whether e, found by the cookie of s, is about the state that s is in.
 func (e *Entry) Fits(s *collectors.Socket) bool {
 	if e.State != s.State || s.Protocol != collectors.TCP || e.Family != s.Family {
 		return false
@@ -32,7 +30,7 @@ func (e *Entry) Fits(s *collectors.Socket) bool {
 	return e.LocalPort == s.LocalPort && e.RemotePort == s.RemotePort
 }
 
-// The value of an entry, in host byte order but for the remote port.
+// The layout of an entry, in host byte order except for the remote port.
 const (
 	valueCookie = 0  // u64
 	valueSince  = 8  // u64, nanoseconds
@@ -44,8 +42,8 @@ const (
 	valueSize   = 32
 )
 
-// decodeEntry is false if the value is not in one piece: while it is copied, the
-// kernel may give its place to another socket.
+// decodeEntry returns false if the value is torn: while the kernel copies it, another
+// socket may get its place.
 func decodeEntry(cookie uint64, v *[valueSize]byte) (Entry, bool) {
 	ne := binary.NativeEndian
 	since := ne.Uint64(v[valueSince:])

@@ -12,13 +12,12 @@ import (
 	"sockwarden/collectors"
 )
 
-// enotsupp is ENOTSUPP of include/linux/errno.h, which has no name outside the
-// kernel.
+// enotsupp is ENOTSUPP (include/linux/errno.h), which has no name outside the kernel.
 const enotsupp = unix.Errno(524)
 
-// classify adds the sentinel of package collectors that an error stands for.
-// The verifier also says EACCES and EPERM; it gives reasons, and what it
-// refuses to one it refuses to all.
+// classify adds the sentinel error of package collectors that matches. The verifier, too,
+// says EACCES and EPERM, but gives a reason; what it refuses to one process it refuses to
+// all.
 func classify(err error) error {
 	var refused *ebpf.VerifierError
 	if errors.As(err, &refused) && len(refused.Log) > 0 {

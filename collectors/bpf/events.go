@@ -15,26 +15,26 @@ import (
 
 // EventOptions says what Events keeps.
 type EventOptions struct {
-	// States are those whose beginning is noted. TIME_WAIT and FIN_WAIT2 of
-	// sockets without a process never begin here: for the program the socket is
-	// closed then. Nor does SYN_RECV of connections that come in. With CLOSE,
-	// every connection that ends leaves an entry.
+	// States are the states to note when a socket enters them. Sockets without a process
+	// never enter TIME_WAIT or FIN_WAIT2 here: the program sees them as closed. Incoming
+	// connections never enter SYN_RECV here. With CLOSE, every connection that ends
+	// leaves an entry.
 	States collectors.StateMask
-	// Capacity is how many sockets are remembered, at about 100 bytes of kernel
-	// memory each; beyond it those that entered their state first tend to be
-	// forgotten. 0 is DefaultCapacity.
+	// Capacity is how many sockets to remember, at about 100 bytes of kernel memory each.
+	// Beyond it, those that entered their state first tend to go first. 0 means
+	// DefaultCapacity.
 	Capacity int
 }
 
-// DefaultCapacity is the Capacity of EventOptions that do not give one.
+// DefaultCapacity is the Capacity where EventOptions name none.
 const DefaultCapacity = 1 << 16
 
 // maxCapacity keeps the map below 2 GiB.
 const maxCapacity = 1 << 24
 
-// Events notes when TCP sockets enter states, in all network namespaces. Its
-// methods are safe for concurrent use but for Close, which only Wait may meet;
-// Wait is for one at a time.
+// Events notes when TCP sockets enter states, in all network namespaces. Only one caller
+// may Wait at a time. All other methods but Close are safe for concurrent use; Close may
+// run only beside Wait.
 type Events struct {
 	maps     map[string]*ebpf.Map
 	link     link.Link
@@ -44,13 +44,13 @@ type Events struct {
 	closed   bool
 }
 
-// OpenEvents attaches a program to the transitions of all TCP sockets
-// (tp_btf/inet_sock_set_state). It is ErrNotPermitted without CAP_BPF and
-// CAP_PERFMON, and ErrNotSupported where the kernel cannot do it (before Linux
-// 5.12, or without type information), or if this process is in a time namespace
-// of its own, where CLOCK_MONOTONIC is not that of the program.
+// OpenEvents attaches a program to the state transitions of all TCP sockets
+// (tp_btf/inet_sock_set_state). The error is ErrNotPermitted without CAP_BPF and
+// CAP_PERFMON. It is ErrNotSupported where the kernel cannot do it (before Linux 5.12, or
+// without type information), and if this process is in its own time namespace, where
+// CLOCK_MONOTONIC differs from the program's clock.
 func OpenEvents(o EventOptions) (*Events, error) {
-	if err := inInitial(host.InitialTime); err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without them has one clock
+	if err := inInitial(host.InitialTime); err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without time namespaces has one clock
 		return nil, fmt.Errorf("watch TCP states: %w", err)
 	}
 	if o.Capacity == 0 {
@@ -63,7 +63,7 @@ func OpenEvents(o EventOptions) (*Events, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch TCP states: load the program: %w", err)
 	}
-	defer c.Close() // what is left of it
+	defer c.Close() // all but what Events took
 	e := &Events{maps: c.Maps}
 	if err := e.open(c.Programs[program], o.States); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -86,8 +86,8 @@ func (e *Events) open(p *ebpf.Program, states collectors.StateMask) (err error) 
 	return nil
 }
 
-// SetStates changes the states whose beginning is noted from now on. Entries of
-// states that are not wanted any more stay true until they go.
+// SetStates changes which states are noted from now on. Entries of states that are no
+// longer wanted stay true until they go.
 func (e *Events) SetStates(m collectors.StateMask) error {
 	if err := e.maps[mapStates].Put(uint32(0), uint32(m)); err != nil {
 		return fmt.Errorf("watch TCP states: choose them: %w", classify(err))
@@ -95,16 +95,15 @@ func (e *Events) SetStates(m collectors.StateMask) error {
 	return nil
 }
 
-// Attached is the time when the program ran for every transition from then on,
-// in seconds of CLOCK_MONOTONIC. A socket that entered its state before may have
-// no Entry.
+// Attached is the time from which the program saw every transition, in seconds of
+// CLOCK_MONOTONIC. A socket that entered its state before may have no Entry.
 func (e *Events) Attached() float64 { return e.attached }
 
-// Lookup returns the entry of the socket with that cookie (idiag_cookie). It is
-// false if there is none: the socket entered its state before Attached, or the
-// state was not wanted then, or the entry had to make room. Look up what was
-// dumped before, and not the other way around: between an entry and a later
-// record the socket may have left its state and come back to it.
+// Lookup returns the entry of the socket with that cookie (idiag_cookie). It is false if
+// there is none: the socket entered its state before Attached, or the state was not
+// wanted then, or the entry had to make room. Dump first, then look up. The other way
+// round, the socket may have left its state and come back to it between the entry and the
+// record.
 func (e *Events) Lookup(cookie uint64) (Entry, bool, error) {
 	var v [valueSize]byte
 	err := e.maps[mapEntries].Lookup(cookie, &v)
@@ -118,11 +117,11 @@ func (e *Events) Lookup(cookie uint64) (Entry, bool, error) {
 	return entry, ok, nil
 }
 
-// Wait blocks until a socket has entered a wanted state since the last call, and
-// returns how many did; more may have than it counted. After Close, which ends
-// it, it is os.ErrClosed.
+// Wait blocks until a socket has entered a wanted state since the last call, and returns
+// how many did; there may be more than it counted. Close ends it: the error is then
+// os.ErrClosed.
 func (e *Events) Wait() (n int, err error) {
-	// At most once around the ring, or a busy machine would keep it here.
+	// At most once around the ring: a busy machine could keep it here for ever.
 	for n = 0; n < ringSize/ringRecord; {
 		if err := e.ring.ReadInto(&e.record); err != nil {
 			return n, fmt.Errorf("wait for TCP states: %w", err)
@@ -135,7 +134,7 @@ func (e *Events) Wait() (n int, err error) {
 	return n, nil
 }
 
-// Close detaches the program and ends Wait. Closing again does nothing.
+// Close detaches the program and ends Wait. Further calls do nothing.
 func (e *Events) Close() error {
 	if e.closed {
 		return nil

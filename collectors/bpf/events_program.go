@@ -10,7 +10,7 @@ import (
 const (
 	mapStates  = "states"  // one collectors.StateMask
 	mapEntries = "entries" // cookie to value
-	mapRing    = "ring"    // a cookie for each value written, to wake the reader
+	mapRing    = "ring"    // one cookie for each value written, to wake the reader
 
 	ringSize   = 64 << 10
 	ringRecord = 16 // header and cookie
@@ -26,36 +26,36 @@ func eventMaps(capacity int) map[string]*ebpf.MapSpec {
 	}
 }
 
-// eventsProgram runs for each transition, just before the kernel stores the new
-// state. It replaces or deletes the entry of the socket each time, whatever
-// state it leaves, so that an entry is never about a time before the last
-// transition that it ran for:
+// eventsProgram runs at each transition, just before the kernel stores the new state.
+// Each time it replaces or deletes the entry of the socket, whatever state the socket
+// leaves. So an entry is never about a time before the last transition that the program
+// saw:
 //
-//   - If the new entry does not fit in, the old one is deleted all the same.
-//     Deleting fails only if there is none, or if the lock of the bucket is held
-//     by what was interrupted, which takes an NMI, where sockets do not change.
-//   - SetStates needs no more: an entry of a state that is not wanted any more
-//     goes when the socket leaves the state, and one that is newly wanted has
-//     entries only of sockets that enter it from then on.
-//   - The kernel does not run it (Linux 6.2) when a packet interrupts it on the
-//     same CPU, so the socket of that packet may keep an entry of the state that
-//     it left. But to come to the same state again, with the same cookie, it has
-//     to pass through connect(2) or listen(2), and system calls interrupt no
-//     program: that transition is seen, and ends the entry.
+//   - If there is no room for the new entry, it still deletes the old one. Deleting fails only
+//     if there is none, or if the interrupted code holds the lock of the bucket. That takes an
+//     NMI, and no socket changes in an NMI.
+//   - SetStates therefore needs no cleaning up: an entry of a state that is no longer wanted goes
+//     when the socket leaves the state, and a newly wanted state gets entries only for sockets
+//     that enter it from then on.
+//   - The kernel does not run the program (Linux 6.2) when a packet interrupts it on the same
+//     CPU, so the socket of that packet may keep the entry of the state that it left. But to
+//     reach the same state again with the same cookie, it has to pass through connect(2) or
+//     listen(2), and system calls interrupt no program: it sees that transition, and the entry
+//     ends.
 func eventsProgram(l *layout) asm.Instructions {
 	const ctx, sk, state = asm.R6, asm.R7, asm.R8
-	// On the stack: the key is the cookie that the value begins with.
+	// On the stack; the key is the cookie at the start of the value.
 	const value, key = -valueSize, -valueSize + valueCookie
 	code := asm.Instructions{
 		asm.Mov.Reg(ctx, asm.R1),
 		asm.LoadMem(sk, ctx, 0, asm.DWord),
 		asm.LoadMem(asm.R1, ctx, 8, asm.DWord),    // oldstate
 		asm.LoadMem(state, ctx, 16, asm.DWord),    // newstate
-		asm.JEq.Reg(asm.R1, state, "out"),         // as when a dead socket is closed
-		l.load(asm.R2, sk, "sock", "sk_protocol"), // the socket that MPTCP adds on top
-		asm.JNE.Imm(asm.R2, tcpProtocol, "out"),   // has 262, and states of its own
-		// The copy of a listener, for a connection that comes in. In older kernels
-		// (Linux 6.1) it gets its cookie only afterwards.
+		asm.JEq.Reg(asm.R1, state, "out"),         // as when the kernel closes a dead socket
+		l.load(asm.R2, sk, "sock", "sk_protocol"), // the extra socket of MPTCP
+		asm.JNE.Imm(asm.R2, tcpProtocol, "out"),   // has protocol 262, and states of its own
+		// The copy of a listener, for an incoming connection. Older kernels (Linux 6.1)
+		// give it a cookie only later.
 		asm.JNE.Imm(asm.R1, int32(collectors.Listen), "identify"),
 		asm.JEq.Imm(state, int32(collectors.SynRecv), "out"),
 
@@ -82,8 +82,8 @@ func eventsProgram(l *layout) asm.Instructions {
 	)
 }
 
-// noteEntry completes the value, puts it in, wakes the reader and goes out; if
-// it cannot be put in, it goes on.
+// noteEntry completes the value, stores it, wakes the reader and jumps to out; if the
+// value cannot be stored, it falls through.
 func noteEntry(l *layout, sk, state asm.Register, value int16) asm.Instructions {
 	return asm.Instructions{
 		asm.StoreMem(asm.RFP, value+valueState, state, asm.Half),
@@ -108,7 +108,7 @@ func noteEntry(l *layout, sk, state asm.Register, value int16) asm.Instructions 
 		asm.FnMapUpdateElem.Call(),
 		asm.JNE.Imm(asm.R0, 0, "forget"),
 
-		// If the ring is full, the reader has been woken before.
+		// If the ring is full, something else has woken the reader already.
 		asm.LoadMapPtr(asm.R1, 0).WithReference(mapRing),
 		asm.Mov.Reg(asm.R2, asm.RFP),
 		asm.Add.Imm(asm.R2, int32(value+valueCookie)),

@@ -7,8 +7,8 @@ import (
 	"sockwarden/collectors/host"
 )
 
-// inInitial is ErrNotSupported unless this process is in an initial namespace:
-// what programs in the kernel see, they see as from there.
+// inInitial returns ErrNotSupported unless this process is in an initial namespace:
+// programs in the kernel see everything from there.
 func inInitial(n host.Initial) error {
 	is, err := n.In()
 	if err != nil {

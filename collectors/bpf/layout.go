@@ -8,16 +8,15 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// layout finds members of the structures of the running kernel. The first
-// failure is kept in err, so that a whole program can be written without
-// looking at it.
+// layout finds structure members in the running kernel. It keeps the first error in err,
+// so a program can be written in one go and checked once.
 type layout struct {
 	types *btf.Spec
 	err   error
 }
 
-// load reads a member of the structure that src points to, named by its path
-// through embedded structures, into dst.
+// load reads a structure member into dst. src points to the structure; path leads to the
+// member through embedded structures.
 func (l *layout) load(dst, src asm.Register, structure string, path ...string) asm.Instruction {
 	offset, size, err := l.member(structure, path)
 	if err != nil {
@@ -26,7 +25,7 @@ func (l *layout) load(dst, src asm.Register, structure string, path ...string) a
 	return asm.LoadMem(dst, src, offset, size)
 }
 
-// offset returns where a member of a structure is, in bytes.
+// offset returns the offset of a structure member, in bytes.
 func (l *layout) offset(structure, name string) int32 {
 	var s *btf.Struct
 	err := l.types.TypeByName(structure, &s)
@@ -70,7 +69,7 @@ func (l *layout) fail(err error) {
 func (l *layout) member(structure string, path []string) (int16, asm.Size, error) {
 	var s *btf.Struct
 	if err := l.types.TypeByName(structure, &s); err != nil {
-		return 0, 0, err //nolint:wrapcheck // load says what it was
+		return 0, 0, err //nolint:wrapcheck // load says what it was for
 	}
 	var at uint32
 	var typ btf.Type = s
@@ -93,7 +92,7 @@ func (l *layout) member(structure string, path []string) (int16, asm.Size, error
 	return int16(at), size, nil
 }
 
-// find looks for a member, also within structures and unions without a name.
+// find looks for a member, also inside unnamed structures and unions.
 func find(in []btf.Member, name string) (m btf.Member, offset uint32, ok bool) {
 	for _, m := range in {
 		if m.Name == name {

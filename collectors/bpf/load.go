@@ -10,16 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// license is that of the programs: the helpers that they call want one that is
+// license is the license of the programs: the helpers that they call require one that is
 // compatible with the GPL.
 const license = "Dual MIT/GPL"
 
 // program is the name of the only program of a collection.
 const program = "sockwarden"
 
-// load writes a program for the running kernel and loads it with its maps. The
-// kernel's types are parsed once, which is most of the time that it takes, and
-// not kept.
+// load writes a program for the running kernel and loads it with its maps. It parses the
+// kernel's types once, which takes most of the time, and does not keep them.
 func load(to string, kind ebpf.AttachType, write func(*layout) asm.Instructions, maps map[string]*ebpf.MapSpec) (*ebpf.Collection, error) {
 	cache := btf.NewCache()
 	types, err := cache.Kernel()
@@ -49,8 +48,8 @@ func load(to string, kind ebpf.AttachType, write func(*layout) asm.Instructions,
 	return c, nil
 }
 
-// unlockMemory lifts the limit that BPF objects count against before Linux
-// 5.11: exceeding it is EPERM, too.
+// unlockMemory lifts the limit that BPF objects count against before Linux 5.11;
+// exceeding it is EPERM, too.
 func unlockMemory() error {
 	var now unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &now); err != nil {

@@ -14,16 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Holder is one descriptor of a process that is a socket, or one of the first three.
+// Holder is one descriptor of a process: a socket, or one of the first three.
 type Holder struct {
-	// Inode is that of the socket in sockfs, as in idiag_inode and socket:[inode]; 0
-	// if it is none, and shows only that the process was come upon.
+	// Inode is the inode of the socket in sockfs, as in idiag_inode and socket:[inode]. 0
+	// means that the descriptor is no socket and only proves that the iterator visited
+	// the process.
 	Inode uint32
-	PID   int    // of the process (its thread group), in the reader's PID namespace
-	FD    int    // in the table of the process, or in that of a thread that has its own
-	Table uint64 // tells tables apart: threads, and processes, can have one together
-	// References is how many descriptors there were of the socket at that moment, of
-	// whomever; messages that carry it and system calls under way count, too.
+	PID   int    // thread group, in the reader's PID namespace
+	FD    int    // in the table of the process, or of a thread that has its own
+	Table uint64 // tells tables apart: threads, and processes, can share one
+	// References is how many descriptors the socket had at that moment, whoever holds
+	// them; messages that carry it and running system calls count, too.
 	References int64
 }
 
@@ -32,19 +33,19 @@ type Holder struct {
 type Owners struct {
 	iter  *link.Iter
 	buf   []byte
-	extra int64 // what the count of references has besides descriptors
-	// probe is a socket with one descriptor, of which is known what must be found.
+	extra int64 // by how much the reference count exceeds the descriptors
+	// probe is a socket with one descriptor: a scan must find exactly that.
 	probe      int
 	probeInode uint32
 	sound      bool
 }
 
-// bufferSize is how much is read at once; the kernel prepares 32 KiB at a time.
+// bufferSize is how much one read takes; the kernel prepares 32 KiB at a time.
 const bufferSize = 64 << 10
 
-// OpenOwners loads the iterator. It is ErrNotPermitted without CAP_BPF and
-// CAP_PERFMON, and ErrNotSupported where the kernel has no such iterator or does
-// not describe its types.
+// OpenOwners loads the iterator. The error is ErrNotPermitted without CAP_BPF and
+// CAP_PERFMON, and ErrNotSupported where the kernel has no such iterator or does not
+// describe its types.
 func OpenOwners() (*Owners, error) {
 	o := &Owners{buf: make([]byte, bufferSize)}
 	write := func(l *layout) asm.Instructions {
@@ -55,7 +56,7 @@ func OpenOwners() (*Owners, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the task_file iterator: %w", err)
 	}
-	defer c.Close() // the link keeps the program
+	defer c.Close() // the link keeps the program alive
 	if o.iter, err = link.AttachIter(link.IterOptions{Program: c.Programs[program]}); err != nil {
 		return nil, fmt.Errorf("attach the task_file iterator: %w", classify(err))
 	}
@@ -78,17 +79,17 @@ func (o *Owners) makeProbe() (err error) {
 	return nil
 }
 
-// Sound reports whether the References of the last scan say what they should: so
-// they did of a socket with one descriptor.
+// Sound reports whether the References of the last scan can be trusted: they were right
+// for the probe.
 func (o *Owners) Sound() bool { return o.sound }
 
-// Scan yields every socket descriptor, and 0, 1 and 2, of every process of this PID namespace until yield returns
-// false: of any protocol and network namespace, and of threads that do not share
-// the descriptors of their process. The same descriptor can come more than once,
-// and what is opened or closed meanwhile may come or not.
+// Scan yields every socket descriptor, and 0, 1 and 2, of every process in this PID
+// namespace, until yield returns false. It covers every protocol and network namespace,
+// and threads that do not share the descriptors of their process. A descriptor can come
+// more than once; one that is opened or closed meanwhile may come or not.
 func (o *Owners) Scan(ctx context.Context, yield func(Holder) bool) error {
 	o.sound = false
-	probed := uint64(0) // where; threads can come with the same table again
+	probed := uint64(0) // the table of the probe; threads can yield the same table again
 	inner := yield
 	yield = func(h Holder) bool {
 		if h.Inode == o.probeInode {
@@ -117,20 +118,20 @@ func (o *Owners) Scan(ctx context.Context, yield func(Holder) bool) error {
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(err, unix.EAGAIN): // a million files in a row were no sockets
+		case errors.Is(err, unix.EAGAIN): // a million files in a row, and no socket
 		case err != nil:
 			return fmt.Errorf("walk all descriptors: %w", err)
 		}
 	}
 }
 
-// decode yields the whole records in b and returns their length.
+// decode yields the complete records in b and returns their length.
 func decode(b []byte, extra int64, yield func(Holder) bool) (used int, stop bool) {
 	for ; len(b)-used >= recordSize; used += recordSize {
 		r := b[used : used+recordSize]
 		inode := binary.NativeEndian.Uint64(r[recordInode:])
 		if inode > math.MaxUint32 {
-			continue // sockfs does not number so far, and sock_diag could not show it
+			continue // sockfs never counts that far, and sock_diag could not show it
 		}
 		h := Holder{
 			Inode: uint32(inode),

@@ -8,15 +8,15 @@ const (
 	recordPID   = 8  // u32
 	recordFD    = 12 // u32
 	recordTable = 16 // u64, where the kernel has it
-	recordRefs  = 24 // s64, as it stands in struct file
+	recordRefs  = 24 // s64, as in struct file
 	recordSize  = 32
 )
 
-// sockfsMagic is SOCKFS_MAGIC (include/uapi/linux/magic.h). It is what tells
-// sockets from the path names of unix sockets opened with O_PATH.
+// sockfsMagic is SOCKFS_MAGIC (include/uapi/linux/magic.h). It tells sockets from the
+// path names of unix sockets opened with O_PATH.
 const sockfsMagic = 0x534F434B
 
-// references is the path of the count of references in struct file.
+// references is the path of the reference count in struct file.
 func references(l *layout) []string {
 	if l.has("file", "f_ref") { // since Linux 6.13
 		return []string{"f_ref", "refcnt"}
@@ -24,9 +24,9 @@ func references(l *layout) []string {
 	return []string{"f_count"}
 }
 
-// notDescriptors returns by how much the count in struct file is more than the
-// descriptors, while the iterator has its reference: f_ref begins with 0 for the
-// first one (FILE_REF_ONEREF, include/linux/file_ref.h), f_count with 1.
+// notDescriptors returns by how much the count in struct file exceeds the descriptors
+// while the iterator has its own reference: f_ref is 0 for the first reference
+// (FILE_REF_ONEREF, include/linux/file_ref.h), f_count is 1.
 func notDescriptors(l *layout) int64 {
 	if l.has("file", "f_ref") {
 		return 0
@@ -34,17 +34,17 @@ func notDescriptors(l *layout) int64 {
 	return 1
 }
 
-// lastStandard is the last of the descriptors that nearly every process has, of which
-// there is a record whatever they are.
+// lastStandard is the last of the descriptors that nearly every process has; there is a
+// record for each of them, whatever it is.
 const lastStandard = 2
 
-// maxPIDLevel is one more than how deep PID namespaces can be nested, as a power
-// of two (MAX_PID_NS_LEVEL is 32, and the initial one is level 0).
+// maxPIDLevel is a power of two above the deepest level of PID namespaces
+// (MAX_PID_NS_LEVEL is 32, and the initial one is level 0).
 const maxPIDLevel = 64
 
-// ownersProgram runs once for each open file. The kernel visits all threads but
-// those that share the files of the first of their process, and comes again for
-// a record that does not fit.
+// ownersProgram runs once for each open file. The kernel visits all threads except those
+// that share the files of their process's first thread, and repeats a file whose record
+// did not fit.
 func ownersProgram(l *layout) asm.Instructions {
 	const ctx, task, file, inode = asm.R6, asm.R7, asm.R8, asm.R9
 	const record = -recordSize // on the stack
@@ -52,7 +52,7 @@ func ownersProgram(l *layout) asm.Instructions {
 	return asm.Instructions{
 		asm.Mov.Reg(ctx, asm.R1),
 		l.load(task, ctx, "bpf_iter__task_file", "task"),
-		asm.JEq.Imm(task, 0, "out"), // both are NULL after the last one
+		asm.JEq.Imm(task, 0, "out"), // both are NULL after the last file
 		l.load(file, ctx, "bpf_iter__task_file", "file"),
 		asm.JEq.Imm(file, 0, "out"),
 
@@ -73,8 +73,8 @@ func ownersProgram(l *layout) asm.Instructions {
 		l.load(asm.R1, file, "file", references(l)...),
 		asm.StoreMem(asm.RFP, record+recordRefs, asm.R1, asm.DWord),
 
-		// The number of the process in the PID namespace of the reader, which is in
-		// that of every task that the kernel lets it visit:
+		// The number of the process in the PID namespace of the reader. Every task that
+		// the kernel lets the reader visit has one:
 		// task->group_leader->thread_pid->numbers[reader->thread_pid->level].nr.
 		asm.FnGetCurrentTaskBtf.Call(),
 		l.load(asm.R1, asm.R0, "task_struct", "thread_pid"),
@@ -83,7 +83,7 @@ func ownersProgram(l *layout) asm.Instructions {
 		asm.Mul.Imm(asm.R2, upid),
 		l.load(asm.R3, task, "task_struct", "group_leader"),
 		l.load(asm.R3, asm.R3, "task_struct", "thread_pid"),
-		asm.JEq.Imm(asm.R3, 0, "out"), // it has ended
+		asm.JEq.Imm(asm.R3, 0, "out"), // the task has ended
 		asm.Add.Reg(asm.R3, asm.R2),
 		asm.Add.Imm(asm.R3, number+l.offset("upid", "nr")),
 		asm.Mov.Reg(asm.R1, asm.RFP),
