@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// MissingError says that no network namespace has a name. It is fs.ErrNotExist.
+// MissingError says that no network namespace has that name. It is fs.ErrNotExist.
 type MissingError struct {
 	Name string
-	// Path is a file of that name which is no namespace, "" if there is none.
+	// Path is a file of that name that is no namespace, "" if there is none.
 	Path string
-	// Known are the names that there are, our own first; namespaces without a name
-	// are not among them.
+	// Known are the names of the existing namespaces, ours first; namespaces without a
+	// name are not listed.
 	Known []string
 }
 
-// Error names the namespace. It stays the same when others come and go.
+// Error names the namespace. It does not change when other namespaces come and go.
 func (e *MissingError) Error() string {
 	if e.Path != "" {
 		return fmt.Sprintf("no network namespace %q: nothing is mounted on %s", e.Name, e.Path)
@@ -31,7 +31,7 @@ func (e *MissingError) Error() string {
 // Unwrap makes it fs.ErrNotExist.
 func (e *MissingError) Unwrap() error { return fs.ErrNotExist }
 
-// Hint says what can be asked for instead.
+// Hint says which names the user can give instead.
 func (e *MissingError) Hint() string {
 	if others := slices.DeleteFunc(slices.Clone(e.Known), func(n string) bool { return n == HostName }); len(others) > 0 {
 		return fmt.Sprintf("names under %s: %s; host is this one, all is every one", strings.Join(dirs[:], " and "), strings.Join(others, ", "))

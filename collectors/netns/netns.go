@@ -1,8 +1,8 @@
-// Package netns finds the network namespaces of this host, names them, and
-// runs a function inside one.
+// Package netns finds the network namespaces of this host, names them, and runs a
+// function inside one.
 //
-// Comes in: /proc and /run/netns. Goes out: handles that can be opened. An open
-// handle pins its namespace, so nothing here keeps one open.
+// Comes in: /proc and /run/netns. Goes out: handles to open. An open handle pins its
+// namespace, so this package keeps none open.
 package netns
 
 import (
@@ -22,20 +22,20 @@ import (
 // HostName is the name of the namespace that this process runs in.
 const HostName = "host"
 
-// dirs are where ip-netns(8) and docker name namespaces, by mounts.
+// dirs are where ip-netns(8) and docker mount named namespaces.
 var dirs = [...]string{"/run/netns", "/run/docker/netns"}
 
-// Handle is a network namespace that was found.
+// Handle is a network namespace.
 type Handle struct {
 	Name  string
-	Inode uint64 // of the nsfs file; reused after the namespace is gone
-	PID   int    // a process in it, 0 if none was looked for
+	Inode uint64 // of the nsfs file; the kernel reuses it after the namespace is gone
+	PID   int    // a process in it, 0 if nobody looked for one
 	path  string
 }
 
-// Open opens the nsfs file of the namespace. The process by which it was found
-// may be gone since, or be another one: then it is searched again, by its
-// inode. The error is fs.ErrNotExist if it is not found.
+// Open opens the nsfs file of the namespace. The process through which it was found may
+// have ended, or its PID may belong to another one: then Open searches again, by inode.
+// The error is fs.ErrNotExist if the namespace is not found.
 func (h Handle) Open() (*os.File, error) {
 	f, err := h.open()
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -77,10 +77,10 @@ func Host() (Handle, error) {
 	return h, nil
 }
 
-// List returns the namespace of this process and all others that have a name
-// or a process, sorted by name behind the host's. A namespace that only an open
-// file or socket keeps alive cannot be found. Those of processes that cannot be
-// examined are left out.
+// List returns the namespace of this process and all others that have a name or a
+// process, the host's first and the rest sorted by name. It cannot find a namespace that
+// only an open file or socket keeps alive, and leaves out those of processes that cannot
+// be examined.
 func List() ([]Handle, error) {
 	host, err := Host()
 	if err != nil {
@@ -124,8 +124,8 @@ func List() ([]Handle, error) {
 	return append([]Handle{host}, found...), nil
 }
 
-// nsfsMagic is NSFS_MAGIC (include/uapi/linux/magic.h). A file under /run/netns
-// is an empty regular file until a namespace is mounted on it.
+// nsfsMagic is NSFS_MAGIC (include/uapi/linux/magic.h). Until a namespace is mounted on
+// it, a file under /run/netns is an empty regular file.
 const nsfsMagic = 0x6e736673
 
 func isNSFS(path string) bool {
@@ -133,9 +133,8 @@ func isNSFS(path string) bool {
 	return unix.Statfs(path, &st) == nil && st.Type == nsfsMagic
 }
 
-// Select returns the namespaces that a specification names: "host" (also for
-// ""), "all", or names separated by commas. Of a name that none has the error is
-// a *MissingError.
+// Select returns the namespaces that a specification names: "host" (also for ""), "all",
+// or names separated by commas. For an unknown name the error is a *MissingError.
 func Select(spec string) ([]Handle, error) {
 	if spec == "" || spec == HostName {
 		h, err := Host()
@@ -162,8 +161,7 @@ func Select(spec string) ([]Handle, error) {
 	return selected, nil
 }
 
-// byOtherName finds a namespace that has a second name, which List does not
-// show; -1 for none.
+// byOtherName finds a namespace by a second name, which List does not show; -1 for none.
 func byOtherName(all []Handle, name string) int {
 	if name != filepath.Base(name) {
 		return -1
@@ -179,8 +177,8 @@ func byOtherName(all []Handle, name string) int {
 	return -1
 }
 
-// Do runs f on a thread that is in the namespace of the open nsfs file. A thread
-// that cannot come back is not used again.
+// Do runs f on a thread in the namespace of the open nsfs file. A thread that cannot
+// return to its own namespace is never reused.
 func Do(ns *os.File, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
