@@ -97,7 +97,7 @@ func (n netFiles) open(name string) (*os.File, error) {
 	if n.netns < 0 {
 		return file, open()
 	}
-	// The descriptor belongs to the caller: Do needs it only as a number.
+	// The descriptor belongs to the caller, and Do needs only its number.
 	ns := os.NewFile(uintptr(dup(n.netns)), "netns")
 	if ns == nil {
 		return nil, fmt.Errorf("network namespace descriptor %d: %w", n.netns, fs.ErrInvalid)
@@ -115,7 +115,7 @@ func readNet(ctx context.Context, r io.Reader, t table, states collectors.StateM
 	lines := bufio.NewScanner(r)
 	for first := true; lines.Scan(); first = false {
 		if first {
-			continue // the heading
+			continue // the header
 		}
 		if err := ctx.Err(); err != nil {
 			yield(nil, err)
@@ -136,8 +136,8 @@ func readNet(ctx context.Context, r io.Reader, t table, states collectors.StateM
 	return true
 }
 
-// parseNet reads one line of /proc/net/tcp and its like (proc_net_tcp.txt in
-// the kernel's documentation).
+// parseNet reads one line of /proc/net/tcp or a similar file (proc_net_tcp.txt in the
+// kernel's documentation).
 func parseNet(line string, t table, s *collectors.Socket) error {
 	f := strings.Fields(line)
 	if len(f) < 10 {
@@ -167,8 +167,8 @@ func parseNet(line string, t table, s *collectors.Socket) error {
 	s.Timer, errs[4] = collectors.Timer(min(timer, 255)), err
 	s.TimerExpires = uint32(min(expires, math.MaxUint32*clockTicks/1000) * 1000 / clockTicks)
 	retransmits, err := strconv.ParseUint(f[6], 16, 32)
-	// As sock_diag has it: what the running timer counts, and that is probes for
-	// these two (icsk_probes_out, under the heading "timeout").
+	// As in sock_diag: what the running timer counts, which for these two is probes
+	// (icsk_probes_out, under the heading "timeout").
 	if s.Timer == collectors.TimerKeepalive || s.Timer == collectors.TimerProbe {
 		retransmits, err = strconv.ParseUint(f[8], 10, 32)
 	}
@@ -178,7 +178,7 @@ func parseNet(line string, t table, s *collectors.Socket) error {
 	inode, err := strconv.ParseUint(f[9], 10, 32)
 	s.Inode, errs[7] = uint32(inode), err
 	if s.State == collectors.Listen {
-		s.Known.Remove(collectors.Fields(collectors.FieldSendQueue)) // not the limit of the accept queue
+		s.Known.Remove(collectors.Fields(collectors.FieldSendQueue)) // for a listener it is not the limit of the accept queue
 	}
 	if s.Inode == 0 {
 		s.Known.Add(netOwnerless)
@@ -188,8 +188,8 @@ func parseNet(line string, t table, s *collectors.Socket) error {
 	return errors.Join(errs[:]...)
 }
 
-// parseEnd reads an address and port such as 0100007F:53A4: the address is a
-// series of 32-bit words in the byte order of the machine.
+// parseEnd reads an address and port such as 0100007F:53A4: the address consists of
+// 32-bit words in the byte order of the machine.
 func parseEnd(text string) (collectors.Addr, uint16, error) {
 	addr, port, ok := strings.Cut(text, ":")
 	b, err := hex.DecodeString(addr)
