@@ -2,13 +2,13 @@ package cgroup
 
 import "strings"
 
-// idLen is the length of a container id: that of a SHA-256 in hexadecimal.
+// idLen is the length of a container id: a SHA-256 in hexadecimal.
 const idLen = 64
 
-// Container returns the container id of the innermost part that has one: its last
-// run of exactly 64 hex digits, as docker, containerd, CRI-O and podman name
-// theirs. conmon watches a container from outside, in a control group of its own,
-// and is in none. "" is none.
+// Container returns the container id in the innermost part that has one: the last run of
+// exactly 64 hex digits there, as docker, containerd, CRI-O and podman name containers.
+// conmon, which watches a container from outside in its own control group, is in none. ""
+// means none.
 func (p Path) Container() string {
 	end := len(p)
 	for i := len(p) - 1; i >= -1; i-- {
@@ -25,11 +25,11 @@ func (p Path) Container() string {
 
 func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' }
 
-// Pod returns the UID of the Kubernetes pod of the innermost part that has one,
-// with dashes as in metadata.uid. Pods from files have 32 hex digits without any.
-// The kubelet keeps pods below a control group whose name ends with kubepods; with
-// the systemd driver it repeats that in each name and writes the dashes of the UID
-// as underscores. "" is none.
+// Pod returns the UID of the Kubernetes pod in the innermost part that has one, with
+// dashes as in metadata.uid. The UIDs of pods from files are 32 hex digits without
+// dashes. The kubelet keeps pods below a control group whose name ends in kubepods; with
+// the systemd driver it repeats that name in each part and writes the dashes of the UID
+// as underscores. "" means none.
 func (p Path) Pod() string {
 	rest := string(p)
 	for {
@@ -44,8 +44,8 @@ func (p Path) Pod() string {
 	}
 }
 
-// inKubepods reports whether what stands before "podUID" is the kubelet's: a part
-// above is, or with the systemd driver the same one.
+// inKubepods reports whether the text before "podUID" belongs to the kubelet: a part
+// above is its, or, with the systemd driver, the same part.
 func inKubepods(before string) bool {
 	if before == "" || before[len(before)-1] != '/' && before[len(before)-1] != '-' {
 		return false
@@ -53,7 +53,7 @@ func inKubepods(before string) bool {
 	return strings.Contains(before, "kubepods/") || strings.Contains(before, "kubepods-") || strings.Contains(before, "kubepods.slice/")
 }
 
-// podID returns the UID that s begins with, "" if it does not.
+// podID returns the UID at the start of s, "" if there is none.
 func podID(s string) string {
 	end := strings.IndexFunc(s, func(r rune) bool { return r != '-' && r != '_' && (r >= 0x80 || !isHex(byte(r))) })
 	if end >= 0 {
@@ -67,7 +67,7 @@ func podID(s string) string {
 	return id
 }
 
-// isUUID reports whether 32 digits have their dashes where a UUID has them.
+// isUUID reports whether an id with 32 digits has its dashes where a UUID has them.
 func isUUID(id string) bool {
 	return len(id) == 36 && id[8] == '-' && id[13] == '-' && id[18] == '-' && id[23] == '-'
 }

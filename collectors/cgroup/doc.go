@@ -1,8 +1,8 @@
-// Package cgroup reads control groups: what the place of a process among them
-// says about the systemd unit, the container and the pod that it belongs to.
+// Package cgroup reads control groups: what a process's place among them says about its
+// systemd unit, container and pod.
 //
-// Comes in: the text of /proc/PID/cgroup. Goes out: a Path, and the names that
-// systemd, container engines and Kubernetes have put into it. It does no I/O and
-// asks none of them: a name is what whoever made the control group has called it,
-// and control groups that users may make can bear any name.
+// Comes in: the text of /proc/PID/cgroup. Goes out: a Path, and the names that systemd,
+// container engines and Kubernetes put into it. It does no I/O and asks none of them.
+// Whoever creates a control group chooses its name, and groups that users may create can
+// have any name.
 package cgroup

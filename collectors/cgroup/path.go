@@ -5,20 +5,20 @@ import (
 	"strings"
 )
 
-// Path is the path of a control group, from the root of the reader's cgroup
-// namespace: what is outside of it begins with "/..". "" is none.
+// Path is the path of a control group, from the root of the reader's cgroup namespace;
+// outside of that it begins with "/..". "" means none.
 type Path string
 
-// line is one of /proc/PID/cgroup (cgroups(7)): "ID:CONTROLLERS:PATH".
+// line is one line of /proc/PID/cgroup (cgroups(7)): "ID:CONTROLLERS:PATH".
 type line struct {
 	id, controllers string
 	path            Path
 }
 
-// unified reports whether it is of the hierarchy of version 2.
+// unified reports whether the line is about the version 2 hierarchy.
 func (l *line) unified() bool { return l.id == "0" && l.controllers == "" }
 
-// lines cuts the text of /proc/PID/cgroup, and leaves out what is none.
+// lines splits the text of /proc/PID/cgroup and skips lines that do not parse.
 func lines(text []byte) iter.Seq[line] {
 	return func(yield func(line) bool) {
 		for s := range strings.Lines(string(text)) {
@@ -27,7 +27,7 @@ func lines(text []byte) iter.Seq[line] {
 				continue
 			}
 			l := line{id: parts[0], controllers: parts[1], path: Path(parts[2])}
-			if l.unified() { // removed, as an ended process leaves it (proc_cgroup_show in kernel/cgroup/cgroup.c)
+			if l.unified() { // removed, as for an ended process (proc_cgroup_show in kernel/cgroup/cgroup.c)
 				l.path = Path(strings.TrimSuffix(string(l.path), " (deleted)"))
 			}
 			if !yield(l) {
@@ -37,12 +37,12 @@ func lines(text []byte) iter.Seq[line] {
 	}
 }
 
-// Of returns the control group of a process from the text of /proc/PID/cgroup. On
-// hosts with several hierarchies it is the one that says most: the first that
-// names a container (on hybrid hosts container engines move processes only in the
-// v1 ones, and leave them in the engine's own unit in the unified one), else the
-// first that is not the root, with the unified hierarchy before systemd's own and
-// that before those of controllers.
+// Of returns the control group of a process from the text of /proc/PID/cgroup. On hosts
+// with several hierarchies it chooses the one that says most: the first that names a
+// container, otherwise the first that is not the root. The unified hierarchy comes before
+// systemd's own, and that before those of controllers. (On hybrid hosts, container
+// engines move processes only in the v1 hierarchies and leave them in the engine's own
+// unit in the unified one.)
 func Of(text []byte) Path {
 	var ranks [3][]Path
 	for l := range lines(text) {
@@ -69,8 +69,8 @@ func Of(text []byte) Path {
 	return best
 }
 
-// Below reports whether the text of /proc/PID/cgroup shows a process in a control
-// group or below it, in any hierarchy: which of them systemd goes by differs.
+// Below reports whether the text of /proc/PID/cgroup shows a process in a control group
+// or below it, in any hierarchy: which one systemd uses differs.
 func Below(text []byte, root Path) bool {
 	for l := range lines(text) {
 		if strings.HasPrefix(string(l.path)+"/", string(root)+"/") {

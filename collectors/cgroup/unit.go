@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Unit returns the systemd unit of the innermost part that is one (a service or a
-// scope), as systemctl takes it: `\x2d` and the like are part of a unit's name.
-// "" is none.
+// Unit returns the systemd unit (a service or a scope) of the innermost part that is one,
+// in the form that systemctl takes: `\x2d` and the like are part of a unit's name. ""
+// means none.
 func (p Path) Unit() string {
 	for _, part := range slices.Backward(strings.Split(string(p), "/")) {
 		if strings.HasSuffix(part, ".service") || strings.HasSuffix(part, ".scope") {
@@ -17,13 +17,12 @@ func (p Path) Unit() string {
 	return ""
 }
 
-// unescape undoes the underscore that systemd sets before the names of units that
-// are also those of files of the kernel, such as cpu.service (cg_unescape in
-// src/basic/cgroup-util.c).
+// unescape removes the underscore that systemd puts before unit names that are also file
+// names of the kernel, such as cpu.service (cg_unescape in src/basic/cgroup-util.c).
 func unescape(part string) string { return strings.TrimPrefix(part, "_") }
 
-// Up returns the control group of a unit that the path is in or below of, "" if it
-// is in none of that name. Of several it is the innermost.
+// Up returns the control group of the named unit that the path is in or below, "" if
+// there is none; the innermost of several.
 func (p Path) Up(unit string) Path {
 	if unit == "" {
 		return ""
@@ -41,9 +40,8 @@ func (p Path) Up(unit string) Path {
 	return ""
 }
 
-// OfSystem reports whether a unit is one of the system's own manager: above it in
-// the path are only slices. A unit of the same name can also be in a user's
-// manager, or in a container.
+// OfSystem reports whether a unit belongs to the system's own manager: above it the path
+// has only slices. A user's manager, or a container, can have a unit of the same name.
 func (p Path) OfSystem(unit string) bool {
 	for part := range strings.SplitSeq(string(p), "/") {
 		switch {
