@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// listLimit and inspectLimit bound answers, in bytes: 2 KiB a container are usual.
+	// listLimit and inspectLimit bound answers, in bytes; 2 KiB per container is usual.
 	listLimit, inspectLimit = 8 << 20, 1 << 20
-	// listWait is the wait for a list: engines have it at hand. What comes after
-	// Patience comes for a later call.
+	// listWait is the wait for a list: engines have it ready. An answer that comes after
+	// Patience serves a later call.
 	listWait = 500 * time.Millisecond
-	// inspectWait is the wait for one container: engines lock it while they stop it,
-	// and then its name is known from the list all the same.
+	// inspectWait is the wait for one container: an engine locks a container while it
+	// stops it, and the list gives its name anyway.
 	inspectWait = 200 * time.Millisecond
-	// maxSilent is how many containers may keep their answer back before the engine
-	// is not asked for more.
+	// maxSilent is how many containers may go unanswered before we stop asking the engine
+	// about more.
 	maxSilent = 3
-	// maxFilter is for how many containers the engine is asked by id.
+	// maxFilter is how many containers one request asks for by id.
 	maxFilter = 32
 )
 
@@ -32,7 +32,7 @@ func (s *session) errStatus(a answer) error {
 	return fmt.Errorf("%s: %w: HTTP status %d, %.200q", s.path, ErrUnreadable, a.status, said.Message)
 }
 
-// list returns the containers that run: those of the ids, or all without any.
+// list returns the running containers: those with the ids, or all if none are given.
 func (s *session) list(ctx context.Context, wait time.Duration, ids ...string) ([]Container, error) {
 	target := "/containers/json"
 	if len(ids) > 0 && len(ids) <= maxFilter {
@@ -59,7 +59,7 @@ func (s *session) list(ctx context.Context, wait time.Duration, ids ...string) (
 	return all, nil
 }
 
-// inspect returns what the engine knows of a container that runs or not.
+// inspect returns what the engine knows about a container, running or not.
 func (s *session) inspect(ctx context.Context, wait time.Duration, id string) (Container, error) {
 	a, err := s.get(ctx, "/containers/"+id+"/json", wait, inspectLimit)
 	if err != nil {

@@ -11,15 +11,15 @@ type inquiry struct {
 	memory *memory
 	waits  waits
 	wanted []Ref
-	// known are the ids of which something is known, and reasons why nothing is.
+	// known are the ids that have an answer; reasons say why the others have none.
 	known   map[string]bool
 	reasons map[string]error
 	// silent says that an engine or a disk did not answer at all.
 	silent bool
 }
 
-// ask finds out about containers, remembers what was found out as soon as it is,
-// and returns whether everybody answered.
+// ask finds out about containers, remembers each answer at once, and returns whether
+// everybody answered.
 func (n *Names) ask(ctx context.Context, wanted []Ref) bool {
 	q := &inquiry{memory: &n.memory, waits: n.waits, wanted: wanted, known: map[string]bool{}, reasons: map[string]error{}}
 	for _, path := range distinct(n.places.DockerSockets) {
@@ -32,14 +32,14 @@ func (n *Names) ask(ctx context.Context, wanted []Ref) bool {
 	}
 	for _, ref := range q.left() {
 		reason := worse(ErrNoEngine, q.reasons[ref.ID])
-		// Of an engine that is silent altogether the lane knows.
+		// If an engine is silent altogether, the lane knows it.
 		n.memory.put(ref, Answer{Err: reason}, errors.Is(reason, ErrSilent) && !q.silent)
 	}
 	return !q.silent
 }
 
-// askDisk looks into the engines' files, and returns whom podman has to be asked
-// about: those that it has, and all others if its storage cannot be read.
+// askDisk looks into the engines' files. It returns the containers to ask podman about:
+// those in its storage, and all others if the storage cannot be read.
 func (n *Names) askDisk(ctx context.Context, q *inquiry) (podmans []Ref) {
 	wanted := q.left()
 	if len(wanted) == 0 {
@@ -84,13 +84,13 @@ func (n *Names) askDisk(ctx context.Context, q *inquiry) (podmans []Ref) {
 	return podmans
 }
 
-// found remembers a container, which may lack something that is asked again soon.
+// found remembers a container; if it lacks something, we ask again soon.
 func (q *inquiry) found(ref Ref, c Container, lacks bool) {
 	q.memory.put(ref, Answer{Container: c}, lacks)
 	q.known[ref.ID] = true
 }
 
-// left returns those of which nothing is known yet.
+// left returns the containers that have no answer yet.
 func (q *inquiry) left() []Ref {
 	var refs []Ref
 	for _, ref := range q.wanted {
@@ -101,15 +101,15 @@ func (q *inquiry) left() []Ref {
 	return refs
 }
 
-// fail notes why a place says nothing about containers.
+// fail records why a place says nothing about containers.
 func (q *inquiry) fail(refs []Ref, reason error) {
 	for _, ref := range refs {
 		q.reasons[ref.ID] = worse(q.reasons[ref.ID], reason)
 	}
 }
 
-// socket asks an engine: first for its list, which it has at hand however busy it
-// is with single containers, then for what only it says of each.
+// socket asks an engine: first for its list, which is ready however busy the engine is
+// with single containers, then for what it says only of each.
 func (q *inquiry) socket(ctx context.Context, path string, refs []Ref) {
 	if len(refs) == 0 {
 		return
@@ -143,7 +143,7 @@ func (q *inquiry) socket(ctx context.Context, path string, refs []Ref) {
 	q.each(ctx, s, refs, known)
 }
 
-// each asks for what an engine says of single containers, and ends the session.
+// each asks an engine about single containers and ends the session.
 func (q *inquiry) each(ctx context.Context, s *session, refs []Ref, known map[string]Container) {
 	silent := 0
 	for i, ref := range refs {
@@ -181,8 +181,7 @@ func (c Container) with(l Container) Container {
 	return c
 }
 
-// distinct leaves out paths that lead to the same file: /var/run is /run nearly
-// everywhere.
+// distinct drops paths that lead to the same file: nearly everywhere /var/run is /run.
 func distinct(paths []string) []string {
 	var kept []string
 	var files []os.FileInfo
@@ -190,7 +189,7 @@ next:
 	for _, path := range paths {
 		st, err := os.Stat(path)
 		if err != nil {
-			kept = append(kept, path) // open says why
+			kept = append(kept, path) // open will say why
 			continue
 		}
 		for _, other := range files {

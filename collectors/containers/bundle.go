@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// bundled is what counts of config.json in the bundle of a container (the OCI
+// bundled is the part that we read of config.json in the bundle of a container (the OCI
 // runtime specification).
 type bundled struct {
 	Annotations map[string]string
@@ -18,8 +18,8 @@ type bundled struct {
 	}
 }
 
-// bundle finds a container of containerd's CRI. It writes the annotations itself
-// (internal/cri/annotations); those that pods bring along come first, if at all.
+// bundle finds a container of containerd's CRI. containerd writes its annotations
+// (internal/cri/annotations) over those that a pod brings along.
 func (d *disk) bundle(ref Ref) (Container, error) {
 	reason := ErrNoEngine
 	for _, tasks := range d.places.Bundles {
@@ -45,8 +45,8 @@ func (d *disk) bundle(ref Ref) (Container, error) {
 	return Container{}, reason
 }
 
-// parseBundle reads the config.json that containerd's CRI writes. Labels and ports
-// are not in it.
+// parseBundle reads the config.json that containerd's CRI writes. It has neither labels
+// nor ports.
 func parseBundle(b []byte, ref Ref) (Container, error) {
 	const prefix = "io.kubernetes.cri."
 	var in bundled
@@ -73,12 +73,12 @@ func parseBundle(b []byte, ref Ref) (Container, error) {
 	return c, nil
 }
 
-// sandboxName is the name of the container that only keeps the namespaces of a
-// pod, as the kubelet has always called it.
+// sandboxName is the name of the container that only keeps a pod's namespaces, as the
+// kubelet has always called it.
 const sandboxName = "POD"
 
-// samePod refuses an answer about another pod than that of the control group. What
-// is not said by both (containerd before 1.5 lacks it) is no contradiction.
+// samePod refuses an answer about another pod than that of the control group. If one of
+// them does not name a pod (containerd before 1.5 does not), that is no contradiction.
 func samePod(ref Ref, uid string) error {
 	if uid != "" && ref.PodUID != "" && uid != ref.PodUID {
 		return fmt.Errorf("%w: it is about the pod %.70q, and the control group is of %s", ErrUnreadable, uid, ref.PodUID)
@@ -86,7 +86,7 @@ func samePod(ref Ref, uid string) error {
 	return nil
 }
 
-// namespace reads which network namespace a container was started in.
+// namespace reads which network namespace a container started in.
 func (c *Container) namespace(in *bundled) {
 	if in.Linux == nil {
 		return
@@ -97,7 +97,7 @@ func (c *Container) namespace(in *bundled) {
 		return
 	}
 	path := text(in.Linux.Namespaces[i].Path)
-	if strings.HasPrefix(path, "/run/") || strings.HasPrefix(path, "/var/run/") { // no /proc/PID/ns/net of a process that can be gone
+	if strings.HasPrefix(path, "/run/") || strings.HasPrefix(path, "/var/run/") { // not /proc/PID/ns/net of a process that may be gone
 		c.SandboxKey, c.Known = path, c.Known|PartSandbox
 	}
 }

@@ -9,30 +9,30 @@ import (
 )
 
 const (
-	// maxName bounds names of containers, services, pods and images, in bytes: two of
-	// Kubernetes (253 each, RFC 1123 subdomains) with a registry fit.
+	// maxName bounds the names of containers, services, pods and images, in bytes: two
+	// Kubernetes names (253 each, RFC 1123 subdomains) and a registry fit.
 	maxName = 1024
 	// maxLabels bounds the labels of a container, and maxLabel each key and value.
 	maxLabels, maxLabel = 256, 4096
-	// maxPorts bounds published ports: every one of both protocols, twice.
+	// maxPorts bounds published ports: all of both protocols, twice.
 	maxPorts = 4 * 65536
 	// maxAddrs bounds the networks of a container.
 	maxAddrs = 256
 )
 
-// isName reports whether engines give such names to containers ([a-zA-Z0-9_.-]+).
+// isName reports whether engines accept such a name for a container ([a-zA-Z0-9_.-]+).
 func isName(s string) bool {
 	return s != "" && len(s) <= maxName && strings.IndexFunc(s, func(r rune) bool {
 		return r >= utf8.RuneSelf || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_.-", r)
 	}) < 0 && s != "." && s != ".."
 }
 
-// isText reports whether a text is short and prints as it is.
+// isText reports whether a text is short enough and consists of printable characters.
 func isText(s string, longest int) bool {
 	return len(s) <= longest && utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
-// text returns what prints as it is, and "" for all else.
+// text returns a printable text unchanged, and "" for anything else.
 func text(s string) string {
 	if !isText(s, maxName) {
 		return ""
@@ -40,10 +40,10 @@ func text(s string) string {
 	return s
 }
 
-// labels returns the labels that print as they are.
+// labels returns the labels that are printable.
 func labels(all map[string]string) map[string]string {
 	kept := make(map[string]string, min(len(all), maxLabels))
-	for _, key := range slices.Sorted(maps.Keys(all)) { // always the same ones
+	for _, key := range slices.Sorted(maps.Keys(all)) { // the same ones every time
 		if len(kept) < maxLabels && key != "" && isText(key, maxLabel) && isText(all[key], maxLabel) {
 			kept[key] = all[key]
 		}
@@ -51,7 +51,7 @@ func labels(all map[string]string) map[string]string {
 	return kept
 }
 
-// composeService returns what Compose calls a container, also podman's.
+// composeService returns the Compose service of a container, podman's included.
 func composeService(labels map[string]string) string {
 	for _, key := range []string{"com.docker.compose.service", "io.podman.compose.service"} {
 		if s := labels[key]; isName(s) {
@@ -61,7 +61,7 @@ func composeService(labels map[string]string) string {
 	return ""
 }
 
-// podName is "NAMESPACE/NAME", "" if one of them is no name.
+// podName is "NAMESPACE/NAME", "" if one of them is not a valid name.
 func podName(namespace, name string) string {
 	if !isName(namespace) || !isName(name) {
 		return ""
@@ -69,10 +69,10 @@ func podName(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-// kubeName reads the name that the kubelet's way through Docker (cri-dockerd) and
-// CRI-O give to containers: k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT, of which no
-// part holds an underscore. Labels and annotations say the same, but the author of
-// an image or a pod chooses some of them.
+// kubeName reads the name that CRI-O and the kubelet's way through Docker (cri-dockerd)
+// give to containers: k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT, where no part contains an
+// underscore. Labels and annotations say the same, but the author of an image or a pod
+// can choose some of them.
 func kubeName(s string) (container, pod, uid string, ok bool) {
 	parts := strings.Split(s, "_")
 	if len(parts) != 6 || parts[0] != "k8s" || !isName(parts[1]) || !isName(parts[4]) {

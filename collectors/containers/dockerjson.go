@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// inspected is what counts of the answer to GET /containers/ID/json, and of
+// inspected is the part that we read of the answer to GET /containers/ID/json, and of
 // config.v2.json, which has the same members (moby/api/types/container, 1.41).
 type inspected struct {
 	ID    string `json:"Id"`
@@ -39,7 +39,7 @@ type binding struct{ HostIP, HostPort string }
 
 type endpoint struct{ IPAddress, GlobalIPv6Address string }
 
-// listed is what counts of one entry of the answer to GET /containers/json.
+// listed is the part that we read of one entry in the answer to GET /containers/json.
 type listed struct {
 	ID     string `json:"Id"`
 	Names  []string
@@ -54,7 +54,7 @@ type listed struct {
 	NetworkSettings struct{ Networks map[string]*endpoint }
 }
 
-// parseInspected reads what an engine says of one container.
+// parseInspected reads what an engine says about one container.
 func parseInspected(b []byte, engine Engine) (Container, error) {
 	var in inspected
 	if err := json.Unmarshal(b, &in); err != nil {
@@ -68,7 +68,7 @@ func parseInspected(b []byte, engine Engine) (Container, error) {
 	if in.State.Running && in.State.Pid > 0 {
 		c.InitPID = in.State.Pid
 	}
-	c.StartedAt, _ = time.Parse(time.RFC3339Nano, in.State.StartedAt) // year 1 before the first start
+	c.StartedAt, _ = time.Parse(time.RFC3339Nano, in.State.StartedAt) // year 1 if it never started
 	if in.HostConfig != nil {
 		c.mode(in.HostConfig.NetworkMode)
 	}
@@ -88,8 +88,8 @@ func parseInspected(b []byte, engine Engine) (Container, error) {
 	return c, nil
 }
 
-// parseListed reads what an engine says of all containers that run. Entries that
-// make no sense are left out: the others are right.
+// parseListed reads what an engine says about all running containers. It skips entries
+// that make no sense and keeps the others.
 func parseListed(b []byte, engine Engine) ([]Container, error) {
 	var entries []listed
 	if err := json.Unmarshal(b, &entries); err != nil {
@@ -99,7 +99,7 @@ func parseListed(b []byte, engine Engine) ([]Container, error) {
 	for i := range entries {
 		l := &entries[i]
 		c := Container{ID: l.ID, Engine: engine, Known: PartImage | PartLabels | PartPorts}
-		// Links of Docker add names with a slash within.
+		// Docker's links add names with a slash inside.
 		own := slices.IndexFunc(l.Names, func(s string) bool { return isName(strings.TrimPrefix(s, "/")) })
 		if own < 0 || c.call(l.Names[own]) != nil {
 			continue
@@ -116,7 +116,7 @@ func parseListed(b []byte, engine Engine) ([]Container, error) {
 	return all, nil
 }
 
-// call gives a container its name, and the pod that the name says.
+// call sets the name of a container, and the pod that the name contains.
 func (c *Container) call(name string) error {
 	name = strings.TrimPrefix(name, "/")
 	if !isID(c.ID) || !isName(name) {
@@ -129,19 +129,19 @@ func (c *Container) call(name string) error {
 	return nil
 }
 
-// mode takes a network mode in; podman's list has none.
+// mode sets a network mode; podman's list has none.
 func (c *Container) mode(mode string) {
 	if mode = text(mode); mode != "" {
 		c.NetworkMode, c.Known = mode, c.Known|PartMode
 	}
 }
 
-// publish adds a port. One that is exposed and not published has no port of the host.
+// publish adds a port. A port that is exposed but not published has no host port.
 func (c *Container) publish(protocol, host string, outside, inside uint16) {
 	addr := netip.IPv4Unspecified()
-	if host != "" { // podman leaves it out
+	if host != "" { // podman omits it
 		var err error
-		if addr, err = netip.ParseAddr(host); err != nil || addr.Zone() != "" { // a zone is any text
+		if addr, err = netip.ParseAddr(host); err != nil || addr.Zone() != "" { // a zone can be any text
 			return
 		}
 	}
@@ -153,8 +153,8 @@ func (c *Container) publish(protocol, host string, outside, inside uint16) {
 	})
 }
 
-// behind returns the only address to which a published one can lead: the one of
-// its family, or the IPv4 one, to which docker-proxy leads IPv6, too.
+// behind returns the only address to which a published port can lead: the address of its
+// family, or the IPv4 address, to which docker-proxy forwards IPv6, too.
 func (c *Container) behind(host netip.Addr) netip.Addr {
 	only := func(is4 bool) (found netip.Addr, n int) {
 		for _, a := range c.Addrs {
@@ -177,14 +177,14 @@ func (c *Container) behind(host netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// sortPorts makes the order one and the same: JSON objects have none.
+// sortPorts makes the order deterministic: JSON objects have none.
 func (c *Container) sortPorts() {
 	slices.SortFunc(c.Published, func(a, b Published) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.Host.Compare(b.Host), a.Container.Compare(b.Container))
 	})
 }
 
-// addrs returns the addresses of a container in all of its networks, in order.
+// addrs returns a container's addresses in all of its networks, in order.
 func addrs(networks map[string]*endpoint) []netip.Addr {
 	var all []netip.Addr
 	for _, e := range networks {

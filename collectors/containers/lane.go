@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// lane runs one piece of work at a time, beside its callers.
+// lane runs one piece of work at a time, in the background.
 type lane struct {
 	mu sync.Mutex
-	// done is closed when what is under way is done; nil if nothing is.
+	// done closes when the running work is done; nil if none is running.
 	done chan struct{}
-	// silent says that an engine kept its answer back at last: nobody waits for it
-	// again until it has answered.
+	// silent says that an engine did not answer last time: nobody waits for it until it
+	// has answered again.
 	silent bool
 }
 
-// enter starts the work, unless other work is under way, and returns whether it
-// did, and what is closed at the end of either. The work says whether everybody
-// answered. It may go on when ctx ends, until its own limit: a cycle ends sooner
-// than an answer comes.
+// enter starts the work unless other work is running. It returns whether it did, and a
+// channel that closes when the running work ends. The work reports whether everybody
+// answered. It may go on after ctx ends, up to its own limit: a cycle may end before an
+// answer comes.
 func (l *lane) enter(ctx context.Context, limit time.Duration, work func(context.Context) (answered bool)) (mine bool, done <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -40,8 +40,8 @@ func (l *lane) enter(ctx context.Context, limit time.Duration, work func(context
 	return true, end
 }
 
-// await waits for the end of work until a time, if there is hope. It returns
-// whether the work is done.
+// await waits for the work until the deadline, if there is hope, and returns whether it
+// is done.
 func (l *lane) await(ctx context.Context, done <-chan struct{}, deadline time.Time, hope bool) bool {
 	l.mu.Lock()
 	hope = hope && !l.silent
@@ -61,15 +61,15 @@ func (l *lane) await(ctx context.Context, done <-chan struct{}, deadline time.Ti
 	return false
 }
 
-// diskLane reads files on a goroutine of its own: a disk can keep it forever, and
-// then it is the only one.
+// diskLane reads files on its own goroutine: a disk can hold that for ever, but never a
+// second one.
 type diskLane struct {
 	mu      sync.Mutex
 	hanging <-chan struct{}
 }
 
-// run waits for f until ctx ends, and returns whether f is done. While an earlier
-// one hangs f does not even begin.
+// run waits for f until ctx ends and returns whether f is done. While an earlier f hangs,
+// a new one does not start.
 func (l *diskLane) run(ctx context.Context, f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// memory is what was answered, for a while.
+// memory keeps answers for a while.
 type memory struct {
 	keep, retry time.Duration
 	now         func() time.Time
@@ -19,16 +19,16 @@ type memory struct {
 type entry struct {
 	answer Answer
 	podUID string
-	// until is when it is time to ask again, and usable how long the answer counts
-	// while the next one does not come.
+	// until is when to ask again; usable is how long the answer counts while the next one
+	// is outstanding.
 	until, usable time.Time
-	// silent says that the engine kept back something of this container alone: nobody
-	// waits for that again.
+	// silent says that the engine withheld something about this container alone: nobody
+	// waits for it again.
 	silent bool
 }
 
-// recall puts what is known into answers, and returns what is not, or not any
-// more, and whether waiting for some of that has hope.
+// recall puts valid answers into answers. It returns the references without one, and
+// whether waiting for any of them is worthwhile.
 func (m *memory) recall(refs []Ref, answers map[string]Answer) (wanted []Ref, hope bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -44,7 +44,7 @@ func (m *memory) recall(refs []Ref, answers map[string]Answer) (wanted []Ref, ho
 		}
 		e, ok := m.of[ref.ID]
 		if ok && e.podUID != ref.PodUID {
-			ok = false // a control group of the same name, elsewhere
+			ok = false // a control group of the same name elsewhere
 		}
 		if ok && now.Before(e.usable) {
 			answers[ref.ID] = e.answer
@@ -57,8 +57,8 @@ func (m *memory) recall(refs []Ref, answers map[string]Answer) (wanted []Ref, ho
 	return wanted, hope
 }
 
-// put remembers an answer. One that the engine kept something back of is not
-// complete, and is asked for again soon.
+// put remembers an answer. One from which the engine withheld something is incomplete,
+// and we ask again soon.
 func (m *memory) put(ref Ref, a Answer, silent bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -72,7 +72,7 @@ func (m *memory) put(ref Ref, a Answer, silent bool) {
 			e.until = e.usable
 		}
 	case ok && errors.Is(a.Err, ErrSilent) && old.answer.Err == nil && now.Before(old.usable) && old.podUID == ref.PodUID:
-		e.answer, e.usable = old.answer, old.usable // what was known still counts
+		e.answer, e.usable = old.answer, old.usable // the earlier answer still counts
 	}
 	if !ok && len(m.of) >= maxKept {
 		m.forget(now)
@@ -80,7 +80,7 @@ func (m *memory) put(ref Ref, a Answer, silent bool) {
 	m.of[ref.ID] = e
 }
 
-// forget makes room: of what is too old or, if nothing is, of an eighth.
+// forget makes room: it drops what is too old or, if nothing is, one eighth.
 func (m *memory) forget(now time.Time) {
 	for id, e := range m.of {
 		if !now.Before(e.usable) {

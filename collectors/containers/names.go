@@ -6,33 +6,33 @@ import (
 )
 
 const (
-	// DefaultPatience is how long a Lookup waits for engines: Docker takes a
-	// millisecond for a list.
+	// DefaultPatience is how long a Lookup waits for engines; Docker takes a millisecond
+	// for a list.
 	DefaultPatience = 300 * time.Millisecond
-	// DefaultKeep is how long an answer counts: docker rename changes a name.
+	// DefaultKeep is how long an answer counts; docker rename can change a name.
 	DefaultKeep = time.Minute
-	// DefaultRetry is how long it counts that nothing was found.
+	// DefaultRetry is how long an empty result counts.
 	DefaultRetry = 10 * time.Second
-	// askLimit ends what goes on beside.
+	// askLimit ends questions in the background.
 	askLimit = 2 * time.Second
-	// maxKept bounds the containers that are remembered.
+	// maxKept is how many containers to remember.
 	maxKept = 8192
 )
 
-// Options say where Names looks, and how long. Durations of 0 are the defaults.
+// Options say where Names looks, and how long. Durations of 0 mean the defaults.
 type Options struct {
 	Places                Places
 	Patience, Keep, Retry time.Duration
-	// Now is the clock by which answers age, time.Now without one.
+	// Now is the clock that ages answers, time.Now if nil.
 	Now func() time.Time
 }
 
-// waits are how long an engine may take for a list, for a container, and all that
-// goes on beside.
+// waits limit how long an engine may take for a list, for one container, and for
+// everything in the background.
 type waits struct{ list, inspect, all time.Duration }
 
-// Names knows containers by their ids. It is for use by several goroutines, and
-// holds no descriptor between calls.
+// Names finds containers by their ids. It is safe for concurrent use and holds no
+// descriptor between calls.
 type Names struct {
 	places   Places
 	patience time.Duration
@@ -43,7 +43,7 @@ type Names struct {
 	list     listing
 }
 
-// New makes a Names that knows nothing yet, without I/O.
+// New makes a Names that knows nothing yet. It does no I/O.
 func New(o Options) *Names {
 	or := func(d, otherwise time.Duration) time.Duration {
 		if d == 0 {
@@ -59,21 +59,21 @@ func New(o Options) *Names {
 	return n
 }
 
-// Answer is what is known of a container, or why nothing is.
+// Answer is what is known about a container, or why nothing is.
 type Answer struct {
 	Container Container
-	// Err wraps one of the reasons of this package, nil if the container is known.
+	// Err wraps one of this package's reasons; nil if the container is known.
 	Err error
 }
 
-// Lookup returns an answer for each of the ids. It waits at most for Patience, in
-// all, and only for what has not been silent before; what comes later a later call
-// returns. Whoever calls it once in a cycle asks an engine once a minute. The maps
-// and slices of an answer are shared: they are not to be changed.
+// Lookup returns an answer for each id. It waits for Patience at most, in all, and only
+// for engines that were not silent before; what comes later, a later call returns. Called
+// once per cycle, it asks an engine once a minute. Do not change the maps and slices of
+// an answer: they are shared.
 func (n *Names) Lookup(ctx context.Context, refs ...Ref) map[string]Answer {
 	answers := make(map[string]Answer, len(refs))
 	deadline := time.Now().Add(n.patience)
-	for range 2 { // the first time something else may be under way
+	for range 2 { // the first time, other work may be running
 		wanted, fresh := n.memory.recall(refs, answers)
 		if len(wanted) == 0 {
 			return answers

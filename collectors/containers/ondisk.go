@@ -16,20 +16,20 @@ import (
 	"sockwarden/collectors/trust"
 )
 
-// fileLimit bounds files of engines, in bytes. A file of one container has some
-// ten thousand.
+// fileLimit bounds files of engines, in bytes. The file of one container has tens of
+// thousands.
 const fileLimit = 16 << 20
 
-// disk reads what engines keep in files. Reads can hang, as disks do.
+// disk reads the engines' files. Reads can hang, as disks can.
 type disk struct {
 	places  Places
 	checker trust.Checker
-	// roots are Docker's, once daemon.json was read.
+	// roots are Docker's data roots, known once daemon.json has been read.
 	roots []string
 }
 
-// read returns the content of a file that only root or the running user can have
-// written. The error bears a reason.
+// read returns the content of a file that only root or the running user can have written.
+// Its error carries a reason.
 func (d *disk) read(path string) ([]byte, error) {
 	f, err := d.checker.Open(path)
 	switch {
@@ -52,8 +52,8 @@ func (d *disk) read(path string) ([]byte, error) {
 	return b, nil
 }
 
-// there returns nil if a directory of an engine exists and may be entered: then a
-// file that is not in it means that the engine has no such container.
+// there returns nil if the directory of an engine exists and we may enter it: a file
+// missing from it then means that the engine has no such container.
 func there(dir string) error {
 	if err := unix.Access(dir, unix.X_OK); err != nil {
 		return at(dir, &fs.PathError{Op: "access", Path: dir, Err: err})
@@ -61,8 +61,8 @@ func there(dir string) error {
 	return fmt.Errorf("%s: %w", dir, ErrNoSuch)
 }
 
-// find looks for a container in the files of all engines. The error says why
-// nothing was found.
+// find looks for a container in the files of all engines. The error says why it found
+// none.
 func (d *disk) find(ref Ref, stored map[string]Container) (Container, error) {
 	var reason error
 	for _, look := range []func(Ref) (Container, error){
@@ -80,7 +80,7 @@ func (d *disk) find(ref Ref, stored map[string]Container) (Container, error) {
 	return Container{}, reason
 }
 
-// docker reads what dockerd writes of a container (container.ToDisk in
+// docker reads what dockerd writes about a container (container.ToDisk in
 // moby/container/container.go).
 func (d *disk) docker(id string) (Container, error) {
 	reason := ErrNoEngine
@@ -113,7 +113,8 @@ func (d *disk) docker(id string) (Container, error) {
 	return Container{}, reason
 }
 
-// dataRoots returns where dockerd keeps its data, also as daemon.json says.
+// dataRoots returns the directories where dockerd keeps its data, including that in
+// daemon.json.
 func (d *disk) dataRoots() []string {
 	if d.roots != nil {
 		return d.roots
@@ -131,9 +132,8 @@ func (d *disk) dataRoots() []string {
 	return d.roots
 }
 
-// logs reads the name of a pod off the kubelet's directory of its logs,
-// NAMESPACE_NAME_UID: it says the pod where the container is unknown, and needs no
-// permission.
+// logs reads the name of a pod from the kubelet's log directory, NAMESPACE_NAME_UID. It
+// gives the pod where the container is unknown, and needs no permission.
 func (d *disk) logs(ref Ref) (Container, error) {
 	if ref.PodUID == "" || d.places.PodLogs == "" {
 		return Container{}, ErrNoEngine
@@ -157,7 +157,7 @@ func (d *disk) logs(ref Ref) (Container, error) {
 	return Container{}, fmt.Errorf("%s: %w", d.places.PodLogs, ErrNoSuch)
 }
 
-// initPID reads the number of a container's first process, 0 for none.
+// initPID reads the PID of a container's first process, 0 for none.
 func (d *disk) initPID(path string) int {
 	b, err := d.read(path)
 	if err != nil {

@@ -9,27 +9,26 @@ import (
 	"strings"
 )
 
-// Places is where engines are looked for. A place that does not exist costs one
-// look each time.
+// Places says where to look for engines. A place that does not exist costs one look each
+// time.
 type Places struct {
-	// DockerSockets and PodmanSockets are those of the engines' APIs. Podman's is
-	// asked only about containers that its storage has, or may have: to connect to it
-	// starts podman where systemd listens.
+	// DockerSockets and PodmanSockets are the sockets of the engines' APIs. We ask podman
+	// only about containers that its storage has, or may have: where systemd listens for
+	// it, connecting starts podman.
 	DockerSockets, PodmanSockets []string
-	// DataRoots are where dockerd keeps containers, and DaemonFiles its
-	// configurations, which can name another root.
+	// DataRoots are where dockerd keeps containers; DaemonFiles are its configuration
+	// files, which can name another root.
 	DataRoots, DaemonFiles []string
-	// Bundles are the directories of the CRI's tasks of containerd.
+	// Bundles are the task directories of containerd's CRI.
 	Bundles []string
-	// Storages are those of podman and CRI-O, and StorageRuns what they keep of
-	// containers that run.
+	// Storages are where podman and CRI-O keep containers, StorageRuns where they keep
+	// the state of running ones.
 	Storages, StorageRuns []string
-	// PodLogs is the kubelet's directory of logs.
+	// PodLogs is the kubelet's log directory.
 	PodLogs string
 }
 
-// Host returns the places of a host's own engines and, but for root, those of the
-// user's own ones.
+// Host returns the places of the host's engines and, unless root asks, of the user's own.
 func Host() Places {
 	const tasks = "containerd/io.containerd.runtime.v2.task/k8s.io"
 	p := Places{
@@ -55,8 +54,8 @@ func Host() Places {
 	return p
 }
 
-// AddDockerHost makes the socket of DOCKER_HOST the first to be asked. An error says
-// that it is no Unix socket: an engine on another machine has no process of this one.
+// AddDockerHost puts the socket of DOCKER_HOST first. The error says that it is not a
+// Unix socket: an engine on another machine runs no process of this one.
 func (p *Places) AddDockerHost(value string) error {
 	path, ok := strings.CutPrefix(value, "unix://")
 	if !ok || !filepath.IsAbs(path) {

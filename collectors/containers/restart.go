@@ -10,19 +10,20 @@ import (
 )
 
 const (
-	// stopGrace is what a container has from SIGTERM to SIGKILL, in seconds: the
+	// stopGrace is the time between SIGTERM and SIGKILL for a container, in seconds: the
 	// engines' own default.
 	stopGrace = 10
-	// restartLimit ends the wait for the engine's answer, which it gives only after
-	// stop and start.
+	// restartLimit ends the wait for the engine's answer, which comes only after stop and
+	// start.
 	restartLimit = 2 * time.Minute
 )
 
-// Restart is a restart that an engine was told to do.
+// Restart is a restart that an engine was told to perform.
 type Restart struct {
 	names *Names
 	id    string
-	// before is when the container had been started, and init its first process.
+	// before is the previous start time of the container, and init its first process
+	// then.
 	before time.Time
 	init   int
 
@@ -30,12 +31,12 @@ type Restart struct {
 	refused error
 }
 
-// Restart tells the engine of a container to stop it, with 10 seconds from SIGTERM
-// to SIGKILL, and to start it again. It returns as soon as the engine has the
-// request. The error bears a reason: ErrNotSupported where nothing but files know
-// the container, as a CRI's, whose kubelet restarts what ends by itself.
+// Restart tells the engine of a container to stop it, with 10 seconds between SIGTERM and
+// SIGKILL, and to start it again. It returns as soon as the engine has the request. The
+// error carries a reason: ErrNotSupported if only files know the container, as with a
+// CRI, whose kubelet restarts by itself what ends.
 //
-// It asks nobody whether that is right: guards are the caller's.
+// It asks nobody whether that is right: guards are up to the caller.
 func (n *Names) Restart(ctx context.Context, ref Ref) (*Restart, error) {
 	s, c, err := n.inspect(ctx, ref.ID)
 	if errors.Is(err, ErrNoSuch) || errors.Is(err, ErrNoEngine) {
@@ -47,8 +48,8 @@ func (n *Names) Restart(ctx context.Context, ref Ref) (*Restart, error) {
 		return nil, fmt.Errorf("restart of the container %s: %w", ref.ID, err)
 	}
 	r := &Restart{names: n, id: ref.ID, before: c.StartedAt, init: c.InitPID}
-	// Some engines give a restart up when who asked is gone: the connection stays
-	// until the answer comes, whatever becomes of ctx.
+	// Some engines abandon a restart when the client goes away: keep the connection until
+	// the answer comes, whatever happens to ctx.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restartLimit)
 	stop := s.until(ctx, restartLimit)
 	req, err := s.send(ctx, http.MethodPost, fmt.Sprintf("/containers/%s/restart?t=%d", ref.ID, stopGrace))
@@ -67,8 +68,8 @@ func (n *Names) Restart(ctx context.Context, ref Ref) (*Restart, error) {
 	return r, nil
 }
 
-// answered takes what the engine says at the end. If it only breaks off, looking
-// shows what happened.
+// answered takes the engine's final answer. If the connection only breaks, Done looks at
+// what happened.
 func (r *Restart) answered(s *session, req *http.Request) {
 	a, err := s.receive(req, inspectLimit)
 	if err != nil || a.status == http.StatusNoContent {
@@ -81,9 +82,9 @@ func (r *Restart) answered(s *session, req *http.Request) {
 	}
 }
 
-// Done reports whether the container runs and was started since the request. The
-// error says that it will not be: the engine refused, or has no such container any
-// more. It is ErrSilent while the engine does not say.
+// Done reports whether the container runs and has started since the request. The error
+// says that it never will: the engine refused, or no longer has such a container. It is
+// ErrSilent while the engine does not answer.
 func (r *Restart) Done(ctx context.Context) (bool, error) {
 	r.mu.Lock()
 	refused := r.refused

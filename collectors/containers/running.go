@@ -15,7 +15,7 @@ import (
 	"sockwarden/collectors/trust"
 )
 
-// listing is what the engines said last of all containers that run.
+// listing is the engines' last list of running containers.
 type listing struct {
 	mu    sync.Mutex
 	all   []Container
@@ -23,7 +23,7 @@ type listing struct {
 	until time.Time
 }
 
-// recall returns the last list, and whether it still counts.
+// recall returns the last list, and whether it is still valid.
 func (l *listing) recall(now time.Time) ([]Container, bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -33,14 +33,14 @@ func (l *listing) recall(now time.Time) ([]Container, bool, error) {
 	return slices.Clone(l.all), true, l.err
 }
 
-// Running returns the containers that run, in order of their names, for who has an
-// address or a published port and looks for the container behind it. Only engines
-// with an API say that: of each container everything but PartInit and PartSandbox
-// is known (and PartMode, of podman's). It waits as Lookup does, and a list counts for Retry. The error says
-// why a part is missing: what the other engines say is returned with it.
+// Running returns the running containers, sorted by name, for callers that have an
+// address or a published port and want the container behind it. Only engines with an API
+// can list them. Everything about each container is known except PartInit and PartSandbox
+// (and, for podman, PartMode). It waits as Lookup does, and a list counts for Retry. An
+// error says why a part is missing; the answers of the other engines come with it.
 func (n *Names) Running(ctx context.Context) ([]Container, error) {
 	deadline := time.Now().Add(n.patience)
-	for range 2 { // the first time something else may be under way
+	for range 2 { // the first time, other work may be running
 		if all, ok, err := n.list.recall(n.memory.now()); ok {
 			return all, err
 		}
@@ -53,8 +53,8 @@ func (n *Names) Running(ctx context.Context) ([]Container, error) {
 	return all, err
 }
 
-// askRunning asks every engine for its list. Podman is asked where it listens, and
-// not started for that.
+// askRunning asks every engine for its list. It asks podman only where it listens
+// already, and does not start it.
 func (n *Names) askRunning(ctx context.Context) bool {
 	var all []Container
 	var reason error
@@ -89,8 +89,8 @@ func (n *Names) askRunning(ctx context.Context) bool {
 	return !errors.Is(reason, ErrSilent)
 }
 
-// noPodman reports whether podman's storages are read and hold no container, so
-// that starting podman is of no use.
+// noPodman reports whether podman's storages are readable and hold no container: then
+// there is no point in starting podman.
 func (n *Names) noPodman(ctx context.Context) bool {
 	empty := false
 	n.disk.run(ctx, func() {
@@ -100,8 +100,8 @@ func (n *Names) noPodman(ctx context.Context) bool {
 	return empty
 }
 
-// Inspect asks the engines for what they know of a container just now: whether it
-// was started anew, say. It waits for each of them at most 200 ms.
+// Inspect asks the engines what they know about a container right now, for instance
+// whether it was restarted. It waits at most 200 ms for each.
 func (n *Names) Inspect(ctx context.Context, id string) (Container, error) {
 	s, c, err := n.inspect(ctx, id)
 	if err == nil {
@@ -134,12 +134,12 @@ func (n *Names) inspect(ctx context.Context, id string) (*session, Container, er
 type Source struct {
 	Path   string
 	Engine Engine
-	// Err is nil if it can be asked, and else bears a reason.
+	// Err is nil if we can ask it; otherwise it carries a reason.
 	Err error
 }
 
-// Sources returns where engines could be asked, without connecting to any: for
-// who tells people what would be known on this host.
+// Sources returns where we could ask engines, without connecting to any: it tells people
+// what would be known on this host.
 func (n *Names) Sources() []Source {
 	var all []Source
 	add := func(engine Engine, paths []string) {

@@ -17,30 +17,30 @@ import (
 	"sockwarden/collectors/trust"
 )
 
-// session is a connection to an engine's API: HTTP without a pool and so without
+// session is a connection to an engine's API: HTTP without a pool, hence without
 // goroutines, one request after the other.
 type session struct {
 	path string
 	conn net.Conn
 	in   *bounded
 	r    *bufio.Reader
-	// spent says that nothing more can be asked here: after an error, or when the
+	// spent says that the session can take no more requests: after an error, or when the
 	// engine closes the connection.
 	spent bool
 }
 
-// answer is what an engine says to a request.
+// answer is what an engine says in response to a request.
 type answer struct {
 	status int
 	engine Engine
 	body   []byte
 }
 
-// headLimit bounds the head of an answer, in bytes.
+// headLimit bounds the header of an answer, in bytes.
 const headLimit = 64 << 10
 
-// open connects to a socket that only root or the running user can have made, and
-// in which one of them answers.
+// open connects to a socket that only root or the running user can have made, and on
+// which one of them listens.
 func open(ctx context.Context, path string) (*session, error) {
 	var checker trust.Checker
 	if err := checker.Socket(path); err != nil {
@@ -71,7 +71,7 @@ func distrusted(path string, err error) error {
 	return fmt.Errorf("%s: %w: %w", path, ErrUntrusted, err)
 }
 
-// at says where an error was found, and what it means.
+// at says where an error occurred and what it means.
 func at(path string, err error) error {
 	if reason := reasonOf(err); reason != nil {
 		return fmt.Errorf("%s: %w (%w)", path, reason, err)
@@ -79,7 +79,7 @@ func at(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// peer returns the user who listens at the other end (SO_PEERCRED in socket(7)).
+// peer returns the user at the other end (SO_PEERCRED in socket(7)).
 func peer(conn net.Conn) (uint32, error) {
 	u, ok := conn.(*net.UnixConn)
 	if !ok {
@@ -101,9 +101,9 @@ func peer(conn net.Conn) (uint32, error) {
 
 func (s *session) close() { _ = s.conn.Close() }
 
-// send sends a request and does not wait for the answer.
+// send sends a request without waiting for the answer.
 func (s *session) send(ctx context.Context, method, target string) (*http.Request, error) {
-	// The name of the host is for nobody; engines refuse a request without one.
+	// Nobody reads the host name, but engines refuse a request without one.
 	req, err := http.NewRequestWithContext(ctx, method, "http://engine"+target, http.NoBody)
 	if err != nil {
 		return nil, at(s.path, err)
@@ -115,7 +115,7 @@ func (s *session) send(ctx context.Context, method, target string) (*http.Reques
 	return req, nil
 }
 
-// receive takes the answer to a request, of its body no more than so many bytes.
+// receive reads the answer to a request, at most limit bytes of its body.
 func (s *session) receive(req *http.Request, limit int) (answer, error) {
 	s.in.left = headLimit
 	resp, err := http.ReadResponse(s.r, req)
@@ -132,10 +132,10 @@ func (s *session) receive(req *http.Request, limit int) (answer, error) {
 	return a, nil
 }
 
-// get asks and waits for the answer, until a time or the end of ctx.
+// get asks and waits for the answer, for the given time or until ctx ends.
 func (s *session) get(ctx context.Context, target string, wait time.Duration, limit int) (answer, error) {
 	defer s.until(ctx, wait)()
-	s.spent = true // but for a whole answer
+	s.spent = true // unless the answer is complete
 	req, err := s.send(ctx, http.MethodGet, target)
 	if err != nil {
 		return answer{}, err
@@ -143,13 +143,13 @@ func (s *session) get(ctx context.Context, target string, wait time.Duration, li
 	return s.receive(req, limit)
 }
 
-// until makes reads and writes end by a time, and with ctx.
+// until makes reads and writes end after a time, and with ctx.
 func (s *session) until(ctx context.Context, wait time.Duration) (stop func() bool) {
 	_ = s.conn.SetDeadline(time.Now().Add(wait))
 	return context.AfterFunc(ctx, func() { _ = s.conn.SetDeadline(time.Unix(1, 0)) })
 }
 
-// engineOf returns who answers: podman also behind Docker's own socket.
+// engineOf returns the engine that answers: podman can also be behind Docker's socket.
 func engineOf(server string) Engine {
 	if strings.HasPrefix(server, "Libpod/") {
 		return Podman
@@ -157,10 +157,10 @@ func engineOf(server string) Engine {
 	return Docker
 }
 
-// errTooLong says that an answer does not end.
+// errTooLong says that an answer exceeds its limit.
 var errTooLong = errors.New("it is too long")
 
-// bounded reads no more than it may.
+// bounded reads up to a limit.
 type bounded struct {
 	from io.Reader
 	left int

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// storedEntry is what counts of an entry of containers.json (container in
+// storedEntry is the part that we read of an entry in containers.json (container in
 // containers/storage/containers.go), with what podman and CRI-O keep in it.
 type storedEntry struct {
 	ID       string `json:"id"`
@@ -15,13 +15,13 @@ type storedEntry struct {
 	Metadata string
 }
 
-// storages reads the containers of podman and CRI-O. The error is that of the
-// storages that could not be read, ErrNoSuch if all could.
+// storages reads the containers of podman and CRI-O. The error is from storages that
+// could not be read, ErrNoSuch if all could.
 func (d *disk) storages() (map[string]Container, error) {
 	all := map[string]Container{}
 	reason := ErrNoEngine
 	for _, root := range d.places.Storages {
-		// The second one is that of --rm, since containers/storage 1.41.
+		// The second file is for --rm, since containers/storage 1.41.
 		for _, name := range []string{"containers.json", "volatile-containers.json"} {
 			path := filepath.Join(root, "overlay-containers", name)
 			b, err := d.read(path)
@@ -46,7 +46,7 @@ func (d *disk) storages() (map[string]Container, error) {
 func (d *disk) stored(ref Ref, all map[string]Container) (Container, error) {
 	c, ok := all[ref.ID]
 	if !ok {
-		return Container{}, ErrNoEngine // storages said why
+		return Container{}, ErrNoEngine // storages has said why
 	}
 	if c.Engine == CRI {
 		if err := samePod(ref, c.podUID); err != nil {
@@ -54,8 +54,7 @@ func (d *disk) stored(ref Ref, all map[string]Container) (Container, error) {
 		}
 	}
 	dir := filepath.Join(filepath.Dir(c.Source), ref.ID, "userdata")
-	// Of annotations there nothing is believed: CRI-O writes those of the pod behind
-	// its own ones.
+	// Believe none of the annotations: CRI-O writes those of the pod after its own.
 	var in bundled
 	if b, err := d.read(filepath.Join(dir, "config.json")); err == nil && json.Unmarshal(b, &in) == nil {
 		c.namespace(&in)
@@ -69,8 +68,7 @@ func (d *disk) stored(ref Ref, all map[string]Container) (Container, error) {
 	return c, nil
 }
 
-// parseStorage reads containers.json. Podman's labels and ports are in a database
-// of its own.
+// parseStorage reads containers.json. Podman keeps labels and ports in its own database.
 func parseStorage(b []byte) ([]Container, error) {
 	var entries []storedEntry
 	if err := json.Unmarshal(b, &entries); err != nil {
