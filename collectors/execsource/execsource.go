@@ -1,11 +1,11 @@
-// Package execsource reads records of sockets from a program: the way to add a
-// source without compiling.
+// Package execsource reads socket records from a program: a way to add a source without
+// compiling.
 //
-// Comes in: what a program prints, one JSON object on a line, with the names of
-// the fields of the rules language. Goes out: Socket records. A line that is not
-// exactly right ends the stream with an error. Records without a cookie can be
-// listed and are never acted on; with one, an action looks the socket up by it
-// first, so that a wrong record does no harm.
+// Comes in: what a program prints, one JSON object per line, with the field names of the
+// rules language. Goes out: Socket records. A line that is not exactly right ends the
+// stream with an error. Records without a cookie can be listed, but nobody acts on them.
+// For a record with a cookie, an action first looks up the socket by it, so a wrong
+// record does no harm.
 package execsource
 
 import (
@@ -29,7 +29,7 @@ import (
 )
 
 const (
-	// maxLine bounds one record, in bytes, and maxRecords the number of them.
+	// maxLine bounds one record, in bytes, and maxRecords their number.
 	maxLine    = 16 << 10
 	maxRecords = 1_000_000
 	// timeout is how long the program may run.
@@ -56,9 +56,9 @@ type source struct {
 	timeout time.Duration
 }
 
-// Collect runs the program and yields its records, also if the query asks for
-// fewer. The program is ended with everything that it started when its time is
-// over, when the context is done, or when nobody wants more.
+// Collect runs the program and yields its records, even those that the query does not ask
+// for. It ends the program, with everything that the program started, when its time is
+// up, when the context ends, or when the caller wants no more.
 func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
 		fail := func(err error) { yield(nil, fmt.Errorf("collector %s: %w", s.program, err)) }
@@ -75,13 +75,13 @@ func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*coll
 		defer context.AfterFunc(ctx, r.program.Stop)()
 		if !read(r, q, func(rec *collectors.Socket, err error) bool {
 			if err != nil {
-				// What the end of the program has cut off is not at fault.
+				// If the program's end cut the line off, that end is the error.
 				fail(cmp.Or(r.stop(ctx), err))
 				return false
 			}
 			return yield(rec, nil)
 		}) {
-			_ = r.stop(ctx) // nobody wants to know
+			_ = r.stop(ctx) // nobody reads on
 			return
 		}
 		if err := r.failure(ctx, s.timeout+lingering); err != nil {
@@ -90,7 +90,7 @@ func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*coll
 	}
 }
 
-// read yields the records of r; it reports whether all was read and right.
+// read yields the records of r. It reports whether it read everything and all was right.
 func read(r io.Reader, q collectors.Query, yield func(*collectors.Socket, error) bool) bool {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 4096), maxLine)
@@ -119,7 +119,7 @@ func read(r io.Reader, q collectors.Query, yield func(*collectors.Socket, error)
 	return true
 }
 
-// record is a line. Pointers tell what is missing from what is zero.
+// record is one line. Pointers tell missing values from zero.
 type record struct {
 	Protocol    string     `json:"protocol"`
 	State       string     `json:"state"`
@@ -134,15 +134,15 @@ type record struct {
 	SendQueue   *uint32    `json:"send_queue"`
 	Retransmits *uint8     `json:"retransmits"`
 	IfIndex     *uint32    `json:"ifindex"`
-	// Dual says that the socket is of family IPv6 although its addresses are IPv4.
+	// Dual says that the socket is an IPv6 socket although its addresses are IPv4.
 	Dual bool `json:"dual_stack"`
 }
 
 var always = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamily, collectors.FieldState,
 	collectors.FieldLocalAddr, collectors.FieldPort, collectors.FieldRemoteAddr, collectors.FieldRemotePort)
 
-// parse reads one line. What it must have is checked, and what it may not have
-// is an error.
+// parse reads one line. It checks the required fields and refuses those that are not
+// allowed.
 func parse(line []byte, s *collectors.Socket) error {
 	var r record
 	d := json.NewDecoder(bytes.NewReader(line))

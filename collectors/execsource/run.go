@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// maxSaid bounds what an error repeats of what the program says, in bytes.
+	// maxSaid bounds how much of the program's standard error we quote, in bytes.
 	maxSaid = 4 << 10
-	// lingering is how long something can hold the output after the program has
-	// ended, and how long a killed program may take to be gone.
+	// lingering is how long something may hold the output open after the program has
+	// ended, and how long a killed program may take to disappear.
 	lingering = time.Second
 )
 
-// run is a program under way.
+// run is a running program.
 type run struct {
 	program *leash.Running
 	timeout time.Duration
 	out     *os.File
-	said    limited // on standard error
+	said    limited // its standard error
 	ended   chan struct{}
-	ending  leash.Ending // once ended is closed
+	ending  leash.Ending // valid once ended is closed
 	drained sync.WaitGroup
 }
 
@@ -65,18 +65,18 @@ func start(program string, timeout time.Duration) (*run, error) {
 		for over := false; !over; {
 			r.ending, over = p.Ended(time.Hour)
 		}
-		// What it left behind may hold its output, for ever.
+		// What it left behind may hold its output open for ever.
 		_, _ = out.SetReadDeadline(time.Now().Add(lingering)), errs.SetReadDeadline(time.Now().Add(lingering))
 		close(r.ended)
 	}()
 	return r, nil
 }
 
-// errHeld says that there is no end of the output.
+// errHeld says that the output does not end.
 var errHeld = errors.New("the program has ended, and something that it started holds its output open")
 
-// Read reads the program's output. After its end each call has a time of its
-// own: it can be late with what is there already.
+// Read reads the program's output. After the program has ended, each call has its own
+// deadline: it can be late in reading what is already there.
 func (r *run) Read(b []byte) (int, error) {
 	n, err := r.out.Read(b)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -88,15 +88,14 @@ func (r *run) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// stop ends the program and waits for its end.
+// stop ends the program and waits until it has ended.
 func (r *run) stop(ctx context.Context) error {
 	r.program.Stop()
 	return r.failure(ctx, lingering)
 }
 
-// failure waits for the end of the program, so long and no longer than a stop
-// takes, and returns what was wrong with it, nil if that was only that we stopped
-// it.
+// failure waits for the program to end, no longer than a stop takes, and returns what
+// went wrong; nil if we stopped it and nothing else happened.
 func (r *run) failure(ctx context.Context, wait time.Duration) error {
 	select {
 	case <-r.ended:
