@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kernel is the version of a kernel. That of a release that cannot be read is
-// zero and so older than all others: it then has all quirks.
+// Kernel is the version of a kernel. It is zero for an unreadable release, and so older
+// than all others and assumed to have all quirks.
 type Kernel struct {
-	Release      string // as uname(2) has it, such as 6.1.0-13-amd64
+	Release      string // as uname(2) reports it, such as 6.1.0-13-amd64
 	Major, Minor int
 }
 
@@ -22,7 +22,7 @@ func RunningKernel() (Kernel, error) {
 	return ParseKernel(unix.ByteSliceToString(u.Release[:])), nil
 }
 
-// ParseKernel reads the release of a kernel.
+// ParseKernel reads a kernel release.
 func ParseKernel(release string) Kernel {
 	k := Kernel{Release: release}
 	if _, err := fmt.Sscanf(release, "%d.%d", &k.Major, &k.Minor); err != nil {
@@ -36,5 +36,5 @@ func (k Kernel) Before(major, minor int) bool {
 	return k.Major < major || k.Major == major && k.Minor < minor
 }
 
-// Unread reports whether the release could not be read.
+// Unread reports whether the release was unreadable.
 func (k Kernel) Unread() bool { return k.Major == 0 && k.Minor == 0 }

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Initial is a namespace that the machine started with, by the inode of its file
+// Initial is a namespace that the machine started with, named by the inode of its file
 // (include/uapi/linux/nsfs.h, before Linux 6.18 include/linux/proc_ns.h).
 type Initial uint32
 
@@ -22,11 +22,11 @@ var initialFiles = map[Initial]string{InitialTime: "time", InitialPID: "pid", In
 // String names the kind of the namespace, as in /proc/PID/ns.
 func (n Initial) String() string { return initialFiles[n] }
 
-// In reports whether this process is in that namespace. The error is
-// fs.ErrNotExist on a kernel without the kind, or where /proc is not mounted.
+// In reports whether this process is in that namespace. The error is fs.ErrNotExist if
+// the kernel lacks that kind of namespace, or if /proc is not mounted.
 func (n Initial) In() (bool, error) { return n.Is("/proc/self/ns/" + n.String()) }
 
-// Is reports whether a file of nsfs is of that namespace.
+// Is reports whether an nsfs file belongs to that namespace.
 func (n Initial) Is(path string) (bool, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
