@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killChildren kills the children of this process. None of them has been waited
-// for meanwhile, so that their numbers are theirs.
+// killChildren kills the children of this process. Nobody reaps them meanwhile, so their
+// PIDs still belong to them.
 func killChildren() {
 	pids, ok := listedChildren()
 	if !ok {
@@ -22,14 +22,14 @@ func killChildren() {
 	}
 }
 
-// listedChildren reads the kernel's lists; false if it has none
+// listedChildren reads the kernel's lists of children; false if it has none
 // (CONFIG_PROC_CHILDREN).
 func listedChildren() (pids []int, ok bool) {
 	lists, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, list := range lists {
 		text, err := os.ReadFile(list)
 		if err != nil {
-			continue // a thread that has ended leaves its children to another
+			continue // a thread that ends leaves its children to another one
 		}
 		for word := range strings.FieldsSeq(string(text)) {
 			if pid, err := strconv.Atoi(word); err == nil {
@@ -49,7 +49,7 @@ func searchedChildren() (pids []int) {
 		if err != nil {
 			continue
 		}
-		// pid (comm) state ppid: comm can hold anything.
+		// pid (comm) state ppid: comm can contain anything.
 		after := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		if err == nil && len(after) > 1 && after[1] == strconv.Itoa(self) {

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keeperName is the name under which this binary is the keeper of a program, in
-// argv[0] and as its comm.
+// keeperName is the name under which this binary acts as a keeper, in argv[0] and as its
+// comm.
 const keeperName = "sockwarden-hook"
 
-// What the keeper says over its socket, before it ends: one byte, the reason,
-// and a wait status or an errno.
+// What the keeper sends over its socket before it ends: one byte for the reason, and a
+// wait status or an errno.
 const (
 	saysEnded      = 'e'
 	saysNotStarted = 's'
@@ -26,22 +26,22 @@ const (
 	control = 3 // the descriptor of the socket
 )
 
-// Whatever binary this package is in, also that of a test, can be a keeper:
-// before its main has seen an argument.
+// Any binary with this package, even a test, can be a keeper: init runs before main has
+// seen an argument.
 func init() {
 	if len(os.Args) >= 3 && os.Args[0] == keeperName {
-		// At once: the race detector takes a second for os.Exit.
+		// Exit at once: under the race detector os.Exit takes a second.
 		syscall.Exit(keep(os.Args[1], os.Args[2:]))
 	}
 }
 
-// keep runs a program to its end, and says how that was.
+// keep runs a program to its end and tells how it ended.
 func keep(timeout string, argv []string) int {
-	// The thread that starts the program must live as long: its death is a signal.
+	// The thread that starts the program must live as long: its death sends a signal.
 	runtime.LockOSThread()
 	limit, err := time.ParseDuration(timeout)
 	if _, notSocket := unix.GetsockoptInt(control, unix.SOL_SOCKET, unix.SO_TYPE); notSocket != nil || err != nil {
-		return 2 // somebody else's idea
+		return 2 // not started by this package
 	}
 	unix.CloseOnExec(control)
 	_ = os.WriteFile("/proc/self/comm", []byte(keeperName), 0)
@@ -50,10 +50,10 @@ func keep(timeout string, argv []string) int {
 	}
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, unix.SIGCHLD)
-	// A stop of the unit sends them to all its processes: the program decides
-	// what they mean, and this has to see its end.
+	// When the unit stops, all its processes get these signals: the program decides what
+	// they mean, and the keeper must live to see its end.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM)
-	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{ //nolint:gosec // to run it is the purpose; who starts us has checked it
+	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{ //nolint:gosec // running it is the purpose; the caller has checked it
 		Dir: "/", Env: os.Environ(), Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 	})
@@ -61,7 +61,7 @@ func keep(timeout string, argv []string) int {
 		return say(saysNotStarted, None, errno(err))
 	}
 	stop := make(chan struct{})
-	go func() { // nobody says anything: it is the end
+	go func() { // whatever ends this read means stop
 		for _, err := unix.Read(control, make([]byte, 1)); errors.Is(err, unix.EINTR); {
 			_, err = unix.Read(control, make([]byte, 1))
 		}
@@ -80,10 +80,10 @@ func keep(timeout string, argv []string) int {
 		}
 	}
 	if _, ended := reap(pid, &status); ended {
-		reason = None // by itself, while the time ended
+		reason = None // it ended by itself just as its time was up
 	}
 	if reason != None {
-		// Whoever dies leaves its children to us. One that waits for a dead disk
+		// A process that dies leaves its children to us. One that waits for a dead disk
 		// takes its time.
 		for none := false; !none; none, _ = reap(pid, &status) {
 			killChildren()
@@ -96,8 +96,8 @@ func keep(timeout string, argv []string) int {
 	return say(saysEnded, reason, uint32(status))
 }
 
-// reap waits for all children that have ended. It reports whether none is left,
-// and whether the program was among them, whose status it sets.
+// reap waits for all children that have ended. It reports whether none is left, and
+// whether the program was among them; then it sets status.
 func reap(program int, status *unix.WaitStatus) (none, ended bool) {
 	for {
 		var s unix.WaitStatus

@@ -12,22 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Path is where programs are found that are named without a directory, and what
-// they get as PATH.
+// Path is where we look for programs named without a directory, and the PATH that they
+// get.
 const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Program is what is to be run, in / and with nothing but PATH and LANG=C as its
-// environment.
+// Program is what to run, in / and with nothing but PATH and LANG=C in its environment.
 type Program struct {
 	Argv    []string      // the first is its path
 	Files   [3]uintptr    // standard input, output and error
 	Timeout time.Duration // how long it may run
 }
 
-// Reason says why a program was ended, None if it ended by itself.
+// Reason says what ended a program, None if it ended by itself.
 type Reason byte
 
-// The reasons. Stopped is asked for, by Stop or by the end of this process.
+// The reasons. Stopped means by Stop or by the end of this process.
 const (
 	None Reason = iota
 	TimedOut
@@ -38,31 +37,31 @@ const (
 type Ending struct {
 	Reason Reason
 	Status syscall.WaitStatus
-	Err    error // it was not started, or its end is not known
+	Err    error // it did not start, or nobody knows how it ended
 }
 
-// Running is a program that was started. Ended is for one goroutine, Stop for
-// any.
+// Running is a program that was started. Only one goroutine may call Ended; any may call
+// Stop.
 type Running struct {
 	argv   []string
 	keeper int // process id
 	ending *Ending
 
-	mu      sync.Mutex // for what follows
+	mu      sync.Mutex // guards what follows
 	control int        // our end of the socket to the keeper
-	ended   bool       // the keeper, and waited for
+	ended   bool       // the keeper has ended and has been reaped
 }
 
-// Start starts the program's keeper, and so the program. Whether that could be
-// executed, Ended says.
+// Start starts the program's keeper, which starts the program. Ended says whether that
+// worked.
 func Start(p Program) (*Running, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: socket pair: %w", p.Argv[0], err)
 	}
 	defer func() { _ = unix.Close(pair[1]) }()
-	// What Go opens is closed in other programs, but not what it was started with.
-	// Before Linux 5.11 that is handed on.
+	// Go closes what it opened in other programs, but not what it inherited. Before Linux
+	// 5.11 we pass that on.
 	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	pid, err := syscall.ForkExec("/proc/self/exe", append([]string{keeperName, p.Timeout.String()}, p.Argv...), &syscall.ProcAttr{
 		Dir:   "/",
@@ -77,8 +76,7 @@ func Start(p Program) (*Running, error) {
 	return &Running{argv: p.Argv, keeper: pid, control: pair[0]}, nil
 }
 
-// Stop asks for the end of the program and of all that it started. It does not
-// wait for it.
+// Stop asks the keeper to end the program and all that it started, and does not wait.
 func (r *Running) Stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -87,8 +85,8 @@ func (r *Running) Stop() {
 	}
 }
 
-// Ended waits at most for the given time, and reports whether the program has
-// ended and how. It is to be called until it has: then nothing is left open.
+// Ended waits at most for the given time, and reports whether the program has ended and
+// how. Call it until it has: only then is everything closed.
 func (r *Running) Ended(wait time.Duration) (Ending, bool) {
 	until := time.Now().Add(wait)
 	for r.ending == nil {
@@ -112,7 +110,7 @@ func (r *Running) Ended(wait time.Duration) (Ending, bool) {
 	return *r.ending, true
 }
 
-// receive takes what the keeper has said, if it has.
+// receive reads the keeper's message, if there is one.
 func (r *Running) receive() (Ending, bool) {
 	buf := make([]byte, 1024)
 	n, _, err := unix.Recvfrom(r.control, buf, unix.MSG_DONTWAIT)
@@ -159,7 +157,7 @@ func (r *Running) awaitKeeper(wait time.Duration) bool {
 	return poll(fd, wait)
 }
 
-// poll waits until a descriptor can be read, false if that takes too long.
+// poll waits until a descriptor is readable, false if that takes too long.
 func poll(fd int, wait time.Duration) bool {
 	until := time.Now().Add(wait)
 	for {
