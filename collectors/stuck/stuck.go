@@ -1,11 +1,11 @@
-// Package stuck waits for calls to the kernel from which a thread may never come
-// back, and leaves those behind that do not.
+// Package stuck waits for calls to the kernel that may never return, and leaves behind
+// those that do not.
 //
-// Comes in: a function that makes such calls and owns all that it touches. Goes
-// out: nil once it has returned, or a Call, as an error, that goes on by itself.
-// Such a thread sleeps uninterruptibly, mostly for the lock of a socket that a
-// process keeps while its own call waits for a page (userfaultfd, FUSE, a file
-// server that is away): no signal ends it, and its process stays until the lock
+// Comes in: a function that makes such calls and owns everything that it touches. Goes
+// out: nil once it has returned, or a Call, as an error, that goes on by itself. The
+// thread of such a call sleeps uninterruptibly, mostly for the lock of a socket: a
+// process keeps it while its own call waits for a page (userfaultfd, FUSE, an unreachable
+// file server). No signal ends that sleep, and our own process cannot end until the lock
 // is free.
 package stuck
 
@@ -19,28 +19,28 @@ import (
 	"time"
 )
 
-// Limit is how long a call may make no progress while a thread of this process
-// sleeps uninterruptibly: socket locks are held for microseconds.
+// Limit is how long a call may make no progress while one of our threads sleeps
+// uninterruptibly; socket locks are held for microseconds.
 const Limit = 5 * time.Second
 
 const (
 	// step is how often we check for progress. Several checks must find none, because after
 	// a stop or a suspension a single one always would.
 	step = Limit / 10
-	// grace is how many looks find no progress, once the caller was asked to stop.
+	// grace is how many checks may find no progress after the caller was asked to stop.
 	grace = 2
 )
 
-// Call is a call that did not come back in its time. It is an error.
+// Call is a call that did not return in time. It is an error.
 type Call struct {
-	// Since is when it was begun.
+	// Since is when it began.
 	Since time.Time
 	what  string
-	cause error // why it was not waited for any longer, nil for Limit
+	cause error // why the wait ended, nil for Limit
 	back  chan struct{}
 }
 
-// ErrHeldUp says that a call was not even begun, as one that hangs holds it up.
+// ErrHeldUp says that a call was not even begun: another one that hangs is in its way.
 var ErrHeldUp = errors.New("held up")
 
 // Error says what hangs.
@@ -49,7 +49,7 @@ func (c *Call) Error() string { return c.what + " does not return from the kerne
 // Unwrap returns the cause of the context that ended the wait, if one did.
 func (c *Call) Unwrap() error { return c.cause }
 
-// Back reports whether it has come back by now.
+// Back reports whether the call has returned by now.
 func (c *Call) Back() bool {
 	select {
 	case <-c.back:
@@ -59,10 +59,10 @@ func (c *Call) Back() bool {
 	}
 }
 
-// Done is closed when it has come back.
+// Done is closed when the call has returned.
 func (c *Call) Done() <-chan struct{} { return c.back }
 
-// In returns the call that an error is about, nil if it is about none.
+// In returns the Call that an error wraps, nil for none.
 func In(err error) *Call {
 	c, _ := errors.AsType[*Call](err)
 	return c
@@ -70,16 +70,17 @@ func In(err error) *Call {
 
 type onThisThread struct{}
 
-// OnThisThread returns a context that keeps calls on the thread of the caller, which may have
-// other rights than the threads of other goroutines. Watch then waits however long it takes.
+// OnThisThread returns a context that keeps calls on the caller's thread, which may have
+// other rights than the threads of other goroutines. Watch then waits however long it
+// takes.
 func OnThisThread(ctx context.Context) context.Context {
 	return context.WithValue(ctx, onThisThread{}, true)
 }
 
-// Watch runs f on a goroutine of its own and returns nil when it has returned. If
-// it makes no progress for Limit, as told by a counter that f adds to (nil for
-// none), the error is a Call: f then still runs, and owns what it was given until it
-// returns. When ctx ends, Watch waits for f only a moment longer.
+// Watch runs f on its own goroutine and returns nil when f has returned. If f makes no
+// progress for Limit, as shown by a counter that it increments (nil for none), the error
+// is a Call: f still runs, and owns what it was given until it returns. When ctx ends,
+// Watch waits for f only a moment longer.
 func Watch(ctx context.Context, what string, progress *atomic.Uint64, f func()) error {
 	if ctx.Value(onThisThread{}) != nil {
 		f()
@@ -116,7 +117,7 @@ func Watch(ctx context.Context, what string, progress *atomic.Uint64, f func()) 
 	return c
 }
 
-// Do is Watch for a call without any progress to tell.
+// Do is Watch for a call that cannot show progress.
 func Do(ctx context.Context, what string, f func()) error { return Watch(ctx, what, nil, f) }
 
 func load(counter *atomic.Uint64) uint64 {
@@ -126,8 +127,8 @@ func load(counter *atomic.Uint64) uint64 {
 	return counter.Load()
 }
 
-// asleep reports whether a thread of this process sleeps uninterruptibly, or
-// that cannot be told: a kernel that is only slow works, or waits for a processor.
+// asleep reports whether a thread of this process sleeps uninterruptibly, or whether
+// nobody can tell. A kernel that is merely slow works, or waits for a processor.
 func asleep() bool {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
@@ -136,9 +137,9 @@ func asleep() bool {
 	for _, task := range tasks {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%s/stat", task.Name()))
 		if err != nil {
-			continue // ended meanwhile
+			continue // it has ended meanwhile
 		}
-		// The name stands in parentheses and can hold some itself.
+		// The name is in parentheses and can contain some itself.
 		if i := bytes.LastIndexByte(b, ')'); i >= 0 && bytes.HasPrefix(b[i:], []byte(") D ")) {
 			return true
 		}
