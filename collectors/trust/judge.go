@@ -19,9 +19,9 @@ func (c *Checker) trusted(w *walk) error {
 	return c.mounts.trusted(w.mounts)
 }
 
-// judge notes what belongs to others or what they can write. With sticky a
-// directory for all will do if it is sticky: the directories in it that belong
-// to us cannot be renamed by others.
+// judge records what belongs to others or what they can write to. With sticky, a
+// world-writable directory passes if it has the sticky bit: others cannot rename our
+// directories in it.
 func (w *walk) judge(p *place, sticky bool) {
 	if w.distrust == nil {
 		w.distrust = mine(p, sticky)
@@ -35,7 +35,7 @@ func mine(p *place, sticky bool) error {
 	isSticky := p.st.Mode&unix.S_ISVTX != 0 && p.st.Mode&unix.S_IFMT == unix.S_IFDIR
 	switch {
 	case !foreign(p.st.Uid) && (link || p.st.Mode&(unix.S_IWGRP|unix.S_IWOTH) == 0):
-		return nil // the mode of a link means nothing
+		return nil // the mode of a link is meaningless
 	case foreign(p.st.Uid) && link:
 		return fmt.Errorf("the link %s belongs to uid %d, who chose where it leads; cure: chown -h %d:%d %s", p.path, p.st.Uid, me, os.Getegid(), name)
 	case foreign(p.st.Uid):
@@ -51,18 +51,18 @@ func mine(p *place, sticky bool) error {
 	return fmt.Errorf("others can write to %s (mode %#o); cure: %s && chmod go-w %s%s", p.path, p.st.Mode&0o7777, own, name, orCopy)
 }
 
-// orCopy is for what cannot be changed, as the volumes of a cluster.
+// orCopy is the advice where permissions cannot change, as on the volumes of a cluster.
 const orCopy = ", or copy the file to a directory that only you can write"
 
-// foreign says whether a user could be somebody else than root and us.
+// foreign says whether a user could be somebody other than root and us.
 func foreign(uid uint32) bool { return uid != 0 && int(uid) != os.Geteuid() }
 
-// shared says whether others can put something into a directory, or take it out.
+// shared says whether others can add files to a directory or remove them.
 func shared(st *unix.Stat_t) bool {
 	return foreign(st.Uid) || st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0
 }
 
-// quoted is a path as a shell reads it.
+// quoted is a path quoted for a shell.
 func quoted(path string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@%,=", r)

@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// mount is what counts of a line of mountinfo.
+// mount is the part that we read of a line of mountinfo.
 type mount struct {
 	idmapped bool
-	// fuse is the user whose program answers for the files, -1 for the kernel.
+	// fuse is the user whose program serves the files, -1 for the kernel.
 	fuse int
 }
 
-// mountTable is read when it is needed, and again for a mount that is new.
+// mountTable is read when first needed, and again when a new mount turns up.
 type mountTable map[uint64]mount
 
-// trusted refuses mounts that show other owners than the files have, or owners
-// that a user's program makes up.
+// trusted refuses mounts that show false owners: idmapped ones, and those where a user's
+// program invents them.
 func (t *mountTable) trusted(on map[uint64]string) error {
 	for id, path := range on {
 		m, ok := (*t)[id]
@@ -41,8 +41,8 @@ func (t *mountTable) trusted(on map[uint64]string) error {
 	return nil
 }
 
-// read takes all mounts in. In a chroot its own list lacks the mount of the root;
-// that of process 1 has it.
+// read records all mounts. In a chroot our own list lacks the mount of the root; the list
+// of process 1 has it.
 func (t *mountTable) read() error {
 	*t = mountTable{}
 	own, err := os.ReadFile("/proc/self/mountinfo")

@@ -7,13 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotSocket says that a path leads to something that is no socket.
+// ErrNotSocket says that a path does not lead to a socket.
 var ErrNotSocket = errors.New("is no socket")
 
-// Socket returns an error if somebody else than root and the running user could
-// have put a Unix socket there, and answer in the name of a service. Who may
-// connect to it does not matter. The error is ErrNotSocket, a *fs.PathError, or
-// says who could have. Nothing is connected.
+// Socket returns an error if somebody other than root and the running user could have put
+// a Unix socket there, to answer in the name of a service. It does not matter who may
+// connect. The error is ErrNotSocket, a *fs.PathError, or says who could have done it.
+// Socket connects to nothing.
 func (c *Checker) Socket(path string) error {
 	w, err := follow(path)
 	defer w.close()
@@ -26,6 +26,6 @@ func (c *Checker) Socket(path string) error {
 	if foreign(w.end.st.Uid) {
 		return fmt.Errorf("the socket %s belongs to uid %d, who can answer what he likes", w.end.path, w.end.st.Uid)
 	}
-	w.end.st.Mode &^= unix.S_IWGRP | unix.S_IWOTH // to write is to connect
+	w.end.st.Mode &^= unix.S_IWGRP | unix.S_IWOTH // on a socket, write means connect
 	return c.trusted(w)
 }

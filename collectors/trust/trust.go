@@ -1,12 +1,12 @@
-// Package trust answers whether somebody else than root and the running user
-// could have written a file, or put another in its place: what a rules file says
-// and what a program does happens with the power of whoever runs sockwarden.
+// Package trust answers whether somebody other than root and the running user could have
+// written a file or put another in its place: what a rules file or a program does, it
+// does with the power of whoever runs sockwarden.
 //
-// Comes in: a path. Goes out: the opened file, never one that keeps the reader
-// waiting, and an error that names who could have written it, and the cure. For
-// files that are written (logs, state): a descriptor that nobody else could have
-// chosen. A read-only mount proves nothing: what is read-only here can be
-// writable elsewhere, so mode and owner always count.
+// Comes in: a path. Goes out: the open file, never one that makes the reader wait, and an
+// error that names who could have written it, and the cure. For files that we write
+// (logs, state): a descriptor of a file that nobody else could have chosen. A read-only
+// mount proves nothing: the same files may be writable elsewhere. So mode and owner
+// always count.
 package trust
 
 import (
@@ -21,29 +21,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotRegular says that a path leads to a directory, a pipe, a device or a
-// socket, and not to a file.
+// ErrNotRegular says that a path leads to a directory, a pipe, a device or a socket
+// instead of a file.
 var ErrNotRegular = errors.New("is no regular file")
 
-// Checker looks at files. The zero value is ready; it remembers the mounts, so
-// that many files cost little, and is not for use by several goroutines or for
-// long.
+// Checker checks files. The zero value is ready to use. It remembers the mounts, so many
+// files cost little; do not share it between goroutines or keep it for long.
 type Checker struct{ mounts mountTable }
 
-// File is a regular file that was opened for reading, with what was found on
-// the way to it.
+// File is a regular file open for reading, with what Checker found on the way to it.
 type File struct {
-	// Path is where it lies, without links.
+	// Path is where it is, without links.
 	Path string
-	// Stat is what the opened file is.
+	// Stat describes the open file.
 	Stat     unix.Stat_t
 	fd       int
 	distrust error
 }
 
-// Open opens a regular file for reading. The path is followed step by step as
-// the kernel does, and what is opened is what was looked at. The error is
-// ErrNotRegular or a *fs.PathError. It never waits for a pipe or a device.
+// Open opens a regular file for reading. It follows the path step by step, as the kernel
+// does, and opens exactly what it checked. The error is ErrNotRegular or a *fs.PathError.
+// It never waits for a pipe or a device.
 func (c *Checker) Open(path string) (*File, error) {
 	for range maxTries {
 		f, err := c.open(path)
@@ -67,7 +65,7 @@ func (c *Checker) open(path string) (*File, error) {
 	if w.end.st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, ErrNotRegular
 	}
-	// What is no regular file by now does no harm either: nothing is waited for.
+	// If it is no longer a regular file, that does no harm: this does not wait.
 	fd, err := w.reopen(unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
@@ -77,24 +75,24 @@ func (c *Checker) open(path string) (*File, error) {
 		f.Close()
 		return nil, errReplaced
 	}
-	w.end.st = f.Stat // its mode may be another by now
+	w.end.st = f.Stat // its mode may have changed
 	f.distrust = c.trusted(w)
 	return f, nil
 }
 
-// Trusted returns who else could have written the file or put it there, and the
-// cure; nil if nobody could.
+// Trusted returns who else could have written the file or put it there, with the cure;
+// nil if nobody could.
 func (f *File) Trusted() error { return f.distrust }
 
-// FD is the descriptor, which stays the file's. It is not blocking, though that
-// means little for a file.
+// FD is the descriptor, which still belongs to f. It is non-blocking, though for a
+// regular file that means little.
 func (f *File) FD() int { return f.fd }
 
-// ReadAll returns what is in the file, at most so many bytes of it.
+// ReadAll returns the content of the file, at most limit bytes.
 func (f *File) ReadAll(limit int64) ([]byte, error) { return ReadAll(f.fd, limit) }
 
-// ReadAll reads a descriptor that does not block. What has nothing to give for
-// now, as /proc/kmsg, which passes for a regular file, is an error.
+// ReadAll reads a non-blocking descriptor. One that has nothing to read right now is an
+// error: for instance /proc/kmsg, which passes for a regular file.
 func ReadAll(fd int, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(raw(fd), limit)) //nolint:wrapcheck // of raw
 }
@@ -102,7 +100,7 @@ func ReadAll(fd int, limit int64) ([]byte, error) {
 // Close closes the file.
 func (f *File) Close() { _ = unix.Close(f.fd) }
 
-// raw reads a descriptor without waiting, which os.File would do in its poller.
+// raw reads a descriptor without waiting; os.File would wait in its poller.
 type raw int
 
 func (r raw) Read(b []byte) (int, error) {
@@ -122,16 +120,15 @@ func (r raw) Read(b []byte) (int, error) {
 	}
 }
 
-// What can be wrong with a file that holds a secret.
+// What can be wrong with a file that contains a secret.
 var (
 	ErrForeign  = errors.New("a live run does not trust it")
 	ErrReadable = errors.New("everybody on this host can read the secret in it")
 )
 
-// Secret looks at a file whose content is a secret, without opening it, and so
-// without the permission to read it. The error is ErrNotRegular, ErrForeign if
-// others could have written it, ErrReadable, each with the cure, or a
-// *fs.PathError.
+// Secret checks a file that contains a secret. It does not open it, and so does not need
+// permission to read it. The error is ErrNotRegular, ErrForeign if others could have
+// written it, or ErrReadable, each with the cure, or a *fs.PathError.
 func (c *Checker) Secret(path string) error {
 	w, err := follow(path)
 	defer w.close()
@@ -150,8 +147,8 @@ func (c *Checker) Secret(path string) error {
 	return nil
 }
 
-// Dir returns who else could put files into a directory, and the cure; nil if
-// nobody could.
+// Dir returns who else could put files into a directory, with the cure; nil if nobody
+// could.
 func (c *Checker) Dir(path string) error {
 	w, err := follow(path)
 	defer w.close()
@@ -161,8 +158,8 @@ func (c *Checker) Dir(path string) error {
 	return c.trusted(w)
 }
 
-// Program returns an error if a path is no executable file, or if others could
-// have written it.
+// Program returns an error if a path is not an executable file, or if others could have
+// written it.
 func Program(path string) error {
 	w, err := follow(path)
 	defer w.close()
@@ -178,18 +175,18 @@ func Program(path string) error {
 	return nil
 }
 
-// Places returns the directories in which a change can change what a path leads
-// to: those of all links on the way, the last one that exists on the way, and
-// that of the file; and the path's own if it is a directory.
+// Places returns the directories in which a change can change what a path leads to: those
+// of all links on the way, the last existing one on the way, and the directory of the
+// file; for a directory, that directory itself, too.
 func Places(path string) []string {
 	w, _ := follow(path)
 	defer w.close()
 	return append(w.linkDirs, w.holder, w.here.path)
 }
 
-// Beside joins a relative path to the directory of a file, for people to read:
-// without "..", unless the directory is reached by a link and ".." leads
-// elsewhere than it seems.
+// Beside joins a relative path to the directory of a file, for people to read: without
+// "..", unless that directory is reached through a link, so that ".." leads elsewhere
+// than it seems to.
 func Beside(file, name string) string {
 	dir := file[:strings.LastIndexByte(file, '/')+1]
 	exact, short := dir+name, filepath.Join(dir, name)

@@ -11,38 +11,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLinks bounds the symbolic links that are followed for one path, as the
-// kernel does (MAXSYMLINKS in include/linux/namei.h).
+// maxLinks is how many symbolic links we follow for one path, the kernel's own limit
+// (MAXSYMLINKS in include/linux/namei.h).
 const maxLinks = 40
 
-// place is a file that was found, by a descriptor that can do nothing else
-// (O_PATH).
+// place is a file that was found, with a descriptor that only identifies it (O_PATH).
 type place struct {
 	fd   int
-	path string // where it lies, without links
+	path string // where it is, without links
 	st   unix.Stat_t
 }
 
-// walk is the way along a path, one name at a time, as the kernel goes it: ".."
-// is the directory above, also behind a link.
+// walk follows a path as the kernel does, one name at a time: ".." means the directory
+// above, even after a link.
 type walk struct {
-	here place // the directory that was reached
-	end  place // what the path leads to; its fd is -1 before
+	here place // the directory reached so far
+	end  place // what the path leads to; until then its fd is -1
 	name string
 	todo []string
-	// magic says that the end was reached by a link of /proc that is no path.
+	// magic says that the walk reached the end through a link of /proc that is not a
+	// path.
 	magic    bool
 	links    int
 	linkDirs []string
-	holder   string            // the directory in which the last name was looked up
-	mounts   map[uint64]string // by number: the first place that lies on each
-	// distrust is the first reason why others could change what the path leads to,
-	// and planted that why they could have put a link on the way.
+	holder   string            // the directory that contains the last name
+	mounts   map[uint64]string // by number: the first place on each mount
+	// distrust is the first reason why others could change what the path leads to;
+	// planted is the reason why they could have put a link on the way.
 	distrust, planted error
 }
 
-// follow goes to the end of a path. The walk is there also with an error: as far
-// as it came. It must be closed.
+// follow walks to the end of a path. It returns the walk even with an error, as far as it
+// came. The caller closes it.
 func follow(path string) (*walk, error) {
 	w, err := followFrom(path, 0)
 	if err != nil {
@@ -97,7 +97,7 @@ func (w *walk) close() {
 	}
 }
 
-// root goes to the root of the file system.
+// root starts at the root of the file system.
 func (w *walk) root() error {
 	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -111,7 +111,7 @@ func (w *walk) root() error {
 	return w.enter(p)
 }
 
-// at finds a name in the directory that was reached.
+// at finds a name in the directory reached so far.
 func (w *walk) at(name string, flags int) (place, error) {
 	p := place{path: filepath.Join(w.here.path, name)}
 	var err error
@@ -125,7 +125,7 @@ func (w *walk) at(name string, flags int) (place, error) {
 	return p, nil
 }
 
-// enter makes a directory the one that was reached.
+// enter moves into a directory.
 func (w *walk) enter(p place) error {
 	if w.here.fd >= 0 {
 		_ = unix.Close(w.here.fd)
@@ -134,24 +134,24 @@ func (w *walk) enter(p place) error {
 	return w.mount(&p)
 }
 
-// mount notes on which mount something lies.
+// mount records which mount something is on.
 func (w *walk) mount(p *place) error {
 	var st unix.Statx_t
 	if err := unix.Statx(p.fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st); err != nil {
 		return err //nolint:wrapcheck // by follow
 	}
-	// Before Linux 5.8 it is not told, and before 5.12 no mount is idmapped.
+	// Before Linux 5.8 statx does not tell, and before 5.12 no mount is idmapped.
 	if _, known := w.mounts[st.Mnt_id]; st.Mask&unix.STATX_MNT_ID != 0 && !known {
 		w.mounts[st.Mnt_id] = p.path
 	}
 	return nil
 }
 
-// step takes one name of what is left of the path.
+// step takes the next name of the path.
 func (w *walk) step() error {
 	name := w.todo[0]
 	w.todo = w.todo[1:]
-	if w.end.fd >= 0 { // something behind a file
+	if w.end.fd >= 0 { // the path continues after a file
 		return unix.ENOTDIR
 	}
 	if name == "" || name == "." {
@@ -168,7 +168,7 @@ func (w *walk) step() error {
 			return w.enter(p)
 		}
 		w.judge(&w.here, true)
-		if fsType(p.fd) == unix.AUTOFS_SUPER_MAGIC { // mounted only when it is entered
+		if fsType(p.fd) == unix.AUTOFS_SUPER_MAGIC { // mounted only when entered
 			_ = unix.Close(p.fd)
 			if p, err = w.at(name, unix.O_DIRECTORY); err != nil {
 				return err
@@ -192,7 +192,7 @@ func fsType(fd int) int64 {
 	return st.Type
 }
 
-// link goes where a symbolic link says.
+// link follows a symbolic link.
 func (w *walk) link(name string, l *place) error {
 	if w.links++; w.links > maxLinks {
 		return unix.ELOOP
@@ -219,8 +219,8 @@ func (w *walk) link(name string, l *place) error {
 	if before != nil {
 		w.distrust = before
 	}
-	// Links of /proc to what a process has open lead there, whatever they say; its
-	// others are relative and plain.
+	// Links in /proc to what a process has open lead there, whatever their text; the
+	// other links in /proc are relative and ordinary.
 	if (filepath.IsAbs(target) || strings.ContainsRune(target, ':')) && fsType(l.fd) == unix.PROC_SUPER_MAGIC {
 		return w.jump(name, target)
 	}
@@ -231,8 +231,8 @@ func (w *walk) link(name string, l *place) error {
 	return nil
 }
 
-// jump goes where a link of /proc leads, and looks whether the path that it says
-// leads there, too: only then it is known who could change that.
+// jump follows a link in /proc and checks whether the path in its text leads to the same
+// file: only then is it known who could change it.
 func (w *walk) jump(name, target string) error {
 	p := place{path: target}
 	var err error
@@ -265,8 +265,8 @@ func (w *walk) jump(name, target string) error {
 
 func same(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
 
-// reopen opens the end of the walk. The caller compares what it got: a name can
-// have come to mean another file.
+// reopen opens the end of the walk. The caller compares what it got: by now the name can
+// mean another file.
 func (w *walk) reopen(flags int) (int, error) {
 	if !w.magic {
 		flags |= unix.O_NOFOLLOW

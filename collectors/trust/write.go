@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Append opens a file to append to, and makes it if it is not there. Nobody else
-// can choose which: a link that others could have put on the way is not followed,
-// and where others can make files, theirs, and other names of ours (hard links),
-// are refused. A pipe that nobody reads is an error, not a reason to wait.
+// Append opens a file for appending and creates it if it does not exist. Nobody else can
+// choose which file: Append follows no link that others could have put on the way. Where
+// others can create files, it refuses theirs, and other names (hard links) of ours. A
+// pipe without a reader is an error, not a reason to wait.
 func Append(path string, mode uint32) (*os.File, error) {
 	for range maxTries {
 		fd, err := openAppend(path, mode)
@@ -72,8 +72,8 @@ func openAppend(path string, mode uint32) (int, error) {
 	return fd, nil
 }
 
-// planted refuses a file that somebody else could have put where we would write,
-// much as fs.protected_regular, protected_fifos and protected_hardlinks do.
+// planted refuses a file that somebody else could have put where we would write, much as
+// fs.protected_regular, protected_fifos and protected_hardlinks do.
 func planted(dir, file *place) error {
 	if !shared(&dir.st) {
 		return nil
@@ -92,8 +92,8 @@ func planted(dir, file *place) error {
 	return fmt.Errorf("others can write to %s (mode %#o), and %s; cure: name a file in a directory that only you can write", dir.path, dir.st.Mode&0o7777, reason)
 }
 
-// MakeDir makes a directory, and those above it, as far as they are missing. A
-// link that others could have put on the way is not followed.
+// MakeDir creates a directory and the missing ones above it. It follows no link that
+// others could have put on the way.
 func MakeDir(path string) error {
 	for {
 		w, err := follow(path)
@@ -114,18 +114,17 @@ func MakeDir(path string) error {
 	}
 }
 
-// Directory is an open directory in which files are made and replaced.
+// Directory is an open directory in which we create and replace files.
 type Directory struct{ fd int }
 
-// FD is the descriptor, for the system calls that take a directory (O_PATH).
+// FD is the descriptor, for system calls that take a directory (O_PATH).
 func (d *Directory) FD() int { return d.fd }
 
 // Close closes the directory.
 func (d *Directory) Close() { _ = unix.Close(d.fd) }
 
-// Parent opens the directory of a file that is to be written, and returns the
-// name of the file in it. A link that others could have put on the way is not
-// followed.
+// Parent opens the directory of a file that we want to write, and returns the file's name
+// in it. It follows no link that others could have put on the way.
 func Parent(path string) (dir *Directory, name string, err error) {
 	i := strings.LastIndexByte(path, '/')
 	at, name := ".", path[i+1:]
