@@ -16,12 +16,11 @@ import (
 // envApart names the test that this process was started for.
 const envApart = "SOCKLAB_APART"
 
-// Apart runs a test in a process of its own, in namespaces of its own, beside others that
-// do so: for one that waits for the kernel's timers most of the time. It returns true
-// where that has been done, and false in the process that is to run the test. How many run
-// at a time -parallel says. It can be called by a subtest, the parent of which should be
-// parallel then, and first of all in any case. Under -cover the test runs where it is, so
-// that it counts.
+// Apart runs a test in its own process and namespaces, beside others that do so. It is
+// for tests that spend most of their time waiting for the kernel's timers. It returns
+// true when the test has run there, and false in the process that is to run it. -parallel
+// limits how many run at a time. Call it before anything else; a subtest can call it, and
+// its parent should then be parallel. Under -cover the test runs in place and so counts.
 func Apart(t *testing.T) (done bool) {
 	t.Helper()
 	if os.Getenv(envApart) == t.Name() || testing.CoverMode() != "" {
@@ -50,8 +49,8 @@ func Apart(t *testing.T) (done bool) {
 	return true
 }
 
-// apartArgs are the arguments for the test alone, with those of its subtests that -run asks
-// for, and the time that is left.
+// apartArgs are the arguments to run the test alone, with the subtests that -run selects
+// and the time that is left.
 func apartArgs(t *testing.T) []string {
 	parts := strings.Split(t.Name(), "/")
 	for i, part := range parts {
@@ -67,7 +66,7 @@ func apartArgs(t *testing.T) []string {
 	return args
 }
 
-// said reports whether the output of a test names a result of it.
+// said reports whether the output names a result of the test.
 func said(out []byte, how, name string) bool {
 	for line := range strings.Lines(string(out)) {
 		if strings.HasPrefix(strings.TrimSpace(line), "--- "+how+": "+name+" (") {

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WithoutCapability runs f on a thread that has every capability of this
-// process but the given ones (unix.CAP_NET_ADMIN, ...). Goroutines that f
-// starts keep them all. f must not end the goroutine, as t.Fatal does.
+// WithoutCapability runs f on a thread that has all capabilities of this process except
+// the given ones (unix.CAP_NET_ADMIN, ...). Goroutines that f starts keep them all. f
+// must not end the goroutine, as t.Fatal does.
 func WithoutCapability(t testing.TB, f func() error, drop ...int) error {
 	t.Helper()
 	Need(t)

@@ -15,34 +15,33 @@ import (
 )
 
 const (
-	// EnvInside tells a process that it runs inside the namespaces already.
-	// Whoever starts the test binary with a clean environment passes it on.
+	// EnvInside tells a process that it already runs inside the namespaces. Pass it on
+	// when you start the test binary with a clean environment.
 	EnvInside = "SOCKLAB_INSIDE"
 	// EnvRequire makes tests fail, rather than skip, where the kernel refuses
 	// namespaces. CI sets it to 1.
 	EnvRequire = "SOCKWARDEN_REQUIRE_KERNEL"
-	// EnvRace has the options of the race detector. Processes that tests start are not
-	// held up by it for a second at their end; this is passed on, too.
+	// EnvRace has the options of the race detector, so that it does not delay the end of
+	// each process that tests start by a second. Pass it on, too.
 	EnvRace = "GORACE"
 
-	insideBare      = "bare"      // namespaces are there, nothing is set up in them
+	insideBare      = "bare"      // the namespaces exist, but nothing is set up in them
 	insideFurnished = "furnished" // set up by an ancestor
 )
 
 // refused is why there are no namespaces; nil when there are.
 var refused error
 
-// Main runs the tests of a package in fresh namespaces and exits with their
-// status. It is all that a TestMain needs; flags, coverage and fuzzing work as
-// usual, since the test binary runs again with the same arguments.
+// Main runs the tests of a package in fresh namespaces and exits with their status. A
+// TestMain needs nothing else. Flags, coverage and fuzzing work as usual: the test binary
+// runs again with the same arguments.
 func Main(m interface{ Run() int }) {
 	Enter()
 	os.Exit(m.Run())
 }
 
-// Enter is the first half of Main, for a TestMain that has more to do: it
-// returns only in the process that runs inside the namespaces, or where the
-// kernel refused them.
+// Enter is the first half of Main, for a TestMain that has more to do. It returns only in
+// the process inside the namespaces, or if the kernel refused them.
 func Enter() {
 	runHolder()
 	switch os.Getenv(EnvInside) {
@@ -61,15 +60,15 @@ func Enter() {
 	}
 }
 
-// hurryChildren makes processes that the tests start end at once under the race detector:
-// it holds each up for a second at its end (atexit_sleep_ms), in case that another goroutine
-// is about to race.
+// hurryChildren makes processes that the tests start end at once under the race detector.
+// It would hold each up for a second at its end (atexit_sleep_ms), in case another
+// goroutine is about to race.
 func hurryChildren() {
 	_ = os.Setenv(EnvRace, strings.TrimSpace("atexit_sleep_ms=0 "+os.Getenv(EnvRace)))
 }
 
-// Need skips the test where the kernel refused namespaces, or fails it if they
-// are required. The other functions of this package call it.
+// Need skips the test if the kernel refused namespaces, or fails it if they are required.
+// The other functions of this package call it.
 func Need(t testing.TB) {
 	t.Helper()
 	if refused == nil && home != nil {
@@ -82,8 +81,8 @@ func Need(t testing.TB) {
 	Lacks(t, err)
 }
 
-// Lacks skips the test for what this host does not have, or fails it where
-// everything is required, as in CI.
+// Lacks skips the test if this host lacks something, or fails it where everything is
+// required, as in CI.
 func Lacks(t testing.TB, err error) {
 	t.Helper()
 	if os.Getenv(EnvRequire) == "1" {
@@ -92,8 +91,8 @@ func Lacks(t testing.TB, err error) {
 	t.Skipf("socklab: %v", err)
 }
 
-// reexec runs this binary again in new namespaces and waits for it. The error
-// is set only if it could not be started there.
+// reexec runs this binary again in new namespaces and waits for it. It returns an error
+// only if the binary could not be started there.
 func reexec() (int, error) {
 	runtime.LockOSThread() // the death signal below is tied to the thread
 	defer runtime.UnlockOSThread()
@@ -143,8 +142,8 @@ func start(attr *syscall.SysProcAttr) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// forwardSignals hands on what `go test` sends to this process alone. An
-// interrupt from the terminal reaches the child by itself.
+// forwardSignals passes on what `go test` sends to this process alone. An interrupt from
+// the terminal reaches the child anyway.
 func forwardSignals(p *os.Process) (stop func()) {
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)
@@ -158,9 +157,9 @@ func forwardSignals(p *os.Process) (stop func()) {
 	return func() { signal.Stop(ch); close(ch) }
 }
 
-// furnish sets up the namespaces that this process was started in: nothing
-// that is mounted here is seen outside, /proc shows only processes of the lab,
-// /run is empty, lo is up and the peer is linked.
+// furnish sets up the namespaces that this process was started in: mounts stay invisible
+// outside, /proc shows only processes of the lab, /run is empty, lo is up and the peer is
+// linked.
 func furnish() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)

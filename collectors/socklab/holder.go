@@ -16,24 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HolderOptions says what a holder process is like.
+// HolderOptions describes a holder process.
 type HolderOptions struct {
 	Conns   []*Conn  // the sockets that it holds; as descriptors 3, 4, ...
-	Keep    bool     // this process holds them too
+	Keep    bool     // this process holds them, too
 	Program string   // name of the executable and first argument; "" is the test binary
-	Args    []string // further arguments, to be seen in cmdline
-	// Comm is what /proc/PID/comm shows, any bytes, at most 15; "" leaves the
-	// kernel's choice.
+	Args    []string // further arguments, visible in cmdline
+	// Comm is what /proc/PID/comm shows: any bytes, at most 15; "" leaves the choice to
+	// the kernel.
 	Comm       string
 	UID        int // user and group to become; also the owner of the sockets
 	IgnoreTerm bool
 	Login      string // login uid (/proc/PID/loginuid), "" for none
-	NoFile     uint64 // soft and hard RLIMIT_NOFILE, 0 for that of this process
+	NoFile     uint64 // soft and hard RLIMIT_NOFILE, 0 to keep ours
 	lock       bool   // it keeps the lock of the first socket, see Lock
 }
 
-// Holder is a child process that holds sockets and does nothing with them. It
-// is killed at the end of the test.
+// Holder is a child process that holds sockets and does nothing with them. The end of the
+// test kills it.
 type Holder struct {
 	PID    int
 	stdin  io.WriteCloser
@@ -42,8 +42,8 @@ type Holder struct {
 	done   chan struct{}
 }
 
-// StartHolder starts a holder and returns when it has the sockets. Several
-// holders of the same sockets are as after a fork: start the first with Keep.
+// StartHolder starts a holder and returns when it has the sockets. Several holders of the
+// same sockets look as after a fork: start all but the last with Keep.
 func StartHolder(t testing.TB, o HolderOptions) *Holder {
 	t.Helper()
 	Need(t)
@@ -120,8 +120,8 @@ func startHolder(dir string, o *HolderOptions) (*Holder, error) {
 	return h, nil
 }
 
-// passOn duplicates a socket for a child and gives it to the child's user, as
-// though that user had made it.
+// passOn duplicates a socket for a child and gives it to the child's user, as if that
+// user had made it.
 func passOn(fd, uid int) (*os.File, error) {
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
@@ -136,7 +136,7 @@ func passOn(fd, uid int) (*os.File, error) {
 	return os.NewFile(uintptr(dup), "socket"), nil
 }
 
-// copyProgram gives the test binary another name, by a link where that works.
+// copyProgram gives the test binary another name, by a hard link where that works.
 func copyProgram(from, to string) (string, error) {
 	if os.Link(from, to) == nil {
 		return to, nil
@@ -148,7 +148,7 @@ func copyProgram(from, to string) (string, error) {
 	return to, os.WriteFile(to, b, 0o755)
 }
 
-// expect reads one line of the child.
+// expect reads one line from the child.
 func (h *Holder) expect(want string) error {
 	line, err := h.stdout.ReadString('\n')
 	if err != nil || line != want+"\n" {
@@ -163,8 +163,7 @@ func (h *Holder) Rename(t testing.TB, comm string) {
 	h.order(t, orderRename, comm, "RENAMED")
 }
 
-// Exec makes the holder become another program, by execve(2), which has the same
-// sockets.
+// Exec makes the holder become another program, by execve(2), with the same sockets.
 func (h *Holder) Exec(t testing.TB, program string) {
 	t.Helper()
 	path, err := copyProgram("/proc/self/exe", filepath.Join(t.TempDir(), program))

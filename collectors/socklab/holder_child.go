@@ -16,16 +16,15 @@ import (
 
 const (
 	envHolder = "SOCKLAB_HOLDER"
-	// Orders on standard input. All but the first are followed by a length and what
-	// is meant.
+	// Orders on standard input. After all but the first come a length and the content.
 	orderClose     = 'c'
 	orderCloseFrom = 'f'
 	orderRename    = 'n'
 	orderExec      = 'x'
 )
 
-// holderOrders go to the child in its environment. Comm is bytes: in JSON a
-// string must be UTF-8.
+// holderOrders reach the child in its environment. Comm is bytes: in JSON a string must
+// be UTF-8.
 type holderOrders struct {
 	Sockets    int
 	Comm       []byte
@@ -35,7 +34,7 @@ type holderOrders struct {
 	Lock       bool
 }
 
-// runHolder is the life of a holder. It returns if this process is none.
+// runHolder is the life of a holder. It returns if this process is not one.
 func runHolder() {
 	orders, is := os.LookupEnv(envHolder)
 	if !is {
@@ -112,8 +111,8 @@ func (o *holderOrders) closeFrom(n int) error {
 	return nil
 }
 
-// disguise makes the process look as ordered. The user comes last, because
-// afterwards nothing else is allowed.
+// disguise makes the process look as ordered. It changes the user last: afterwards
+// nothing else is allowed.
 func (o *holderOrders) disguise() error {
 	if o.IgnoreTerm {
 		signal.Ignore(unix.SIGTERM)
@@ -124,7 +123,7 @@ func (o *holderOrders) disguise() error {
 		}
 	}
 	if o.NoFile > 0 {
-		// Through package syscall, or a later exec would undo it.
+		// Set it through package syscall, or a later exec would undo it.
 		if err := syscall.Setrlimit(unix.RLIMIT_NOFILE, &syscall.Rlimit{Cur: o.NoFile, Max: o.NoFile}); err != nil {
 			return fmt.Errorf("RLIMIT_NOFILE: %w", err)
 		}
@@ -144,8 +143,8 @@ func (o *holderOrders) disguise() error {
 	return nil
 }
 
-// HasUsers reports whether there are users besides root to become: not in a
-// user namespace of an unprivileged user.
+// HasUsers reports whether we can become users other than root; in the user namespace of
+// an unprivileged user we cannot.
 func HasUsers() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	return err == nil && len(strings.Split(strings.TrimSpace(string(b)), "\n")) == 1 && strings.HasSuffix(strings.TrimSpace(string(b)), "4294967295")

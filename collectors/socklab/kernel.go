@@ -4,12 +4,12 @@ import (
 	"sockwarden/collectors/host"
 )
 
-// KernelBefore reports whether the running kernel is older than Linux
-// major.minor: what a test expects may depend on it.
+// KernelBefore reports whether the running kernel is older than Linux major.minor:
+// expectations may depend on it.
 func KernelBefore(major, minor int) bool {
 	k, err := host.RunningKernel()
 	if err != nil {
-		panic(err) // it fails only for bad memory
+		panic(err) // fails only for bad memory
 	}
 	if k.Unread() {
 		panic("unknown release " + k.Release)
@@ -17,6 +17,6 @@ func KernelBefore(major, minor int) bool {
 	return k.Before(major, minor)
 }
 
-// Shown reports whether sock_diag shows sockets of the kind: those that are bound
-// and nothing else it shows since Linux 6.8.
+// Shown reports whether sock_diag shows sockets of the kind: it shows merely bound TCP
+// sockets only since Linux 6.8.
 func (k Kind) Shown() bool { return k != Bound || !KernelBefore(6, 8) }

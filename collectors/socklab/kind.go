@@ -2,16 +2,16 @@ package socklab
 
 import "sockwarden/collectors"
 
-// Kind is a kind of socket that Make makes: a state, and what of it can
-// differ to the eye of sock_diag.
+// Kind is a kind of socket that Make makes: a state, and variants of it that sock_diag
+// can tell apart.
 type Kind uint8
 
-// The kinds of sockets. Where nothing else is said, this process has the
-// socket open. Orphans are closed by it, and the kernel goes on.
+// The kinds of sockets. Unless a comment says otherwise, this process has the socket
+// open. Orphans are closed by this process and kept by the kernel.
 const (
 	Established           Kind = iota // idle connection
 	EstablishedUnaccepted             // in the accept queue of a listener
-	CloseWait                         // everything is read, also the end of the stream
+	CloseWait                         // everything is read, including the end of the stream
 	CloseWaitFIN                      // only the end of the stream is unread
 	CloseWaitUnread                   // UnreadBytes and the end of the stream are unread
 	CloseWaitUnaccepted               // in the accept queue of a listener
@@ -25,7 +25,7 @@ const (
 	LastAckOrphan
 	TimeWait
 	SynSent // the peer does not hear the SYN
-	SynRecv // the peer does not hear the SYN-ACK; no process has the socket
+	SynRecv // the peer does not hear the SYN-ACK; no process holds the socket
 	Listen
 	Bound // TCP, neither listening nor connected
 	UDPBound
@@ -36,20 +36,20 @@ const (
 // UnreadBytes is how much a socket of kind CloseWaitUnread has not read.
 const UnreadBytes = 10
 
-// op is a step on the way to a kind, taken with both ends connected.
+// op is a step toward a kind, taken with both ends connected.
 type op uint8
 
 const (
 	peerSends  op = iota // UnreadBytes bytes
 	peerShuts            // FIN from the peer
-	peerCloses           // the same, and nobody is there any more
-	peerMuted            // the peer loses whatever comes in from now on
+	peerCloses           // the same, and the peer is gone
+	peerMuted            // from now on the peer loses what comes in
 	readEOF              // read everything
 	shuts                // FIN, the process keeps the socket
 	closes               // FIN, the process closes the socket
 )
 
-// A step leads into a state, or nowhere new if that is 0.
+// A step leads into a state; 0 means that the state does not change.
 type step struct {
 	op   op
 	into collectors.State
@@ -106,15 +106,14 @@ func Kinds() []Kind {
 	return all
 }
 
-// String is the name of the state and what sets the kind apart. It names
-// subtests.
+// String is the name of the state and the kind's peculiarity. It names subtests.
 func (k Kind) String() string { return recipes[k].name }
 
-// State is the state in which sockets of the kind are shown.
+// State is the state that sock_diag shows for sockets of the kind.
 func (k Kind) State() collectors.State { return recipes[k].state }
 
-// Orphan reports whether the process has closed the socket and the kernel is
-// still busy with it.
+// Orphan reports whether the process has closed the socket and only the kernel still
+// works on it.
 func (k Kind) Orphan() bool { return recipes[k].orphan }
 
 // Unaccepted reports whether the socket waits in the accept queue.
@@ -125,15 +124,15 @@ func (k Kind) Owned() bool {
 	return !k.Orphan() && !k.Unaccepted() && k != TimeWait && k != SynRecv
 }
 
-// incoming reports whether the socket can only come in by a listener.
+// incoming reports whether such a socket can only arrive through a listener.
 func (k Kind) incoming() bool { return k.Unaccepted() || k == SynRecv }
 
-// alone reports whether the socket is made without a connection.
+// alone reports whether such a socket needs no connection.
 func (k Kind) alone() bool {
 	return k == Listen || k == Bound || k.Protocol() == collectors.UDP
 }
 
-// Protocol is the protocol of sockets of the kind.
+// Protocol is the protocol of such sockets.
 func (k Kind) Protocol() collectors.Protocol {
 	if k == UDPBound || k == UDPConnected {
 		return collectors.UDP

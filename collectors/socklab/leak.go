@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// LeakCheck fails the test if it leaves descriptors or goroutines behind. Call
-// it first: what is registered by t.Cleanup later runs before the check. It
-// is not for parallel tests.
+// LeakCheck fails the test if it leaves descriptors or goroutines behind. Call it first:
+// cleanups that t.Cleanup registers later run before the check. It is not for parallel
+// tests.
 func LeakCheck(t testing.TB) {
 	t.Helper()
 	startPoller()

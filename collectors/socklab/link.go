@@ -50,7 +50,7 @@ func (f Family) other() Family {
 	return f
 }
 
-// sockaddr is how a socket of the family is told an address.
+// sockaddr turns an address into the form that the socket takes.
 func (f Family) sockaddr(a netip.AddrPort) unix.Sockaddr {
 	if f == IPv4 {
 		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
@@ -69,7 +69,7 @@ func addrPort(sa unix.Sockaddr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// linkUp sets an interface of the calling thread's namespace up.
+// linkUp brings up an interface in the calling thread's namespace.
 func linkUp(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -91,12 +91,12 @@ func linkUp(name string) error {
 }
 
 // linkPeer connects the namespaces of the tests and of the peer. Neighbours are
-// permanent: the first packet shall not have to wait for their discovery.
+// permanent, so the first packet need not wait for their discovery.
 func linkPeer() error {
 	const here, there = "02:00:00:00:09:01", "02:00:00:00:09:02"
 	for _, n := range []*Namespace{home, peer} {
 		err := n.Do(func() error {
-			// Link-local addresses shall be usable at once.
+			// Link-local addresses must be usable at once.
 			return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
 		})
 		if err != nil {
@@ -112,8 +112,8 @@ func linkPeer() error {
 	return iproute(furnishLink("peer0", "2", "1", here), "-n", peerName)
 }
 
-// furnishLink returns the commands that give an interface its addresses, which
-// end in own, and its neighbour, whose addresses end in other.
+// furnishLink returns the commands that give an interface its addresses, which end in
+// own, and its neighbour, whose addresses end in other.
 func furnishLink(dev, own, other, otherMAC string) string {
 	var b strings.Builder
 	for _, prefix := range []string{"10.9.0.%s/24", "fd00:9::%s/64", "fe80::9:%s/64"} {

@@ -12,8 +12,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// backlog is the limit of accept queues; the kernel cuts it to
-// net.core.somaxconn.
+// backlog is the limit of accept queues; the kernel lowers it to net.core.somaxconn.
 const backlog = 4096
 
 // Listener is a listening socket in the tests' namespace.
@@ -23,8 +22,8 @@ type Listener struct {
 	FD     int
 }
 
-// NewListener listens on the local address of the family and on the port; 0
-// stands for any. It is closed at the end of the test.
+// NewListener listens on the family's local address and the port; 0 means any port. The
+// end of the test closes it.
 func NewListener(t testing.TB, f Family, port uint16) *Listener {
 	t.Helper()
 	Need(t)
@@ -36,9 +35,9 @@ func NewListener(t testing.TB, f Family, port uint16) *Listener {
 	return l
 }
 
-// Make makes a socket of a kind that came in by the listener: the subject is
-// the accepted end, or what waits for it in the kernel. Unaccepted ones stay in
-// the queue, so nothing can be accepted after them.
+// Make makes a socket of a kind that arrives through the listener. The subject is the
+// accepted end, or what waits for it in the kernel. Unaccepted ones stay in the queue, so
+// nothing can be accepted after them.
 func (l *Listener) Make(t testing.TB, k Kind) *Conn {
 	t.Helper()
 	Peer(t)

@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockLimit is how long a socket stays locked if whoever ordered it does not live
-// to end it: a thread that waits for the lock cannot be killed, and holds up the
-// end of its process.
+// lockLimit is how long a socket stays locked if the process that ordered it dies first:
+// a thread that waits for the lock cannot be killed, and its process cannot end.
 const lockLimit = time.Minute
 
 // From include/uapi/linux/userfaultfd.h.
@@ -26,10 +25,10 @@ const (
 	uffdMessageBytes = 32
 )
 
-// Lock makes a holder process that receives from an established connection into a
-// page that never comes (userfaultfd), and so keeps the kernel's lock of the
-// socket: whoever asks for its tcp_info sleeps, and no signal ends that. The lock
-// goes with the holder: at its Kill, at the end of the test, or after a minute.
+// Lock starts a holder process that receives from an established connection into a page
+// that never comes (userfaultfd). So it keeps the kernel's lock of the socket: whoever
+// asks for its tcp_info sleeps, and no signal ends that. The lock goes with the holder:
+// at its Kill, at the end of the test, or after a minute.
 func Lock(t testing.TB, c *Conn) *Holder {
 	t.Helper()
 	if _, err := unix.Write(c.Peer, make([]byte, UnreadBytes)); err != nil {
@@ -46,8 +45,8 @@ func Lock(t testing.TB, c *Conn) *Holder {
 	return h
 }
 
-// lockSocket receives from a descriptor into a page of which nobody serves the
-// fault, and says so once it has happened.
+// lockSocket receives from a descriptor into a page whose fault nobody serves, and
+// reports when the fault has happened.
 func lockSocket(fd int) error {
 	time.AfterFunc(lockLimit, func() { os.Exit(1) })
 	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StartLoggedIn starts a command with a login uid, or as it is if that is "". The
-// kernel keeps one for each thread, and children have that of the thread that
-// they come from, which ends here.
+// StartLoggedIn starts a command with a login uid, or unchanged if that is "". The kernel
+// keeps one for each thread, and a child inherits that of its parent thread, which ends
+// here.
 func StartLoggedIn(cmd *exec.Cmd, login string) error {
 	if login == "" {
 		return cmd.Start()
@@ -29,8 +29,8 @@ func StartLoggedIn(cmd *exec.Cmd, login string) error {
 	return <-done
 }
 
-// NeedLogins skips the test where the kernel keeps no login uids (CONFIG_AUDIT), or
-// none can be set: in a user namespace, and where this process has one that is fixed.
+// NeedLogins skips the test where the kernel keeps no login uids (CONFIG_AUDIT), or where
+// we cannot set one: in a user namespace, or when ours is immutable.
 func NeedLogins(t testing.TB) {
 	t.Helper()
 	if !HasUsers() {

@@ -12,25 +12,25 @@ import (
 	"sockwarden/collectors"
 )
 
-// Conn is a socket that Make made, the subject, with the other end in the peer
-// namespace. Both descriptors are non-blocking and are closed at the end of
-// the test, with a reset that also ends orphans.
+// Conn is a socket that Make made, the subject, and its other end in the peer namespace.
+// Both descriptors are non-blocking. The end of the test closes them with a reset, which
+// also ends orphans.
 type Conn struct {
 	Kind   Kind
 	Family Family
-	// Local and Remote are the ends as the subject sees them, mapped addresses
-	// as IPv4. Without a peer, Remote is the unspecified address and port 0.
+	// Local and Remote are the ends as the subject sees them, mapped addresses as IPv4.
+	// Without a peer, Remote is the unspecified address and port 0.
 	Local, Remote netip.AddrPort
-	FD            int // of the subject, -1 if no process has it; close it by CloseFD
-	Peer          int // of the other end, -1 if there is none; of SYN_SENT the listener that is deaf
-	// StartedBefore is just before the subject entered its state, SeenAfter
-	// just after it was seen there. Its true age is at least time.Since(SeenAfter)
-	// and at most time.Since(StartedBefore).
+	FD            int // of the subject, -1 if no process holds it; close it with CloseFD
+	Peer          int // of the other end, -1 if there is none; for SYN_SENT the deaf listener
+	// StartedBefore is just before the subject entered its state, SeenAfter just after we
+	// saw it there. Its true age is at least time.Since(SeenAfter) and at most
+	// time.Since(StartedBefore).
 	StartedBefore, SeenAfter time.Time
 }
 
-// Make makes a socket of a kind. Connections go out from this namespace to the
-// peer, but for SYN_RECV and unaccepted ones, which come in.
+// Make makes a socket of a kind. Connections go out from this namespace to the peer,
+// except SYN_RECV and unaccepted ones, which come in.
 func Make(t testing.TB, k Kind, f Family) *Conn {
 	t.Helper()
 	Peer(t)
@@ -59,7 +59,7 @@ func (c *Conn) make() error {
 	if err != nil {
 		return err
 	}
-	if c.Kind == SynSent { // the second SYN shall not be refused
+	if c.Kind == SynSent { // the second SYN must not be refused
 		c.Peer = l.FD
 		return c.makeVia(l)
 	}
@@ -154,7 +154,7 @@ func (c *Conn) take(o op) (err error) {
 		err = unix.Close(c.Peer)
 		c.Peer = -1
 	case peerMuted:
-		// What was on the way, such as the ACK of the peer's FIN, must arrive.
+		// What is still on its way, such as the ACK of the peer's FIN, must arrive.
 		if !poll(func() bool { return quiet(c.Peer) }, waitLimit) {
 			return errors.New("the peer waits for an ACK")
 		}
@@ -169,7 +169,7 @@ func (c *Conn) take(o op) (err error) {
 	return err
 }
 
-// await waits until the subject is in the state and notes the time.
+// await waits until the subject is in the state and records the time.
 func (c *Conn) await(want collectors.State) error {
 	var last collectors.State
 	ok := poll(func() bool {
@@ -183,8 +183,8 @@ func (c *Conn) await(want collectors.State) error {
 	return nil
 }
 
-// Now is the state in which the kernel has the subject now, from TCP_INFO or
-// /proc/net; false if it is gone.
+// Now is the subject's current state in the kernel, from TCP_INFO or /proc/net; false if
+// it is gone.
 func (c *Conn) Now() (collectors.State, bool) {
 	if c.FD >= 0 && c.Kind.Protocol() == collectors.TCP && c.Kind != Bound {
 		s := tcpState(c.FD)
@@ -201,8 +201,8 @@ func (c *Conn) CloseFD() {
 	}
 }
 
-// close leaves as little behind as TCP allows. The peer goes first: its reset
-// ends a subject that no process has.
+// close leaves as little behind as TCP allows. The peer goes first: its reset ends a
+// subject that no process holds.
 func (c *Conn) close() {
 	for _, fd := range []*int{&c.Peer, &c.FD} {
 		if *fd >= 0 {

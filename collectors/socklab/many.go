@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Many makes n connections of one kind to one port of the peer, in states that
-// do without the other end: ESTABLISHED, CLOSE_WAIT and FIN_WAIT2. The other
-// ends vanish without a word, so each connection costs one descriptor. They go
-// when the test ends, or earlier if they send something.
+// Many makes n connections of one kind to one port of the peer, in states that do not
+// need the other end: ESTABLISHED, CLOSE_WAIT and FIN_WAIT2. The other ends vanish
+// without a word, so each connection costs one descriptor. They end with the test, or
+// earlier if they send something.
 func Many(t testing.TB, k Kind, f Family, n int) []*Conn {
 	t.Helper()
 	Peer(t)
@@ -31,7 +31,7 @@ func Many(t testing.TB, k Kind, f Family, n int) []*Conn {
 		if err := conns[i].makeVia(l); err != nil {
 			t.Fatalf("socklab: %s %d of %d: %v", k, i, n, err)
 		}
-		// ACKs of FINs are delayed by a jiffy or more: wait for many at once.
+		// ACKs of FINs are delayed by a jiffy or more, so wait for many at once.
 		if i%batch != batch-1 && i != n-1 {
 			continue
 		}

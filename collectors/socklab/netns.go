@@ -15,16 +15,16 @@ const (
 	peerName = "peer"
 )
 
-// home is the namespace of the tests, peer the one of the other ends; peerErr
-// is why they are not linked.
+// home is the namespace of the tests, peer that of the other ends; peerErr says why they
+// are not linked.
 var (
 	home, peer *Namespace
 	peerErr    error
 )
 
-// Namespace is a network namespace. It is kept alive by an open descriptor.
+// Namespace is a network namespace, kept alive by an open descriptor.
 type Namespace struct {
-	Name string // as under /run/netns; "home" for that of the tests
+	Name string // as under /run/netns; "home" for the tests' own
 	file *os.File
 }
 
@@ -35,10 +35,9 @@ func Home(t testing.TB) *Namespace {
 	return home
 }
 
-// Peer is the namespace of the other ends. It is called "peer" under
-// /run/netns and linked with the tests' namespace by a veth pair, lab0 here and
-// peer0 there: 10.9.0.1/24, fd00:9::1/64 and fe80::9:1/64 here, the same with 2
-// at the end there.
+// Peer is the namespace of the other ends. It is called "peer" under /run/netns and
+// linked to the tests' namespace by a veth pair. Here is lab0 with 10.9.0.1/24,
+// fd00:9::1/64 and fe80::9:1/64; there is peer0, whose addresses end in 2.
 func Peer(t testing.TB) *Namespace {
 	t.Helper()
 	Need(t)
@@ -48,8 +47,8 @@ func Peer(t testing.TB) *Namespace {
 	return peer
 }
 
-// NewNamespace makes a network namespace with its loopback up, under that name
-// in /run/netns, until the end of the test.
+// NewNamespace creates a network namespace under that name in /run/netns, with its
+// loopback up, until the end of the test.
 func NewNamespace(t testing.TB, name string) *Namespace {
 	t.Helper()
 	Need(t)
@@ -70,8 +69,8 @@ func NewNamespace(t testing.TB, name string) *Namespace {
 	return n
 }
 
-// NewNamelessNamespace makes a network namespace with its loopback up that no name
-// and no process leads to, only what is open in it.
+// NewNamelessNamespace creates a network namespace with its loopback up. No name and no
+// process leads to it, only what is open in it.
 func NewNamelessNamespace(t testing.TB) *Namespace {
 	t.Helper()
 	Need(t)
@@ -96,8 +95,8 @@ func NewNamelessNamespace(t testing.TB) *Namespace {
 // FD is an open nsfs descriptor of the namespace; it belongs to n.
 func (n *Namespace) FD() int { return int(n.file.Fd()) }
 
-// Do runs f on a thread that is in the namespace. What f opens there stays in
-// the namespace. f must not end the goroutine, as t.Fatal does.
+// Do runs f on a thread in the namespace. What f opens there stays in the namespace. f
+// must not end the goroutine, as t.Fatal does.
 func (n *Namespace) Do(f func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(n.FD(), unix.CLONE_NEWNET); err != nil {
@@ -117,8 +116,8 @@ func (n *Namespace) Socket(domain, typ, proto int) (int, error) {
 	return fd, err
 }
 
-// Sysctl sets a sysctl of the namespace, such as net/ipv4/tcp_fin_timeout,
-// until the end of the test.
+// Sysctl sets a sysctl of the namespace, such as net/ipv4/tcp_fin_timeout, until the end
+// of the test.
 func (n *Namespace) Sysctl(t testing.TB, name, value string) {
 	t.Helper()
 	path := filepath.Join("/proc/sys", name)
@@ -139,8 +138,8 @@ func (n *Namespace) Sysctl(t testing.TB, name, value string) {
 	})
 }
 
-// onThread runs f on a thread of its own and brings the thread back home. A
-// thread that cannot come back dies with its goroutine.
+// onThread runs f on its own thread and brings the thread back home. A thread that cannot
+// come back dies with its goroutine.
 func onThread(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
@@ -156,7 +155,7 @@ func onThread(f func() error) error {
 	return <-result
 }
 
-// addNamespace makes a namespace and binds it to a name, as ip netns add does.
+// addNamespace creates a namespace and binds it to a name, as ip netns add does.
 func addNamespace(name string) (*Namespace, error) {
 	path := filepath.Join(netnsDir, name)
 	if err := os.WriteFile(path, nil, 0o444); err != nil {
@@ -185,7 +184,7 @@ func openNamespace(name, path string) (*Namespace, error) {
 	return &Namespace{Name: name, file: f}, nil
 }
 
-// openNamespaces finds the namespaces that an ancestor has set up.
+// openNamespaces opens the namespaces that an ancestor has set up.
 func openNamespaces() (err error) {
 	if home, err = openNamespace("home", "/proc/thread-self/ns/net"); err != nil {
 		return err

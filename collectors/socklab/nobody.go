@@ -14,8 +14,8 @@ const envNobody = "SOCKLAB_NOBODY"
 // IsNobody reports whether this process is the child of AsNobody.
 func IsNobody() bool { return os.Getenv(envNobody) != "" }
 
-// AsNobody runs f in a process of another user: it runs the test again in a
-// child, which changes its user for good.
+// AsNobody runs f as another user: it runs the test again in a child, which changes its
+// user for good.
 func AsNobody(t *testing.T, f func()) {
 	t.Helper()
 	if IsNobody() {

@@ -13,7 +13,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// nobody is the remote end of a socket without one.
+// nobody is the remote end of a socket that has no peer.
 func (f Family) nobody() netip.AddrPort {
 	if f == IPv4 {
 		return netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
@@ -21,8 +21,8 @@ func (f Family) nobody() netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
 }
 
-// mute makes a socket lose whatever comes in: a classic BPF filter that keeps 0
-// bytes. For a listener that includes SYN and the ACK of a handshake.
+// mute makes a socket lose everything that comes in: a classic BPF filter that keeps 0
+// bytes. On a listener that includes SYNs and the ACK of a handshake.
 func mute(fd int) error {
 	filter := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
 	prog := unix.SockFprog{Len: 1, Filter: &filter[0]}
@@ -41,15 +41,15 @@ func tcpState(fd int) collectors.State {
 	return collectors.State(info.State)
 }
 
-// quiet reports whether everything that a connected socket has sent, its FIN
-// included, is acknowledged.
+// quiet reports whether the peer has acknowledged everything that a connected socket has
+// sent, including its FIN.
 func quiet(fd int) bool {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.SOL_TCP, unix.TCP_INFO)
 	return err == nil && info.Unacked == 0 && collectors.State(info.State) != collectors.FinWait1
 }
 
-// procState looks a socket of the tests' namespace up in /proc/net, so that
-// what sock_diag says can be held against another source.
+// procState looks up a socket of the tests' namespace in /proc/net: a second source to
+// compare with sock_diag.
 func procState(p collectors.Protocol, local, remote netip.AddrPort) (collectors.State, bool) {
 	for _, suffix := range []string{"", "6"} {
 		table, err := os.ReadFile("/proc/thread-self/net/" + p.String() + suffix)

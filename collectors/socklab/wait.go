@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// waitLimit bounds every wait: far more than a loaded machine takes.
+// waitLimit bounds every wait: far more than a busy machine needs.
 const waitLimit = 30 * time.Second
 
 // WaitFor polls until cond holds, and fails the test if that takes too long.
@@ -17,8 +17,8 @@ func WaitFor(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// poll spins for a moment, because most of what it waits for takes microseconds
-// and the shortest sleep is a millisecond.
+// poll spins for a moment first: most conditions take microseconds to come true, and the
+// shortest sleep is a millisecond.
 func poll(cond func() bool, limit time.Duration) bool {
 	start := time.Now()
 	for {

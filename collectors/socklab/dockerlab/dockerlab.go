@@ -1,8 +1,8 @@
 // Package dockerlab runs a real Docker engine in the namespaces of a test, which
-// socklab.Main has made: nothing of it is left on the host.
+// socklab.Main has made: it leaves nothing on the host.
 //
-// Comes in: a test. Goes out: an Engine, and containers of one static program. There is
-// no network to fetch images from.
+// Comes in: a test. Goes out: an Engine, and containers that run one static program.
+// There is no network to fetch images from.
 package dockerlab
 
 import (
@@ -26,14 +26,14 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// envRequire makes tests of a real Docker engine fail, rather than skip, where dockerd
-// is not installed. CI sets it to 1.
+// envRequire makes tests that need a real Docker engine fail, rather than skip, if
+// dockerd is not installed. CI sets it to 1.
 const envRequire = "SOCKWARDEN_REQUIRE_DOCKER"
 
 // Socket is where the engine listens.
 const Socket = "/run/docker.sock"
 
-// service is the directory of the program of images, from that of a package's tests.
+// service is the directory of the program in images, relative to the top of the project.
 const service = "collectors/socklab/dockerlab/testdata/service"
 
 // Engine is a Docker engine that ends with the test.
@@ -44,8 +44,8 @@ type Engine struct {
 	t       *testing.T
 }
 
-// Start starts an engine and waits until it answers. A test is skipped where there is no
-// dockerd, unless SOCKWARDEN_REQUIRE_DOCKER=1 is set.
+// Start starts an engine and waits until it answers. Without dockerd it skips the test,
+// unless SOCKWARDEN_REQUIRE_DOCKER=1 is set.
 func Start(t *testing.T) *Engine {
 	t.Helper()
 	socklab.Need(t)
@@ -59,8 +59,8 @@ func Start(t *testing.T) *Engine {
 	if os.Geteuid() != 0 || socklab.IsNobody() {
 		socklab.Lacks(t, errors.New("dockerd takes root"))
 	}
-	shadow(t, "/etc") // a key for images
-	shadow(t, "/opt") // containerd's plugins
+	shadow(t, "/etc") // dockerd writes an image key
+	shadow(t, "/opt") // containerd puts plugins there
 	const run = "/run/docker"
 	must(t, "mkdir", os.MkdirAll(run, 0o755))
 	e := &Engine{t: t, Root: folder(t) + "/data"}
@@ -98,7 +98,7 @@ func Start(t *testing.T) *Engine {
 	return e
 }
 
-// answers reports whether the engine does.
+// answers reports whether the engine answers.
 func answers(ctx context.Context) bool {
 	client := http.Client{Timeout: time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -118,17 +118,17 @@ func answers(ctx context.Context) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// shadow keeps what is written into a directory away from the host.
+// shadow keeps writes into a directory away from the host.
 func shadow(t *testing.T, dir string) {
 	t.Helper()
-	at := "/run/shadow" + dir // of the lab: an overlay cannot lie on another one
+	at := "/run/shadow" + dir // in the lab's own file system: an overlay cannot lie on another one
 	must(t, "upper", os.MkdirAll(at+"/upper", 0o755))
 	must(t, "work", os.MkdirAll(at+"/work", 0o755))
 	must(t, "overlay", unix.Mount("overlay", dir, "overlay", 0, "lowerdir="+dir+",upperdir="+at+"/upper,workdir="+at+"/work"))
 	t.Cleanup(func() { must(t, "unmount", unix.Unmount(dir, 0)) })
 }
 
-// Until waits for a condition, at most for a minute.
+// Until waits for a condition, at most a minute.
 func (e *Engine) Until(what string, holds func() bool) {
 	e.t.Helper()
 	ctx, cancel := context.WithTimeout(e.t.Context(), time.Minute)
@@ -142,7 +142,7 @@ func (e *Engine) Until(what string, holds func() bool) {
 	}
 }
 
-// Docker runs a command of Docker's own client and returns what it prints.
+// Docker runs Docker's own client and returns its output.
 func (e *Engine) Docker(args ...string) string {
 	e.t.Helper()
 	out, err := exec.CommandContext(e.t.Context(), "docker", append([]string{"-H", "unix://" + Socket}, args...)...).CombinedOutput()
@@ -152,8 +152,8 @@ func (e *Engine) Docker(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// Image makes an image of the program service, which listens on port 8080 and never
-// closes a connection. Root is the way to the top of the project.
+// Image builds an image of the program service, which listens on port 8080 and never
+// closes a connection. root is the path to the top of the project.
 func (e *Engine) Image(name, root string) {
 	e.t.Helper()
 	dir := folder(e.t)
@@ -175,8 +175,8 @@ func (e *Engine) Image(name, root string) {
 	e.Docker("import", "--change", `CMD ["/service"]`, dir+"/image.tar", name)
 }
 
-// Run starts a container, which ends with the test, and returns its id and the process
-// that runs in it.
+// Run starts a container, which ends with the test, and returns its id and the process in
+// it.
 func (e *Engine) Run(args ...string) (id string, pid int) {
 	e.t.Helper()
 	id = e.Docker(append([]string{"run", "-d"}, args...)...)
@@ -190,7 +190,7 @@ func (e *Engine) Run(args ...string) (id string, pid int) {
 	return id, pid
 }
 
-// folder is a directory that only we can write.
+// folder creates a directory that only we can write to.
 func folder(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -10,23 +10,23 @@ import (
 // Conn is the peer's end of a connection. Its methods are safe for concurrent use.
 type Conn struct {
 	Peer   netip.AddrPort
-	Kernel netip.AddrPort // not known before its SYN has come, if the kernel connects
+	Kernel netip.AddrPort // if the kernel connects, unknown until its SYN has come
 
 	dev *Device
 	mu  sync.Mutex
-	// quiet says that nothing is acknowledged unless the test does.
+	// quiet says that only the test acknowledges.
 	quiet    bool
-	greeted  bool   // our SYN was sent
-	seq, ack uint32 // the next that is sent, and that is expected
+	greeted  bool   // we have sent our SYN
+	seq, ack uint32 // the next number to send, and the next expected
 	window   uint16
 	options  []byte
 	answer   func(c *Conn, s *Segment) bool
 	came     []Segment
 	wake     chan struct{}
-	lost     error // why the last segment that was not sent was not
+	lost     error // why the last segment that was lost could not be sent
 }
 
-// waitLimit bounds every wait: far more than a loaded machine takes.
+// waitLimit bounds every wait: far more than a busy machine needs.
 const waitLimit = 30 * time.Second
 
 const firstSeq = 1_000_000
@@ -47,8 +47,7 @@ func (d *Device) Await(v6 bool) *Conn {
 	return c
 }
 
-// AwaitAgain makes the end wait for another SYN of the kernel, by a new
-// connection.
+// AwaitAgain makes the end wait for another SYN from the kernel, on a new connection.
 func (c *Conn) AwaitAgain() {
 	c.mu.Lock()
 	c.seq, c.ack, c.came = c.seq+1_000_000, 0, nil
@@ -70,8 +69,7 @@ func (d *Device) Toward(kernel netip.AddrPort) *Conn {
 	return c
 }
 
-// Forget ends what the device knows about the connection: what still comes is
-// dropped.
+// Forget makes the device forget the connection and drop what still comes.
 func (c *Conn) Forget() {
 	c.dev.mu.Lock()
 	defer c.dev.mu.Unlock()
@@ -79,23 +77,23 @@ func (c *Conn) Forget() {
 	delete(c.dev.await, c.Peer)
 }
 
-// Quiet says whether what comes is left without an ACK.
+// Quiet turns off the ACKs of what comes in, or turns them on again.
 func (c *Conn) Quiet(yes bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.quiet = yes
 }
 
-// Answer lets f see what comes before it is acknowledged; if it returns true, it
-// has dealt with it. It runs with the numbers as they were before the segment, and
-// must not call other methods than Raw and Greet.
+// Answer lets f see each segment before it is acknowledged; if f returns true, it has
+// dealt with it. f sees the numbers from before the segment, and may call no other
+// methods than Raw and Greet.
 func (c *Conn) Answer(f func(c *Conn, s *Segment) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.answer = f
 }
 
-// SetWindow is what is announced from the next segment on, SetOptions its options.
+// SetWindow sets the window announced from the next segment on.
 func (c *Conn) SetWindow(w uint16) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -109,7 +107,7 @@ func (c *Conn) SetOptions(o []byte) {
 	c.options = o
 }
 
-// take notes a segment of the kernel, and answers it.
+// take records a segment from the kernel and answers it.
 func (c *Conn) take(s Segment) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,8 +146,8 @@ func (c *Conn) take(s Segment) {
 	}
 }
 
-// Raw sends a segment exactly with these numbers, but for addresses, window and
-// options, which are those of the connection where they are not given.
+// Raw sends a segment with exactly these numbers. Where addresses, window or options are
+// missing, it takes those of the connection.
 func (c *Conn) Raw(s Segment) {
 	s.From, s.To = c.Peer, c.Kernel
 	if s.Window == 0 {
@@ -158,7 +156,7 @@ func (c *Conn) Raw(s Segment) {
 	if s.Options == nil {
 		s.Options = c.options
 	}
-	if err := c.dev.Send(s); err != nil { // a device that is down loses it, as a network may
+	if err := c.dev.Send(s); err != nil { // a device that is down loses it, as a network can
 		c.lost = err
 	}
 }
@@ -170,8 +168,8 @@ func (c *Conn) Greet() {
 	c.greeted = true
 }
 
-// Send sends what comes next: its sequence number and ACK are filled in, the
-// latter plus ack, and the former advances.
+// Send sends the next segment. It fills in the sequence number, which advances, and the
+// ACK, to which it adds ack.
 func (c *Conn) Send(flags uint8, data []byte, ack int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,22 +179,22 @@ func (c *Conn) Send(flags uint8, data []byte, ack int) {
 	c.Raw(s)
 }
 
-// SendAt is Send from another place of the stream, which advances nothing.
+// SendAt is Send from another place in the stream; it advances nothing.
 func (c *Conn) SendAt(offset int, flags uint8, data []byte, ack int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.Raw(Segment{Flags: flags, Seq: c.seq + uint32(offset), Ack: c.ack + uint32(ack), Data: data})
 }
 
-// Skip advances the sequence number, as if that much had been sent.
+// Skip advances the sequence number as if n bytes had been sent.
 func (c *Conn) Skip(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.seq += uint32(n)
 }
 
-// Wait returns the first segment that came and for which want is true, and takes
-// it and those before it away. It fails the test if none comes.
+// Wait returns the first segment for which want is true, and removes it and those before
+// it. It fails the test if none comes.
 func (c *Conn) Wait(t testing.TB, what string, want func(s *Segment) bool) Segment {
 	t.Helper()
 	limit := time.After(waitLimit)

@@ -16,7 +16,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// Local is the kernel's address on the device, Peer one of the peer's.
+// Local is the kernel's address on the device.
 func Local(v6 bool) netip.Addr {
 	if v6 {
 		return netip.MustParseAddr("fd00:99::1")
@@ -27,18 +27,18 @@ func Local(v6 bool) netip.Addr {
 // Peer is an address of the peer.
 func Peer(v6 bool) netip.Addr { return Local(v6).Next() }
 
-// Device is the TUN device behind which the peer is.
+// Device is the TUN device with the peer behind it.
 type Device struct {
 	file *os.File
 
 	mu    sync.Mutex
 	conns map[[2]netip.AddrPort]*Conn // by the peer's end and the kernel's
-	await map[netip.AddrPort]*Conn    // those that wait for the kernel's SYN, by the peer's end
-	port  uint16                      // of the peer, the last one taken
+	await map[netip.AddrPort]*Conn    // ends that wait for the kernel's SYN, by the peer's end
+	port  uint16                      // the last port of the peer taken
 }
 
-// Open makes the device, until the end of the test. It skips the test where there
-// are none.
+// Open creates the device, until the end of the test. It skips the test where TUN devices
+// are missing.
 func Open(t testing.TB) *Device {
 	t.Helper()
 	socklab.Need(t)
@@ -64,14 +64,14 @@ func Open(t testing.TB) *Device {
 			t.Fatalf("ip %s: %v: %s", args, err, out)
 		}
 	}
-	// The kernel takes an address of IPv6 into use later, whatever nodad says: what comes
-	// before is lost.
+	// Whatever nodad says, the kernel takes an IPv6 address into use only later, and
+	// loses what comes before.
 	socklab.WaitFor(t, "the address of IPv6 on "+name, func() bool { return isLocal(t, Local(true), name) })
 	return d
 }
 
-// isLocal reports whether the kernel has the route by which it takes what comes for an
-// address of its own on a device (table local, /proc/net/ipv6_route).
+// isLocal reports whether the kernel has the route that makes it accept packets for its
+// own address on a device (table local, /proc/net/ipv6_route).
 func isLocal(t testing.TB, a netip.Addr, device string) bool {
 	t.Helper()
 	routes, err := os.ReadFile("/proc/thread-self/net/ipv6_route")
@@ -88,7 +88,7 @@ func isLocal(t testing.TB, a netip.Addr, device string) bool {
 	return false
 }
 
-// attach makes the device of an open /dev/net/tun and returns its name.
+// attach creates the device of an open /dev/net/tun and returns its name.
 func attach(fd int) (string, error) {
 	req, err := unix.NewIfreq("peer%d")
 	if err != nil {
@@ -101,7 +101,7 @@ func attach(fd int) (string, error) {
 	return req.Name(), nil
 }
 
-// read hands what the kernel sends to whom it is for.
+// read passes what the kernel sends to the right Conn.
 func (d *Device) read() {
 	b := make([]byte, 1<<16)
 	for {
@@ -148,7 +148,7 @@ func (d *Device) Send(s Segment) error {
 	return nil
 }
 
-// newPort returns a port of the peer that was not used for long.
+// newPort returns a port of the peer that has not been used for long.
 func (d *Device) newPort() uint16 {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -21,7 +21,7 @@ type Segment struct {
 	Seq, Ack uint32
 	Flags    uint8
 	Window   uint16
-	Options  []byte // as they are sent, padded to words
+	Options  []byte // as sent, padded to words
 	Data     []byte
 }
 
@@ -81,7 +81,7 @@ func (s *Segment) packet() []byte {
 
 var errNoTCP = errors.New("no TCP segment")
 
-// parse reads an IP packet as the kernel sends it: without extension headers.
+// parse reads an IP packet from the kernel, which has no extension headers.
 func parse(b []byte) (Segment, error) {
 	var s Segment
 	if len(b) == 0 {
@@ -110,7 +110,7 @@ func parse(b []byte) (Segment, error) {
 	}, nil
 }
 
-// checksum is that of RFC 1071.
+// checksum is the checksum of RFC 1071.
 func checksum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(b); i += 2 {
