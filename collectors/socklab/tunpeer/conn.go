@@ -146,8 +146,8 @@ func (c *Conn) take(s Segment) {
 	}
 }
 
-// Raw sends a segment with exactly these numbers. Where addresses, window or options are
-// missing, it takes those of the connection.
+// Raw sends a segment with exactly these numbers and the connection's addresses. Window
+// and options also come from the connection if the segment has none.
 func (c *Conn) Raw(s Segment) {
 	s.From, s.To = c.Peer, c.Kernel
 	if s.Window == 0 {
