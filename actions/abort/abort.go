@@ -1,10 +1,9 @@
-// Package abort resets another process's connection without SOCK_DESTROY, by
-// connect(2) to AF_UNSPEC on its socket.
+// Package abort resets another process's connection without SOCK_DESTROY, by calling
+// connect(2) with AF_UNSPEC on its socket.
 //
-// Comes in: one TCP connection with an owner. Goes out: whether it is gone. It
-// works on kernels without CONFIG_INET_DIAG_DESTROY and in namespaces that
-// cannot be entered. The program keeps the descriptor of a socket without a
-// connection.
+// Comes in: one TCP connection with an owner. Goes out: whether it is gone. It works on
+// kernels without CONFIG_INET_DIAG_DESTROY and in namespaces that we cannot enter. The
+// program keeps the descriptor of a socket without a connection.
 package abort
 
 import (
@@ -36,10 +35,10 @@ func Plugin() actions.Plugin {
 	}
 }
 
-// Action aborts connections. It is also the second way of destroy.
+// Action aborts connections. destroy also uses it as its second way.
 type Action struct{ Proc *procfs.FS }
 
-// Prepare looks whether the owner still has the connection in its state.
+// Prepare checks that the owner still has the connection in its state.
 func (a Action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
 	s, err := ownersock.Find(ctx, a.Proc, t, "abort", 0)
 	if err != nil {
@@ -53,7 +52,7 @@ type effect struct {
 	keepers []collectors.Owner
 }
 
-// Keepers are those who were found to keep the descriptor.
+// Keepers are the owners that still keep the descriptor.
 func (e *effect) Keepers() []collectors.Owner { return e.keepers }
 
 func (e *effect) String() string { return "abort" }
@@ -72,8 +71,8 @@ func (e *effect) Apply(ctx context.Context) actions.Outcome {
 	return actions.Outcome{Result: actions.Gone}
 }
 
-// Verify looks whether the owner's socket is still that connection, and whether
-// a process still keeps the descriptor.
+// Verify checks whether the owner's socket is still that connection, and whether a
+// process still keeps the descriptor.
 func (e *effect) Verify(ctx context.Context) actions.Outcome {
 	err := e.socket.Do(ctx, func(int) error { return nil })
 	switch {

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// disconnect is connect(2) with an address of family AF_UNSPEC: the kernel ends
-// the connection (tcp_disconnect in net/ipv4/tcp.c). golang.org/x/sys/unix has
-// no such address, so the system call is made here.
+// disconnect calls connect(2) with an address of family AF_UNSPEC, which makes the kernel
+// end the connection (tcp_disconnect in net/ipv4/tcp.c). golang.org/x/sys/unix has no
+// such address, so we make the system call here.
 func disconnect(fd int) error {
 	addr := unix.RawSockaddr{Family: unix.AF_UNSPEC}
 	for {
