@@ -10,7 +10,7 @@ import (
 
 // Capability is a Linux capability (capabilities(7)).
 type Capability struct {
-	Name   string // as CAP_KILL
+	Name   string // such as CAP_KILL
 	Number int    // its bit (include/uapi/linux/capability.h)
 }
 
@@ -26,18 +26,18 @@ var (
 // Feature is something that not every kernel can do.
 type Feature struct {
 	Name         string // of the request or system call
-	Major, Minor int    // the Linux that came with it
-	Option       string // of the kernel's configuration, "" for none
+	Major, Minor int    // the first Linux that has it
+	Option       string // in the kernel's configuration, "" for none
 }
 
-// The features of kernels that actions need.
+// The kernel features that actions need.
 var (
 	SockDestroy = Feature{"SOCK_DESTROY", 4, 5, "CONFIG_INET_DIAG_DESTROY"}
 	PidfdOpen   = Feature{"pidfd_open", 5, 3, ""}
 	PidfdGetfd  = Feature{"pidfd_getfd", 5, 6, ""}
 )
 
-// String says which kernel has it.
+// String says which kernels have it.
 func (f Feature) String() string {
 	text := fmt.Sprintf("Linux %d.%d", f.Major, f.Minor)
 	if f.Option != "" {
@@ -46,24 +46,24 @@ func (f Feature) String() string {
 	return text
 }
 
-// Need is one thing of the host that an action needs: a capability, a feature of the
-// kernel, or what only Text says. Whether it is there doctor finds out of the first
-// two, and a Preflight of anything.
+// Need is one thing that an action needs from the host: a capability, a kernel feature,
+// or what only Text describes. doctor finds out whether the first two are there, a
+// Preflight can find out about anything.
 type Need struct {
 	Capability Capability
 	Feature    Feature
 	Text       string
-	// For says what of the action needs it, as "for other users' processes" or "to see
-	// what they hold"; "" for all that the action does.
+	// For says which part of the action needs it, such as "for other users' processes" or
+	// "to see what they hold"; "" for all of the action.
 	For string
-	// Use is what the action does with it, as "destroying sockets"; "" for its name.
+	// Use is what the action uses it for, such as "destroying sockets"; "" for its name.
 	Use string
-	// Elsewhere says that it is only for sockets of other network namespaces, which
-	// without it cannot be seen either.
+	// Elsewhere says that it is needed only for sockets in other network namespaces,
+	// which without it are invisible anyway.
 	Elsewhere bool
 }
 
-// what names what is needed.
+// what names the need.
 func (n *Need) what() string {
 	switch {
 	case n.Capability.Name != "":
@@ -74,7 +74,7 @@ func (n *Need) what() string {
 	return n.Text
 }
 
-// NeedsText says for people what the action needs, whatever its parameters.
+// NeedsText says, for people, what the action needs whatever its parameters.
 func (p *Plugin) NeedsText() string {
 	if len(p.Needs) == 0 {
 		return "nothing"
@@ -93,8 +93,8 @@ func (p *Plugin) NeedsText() string {
 	return b.String()
 }
 
-// after is what stands between a need and the one before it, or behind it:
-// capabilities for one thing belong together.
+// after is the separator between two needs: capabilities for the same thing belong
+// together.
 func (n *Need) after(other *Need) string {
 	switch both := n.Capability.Name != "" && other.Capability.Name != ""; {
 	case both && n.For == other.For:

@@ -13,13 +13,13 @@ type Message struct {
 	Rule       string            `json:"rule"`
 	Labels     map[string]string `json:"labels"`
 	Generation string            `json:"generation"`
-	// Event says what has happened: one of the events below.
+	// Event says what happened: one of the events below.
 	Event  Event   `json:"event"`
 	Total  int     `json:"total"`
 	Counts []Count `json:"counts"`
 	// Lines describe the first few findings.
 	Lines []string `json:"findings"`
-	// Lasted is how many seconds stood what is over.
+	// Lasted is how long the findings lasted that are now over, in seconds.
 	Lasted float64 `json:"lasted_seconds,omitempty"`
 }
 
@@ -28,27 +28,26 @@ type Event string
 
 // The events.
 const (
-	EventFound   Event = "found"   // findings are new, or something else becomes of them
-	EventMissing Event = "missing" // no socket matches, and the rule finds that
-	EventOver    Event = "over"    // nothing that the rule found is left
-	EventTest    Event = "test"    // somebody tries the notifier
+	EventFound   Event = "found"   // findings are new, or their outcome has changed
+	EventMissing Event = "missing" // no socket matches, which is what the rule finds
+	EventOver    Event = "over"    // nothing that the rule found remains
+	EventTest    Event = "test"    // a user tries out the notifier
 )
 
-// Count is how many findings came to the same.
+// Count is how many findings had the same outcome.
 type Count struct {
 	What  string `json:"what"` // a result, or a decision
 	Count int    `json:"count"`
 }
 
-// Notifier delivers messages. Send may take long and is called from one
-// goroutine of its own; it tries again by itself, and its error is final and
-// holds no secrets.
+// Notifier delivers messages. Send may take long, runs on its own goroutine, and retries
+// by itself; its error is final and contains no secrets.
 type Notifier interface {
 	Send(ctx context.Context, m Message) error
 }
 
-// NotifierPlugin is a way to deliver messages that rules files can configure
-// under actions.
+// NotifierPlugin is a way to deliver messages that rules files can configure under
+// actions.
 type NotifierPlugin struct {
 	Name    string
 	Summary string

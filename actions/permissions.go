@@ -5,30 +5,30 @@ import (
 	"strings"
 )
 
-// Permissions are what a rung can ask for beyond what any rung may do, by parameters
-// of its action. Guards ask for them, and nothing outside of the actions knows the
-// names of the parameters.
+// Permissions are what a rung can request, by parameters of its action, beyond what every
+// rung may do. Guards check them. Nothing outside of the actions knows the names of the
+// parameters.
 type Permissions uint8
 
 // The permissions.
 const (
-	// AllowListen is for sockets that listen.
+	// AllowListen allows listening sockets.
 	AllowListen Permissions = 1 << iota
-	// AllowUDP is for UDP sockets.
+	// AllowUDP allows UDP sockets.
 	AllowUDP
-	// AllowProtected is for connections of processes that are protected by their names.
+	// AllowProtected allows connections of processes whose names are protected.
 	AllowProtected
-	// AllowAllOwners is for each of several processes that hold a socket.
+	// AllowAllOwners allows acting on each of several processes that hold a socket.
 	AllowAllOwners
 )
 
-// permissionNames are the words by which people ask for each permission, as in kill --allow-udp.
+// permissionNames are the words that ask for each permission, as in kill --allow-udp.
 var permissionNames = []struct {
 	of   Permissions
 	name string
 }{{AllowListen, "listen"}, {AllowUDP, "udp"}, {AllowProtected, "protected"}, {AllowAllOwners, "owners"}}
 
-// String names the permissions, with commas between.
+// String names the permissions, separated by commas.
 func (p Permissions) String() string {
 	var all []string
 	for _, n := range permissionNames {
@@ -39,11 +39,11 @@ func (p Permissions) String() string {
 	return strings.Join(all, ",")
 }
 
-// Has reports whether all of others are among the permissions.
+// Has reports whether p includes all of the others.
 func (p Permissions) Has(others Permissions) bool { return p&others == others }
 
-// ProtectedParam is the parameter that opts in to AllowProtected. It is for actions on
-// one connection only.
+// ProtectedParam is the parameter that opts in to AllowProtected. Only actions on a
+// single connection may have it.
 func ProtectedParam() Param {
 	return Param{
 		Name: "protected", Type: "bool", Allows: AllowProtected,
@@ -70,8 +70,8 @@ func (p *Plugin) Allows(params map[string]any) Permissions {
 	return all
 }
 
-// OptIn says how a rung opts in to a permission, as "udp: true"; "" if the action cannot
-// be told so.
+// OptIn says how a rung opts in to a permission, such as "udp: true"; "" if the action
+// has no parameter for it.
 func (p *Plugin) OptIn(what Permissions) string {
 	if q := p.param(what); q != nil {
 		return fmt.Sprintf("%s: %v", q.Name, q.allowing())
@@ -79,8 +79,8 @@ func (p *Plugin) OptIn(what Permissions) string {
 	return ""
 }
 
-// Asking returns the parameters that opt in to permissions, of those that the action
-// has.
+// Asking returns the action's parameters that opt in to the permissions, where it has
+// them.
 func (p *Plugin) Asking(what Permissions) map[string]any {
 	params := map[string]any{}
 	for i := range p.Params {
@@ -100,8 +100,7 @@ func (p *Plugin) param(what Permissions) *Param {
 	return nil
 }
 
-// Never says of opt-ins of other actions why this one does not have them, by the names
-// of the parameters.
+// Never says why this action lacks opt-ins that other actions have, by parameter name.
 func (r *Registry) Never(p *Plugin) map[string]string {
 	if p.param(AllowProtected) != nil {
 		return nil

@@ -6,9 +6,9 @@ import (
 	"sockwarden/collectors"
 )
 
-// Refuses says why a rung is never applied to sockets of such a kind, whatever the host
-// has, "" if it may be. Of the socket it asks for the protocol, the state, and whether
-// anybody has it.
+// Refuses says why a rung never acts on sockets of this kind, whatever the host can do,
+// "" if it may. It reads only the protocol, the state, and whether the socket has an
+// owner.
 func (b *Bound) Refuses(s *collectors.Socket) string {
 	switch {
 	case b.Harmless, b.WithoutSocket:
@@ -25,7 +25,7 @@ func (b *Bound) Refuses(s *collectors.Socket) string {
 	return ""
 }
 
-// notAllowed says what a rung does not say that it had to.
+// notAllowed says which opt-in a rung lacks.
 func (b *Bound) notAllowed(what Permissions) string {
 	if how := b.OptIn(what); how != "" {
 		return fmt.Sprintf("which takes {%s: {%s}}", b.Name, how)
