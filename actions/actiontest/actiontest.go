@@ -15,14 +15,14 @@ import (
 
 // Cases says how to use the action.
 type Cases struct {
-	// Good are parameters that New takes, the first for all tests with a target.
+	// Good are parameters that New accepts; the first are for all tests with a target.
 	Good []map[string]any
-	// Bad are parameters of the declared names and types that New refuses, and
-	// a word that its error has.
+	// Bad are parameters with declared names and types that New refuses, with a word from
+	// the error.
 	Bad []Bad
 	// Make makes a target for which the action succeeds.
 	Make func(t testing.TB) *Subject
-	// Stubborn makes a target that does not react; nil for what Make makes.
+	// Stubborn makes a target that does not react; if nil, Make serves.
 	Stubborn func(t testing.TB) *Subject
 }
 
@@ -32,19 +32,17 @@ type Bad struct {
 	Word   string
 }
 
-// Subject is a target that is there, with the means to watch and to end it
-// without the action.
+// Subject is a live target, with the means to watch it and to end it without the action.
 type Subject struct {
 	Target actions.Target
-	// State says everything about the target that an action could change and
+	// State describes everything about the target that an action could change, and
 	// nothing that changes by itself. It does not ask the action.
 	State func(t testing.TB) string
 	// Vanish ends the target and returns when the kernel has forgotten it.
 	Vanish func(t testing.TB)
 }
 
-// Run tests the contract of an action. Actions that are Harmless need not look
-// at their target.
+// Run tests the contract of an action. Harmless actions need not look at their target.
 func Run(t *testing.T, plugin actions.Plugin, cases Cases) {
 	t.Helper()
 	socklab.Need(t)
@@ -69,7 +67,7 @@ type suite struct {
 	cases  Cases
 }
 
-// atOnce is how long something may take that does not wait, on a loaded machine.
+// atOnce is how long something that does not wait may take on a busy machine.
 const atOnce = time.Second
 
 // action returns the configured action.
@@ -91,8 +89,8 @@ func (s suite) prepare(t testing.TB, target actions.Target) actions.Effect {
 	return e
 }
 
-// new checks that New decides by the parameters alone: it does the same on a
-// thread without files, network and capabilities.
+// new checks that New decides by the parameters alone: it does the same on a thread
+// without files, network and capabilities.
 func (s suite) new(t *testing.T) {
 	LeakCheck(t)
 	check := func() (problems []string) {
@@ -120,7 +118,7 @@ func (s suite) new(t *testing.T) {
 	}
 }
 
-// prepareChangesNothing: so does saying what would be done, twice.
+// prepareChangesNothing: nor does saying, twice, what would be done.
 func (s suite) prepareChangesNothing(t *testing.T) {
 	LeakCheck(t)
 	subject := s.cases.Make(t)
@@ -136,7 +134,7 @@ func (s suite) prepareChangesNothing(t *testing.T) {
 	}
 }
 
-// prepareWithoutTarget: an error, unless nothing needs to be looked at.
+// prepareWithoutTarget: an error, unless the action needs no look at a target.
 func (s suite) prepareWithoutTarget(t *testing.T) {
 	if _, err := s.action(t).Prepare(t.Context(), actions.Target{}); (err == nil) != s.plugin.Harmless {
 		t.Errorf("no target: %v", err)
@@ -160,7 +158,7 @@ func (s suite) prepareVanished(t *testing.T) {
 	}
 }
 
-// applyVanished: what is gone is not acted on, and nothing in its place.
+// applyVanished: it does not act on a target that is gone, nor on anything in its place.
 func (s suite) applyVanished(t *testing.T) {
 	LeakCheck(t)
 	subject, bystander := s.cases.Make(t), s.cases.Make(t)
@@ -179,7 +177,7 @@ func (s suite) applyVanished(t *testing.T) {
 	}
 }
 
-// apply: it succeeds in the end, says so again and again, and harms nobody else.
+// apply: it succeeds in the end, keeps saying so, and harms nobody else.
 func (s suite) apply(t *testing.T) {
 	LeakCheck(t)
 	subject, bystander := s.cases.Make(t), s.cases.Make(t)
@@ -239,8 +237,9 @@ func (s suite) applyNeverWaits(t *testing.T) {
 	}
 }
 
-// verifyOnlyLooks: before Apply it changes nothing, however often, and afterwards it ends
-// nothing that is under way, also if nobody wants to wait any longer: that is for Stop.
+// verifyOnlyLooks: before Apply it changes nothing, however often it is called.
+// Afterwards it ends nothing that is still running, even if nobody wants to wait longer:
+// that is up to Stop.
 func (s suite) verifyOnlyLooks(t *testing.T) {
 	LeakCheck(t)
 	make := s.cases.Stubborn

@@ -13,9 +13,8 @@ func describe(params map[string]any, err error) string {
 	return fmt.Sprintf("%v: %v", params, err)
 }
 
-// inTheDark runs f on a thread of its own that sees an empty directory as the
-// root, an empty network namespace without even a loopback, and that has no
-// capability left.
+// inTheDark runs f on its own thread, with an empty directory as the root, an empty
+// network namespace without even a loopback, and no capabilities.
 func inTheDark(t testing.TB, f func() []string) (problems []string, err error) {
 	t.Helper()
 	root := t.TempDir()
@@ -48,14 +47,14 @@ func dim(root string) error {
 	return nil
 }
 
-// onDyingThread runs f on a thread that ends with it. The first thread cannot
+// onDyingThread runs f on a thread that ends with it. The process's first thread cannot
 // end and would stay as f leaves it.
 func onDyingThread(f func()) {
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == os.Getpid() {
 			left := make(chan struct{})
-			onDyingThread(func() { defer close(left); f() }) // not here: this thread is taken
+			onDyingThread(func() { defer close(left); f() }) // not on this one, which is taken
 			<-left
 			runtime.UnlockOSThread()
 			return

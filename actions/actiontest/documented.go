@@ -9,7 +9,7 @@ import (
 	"sockwarden/actions"
 )
 
-// documented checks what the plugin says of itself.
+// documented checks what the plugin says about itself.
 func (s suite) documented(t *testing.T) {
 	p := s.plugin
 	for what, text := range map[string]string{"name": p.Name, "summary": p.Summary, "doc": p.Doc, "needs": p.NeedsText()} {

@@ -12,15 +12,15 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// Held makes a connection in CLOSE_WAIT that a process of its own holds, as a
-// target for actions on sockets.
+// Held makes a connection in CLOSE_WAIT held by its own process, as a target for actions
+// on sockets.
 func Held(t testing.TB, o socklab.HolderOptions) *HeldSubject {
 	t.Helper()
 	return HeldIn(t, socklab.CloseWait, o)
 }
 
-// HeldIn is the same for any kind of socket that a process can have and that dumps show:
-// of TCP in each of its states, connected or listening, and of UDP.
+// HeldIn does the same for any kind of socket that a process can hold and that dumps
+// show: TCP in each of its states, connected or listening, and UDP.
 func HeldIn(t testing.TB, kind socklab.Kind, o socklab.HolderOptions) *HeldSubject {
 	t.Helper()
 	if !kind.Owned() || kind == socklab.Bound {
@@ -28,7 +28,8 @@ func HeldIn(t testing.TB, kind socklab.Kind, o socklab.HolderOptions) *HeldSubje
 	}
 	c := socklab.Make(t, kind, socklab.IPv4)
 	if kind != socklab.CloseWait {
-		// With its process the socket is gone, and not in the state that comes next.
+		// When its process ends, the socket is gone at once and passes through no further
+		// state.
 		must(t, "SO_LINGER", unix.SetsockoptLinger(c.FD, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
 	}
 	o.Conns = []*socklab.Conn{c}
@@ -45,7 +46,7 @@ func HeldOnProcess(t testing.TB, o socklab.HolderOptions) *HeldSubject {
 	return Held(t, o).OnProcess(t)
 }
 
-// OnProcess makes it a target for actions on processes.
+// OnProcess turns it into a target for actions on processes.
 func (s *HeldSubject) OnProcess(t testing.TB) *HeldSubject {
 	t.Helper()
 	owners := s.Target.Sockets[0].Facts.Owners
@@ -63,8 +64,8 @@ type HeldSubject struct {
 	Holder *socklab.Holder
 }
 
-// Shows makes State also say what show reads from a descriptor of the socket, such as
-// its options.
+// Shows makes State include what show reads from a descriptor of the socket, such as its
+// options.
 func (s *HeldSubject) Shows(show func(fd int) string) *HeldSubject {
 	s.State = func(t testing.TB) string {
 		text := s.state(t)
@@ -77,7 +78,7 @@ func (s *HeldSubject) Shows(show func(fd int) string) *HeldSubject {
 	return s
 }
 
-// borrow returns a descriptor of the socket, -1 if its process has none any more.
+// borrow returns a descriptor of the socket, -1 if its process no longer has one.
 func (s *HeldSubject) borrow(t testing.TB) int {
 	t.Helper()
 	inode := fmt.Sprintf("socket:[%d]", s.Target.Sockets[0].Socket.Inode)
@@ -96,7 +97,7 @@ func (s *HeldSubject) borrow(t testing.TB) int {
 	return -1
 }
 
-// descriptors are those of the process, with what they lead to.
+// descriptors are those of the process, with their targets.
 func (s *HeldSubject) descriptors() map[int]string {
 	all := map[int]string{}
 	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.Holder.PID))

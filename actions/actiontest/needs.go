@@ -14,7 +14,8 @@ import (
 	"sockwarden/collectors/stuck"
 )
 
-// needed checks that each need is one thing, and that what changes anything has some.
+// needed checks that each need names one thing, and that an action that changes anything
+// has some.
 func (s suite) needed(t *testing.T) {
 	t.Helper()
 	if len(s.plugin.Needs) == 0 && !s.plugin.Harmless {
@@ -37,8 +38,8 @@ func (s suite) needed(t *testing.T) {
 	}
 }
 
-// needsSuffice: without any capability but those that it declares it can do all that it
-// does, in the network namespace in which it is.
+// needsSuffice: with only its declared capabilities the action can do everything, in its
+// own network namespace.
 func (s suite) needsSuffice(t *testing.T) {
 	LeakCheck(t)
 	var drop []int

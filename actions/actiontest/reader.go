@@ -12,16 +12,16 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// Reader is cat(1), which reads a connection until its end.
+// Reader is cat(1), reading a connection to its end.
 type Reader struct {
-	Out, Err strings.Builder // what it wrote; to be read after End
+	Out, Err strings.Builder // what it wrote; read it after End
 
 	cmd   *exec.Cmd
 	ended chan struct{}
 }
 
-// Read starts cat(1) with the connection, which nobody else has then, and
-// returns when it waits for data.
+// Read starts cat(1) as the only holder of the connection and returns when it waits for
+// data.
 func Read(t testing.TB, c *socklab.Conn) *Reader {
 	t.Helper()
 	must(t, "set blocking", unix.SetNonblock(c.FD, false))
@@ -49,7 +49,7 @@ func Read(t testing.TB, c *socklab.Conn) *Reader {
 	return r
 }
 
-// End waits for the end of cat(1) and returns its exit code.
+// End waits until cat(1) has ended and returns its exit code.
 func (r *Reader) End(t testing.TB) int {
 	t.Helper()
 	socklab.WaitFor(t, "the end of cat", func() bool {

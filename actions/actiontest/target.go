@@ -13,8 +13,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// LeakCheck is socklab.LeakCheck without the garbage collector, which would
-// close what was forgotten before it is seen.
+// LeakCheck is socklab.LeakCheck without the garbage collector, which would close
+// forgotten files before the check sees them.
 func LeakCheck(t testing.TB) {
 	t.Helper()
 	percent := debug.SetGCPercent(-1)
@@ -22,15 +22,15 @@ func LeakCheck(t testing.TB) {
 	socklab.LeakCheck(t)
 }
 
-// Sealed returns a socket of this namespace as the engine hands it to an action:
-// with its cookie and the processes that hold it.
+// Sealed returns a socket of this namespace as the engine passes it to an action: with
+// its cookie and the processes that hold it.
 func Sealed(t testing.TB, c *socklab.Conn) actions.Sealed {
 	t.Helper()
 	return Seal(t, c.Kind.Protocol(), c.Local, c.Remote, nil)
 }
 
-// Hidden reports whether the kernel shows no sockets of the kind of a connection,
-// and holds it to that.
+// Hidden reports whether the kernel shows no sockets of that kind, and fails the test if
+// it does show one after all.
 func Hidden(t testing.TB, c *socklab.Conn) bool {
 	t.Helper()
 	if c.Kind.Shown() {
@@ -44,8 +44,7 @@ func Hidden(t testing.TB, c *socklab.Conn) bool {
 	return true
 }
 
-// Seal is the same for any socket, in the namespace that open opens; nil is our
-// own.
+// Seal does the same for any socket, in the namespace that open opens; nil means our own.
 func Seal(t testing.TB, p collectors.Protocol, local, remote netip.AddrPort, open func() (*os.File, error)) actions.Sealed {
 	t.Helper()
 	for _, s := range SealAll(t, p, open) {
