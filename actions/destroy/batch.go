@@ -11,31 +11,31 @@ import (
 	"sockwarden/collectors/stuck"
 )
 
-// maxHung is how many requests may be left behind in the kernel, each with a
-// thread, before the rest is not tried.
+// maxHung is how many requests, each with a thread, may be left behind in the kernel
+// before we give up on the rest.
 const maxHung = 2
 
-// member is an effect in its place among many.
+// member is an effect and its index in a batch.
 type member struct {
 	i int
 	*effect
 }
 
-// PrepareAll is Prepare of each target, with one connection for each namespace
-// and many look-ups at a time.
+// PrepareAll is Prepare for each target, with one connection per namespace and many
+// look-ups at a time.
 func (a action) PrepareAll(ctx context.Context, targets []actions.Target) []actions.Prepared {
 	out := make([]actions.Prepared, len(targets))
 	var members []member
 	for i, t := range targets {
 		if len(t.Sockets) != 1 {
-			out[i].Alone = true // and says what is wrong
+			out[i].Alone = true // Prepare will say what is wrong
 			continue
 		}
 		members = append(members, member{i, a.effect(t)})
 	}
 	lookAll(ctx, members, func(m member, now *collectors.Socket, err error) {
 		if errors.Is(err, collectors.ErrNotSupported) || errors.Is(err, collectors.ErrNotPermitted) {
-			out[m.i].Alone = true // the other way may be open
+			out[m.i].Alone = true // the other way may work
 			return
 		}
 		if err == nil {
@@ -50,7 +50,7 @@ func (a action) PrepareAll(ctx context.Context, targets []actions.Target) []acti
 	return out
 }
 
-// ApplyAll destroys exactly the sockets with the cookies, many at a time.
+// ApplyAll destroys exactly the sockets with those cookies, many at a time.
 func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []actions.Outcome {
 	out := make([]actions.Outcome, len(effects))
 	members := own(effects)
@@ -72,7 +72,7 @@ func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []action
 		for k, m := range group {
 			late = late || stuck.In(errs[k]) != nil
 			switch {
-			case errors.Is(errs[k], sockdiag.ErrNotAsked): // their last look is too old by now
+			case errors.Is(errs[k], sockdiag.ErrNotAsked): // by now their last look is too old
 				out[m.i] = actions.Outcome{Result: actions.Failed, Err: actions.ErrNotBegun}
 			case ctx.Err() != nil && errs[k] != nil && errors.Is(errs[k], ctx.Err()):
 				out[m.i] = actions.Outcome{Result: actions.Failed, Err: context.Cause(ctx)} // it was not begun
@@ -84,7 +84,7 @@ func (a action) ApplyAll(ctx context.Context, effects []actions.Effect) []action
 	return out
 }
 
-// own returns the effects as what PrepareAll made them.
+// own returns the effects that PrepareAll of this package made.
 func own(effects []actions.Effect) []member {
 	var members []member
 	for i, e := range effects {
@@ -95,7 +95,7 @@ func own(effects []actions.Effect) []member {
 	return members
 }
 
-// VerifyAll looks at all sockets at a time.
+// VerifyAll looks at all sockets together.
 func (a action) VerifyAll(ctx context.Context, effects []actions.Effect, holds actions.Holds) []actions.Outcome {
 	out := make([]actions.Outcome, len(effects))
 	var members []member
@@ -110,7 +110,7 @@ func (a action) VerifyAll(ctx context.Context, effects []actions.Effect, holds a
 	return out
 }
 
-// lookAll looks sockets up and gives each record, or error, to found.
+// lookAll looks up the sockets and passes each record, or error, to found.
 func lookAll(ctx context.Context, members []member, found func(m member, now *collectors.Socket, err error)) {
 	for _, group := range perNamespace(members) {
 		for hung := 0; len(group) > 0; hung++ {
@@ -139,7 +139,7 @@ func lookAll(ctx context.Context, members []member, found func(m member, now *co
 	}
 }
 
-// perNamespace divides effects by the namespaces of their sockets.
+// perNamespace groups effects by the namespaces of their sockets.
 func perNamespace(members []member) [][]member {
 	var groups [][]member
 	place := map[uint64]int{}

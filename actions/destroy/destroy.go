@@ -1,8 +1,8 @@
 // Package destroy closes sockets in the kernel by SOCK_DESTROY.
 //
-// Comes in: one socket with its cookie. Goes out: whether it is gone from the
-// kernel, and whether its process still keeps the descriptor. It never goes by
-// address alone.
+// Comes in: one socket with its cookie. Goes out: whether it is gone from the kernel, and
+// whether its process still keeps the descriptor. It never identifies a socket by address
+// alone.
 package destroy
 
 import (
@@ -24,7 +24,7 @@ import (
 
 // Plugin returns the registration of the action.
 func Plugin() actions.Plugin {
-	proc := procfs.New("") // one for all targets: it remembers for a moment who holds what
+	proc := procfs.New("") // shared by all targets: for a moment it remembers who holds what
 	return actions.Plugin{
 		Name:    "destroy",
 		Summary: "closes the socket in the kernel (SOCK_DESTROY)",
@@ -51,7 +51,7 @@ func Plugin() actions.Plugin {
 	}
 }
 
-// needs are those of the way that the parameters choose.
+// needs are those of the method that the parameters choose.
 func needs(params map[string]any) []actions.Need {
 	if params["method"] == "pidfd" {
 		return ownersock.Needs()
@@ -63,7 +63,7 @@ func needs(params map[string]any) []actions.Need {
 	}
 }
 
-// warn says what destroying does not do to UDP sockets that are not connected.
+// warn says what destroying does not do to unconnected UDP sockets.
 func warn(params map[string]any, of *collectors.Query, _ time.Duration) string {
 	if params["udp"] != true || !slices.Contains(of.Protocols, collectors.UDP) || !of.States.Has(collectors.Close) {
 		return ""
@@ -85,8 +85,8 @@ func newAction(params map[string]any, proc *procfs.FS) (actions.Action, error) {
 	return a, nil
 }
 
-// oneByOne is an action that is not done to many sockets at a time: each is
-// looked for in the descriptor table of its process.
+// oneByOne is an action without batches: it looks for each socket in the descriptor table
+// of its process.
 type oneByOne struct{ actions.Action }
 
 type action struct {
@@ -95,8 +95,8 @@ type action struct {
 	conns  *conns // of a session, nil for none
 }
 
-// Prepare looks the socket up by its cookie, or in its process where the kernel
-// cannot destroy or the namespace cannot be entered.
+// Prepare looks up the socket by its cookie, or in its process if the kernel cannot
+// destroy or we cannot enter the namespace.
 func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
 	if a.method == "pidfd" {
 		return abort.Action{Proc: procfs.New("")}.Prepare(ctx, t)
@@ -109,7 +109,7 @@ func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, 
 	return abort.Action{Proc: procfs.New("")}.Prepare(ctx, t)
 }
 
-// canAbort reports whether the other way is open for the target.
+// canAbort reports whether aborting is an option for the target.
 func (a action) canAbort(t actions.Target) bool {
 	return a.method == "auto" && len(t.Sockets) == 1 && len(t.Sockets[0].Facts.Owners) > 0 && t.Sockets[0].Socket.Protocol == collectors.TCP &&
 		t.Sockets[0].Socket.State != collectors.Listen
@@ -140,7 +140,7 @@ func (a action) effect(t actions.Target) *effect {
 	return e
 }
 
-// decidedOn is ErrGone if the socket is not any more what was decided on.
+// decidedOn returns ErrGone if the socket is no longer what was decided on.
 func (e *effect) decidedOn(now *collectors.Socket) error {
 	decided := &e.sealed.Socket
 	if collectors.KeyOf(now) != collectors.KeyOf(decided) {
@@ -153,26 +153,26 @@ type effect struct {
 	proc   *procfs.FS
 	sealed actions.Sealed
 	conns  *conns // of the session that made it
-	// abort prepares the other way, nil if it is not open; other is set once it
-	// was taken.
+	// abort prepares the other way, nil if there is none; other is set once it was taken.
 	abort func(context.Context) (actions.Effect, error)
 	other actions.Effect
-	// keepers are those who were found to keep the descriptor.
+	// keepers are the owners that still keep the descriptor.
 	keepers []collectors.Owner
 }
 
 func (e *effect) String() string { return "destroy" }
 
-// Apply destroys exactly the socket with the cookie.
+// Apply destroys exactly the socket with that cookie.
 func (e *effect) Apply(ctx context.Context) actions.Outcome {
 	return e.applied(ctx, e.with(func(c *sockdiag.Conn) error { return c.Destroy(ctx, &e.sealed.Socket) }), new(bool))
 }
 
-// applied is the outcome of the request to destroy that ended with err. What hangs
-// is not looked at once such a look hung, too, which blind keeps in mind.
+// applied is the outcome of a request to destroy that ended with err. For a request that
+// hangs it looks whether the socket still exists. Once such a look hangs, too, it sets
+// blind and looks no more.
 func (e *effect) applied(ctx context.Context, err error, blind *bool) actions.Outcome {
 	if errors.Is(err, collectors.ErrGone) {
-		// Of an SO_REUSEPORT group the kernel finds only one member.
+		// In an SO_REUSEPORT group the kernel finds only one member.
 		if now, lookErr := e.look(ctx); lookErr == nil {
 			return actions.Outcome{Result: actions.Refused, Detail: fmt.Sprintf("still %s: the kernel does not find it by its address", now.State)}
 		}
@@ -181,7 +181,7 @@ func (e *effect) applied(ctx context.Context, err error, blind *bool) actions.Ou
 		return e.hanging(ctx, err, blind)
 	}
 	if errors.Is(err, sockdiag.ErrNoAnswer) {
-		err = nil // whether it was done is for Verify to see
+		err = nil // Verify will see whether it was done
 	}
 	if errors.Is(err, collectors.ErrNotSupported) && e.abort != nil {
 		return e.tryAbort(ctx, err)
@@ -192,9 +192,9 @@ func (e *effect) applied(ctx context.Context, err error, blind *bool) actions.Ou
 	return actions.Outcome{Result: actions.Gone}
 }
 
-// hanging is the outcome of a request from which the kernel has not come back: it
-// waits for the lock of this socket, or of one that was to be destroyed along with
-// it, before or after. Before Linux 6.9 that holds up the look at the others, too.
+// hanging is the outcome of a request from which the kernel has not come back: it is
+// waiting for the lock of this socket, or of another one in the same batch. Before Linux
+// 6.9 that also holds up looks at the others.
 func (e *effect) hanging(ctx context.Context, err error, blind *bool) actions.Outcome {
 	there := true
 	if !*blind {
@@ -214,7 +214,7 @@ func (e *effect) hanging(ctx context.Context, err error, blind *bool) actions.Ou
 	return actions.Outcome{Result: actions.Timeout, Err: err, Detail: detail}
 }
 
-// tryAbort takes the other way on a kernel that cannot destroy.
+// tryAbort aborts instead, on a kernel that cannot destroy.
 func (e *effect) tryAbort(ctx context.Context, refused error) actions.Outcome {
 	other, err := e.abort(ctx)
 	if err != nil {
@@ -224,8 +224,8 @@ func (e *effect) tryAbort(ctx context.Context, refused error) actions.Outcome {
 	return other.Apply(ctx)
 }
 
-// Verify looks whether the socket is gone from the kernel, and whether a process
-// that had it still does.
+// Verify checks whether the socket is gone from the kernel, and whether a process that
+// had it still keeps the descriptor.
 func (e *effect) Verify(ctx context.Context) actions.Outcome {
 	if e.other != nil {
 		return e.other.Verify(ctx)
@@ -234,7 +234,7 @@ func (e *effect) Verify(ctx context.Context) actions.Outcome {
 	return e.verified(&now, err, nil)
 }
 
-// verified is the outcome of a look at the socket after it was destroyed.
+// verified is the outcome of a look at the socket after destroying it.
 func (e *effect) verified(now *collectors.Socket, err error, holds actions.Holds) actions.Outcome {
 	if holds == nil {
 		holds = func(o *collectors.Owner, inode uint32) bool {
@@ -244,8 +244,8 @@ func (e *effect) verified(now *collectors.Socket, err error, holds actions.Holds
 	}
 	switch {
 	case err == nil && now.State == collectors.Close && e.sealed.Socket.State != collectors.Close:
-		// A listener, or a connected UDP socket, that chose its port stays bound to
-		// it, and the kernel shows that: what was destroyed is gone all the same.
+		// A listener or connected UDP socket that chose its own port stays bound to it,
+		// and the kernel shows that, but what we destroyed is gone.
 	case err == nil && now.Protocol == collectors.UDP:
 		return actions.Outcome{Result: actions.Unchanged, Detail: "it bound its port: the program got one error, and it goes on answering"}
 	case err == nil:
@@ -262,7 +262,7 @@ func (e *effect) verified(now *collectors.Socket, err error, holds actions.Holds
 	return actions.StillHeld(e.keepers, e.hears(err))
 }
 
-// Keepers are those who were found to keep the descriptor.
+// Keepers are the owners that still keep the descriptor.
 func (e *effect) Keepers() []collectors.Owner {
 	if k, ok := e.other.(actions.Keeping); ok {
 		return k.Keepers()
@@ -270,13 +270,13 @@ func (e *effect) Keepers() []collectors.Owner {
 	return e.keepers
 }
 
-// hears says what a UDP socket whose descriptor is left still receives; err is that
-// of the look at it.
+// hears says what a UDP socket with a remaining descriptor still receives; err comes from
+// the look at it.
 func (e *effect) hears(err error) string {
 	switch {
 	case e.sealed.Socket.Protocol != collectors.UDP:
 		return ""
-	case err == nil: // it bound its port, which is all that the kernel leaves it
+	case err == nil: // it chose its own port, and the kernel leaves it only that
 		return ", which is not connected any more and still receives on the port that it bound"
 	}
 	return ", which hears nothing until it is bound anew"
@@ -313,7 +313,7 @@ func (e *effect) dial() (*sockdiag.Conn, error) {
 	if e.sealed.Open != nil {
 		ns, err := e.sealed.Open()
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // and all its sockets with it
+		case errors.Is(err, fs.ErrNotExist): // and all its sockets are gone with it
 			return nil, fmt.Errorf("%w: %w", collectors.ErrGone, err)
 		case errors.Is(err, fs.ErrPermission):
 			return nil, fmt.Errorf("%w: %w", collectors.ErrNotPermitted, err)

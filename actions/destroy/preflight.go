@@ -11,9 +11,9 @@ import (
 	"sockwarden/collectors/sockdiag"
 )
 
-// Preflight asks whether this process may destroy sockets, and whether the kernel can,
-// by way of one that does not exist. Where it cannot, sockets with an owner can still
-// be aborted, if the method allows that.
+// Preflight asks whether this process may destroy sockets and whether the kernel can, by
+// naming one that does not exist. If the kernel cannot, sockets with an owner can still
+// be aborted, if the method allows it.
 func (a action) Preflight(ctx context.Context) error {
 	has, err := host.HasCapability(actions.CapNetAdmin.Number)
 	if err != nil {

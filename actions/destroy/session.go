@@ -5,11 +5,11 @@ import (
 	"sockwarden/collectors/sockdiag"
 )
 
-// conns are the connections of a session by namespace. Each keeps its namespace
-// alive, so that a session is short.
+// conns are the connections of a session, one per namespace. Each keeps its namespace
+// alive, so keep sessions short.
 type conns struct {
-	byNS  map[uint64]*sockdiag.Conn // nil once it is closed
-	spent map[uint64]int            // connections that were given up
+	byNS  map[uint64]*sockdiag.Conn // nil once the session is closed
+	spent map[uint64]int            // how many connections we gave up
 }
 
 // Session returns a Batcher that does not connect anew for each call.
@@ -24,9 +24,9 @@ func (a action) Session() (b actions.Batcher, closes func()) {
 	}
 }
 
-// get returns the connection into a namespace, nil if there is none. One that is of no
-// use any more gives way to another, but not for ever: before Linux 6.9 a request that
-// hangs holds up all others.
+// get returns the connection to a namespace, nil if there is none. A useless connection
+// gives way to a new one, but not for ever: before Linux 6.9 one request that hangs holds
+// up all others.
 func (c *conns) get(ns uint64) *sockdiag.Conn {
 	if c == nil {
 		return nil
