@@ -1,9 +1,8 @@
-// Package exec runs a program for a finding: the way to add an action without
-// compiling.
+// Package exec runs a program for a finding: a way to add an action without compiling.
 //
-// Comes in: the absolute path of a program. Goes out: its exit code. It gets the
-// finding as JSON on standard input, a clean environment and no shell, and it is
-// killed with all that it started when its time is over.
+// Comes in: the absolute path of a program. Goes out: its exit code. The program gets the
+// finding as JSON on standard input, a clean environment and no shell. When its time is
+// up, it is killed with everything that it started.
 package exec
 
 import (
@@ -61,8 +60,8 @@ type action struct {
 	timeout time.Duration
 }
 
-// Preflight says whether there is such a program that can be trusted, and that the
-// kernel could start.
+// Preflight says whether the program exists, can be trusted, and could be started by the
+// kernel.
 func (a action) Preflight(context.Context) error {
 	if err := trust.Program(a.program); err != nil {
 		return err
@@ -70,8 +69,8 @@ func (a action) Preflight(context.Context) error {
 	return interpreter(a.program)
 }
 
-// Prepare checks the program, looks the sockets up and writes down the finding
-// with those that are still there.
+// Prepare checks the program, looks up the sockets and writes down the finding with those
+// that still exist.
 func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
 	if err := a.Preflight(ctx); err != nil {
 		return nil, err
@@ -91,16 +90,15 @@ func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, 
 	}, nil
 }
 
-// Command is a program of the system that is run, and can be stopped while it runs.
+// Command is an effect that runs a program of the system and can stop it.
 type Command interface {
 	actions.Effect
 	actions.Stopper
 }
 
-// NewCommand returns the effect of running a program of the system with
-// arguments and nothing on standard input, for actions that are such a command
-// and that look for their target themselves. What says in the imperative what it
-// does.
+// NewCommand returns the effect of running a program of the system with arguments and
+// nothing on standard input. It is for actions that are such a command and look for their
+// target themselves. what says in the imperative what it does.
 func NewCommand(what string, timeout time.Duration, program string, args ...string) (Command, error) {
 	var errs error
 	for dir := range strings.SplitSeq(leash.Path, ":") {
@@ -114,14 +112,14 @@ func NewCommand(what string, timeout time.Duration, program string, args ...stri
 	return nil, fmt.Errorf("%s is not in %s: %w", program, leash.Path, flat{errs})
 }
 
-// flat is an error of several lines on one.
+// flat puts an error of several lines on one.
 type flat struct{ error }
 
 func (f flat) Error() string { return strings.ReplaceAll(f.error.Error(), "\n", "; ") }
 
 func (f flat) Unwrap() error { return f.error }
 
-// describe is the object that the program reads.
+// describe returns the object that the program reads.
 func describe(t actions.Target) map[string]any {
 	sockets := make([]map[string]any, len(t.Sockets))
 	for i := range t.Sockets {

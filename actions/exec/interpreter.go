@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// interpreter says what is wrong with the first line of a script: execve(2) would
-// say only that there is no such file.
+// interpreter says what is wrong with the first line of a script; execve(2) would say
+// only that there is no such file.
 func interpreter(program string) error {
 	f, err := os.Open(program)
 	if err != nil {
-		return nil // what may be executed need not be readable
+		return nil // an executable file need not be readable
 	}
 	defer func() { _ = f.Close() }()
-	head := make([]byte, 256) // as far as the kernel looks (BINPRM_BUF_SIZE)
+	head := make([]byte, 256) // as much as the kernel reads (BINPRM_BUF_SIZE)
 	n, err := io.ReadFull(f, head)
 	if err != nil && n == 0 {
-		return nil // an empty file is no script
+		return nil // an empty file is not a script
 	}
 	line, isScript := bytes.CutPrefix(head[:n], []byte("#!"))
 	if !isScript {

@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// maxTail is how much of the end of the program's output is reported, in bytes.
+	// maxTail is how much of the end of the output we report, in bytes.
 	maxTail = 4 << 10
-	// pipeSize is how much the program can print between two looks before it has
-	// to wait, in bytes: what every user may have by default (fs.pipe-max-size).
+	// pipeSize is how much the program can print between two reads before it has to wait,
+	// in bytes: what any user may have by default (fs.pipe-max-size).
 	pipeSize = 1 << 20
 )
 
-// output is a pipe of which only the end of what came through is kept: the
-// program can print what it likes and takes no more memory than the pipe has.
+// output is a pipe that keeps only the end of what came through: the program can print
+// what it likes and uses no more memory than the pipe has.
 type output struct {
-	from   int // reading end
+	from   int // the reading end
 	opened bool
 	kept   []byte
 }
@@ -38,12 +38,12 @@ func (o *output) open() (to int, err error) {
 		o.close()
 		return -1, fmt.Errorf("pipe: %w", err)
 	}
-	// If that is refused it has 64 KiB, and the program waits more often.
+	// If the kernel refuses, the pipe has 64 KiB, and the program waits more often.
 	_, _ = unix.FcntlInt(uintptr(o.from), unix.F_SETPIPE_SZ, pipeSize)
 	return p[1], nil
 }
 
-// take reads what is there, at most what the pipe can hold at once.
+// take reads what is there, at most what the pipe holds at once.
 func (o *output) take() {
 	buf := make([]byte, 16<<10)
 	for taken := 0; taken < pipeSize; {
@@ -62,7 +62,7 @@ func (o *output) take() {
 	}
 }
 
-// tail returns the end of the output on one line, harmless for a terminal.
+// tail returns the end of the output on one line, safe for a terminal.
 func (o *output) tail() string {
 	line := strings.Join(strings.Fields(string(bytes.ToValidUTF8(o.kept, []byte("?")))), " ")
 	return strings.Map(func(r rune) rune {

@@ -14,8 +14,8 @@ import (
 	"sockwarden/collectors/leash"
 )
 
-// stopGrace is how long a stop waits for the end of what it has ended, which
-// takes milliseconds: a program that waits for a dead disk does not end.
+// stopGrace is how long a stop waits for the killed program to end. That takes
+// milliseconds, but a program that waits for a dead disk does not end.
 const stopGrace = time.Second
 
 type effect struct {
@@ -23,11 +23,11 @@ type effect struct {
 	argv    []string
 	timeout time.Duration
 	input   []byte
-	// proves says whether the target is still there; nil if that is done elsewhere.
+	// proves says whether the target still exists; nil if somebody else checks that.
 	proves  func(context.Context) error
-	running *leash.Running // nil before it is started
+	running *leash.Running // nil until started
 	output  output
-	outcome *actions.Outcome // once it is known
+	outcome *actions.Outcome // nil until known
 }
 
 func (e *effect) String() string { return e.what }
@@ -46,7 +46,7 @@ func (e *effect) Apply(ctx context.Context) actions.Outcome {
 }
 
 func (e *effect) start() error {
-	// A file rather than a pipe: nobody has to write while it runs.
+	// A file rather than a pipe: nobody has to feed it while the program runs.
 	in, err := memory(e.input)
 	if err != nil {
 		return err
@@ -80,8 +80,8 @@ func memory(content []byte) (*os.File, error) {
 	return f, nil
 }
 
-// Verify says whether the program has ended, and how, and takes what it has printed.
-// That it does not run for too long is seen to by its keeper, whoever asks.
+// Verify says whether the program has ended, and how, and takes its output so far. Its
+// keeper limits how long it runs, whoever asks.
 func (e *effect) Verify(context.Context) actions.Outcome { return e.await(0) }
 
 // Stop ends the program with everything that it started.
@@ -92,7 +92,7 @@ func (e *effect) Stop(context.Context) actions.Outcome {
 	return e.await(stopGrace)
 }
 
-// await gives the program that long to end.
+// await gives the program some time to end.
 func (e *effect) await(grace time.Duration) actions.Outcome {
 	switch {
 	case e.outcome != nil:

@@ -11,8 +11,8 @@ import (
 	"sockwarden/collectors/sockdiag"
 )
 
-// remaining returns the sockets that are still what was decided on. The error is
-// ErrGone if none is.
+// remaining returns the sockets that are still what was decided on. The error is ErrGone
+// if none is.
 func remaining(ctx context.Context, all []actions.Sealed) (there []actions.Sealed, err error) {
 	if len(all) == 0 {
 		return nil, errors.New("exec needs a socket")
@@ -34,7 +34,7 @@ func remaining(ctx context.Context, all []actions.Sealed) (there []actions.Seale
 	return there, nil
 }
 
-// anyRemains is nil if one of the sockets is still what was decided on.
+// anyRemains returns nil if one of the sockets is still what was decided on.
 func anyRemains(ctx context.Context, all []actions.Sealed) (err error) {
 	for i := range all {
 		if err = remains(ctx, &all[i]); !errors.Is(err, collectors.ErrGone) {
@@ -44,13 +44,13 @@ func anyRemains(ctx context.Context, all []actions.Sealed) (err error) {
 	return err
 }
 
-// remains looks a socket up by its cookie, in its namespace.
+// remains looks up a socket by its cookie, in its namespace.
 func remains(ctx context.Context, s *actions.Sealed) error {
 	fd := -1
 	if s.Open != nil {
 		ns, err := s.Open()
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // and all its sockets with it
+		case errors.Is(err, fs.ErrNotExist): // and all its sockets are gone with it
 			return fmt.Errorf("%w: %w", collectors.ErrGone, err)
 		case errors.Is(err, fs.ErrPermission):
 			return fmt.Errorf("%w: %w", collectors.ErrNotPermitted, err)
