@@ -1,7 +1,7 @@
 // Package log writes a line to the log for each finding and does nothing else.
 //
-// Comes in: a target. Goes out: one structured line. Everything that a program
-// chose itself, such as its name, is an attribute and never part of the message.
+// Comes in: a target. Goes out: one structured line. What a program can choose, such as
+// its name, is an attribute and never part of the message.
 package log
 
 import (
@@ -12,7 +12,7 @@ import (
 	"sockwarden/actions"
 )
 
-// Plugin returns the registration of the action; lines go to logger.
+// Plugin returns the registration of the action; it writes to logger.
 func Plugin(logger *slog.Logger) actions.Plugin {
 	return actions.Plugin{
 		Name:     "log",
@@ -39,7 +39,7 @@ type action struct {
 	level  slog.Level
 }
 
-// Prepare has nothing to look up: the finding itself is what is logged.
+// Prepare has nothing to look up: it logs the finding itself.
 func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
 	return effect{a, t}, nil
 }
