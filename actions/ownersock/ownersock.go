@@ -1,10 +1,10 @@
-// Package ownersock opens the socket of another process, so that an action can
-// work on it as its owner could: pidfd_open(2) and pidfd_getfd(2).
+// Package ownersock opens the socket of another process, for actions that work on it as
+// its owner could: pidfd_open(2) and pidfd_getfd(2).
 //
-// Comes in: an owner and the socket that was decided on. Goes out: a descriptor
-// of the same socket, proven by the start time of the process and the cookie of
-// the socket. It works in any network namespace without entering it. It needs
-// Linux 5.6 and the right to ptrace the process (CAP_SYS_PTRACE).
+// Comes in: an owner and the socket that was decided on. Goes out: a descriptor of the
+// same socket, proven by the start time of the process and the cookie of the socket. It
+// works in any network namespace without entering it. It needs Linux 5.6 and the right to
+// ptrace the process (CAP_SYS_PTRACE).
 package ownersock
 
 import (
@@ -21,19 +21,19 @@ import (
 	"sockwarden/collectors/stuck"
 )
 
-// Needs are those of every action that works on the socket of its owner.
+// Needs are the needs of every action that works on a socket through its owner.
 func Needs() []actions.Need {
 	return []actions.Need{{Feature: actions.PidfdGetfd}, {Capability: actions.CapSysPtrace}, {Capability: actions.CapDACReadSearch}}
 }
 
-// ErrNoOwner says that no process has the socket.
+// ErrNoOwner says that no process holds the socket.
 var ErrNoOwner = errors.New("no process has the socket")
 
-// With calls f with a descriptor of the socket, duplicated from the first of its
-// owners that can be reached. The descriptor is closed afterwards. The error is
-// ErrGone if no owner has it any more; an owner that could not be looked at may
-// still have it. It is a stuck.Call if f does not return, as it waits for the lock
-// of the socket: f still runs then, and must own what it writes.
+// With calls f with a descriptor of the socket, duplicated from the first owner that it
+// can reach, and closes it afterwards. The error is ErrGone if no owner holds the socket
+// any more; an owner that we could not examine may still hold it. It is a stuck.Call if f
+// does not return because it waits for the lock of the socket: f then still runs, and
+// must own what it writes.
 func With(ctx context.Context, proc *procfs.FS, s *actions.Sealed, f func(fd int) error) error {
 	if len(s.Facts.Owners) == 0 {
 		return ErrNoOwner
@@ -84,9 +84,9 @@ func duplicate(proc *procfs.FS, o *collectors.Owner, s *collectors.Socket) (int,
 	return -1, fmt.Errorf("descriptor %d of process %d is another socket: %w", theirs, o.PID, collectors.ErrGone)
 }
 
-// Classify wraps an errno with the sentinel of package collectors that it
-// stands for. EOPNOTSUPP has none: it is said of one socket (connect(AF_UNSPEC)
-// where the kernel does TLS), not of the host.
+// Classify wraps an errno with the matching sentinel error of package collectors.
+// EOPNOTSUPP has none: it is about one socket (connect(AF_UNSPEC) where the kernel does
+// TLS), not about the host.
 func Classify(what string, err error) error {
 	switch {
 	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.EBADF), errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTSOCK):
@@ -108,9 +108,8 @@ func State(fd int) (collectors.State, error) {
 	return collectors.State(info.State), nil
 }
 
-// Same checks that the socket is still in the state and between the ends with
-// which it was decided on: a socket that was disconnected and connected again
-// has the same cookie.
+// Same checks that the socket still has the state and the ends that it had when it was
+// decided on: the cookie survives a disconnect and a new connect.
 func Same(fd int, s *collectors.Socket) error {
 	now, err := State(fd)
 	if err != nil {
@@ -143,7 +142,7 @@ func isEnd(sa unix.Sockaddr, addr collectors.Addr, port uint16) bool {
 	return false
 }
 
-// One returns the one socket of a target, which must be a connection.
+// One returns the only socket of a target, which must be a connection.
 func One(t actions.Target, what string) (*actions.Sealed, error) {
 	if len(t.Sockets) != 1 {
 		return nil, fmt.Errorf("%s is for one socket, not %d", what, len(t.Sockets))
@@ -158,8 +157,8 @@ func One(t actions.Target, what string) (*actions.Sealed, error) {
 	return s, nil
 }
 
-// Holds checks that the process still holds one of the sockets. The error is
-// ErrGone if it has ended, its PID belongs to another, or it holds none.
+// Holds checks that the process still holds one of the sockets. The error is ErrGone if
+// it has ended, its PID belongs to another process, or it holds none.
 func Holds(proc *procfs.FS, process *collectors.Owner, sockets []actions.Sealed) error {
 	for i := range sockets {
 		inode := sockets[i].Socket.Inode

@@ -14,34 +14,34 @@ import (
 )
 
 // Setter is an action that sets options on connections and ends nothing. It needs what
-// Needs says, can end with what Results lists, and is Gentle.
+// Needs returns, can end with what Results lists, and is Gentle.
 type Setter struct {
 	Name   string               // of the action
-	States collectors.StateMask // of the connections that it is for, 0 for any
-	// Plan reads what is set on the socket of a descriptor and says what is to be set.
+	States collectors.StateMask // the states of connections that it accepts, 0 for any
+	// Plan reads what is set on the socket of a descriptor and says what to set.
 	Plan func(fd int) (*Plan, error)
 	Proc *procfs.FS
 }
 
-// Plan is what is to be set on one socket.
+// Plan says what to set on one socket.
 type Plan struct {
-	Before string // what is set, for people
-	Met    bool   // all that is to be set is
-	Alone  string // why nothing is set all the same, "" if something may be
-	Note   string // what is left alone beside that, in words that end a sentence
+	Before string // what is set now, for people
+	Met    bool   // everything is set already
+	Alone  string // why nothing will be set all the same, "" if something may be
+	Note   string // what else is left alone, in words that end a sentence
 	// Set sets it.
 	Set func(fd int) error
-	// Check reads what is set now, for people, and whether it still is what was to be.
+	// Check reads what is set now, for people, and whether it is as planned.
 	Check func(fd int) (now string, met bool, err error)
 }
 
-// Results are those of a Setter.
+// Results are the results of every Setter.
 func Results() []actions.Result {
 	return []actions.Result{actions.Repaired, actions.Unchanged, actions.Refused, actions.Failed}
 }
 
-// Prepare looks whether the owner still has the connection in its state, and reads what
-// is set.
+// Prepare checks that the owner still has the connection in its state, and reads what is
+// set.
 func (a Setter) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
 	s, err := of(a.Proc, t, a.Name, a.States)
 	if err != nil {
@@ -62,9 +62,9 @@ type setting struct {
 
 func (e *setting) String() string { return e.Name }
 
-// planned makes the plan, and does something by it.
+// planned makes the plan and passes it to do.
 func (e *setting) planned(ctx context.Context, do func(p *Plan, fd int) error) error {
-	var made *Plan // of a call that may go on by itself: taken over once it is back
+	var made *Plan // from a call that may go on by itself: taken over once the call is back
 	err := e.socket.Do(ctx, func(fd int) error {
 		p, err := e.Plan(fd)
 		if err != nil {
@@ -93,7 +93,7 @@ func (e *setting) Apply(ctx context.Context) actions.Outcome {
 	return e.outcome()
 }
 
-// Verify reads what is set again.
+// Verify reads again what is set.
 func (e *setting) Verify(ctx context.Context) actions.Outcome {
 	plan := e.plan
 	var read struct {
@@ -106,7 +106,7 @@ func (e *setting) Verify(ctx context.Context) actions.Outcome {
 	})
 	switch {
 	case errors.Is(err, collectors.ErrGone):
-		return e.outcome() // closed meanwhile, as may be the purpose
+		return e.outcome() // closed meanwhile, which may be the purpose
 	case err != nil:
 		return actions.OutcomeOf(err)
 	case plan.Alone == "" && !read.met:
@@ -126,15 +126,14 @@ func (e *setting) outcome() actions.Outcome {
 	}
 }
 
-// Option is an option of a socket that reads back as it was set, with the value that it
-// is to have.
+// Option is a socket option that reads back as it was set, with the desired value.
 type Option struct {
-	Word        string // for people, as "nodelay"
-	Level, Name int    // as of setsockopt(2)
+	Word        string // for people, such as "nodelay"
+	Level, Name int    // as in setsockopt(2)
 	Value       int
 }
 
-// Options is the Plan of a Setter for options with fixed values.
+// Options returns the Plan of a Setter for options with fixed values.
 func Options(options ...Option) func(fd int) (*Plan, error) {
 	check := func(fd int) (string, bool, error) {
 		words, met := make([]string, len(options)), true

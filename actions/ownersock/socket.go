@@ -9,15 +9,15 @@ import (
 	"sockwarden/collectors/procfs"
 )
 
-// Socket is the connection of a process on which an effect works.
+// Socket is the connection that an effect works on.
 type Socket struct {
 	*actions.Sealed
 	proc *procfs.FS
 }
 
-// Find returns the connection of a target for the action of that name, which is for
-// connections in some states, 0 for any. The error is ErrGone if no owner has it any
-// more as it was decided on.
+// Find returns the connection of a target. name is the action's, which accepts
+// connections in some states, 0 for any. The error is ErrGone if no owner has the
+// connection any more as it was decided on.
 func Find(ctx context.Context, proc *procfs.FS, t actions.Target, name string, states collectors.StateMask) (*Socket, error) {
 	s, err := of(proc, t, name, states)
 	if err != nil {
@@ -41,8 +41,8 @@ func of(proc *procfs.FS, t actions.Target, name string, states collectors.StateM
 	return &Socket{sealed, proc}, nil
 }
 
-// Do is With, if the socket still is in the state and between the ends with which it
-// was decided on.
+// Do is With, but only if the socket still has the state and the ends that were decided
+// on.
 func (s *Socket) Do(ctx context.Context, f func(fd int) error) error {
 	return s.Look(ctx, func(fd int) error {
 		if err := Same(fd, &s.Socket); err != nil {
@@ -52,12 +52,12 @@ func (s *Socket) Do(ctx context.Context, f func(fd int) error) error {
 	})
 }
 
-// Look is With, whatever has become of the connection.
+// Look is With, whatever became of the connection.
 func (s *Socket) Look(ctx context.Context, f func(fd int) error) error {
 	return With(ctx, s.proc, s.Sealed, f)
 }
 
-// Keepers returns those of the owners that still have a descriptor of the socket.
+// Keepers returns the owners that still have a descriptor of the socket.
 func (s *Socket) Keepers() (all []collectors.Owner) {
 	for i := range s.Facts.Owners {
 		o := &s.Facts.Owners[i]
