@@ -1,9 +1,9 @@
-// Package repair turns keepalive on for another process's connection, so that
-// the kernel finds out whether the peer is still there.
+// Package repair turns on keepalive for another process's connection, so that the kernel
+// finds out whether the peer still exists.
 //
-// Comes in: one TCP connection with an owner. Goes out: what was set before, and
-// that it is set now. A dead peer then gives the owner ETIMEDOUT, and it closes;
-// a live one answers, and nothing is lost.
+// Comes in: one TCP connection with an owner. Goes out: what was set before, and that
+// keepalive is set now. If the peer is dead, the owner gets ETIMEDOUT and closes; if it
+// is alive, it answers, and nothing is lost.
 package repair
 
 import (
@@ -46,7 +46,7 @@ func Plugin() actions.Plugin {
 	}
 }
 
-// settings are the options in the units of the kernel.
+// settings are the options in the kernel's units.
 type settings struct {
 	on                    bool
 	idle, interval, count int // seconds, seconds, probes
@@ -56,7 +56,7 @@ type settings struct {
 // maxUserTimeout keeps clear of the kernel's int of milliseconds, 596 hours.
 const maxUserTimeout = 500 * time.Hour
 
-// warn says that a user_timeout is never set.
+// warn says if a user_timeout would never be set.
 func warn(params map[string]any, _ *collectors.Query, silent time.Duration) string {
 	a, err := newAction(params)
 	if err != nil {
@@ -76,7 +76,7 @@ func warn(params map[string]any, _ *collectors.Query, silent time.Duration) stri
 
 func newAction(params map[string]any) (actions.Action, error) {
 	want := settings{on: true, idle: 60, interval: 10, count: 6}
-	// The limits of the kernel: MAX_TCP_KEEPIDLE and its like (include/net/tcp.h).
+	// The kernel's limits: MAX_TCP_KEEPIDLE and the like (include/net/tcp.h).
 	for _, p := range []struct {
 		name string
 		to   *int
@@ -108,14 +108,14 @@ func newAction(params map[string]any) (actions.Action, error) {
 	return action{ownersock.Setter{Name: "repair", States: withPeer, Plan: plan, Proc: procfs.New("")}, want}, nil
 }
 
-// action sets what it wants where a live peer cannot be lost by it.
+// action sets its options where that cannot cost a live peer.
 type action struct {
 	ownersock.Setter
 	want settings
 }
 
-// withPeer are the states in which keepalive probes are sent; in FIN_WAIT1, once the
-// FIN is acknowledged.
+// withPeer are the states in which the kernel sends keepalive probes; in FIN_WAIT1 only
+// after the FIN is acknowledged.
 var withPeer = collectors.Mask(collectors.Established, collectors.CloseWait, collectors.FinWait1, collectors.FinWait2)
 
 func (s settings) satisfies(want settings) bool {
@@ -157,7 +157,7 @@ func (s settings) write(fd int) error {
 			err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, o.name, *o.value)
 		}
 	}
-	// Last, so that the first probe already comes by the new times.
+	// Last, so that even the first probe uses the new times.
 	if err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	}
