@@ -56,8 +56,8 @@ type action struct {
 	proc    *procfs.FS
 }
 
-// Preflight says whether systemd runs here, by sd_booted(3), and there is a
-// systemctl that can be trusted.
+// Preflight says whether systemd runs here, by sd_booted(3), and whether there is a
+// trustworthy systemctl.
 func (action) Preflight(context.Context) error {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return fmt.Errorf("systemd does not run here: %w", err)
@@ -66,8 +66,8 @@ func (action) Preflight(context.Context) error {
 	return err
 }
 
-// Prepare checks that the process still holds one of the sockets, and finds its
-// unit and systemctl.
+// Prepare checks that the process still holds one of the sockets, and finds its unit and
+// systemctl.
 func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
 	if t.Process == nil {
 		return nil, errors.New("restart needs a process that holds the socket")
@@ -90,7 +90,7 @@ func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, er
 	return effect{run, proves}, nil
 }
 
-// effect is the command, if the process still holds one of the sockets.
+// effect is the command, run only if the process still holds one of the sockets.
 type effect struct {
 	exec.Command
 	proves func() error
@@ -104,8 +104,8 @@ func (e effect) Apply(ctx context.Context) actions.Outcome {
 	return e.Command.Apply(ctx)
 }
 
-// nameChars are what names of units consist of (systemd.unit(5)). Others would
-// be a pattern for systemctl, and come from a control group that somebody made.
+// nameChars are the characters of unit names (systemd.unit(5)). systemctl would take
+// others as a pattern, and they come from a control group that anybody may have made.
 const nameChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@"
 
 func isService(unit string) bool {
