@@ -1,8 +1,8 @@
 // Package shutdown calls shutdown(2) on another process's connection.
 //
-// Comes in: one TCP connection with an owner. Goes out: that it is shut down. A
-// program that blocks in read wakes with EOF and can close properly; the peer
-// gets a FIN, not a RST, where the sending side is shut.
+// Comes in: one TCP connection with an owner. Goes out: that it is shut down. A program
+// that blocks in read wakes up with EOF and can close properly; if the sending side is
+// shut, the peer gets a FIN, not a RST.
 package shutdown
 
 import (
@@ -57,7 +57,7 @@ type action struct {
 	proc *procfs.FS
 }
 
-// Prepare looks whether the owner still has the connection in its state.
+// Prepare checks that the owner still has the connection in its state.
 func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
 	s, err := ownersock.Find(ctx, a.proc, t, "shutdown", 0)
 	if err != nil {
@@ -91,7 +91,7 @@ func (e *effect) Apply(ctx context.Context) actions.Outcome {
 	return actions.Outcome{Result: actions.Done}
 }
 
-// Verify has nothing to look at: the call succeeded or not.
+// Verify has nothing to look at: the call has succeeded or failed.
 func (e *effect) Verify(context.Context) actions.Outcome {
 	return actions.Outcome{Result: actions.Done}
 }
