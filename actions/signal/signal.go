@@ -1,9 +1,8 @@
 // Package signal sends a signal to the process that holds a socket.
 //
-// Comes in: a process by PID and start time, and the sockets for which it is
-// signalled. Goes out: whether it has ended. It proves through a pidfd that the
-// signalled process is the one that was decided on and that it still holds one
-// of the sockets; a PID that was used again is never signalled.
+// Comes in: a process by PID and start time, and the sockets that are the reason. Goes
+// out: whether it has ended. A pidfd proves that the process is the one that was decided
+// on, and that it still holds one of the sockets; a reused PID never gets a signal.
 package signal
 
 import (
@@ -48,10 +47,10 @@ func Plugin() actions.Plugin {
 	}
 }
 
-// ending are the signals that are sent to end a process.
+// ending are the signals that people send to end a process.
 var ending = []unix.Signal{unix.SIGTERM, unix.SIGKILL, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT}
 
-// stopping are the signals that stop a process if it does not prevent it.
+// stopping are the signals that stop a process unless it prevents that.
 var stopping = []unix.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
 
 func newAction(params map[string]any) (actions.Action, error) {
@@ -85,12 +84,12 @@ type action struct {
 	proc *procfs.FS
 }
 
-// Prepare checks that the process is still there and holds one of the sockets.
+// Prepare checks that the process still exists and holds one of the sockets.
 func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
 	switch {
 	case t.Process == nil || t.Process.PID < 1:
 		return nil, errors.New("signal needs a process that holds the socket")
-	case t.Process.PID == 1 && a.proc.Coverage().HostInit: // in a container it is the application
+	case t.Process.PID == 1 && a.proc.Coverage().HostInit: // in a container, PID 1 is the application
 		return nil, errors.New("PID 1 of the machine is never signalled")
 	}
 	e := &effect{action: a, process: *t.Process}
@@ -113,7 +112,7 @@ type effect struct {
 
 func (e *effect) String() string { return "signal " + e.name }
 
-// proves checks that the process of that start time holds one of the sockets.
+// proves checks that the process with that start time holds one of the sockets.
 func (e *effect) proves() error {
 	for _, inode := range e.inodes {
 		held, err := e.proc.Holds(e.process.PID, e.process.StartTime, inode)
@@ -127,9 +126,9 @@ func (e *effect) proves() error {
 	return fmt.Errorf("process %d holds none of the sockets any more: %w", e.process.PID, collectors.ErrGone)
 }
 
-// Apply opens a pidfd, proves through /proc that its process is the right one,
-// and signals it by the pidfd: had the PID been given to another process in
-// between, the pidfd would be dead.
+// Apply opens a pidfd, proves through /proc that its process is the right one, and sends
+// the signal through the pidfd: if the PID had passed to another process in between, the
+// pidfd would be dead.
 func (e *effect) Apply(context.Context) actions.Outcome {
 	fd, err := unix.PidfdOpen(e.process.PID, 0)
 	if err != nil {
@@ -148,7 +147,7 @@ func (e *effect) Apply(context.Context) actions.Outcome {
 	return actions.Outcome{Result: actions.Ended}
 }
 
-// Verify looks whether the process is still there; a zombie has ended.
+// Verify checks whether the process still exists; a zombie has ended.
 func (e *effect) Verify(context.Context) actions.Outcome {
 	if !slices.Contains(ending, e.num) {
 		return actions.Outcome{Result: actions.Done}
