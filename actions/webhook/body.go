@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// maxText is how long a message for people may be, in bytes: Discord takes 2000
+	// maxText is how long a message for people may be, in bytes; Discord takes 2000
 	// characters.
 	maxText = 1900
 	// maxName is how long a name in the first line may be, in bytes.
@@ -36,7 +36,7 @@ func (w *webhook) body(m actions.Message) ([]byte, error) {
 	case "slack":
 		v = map[string]any{"text": text(m, forSlack())}
 	case "discord":
-		// Names come from programs: they must not call anybody.
+		// Programs choose their names: these must not notify anybody.
 		v = map[string]any{"content": text(m, forDiscord()), "allowed_mentions": map[string]any{"parse": []string{}}}
 	}
 	b, err := json.Marshal(v)
@@ -46,8 +46,8 @@ func (w *webhook) body(m actions.Message) ([]byte, error) {
 	return b, nil
 }
 
-// text is the message for people. What programs and rules have named stands in
-// code blocks: there chat programs interpret nothing but the end of the block.
+// text is the message for people. Names that programs and rules chose go into code
+// blocks, where chat programs interpret nothing but the end of the block.
 func text(m actions.Message, escape *strings.Replacer) string {
 	var b strings.Builder
 	if m.Event == actions.EventTest {
@@ -90,16 +90,16 @@ func text(m actions.Message, escape *strings.Replacer) string {
 	return b.String() + "```"
 }
 
-// forDiscord ends no code block and calls nobody.
+// forDiscord prevents names from ending a code block or notifying anybody.
 func forDiscord() *strings.Replacer { return strings.NewReplacer("`", "'", "@", "@\u200b") }
 
-// forSlack is the same where entities stand for & < >.
+// forSlack does the same where entities stand for & < >.
 func forSlack() *strings.Replacer {
 	return strings.NewReplacer("`", "'", "@", "@\u200b", "&", "&amp;", "<", "&lt;", ">", "&gt;")
 }
 
-// harmless takes the meaning from characters that terminals and chat programs
-// interpret, and cuts what is too long.
+// harmless replaces characters that terminals and chat programs interpret, and cuts what
+// is too long.
 func harmless(s string, limit int, escape *strings.Replacer) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

@@ -1,8 +1,8 @@
 // Package webhook posts what a rule found to a URL, as JSON.
 //
-// Comes in: one message for each rule and cycle. Goes out: one POST, in the
-// shape that Slack, Discord or a program of one's own expects. The URL is a
-// secret: it comes from a file or the environment and is never logged.
+// Comes in: one message per rule and cycle. Goes out: one POST, in the form that Slack,
+// Discord or your own program expects. The URL is a secret: it comes from a file or the
+// environment and never appears in a log.
 package webhook
 
 import (
@@ -27,12 +27,12 @@ import (
 
 const (
 	defaultTimeout = 10 * time.Second
-	// attempts is how often a message is sent before it is given up, and
-	// firstPause the wait after the first failure; it doubles each time.
+	// attempts is how often to send a message before giving up, and firstPause the wait
+	// after the first failure; it doubles each time.
 	attempts   = 4
 	firstPause = time.Second
 	maxPause   = time.Minute
-	// maxAnswer is how much of an answer is read, in bytes.
+	// maxAnswer is how much of an answer we read, in bytes.
 	maxAnswer = 4 << 10
 	// maxURL is how long the file with the URL may be, in bytes.
 	maxURL = 8 << 10
@@ -97,7 +97,7 @@ type webhook struct {
 	client          *http.Client
 }
 
-// targetInTime is target where the file system answers, and else an error.
+// targetInTime is target if the file system answers, otherwise an error.
 func (w *webhook) targetInTime(ctx context.Context, live bool) (target string, err error) {
 	done := make(chan func(), 1)
 	go func() {
@@ -115,8 +115,8 @@ func (w *webhook) targetInTime(ctx context.Context, live bool) (target string, e
 	}
 }
 
-// target reads the URL anew for each message, so that a secret can be changed.
-// Others must not choose where a live run's messages go.
+// target reads the URL anew for each message, so users can change the secret. Nobody else
+// may choose where a live run's messages go.
 func (w *webhook) target(live bool) (string, error) {
 	raw := os.Getenv(w.urlEnv)
 	from := "environment variable " + w.urlEnv
@@ -130,7 +130,7 @@ func (w *webhook) target(live bool) (string, error) {
 	raw = strings.TrimSpace(raw)
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return "", fmt.Errorf("%s holds no http or https URL", from) // which is not shown: it may be a secret
+		return "", fmt.Errorf("%s holds no http or https URL", from) // which we do not show: it may be a secret
 	}
 	return raw, nil
 }
@@ -154,7 +154,7 @@ func readURL(path string, trusted bool) ([]byte, error) {
 	return b, nil
 }
 
-// Send posts the message, and tries again if the other side is slow or busy.
+// Send posts the message, and retries if the other side is slow or busy.
 func (w *webhook) Send(ctx context.Context, m actions.Message) error {
 	target, err := w.targetInTime(ctx, m.Mode == "live")
 	if err != nil {
@@ -182,7 +182,7 @@ func (w *webhook) Send(ctx context.Context, m actions.Message) error {
 	}
 }
 
-// post makes one attempt. A negative time says that trying again is of no use.
+// post makes one attempt. A negative time says that retrying is pointless.
 func (w *webhook) post(ctx context.Context, target string, body []byte) (after time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
 	if err != nil {
@@ -209,14 +209,13 @@ func (w *webhook) post(ctx context.Context, target string, body []byte) (after t
 	}
 }
 
-// answered leaves out what the other side wrote beside the code: it may repeat
-// the URL.
+// answered reports only the status code: the rest of the answer may repeat the URL.
 func answered(code int) error {
 	return fmt.Errorf("answered %s", strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))) //nolint:err113 // for people
 }
 
-// reason says why there was no answer. Only errors are let through that cannot
-// repeat the URL; others quote it, or what the other side has sent.
+// reason says why there was no answer. It passes on only errors that cannot repeat the
+// URL; others quote it, or what the other side sent.
 func (w *webhook) reason(err error) error {
 	var op *net.OpError
 	var certificate *tls.CertificateVerificationError
