@@ -6,8 +6,8 @@ import (
 	"sockwarden/rules"
 )
 
-// New tells the rules what actions there are. Programs that an engine runs are
-// loaded with one: it binds each rung to its action.
+// New tells the rules which actions exist. An engine runs only programs that were loaded
+// with such a catalog: it binds each rung to its action.
 func New(registry *actions.Registry) rules.Catalog {
 	var c rules.Catalog
 	for _, p := range registry.All() {
@@ -25,7 +25,7 @@ func New(registry *actions.Registry) rules.Catalog {
 	return c
 }
 
-// Params are the parameters of a plugin as rules files have them.
+// Params converts the parameters of a plugin to those of rules files.
 func Params(in []actions.Param) []rules.Param {
 	var out []rules.Param
 	for _, q := range in {
@@ -34,13 +34,13 @@ func Params(in []actions.Param) []rules.Param {
 	return out
 }
 
-// Rung returns a rung that is in no rules file.
+// Rung returns a rung that is not in any rules file.
 func Rung(plugin *actions.Plugin, params map[string]any) (rules.Rung, error) {
 	b, err := plugin.Bind(params)
 	return rules.Rung{Action: plugin.Name, Params: params, Bound: b}, err
 }
 
-// Bound is the action of a rung, as Catalog or Rung has bound it.
+// Bound returns the action of a rung, as Catalog or Rung bound it.
 func Bound(r *rules.Rung) *actions.Bound {
 	return r.Bound.(*actions.Bound) //nolint:forcetypeassert // nothing else makes a rung
 }

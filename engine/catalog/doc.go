@@ -1,3 +1,3 @@
-// Package catalog binds the rungs of rules to the actions that there are: rules know
-// actions only by such a catalog, and actions know no rules.
+// Package catalog binds the rungs of rules to actions: rules know actions only through
+// such a catalog, and actions do not know rules.
 package catalog
