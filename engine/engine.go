@@ -24,58 +24,60 @@ import (
 
 // Options configures an Engine.
 type Options struct {
-	// Sources are the collectors in the order in which they are tried: the next
-	// one is asked only where the one before is refused altogether.
+	// Sources are the collectors in the order in which to try them: the engine asks the
+	// next one only where the previous one is refused altogether.
 	Sources []collectors.Plugin
-	// Extra are asked besides; their records are confirmed by the kernel or only listed.
+	// Extra are asked in addition; the kernel confirms their records, or they are only
+	// listed.
 	Extra []collectors.Plugin
-	// NoPushdown asks for all sockets in the simplest way and lets the rules alone
-	// decide, to find out whether a kernel filters wrongly.
+	// NoPushdown asks for all sockets in the simplest way and leaves all decisions to the
+	// rules, which shows whether a kernel filters wrongly.
 	NoPushdown bool
-	// Events says whether state changes are watched; "" is EventsAuto.
+	// Events says whether to watch state changes; "" is EventsAuto.
 	Events look.EventSource
-	// AllowUnknownOwner lets a live run act on sockets whose owner cannot be read.
+	// AllowUnknownOwner lets a live run act on sockets whose owner it cannot read.
 	AllowUnknownOwner bool
-	// NoBreaker is for commands in which a person has seen the list.
+	// NoBreaker is for commands where a person has seen the list.
 	NoBreaker bool
-	// OptIn says how listeners and UDP sockets are allowed, for the reason why one
-	// was spared; nil for the parameters of the rung.
+	// OptIn says how to allow listeners and UDP sockets, for the reason why one was
+	// spared; nil means through the parameters of the rung.
 	OptIn  func(actions.Permissions) string
 	Logger *slog.Logger
 	// Live allows effects to be applied; without it nothing can act.
 	Live bool
-	// Owners says how owners are found; "" is auto.
+	// Owners says how to find owners; "" is auto.
 	Owners world.OwnerSource
-	// Shows are fields that are shown of findings besides those that rules read.
+	// Shows are fields to show of findings, besides those that rules read.
 	Shows collectors.FieldSet
-	// World is what is looked at and acted on; nil for this host.
+	// World is what to look at and act on; nil for this host.
 	World *world.World
-	// QuietEffects keeps the line for each effect out of the log, but for debugging:
-	// a person gets the sum.
+	// QuietEffects lowers the line for each effect to the debug level: a person sees the
+	// total.
 	QuietEffects bool
-	// StateFile keeps memory between runs, "" for none. With ReadOnly it is only read.
+	// StateFile keeps memory between runs, "" for none. With ReadOnly the engine never
+	// writes it.
 	StateFile string
 	ReadOnly  bool
-	// PauseFiles are the switches that are looked at before each effect.
+	// PauseFiles are the switches to check before each effect.
 	PauseFiles []string
-	// AuditLog gets a JSON line for each decision and outcome, nil for none; By
-	// says in it who runs this.
+	// AuditLog gets a JSON line for each decision and outcome, nil for none; By says
+	// there who runs this.
 	AuditLog io.Writer
 	By       string
-	// Notifiers are the plugins that rules can configure. With Notify messages are
-	// sent for what a cycle found.
+	// Notifiers are the plugins that rules can configure. With Notify the engine sends
+	// messages about what a cycle found.
 	Notifiers []actions.NotifierPlugin
 	Notify    bool
-	// Observers are told what is new, besides the log, the audit log and the notifiers.
+	// Observers hear what is new, besides the log, the audit log and the notifiers.
 	Observers []news.Observer
 }
 
-// Engine runs cycles. It is used from one goroutine.
+// Engine runs cycles. Use it from one goroutine.
 type Engine struct {
 	opts      Options
 	log       *slog.Logger
 	world     *world.World
-	giveUp    func() // gives the world up
+	giveUp    func() // closes the world
 	store     *memory.Store
 	memory    *memory.Memory
 	looker    *look.Looker
@@ -86,10 +88,10 @@ type Engine struct {
 	last      lastCycle
 }
 
-// lastCycle is what is kept of the last cycle.
+// lastCycle is what the engine keeps of the last cycle.
 type lastCycle struct {
-	report  *report.Report // as its ladders change it
-	looking time.Duration  // how long it took to look and decide
+	report  *report.Report // its ladders still change it
+	looking time.Duration  // time spent looking and deciding
 }
 
 // New reads the state file and finds out about the invoking session. A live
@@ -133,8 +135,8 @@ func New(opts Options) (*Engine, error) {
 	return e, nil
 }
 
-// Close delivers the messages that still wait, for a short time, and gives up
-// the lock of the state file.
+// Close delivers the messages that still wait, for a short time, and releases the lock of
+// the state file.
 func (e *Engine) Close() {
 	e.looker.Dumps.Hangs.TellHanging()
 	e.news.Close()
@@ -143,8 +145,8 @@ func (e *Engine) Close() {
 	e.store.State.Close()
 }
 
-// Tell tells the observers of a report that is complete: the log, messages, and whoever
-// else wants to know.
+// Tell gives a complete report to the observers: the log, messages, and whoever else
+// wants to know.
 func (e *Engine) Tell(ctx context.Context, p *rules.Program, r *report.Report) {
 	e.news.Tell(ctx, p, r)
 	if e.judge.Repeats || !e.opts.Live || !e.opts.Notify {
@@ -155,9 +157,9 @@ func (e *Engine) Tell(ctx context.Context, p *rules.Program, r *report.Report) {
 	}
 }
 
-// Cycle collects, decides, acts if the engine is live, and verifies. The report
-// is complete but for ladders that still wait (see Pending). An error says that
-// nothing could be looked at.
+// Cycle collects, decides, acts if the engine is live, and verifies. The report is
+// complete except for ladders that still wait (see Pending). An error says that it could
+// not look at anything.
 func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*report.Report, error) {
 	return e.cycle(ctx, p, e.opts.Live)
 }
@@ -172,8 +174,8 @@ func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*repor
 	return e.finish(c), nil
 }
 
-// finish completes the report of a cycle, as far as its ladders have come, and returns
-// it as it is now.
+// finish completes the report of a cycle, as far as its ladders have come, and returns a
+// snapshot of it.
 func (e *Engine) finish(c *judge.Cycle) *report.Report {
 	c.Report.Duration = e.world.Now().Sub(c.Began)
 	c.Report.Incomplete = c.Report.Incomplete || c.Incomplete
@@ -183,7 +185,7 @@ func (e *Engine) finish(c *judge.Cycle) *report.Report {
 	return c.Report.Snapshot()
 }
 
-// find is a cycle up to where it is decided.
+// find runs a cycle up to its decisions.
 func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*judge.Cycle, error) {
 	if e.hand != nil {
 		e.hand.CancelLadders(ctx, p)
@@ -191,7 +193,7 @@ func (e *Engine) find(ctx context.Context, p *rules.Program, live bool) (*judge.
 	return e.findIn(ctx, p, e.judge.Council.Wanted(p), live)
 }
 
-// findIn is find with a look for more than the rules want.
+// findIn is find that also looks at what the rules do not ask for.
 func (e *Engine) findIn(ctx context.Context, p *rules.Program, wanted look.Wanted, live bool) (*judge.Cycle, error) {
 	picture, err := e.looker.Look(ctx, wanted)
 	if err != nil {
@@ -212,8 +214,8 @@ func (e *Engine) findIn(ctx context.Context, p *rules.Program, wanted look.Wante
 	return c, nil
 }
 
-// mode is what the audit log says of the decisions: those that a live engine shows
-// before it acts on them are live, too.
+// mode is what the audit log says about decisions. Those that a live engine shows before
+// it acts on them are live, too.
 func (e *Engine) mode() string {
 	if e.opts.Live {
 		return report.ModeLive
@@ -221,8 +223,8 @@ func (e *Engine) mode() string {
 	return report.ModeDry
 }
 
-// Find collects and decides, for an Act at once: that looks every socket up again
-// before anything is done. The findings have no results.
+// Find collects and decides, for an Act right away, which looks up every socket again
+// before it does anything. The findings have no results.
 func (e *Engine) Find(ctx context.Context, p *rules.Program) (*report.Report, error) {
 	c, err := e.find(ctx, p, false)
 	if err != nil {
@@ -231,14 +233,14 @@ func (e *Engine) Find(ctx context.Context, p *rules.Program) (*report.Report, er
 	return e.finish(c), nil
 }
 
-// Look is the first half of Cycle: it collects and decides, and prepares every
-// action without doing it.
+// Look is the first half of Cycle: it collects and decides, and prepares every action
+// without doing it.
 func (e *Engine) Look(ctx context.Context, p *rules.Program) (*report.Report, error) {
 	return e.cycle(ctx, p, false)
 }
 
 // Act does what the findings of an earlier Look or Find decided, to exactly those
-// sockets, and reports what came of it.
+// sockets, and reports the results.
 func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *report.Report) *report.Report {
 	r := looked.Snapshot()
 	r.Mode, r.Started = report.ModeLive, e.world.Now()
@@ -255,7 +257,7 @@ func (e *Engine) Act(ctx context.Context, p *rules.Program, looked *report.Repor
 	return e.finish(c)
 }
 
-// act does what was decided, or says what would be done.
+// act does what was decided, or says what it would do.
 func (e *Engine) act(ctx context.Context, c *judge.Cycle) {
 	if c.Live && e.hand != nil {
 		e.hand.Act(ctx, c)
@@ -264,7 +266,7 @@ func (e *Engine) act(ctx context.Context, c *judge.Cycle) {
 	e.rehearsal.Act(ctx, c)
 }
 
-// Pending reports whether ladders wait, and until when the next of them does.
+// Pending reports whether ladders are waiting, and until when the next one does.
 func (e *Engine) Pending() (until time.Time, ok bool) {
 	if e.hand == nil {
 		return until, false
@@ -272,8 +274,7 @@ func (e *Engine) Pending() (until time.Time, ok bool) {
 	return e.hand.Pending()
 }
 
-// Step looks at the ladders that wait, and takes those further whose time has
-// come.
+// Step looks at the waiting ladders and moves on those whose time has come.
 func (e *Engine) Step(ctx context.Context) {
 	if e.hand != nil {
 		e.hand.StepAll(ctx)
@@ -281,7 +282,7 @@ func (e *Engine) Step(ctx context.Context) {
 	}
 }
 
-// Finish waits for the ladders that wait, and completes the report of the last cycle.
+// Finish waits for the waiting ladders and completes the report of the last cycle.
 func (e *Engine) Finish(ctx context.Context, r *report.Report) {
 	if e.hand != nil {
 		e.hand.Finish(ctx, e.last.report)
@@ -294,7 +295,7 @@ func (e *Engine) Finish(ctx context.Context, r *report.Report) {
 
 // record keeps observations for the next run.
 func (e *Engine) record(c *judge.Cycle) {
-	// What was not seen may have stopped to match, also if not everything was seen.
+	// What we did not see may have stopped matching, even if we did not see everything.
 	e.memory.BreakHolds(c.Now)
 	if !c.Incomplete {
 		q := e.looker.Dumps.Query(c.Plan)
@@ -311,7 +312,7 @@ func (e *Engine) record(c *judge.Cycle) {
 }
 
 // Dead finds the processes that hold sockets which the kernel has ended, and counts those
-// that could not be examined.
+// that it could not examine.
 func (e *Engine) Dead(ctx context.Context) (all []world.Dead, unseen int, err error) {
 	if e.world.Dead == nil {
 		return nil, 0, collectors.ErrNotSupported

@@ -11,10 +11,10 @@ import (
 	"sockwarden/rules"
 )
 
-// Explain says why the rules take the sockets of a selection or not. The whole picture is
-// judged, as Look does it, for all rules of the program; nothing is prepared or done. With
-// observe it looks twice, that far apart. The selection has one rule, whose condition says
-// which sockets are asked about.
+// Explain says why the rules take the sockets of a selection or not. Like Look, it judges
+// the whole picture by all rules of the program; it prepares and does nothing. With
+// observe it looks twice, that far apart. The selection has one rule, whose condition
+// selects the sockets in question.
 func (e *Engine) Explain(ctx context.Context, p *rules.Program, q explain.Question, observe time.Duration) (*explain.Explanation, error) {
 	wanted := e.judge.Council.Wanted(p)
 	wanted.Plan = wanted.Plan.Wider(q.Selection)

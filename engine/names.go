@@ -8,13 +8,13 @@ import (
 	"sockwarden/engine/report"
 )
 
-// These are what the rooms of the engine have, for who only knows the engine.
+// Names from the rooms of the engine, for callers that import only the engine.
 type (
 	// Candidate is a socket that some rule matches or may match.
 	Candidate = look.Candidate
-	// EventSource says whether the kernel is asked when sockets enter their states.
+	// EventSource says whether to ask the kernel when sockets enter their states.
 	EventSource = look.EventSource
-	// NamespaceError says that a namespace which was asked for by name could not be looked into.
+	// NamespaceError says that we could not look into a namespace that was named.
 	NamespaceError = look.NamespaceError
 	// Report is the outcome of one cycle.
 	Report = report.Report
@@ -22,17 +22,17 @@ type (
 	Finding = report.Finding
 	// Decision says what is to become of a socket.
 	Decision = report.Decision
-	// ActionResult is what one rung of a ladder came to.
+	// ActionResult is the result of one rung of a ladder.
 	ActionResult = report.ActionResult
 	// Summary counts a cycle.
 	Summary = report.Summary
-	// Group is sockets that a rule decided on together.
+	// Group is sockets that a rule judged together.
 	Group = report.Group
-	// Leak is how the descriptors of a process grow.
+	// Leak is how a process's descriptors grow.
 	Leak = report.Leak
-	// SparedError says that sockets are spared since somebody unseen may hold them.
+	// SparedError says that sockets are spared because somebody invisible may hold them.
 	SparedError = report.SparedError
-	// Question is which sockets and rules are to be explained.
+	// Question says which sockets and rules to explain.
 	Question = explain.Question
 	// Explanation says why rules take sockets or not.
 	Explanation = explain.Explanation
@@ -65,14 +65,14 @@ const (
 	EventsOff  = look.EventsOff
 )
 
-// What live runs meet at a state file.
+// What live runs can meet at a state file.
 var (
 	ErrLocked   = memory.ErrLocked
 	ErrNoBootID = memory.ErrNoBootID
 )
 
-// NewCandidate makes a candidate of what was found out about a socket elsewhere, for
-// whoever shows it: no cycle takes it.
+// NewCandidate makes a candidate from facts found elsewhere, only to show it: no cycle
+// takes it.
 func NewCandidate(s *collectors.Socket, ns *collectors.Namespace, f *collectors.Facts) *Candidate {
 	return look.NewCandidate(s, ns, f)
 }
@@ -80,5 +80,5 @@ func NewCandidate(s *collectors.Socket, ns *collectors.Namespace, f *collectors.
 // IsProtected reports whether a process is protected by its name.
 func IsProtected(o *collectors.Owner) bool { return look.IsProtected(o) }
 
-// DefaultStateFile is where memory is kept unless told otherwise, "" if there is no place.
+// DefaultStateFile is where memory is kept by default, "" if there is no place.
 func DefaultStateFile() string { return memory.DefaultStateFile() }
