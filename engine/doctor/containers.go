@@ -12,7 +12,7 @@ import (
 
 const enginesName = "containers"
 
-// engines says whom the names of containers could be asked from.
+// engines says whom to ask for the names of containers.
 func engines(sources []containers.Source, p *rules.Program) Check {
 	c := Check{Name: enginesName, Level: OK}
 	var listen, refuse []string
@@ -38,7 +38,7 @@ func engines(sources []containers.Source, p *rules.Program) Check {
 	return c
 }
 
-// withoutNames says what a rule cannot tell where no engine can be asked.
+// withoutNames says what a rule cannot know if no engine answers.
 func withoutNames(r *rules.Rule) (lacks []string) {
 	names := collectors.ContainerFields()
 	if r.When.Reads.Meets(names) {

@@ -1,8 +1,7 @@
 // Package doctor finds out what sockwarden could do on this host.
 //
-// Comes in: a program of rules. Goes out: checks with what each is for. Its
-// self-test destroys a loopback connection that it makes itself; it touches
-// nothing else.
+// Comes in: a program of rules. Goes out: checks, each with its purpose. Its self-test
+// destroys a loopback connection of its own; it touches nothing else.
 package doctor
 
 import (
@@ -26,37 +25,37 @@ import (
 	"sockwarden/rules"
 )
 
-// Level says how bad a check came out.
+// Level says how a check came out.
 type Level string
 
-// The levels. Only a Fail keeps a live run from working.
+// The levels. Only a Fail prevents a live run from working.
 const (
 	OK   Level = "ok"
 	Warn Level = "warn"
 	Fail Level = "fail"
 )
 
-// Check is one thing that was looked at.
+// Check is one thing that doctor looked at.
 type Check struct {
 	Name   string `json:"name"`
 	Level  Level  `json:"level"`
 	Detail string `json:"detail"`
-	// Cure says what to do, "" if nothing is to be done.
+	// Cure says what to do, "" for nothing.
 	Cure string `json:"cure,omitempty"`
 }
 
-// Plan is the live run that is asked about.
+// Plan is the live run in question.
 type Plan struct {
-	Program *rules.Program // nil leaves the rules out
-	// Actions are all that rules could use.
+	Program *rules.Program // nil leaves out the rules
+	// Actions are all that rules can use.
 	Actions *actions.Registry
-	// StateFile is where it would keep its memory, "" for nowhere.
+	// StateFile is where the run would keep its memory, "" for nowhere.
 	StateFile string
 	// PauseFiles are the switches that would stop it.
 	PauseFiles []string
 }
 
-// Run makes all checks.
+// Run performs all checks.
 func Run(ctx context.Context, plan *Plan) []Check {
 	checks := []Check{kernelVersion(plan.Actions), kernelConfig()}
 	checks = append(checks, capabilities(plan)...)
@@ -74,7 +73,7 @@ func Works(checks []Check) bool {
 	return !slices.ContainsFunc(checks, func(c Check) bool { return c.Level == Fail })
 }
 
-// configFiles is where distributions keep the configuration of the kernel.
+// configFiles is where distributions keep the kernel's configuration.
 func configFiles(release string) []string {
 	return []string{"/proc/config.gz", "/boot/config-" + release, "/lib/modules/" + release + "/config"}
 }
@@ -145,7 +144,7 @@ func netlink(ctx context.Context, p *rules.Program) Check {
 			counts = append(counts, fmt.Sprintf("%d %s", n, protocol))
 		case p == nil || slices.Contains(p.Query.Protocols, protocol):
 			return Check{Name: c.Name, Level: Fail, Detail: err.Error(), Cure: cure}
-		default: // no rule is about it
+		default: // no rule asks about it
 			c.Level, c.Cure = Warn, cure
 			counts = append(counts, "no "+protocol.String())
 		}
@@ -208,8 +207,8 @@ func cgroups() Check {
 	return c
 }
 
-// programs tries to load the BPF programs, without which all works, too, where
-// /proc shows everything.
+// programs tries to load the BPF programs. Where /proc shows everything, all works
+// without them.
 func programs() Check {
 	c := Check{Name: "BPF", Level: OK, Detail: "owners without a walk through /proc; exact ages while watching"}
 	o, err := bpf.OpenOwners()
@@ -231,7 +230,7 @@ func programs() Check {
 	return c
 }
 
-// destroyOwnPair makes a loopback connection and destroys one end of it.
+// destroyOwnPair makes a loopback connection and destroys one of its ends.
 func destroyOwnPair(ctx context.Context) Check {
 	c := Check{Name: selfTestName, Level: OK, Detail: "a loopback connection of its own was destroyed and is gone"}
 	err := selfTest(ctx)

@@ -12,7 +12,7 @@ import (
 	"sockwarden/rules"
 )
 
-// stateFile tries whether a live run could keep ages and cool-downs.
+// stateFile checks whether a live run could keep ages and cool-downs.
 func stateFile(path string) Check {
 	c := Check{Name: "state file", Level: OK, Detail: path + " can be written"}
 	if path == "" {
@@ -34,7 +34,7 @@ func stateFile(path string) Check {
 	return c
 }
 
-// noPause says whether a pause is in force, in which a live run only observes.
+// noPause says whether a pause is in force, during which a live run only observes.
 func noPause(files []string) Check {
 	if p := pause.Read(time.Now(), files...); p != nil {
 		return Check{Name: "pause", Level: Fail, Detail: "paused " + p.String() + ": live runs only observe", Cure: "sockwarden resume"}
@@ -42,7 +42,7 @@ func noPause(files []string) Check {
 	return Check{Name: "pause", Level: OK, Detail: "none is in force"}
 }
 
-// watching tries whether the kernel would tell when rules files change.
+// watching checks whether the kernel would report changes to rules files.
 func watching() Check {
 	c := Check{Name: "inotify", Level: OK, Detail: "watch hears at once when rules change"}
 	w := rules.NewWatcher()

@@ -12,20 +12,20 @@ import (
 	"sockwarden/rules"
 )
 
-// selfTested is what the self-test proves that the kernel can do.
+// selfTested is the feature that the self-test proves.
 var selfTested = actions.SockDestroy
 
 const selfTestName = "self-test"
 
-// use is a capability and what of sockwarden needs it.
+// use is a capability and what in sockwarden needs it.
 type use struct {
 	actions.Capability
-	level Level    // without it
-	look  string   // what looks do with it, "" for nothing
-	by    []string // what actions do with it
+	level Level    // if it is missing
+	look  string   // what looks use it for, "" for nothing
+	by    []string // what actions use it for
 }
 
-// String says for what it is needed.
+// String says what needs it.
 func (u *use) String() string {
 	by := strings.Join(u.by, ", ")
 	if u.look != "" && by != "" {
@@ -34,7 +34,7 @@ func (u *use) String() string {
 	return u.look + by
 }
 
-// looking is what looks need, whatever the actions.
+// looking returns what looks need, whatever the actions.
 func looking() []use {
 	return []use{
 		{actions.CapSysPtrace, Fail, "owners of sockets", nil},
@@ -44,7 +44,7 @@ func looking() []use {
 }
 
 // uses are the capabilities that actions and looks need. A live run fails without those
-// of looks, and without those that an action of its rules needs for all that it does.
+// of looks, and without those that an action of its rules always needs.
 func uses(plan *Plan) []use {
 	var all []use
 	at := func(c actions.Capability) *use {
@@ -57,7 +57,7 @@ func uses(plan *Plan) []use {
 	acting := acting(plan)
 	for _, p := range plan.Actions.All() {
 		for _, n := range p.Needs {
-			if n.Capability.Name == "" || n.Elsewhere { // what is elsewhere has to be seen before
+			if n.Capability.Name == "" || n.Elsewhere { // sockets elsewhere must be visible in the first place
 				continue
 			}
 			u := at(n.Capability)
@@ -77,7 +77,8 @@ func uses(plan *Plan) []use {
 	return all
 }
 
-// acting returns which actions a live run of the rules could do: any if there are no rules.
+// acting returns which actions a live run of the rules could use: any if there are no
+// rules.
 func acting(plan *Plan) func(name string) bool {
 	names := map[string]bool{}
 	if plan.Program == nil {
@@ -133,8 +134,8 @@ func kernelRelease(k host.Kernel, registry *actions.Registry) Check {
 	return c
 }
 
-// missingFeatures says what the kernel is too old for, and which actions there are not
-// for that.
+// missingFeatures says which features the kernel is too old for, and which actions are
+// therefore missing.
 func missingFeatures(k host.Kernel, registry *actions.Registry) string {
 	var features []actions.Feature
 	without := map[actions.Feature][]string{}
@@ -155,14 +156,13 @@ func missingFeatures(k host.Kernel, registry *actions.Registry) string {
 	return strings.Join(parts, "; ")
 }
 
-// lacking names the checks that failed of what a rung needs, and the kernel if it is
-// too old.
+// lacking names the failed checks that a rung needs, and the kernel if it is too old.
 func lacking(b *actions.Bound, failed map[string]bool, k host.Kernel) (names []string) {
 	for _, n := range b.Needed {
 		name := n.Capability.Name
 		switch f := n.Feature; {
 		case n.Elsewhere:
-			continue // nothing is seen there either
+			continue // those are invisible anyway
 		case f == selfTested:
 			name = selfTestName
 		case f.Name != "" && !k.Unread() && k.Before(f.Major, f.Minor):

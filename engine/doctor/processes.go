@@ -11,8 +11,8 @@ import (
 	"sockwarden/engine/world"
 )
 
-// processes says whether it can be seen of all sockets of this namespace who holds
-// them, through /proc or from the kernel. A live run spares those of which it cannot.
+// processes says whether we can see, through /proc or from the kernel, who holds each
+// socket of this namespace. A live run spares sockets whose holders it cannot see.
 func processes(ctx context.Context) Check {
 	c := Check{Name: "/proc", Level: OK, Detail: "all processes are listed"}
 	sight, missing, open, err := unheld(ctx)
@@ -47,18 +47,18 @@ func processes(ctx context.Context) Check {
 	return c
 }
 
-// unheld returns of how many sockets of this namespace no holder can be seen, and of
-// how many others somebody else may hold them, too.
+// unheld returns how many sockets of this namespace have no visible holder, and how many
+// others may have further holders.
 func unheld(ctx context.Context) (sight world.Sight, missing, open int, err error) {
 	before, err := inodes(ctx)
 	if err != nil {
 		return sight, 0, 0, err
 	}
-	before[0] = true // nobody's: also without sockets it is tried who can be examined
+	before[0] = true // no socket: so that See tries whom it can examine even if there are no sockets
 	if sight, err = world.See(ctx, before); err != nil {
 		return sight, 0, 0, fmt.Errorf("owners of sockets: %w", err)
 	}
-	after, err := inodes(ctx) // what was closed meanwhile is nobody's
+	after, err := inodes(ctx) // what was closed meanwhile has no holder
 	for inode := range before {
 		alone, seen := sight.Seen[inode]
 		switch {
@@ -72,7 +72,7 @@ func unheld(ctx context.Context) (sight world.Sight, missing, open int, err erro
 	return sight, missing, open, err
 }
 
-// inodes returns those of all sockets that a process has.
+// inodes returns the inodes of all sockets that a process holds.
 func inodes(ctx context.Context) (map[uint32]bool, error) {
 	conn, err := sockdiag.Dial(-1)
 	if err != nil {

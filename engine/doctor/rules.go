@@ -12,13 +12,13 @@ import (
 	"sockwarden/rules"
 )
 
-// ruleChecks says for each rule what it could not do here.
+// ruleChecks says what each rule could not do here.
 func ruleChecks(ctx context.Context, plan *Plan, checks []Check) []Check {
 	failed := map[string]bool{}
 	for _, c := range checks {
 		failed[c.Name] = c.Level != OK
 	}
-	k, _ := host.RunningKernel() // unread, it lacks nothing
+	k, _ := host.RunningKernel() // an unread version lacks nothing
 	var out []Check
 	for _, r := range plan.Program.Rules {
 		c := Check{Name: "rule " + r.Name, Level: OK, Detail: "could do all that it says"}
@@ -40,7 +40,7 @@ func ruleChecks(ctx context.Context, plan *Plan, checks []Check) []Check {
 					level = Fail
 				}
 			}
-			if lack != "" && !slices.Contains(lacks, lack) { // TERM, and then KILL
+			if lack != "" && !slices.Contains(lacks, lack) { // the same need of TERM, and then of KILL
 				lacks = append(lacks, lack)
 			}
 		}
@@ -55,8 +55,8 @@ func ruleChecks(ctx context.Context, plan *Plan, checks []Check) []Check {
 	return out
 }
 
-// withoutOwners says what a rule cannot tell where the owners of other users'
-// sockets are not to be seen.
+// withoutOwners says what a rule cannot know if it cannot see the owners of other users'
+// sockets.
 func withoutOwners(r *rules.Rule) (lacks []string) {
 	owner := collectors.OwnerFields()
 	if r.When.Reads.Meets(owner) {

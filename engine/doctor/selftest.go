@@ -12,7 +12,7 @@ import (
 	"sockwarden/collectors/sockdiag"
 )
 
-// selfTest destroys one end of a loopback connection that it makes itself.
+// selfTest destroys one end of a loopback connection of its own.
 func selfTest(ctx context.Context) error {
 	pair, closePair, err := loopbackPair()
 	if err != nil {
@@ -40,8 +40,8 @@ func selfTest(ctx context.Context) error {
 	return nil
 }
 
-// patience is how long the loopback connection may take: where the interface is
-// down it would take minutes to fail.
+// patience is how long the loopback connection may take: if the interface is down,
+// connecting takes minutes to fail.
 const patience = 2 // seconds
 
 // loopbackPair returns one end of a connection.
@@ -49,7 +49,8 @@ func loopbackPair() (fd int, closeAll func(), err error) {
 	var fds []int
 	closeAll = func() {
 		for _, f := range fds {
-			// With a reset: a connection that could not be destroyed would stay in TIME_WAIT.
+			// With a reset: a connection that could not be destroyed would otherwise stay
+			// in TIME_WAIT.
 			_ = unix.SetsockoptLinger(f, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 			_ = unix.Close(f)
 		}
@@ -62,7 +63,7 @@ func loopbackPair() (fd int, closeAll func(), err error) {
 	return client, closeAll, nil
 }
 
-// connectToSelf adds the sockets that it makes to fds and returns the one that
+// connectToSelf appends the sockets that it makes to fds and returns the one that
 // connected.
 func connectToSelf(fds *[]int) (client int, err error) {
 	socket := func() int {
@@ -100,7 +101,7 @@ func connectToSelf(fds *[]int) (client int, err error) {
 	return client, nil
 }
 
-// describe names a socket of this process as a dump would.
+// describe describes a socket of this process as a dump would.
 func describe(fd int) (*collectors.Socket, error) {
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
 	if err != nil {
