@@ -14,8 +14,8 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// cure says what would make the part true, or known, that is at the end of the way in the
-// condition of a rule; "" if its values say it all.
+// cure says what would make the part at the end of the path in a rule's condition true,
+// or known; "" if its values say it all.
 func cure(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string {
 	record := cand.RecordOf(owner)
 	when := rule.When.Explain(&record)
@@ -38,13 +38,13 @@ func cure(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string 
 	return ""
 }
 
-// ownerFields are known only with the process that has a socket.
+// ownerFields are known only if the process is known that holds the socket.
 var ownerFields = collectors.OwnerFields()
 
 func exact(a collectors.Age) bool { return a.Bounded && a.Max-a.Min <= 1 }
 
 // threshold is the age, in seconds, above which the part becomes true; false if none of
-// those that the condition asks for does it.
+// the condition's ages does it.
 func threshold(cand *look.Candidate, rule *rules.Rule, owner int, path []int) (seconds float64, ok bool) {
 	ages := rule.When.AgesOver()
 	slices.Sort(ages)
@@ -61,7 +61,7 @@ func threshold(cand *look.Candidate, rule *rules.Rule, owner int, path []int) (s
 	return 0, false
 }
 
-// ripens says when a socket is old enough.
+// ripens says when a socket will be old enough.
 func ripens(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string {
 	n, ok := threshold(cand, rule, owner, path)
 	a := cand.Facts.Age
@@ -80,7 +80,7 @@ func ripens(cand *look.Candidate, rule *rules.Rule, owner int, path []int) strin
 // timeWait is how long the kernel keeps TIME_WAIT, in seconds (TCP_TIMEWAIT_LEN).
 const timeWait = 60
 
-// proof says why an age is not known well enough, and what proves it.
+// proof says why an age is not known well enough, and what would prove it.
 func proof(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string {
 	n, ok := threshold(cand, rule, owner, path)
 	switch {
@@ -91,7 +91,7 @@ func proof(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string
 	case !ok:
 		return unproven(cand)
 	}
-	const longest = 600 // seconds for which a person waits
+	const longest = 600 // seconds that a person will wait
 	how := "watch, or runs with the same state file, prove it"
 	if wait := math.Ceil(n) + 1; wait <= longest {
 		how = fmt.Sprintf("two looks prove it: --observe %s, watch, or runs with the same state file", Span(wait))
@@ -99,7 +99,7 @@ func proof(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string
 	return unproven(cand) + "; " + how
 }
 
-// unproven says why one look does not prove more, in the words of docs/ages.md.
+// unproven says why a single look does not prove more, in the words of docs/ages.md.
 func unproven(cand *look.Candidate) string {
 	s := &cand.Socket
 	switch {
@@ -121,12 +121,12 @@ func unproven(cand *look.Candidate) string {
 	return "only what is sent again and again proves an age of " + s.State.String()
 }
 
-// Span writes seconds as a time: 41s, 4m31s, 2h, rounded up to a second.
+// Span writes seconds as a duration: 41s, 4m31s, 2h, rounded up to a second.
 func Span(seconds float64) string {
 	return report.Short(time.Duration(math.Ceil(max(0, seconds))) * time.Second)
 }
 
-// AgeText says between which bounds an age is proven to be.
+// AgeText says between which bounds an age lies.
 func AgeText(a collectors.Age) string {
 	floor := func(s float64) string { return report.Short(time.Duration(s) * time.Second) }
 	switch {
@@ -140,5 +140,5 @@ func AgeText(a collectors.Age) string {
 	return "at least " + floor(a.Min)
 }
 
-// PartText is a part on one line.
+// PartText writes a part on one line.
 func PartText(p *lang.Part) string { return oneLine(p.Text) }

@@ -12,72 +12,73 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// Question is what is asked.
+// Question is what the user asks.
 type Question struct {
-	// Selection has one rule, whose condition says which sockets are asked about.
+	// Selection has one rule, whose condition selects the sockets in question.
 	Selection *rules.Program
-	Rules     []*rules.Rule // those that are asked about, of the program that judged
-	// Nobody asks also about groups of the whole host that have no socket.
+	Rules     []*rules.Rule // the rules in question, from the program that judged
+	// Nobody includes groups of the whole host that have no socket.
 	Nobody bool
 }
 
 // Explanation is the answer to a question.
 type Explanation struct {
-	Report  *report.Report // of the cycle in which it was judged
-	Sockets []*Socket      // those that are asked about, in their order: the oldest first
-	Groups  []*Group       // of them, by what decides
+	Report  *report.Report // of the cycle that judged it
+	Sockets []*Socket      // the sockets in question, the oldest first
+	Groups  []*Group       // the same sockets, grouped by what decides
 }
 
-// Socket is one socket, and what each rule says of it.
+// Socket is one socket, with what each rule says about it.
 type Socket struct {
 	*look.Candidate
 	Verdicts []*Verdict // in the order of the rules
-	// Main is the verdict to read first: of the rule that has the socket, or else of the one
-	// that is nearest to taking it; nil if no rule is about sockets in its state.
+	// Main is the verdict to read first: from the rule that has the socket, otherwise
+	// from the one that comes closest to taking it; nil if no rule is about sockets in
+	// its state.
 	Main *Verdict
 }
 
 // None is the verdict of a rule that does not take a socket.
 const None report.Decision = "none"
 
-// Verdict is what one rule says of one socket, in short: there are many.
+// Verdict is what one rule says about one socket, in short: there are many.
 type Verdict struct {
 	Rule *rules.Rule
-	// Decision is that of the finding which audit has, None if it has none.
+	// Decision is that of the finding in audit, None if there is none.
 	Decision report.Decision
-	Reason   string // of the decision; of None why the rule is not about it, "" for its condition
+	Reason   string // of the decision; for None why the rule is not about the socket, "" if its condition says so
 
-	// Decides is the part of the condition, or of having, that decides, without what it
-	// read, and Value what it says; Decides is nil where all is true.
+	// Decides is the part of the condition, or of having, that decides, without the
+	// values that it read; Value is its value. Decides is nil if everything is true.
 	Decides *lang.Part
 	Value   rules.Tri
-	Waits   bool // the rule has not matched for as long as its for says
-	rank    int  // what is read first is lowest
-	// Details looks everything up that can be said of it.
+	Waits   bool // the rule has not yet matched for as long as its "for" demands
+	rank    int  // the lowest is read first
+	// Details looks up everything else about the verdict.
 	Details func() *Details
 }
 
-// Details are all that can be said of a verdict.
+// Details are everything that there is to say about a verdict.
 type Details struct {
-	// When is the condition. Of a socket with several owners it is what it says of Owner,
-	// who decides; Owner is nil otherwise.
+	// When is the condition. If the socket has several owners, it is evaluated for Owner,
+	// the one that decides; otherwise Owner is nil.
 	When  lang.Part
 	Owner *collectors.Owner
 	// Part is the part of the condition that decides, nil if all of it is true.
 	Part *lang.Part
-	// Cure is what would make the part true or known, or what ends what spares; "" if
-	// nothing is known.
+	// Cure is what would make the part true or known, or end what spares the socket; ""
+	// if unknown.
 	Cure string
-	// Group is the one that the socket belongs to, and Having what the rule says of it;
-	// nil for a rule that decides on single sockets, or where there is none.
+	// Group is the group of the socket, and Having what the rule says about it; nil for a
+	// rule that decides on single sockets, or if there is no group.
 	Group  *report.Group
 	Having *lang.Part
-	// Gates are the answers of all gates; those after the first that spares say what would
-	// spare it besides.
+	// Gates are the answers of all gates; those after the first one that spares say what
+	// else would spare the socket.
 	Gates []judge.Answer
 }
 
-// Explain answers a question about a cycle that was decided.
+// Explain answers a question about a cycle with its decisions.
 func Explain(ctx context.Context, j *judge.Judge, c *judge.Cycle, q Question) *Explanation {
 	x := &explainer{
 		judge: j, cycle: c, cases: map[caseKey]*judge.Case{}, counted: map[*rules.Rule]map[*look.Candidate]*report.Group{}, trees: map[*rules.Rule]*lang.Part{},
@@ -113,14 +114,14 @@ func Explain(ctx context.Context, j *judge.Judge, c *judge.Cycle, q Question) *E
 	return out
 }
 
-// explainer knows what was decided.
+// explainer knows the decisions.
 type explainer struct {
 	judge   *judge.Judge
 	cycle   *judge.Cycle
 	cases   map[caseKey]*judge.Case
 	counted map[*rules.Rule]map[*look.Candidate]*report.Group
-	trees   map[*rules.Rule]*lang.Part // of conditions, with the values of the last socket
-	values  []rules.Tri                // room
+	trees   map[*rules.Rule]*lang.Part // of conditions, with the values for the last socket
+	values  []rules.Tri                // reused memory
 }
 
 type caseKey struct {
@@ -161,13 +162,13 @@ func (x *explainer) verdict(ctx context.Context, cand *look.Candidate, rule *rul
 	return v
 }
 
-// having is what a rule says of a group.
+// having returns what a rule says about a group.
 func (x *explainer) having(g *report.Group, rule *rules.Rule) *lang.Part {
 	p := rule.Having.Explain(&collectors.Record{Group: &g.Facts})
 	return &p
 }
 
-// details looks everything up that can be said of a verdict about a socket.
+// details looks up everything about a verdict on a socket.
 func (x *explainer) details(ctx context.Context, v *Verdict, cand *look.Candidate) *Details {
 	f := x.cases[caseKey{cand, v.Rule.Name}]
 	if f == nil {
@@ -199,8 +200,8 @@ func (x *explainer) details(ctx context.Context, v *Verdict, cand *look.Candidat
 	return d
 }
 
-// notAbout says why a rule is not about a socket, whatever its condition says of it; ""
-// if it is.
+// notAbout says why a rule is not about a socket, whatever its condition says; "" if it
+// is.
 func notAbout(cand *look.Candidate, rule *rules.Rule) string {
 	switch {
 	case rule.Mode == rules.ModeDisabled:
@@ -213,11 +214,11 @@ func notAbout(cand *look.Candidate, rule *rules.Rule) string {
 	return ""
 }
 
-// waits reports whether the rule has not matched for long enough.
+// waits reports whether the rule has not yet matched for long enough.
 func waits(f *judge.Case) bool { return f.Decision == report.DecidePending && f.Held < f.Rule.For }
 
-// Besides are the answers of the gates that would spare it if what decides did not, in
-// their order.
+// Besides returns the answers, in order, of the gates that would spare the socket if the
+// deciding one did not.
 func (v *Verdict) Besides(d *Details) []judge.Answer {
 	var all []judge.Answer
 	for _, a := range d.Gates {

@@ -12,7 +12,7 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// Group is the sockets of which the same decides.
+// Group is the sockets for which the same thing decides.
 type Group struct {
 	Rule     *rules.Rule // nil if no rule is about them
 	Decision report.Decision
@@ -20,18 +20,18 @@ type Group struct {
 	Sockets  []*Socket // the oldest first
 }
 
-// stateFields are those by which most rules say what they are about.
+// stateFields are the fields by which most rules say which sockets they are about.
 var stateFields = collectors.Fields(collectors.FieldState, collectors.FieldProtocol)
 
-// Elsewhere reports whether a rule is about sockets in other states, or of another
-// protocol, or elsewhere.
+// Elsewhere reports whether the rule is about other sockets: another state, protocol or
+// place.
 func (v *Verdict) Elsewhere() bool { return v.rank == elsewhere }
 
 // elsewhere is the rank of rules that are about other sockets.
 const elsewhere = 1 << 20
 
-// rankOf orders verdicts: what is read first is lowest. Of what is not taken when is the
-// condition.
+// rankOf orders verdicts: the lowest is read first. when is the condition, for a socket
+// that the rule does not take.
 func rankOf(v *Verdict, when *lang.Part) int {
 	switch v.Decision {
 	case report.DecideAct:
@@ -47,7 +47,7 @@ func rankOf(v *Verdict, when *lang.Part) int {
 	switch {
 	case v.Decides == nil && when.Value != rules.True, v.Decides != nil && v.Value == rules.False && readsOnly(v.Decides, stateFields):
 		return elsewhere
-	case when.Value == rules.True: // it belongs to no group
+	case when.Value == rules.True: // the socket belongs to no group
 		return 4
 	}
 	notTrue, falseParts := 0, 0
@@ -63,8 +63,8 @@ func rankOf(v *Verdict, when *lang.Part) int {
 	return 5 + notTrue + perFalse*falseParts
 }
 
-// nearest is the verdict to read first, nil if no rule is about the socket, and there
-// are several.
+// nearest is the verdict to read first; nil if there are several rules and none is about
+// the socket.
 func nearest(all []*Verdict) *Verdict {
 	if len(all) == 0 {
 		return nil
@@ -76,7 +76,7 @@ func nearest(all []*Verdict) *Verdict {
 	return best
 }
 
-// Text says what decides, without the values of one socket.
+// Text says what decides, without the values of a single socket.
 func (v *Verdict) Text() string {
 	switch v.Decision { //nolint:exhaustive // the others speak for themselves
 	case None:
@@ -109,7 +109,8 @@ func ladder(r *rules.Rule) []string {
 	return steps
 }
 
-// groupsOf groups sockets by what decides: what would be acted on first, then by number.
+// groupsOf groups sockets by what decides: those to act on first, then the largest
+// groups.
 func groupsOf(sockets []*Socket) []*Group {
 	type key struct {
 		rule, text string

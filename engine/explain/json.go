@@ -10,13 +10,13 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// One is what one rule says of one socket, as JSON has it.
+// One is what one rule says about one socket, in the form of the JSON output.
 type One struct {
 	Socket  *Socket
 	Verdict *Verdict
 }
 
-// All are the explanations of every socket by every rule.
+// All returns the explanation of every socket by every rule.
 func (x *Explanation) All() []One {
 	var all []One
 	for _, s := range x.Sockets {
@@ -44,7 +44,7 @@ type jsonOne struct {
 	Reason  string          `json:"reason"`
 	Decides string          `json:"decides,omitempty"` // the text of a part
 	Cure    string          `json:"cure,omitempty"`
-	Owner   string          `json:"owner,omitempty"` // by whom it is decided, of several
+	Owner   string          `json:"owner,omitempty"` // the one of several owners that decides
 	When    *jsonPart       `json:"when"`
 	Group   map[string]any  `json:"group,omitempty"`
 	Gates   []jsonGate      `json:"gates"`

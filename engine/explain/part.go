@@ -6,9 +6,9 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// deciding is the way, from part to part, to the one that keeps a condition from being
-// true: the first that is false, and only if none is, the first that is unknown. What
-// passes with time alone comes after what does not.
+// deciding is the path, from part to part, to the one that keeps a condition from being
+// true: the first that is false or, if none is, the first that is unknown. Parts that
+// change just because time passes come last.
 func deciding(p *lang.Part) (path []int) {
 	for {
 		next := -1
@@ -25,8 +25,8 @@ func deciding(p *lang.Part) (path []int) {
 	}
 }
 
-// firstOf is the place of the first part that has a value, of those that read no time if
-// there is one; -1 if none has it.
+// firstOf is the index of the first part with that value, preferably one that reads no
+// time; -1 for none.
 func firstOf(parts []lang.Part, value rules.Tri) int {
 	first := -1
 	for i := range parts {
@@ -59,7 +59,7 @@ func reads(p *lang.Part, fields collectors.FieldSet) bool {
 	return false
 }
 
-// readsOnly reports whether a part reads nothing else.
+// readsOnly reports whether a part reads only these fields.
 func readsOnly(p *lang.Part, fields collectors.FieldSet) bool {
 	for _, name := range p.Names {
 		if f, ok := collectors.FieldByName(name); !ok || !fields.Has(f) {
@@ -69,7 +69,7 @@ func readsOnly(p *lang.Part, fields collectors.FieldSet) bool {
 	return len(p.Names) > 0
 }
 
-// at is the part at the end of a way.
+// at is the part at the end of a path.
 func at(p *lang.Part, path []int) *lang.Part {
 	for _, i := range path {
 		p = &p.Parts[i]
@@ -77,7 +77,7 @@ func at(p *lang.Part, path []int) *lang.Part {
 	return p
 }
 
-// Conjuncts are the parts that must all be true, of which a condition consists.
+// Conjuncts are the parts of a condition that must all be true.
 func Conjuncts(p *lang.Part) []*lang.Part {
 	switch {
 	case p.Op == lang.OpMacro && len(p.Parts) == 1:
@@ -92,7 +92,7 @@ func Conjuncts(p *lang.Part) []*lang.Part {
 	return all
 }
 
-// fill gives the parts of a tree their values, and returns the values that are left.
+// fill assigns values to the parts of a tree and returns the remaining values.
 func fill(p *lang.Part, values []rules.Tri) []rules.Tri {
 	p.Value, values = values[0], values[1:]
 	for i := range p.Parts {
