@@ -1,2 +1,2 @@
-// Package pause has the switches that stop every effect at once.
+// Package pause holds the switches that stop every effect at once.
 package pause

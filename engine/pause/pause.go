@@ -17,16 +17,16 @@ import (
 	"sockwarden/engine/memory"
 )
 
-// Pause says that live runs and watchers only observe meanwhile.
+// Pause makes live runs and watchers only observe.
 type Pause struct {
 	Since time.Time `json:"since"`
-	Until time.Time `json:"until,omitzero"` // zero: until it is resumed
+	Until time.Time `json:"until,omitzero"` // zero: until somebody resumes
 	By    string    `json:"by"`
-	// File is where it was found.
+	// File is where the pause was found.
 	File string `json:"-"`
 }
 
-// String says until when and by whom, as reports and logs do.
+// String says until when and by whom, for reports and logs.
 func (p *Pause) String() string {
 	until := "until resumed"
 	switch {
@@ -42,12 +42,12 @@ func (p *Pause) String() string {
 	return until + " by " + p.By
 }
 
-// Machine is the switch of the whole machine: only root can throw it, and
-// the live runs of every user look at it.
+// Machine is the switch of the whole machine: only root can set it, and the live runs of
+// every user obey it.
 const Machine = "/run/sockwarden/pause.json"
 
-// File is the switch that a user can throw: root that of the machine,
-// others their own beside their state file, "" if there is no place for it.
+// File is the switch that the user can set: root that of the machine, others their own
+// beside their state file; "" if there is no place for it.
 func File() string {
 	if os.Geteuid() == 0 {
 		return Machine
@@ -59,7 +59,7 @@ func File() string {
 	return filepath.Join(filepath.Dir(state), "pause.json")
 }
 
-// Files are the switches that the runs of this user look at.
+// Files are the switches that this user's runs check.
 func Files() []string {
 	if own := File(); own != "" && own != Machine {
 		return []string{Machine, own}
@@ -67,7 +67,7 @@ func Files() []string {
 	return []string{Machine}
 }
 
-// Write throws the switch: it replaces the file at once. Every user can read it.
+// Write sets the switch: it replaces the file at once. Every user can read it.
 func (p *Pause) Write(path string) error {
 	b, err := json.Marshal(p)
 	if err != nil {
@@ -82,7 +82,7 @@ func (p *Pause) Write(path string) error {
 	return nil
 }
 
-// Resume throws the switch back; it reports whether there was a pause.
+// Resume clears the switch; it reports whether there was a pause.
 func Resume(path string) (bool, error) {
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,9 +94,8 @@ func Resume(path string) (bool, error) {
 	return true, nil
 }
 
-// Read returns the first pause of these switches that is in force now, nil
-// for none. A file that cannot be read or understood pauses, too: whoever put it
-// there wanted that.
+// Read returns the first of these pauses that is in force now, nil for none. A file that
+// it cannot read or understand pauses, too: that is what whoever put it there wanted.
 func Read(now time.Time, paths ...string) *Pause {
 	for _, path := range paths {
 		if p := readPause(now, path); p != nil {
@@ -106,7 +105,7 @@ func Read(now time.Time, paths ...string) *Pause {
 	return nil
 }
 
-// maxPauseFile bounds what is read of a switch, in bytes.
+// maxPauseFile bounds what we read of a switch, in bytes.
 const maxPauseFile = 4 << 10
 
 func readPause(now time.Time, path string) *Pause {
@@ -151,7 +150,7 @@ func (p *Pause) read(fd int) error {
 	if err := json.Unmarshal(b, p); err != nil {
 		return errors.New("it is no pause")
 	}
-	// Somebody's text goes to logs and terminals.
+	// A user's text ends up in logs and terminals.
 	p.By = strings.ToValidUTF8(p.By, "?")
 	p.By = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
