@@ -8,18 +8,19 @@ import (
 	"sockwarden/collectors"
 )
 
-// Outcome is what an effect comes to.
+// Outcome is the outcome of an effect.
 type Outcome = actions.Outcome
 
 // Effect is something that was done.
 type Effect struct {
 	Action  string
-	Cookies []uint64 // of the sockets that it was for
-	PID     int      // of the process, 0 for none
+	Cookies []uint64 // of the sockets
+	PID     int      // the process, 0 for none
 }
 
-// Actions are the given ones, with the same parameters and guards, which do what the
-// script says and nothing to any host. Those that end a socket or a process end it here.
+// Actions returns the given actions, with the same parameters and guards, but they do
+// what the script says and nothing to any host. Those that end a socket or a process end
+// it here.
 func (w *World) Actions(real ...actions.Plugin) []actions.Plugin {
 	made := slices.Clone(real)
 	for i := range made {
@@ -78,7 +79,7 @@ func (e *effect) Apply(context.Context) Outcome {
 	case actions.Ended:
 		e.w.end(e.target.Process)
 	case actions.StillRunning:
-		return Outcome{Result: actions.Done} // it was sent; whether it ends is seen later
+		return Outcome{Result: actions.Done} // it was sent; a later look sees whether it ends
 	}
 	return e.came
 }
@@ -102,7 +103,7 @@ func (w *World) outcome(name string, onProcess bool) Outcome {
 	return Outcome{Result: actions.Done}
 }
 
-// end closes all that a process holds alone.
+// end closes everything that only this process holds.
 func (w *World) end(o *collectors.Owner) {
 	for _, s := range slices.Clone(w.sockets) {
 		s.Owners = slices.DeleteFunc(s.Owners, func(h collectors.Owner) bool { return o != nil && h.PID == o.PID })

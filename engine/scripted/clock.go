@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// clock moves when somebody waits, and when it is told to.
+// clock moves when somebody waits, and when told to.
 type clock struct {
 	now  time.Time
 	mono float64 // CLOCK_MONOTONIC, seconds
@@ -14,7 +14,7 @@ func (c *clock) Now() time.Time { return c.now }
 
 func (c *clock) Mono() float64 { return c.mono }
 
-// After moves the clock at once: who waits has nothing else to do.
+// After moves the clock at once: whoever waits has nothing else to do.
 func (c *clock) After(d time.Duration) <-chan time.Time {
 	c.advance(max(0, d))
 	at := make(chan time.Time, 1)

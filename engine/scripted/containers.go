@@ -8,7 +8,7 @@ import (
 	"sockwarden/engine/world"
 )
 
-// containers tells what Containers of the world has.
+// containers answers from the world's Containers.
 type containers struct{ w *World }
 
 func (c containers) Lookup(_ context.Context, groups []string) map[string]world.Container {

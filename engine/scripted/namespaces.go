@@ -11,8 +11,8 @@ import (
 	"sockwarden/engine/world"
 )
 
-// Namespace adds a network namespace of that name, and returns its number, which is NetNS
-// of the sockets in it.
+// Namespace adds a network namespace of that name and returns its number, the NetNS of
+// the sockets in it.
 func (w *World) Namespace(name string) uint64 {
 	inode := uint64(len(w.namespaces) + 1)
 	closed := func() (*os.File, error) { return nil, errNoDoor }
@@ -42,7 +42,7 @@ func (n namespaces) All() ([]world.Namespace, error) { return slices.Clone(n.w.n
 
 type counter struct{ w *World }
 
-// Count counts TCP and UDP of one namespace.
+// Count counts the TCP and UDP sockets of one namespace.
 func (c counter) Count(ns *world.Namespace) (counts world.Counts, err error) {
 	for _, s := range c.w.sockets {
 		switch {
@@ -67,5 +67,5 @@ func (network) Interfaces(*world.Namespace) (map[uint32]string, error) {
 func (network) Initial(*world.Namespace) bool { return false }
 
 func (network) Ports(*world.Namespace) (world.Ports, error) {
-	return world.Ports{Low: 32768, High: 60999}, nil // the kernel's own (net/ipv4/af_inet.c)
+	return world.Ports{Low: 32768, High: 60999}, nil // the kernel's default (net/ipv4/af_inet.c)
 }

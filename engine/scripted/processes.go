@@ -88,7 +88,8 @@ func (g glance) Holders(owners []collectors.Owner, inode uint32) (now []collecto
 	return now, 0
 }
 
-// nameless is a process as /proc shows it: without what an engine calls its container.
+// nameless is a process as /proc shows it: without the names that an engine gives its
+// container.
 func nameless(o collectors.Owner) collectors.Owner {
 	if o.Container != "" {
 		o.ContainerNames = collectors.ContainerNames{}

@@ -6,26 +6,26 @@ import (
 	"sockwarden/actions"
 )
 
-// Script is an action that does what a test says, and takes down what it was asked to do.
+// Script is an action that does what a test says, and records what it was asked to do.
 type Script struct {
 	Name  string
 	Scope actions.Scope
-	// Program, Harmless and WithoutSocket are those of the plugin.
+	// Program, Harmless and WithoutSocket are as in actions.Plugin.
 	Program, Harmless, WithoutSocket bool
-	// Refuses says why a target cannot be prepared; nil where all can.
+	// Refuses says why a target cannot be prepared; nil if all can.
 	Refuses func(actions.Target) error
-	// Does says what an effect comes to, and Looks what it has come to when it is looked
-	// at; nil for the same.
+	// Does gives the outcome of an effect, and Looks the outcome when it is verified; if
+	// nil, Looks gives the same.
 	Does, Looks func(actions.Target) Outcome
-	// Stops ends what is under way; nil for what cannot be stopped.
+	// Stops ends a running effect; nil if nothing can stop it.
 	Stops func(actions.Target) Outcome
 
 	// Prepared and Applied are the targets, in order.
 	Prepared, Applied []actions.Target
 }
 
-// Coming is a script whose effects come to these outcomes one after the other, to the
-// last one for ever.
+// Coming is a script whose effects have these outcomes one after the other; the last one
+// repeats.
 func Coming(name string, all ...Outcome) *Script {
 	s := &Script{Name: name}
 	s.Does = func(actions.Target) Outcome { return all[min(len(s.Applied), len(all))-1] }
@@ -45,7 +45,7 @@ func (s *Script) Plugin() actions.Plugin {
 	}
 }
 
-// Prepare takes the target down.
+// Prepare records the target.
 func (s *Script) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
 	s.Prepared = append(s.Prepared, t)
 	if s.Refuses != nil {

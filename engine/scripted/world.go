@@ -21,24 +21,24 @@ type World struct {
 	clock      clock
 	sockets    []*Socket
 	namespaces []world.Namespace
-	next       uint64 // cookie and inode
-	// Outcomes are what actions come to, by the name of the action; what is not named
-	// succeeds. The last one of several lasts.
+	next       uint64 // next cookie and inode
+	// Outcomes are the outcomes of actions, by name; an action without any succeeds. The
+	// last outcome repeats.
 	Outcomes map[string][]Outcome
 	// Done is what was done, in order.
 	Done []Effect
-	// Fails says why a look at a network namespace fails, nil if it does not; it is asked
-	// before each look, and nil where none fails.
+	// Fails says, before each look at a network namespace, why the look fails, nil if it
+	// does not. If Fails is nil, none fails.
 	Fails func(netns string, q collectors.Query) error
-	// Hidden are the processes, by PID, of which nobody can tell what they hold.
+	// Hidden are the PIDs of processes whose sockets nobody can see.
 	Hidden map[int]bool
-	// Containers are what is known of containers, by the control groups of the processes in
-	// them, and Asked the questions about them, in order.
+	// Containers are the facts about containers, by the control groups of their
+	// processes; Asked records the questions about them, in order.
 	Containers map[string]world.Container
 	Asked      [][]string
 }
 
-// New returns a machine without sockets, at that time of day, one day after its boot.
+// New returns a machine without sockets, at that time of day, one day after booting.
 func New(now time.Time) *World {
 	const day = 24 * 60 * 60
 	return &World{
@@ -52,11 +52,11 @@ type Socket struct {
 	collectors.Socket
 	Owners []collectors.Owner
 	since  float64 // CLOCK_MONOTONIC
-	bare   bool    // nothing is left of it but the descriptors of its owners
+	bare   bool    // only the descriptors of its owners are left
 }
 
-// Add adds a socket that has been in its state for some time. What is not given is as
-// it is on an ordinary connection of TCP between 192.0.2.1 and 198.51.100.1.
+// Add adds a socket that has been in its state for some time. Missing members are as in
+// an ordinary TCP connection between 192.0.2.1 and 198.51.100.1.
 func (w *World) Add(s collectors.Socket, age time.Duration, owners ...collectors.Owner) *Socket {
 	w.next++
 	const firstPort = 40_000
@@ -76,7 +76,7 @@ func (w *World) Add(s collectors.Socket, age time.Duration, owners ...collectors
 		describe(&owners[i])
 	}
 	s.Known = s.Known.Or(recorded)
-	// Nothing moved since it entered its state.
+	// No data moved since it entered its state.
 	ms := uint32(age.Milliseconds())
 	s.Info.LastDataSent, s.Info.LastDataRecv, s.Info.LastAckRecv = ms, ms, ms
 	s.Info.BytesSent, s.Info.BytesReceived = max(1, s.Info.BytesSent), max(1, s.Info.BytesReceived)
@@ -85,14 +85,14 @@ func (w *World) Add(s collectors.Socket, age time.Duration, owners ...collectors
 	return one
 }
 
-// recorded are the fields that a record of the kernel has.
+// recorded are the fields of a kernel record.
 var recorded = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamily, collectors.FieldState, collectors.FieldLocalAddr,
 	collectors.FieldPort, collectors.FieldRemoteAddr, collectors.FieldRemotePort, collectors.FieldCookie, collectors.FieldInode,
 	collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle, collectors.FieldRecvQueue,
 	collectors.FieldSendQueue, collectors.FieldTimer, collectors.FieldRetransmits, collectors.FieldRTO, collectors.FieldUnaccepted,
 	collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUID)
 
-// describe fills in what is known of every process.
+// describe fills in what is known about every process.
 func describe(o *collectors.Owner) {
 	o.StartTime, o.Comm = cmp.Or(o.StartTime, uint64(o.PID)), cmp.Or(o.Comm, o.Name)
 	o.Known = o.Known.Or(collectors.Fields(collectors.FieldPID, collectors.FieldProcess, collectors.FieldOwned, collectors.FieldOrphan,
@@ -113,7 +113,7 @@ func (w *World) Remove(s *Socket) {
 	w.sockets = slices.DeleteFunc(w.sockets, func(o *Socket) bool { return o == s })
 }
 
-// There reports whether the kernel still has a socket.
+// There reports whether the kernel still has the socket.
 func (w *World) There(s *Socket) bool { return slices.Contains(w.sockets, s) && !s.bare }
 
 // Runs reports whether a process still has any socket.
@@ -138,7 +138,7 @@ func (w *World) World() *world.World {
 	}
 }
 
-// noLogin is the login uid of who has none.
+// noLogin is the login uid of a process without a login.
 const noLogin = 1<<32 - 1
 
 // Source is the collector that shows the sockets.
@@ -146,7 +146,7 @@ func (w *World) Source() collectors.Plugin {
 	return collectors.Plugin{Name: "scripted", Summary: "the sockets of a script", Actionable: true, New: func(int) collectors.Collector { return source{w} }}
 }
 
-// shown is a socket as a look shows it now.
+// shown is a socket as a look at this moment shows it.
 func (w *World) shown(s *Socket) collectors.Socket {
 	now := s.Socket
 	ms := uint32(max(0, w.clock.mono-s.since) * 1000)
