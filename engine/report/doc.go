@@ -1,4 +1,4 @@
-// Package report has what a cycle found and did, as values with their JSON.
+// Package report has what a cycle found and did, as values with their JSON form.
 //
-// It is made by judge and act, and shown by news and by the commands. It decides nothing.
+// judge and act fill it in; news and the commands show it. It decides nothing.
 package report

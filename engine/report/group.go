@@ -7,26 +7,27 @@ import (
 	"sockwarden/collectors"
 )
 
-// Group is sockets that a rule decided on together.
+// Group is sockets that a rule judged together.
 type Group struct {
 	Key   map[string]any // what they have in common
 	Facts collectors.Group
-	// Leak is evidence that a process runs out of descriptors, for groups of one.
+	// Leak is evidence that a process is running out of descriptors, for groups of one
+	// process.
 	Leak *Leak
 
-	// ID tells it from the other groups of its rule; it stays the same over cycles.
+	// ID tells it from the other groups of its rule and stays the same over cycles.
 	ID string
 	// CountedAt is when it was counted.
 	CountedAt time.Time
 }
 
-// Leak is how the descriptors of a process grow.
+// Leak is how a process's descriptors grow.
 type Leak struct {
-	PerHour float64 // descriptors an hour
-	FullIn  float64 // seconds until the limit is reached at this rate, 0 if it never is
+	PerHour float64 // descriptors per hour
+	FullIn  float64 // seconds until the limit at this rate, 0 for never
 }
 
-// SocketKey is the group's place among what is remembered of sockets.
+// SocketKey is the key under which memory keeps the group among sockets.
 func (g *Group) SocketKey() collectors.Key {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(g.ID))

@@ -14,10 +14,10 @@ import (
 	"sockwarden/rules"
 )
 
-// Decision says what is to become of a socket that a rule matches.
+// Decision says what should happen to a socket that a rule matches.
 type Decision string
 
-// The decisions of this version; the set is open.
+// The decisions of this version; later ones may add more.
 const (
 	DecideAct      Decision = "act"
 	DecideObserve  Decision = "observe"
@@ -35,37 +35,37 @@ const (
 	DecideWindow   Decision = "window"
 )
 
-// Observes reports whether a rule only looks at what was decided so: by its mode, for a
-// time, or in part.
+// Observes reports whether the rule only observes: by its mode, for a time, or for a part
+// of its findings.
 func (d Decision) Observes() bool {
 	return d == DecideObserve || d == DecideSoak || d == DecideCanary
 }
 
-// ActionResult is what one rung of a ladder came to.
+// ActionResult is the result of one rung of a ladder.
 type ActionResult struct {
 	Action string         `json:"action"` // name of the plugin
 	Result actions.Result `json:"result"`
 	Error  string         `json:"error"`
-	Effect string         `json:"effect,omitempty"` // what was or would be done, if that says more: "signal TERM"
+	Effect string         `json:"effect,omitempty"` // what it did or would do, if that says more: "signal TERM"
 	Detail string         `json:"detail,omitempty"`
-	// Process and PID say which process an action on a process was for: a socket can
-	// have several.
+	// Process and PID say which process an action on processes was for: a socket can have
+	// several.
 	Process string `json:"process,omitempty"`
 	PID     int    `json:"pid,omitempty"`
-	// Keepers are those who still have the descriptor, of fd_still_held.
+	// Keepers are the owners that keep the descriptor, if the result is fd_still_held.
 	Keepers []collectors.Owner `json:"-"`
 
-	// Ladder is a number of the ladder that it is a rung of, the same for each of its
-	// rungs and no other ladder of the finding.
+	// Ladder numbers the ladder of this rung: the same for all its rungs, different for
+	// the other ladders of the finding.
 	Ladder int `json:"-"`
 }
 
-// Outcome is what a rung came to for a target.
+// Outcome is the result of a rung for a target.
 type Outcome struct {
 	Generation string // of the rules
 	Rule       string
-	Findings   []*Finding        // that share the target
-	Process    *collectors.Owner // that it was for, nil for none
+	Findings   []*Finding        // those that share the target
+	Process    *collectors.Owner // the process acted on, nil for none
 	Action     string            // name of the plugin
 	Effect     string            // what it did
 	actions.Outcome
@@ -84,19 +84,20 @@ func (r *ActionResult) Text(f *Finding) string {
 type Finding struct {
 	Rule     *rules.Rule
 	Decision Decision
-	Reason   string // why, for everything but act
+	Reason   string // for every decision but act
 	Actions  []ActionResult
 	Group    *Group // nil for a rule that decides on single sockets
 	// Collateral is how many established connections would die with the process.
 	Collateral int
-	// Held is how long what is pending has matched.
+	// Held is how long a pending finding has matched.
 	Held time.Duration
 	*look.Candidate
 
-	// New says that it is new, or decided otherwise than in the cycle before.
+	// New says that the finding is new, or that its decision has changed since the last
+	// cycle.
 	New bool
-	// Unsettled says that the decision is because rules have just changed: it is no
-	// news, and may be as before in a moment.
+	// Unsettled says that the decision is due to rules that have just changed: it is no
+	// news, and may soon be as before.
 	Unsettled bool
 }
 
@@ -127,8 +128,8 @@ func (f *Finding) MarshalJSON() ([]byte, error) {
 	return json.Marshal(doc) //nolint:wrapcheck // encoding/json wraps it
 }
 
-// Last returns the result of the last rung that was tried, "" for none. Of
-// several processes that the rule is for, it is that of one that it failed with.
+// Last returns the result of the last rung that was tried, "" for none. If the rule acts
+// on several processes and one failed, it is that one's.
 func (f *Finding) Last() ActionResult {
 	var last ActionResult
 	seen := map[int]bool{}
@@ -147,8 +148,7 @@ func (f *Finding) Last() ActionResult {
 	return last
 }
 
-// Summary counts a cycle. Matched is the sum of the others from WouldAct to
-// Failed.
+// Summary counts a cycle. Matched is the sum of the counts from WouldAct to Failed.
 type Summary struct {
 	SocketsTotal int `json:"sockets_total"` // by /proc/net/sockstat
 	Scanned      int `json:"scanned"`       // records that reached the rules
@@ -176,38 +176,38 @@ type Report struct {
 	Started    time.Time
 	Duration   time.Duration
 	Errors     []error
-	Incomplete bool // not everything could be looked at
+	Incomplete bool // we could not look at everything
 	Summary    Summary
 	Findings   []*Finding
 
-	// Next is when a socket becomes old enough for a rule, or a rule has matched for
-	// long enough, as far as it can be told; zero if nothing does.
+	// Next is when a socket will be old enough for a rule, or a rule will have matched
+	// for long enough, as far as we can tell; zero if neither will.
 	Next time.Time
-	// Namespaces is how many were looked at.
+	// Namespaces is how many we looked at.
 	Namespaces int
-	// Unseen counts sockets of namespaces that were not looked at; they are not
-	// counted by an unprivileged run.
+	// Unseen counts sockets in the UnseenNamespaces namespaces that we did not look at.
+	// An unprivileged run does not count them.
 	Unseen, UnseenNamespaces int
 	// ByState counts the scanned records.
 	ByState map[collectors.State]int
-	// OwnersHidden counts matching sockets whose owner could not be read, and
-	// HiddenWhy says of one why, and what helps.
+	// OwnersHidden counts matching sockets whose owner we could not read; HiddenWhy says,
+	// for one of them, why, and what helps.
 	OwnersHidden int
 	HiddenWhy    string
-	// SparedUnseen counts the findings that are spared since somebody who cannot be
-	// seen may hold their socket, and UnseenWhy says of one why that is.
+	// SparedUnseen counts the findings that are spared because somebody whom we cannot
+	// see may hold their socket; UnseenWhy says, for one of them, why.
 	SparedUnseen int
 	UnseenWhy    string
-	// AgeUnproven counts sockets that a rule would take but for their age, which
-	// one look could not prove.
+	// AgeUnproven counts sockets that a rule would take if a single look could prove
+	// their age.
 	AgeUnproven int
-	// Young are the sockets that rules take only when they are older, by rule.
+	// Young are the sockets that are not yet old enough for a rule, by rule.
 	Young []look.Young
-	// Known are those of the errors that an earlier run has said, and that stand.
+	// Known are those of the errors that an earlier run has reported and that persist.
 	Known []error
-	// AuditError is set if the audit log lacks lines; it is among the errors, too.
+	// AuditError is set if the audit log lacks lines; it is also among the errors.
 	AuditError error
-	// HostError is set if the host refuses to act at all.
+	// HostError is set if the host refuses all actions.
 	HostError error
 }
 
@@ -264,19 +264,19 @@ func (r *Report) Count() {
 	}
 }
 
-// SparedError says in Report.Errors that sockets are spared since somebody who cannot
-// be seen may hold them.
+// SparedError says in Report.Errors that sockets are spared because somebody whom we
+// cannot see may hold them.
 type SparedError struct {
 	Sockets int
-	Why     string // of one of them
+	Why     string // for one of them
 }
 
 func (e *SparedError) Error() string {
 	return fmt.Sprintf("%s spared: %s", collectors.Counted(e.Sockets, "matching socket"), e.Why)
 }
 
-// AllUnseen reports whether nothing could be acted on only since somebody who
-// cannot be seen may hold the sockets.
+// AllUnseen reports whether nothing could be acted on only because somebody whom we
+// cannot see may hold the sockets.
 func (r *Report) AllUnseen() bool {
 	return r.SparedUnseen > 0 && !slices.ContainsFunc(r.Findings, func(f *Finding) bool { return f.Decision == DecideAct })
 }
@@ -284,7 +284,7 @@ func (r *Report) AllUnseen() bool {
 // Failed reports whether an action failed.
 func (r *Report) Failed() bool { return r.Summary.Failed > 0 }
 
-// Unopened returns the namespaces that were asked for by name and not looked into.
+// Unopened returns the namespaces that were named and could not be looked into.
 func (r *Report) Unopened() []*look.NamespaceError {
 	var found []*look.NamespaceError
 	for _, err := range r.Errors {
@@ -295,7 +295,7 @@ func (r *Report) Unopened() []*look.NamespaceError {
 	return found
 }
 
-// IsKnown reports whether an earlier run has said an error, which stands.
+// IsKnown reports whether an earlier run has reported an error that persists.
 func (r *Report) IsKnown(err error) bool {
 	return slices.ContainsFunc(r.Known, func(e error) bool { return e.Error() == err.Error() })
 }

@@ -8,21 +8,21 @@ import (
 	"sockwarden/collectors"
 )
 
-// TrippedError says that a breaker has tripped: nothing of what it is about was
-// acted on.
+// TrippedError says that a breaker has tripped: nothing was done to the sockets that it
+// covers.
 type TrippedError struct {
-	What   string // what would be acted on
-	Limit  string // that was exceeded, as it is written: count 500
-	Rule   string // that most of it is for, "" for none
-	GoOn   string // what to do if it is right
-	Living int    // how much would be acted on
-	Of     int    // sockets there are
-	Calm   int    // how many calm cycles it still needs; 0 while the limit is exceeded
+	What   string // what the rules would act on
+	Limit  string // the exceeded limit as written: count 500
+	Rule   string // the rule that accounts for most of it, "" for none
+	GoOn   string // what to do if that is right
+	Living int    // how many the rules would act on
+	Of     int    // how many sockets there are
+	Calm   int    // how many calm cycles are still needed; 0 while the limit is exceeded
 
 	Name string // of the threshold
 }
 
-// Error says it all on one line.
+// Error says everything on one line.
 func (t *TrippedError) Error() string {
 	return fmt.Sprintf("breaker: would act on %s: %s; acted on none. %s", t.What, t.why(), t.GoOn)
 }
@@ -34,10 +34,10 @@ func (t *TrippedError) why() string {
 	return "more than " + t.Limit
 }
 
-// Reason is that of each finding: the whole is said once.
+// Reason is the reason of each finding: the whole is said once.
 func (t *TrippedError) Reason() string { return "breaker: " + t.why() }
 
-// Log writes the line for a log, with how long it has lasted if that is known.
+// Log writes a log line, with how long it has lasted, if known.
 func (t *TrippedError) Log(log *slog.Logger, lasts time.Duration) {
 	attrs := []any{"would_act", t.What, "limit", t.Limit}
 	if t.Rule != "" {
