@@ -9,38 +9,38 @@ import (
 	"sockwarden/collectors/procfs"
 )
 
-// Ownership is what was found out about who holds sockets.
+// Ownership is what we know about who holds sockets.
 type Ownership struct {
 	procfs.Holders
-	// Proven are the sockets that nobody else holds, whoever cannot be seen.
+	// Proven are the sockets of which we know all holders, whoever else is invisible.
 	Proven map[uint32]bool
-	// Asked says that the kernel was asked, by BPF.
+	// Asked says that we asked the kernel, through BPF.
 	Asked bool
 }
 
-// census is a scan of all descriptors that the kernel shows.
+// census is the result of a scan of all descriptors that the kernel shows.
 type census struct {
-	held    map[int][]procfs.Held // by process, what is wanted
-	visited map[int]bool          // processes of which it showed something
+	held    map[int][]procfs.Held // the wanted sockets, by process
+	visited map[int]bool          // processes that the scan saw
 	sockets map[uint32]tallied
-	sound   bool // what it says of references can be believed
+	sound   bool // its reference counts can be trusted
 }
 
-// tallied compares the descriptors of a socket that the scan came upon with how many
-// there are of it. Where both are the same, no process has it that the scan did not
-// show: one that is hidden, or of another PID namespace. More references than
-// descriptors do not prove the contrary, as a system call under way has one, too.
+// tallied compares the number of a socket's descriptors that the scan saw with the number
+// that exist. If they are equal, no process that the scan did not show holds it: neither
+// a hidden one nor one in another PID namespace. More references than descriptors do not
+// prove the opposite: a running system call has a reference, too.
 type tallied struct {
 	first      place
 	more       []place
-	references int64 // the most that were seen
+	references int64 // the highest count seen
 }
 
 // place is an entry of a descriptor table.
 type place struct {
 	table uint64
 	fd    int
-	pid   int // which one of those that share the table does not matter
+	pid   int // any of those that share the table
 }
 
 func (t *tallied) add(h bpf.Holder) {
@@ -60,7 +60,7 @@ func takeCensus(ctx context.Context, by *bpf.Owners, wanted map[uint32]bool) (*c
 	s := &census{held: map[int][]procfs.Held{}, visited: map[int]bool{}, sockets: make(map[uint32]tallied, len(wanted))}
 	last := 0
 	err := by.Scan(ctx, func(h bpf.Holder) bool {
-		if h.PID != last { // those of one process come together
+		if h.PID != last { // those of one process come in a row
 			s.visited[h.PID], last = true, h.PID
 		}
 		if h.Inode != 0 && wanted[h.Inode] {
@@ -75,9 +75,9 @@ func takeCensus(ctx context.Context, by *bpf.Owners, wanted map[uint32]bool) (*c
 	return s, err
 }
 
-// proves reports whether all who hold a socket are among its owners. Who had it
-// when the scan came by and is not an owner has given it away meanwhile, perhaps
-// to somebody who is hidden.
+// proves reports whether the socket's owners are all of its holders. A holder that the
+// scan saw and that is no owner now has passed the socket on meanwhile, perhaps to a
+// hidden process.
 func (s *census) proves(inode uint32, owners []collectors.Owner) bool {
 	t, ok := s.sockets[inode]
 	if !ok || !s.sound || int64(1+len(t.more)) != t.references {
@@ -89,8 +89,7 @@ func (s *census) proves(inode uint32, owners []collectors.Owner) bool {
 	return isOwner(t.first) && !slices.ContainsFunc(t.more, func(p place) bool { return !isOwner(p) })
 }
 
-// open reports whether there are wanted sockets of which the scan alone does not tell who holds
-// them all.
+// open reports whether the scan alone leaves open who holds some of the wanted sockets.
 func (s *census) open(wanted map[uint32]bool) bool {
 	for inode := range wanted {
 		if t, ok := s.sockets[inode]; !ok || !s.sound || int64(1+len(t.more)) != t.references {

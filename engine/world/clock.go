@@ -11,10 +11,10 @@ import (
 type Clock interface {
 	// Now is the time of day.
 	Now() time.Time
-	// Mono is CLOCK_MONOTONIC in seconds: it stands still while the machine is
-	// suspended, as the kernel's timers do.
+	// Mono is CLOCK_MONOTONIC in seconds: like the kernel's timers, it stands still while
+	// the machine is suspended.
 	Mono() float64
-	// After returns a channel that gets the time when d is over.
+	// After returns a channel that receives the time when d is over.
 	After(d time.Duration) <-chan time.Time
 }
 
@@ -29,7 +29,7 @@ func Sleep(ctx context.Context, c Clock, d time.Duration) {
 	}
 }
 
-// Until returns how long it is until t.
+// Until returns the time left until t.
 func (w *World) Until(t time.Time) time.Duration { return t.Sub(w.Now()) }
 
 // SystemClock is the clock of this host.

@@ -15,8 +15,8 @@ import (
 	"sockwarden/collectors/netns"
 )
 
-// FindNamespaces returns the namespaces that a name means, for who only wants to know
-// whether there are any.
+// FindNamespaces returns the namespaces that a name means, for callers that only want to
+// know whether there are any.
 func FindNamespaces(ctx context.Context, name string) ([]Namespace, error) {
 	return kernelNamespaces{newEngines()}.Select(ctx, name)
 }
@@ -24,8 +24,8 @@ func FindNamespaces(ctx context.Context, name string) ([]Namespace, error) {
 // errHostNetwork says that a container has no namespace of its own.
 var errHostNetwork = errors.New("it is that of the host: --netns host looks there, and --container selects its sockets")
 
-// namespace returns the namespace of the running container that has the name of one that
-// is missing. It bears the name of the container, so that rules which are about it match.
+// namespace returns the namespace of the running container with the missing name. It has
+// the container's name, so rules about that name match.
 func (e engines) namespace(ctx context.Context, missing *netns.MissingError) ([]Namespace, error) {
 	all, err := e.names.Running(ctx)
 	alike := slices.DeleteFunc(slices.Clone(all), func(c containers.Container) bool { return c.Name != missing.Name })
@@ -56,7 +56,7 @@ func (e engines) namespaceOf(ctx context.Context, id string) (Namespace, error) 
 	if err := unix.Stat(file, &st); err != nil {
 		return Namespace{}, &os.PathError{Op: "stat", Path: file, Err: err}
 	}
-	// The engine may number processes in another way, and this one may have ended.
+	// The engine may number processes differently, and this one may have ended.
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.InitPID))
 	if err != nil || cgroup.Of(text).Container() != id {
 		return Namespace{}, fmt.Errorf("process %d is not in it: %w", c.InitPID, collectors.ErrGone)

@@ -10,21 +10,22 @@ import (
 	"sockwarden/collectors/containers"
 )
 
-// Containers knows what people call containers.
+// Containers knows the names that people give to containers.
 type Containers interface {
-	// Lookup tells of containers, by the control groups of processes in them. It waits for
-	// engines for a moment only: what comes later, a later call tells.
+	// Lookup returns containers, by the control groups of their processes. It waits for
+	// engines only a moment: a later call returns what comes later.
 	Lookup(ctx context.Context, groups []string) map[string]Container
 }
 
-// Container is what the engine of a container says of it.
+// Container is what its engine says about a container.
 type Container struct {
 	collectors.ContainerNames
-	// Known are the fields that it tells.
+	// Known are the fields that the engine gives.
 	Known collectors.FieldSet
-	// Err says why nothing is known, and what helps; nil if something is.
+	// Err says why nothing is known, and what helps; nil if something is known.
 	Err error
-	// Absent says that nobody was there to ask: no engine, or none that has the container.
+	// Absent says that nobody could answer: there is no engine, or none has the
+	// container.
 	Absent bool
 }
 
@@ -48,7 +49,7 @@ func (e engines) Lookup(ctx context.Context, groups []string) map[string]Contain
 	return found
 }
 
-// parts are the fields that each part of an answer tells.
+// parts are the fields that each part of an answer gives.
 var parts = map[containers.Part]collectors.FieldSet{
 	containers.PartName: collectors.Fields(collectors.FieldContainer), containers.PartLabels: collectors.Fields(collectors.FieldComposeService),
 	containers.PartPod: collectors.Fields(collectors.FieldPod), containers.PartImage: collectors.Fields(collectors.FieldImage),
@@ -69,7 +70,7 @@ func containerOf(a containers.Answer) Container {
 	return c
 }
 
-// withCure says what helps where names cannot be had.
+// withCure adds what helps if names are not available.
 func withCure(err error) error {
 	if errors.Is(err, containers.ErrNoEngine) {
 		return fmt.Errorf("%w: its socket or files have to be where sockwarden runs (sockwarden doctor lists them)", err)

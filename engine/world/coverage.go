@@ -15,15 +15,15 @@ import (
 	"sockwarden/collectors/procfs"
 )
 
-// covered is what /proc was found not to show.
+// covered is what /proc turned out not to show.
 type covered struct {
-	sync.Mutex // guards are asked by several goroutines
+	sync.Mutex // several goroutines ask the guards
 	procfs.Coverage
 	at float64 // CLOCK_MONOTONIC, 0 for never
 }
 
-// Coverage returns what /proc does not show. Mounts hardly ever change, and
-// reading their table takes long where there are many.
+// Coverage returns what /proc does not show. Mounts hardly ever change, and if there are
+// many, reading their table takes long.
 func (k *kernelOwners) Coverage() procfs.Coverage {
 	const recent = 1.0 // seconds
 	k.cover.Lock()
@@ -34,8 +34,8 @@ func (k *kernelOwners) Coverage() procfs.Coverage {
 	return k.cover.Coverage
 }
 
-// Unexamined names the first of the processes that cannot be examined, why not, and
-// what helps.
+// Unexamined names the first of the processes that cannot be examined, says why, and what
+// helps.
 func (k *kernelOwners) Unexamined(all []procfs.Unreadable) string {
 	first, pids := all[0], map[int]bool{}
 	for _, u := range all {
@@ -70,7 +70,7 @@ func (k *kernelOwners) Unexamined(all []procfs.Unreadable) string {
 	return text + ", and the kernel does not show either what it holds (BPF)"
 }
 
-// AsRoot says what helps who lacks capabilities, which root can, too.
+// AsRoot says what helps if capabilities are missing; being root helps, too.
 func AsRoot(capabilities string) string {
 	if os.Geteuid() == 0 {
 		return "run with " + capabilities
@@ -78,7 +78,8 @@ func AsRoot(capabilities string) string {
 	return "run as root, or with " + capabilities
 }
 
-// graphic makes names of processes, which are hostile text, harmless.
+// graphic replaces the characters that make process names, which are hostile text,
+// dangerous.
 func graphic(r rune) rune {
 	if unicode.IsPrint(r) {
 		return r
@@ -86,7 +87,7 @@ func graphic(r rune) rune {
 	return '?'
 }
 
-// errnoName is the name of the errno in an error, or its text.
+// errnoName is the name of the errno in an error, or the error's text.
 func errnoName(err error) string {
 	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		return cmp.Or(unix.ErrnoName(errno), errno.Error())

@@ -13,15 +13,15 @@ import (
 	"sockwarden/collectors/procfs"
 )
 
-// Dead is a process that holds descriptors of TCP connections which the kernel has ended:
-// destroyed, reset or timed out. No dump of sockets shows them any more.
+// Dead is a process that holds descriptors of TCP connections that the kernel has ended:
+// destroyed, reset or timed out. No dump of sockets shows these any more.
 type Dead struct {
 	Owner   collectors.Owner
 	Sockets int
 }
 
-// deadSockets looks at every TCP socket of every process. Unseen is how many processes
-// could not be examined.
+// deadSockets looks at every TCP socket of every process. unseen is how many processes it
+// could not examine.
 func deadSockets(ctx context.Context, proc *procfs.FS) (all []Dead, unseen int, err error) {
 	pids, err := proc.PIDs()
 	if err != nil {
@@ -59,11 +59,11 @@ func deadOf(proc *procfs.FS, o *collectors.Owner) (n int, err error) {
 	}
 	err = proc.Borrow(o.PID, o.StartTime, held, func(_ procfs.Held, fd int) error {
 		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		// One that was never connected has sent nothing.
+		// A socket that was never connected has sent nothing.
 		if err == nil && collectors.State(info.State) == collectors.Close && info.Segs_in+info.Segs_out > 0 {
 			n++
 		}
-		return nil // what has no tcp_info is no connection of TCP
+		return nil // a socket without tcp_info is not a TCP connection
 	})
 	return n, err
 }

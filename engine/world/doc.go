@@ -1,7 +1,7 @@
-// Package world is the only door of the engine to the host: its clock, network
-// namespaces, sockets, processes, container engines and the events of its kernel.
+// Package world is the engine's only door to the host: its clock, network namespaces,
+// sockets, processes, container engines and kernel events.
 //
-// Comes in: what the engine asks. Goes out: what the host answers, as values of
-// collectors. Linux is the real one; a recorded or a scripted one takes its place in
-// replays and tests. What is decided by an answer is not decided here.
+// Comes in: the engine's questions. Goes out: the host's answers, as values of
+// collectors. Linux is the real host; replays and tests put a recorded or scripted one in
+// its place. It makes no decisions.
 package world

@@ -5,7 +5,7 @@ import (
 	"sockwarden/collectors/bpf"
 )
 
-// kernelEvents are noted by a BPF program.
+// kernelEvents come from a BPF program.
 type kernelEvents struct{ *bpf.Events }
 
 func openEvents() (Events, error) {

@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// ClockIdentity names the clock by which this process counts the time since
-// boot: CLOCK_MONOTONIC is shifted in a time namespace (Linux 5.6). The inode of a
-// namespace is given to another one when it ends, so that its offset counts too.
+// ClockIdentity names the clock by which this process counts the time since boot: a time
+// namespace shifts CLOCK_MONOTONIC (Linux 5.6). The kernel reuses the inode of a
+// namespace that has ended, so the identity includes the offset.
 func ClockIdentity() (string, error) {
 	own, err := os.Readlink("/proc/self/ns/time")
 	if errors.Is(err, fs.ErrNotExist) {
-		return "boot", nil // a kernel without them has one clock
+		return "boot", nil // a kernel without time namespaces has one clock
 	}
 	if err != nil {
 		return "", fmt.Errorf("time namespace: %w", err)
 	}
-	// What the file shows is of the namespace that children get, nearly always our own.
+	// The file shows the namespace that children get, which is nearly always our own.
 	offsets, err := os.ReadFile("/proc/self/timens_offsets")
 	if err != nil {
 		return "", fmt.Errorf("time namespace: %w", err)

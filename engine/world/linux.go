@@ -16,8 +16,8 @@ type Linux struct {
 	owners *kernelOwners
 }
 
-// NewLinux finds out about this host and this process. Owners says how owners are to
-// be found, and workers how many goroutines may look at a time.
+// NewLinux finds out about this host and this process. owners says how to find owners,
+// and workers how many goroutines may look at a time.
 func NewLinux(owners OwnerSource, workers int, log *slog.Logger) (*Linux, error) {
 	proc := procfs.New("")
 	name, err := os.Hostname()
@@ -45,11 +45,11 @@ func NewLinux(owners OwnerSource, workers int, log *slog.Logger) (*Linux, error)
 	return l, nil
 }
 
-// Close gives up what was loaded into the kernel.
+// Close unloads what was loaded into the kernel.
 func (l *Linux) Close() { l.owners.close() }
 
-// Repeats says that what is asked now will be asked again and again: what is loaded
-// once pays.
+// Repeats says that the same questions will come again and again: loading a program pays
+// off.
 func (k *kernelOwners) Repeats() { k.repeats = true }
 
 func (k *kernelOwners) close() {

@@ -16,7 +16,7 @@ const HostName = netns.HostName
 // kernelNamespaces are the network namespaces of the kernel.
 type kernelNamespaces struct{ engines engines }
 
-// Select asks for containers of that name where no namespace has it.
+// Select looks for containers of that name if no namespace has it.
 func (k kernelNamespaces) Select(ctx context.Context, name string) ([]Namespace, error) {
 	handles, err := netns.Select(name)
 	if missing, ok := errors.AsType[*netns.MissingError](err); ok && missing.Name == name {
@@ -66,7 +66,7 @@ func (ns *Namespace) inside(f func() error) error {
 	return netns.Do(file, f)
 }
 
-// kernelNetwork asks from inside a namespace.
+// kernelNetwork looks from inside a namespace.
 type kernelNetwork struct{ proc procfs.Network }
 
 func (k kernelNetwork) CountBeside(ns *Namespace) (Counts, error) { return k.proc.SockstatOf(ns.PID) }
@@ -109,5 +109,5 @@ func (k kernelNetwork) Ports(ns *Namespace) (p Ports, err error) {
 	return p, err
 }
 
-// IsOwn reports whether it is the namespace that this process is in.
+// IsOwn reports whether it is this process's own namespace.
 func (ns *Namespace) IsOwn() bool { return ns.Open == nil }

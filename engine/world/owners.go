@@ -12,11 +12,11 @@ import (
 	"sockwarden/collectors/procfs"
 )
 
-// OwnerSource says how it is found out who holds a socket.
+// OwnerSource says how to find out who holds a socket.
 type OwnerSource string
 
-// The ways to find owners. Auto takes BPF where it may and where it pays. Proc asks
-// BPF only about the processes that cannot be examined.
+// The ways to find owners. Auto uses BPF where it may and where that pays off. Proc uses
+// BPF only for the processes that /proc cannot examine.
 const (
 	OwnersAuto OwnerSource = "auto"
 	OwnersBPF  OwnerSource = "bpf"
@@ -24,11 +24,11 @@ const (
 )
 
 const (
-	// processesAtATime is how many processes a worker takes: their tables are of
-	// very different lengths.
+	// processesAtATime is how many processes a worker takes at a time: the lengths of
+	// their tables vary widely.
 	processesAtATime = 16
-	// worthBPF is from how many open files on loading the program costs less than
-	// reading the tables of all processes.
+	// worthBPF is how many open files make loading the program cheaper than reading the
+	// tables of all processes.
 	worthBPF = 30_000
 )
 
@@ -38,16 +38,16 @@ type kernelOwners struct {
 	log     *slog.Logger
 	proc    *procfs.FS
 	workers int
-	repeats bool // what is loaded once pays
+	repeats bool // loading the program pays off
 
 	by    *bpf.Owners // loaded when first needed
 	tried bool
-	err   error // why it could not be loaded or asked
+	err   error // why it could not be loaded or run
 	cover covered
 }
 
-// Holders finds the owners of sockets. However it looks, it finds the same: what
-// /proc does not tell of a process, even to root, the kernel does.
+// Holders finds the owners of sockets. The result is the same whichever way it looks:
+// what /proc does not show of a process, even to root, the kernel does.
 func (k *kernelOwners) Holders(ctx context.Context, inodes map[uint32]bool) (Ownership, error) {
 	if len(inodes) == 0 {
 		return Ownership{}, nil
@@ -82,17 +82,17 @@ func (k *kernelOwners) Holders(ctx context.Context, inodes map[uint32]bool) (Own
 	return o, nil
 }
 
-// isHidden reports whether processes may hold sockets that a search through /proc
-// cannot find.
+// isHidden reports whether processes may hold sockets that a search through /proc cannot
+// find.
 func (k *kernelOwners) isHidden(found *procfs.Found) bool {
 	cover := k.Coverage()
 	return len(found.Unreadable) > 0 || cover.Inside || cover.HidePID != ""
 }
 
-// askKernel scans all descriptors by the program, nil if it may not be loaded.
+// askKernel scans all descriptors with the program; nil if it may not load that.
 func (k *kernelOwners) askKernel(ctx context.Context, inodes map[uint32]bool) (*census, error) {
 	if k.Coverage().Foreign {
-		return nil, nil //nolint:nilnil // it numbers processes in another way
+		return nil, nil //nolint:nilnil // it numbers processes differently
 	}
 	by := k.loadOwners()
 	if by == nil {
@@ -104,13 +104,13 @@ func (k *kernelOwners) askKernel(ctx context.Context, inodes map[uint32]bool) (*
 		return nil, fmt.Errorf("look for owners: %w", context.Cause(ctx))
 	case err != nil:
 		k.err = err
-		return nil, nil //nolint:nilnil,nilerr // nothing is known besides
+		return nil, nil //nolint:nilnil,nilerr // this adds nothing
 	}
 	return scan, nil
 }
 
-// ownersProgram returns the BPF program that finds owners, loaded when it is
-// first of use; nil if they are found through /proc.
+// ownersProgram returns the BPF program that finds owners, and loads it on first use; nil
+// if /proc serves instead.
 func (k *kernelOwners) ownersProgram() (*bpf.Owners, error) {
 	switch {
 	case k.how != OwnersBPF && k.Coverage().Foreign:
@@ -128,7 +128,7 @@ func (k *kernelOwners) ownersProgram() (*bpf.Owners, error) {
 	return nil, fmt.Errorf("--owners=bpf: %w", k.err)
 }
 
-// loadOwners loads the program, once; nil if it may not be or cannot.
+// loadOwners loads the program, once; nil if that is not allowed or not possible.
 func (k *kernelOwners) loadOwners() *bpf.Owners {
 	if k.by != nil || k.tried {
 		return k.by
@@ -138,7 +138,7 @@ func (k *kernelOwners) loadOwners() *bpf.Owners {
 	switch err := k.err; {
 	case err == nil:
 		k.log.Debug("owners by BPF")
-	case k.how == OwnersBPF: // that ends it
+	case k.how == OwnersBPF: // the caller returns the error
 	case errors.Is(err, collectors.ErrNotPermitted), errors.Is(err, collectors.ErrNotSupported):
 		k.log.Debug("owners by /proc", "error", err)
 	default:
@@ -147,9 +147,9 @@ func (k *kernelOwners) loadOwners() *bpf.Owners {
 	return k.by
 }
 
-// scanDescriptors asks the program for all descriptors, and /proc only for the
-// processes that hold one of the sockets. Who cannot be examined matters only where
-// that leaves something open.
+// scanDescriptors asks the program for all descriptors, and /proc only for the processes
+// that hold one of the sockets. Processes that cannot be examined matter only if that
+// leaves something open.
 func (k *kernelOwners) scanDescriptors(ctx context.Context, by *bpf.Owners, inodes map[uint32]bool) (procfs.Found, *census, error) {
 	scan, err := takeCensus(ctx, by, inodes)
 	if err != nil {
@@ -164,8 +164,7 @@ func (k *kernelOwners) scanDescriptors(ctx context.Context, by *bpf.Owners, inod
 	return found, scan, err
 }
 
-// searchTables looks through the descriptor tables of all processes, on all
-// processors.
+// searchTables looks through the descriptor tables of all processes, on all processors.
 func (k *kernelOwners) searchTables(ctx context.Context, inodes map[uint32]bool) (procfs.Found, error) {
 	pids, err := k.proc.PIDs()
 	if err != nil {

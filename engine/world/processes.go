@@ -34,7 +34,7 @@ func (k kernelProcesses) Hanging() []error { return k.proc.Hanging() }
 
 func (kernelProcesses) Asleep(ctx context.Context) string {
 	var asleep []procfs.Sleeper
-	// It looks at every process, of which any can hold it up, too.
+	// It looks at every process, and each of them can hold it up, too.
 	if stuck.Do(context.WithoutCancel(ctx), "/proc", func() { asleep = procfs.New("").AsleepInSockets() }) != nil {
 		return ""
 	}

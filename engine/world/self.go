@@ -13,9 +13,10 @@ import (
 	"sockwarden/collectors/procfs"
 )
 
-// Self is what must not be harmed so that the person who runs this can go on:
-// this process, its ancestors, the ssh connection that they came by, and, as sudo
-// in tmux or screen has neither, what the same person has logged in by.
+// Self is what must survive for the user to be able to go on: this process, its
+// ancestors, and the ssh connection that it was started through. As sudo in tmux or
+// screen has neither, it includes every connection through which the same person is
+// logged in.
 type Self struct {
 	PID       int
 	Ancestors map[int]bool
@@ -25,13 +26,13 @@ type Self struct {
 	LoginOf func(o *collectors.Owner) (uint32, error)
 }
 
-// loginServers hold the connections by which people are logged in, by comm or by
-// the base name of the executable. Those that do not take their user's login uid
+// loginServers hold the connections through which people are logged in, by comm or by the
+// base name of the executable. Those that do not take on their user's login uid
 // (tailscaled, which has all sessions in one process) are protected by name only.
 var loginServers = []string{"sshd", "sshd-session", "sshd-auth", "dropbear", "mosh-server"}
 
-// IsLogin reports whether a process is one by which the same person is logged in.
-// Where that cannot be read, a server of logins is.
+// IsLogin reports whether the same person is logged in through a process. If that cannot
+// be read, a login server counts as one.
 func (s *Self) IsLogin(o *collectors.Owner) bool {
 	if s.Login == procfs.NoLogin || !slices.Contains(loginServers, o.Comm) && !slices.Contains(loginServers, path.Base(o.Exe)) {
 		return false
@@ -42,8 +43,8 @@ func (s *Self) IsLogin(o *collectors.Owner) bool {
 
 func findSelf(proc *procfs.FS) Self {
 	s := Self{Ancestors: map[int]bool{}, Login: procfs.NoLogin, LoginOf: func(o *collectors.Owner) (uint32, error) { return proc.LoginUID(o.PID, o.StartTime) }}
-	// Numbers are those of /proc, which can be of another PID namespace. If this
-	// process is not in that, nothing that it holds is seen.
+	// The PIDs are those of /proc, which can show another PID namespace. If this process
+	// is not in that, nothing that it holds is visible.
 	if pid, err := proc.Self(); err == nil {
 		s.PID = pid
 	}
@@ -70,7 +71,7 @@ func findSelf(proc *procfs.FS) Self {
 	return s
 }
 
-// IsSession reports whether the socket is an end of the invoking ssh session.
+// IsSession reports whether the socket is an end of the ssh session that runs us.
 func (s *Self) IsSession(k *collectors.Socket) bool {
 	for _, peer := range s.Session {
 		if k.RemotePort == peer.Port() && k.Remote.Netip() == peer.Addr() || k.LocalPort == peer.Port() && k.Local.Netip() == peer.Addr() {

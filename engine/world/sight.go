@@ -8,20 +8,20 @@ import (
 	"sockwarden/collectors/procfs"
 )
 
-// Sight says who can be seen to hold sockets on this host, for doctor.
+// Sight says which holders of sockets are visible on this host, for doctor.
 type Sight struct {
 	procfs.Coverage
-	// Seen has the sockets of which a holder is seen; of those that are true in it
-	// nobody else holds them.
+	// Seen has the sockets with a visible holder, true for those that certainly have no
+	// other.
 	Seen map[uint32]bool
-	// Unexamined says which processes /proc does not let examine, why, and what
-	// helps; "" if there are none.
+	// Unexamined says which processes /proc does not let us examine, why, and what helps;
+	// "" if there are none.
 	Unexamined string
-	// Kernel says that the kernel could be asked by BPF.
+	// Kernel says that the kernel answered through BPF.
 	Kernel bool
 }
 
-// See looks for the holders of sockets, named by inode, as a cycle does.
+// See looks for the holders of sockets, given by inode, as a cycle does.
 func See(ctx context.Context, inodes map[uint32]bool) (Sight, error) {
 	k := &kernelOwners{how: OwnersProc, log: slog.New(slog.DiscardHandler), proc: procfs.New(""), workers: runtime.GOMAXPROCS(0)}
 	defer k.close()

@@ -51,11 +51,11 @@ func (kernelSockets) LookUp(ctx context.Context, ns *Namespace, socks []*collect
 	return now, errs, nil
 }
 
-// ErrNotAsked says of a socket that it was not looked up, as one before it hangs.
+// ErrNotAsked says that a socket was not looked up because an earlier look-up hangs.
 var ErrNotAsked = sockdiag.ErrNotAsked
 
-// Named is ErrNotSupported if the kernel tells the cookies of no sockets of these
-// protocols, without which nothing is acted on.
+// Named returns ErrNotSupported if the kernel shows no cookies for sockets of these
+// protocols: without a cookie nothing is acted on.
 func Named(ctx context.Context, protocols []collectors.Protocol) error {
 	c, err := sockdiag.Dial(-1)
 	if err != nil {
@@ -64,7 +64,7 @@ func Named(ctx context.Context, protocols []collectors.Protocol) error {
 	defer func() { _ = c.Close() }()
 	for _, protocol := range protocols {
 		if err = c.Handled(ctx, protocol); err == nil || !errors.Is(err, collectors.ErrNotSupported) {
-			return nil // what else is wrong the run itself finds
+			return nil // the run itself finds any other fault
 		}
 	}
 	if err != nil {

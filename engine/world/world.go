@@ -22,11 +22,10 @@ type World struct {
 	Owners     Owners
 	Processes  Processes
 	Containers Containers
-	// OpenEvents asks the kernel to note when sockets enter their states; nil where
-	// there is nothing to ask.
+	// OpenEvents makes the kernel note when sockets enter their states; nil if it cannot.
 	OpenEvents func() (Events, error)
-	// Dead finds the processes that hold what the kernel has ended, most first, and counts
-	// those that could not be examined; nil where there is nothing to ask.
+	// Dead finds the processes that hold what the kernel has ended, those with most
+	// first, and counts those that could not be examined; nil if there is nobody to ask.
 	Dead func(context.Context) (all []Dead, unseen int, err error)
 }
 
@@ -42,7 +41,7 @@ type Host struct {
 // Namespace is a network namespace of the host.
 type Namespace struct {
 	collectors.Namespace
-	// Open opens it; nil for the one of this process.
+	// Open opens it; nil for our own.
 	Open func() (*os.File, error)
 	// PID is a process in it, 0 if none is known.
 	PID int
@@ -50,40 +49,39 @@ type Namespace struct {
 
 // Namespaces lists network namespaces.
 type Namespaces interface {
-	// Select returns those that netns of a rules file means: host, all, the name of one, or
-	// of a container.
+	// Select returns the namespaces that netns in a rules file means: host, all, or the
+	// name of a namespace or container.
 	Select(ctx context.Context, name string) ([]Namespace, error)
-	// All returns every namespace that is known of.
+	// All returns every known namespace.
 	All() ([]Namespace, error)
 }
 
-// Network tells facts about one namespace.
+// Network answers questions about one namespace.
 type Network interface {
-	// Interfaces returns the names of its interfaces by their index.
+	// Interfaces returns the names of its interfaces, by index.
 	Interfaces(ns *Namespace) (map[uint32]string, error)
-	// Initial reports whether it is the one that the machine started with, or cannot
-	// be told from it.
+	// Initial reports whether it is, or may be, the one that the machine started with.
 	Initial(ns *Namespace) bool
-	// Ports returns its ephemeral ports, and how listeners meet VRFs.
+	// Ports returns its ephemeral ports, and how listeners treat VRFs.
 	Ports(ns *Namespace) (Ports, error)
 }
 
-// Counter counts sockets, by /proc/net/sockstat.
+// Counter counts sockets with /proc/net/sockstat.
 type Counter interface {
-	// Count counts those of a namespace from inside.
+	// Count counts the sockets of a namespace from inside.
 	Count(ns *Namespace) (Counts, error)
-	// CountBeside counts them by a process that is in it, which needs no privileges.
+	// CountBeside counts them through a process in it, which needs no privileges.
 	CountBeside(ns *Namespace) (Counts, error)
 }
 
 // Counts is how many sockets there are.
 type Counts = procfs.Counts
 
-// Ports is how a namespace hands out ports and connections.
+// Ports is how a namespace assigns ports and connections.
 type Ports struct {
-	Low, High uint16 // ephemeral; 0 if that is not known
-	// AcceptsVRF says that a listener on all devices takes what comes in through any
-	// VRF (net.ipv4.tcp_l3mdev_accept).
+	Low, High uint16 // ephemeral; 0 if unknown
+	// AcceptsVRF says that a listener on all devices takes what comes in through any VRF
+	// (net.ipv4.tcp_l3mdev_accept).
 	AcceptsVRF bool
 }
 
@@ -91,55 +89,56 @@ type Ports struct {
 type Sockets interface {
 	// Collect streams what one source shows.
 	Collect(ctx context.Context, ns *Namespace, source collectors.Plugin, q collectors.Query) iter.Seq2[*collectors.Socket, error]
-	// LookUp looks sockets up by their cookies; of each it returns the record or an
-	// error. The last error is about all of them.
+	// LookUp looks up sockets by their cookies and returns a record or an error for each.
+	// The last error is about all of them.
 	LookUp(ctx context.Context, ns *Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error)
 }
 
 // Owners finds out which processes hold sockets.
 type Owners interface {
-	// Holders finds the owners of sockets, named by their inodes.
+	// Holders finds the owners of sockets, given by inode.
 	Holders(ctx context.Context, inodes map[uint32]bool) (Ownership, error)
-	// Coverage says which processes cannot be seen at all.
+	// Coverage says which processes are altogether invisible.
 	Coverage() Coverage
-	// Unexamined says of processes that could not be examined which, why and what helps.
+	// Unexamined says which processes could not be examined, why, and what helps.
 	Unexamined(all []Unreadable) string
 }
 
-// Repeating is Owners that want to know that they will be asked again and again.
+// Repeating is implemented by Owners that benefit from knowing that calls will repeat.
 type Repeating interface{ Repeats() }
 
 // Coverage says which processes /proc does not show.
 type Coverage = procfs.Coverage
 
-// Unreadable is a process of which nobody could tell what it holds.
+// Unreadable is a process whose sockets nobody could read.
 type Unreadable = procfs.Unreadable
 
 // Held is a descriptor of a process that is a socket.
 type Held = procfs.Held
 
-// Processes tells about single processes.
+// Processes answers questions about single processes.
 type Processes interface {
-	// Glance returns a look at processes that reads each of them once.
+	// Glance starts a look at processes that reads each of them once.
 	Glance() Glance
-	// Unit returns the processes of the unit of another one.
+	// Unit returns the processes in the unit of a process.
 	Unit(o *collectors.Owner) ([]collectors.Owner, error)
 	// Sockets returns the sockets that a process holds.
 	Sockets(o *collectors.Owner) ([]Held, error)
-	// Borrow calls visit with each of these sockets, for as long as it takes.
+	// Borrow calls visit with each of these sockets, which is valid for that call.
 	Borrow(o *collectors.Owner, held []Held, visit func(Borrowed) error) error
 	// Asleep names the processes that sleep while they keep the lock of a socket.
 	Asleep(ctx context.Context) string
-	// Hanging says which processes could not be read, as that does not return.
+	// Hanging says which processes could not be read because the read does not return.
 	Hanging() []error
 }
 
-// Glance confirms who holds sockets, at this very moment.
+// Glance confirms, at this very moment, who holds sockets.
 type Glance interface {
-	// Holders returns those of the owners that still hold the socket, and of how many
-	// that could not be told.
+	// Holders returns the owners that still hold the socket, and counts those that it
+	// could not check.
 	Holders(owners []collectors.Owner, inode uint32) (now []collectors.Owner, unseen int)
-	// StillHeld reports whether each of the owners does, by what Holders has opened.
+	// StillHeld reports whether each of the owners still does, through what Holders has
+	// opened.
 	StillHeld(owners []collectors.Owner, inode uint32) bool
 	Close()
 }
@@ -147,24 +146,24 @@ type Glance interface {
 // Borrowed is a socket of another process.
 type Borrowed interface {
 	Inode() uint32
-	// State returns its TCP state and, of a listener, how many wait to be accepted.
+	// State returns its TCP state and, for a listener, how many connections wait to be
+	// accepted.
 	State() (state collectors.State, queued int, err error)
 	// Cookie returns its cookie.
 	Cookie() (uint64, error)
-	// Namespace calls use with the namespace that it is in, also if nothing but
-	// sockets keeps that alive.
+	// Namespace calls use with its namespace, even if only sockets keep that alive.
 	Namespace(use func(*Namespace) error) error
 }
 
-// Events tells when sockets entered their states. Wait is for another goroutine.
+// Events tells when sockets entered their states. Another goroutine may Wait.
 type Events interface {
-	// SetStates says of which states it is noted.
+	// SetStates says which states to note.
 	SetStates(states collectors.StateMask) error
-	// Since returns since when (CLOCK_MONOTONIC, seconds) a socket is in its state,
-	// false if that was not noted of this very connection.
+	// Since returns since when (CLOCK_MONOTONIC, seconds) a socket has been in its state;
+	// false if no note is about this very connection.
 	Since(s *collectors.Socket) (float64, bool)
-	// Wait returns when sockets have entered a state that is noted, with
-	// os.ErrClosed after Close.
+	// Wait returns when sockets have entered one of these states; after Close it returns
+	// os.ErrClosed.
 	Wait() error
 	Close() error
 }
