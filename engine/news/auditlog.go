@@ -19,17 +19,17 @@ import (
 	"sockwarden/rules"
 )
 
-// AuditLog writes one JSON object on a line for each decision and outcome. It
-// never fails a cycle: what could not be written is counted, said in the log and
-// the report, and noted in the file as soon as it can be written again.
+// AuditLog writes each decision and outcome as one line of JSON. It never fails a cycle:
+// it counts what it could not write, says so in the log and in the report, and notes it
+// in the file as soon as it can write again.
 type AuditLog struct {
 	W     io.Writer // nil for none
 	Log   *slog.Logger
 	by    string
 	Clock world.Clock
 	Lost  int
-	torn  bool // the file ends in a part of a line
-	// missed is why a line was lost since that was last reported, nil if none was.
+	torn  bool // the file ends in a partial line
+	// missed is why a line was lost since the last report of that, nil if none was.
 	missed error
 }
 
@@ -49,9 +49,9 @@ type AuditLine struct {
 	Errno      string          `json:"errno,omitempty"`
 	Error      string          `json:"error,omitempty"`
 	Detail     string          `json:"detail,omitempty"`
-	Socket     map[string]any  `json:"socket,omitempty"` // as it was decided on
+	Socket     map[string]any  `json:"socket,omitempty"` // as it was when decided on
 	Group      map[string]any  `json:"group,omitempty"`
-	Process    string          `json:"process,omitempty"` // that was acted on, NAME[PID]
+	Process    string          `json:"process,omitempty"` // the process acted on, NAME[PID]
 	Lost       int             `json:"lost,omitempty"`
 }
 
@@ -72,8 +72,8 @@ func (a *AuditLog) Write(l AuditLine) {
 	}
 }
 
-// put writes one line with one write(2), so that none is cut in two by another.
-// Behind a part of one that did not fit it begins on a line of its own.
+// put writes one line with one write(2), so that no other writer cuts it in two. After a
+// partial line it starts a new one.
 func (a *AuditLog) put(l AuditLine) bool {
 	l.Time, l.By = a.Clock.Now().Format(time.RFC3339Nano), a.by
 	b, err := json.Marshal(l)
@@ -96,7 +96,7 @@ func (a *AuditLog) put(l AuditLine) bool {
 	return err == nil
 }
 
-// Report notes in a report that it is not all in the log.
+// Report notes in a report that the log is incomplete.
 func (a *AuditLog) Report(r *report.Report) {
 	if a.missed == nil {
 		return
@@ -118,7 +118,7 @@ func (a *AuditLog) Close() {
 // Listens reports whether there is a log.
 func (a *AuditLog) Listens() bool { return a.W != nil }
 
-// Decision writes down what was decided about a finding.
+// Decision records the decision about a finding.
 func (a *AuditLog) Decision(mode, generation string, f *report.Finding) {
 	if a.W == nil {
 		return
@@ -130,7 +130,7 @@ func (a *AuditLog) Decision(mode, generation string, f *report.Finding) {
 	a.Write(l)
 }
 
-// Outcome writes down what an action came to, for each finding of its target.
+// Outcome records the outcome of an action, for each finding of its target.
 func (a *AuditLog) Outcome(_ context.Context, o *report.Outcome) {
 	for _, f := range o.Findings {
 		a.outcome(o, f)
@@ -160,7 +160,7 @@ func (a *AuditLog) outcome(o *report.Outcome, f *report.Finding) {
 	a.Write(l)
 }
 
-// fields are those of the socket, none if there is no socket.
+// fields describes the socket of a finding, nil if there is none.
 func fields(f *report.Finding) map[string]any {
 	if f.NoSocket() {
 		return nil

@@ -11,32 +11,32 @@ import (
 	"sockwarden/rules"
 )
 
-// episodeKey is what findings have in common that stand together.
+// episodeKey is what findings of the same episode have in common.
 type episodeKey struct {
 	kind
-	as string // what is to become of them
+	as string // what will happen to them
 }
 
-// episode is findings that stand.
+// episode is a set of findings that last.
 type episode struct {
 	began time.Time
-	last  time.Time // when they were seen last
-	most  int       // how many there were when that was said last
-	said  bool      // people know of it
+	last  time.Time // when we last saw them
+	most  int       // how many there were when we last said so
+	said  bool      // the log has mentioned it
 	seen  bool      // in this cycle
 }
 
-// forgotten is after what time a watcher that cannot see everything forgets what it does
-// not see any more.
+// forgotten is how long a watcher that cannot see everything remembers findings that it
+// no longer sees.
 const forgotten = time.Hour
 
-// acting is what becomes of findings that a rule acts on, or will: those that wait for
-// limits and cool-downs, too. Who waits when is nothing new.
+// acting stands for findings that a rule acts on, or will, including those that wait for
+// limits and cool-downs. Which of them wait is no news.
 const acting = "act"
 
-// what says what is to become of a finding, as far as it is news.
+// what says what will happen to a finding, as far as that is news.
 func what(f *report.Finding) string {
-	switch f.Decision { //nolint:exhaustive // each other one stands for itself
+	switch f.Decision { //nolint:exhaustive // the others stand for themselves
 	case report.DecideAct, report.DecideLimited, report.DecideCooldown:
 		return acting
 	}
@@ -48,13 +48,13 @@ func left(f *report.Finding) bool {
 	return f.Decision == report.DecideLimited || f.Decision == report.DecidePending
 }
 
-// acted reports whether something was done for a finding, which has a line of its own.
+// acted reports whether a finding was acted on, which has its own line.
 func acted(f *report.Finding) bool {
 	result := f.Last().Result
 	return f.Decision == report.DecideAct && result != actions.Would && result != actions.Changed
 }
 
-// Cycle says what has begun, what has become of it, and what is over.
+// Cycle says what has begun, what has changed, and what is over.
 func (l *lines) Cycle(ctx context.Context, _ *rules.Program, r *report.Report) {
 	if !l.repeats {
 		l.flush(ctx)
@@ -91,8 +91,8 @@ func (l *lines) Cycle(ctx context.Context, _ *rules.Program, r *report.Report) {
 	l.over(ctx, r)
 }
 
-// begins notes findings of one kind, and reports whether people are to hear of them:
-// when they appear, when something else becomes of them, and when they are many more.
+// begins records findings of one kind. It reports whether to tell people: when they
+// appear, when their fate changes, and when there are many more.
 func (l *lines) begins(key episodeKey, found []*report.Finding) bool {
 	e, known := l.standing[key]
 	if !known {
@@ -109,14 +109,13 @@ func (l *lines) begins(key episodeKey, found []*report.Finding) bool {
 	}
 	if key.as == acting && !waits {
 		e.most = max(e.most, len(found))
-		return false // what was done says it
+		return false // the outcome says it
 	}
 	e.most, e.said = max(e.most, len(found)), true
 	return true
 }
 
-// resumes reports whether people know of these findings, as what something else was to
-// become of.
+// resumes reports whether people know these findings already, with another fate.
 func (l *lines) resumes(key episodeKey) bool {
 	for other, e := range l.standing {
 		if other.kind == key.kind && e.said {
@@ -128,7 +127,7 @@ func (l *lines) resumes(key episodeKey) bool {
 
 func (l *lines) finding(ctx context.Context, key episodeKey, found []*report.Finding) {
 	first := found[0]
-	for _, f := range found { // one that says why it waits
+	for _, f := range found { // prefer one that says why it waits
 		if f.Reason != "" {
 			first = f
 			break
@@ -147,8 +146,8 @@ func (l *lines) finding(ctx context.Context, key episodeKey, found []*report.Fin
 	l.log.LogAttrs(ctx, slog.LevelInfo, message, attrs...)
 }
 
-// over says what people know of and has ended. What a cycle did not see, as it could not
-// look at everything, has not, and is forgotten some time later.
+// over says what has ended, if people know of it. What a cycle missed because it could
+// not look at everything has not ended; it is forgotten some time later.
 func (l *lines) over(ctx context.Context, r *report.Report) {
 	if r.Incomplete {
 		maps.DeleteFunc(l.standing, func(_ episodeKey, e *episode) bool { return l.clock.Now().Sub(e.last) > forgotten })

@@ -16,32 +16,32 @@ import (
 )
 
 const (
-	// maxLines bounds the lines of one kind that a cycle logs.
+	// maxLines bounds how many lines of one kind a cycle logs.
 	maxLines = 25
-	// holdsBack is how long what was done is added up before it is said, while its rule
-	// has more to do.
+	// holdsBack is how long to add up effects before logging them, while their rule has
+	// more to do.
 	holdsBack = 5 * time.Minute
-	// muchMore is by what factor a number must have grown to be said again.
+	// muchMore is the factor by which a number must grow to be logged again.
 	muchMore = 1.5
 )
 
-// lines says in the log what a run does: sockets of one kind together, as tables show
-// them, and what stands once. Each single effect is a line at the level debug.
+// lines logs what a run does: sockets of one kind together, as in tables, and what lasts
+// only once. Single effects have lines at the debug level.
 type lines struct {
 	log     *slog.Logger
 	clock   world.Clock
-	quiet   bool // a person gets the sum elsewhere: nothing but debug
-	repeats bool // cycle follows on cycle
+	quiet   bool // a person sees the total elsewhere: only debug lines
+	repeats bool // cycles repeat
 
 	standing map[episodeKey]*episode
 	effects  map[effectKey]*effects
 	order    []effectKey
-	failed   map[effectKey]time.Time // when failures were said last
-	busy     map[string]bool         // rules that have more to do, as the last cycle told
-	said     bool                    // anything, of the last cycle
+	failed   map[effectKey]time.Time // when each failure was last logged
+	busy     map[string]bool         // rules that have more to do after the last cycle
+	said     bool                    // the last cycle had news
 }
 
-// kind is what sockets have in common that are said together.
+// kind is what sockets that share a line have in common.
 type kind struct {
 	rule, state, process string
 	netns                uint64
@@ -58,7 +58,7 @@ func kindOf(rule string, f *report.Finding) kind {
 	return k
 }
 
-// attrs describes findings of one kind: a single one as such.
+// attrs describes findings of one kind; a single finding is described in full.
 func (k *kind) attrs(findings []*report.Finding) []slog.Attr {
 	first := findings[0]
 	if len(findings) == 1 || k.state == "" {
@@ -93,7 +93,7 @@ func (k *kind) attrs(findings []*report.Finding) []slog.Attr {
 	return attrs
 }
 
-// leakAttrs says how near a process is to its limit of descriptors.
+// leakAttrs says how close a process is to its limit of descriptors.
 func leakAttrs(f *report.Finding) []slog.Attr {
 	if f.Group == nil || f.Group.Facts.FDs < 0 {
 		return nil
@@ -108,28 +108,28 @@ func leakAttrs(f *report.Finding) []slog.Attr {
 	return attrs
 }
 
-// effectKey is what effects have in common that are said together.
+// effectKey is what effects that share a line have in common.
 type effectKey struct {
 	kind
 	action string
 	result actions.Result
 }
 
-// effects were done and are not said yet.
+// effects are done, but not yet logged.
 type effects struct {
 	first    *report.Outcome
 	findings []*report.Finding
 	since    time.Time
 }
 
-// Listens is false: what is said comes from reports.
+// Listens is false: reports are enough.
 func (l *lines) Listens() bool { return false }
 
-// Decision says nothing: the end of the cycle does.
+// Decision logs nothing: the end of the cycle does.
 func (l *lines) Decision(string, string, *report.Finding) {}
 
-// Outcome adds up what came of an effect. For one on a process the first of its sockets
-// stands for all. What had changed was left alone, and is no effect.
+// Outcome adds up effects. For an effect on a process, its first socket stands for all. A
+// target that had changed was left alone and is no effect.
 func (l *lines) Outcome(ctx context.Context, o *report.Outcome) {
 	if o.Result == actions.Changed {
 		return
@@ -143,7 +143,7 @@ func (l *lines) Outcome(ctx context.Context, o *report.Outcome) {
 			continue
 		}
 		key := effectKey{kindOf(o.Rule, f), o.Effect, o.Result}
-		if o.Process != nil { // each has its own effect
+		if o.Process != nil { // each process has its own effect
 			key.process = o.Process.String()
 		}
 		e := l.effects[key]
@@ -174,8 +174,8 @@ func (l *lines) effectAttrs(o *report.Outcome, of []slog.Attr, f *report.Finding
 	return attrs
 }
 
-// flush says what was done: a failure at once and then what was added up, and what
-// succeeded when its rule has nothing more to do for now.
+// flush logs what was done: a failure at once, with repeats added up later, and successes
+// when their rule has nothing more to do for now.
 func (l *lines) flush(ctx context.Context) {
 	now := l.clock.Now()
 	var later []effectKey
@@ -200,7 +200,7 @@ func (l *lines) flush(ctx context.Context) {
 	maps.DeleteFunc(l.failed, func(_ effectKey, at time.Time) bool { return now.Sub(at) >= holdsBack })
 }
 
-// waits reports whether effects are not to be said yet.
+// waits reports whether effects should not be logged yet.
 func (l *lines) waits(key effectKey, e *effects, now time.Time) bool {
 	if now.Sub(e.since) >= holdsBack {
 		return false
@@ -212,7 +212,7 @@ func (l *lines) waits(key effectKey, e *effects, now time.Time) bool {
 	return said
 }
 
-// nameProcess makes a line that names the first owner name the one that it is about.
+// nameProcess makes a line that names the first owner name the process that it is about.
 func nameProcess(attrs []slog.Attr, o *collectors.Owner) {
 	for i := range attrs {
 		switch attrs[i].Key {

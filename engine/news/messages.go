@@ -14,7 +14,7 @@ import (
 	"sockwarden/rules"
 )
 
-// messages has the outbox send what rules want to be told.
+// messages has the outbox send what rules want to report.
 type messages struct {
 	clock  world.Clock
 	host   string
@@ -22,7 +22,7 @@ type messages struct {
 	outbox *Outbox
 }
 
-// Listens is false: what is sent comes from reports.
+// Listens is false: reports are enough.
 func (n *messages) Listens() bool { return false }
 
 // Decision sends nothing: the end of the cycle does.
@@ -32,8 +32,8 @@ func (n *messages) Decision(string, string, *report.Finding) {}
 func (n *messages) Outcome(context.Context, *report.Outcome) {}
 
 // Cycle sends a message for each rule that wants it and has findings that are new or
-// of which something else becomes, and one when nothing of it is left. A group is one
-// finding, whichever sockets it has; what is only pending is none yet.
+// whose fate has changed, and one when none of them is left. A group is a single finding,
+// whichever sockets it has; a pending finding does not count yet.
 func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report) {
 	now, kind := n.clock.Mono(), "notified-"+r.Mode
 	news := map[*rules.Rule][]*report.Finding{}
@@ -78,7 +78,7 @@ func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report
 	}
 }
 
-// lasted is how many seconds the oldest of what has ended stood.
+// lasted is how many seconds the oldest of the ended findings lasted.
 func lasted(ended []memory.Told, now float64) float64 {
 	first := now
 	for _, t := range ended {
@@ -87,7 +87,7 @@ func lasted(ended []memory.Told, now float64) float64 {
 	return now - first
 }
 
-// describe fills in a message about findings of one rule.
+// describe fills in a message about the findings of one rule.
 func describe(m *actions.Message, findings []*report.Finding) {
 	m.Event, m.Total = actions.EventFound, len(findings)
 	counts := map[string]int{}
@@ -115,8 +115,8 @@ func describe(m *actions.Message, findings []*report.Finding) {
 	}
 }
 
-// leakText says how near a process is to its limit of descriptors, "" if that is not
-// what a rule found.
+// leakText says how close a process is to its limit of descriptors, "" if the rule found
+// something else.
 func leakText(f *report.Finding) string {
 	g := f.Group
 	if g == nil || g.Facts.FDs < 0 || g.Facts.FDLimit <= 0 || len(f.Facts.Owners) == 0 {

@@ -16,24 +16,24 @@ import (
 	"sockwarden/rules"
 )
 
-// Observer is told what is new, once, from the goroutine of the cycle. It holds nothing up,
-// and changes nothing that it is shown.
+// Observer hears what is new, once, on the goroutine of the cycle. It must not delay the
+// cycle or change what it is shown.
 type Observer interface {
-	// Listens reports whether it wants to know of decisions: where nobody does, nobody finds
-	// out which are new.
+	// Listens reports whether it wants decisions: if nobody does, News does not work out
+	// which are new.
 	Listens() bool
-	// Decision is told of a finding that is new or decided otherwise than before, ahead of
-	// anything that is done for it.
+	// Decision reports a finding that is new, or whose decision has changed, before
+	// anything is done for it.
 	Decision(mode, generation string, f *report.Finding)
-	// Outcome is told what came of a rung of a live run, also if that was that nothing was
-	// done. In a dry run the report says what would be done.
+	// Outcome reports the result of a rung of a live run, even if nothing was done. In a
+	// dry run the report says what would be done.
 	Outcome(ctx context.Context, o *report.Outcome)
-	// Cycle is told of a cycle that is complete, after the ladders that do not wait: by run
-	// and by watchers, not by kill and audit. Its findings say whether they are new.
+	// Cycle reports a complete cycle, after the ladders that do not wait. run and
+	// watchers call it, kill and audit do not. Its findings say whether they are new.
 	Cycle(ctx context.Context, p *rules.Program, r *report.Report)
 }
 
-// News works out what is new, and tells its observers: the audit log, the lines of the
+// News works out what is new and tells its observers: the audit log, the lines of the
 // log, the messages, and whoever else wants to know.
 type News struct {
 	Audit     *AuditLog
@@ -42,26 +42,27 @@ type News struct {
 	observers []Observer
 	clock     world.Clock
 	known     *memory.Memory // kept in the state file
-	// decided is what the last cycle decided about each finding. A run that rules ask for
-	// keeps it for the next one, in known.
+	// decided is the last cycle's decision about each finding. A run on a rules file
+	// keeps it in known, for the next one.
 	decided map[report.Key]report.Decision
 	keeps   bool
-	listens bool // somebody wants to know of decisions
+	listens bool // somebody wants decisions
 }
 
-// Options say what is told, and where.
+// Options say what to tell, and where.
 type Options struct {
 	Log      *slog.Logger
-	Quiet    bool // no line for each effect, but for debugging
+	Quiet    bool // lowers the line for each effect to the debug level
 	AuditLog io.Writer
 	By       string
-	// Notifiers are the plugins that rules can configure; with Notify messages are sent.
+	// Notifiers are the plugins that rules can configure; with Notify, News sends
+	// messages.
 	Notifiers []actions.NotifierPlugin
 	Notify    bool
-	// Observers are told besides.
+	// Observers are told in addition.
 	Observers []Observer
-	// Keeps says that the state file remembers what was decided: it is the same to
-	// the next run, which says only what is new.
+	// Keeps says that the state file remembers decisions, so the next run says only what
+	// is new.
 	Keeps bool
 }
 
@@ -80,11 +81,12 @@ func New(w *world.World, known *memory.Memory, o Options) *News {
 	return n
 }
 
-// Repeats says that cycle follows on cycle: what stands is said once.
+// Repeats says that cycles repeat: what lasts is said once.
 func (n *News) Repeats() { n.lines.repeats, n.keeps, n.listens = true, false, true }
 
-// Decided is told what was decided in a cycle, before anything is done: what is new or
-// has changed since is. Complete says that what is not among the findings has ended.
+// Decided takes the decisions of a cycle, before anything is done, and tells those that
+// are new or have changed. complete says that findings that are not among them have
+// ended.
 func (n *News) Decided(p *rules.Program, r *report.Report, mode string, complete bool, now float64) {
 	was := n.decided
 	n.decided = make(map[report.Key]report.Decision, len(r.Findings))
@@ -120,10 +122,10 @@ func (n *News) Decided(p *rules.Program, r *report.Report, mode string, complete
 
 func decidedKey(k report.Key) string { return "decided " + k.String() }
 
-// digits are what differs between two errors about the same.
+// digits are what differs between two errors about the same thing.
 var digits = regexp.MustCompile(`[0-9]+`)
 
-// Decision is told of a decision that came after the others.
+// Decision takes a decision that came after the others.
 func (n *News) Decision(mode, generation string, f *report.Finding) {
 	n.tellDecision(mode, generation, f)
 	key := report.KeyOf(f)
@@ -141,14 +143,14 @@ func (n *News) tellDecision(mode, generation string, f *report.Finding) {
 	}
 }
 
-// Outcome is told what came of a rung.
+// Outcome takes the result of a rung.
 func (n *News) Outcome(ctx context.Context, o *report.Outcome) {
 	for _, who := range n.observers {
 		who.Outcome(ctx, o)
 	}
 }
 
-// Tell is told of a cycle that is complete. It reports whether the log says anything new.
+// Tell takes a complete cycle. It reports whether the log says anything new.
 func (n *News) Tell(ctx context.Context, p *rules.Program, r *report.Report) bool {
 	n.lines.said = false
 	for _, o := range n.observers {
@@ -157,17 +159,17 @@ func (n *News) Tell(ctx context.Context, p *rules.Program, r *report.Report) boo
 	return n.lines.said
 }
 
-// Done is told that a cycle has done what it could: a run that is the only one says it.
+// Done says that a cycle has done what it could; a single run then logs it.
 func (n *News) Done(ctx context.Context) {
 	if !n.lines.repeats {
 		n.lines.flush(ctx)
 	}
 }
 
-// Stepped is told that ladders which waited went on.
+// Stepped says that waiting ladders have moved on.
 func (n *News) Stepped(ctx context.Context) { n.lines.flush(ctx) }
 
-// Ends is told that no cycle follows: what was held back is said.
+// Ends says that no cycle follows: the log gets what was held back.
 func (n *News) Ends(ctx context.Context) {
 	n.lines.repeats = false
 	n.lines.flush(ctx)

@@ -15,31 +15,30 @@ import (
 )
 
 const (
-	// MaxQueued is how many messages wait for one receiver; more are dropped.
+	// MaxQueued is how many messages can wait for one receiver; more are dropped.
 	MaxQueued = 64
-	// Between is the least time between two messages to one receiver.
+	// Between is the minimum time between two messages to one receiver.
 	Between = time.Second
 	// MaxLinesOfMessage is how many findings a message describes.
 	MaxLinesOfMessage = 5
-	// Farewell is how long messages are still delivered at the end of a run.
+	// Farewell is how long a run goes on delivering messages at its end.
 	Farewell = 15 * time.Second
-	// Grace is how long a receiver has to heed that it is to stop.
+	// Grace is how long a receiver has to stop when asked to.
 	Grace = time.Second
 )
 
-// Outbox delivers messages beside the cycles: a receiver that is slow or dead
-// never delays one.
+// Outbox delivers messages beside the cycles: a slow or dead receiver never delays one.
 type Outbox struct {
 	log     *slog.Logger
 	clock   world.Clock
 	plugins map[string]actions.NotifierPlugin
 	running sync.WaitGroup
-	end     chan struct{} // closed by stop, when nothing is delivered any more
+	end     chan struct{} // stop closes it: from then on nothing is delivered
 	stop    func()
 
 	receivers map[string]*receiver
 
-	Between, Farewell, grace time.Duration // as above, but for tests
+	Between, Farewell, grace time.Duration // as above; tests change them
 }
 
 type receiver struct {
@@ -48,7 +47,7 @@ type receiver struct {
 	dropped atomic.Int64
 }
 
-// NewOutbox makes an outbox whose notifiers are of these plugins.
+// NewOutbox makes an outbox with notifiers from these plugins.
 func NewOutbox(plugins []actions.NotifierPlugin, clock world.Clock, log *slog.Logger) *Outbox {
 	o := &Outbox{
 		log: log, clock: clock, plugins: map[string]actions.NotifierPlugin{}, receivers: map[string]*receiver{}, end: make(chan struct{}),
@@ -61,9 +60,9 @@ func NewOutbox(plugins []actions.NotifierPlugin, clock world.Clock, log *slog.Lo
 	return o
 }
 
-// Enqueue hands a message to the goroutine of its receiver, which is started at
-// the first message and again when its configuration has changed. It goes on when ctx
-// ends, until Close.
+// Enqueue passes a message to the goroutine of its receiver, which starts with the first
+// message and again when its configuration has changed. It continues after ctx ends,
+// until Close.
 func (o *Outbox) Enqueue(ctx context.Context, name string, config rules.Notifier, m actions.Message) {
 	r := o.receivers[name]
 	if r == nil || !r.config.Equal(config) {
@@ -100,7 +99,7 @@ func (o *Outbox) deliver(ctx context.Context, name string, n actions.Notifier, r
 	ctx, stop := o.untilEnd(ctx)
 	defer stop()
 	var last time.Time
-	failed := 0 // messages in a row
+	failed := 0 // failed messages in a row
 	defer func() {
 		if failed > 1 {
 			o.log.Warn("messages were not delivered", "name", name, "count", failed)
@@ -119,7 +118,7 @@ func (o *Outbox) deliver(ctx context.Context, name string, n actions.Notifier, r
 	}
 }
 
-// untilEnd returns a context that ends when nothing is delivered any more.
+// untilEnd returns a context that ends when delivery ends.
 func (o *Outbox) untilEnd(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := context.WithCancel(ctx)
 	go func() {
@@ -132,8 +131,8 @@ func (o *Outbox) untilEnd(ctx context.Context) (context.Context, context.CancelF
 	return ctx, stop
 }
 
-// sent says what came of a message: an outage once when it begins, and with a count when
-// it is over. It returns how many have failed in a row.
+// sent logs the fate of a message: an outage once when it begins, and with a count when
+// it is over. It returns how many messages have failed in a row.
 func (o *Outbox) sent(name string, m actions.Message, err error, failed int) int {
 	switch {
 	case err != nil && failed == 0:
@@ -149,8 +148,8 @@ func (o *Outbox) sent(name string, m actions.Message, err error, failed int) int
 	return failed + 1
 }
 
-// Close delivers what still waits, for a short time, and does not wait for a
-// receiver that does not heed that it is to stop.
+// Close delivers what still waits, for a short time, and does not wait for a receiver
+// that ignores a stop.
 func (o *Outbox) Close() {
 	for _, r := range o.receivers {
 		close(r.queue)
@@ -171,7 +170,7 @@ func (o *Outbox) Close() {
 	}
 }
 
-// Send sends one message through a configured notifier, and waits.
+// Send sends one message through a configured notifier and waits for it.
 func Send(ctx context.Context, plugins []actions.NotifierPlugin, config rules.Notifier, m actions.Message) error {
 	i := slices.IndexFunc(plugins, func(p actions.NotifierPlugin) bool { return p.Name == config.Plugin })
 	if i < 0 {
