@@ -1,6 +1,5 @@
-// Command leaky is a server with a leak to practise on: it never closes the
-// connections that its clients have closed, and so collects CLOSE_WAIT sockets
-// on the loopback interface.
+// Command leaky is a leaking server to practise on: it never closes the connections that
+// its clients have closed, and so collects CLOSE_WAIT sockets on the loopback interface.
 //
 //	go run ./examples/leaky
 //
@@ -32,7 +31,7 @@ func main() {
 	}
 }
 
-// run leaks until the time is over or somebody ends it.
+// run leaks until its time is up or somebody ends it.
 func run(port, count int, lifetime time.Duration) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -41,8 +40,8 @@ func run(port, count int, lifetime time.Duration) error {
 	return leak(ctx, port, count)
 }
 
-// leak opens count connections to itself, closes the clients' ends, and keeps
-// the server's ends until ctx ends.
+// leak opens count connections to itself, closes the clients' ends, and keeps the
+// server's ends until ctx ends.
 func leak(ctx context.Context, port, count int) error {
 	// Keepalive replies would renew the stamp that proves an age.
 	lc := net.ListenConfig{KeepAlive: -1}
