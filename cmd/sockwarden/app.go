@@ -24,22 +24,22 @@ type app struct {
 	flags   options
 	log     *slog.Logger
 	logFile *logFile
-	// auditLog is set while an engine writes one.
+	// auditLog is set while an engine writes to one.
 	auditLog *logFile
 	actions  *actions.Registry
 	sources  *collectors.Registry
 }
 
-// out is stdout with the format that was asked for.
+// out is stdout in the requested format.
 func (a *app) out() view.Out { return a.outTo(a.stdout) }
 
-// outTo is a stream with the format that was asked for, as wide as its terminal.
+// outTo is a stream in the requested format, as wide as its terminal.
 func (a *app) outTo(w io.Writer) view.Out {
 	o := view.Out{W: w, Format: view.Format(a.flags.output), Color: a.colors(w)}
 	if f, ok := w.(*os.File); ok && isTerminal(w) {
 		o.Wrap = true
 		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
-			o.Width = columns // 0 where the terminal does not say
+			o.Width = columns // 0 if the terminal does not say
 		}
 	}
 	return o
@@ -53,7 +53,7 @@ func (a *app) close() {
 	}
 }
 
-// root builds the tree of commands.
+// root builds the command tree.
 func (a *app) root() *cobra.Command {
 	version := false
 	root := &cobra.Command{
@@ -96,7 +96,7 @@ confirmation (kill).`,
 	return root
 }
 
-// plainUseLines keeps cobra from adding what the use lines say themselves.
+// plainUseLines keeps cobra from adding what the use lines already say.
 func plainUseLines(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		c.DisableFlagsInUseLine = true
@@ -104,7 +104,7 @@ func plainUseLines(cmd *cobra.Command) {
 	}
 }
 
-// setup opens the log and builds the registries, before any command runs.
+// setup opens the log and builds the registries before any command runs.
 func (a *app) setup() error {
 	for _, f := range []struct {
 		flag, value string

@@ -11,7 +11,7 @@ import (
 	"sockwarden/rules"
 )
 
-// audit is what its flags ask of the command.
+// audit holds the flags of the command.
 type audit struct {
 	app          *app
 	rows         view.Rows
@@ -81,7 +81,7 @@ func (a *audit) run(ctx context.Context) error {
 	return nil
 }
 
-// look looks once, or twice with a pause.
+// look looks once, or twice with a pause in between.
 func (a *audit) look(ctx context.Context, e *engine.Engine, p *rules.Program) (*engine.Report, error) {
 	r, err := e.Look(ctx, p)
 	if err != nil || a.observe <= 0 {

@@ -20,8 +20,7 @@ import (
 	"sockwarden/rules"
 )
 
-// builtinCollectors is every source of records, in the order in which they are
-// tried.
+// builtinCollectors lists every source of records, in the order in which to try them.
 func builtinCollectors() (*collectors.Registry, error) {
 	return collectors.NewRegistry(
 		sockdiag.Plugin(),
@@ -29,7 +28,7 @@ func builtinCollectors() (*collectors.Registry, error) {
 	)
 }
 
-// builtinActions is every action that rules can name.
+// builtinActions lists every action that rules can name.
 func builtinActions(logger *slog.Logger) (*actions.Registry, error) {
 	return actions.NewRegistry(
 		destroy.Plugin(),
@@ -43,7 +42,7 @@ func builtinActions(logger *slog.Logger) (*actions.Registry, error) {
 	)
 }
 
-// builtinNotifiers is every way to send messages.
+// builtinNotifiers lists every way to send messages.
 func builtinNotifiers() []actions.NotifierPlugin {
 	return []actions.NotifierPlugin{webhook.Plugin()}
 }

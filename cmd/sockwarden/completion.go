@@ -31,7 +31,7 @@ func completeRulesFiles(*cobra.Command, []string, string) ([]string, cobra.Shell
 // completion completes what rules name.
 type completion struct{ app *app }
 
-// loaded returns the rules that the flags so far name; completion must not fail.
+// loaded returns the rules that the flags name so far; completion must not fail.
 func (c completion) loaded() *rules.Program {
 	if c.app.setup() != nil {
 		return nil
@@ -87,7 +87,7 @@ func completeStates(*cobra.Command, []string, string) ([]string, cobra.ShellComp
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeSort completes a field, also with the minus of what descends.
+// completeSort completes a field, also after the minus that means descending.
 func completeSort(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	names := []string{"count\tof the groups of --by"}
 	for _, d := range collectors.AllFields() {
@@ -101,8 +101,8 @@ func completeSort(_ *cobra.Command, _ []string, toComplete string) ([]string, co
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// sortedDown lets --sort be completed behind a minus, which cobra takes for a flag
-// unless the value is in one word with --sort.
+// sortedDown lets --sort be completed after a minus, which cobra takes for a flag unless
+// the value is part of the same word as --sort.
 func sortedDown(args []string) []string {
 	n := len(args)
 	if n < 3 || !strings.HasPrefix(args[0], "__complete") || args[n-2] != "--sort" || !strings.HasPrefix(args[n-1], "-") {
@@ -111,7 +111,7 @@ func sortedDown(args []string) []string {
 	return append(slices.Clone(args[:n-2]), "--sort="+args[n-1])
 }
 
-// plugins completes names of plugins.
+// plugins completes plugin names.
 func (c completion) plugins(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var names []string
 	if len(args) == 0 && c.app.setup() == nil {
@@ -122,7 +122,7 @@ func (c completion) plugins(_ *cobra.Command, args []string, _ string) ([]string
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeFields completes the last of several fields with commas between.
+// completeFields completes the last of several fields separated by commas.
 func completeFields(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	before := ""
 	if i := strings.LastIndexAny(toComplete, ",-"); i >= 0 {
@@ -145,7 +145,7 @@ func completeNetNS(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeContainers completes the names of the containers that run.
+// completeContainers completes the names of running containers.
 func completeContainers(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	all, _ := containers.New(containers.Options{Places: containers.Host()}).Running(cmd.Context())
 	names := make([]string, len(all))
@@ -186,8 +186,8 @@ func completionCommand() *cobra.Command {
 	}
 }
 
-// withoutPackage takes the place of what cobra's script has from the package
-// bash-completion, where that is not installed.
+// withoutPackage replaces what cobra's script takes from the package bash-completion,
+// where that is not installed.
 const withoutPackage = `__sockwarden_init_completion()
 {
     COMPREPLY=()
@@ -222,12 +222,12 @@ __sockwarden_filedir()
 }
 `
 
-// bashCompletion writes cobra's script, and what makes it work without the package
+// bashCompletion writes cobra's script, changed to work without the package
 // bash-completion.
 func bashCompletion(root *cobra.Command, w io.Writer) error {
 	var b bytes.Buffer
 	if err := root.GenBashCompletionV2(&b, true); err != nil {
-		return err //nolint:wrapcheck // a buffer takes all
+		return err //nolint:wrapcheck // a buffer accepts everything
 	}
 	const own = `__sockwarden_init_completion()
 {
@@ -236,7 +236,7 @@ func bashCompletion(root *cobra.Command, w io.Writer) error {
 }
 `
 	before, after, found := strings.Cut(b.String(), own)
-	if found { // otherwise it is that of another cobra, and needs the package
+	if found { // otherwise another version of cobra wrote it, and it needs the package
 		after = withoutPackage + strings.ReplaceAll(after, "_filedir", "__sockwarden_filedir")
 	}
 	_, err := io.WriteString(w, before+after)

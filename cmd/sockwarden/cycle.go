@@ -16,7 +16,7 @@ import (
 	"sockwarden/rules"
 )
 
-// engine makes an engine with the flags.
+// engine makes an engine according to the flags.
 func (a *app) engine(o engine.Options) (*engine.Engine, error) {
 	o.Sources, o.Logger, o.By = a.sources.All(), a.log, invoker()
 	o.Notifiers = builtinNotifiers()
@@ -54,7 +54,7 @@ func invoker() string {
 	return name
 }
 
-// preflight ends a live command before it acts if it could not.
+// preflight ends a live command before it acts, if its actions cannot work here.
 func preflight(ctx context.Context, p *rules.Program) error {
 	err := act.Preflight(ctx, p)
 	if err == nil {

@@ -8,12 +8,12 @@ import (
 	"sockwarden/cmd/sockwarden/view"
 )
 
-// spareDescriptors is how many files must be possible to open at the start: a
-// cycle needs a few at a time, and the Go runtime, which aborts without, two.
+// spareDescriptors is how many files we must be able to open at the start: a cycle needs
+// a few at a time, and the Go runtime two, without which it aborts.
 const spareDescriptors = 16
 
-// enoughDescriptors finds out whether enough files can be opened, by doing so:
-// what counts is also what the caller left open.
+// enoughDescriptors finds out whether we can open enough files, by opening them: what the
+// caller left open counts, too.
 func enoughDescriptors() error {
 	var fds []int
 	defer func() {

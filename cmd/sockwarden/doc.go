@@ -1,8 +1,7 @@
-// Command sockwarden decides by rules which sockets of this host are hung or
-// unwanted, and cures them.
+// Command sockwarden decides by rules which sockets of this host are hung or unwanted,
+// and cures them.
 //
-// Comes in: the command line. Goes out: results on stdout, logs on stderr, and
-// the exit codes of package main's exit.go. It knows all rooms and nobody knows
-// it; the built-in plugins are listed in builtin.go, and package view makes text of
-// what commands come to.
+// Comes in: the command line. Goes out: results on stdout, logs on stderr, and the exit
+// codes in exit.go. It knows all rooms, and no room knows it. builtin.go lists the
+// built-in plugins, and package view turns the results of commands into text.
 package main

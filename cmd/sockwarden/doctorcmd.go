@@ -55,7 +55,8 @@ working, warn does not.`,
 	return cmd
 }
 
-// ofLiveRuns says why a live run would refuse the rules, or could not look where they say.
+// ofLiveRuns says why a live run would refuse the rules, or could not look where they
+// want.
 func (a *app) ofLiveRuns(ctx context.Context, p *rules.Program) []doctor.Check {
 	var checks []doctor.Check
 	o, err := a.loadOptions(true)
@@ -78,7 +79,7 @@ func (a *app) ofLiveRuns(ctx context.Context, p *rules.Program) []doctor.Check {
 	return checks
 }
 
-// secrets looks at the files with secrets that notifiers read.
+// secrets checks the files with secrets that notifiers read.
 func secrets(p *rules.Program) []doctor.Check {
 	var checks []doctor.Check
 	catalog := notifierCatalog()

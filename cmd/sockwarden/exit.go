@@ -25,10 +25,10 @@ const (
 	exitFindings  = 10 // findings exist (audit --exit-code)
 )
 
-// exitError carries an exit code, a message and what to do next.
+// exitError carries an exit code, a message and a hint what to do next.
 type exitError struct {
 	code int
-	err  error // nil to say nothing
+	err  error // nil to print nothing
 	hint string
 }
 
@@ -45,7 +45,7 @@ func usagef(format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)} //nolint:err113 // for people
 }
 
-// code says with what code an error ends the program.
+// code returns the exit code for an error.
 func code(err error) int {
 	var exit *exitError
 	var problems rules.Problems
@@ -65,7 +65,7 @@ func code(err error) int {
 	return exitFailed
 }
 
-// explain prints an error to w as people should see it.
+// explain prints an error to w for people.
 func explain(w io.Writer, err error) {
 	var exit *exitError
 	hint := ""
@@ -103,7 +103,7 @@ func explain(w io.Writer, err error) {
 	}
 }
 
-// quietPipe makes a reader that went away no error.
+// quietPipe ignores the error of a reader that went away.
 func quietPipe(err error) error {
 	if errors.Is(err, syscall.EPIPE) {
 		return nil

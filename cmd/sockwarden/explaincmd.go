@@ -17,7 +17,7 @@ import (
 	"sockwarden/rules"
 )
 
-// explaining is what its flags ask of the command.
+// explaining holds the flags of the command.
 type explaining struct {
 	app          *app
 	sel          selectors
@@ -66,7 +66,7 @@ each sum the oldest is shown. It never acts, and writes nothing.`,
 	return cmd
 }
 
-// firstArg completes the first argument only.
+// firstArg completes only the first argument.
 func firstArg(f completer) completer {
 	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -112,7 +112,7 @@ func (x *explaining) run(ctx context.Context, args []string) error {
 	return unopened(found.Report, quietPipe(view.Explain(x.app.out(), found, &setting)))
 }
 
-// shownRules are the rules of those names, all for none.
+// shownRules returns the rules with those names, all if there are no names.
 func shownRules(p *rules.Program, names []string) ([]*rules.Rule, error) {
 	if len(names) == 0 {
 		return p.Rules, nil
@@ -129,7 +129,7 @@ func shownRules(p *rules.Program, names []string) ([]*rules.Rule, error) {
 	return slices.DeleteFunc(slices.Clone(p.Rules), func(r *rules.Rule) bool { return !slices.Contains(names, r.Name) }), nil
 }
 
-// selection is a program of one rule that has the sockets which are asked about.
+// selection is a program of one rule that selects the sockets in question.
 func (x *explaining) selection(p *rules.Program, shown []*rules.Rule, args []string) (*rules.Program, error) {
 	parts, err := x.sel.condition(p.Sets)
 	if err != nil {
@@ -159,8 +159,8 @@ func (x *explaining) selection(p *rules.Program, shown []*rules.Rule, args []str
 	return s, nil
 }
 
-// noRule says of an argument that is no condition and looks like the name of a rule that
-// there is none of that name.
+// noRule says that no rule has a name, for an argument that is not a condition and looks
+// like the name of a rule.
 func noRule(args []string, p *rules.Program, err error) error {
 	if len(args) == 0 || args[0] == "" || strings.ContainsAny(args[0], " =<>()\"'") {
 		return err
@@ -175,7 +175,8 @@ func noRule(args []string, p *rules.Program, err error) error {
 	return err
 }
 
-// aboutSame is a condition for all sockets in states, and of protocols, that rules are about.
+// aboutSame is a condition for all sockets in the states and protocols that the rules are
+// about.
 func aboutSame(shown []*rules.Rule) string {
 	var states collectors.StateMask
 	protocols := map[string]bool{}

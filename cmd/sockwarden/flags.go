@@ -8,7 +8,7 @@ import (
 	"sockwarden/rules"
 )
 
-// options are what the flags that several commands have were set to.
+// options are the values of the flags that several commands have.
 type options struct {
 	rules     ruleOptions
 	look      lookOptions
@@ -17,7 +17,7 @@ type options struct {
 	quiet     bool
 	stateFile string
 	auditLog  string
-	breaker   *rules.Breaker // nil for that of the rules
+	breaker   *rules.Breaker // nil for the breaker of the rules
 }
 
 // state is the state file, "" for none.
@@ -36,7 +36,7 @@ type ruleOptions struct {
 	netns string
 }
 
-// lookOptions say how to look, where that is not left to the program.
+// lookOptions say how to look, where the user wants to decide that.
 type lookOptions struct {
 	collect    []string
 	noPushdown bool
@@ -44,7 +44,7 @@ type lookOptions struct {
 	events     string
 }
 
-// logOptions say what is logged, where and how.
+// logOptions say what to log, where and how.
 type logOptions struct {
 	verbose bool
 	file    string
@@ -52,14 +52,14 @@ type logOptions struct {
 	noColor bool
 }
 
-// declare declares flags of a command. What several commands have is here, so that it
+// declare declares the flags of a command. Flags of several commands are here, so each
 // has one name and one meaning.
 type declare struct {
 	app *app
 	cmd *cobra.Command
 }
 
-// cycle declares what every command has that runs cycles of the rules.
+// cycle declares the flags of every command that runs cycles of the rules.
 func (d declare) cycle() {
 	d.rules()
 	d.output()
@@ -87,7 +87,7 @@ func (d declare) rules() {
 	d.netns()
 }
 
-// ruleFiles declares --rules, which does not mean the same to every command.
+// ruleFiles declares --rules, which does not mean the same for every command.
 func (d declare) ruleFiles(usage string) {
 	d.cmd.Flags().StringArrayVar(&d.app.flags.rules.files, "rules", nil, usage)
 	d.complete("rules", completeRulesFiles)
@@ -125,7 +125,7 @@ func (d declare) auditLog() {
 	d.cmd.Flags().StringVar(&d.app.flags.auditLog, "audit-log", "", "append a JSON line for each decision and outcome to this `FILE`; reopened on SIGHUP")
 }
 
-// tuning declares what finds out whether a shortcut is at fault.
+// tuning declares the flags that show whether a shortcut is at fault.
 func (d declare) tuning() {
 	d.cmd.Flags().BoolVar(&d.app.flags.look.noPushdown, "no-pushdown", false, "read every socket instead of letting the kernel filter (for troubleshooting)")
 	d.cmd.Flags().StringVar(&d.app.flags.look.owners, "owners", "auto", "find owners by this `WAY`: bpf, proc, or auto for what is faster")
@@ -139,7 +139,7 @@ func (d declare) events() {
 	d.complete("events", fixed("auto", "on", "off"))
 }
 
-// breaker is for commands that act on what rules find.
+// breaker is for commands that act on the findings of rules.
 func (d declare) breaker() {
 	d.cmd.Flags().Var(breakerLimits{&d.app.flags.breaker}, "breaker",
 		"act on nothing if it would be on more living targets than `COUNT[/SHARE%]|off`; wins over the rules")
@@ -158,15 +158,15 @@ func (d declare) rows(rows *view.Rows) {
 	d.cmd.Flags().BoolVar(&rows.All, "all", false, "all groups, not only the first 20")
 }
 
-// live is for commands that act if they are told to.
+// live is for commands that act when told to.
 func (d declare) live(live, dry *bool) {
 	d.cmd.Flags().BoolVar(live, "live", false, "act")
 	d.cmd.Flags().BoolVarP(dry, "dry-run", "n", false, "do not act (the default)")
 }
 
-// complete registers a completer for a flag that the command has.
+// complete registers a completer for a flag of the command.
 func (d declare) complete(flag string, f completer) {
 	if err := d.cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
-		panic(err) // a flag that does not exist: a mistake in this program
+		panic(err) // no such flag: a mistake in this program
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"sockwarden/rules"
 )
 
-// duration is a flag that takes times as rules files do.
+// duration is a flag that takes durations as rules files do.
 type duration struct{ value *time.Duration }
 
 func (d duration) String() string {
@@ -25,7 +25,7 @@ func (d duration) Set(text string) error {
 
 func (duration) Type() string { return "duration" }
 
-// breakerLimits is a flag that takes the limits of the breaker.
+// breakerLimits is a flag that takes the breaker's limits.
 type breakerLimits struct{ value **rules.Breaker }
 
 func (b breakerLimits) String() string {
@@ -43,7 +43,7 @@ func (b breakerLimits) Set(text string) error {
 
 func (breakerLimits) Type() string { return "limits" }
 
-// commaList is a flag that takes several values, separated by commas or given again.
+// commaList is a flag that takes several values, separated by commas or repeated.
 type commaList struct{ values *[]string }
 
 func (l commaList) String() string {
@@ -53,7 +53,7 @@ func (l commaList) String() string {
 	return strings.Join(*l.values, ",")
 }
 
-// Set implements pflag.Value. What is empty stays, for whoever checks the values.
+// Set implements pflag.Value. It keeps empty values for whoever checks them.
 func (l commaList) Set(text string) error {
 	for part := range strings.SplitSeq(text, ",") {
 		*l.values = append(*l.values, strings.TrimSpace(part))

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isJournal reports whether w is the journal, by the device and inode that
-// systemd gives in JOURNAL_STREAM.
+// isJournal reports whether w is the journal, by the device and inode that systemd puts
+// into JOURNAL_STREAM.
 func isJournal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	want := os.Getenv("JOURNAL_STREAM")
@@ -23,8 +23,8 @@ func isJournal(w io.Writer) bool {
 	return unix.Fstat(int(f.Fd()), &st) == nil && want == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// journalHandler writes the priority that sd-daemon(3) defines before each line,
-// and neither time nor level, which the journal has itself.
+// journalHandler writes the priority that sd-daemon(3) defines before each line, without
+// time and level: the journal has both.
 type journalHandler struct{ byPriority map[string]slog.Handler }
 
 func newJournalHandler(w io.Writer, level slog.Level) slog.Handler {

@@ -20,19 +20,19 @@ import (
 	"sockwarden/rules"
 )
 
-// kill is what its flags ask of the command.
+// kill holds the flags of the command.
 type kill struct {
 	app                          *app
 	sel                          selectors
 	yes, dry                     bool
 	max                          int
-	limited                      bool // by max
+	limited                      bool // by --max
 	allowListen, allowUDP        bool
 	allowUnknown                 bool
 	allowProtected, despitePause bool
 }
 
-// switches are those that stop a kill.
+// switches are the pause files that stop a kill.
 func (k *kill) switches() []string {
 	if k.despitePause {
 		return nil
@@ -40,7 +40,7 @@ func (k *kill) switches() []string {
 	return pause.Files()
 }
 
-// allowed is what kill may do beyond what a rule may do by itself.
+// allowed is what kill may do beyond what a rule may do by default.
 func (k *kill) allowed() (all actions.Permissions) {
 	for what, allowed := range map[actions.Permissions]bool{
 		actions.AllowListen: k.allowListen, actions.AllowUDP: k.allowUDP, actions.AllowProtected: k.allowProtected,
@@ -123,7 +123,7 @@ func (k *kill) run(ctx context.Context, args []string) error {
 	defer e.Close()
 	look := e.Look
 	if k.yes && !k.dry {
-		look = e.Find // to act on at once
+		look = e.Find // it acts at once
 	}
 	looked, err := look(ctx, p)
 	if err != nil {
@@ -147,7 +147,7 @@ func (k *kill) may(ctx context.Context, p *rules.Program) error {
 	return preflight(ctx, p)
 }
 
-// looked shows what was found and destroys it, if that is wanted.
+// looked shows what was found and destroys it, if the user wants that.
 func (k *kill) looked(ctx context.Context, e *engine.Engine, p *rules.Program, looked *engine.Report) error {
 	targets := killTargets(looked)
 	if k.app.flags.quiet && len(targets) == 0 && looked.SparedUnseen == 0 {
@@ -162,7 +162,7 @@ func (k *kill) looked(ctx context.Context, e *engine.Engine, p *rules.Program, l
 		text := fmt.Sprintf("%s %s, more than --max %d: nothing was done", view.Count(len(targets), "socket"), match, k.max)
 		return &exitError{code: exitFailed, err: errors.New(text)}
 	}
-	// JSON on stdout stays JSON: what is to be confirmed is shown beside it.
+	// JSON on stdout stays JSON: what to confirm goes to stderr.
 	table := k.app.out().Format == view.Text
 	shown := k.app.stdout
 	if !table {
@@ -187,7 +187,7 @@ func (k *kill) looked(ctx context.Context, e *engine.Engine, p *rules.Program, l
 // tooMany reports whether there are more targets than --max allows.
 func (k *kill) tooMany(targets []*engine.Finding) bool { return k.limited && len(targets) > k.max }
 
-// show prints what would be destroyed, the processes that were asked for first.
+// show prints what would be destroyed, with the processes that the user named first.
 func (k *kill) show(w io.Writer, looked *engine.Report, targets []*engine.Finding) {
 	for _, f := range targets {
 		k.sel.namedFirst(f.Candidate)
@@ -195,7 +195,7 @@ func (k *kill) show(w io.Writer, looked *engine.Report, targets []*engine.Findin
 	view.Targets(k.app.outTo(w), looked, targets, view.Selection{Names: k.sel.namesOwner, Now: k.yes && !k.dry && !k.tooMany(targets)})
 }
 
-// destroy destroys what was shown, and says what became of it.
+// destroy destroys what was shown, and prints the results.
 func (k *kill) destroy(ctx context.Context, e *engine.Engine, p *rules.Program, looked *engine.Report) error {
 	r := e.Act(ctx, p, looked)
 	e.Finish(ctx, r)
@@ -207,7 +207,7 @@ func (k *kill) destroy(ctx context.Context, e *engine.Engine, p *rules.Program, 
 	if err := outcome(ctx, r); err != nil {
 		return err
 	}
-	// Somebody may have paused while it was shown and asked.
+	// Somebody may have paused while we showed it and asked.
 	left := slices.IndexFunc(r.Findings, func(f *engine.Finding) bool { return f.Decision == engine.DecidePaused })
 	if left < 0 {
 		return nil
@@ -222,8 +222,8 @@ func killPaused(text string) error {
 	}
 }
 
-// program makes a program of the selection. It is about TCP unless UDP is
-// allowed or named, and bound by the protect entries of the rules.
+// program turns the selection into a program. It is about TCP unless the user allows or
+// names UDP, and it obeys the protect entries of the rules.
 func (k *kill) program(ctx context.Context, args []string) (*rules.Program, error) {
 	loaded, err := k.app.loadFor(ctx, !k.dry)
 	if err != nil {
@@ -292,11 +292,11 @@ func (k *kill) confirm(ctx context.Context, w io.Writer, targets []*engine.Findi
 	}
 }
 
-// nothing ends a kill that only looked, since it is dry or there is nothing to destroy.
+// nothing ends a kill that only looked: it is dry, or there is nothing to destroy.
 func (k *kill) nothing(looked *engine.Report, dry bool) error {
 	r := *looked
 	if !dry {
-		r.Mode = "live" // though nothing is left to do
+		r.Mode = "live" // although nothing is left to do
 	}
 	err := k.json(&r)
 	switch {

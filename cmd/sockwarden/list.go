@@ -15,7 +15,7 @@ import (
 	"sockwarden/rules"
 )
 
-// list is what its flags ask of the command.
+// list holds the flags of the command.
 type list struct {
 	app     *app
 	sel     selectors
@@ -138,14 +138,14 @@ func (l *list) listDead(ctx context.Context, args []string) error {
 	return quietPipe(view.Dead(l.app.out(), dead, unseen, l.top))
 }
 
-// sorting is what --sort says.
+// sorting is the value of --sort.
 type sorting struct {
 	fields     []collectors.Field // none or one
 	name       string             // of the field, or count
 	descending bool
 }
 
-// sorting reads --sort: a field, or of groups what is shown of them.
+// sorting reads --sort: a field, or for groups one of their columns.
 func (l *list) sorting(by []collectors.Field) (sorting, error) {
 	name, descending := strings.CutPrefix(strings.TrimSpace(l.sort), "-")
 	s := sorting{name: name, descending: descending}
@@ -170,8 +170,8 @@ func (l *list) sorting(by []collectors.Field) (sorting, error) {
 	return s, nil
 }
 
-// sockets collects what an expression and selectors select. Reads must be known of it, and
-// shows as far as may be.
+// sockets collects what an expression and selectors select. It must know the fields in
+// reads, and those in shows as far as possible.
 func (l *list) sockets(ctx context.Context, args []string, reads, shows collectors.FieldSet) ([]*engine.Candidate, *engine.Report, error) {
 	sets, err := l.sets(ctx, args)
 	if err != nil {
@@ -216,9 +216,9 @@ func (l *list) sockets(ctx context.Context, args []string, reads, shows collecto
 	return sockets, r, nil
 }
 
-// sets returns the sets that an expression and selectors can name: those of
-// the rules, as for kill. If these cannot be read, only the built-in ones, which
-// is said, unless they were asked for.
+// sets returns the sets that an expression and selectors can name: those of the rules, as
+// for kill. If the rules cannot be read and the user did not ask for them, it warns and
+// returns only the built-in sets.
 func (l *list) sets(ctx context.Context, args []string) (map[string]*rules.Set, error) {
 	if len(args) == 0 && len(l.app.flags.rules.files) == 0 && !l.sel.namesPorts() {
 		return rules.BuiltinSets(), nil
@@ -238,7 +238,7 @@ func (l *list) sets(ctx context.Context, args []string) (map[string]*rules.Set, 
 	return rules.BuiltinSets(), nil
 }
 
-// withHolders takes out of the names of columns the one of JSON that is no field: all
+// withHolders removes from column names the one that is not a field: owner_processes, all
 // processes that hold a socket.
 func withHolders(columns string) (others string, holders bool) {
 	names := strings.Split(columns, ",")

@@ -48,7 +48,7 @@ func (a *app) loadIn(ctx context.Context, trust bool, load loadWay) (*rules.Prog
 
 type loadWay func(rules.Options) (*rules.Program, []string, error)
 
-// loadWay is how rules are read: a live command waits for files that somebody is
+// loadWay is how to read the rules: a live command waits for files that somebody is
 // writing.
 func (a *app) loadWay(ctx context.Context, live bool) loadWay {
 	if !live {

@@ -9,19 +9,19 @@ import (
 	"sockwarden/rules"
 )
 
-// loadPatience is how long the rules may take to be read. A file system that
-// does not answer (a network, FUSE) must hold up neither cycles nor the end.
+// loadPatience is how long reading the rules may take. A file system that does not answer
+// (a network, FUSE) must delay neither cycles nor the end.
 const loadPatience = 10 * time.Second
 
 var errNoAnswer = errors.New("a file system does not answer")
 
-// ruleLoader reads rules beside whoever wants them. It is used from one
-// goroutine, and never leaves more than one behind.
+// ruleLoader reads rules on a goroutine of its own. Use it from one goroutine; it never
+// leaves more than one behind.
 type ruleLoader struct {
 	options  rules.Options
-	patience time.Duration // 0 for any
+	patience time.Duration // 0 for no limit
 	load     func(rules.Options) (*rules.Program, []string, error)
-	hanging  chan loaded // what an earlier call gave up to wait for
+	hanging  chan loaded // what an earlier call stopped waiting for
 }
 
 type loaded struct {
@@ -41,19 +41,19 @@ func newRuleLoader(o rules.Options) *ruleLoader {
 	return l
 }
 
-// next reads the rules as they are now. The error is that of rules.Load,
-// errNoAnswer, or the context's; with the last two no places are returned, as
-// watching them would hang in the same way.
+// next reads the rules as they are now. The error is that of rules.Load, errNoAnswer, or
+// the context's. With the last two it returns no places to watch: watching them would
+// hang in the same way.
 func (l *ruleLoader) next(ctx context.Context) (*rules.Program, []string, error) {
 	if l.hanging != nil {
 		select {
-		case <-l.hanging: // by now they may be others
+		case <-l.hanging: // by now the rules may have changed
 			l.hanging = nil
 		default:
 			return nil, nil, fmt.Errorf("the rules still cannot be read: %w", errNoAnswer)
 		}
 	}
-	results, options := make(chan loaded, 1), l.options // who waits may change them, also when it no longer waits
+	results, options := make(chan loaded, 1), l.options // a copy: the caller may change them, even after it stopped waiting
 	go func() {
 		p, watched, err := l.load(options)
 		results <- loaded{p, watched, err}

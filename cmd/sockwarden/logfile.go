@@ -13,12 +13,12 @@ import (
 	"sockwarden/collectors/trust"
 )
 
-// logFile is a log that can be moved away and is opened anew on SIGHUP.
+// logFile is a log that others can rename and that SIGHUP reopens.
 type logFile struct {
 	mu   sync.Mutex
 	path string
 	f    *os.File
-	torn bool // it ends in a part of a line
+	torn bool // it ends in a partial line
 	hup  chan os.Signal
 }
 
@@ -52,13 +52,12 @@ func (l *logFile) reopen() error {
 	return nil
 }
 
-// logPatience is how long a pipe or a terminal may take no more before a line is
-// given up: a reader that stands still must hold up neither cycles nor the end.
+// logPatience is how long a pipe or a terminal may block before we give up a line: a
+// stalled reader must delay neither cycles nor the end.
 const logPatience = time.Second
 
-// Write writes a line with one write(2), all of it or nothing: of one that did not fit
-// on a full disk the part is taken back. Where it cannot be, the next line begins on a
-// line of its own.
+// Write writes a line with one write(2), all of it or nothing: if it did not fit on a
+// full disk, the part is taken back. If that fails, the next write starts a new line.
 func (l *logFile) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,7 +65,7 @@ func (l *logFile) Write(b []byte) (int, error) {
 	if l.torn {
 		line = slices.Concat([]byte{'\n'}, b)
 	}
-	_ = l.f.SetWriteDeadline(time.Now().Add(logPatience)) // files have none and need none
+	_ = l.f.SetWriteDeadline(time.Now().Add(logPatience)) // files support none and need none
 	n, err := l.f.Write(line)
 	if err == nil {
 		l.torn = false
@@ -78,19 +77,18 @@ func (l *logFile) Write(b []byte) (int, error) {
 	return 0, err //nolint:wrapcheck // an io.Writer
 }
 
-// takeBack removes the last bytes that were written to a file, if nothing came behind
-// them.
+// takeBack removes the last n bytes written to a file, if nothing was written after them.
 func takeBack(f *os.File, n int64) bool {
 	st, err := f.Stat()
 	if err != nil || !st.Mode().IsRegular() {
 		return false
 	}
-	// Behind a write to the end of a file the offset is where it ended.
+	// After an append the offset is where the write ended.
 	end, err := f.Seek(0, io.SeekCurrent)
 	return err == nil && end >= n && st.Size() == end && f.Truncate(end-n) == nil
 }
 
-// endsTorn reports whether a file ends in a part of a line, as after a crash.
+// endsTorn reports whether a file ends in a partial line, as after a crash.
 func endsTorn(f *os.File) bool {
 	st, err := f.Stat()
 	if err != nil || !st.Mode().IsRegular() || st.Size() == 0 {

@@ -14,8 +14,8 @@ import (
 	"sockwarden/cmd/sockwarden/view"
 )
 
-// openLog sets a.log up: to stderr or a file, coloured on a terminal, with
-// priorities for the journal, or as JSON.
+// openLog sets up a.log: to stderr or a file, coloured on a terminal, with priorities for
+// the journal, or as JSON.
 func (a *app) openLog() error {
 	level := slog.LevelInfo
 	if a.flags.log.verbose {
@@ -43,7 +43,7 @@ func (a *app) openLog() error {
 	return nil
 }
 
-// timeFormat is the time of day for who sits before it, and all of it for what is kept.
+// timeFormat is the time of day on a terminal, and the full date where the log is kept.
 func timeFormat(w io.Writer) string {
 	if isTerminal(w) {
 		return time.TimeOnly
@@ -60,9 +60,9 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// together reports whether the log comes out where the table does, as on a terminal and
-// in the mail of cron: what the table says is then not said twice. The journal sorts by
-// priority, and keeps both.
+// together reports whether the log appears in the same place as the table, as on a
+// terminal and in cron's mail: the log then does not repeat the table. The journal sorts
+// by priority and gets both.
 func (a *app) together() bool {
 	out, ok := a.stdout.(*os.File)
 	if !ok || a.logFile != nil || a.out().Format != view.Text || isJournal(a.stderr) {

@@ -6,26 +6,26 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	_ "time/tzdata" // windows of time have zones, also where the host has no database of them
+	_ "time/tzdata" // windows of time have zones, even if the host has no time zone database
 )
 
 func main() {
 	code := realMain()
-	// A thread that hangs in the kernel keeps the process, and all that it has open:
-	// whoever reads what it prints must see the end all the same.
+	// A thread that hangs in the kernel keeps the process alive, with everything open:
+	// whoever reads our output must see its end all the same.
 	_ = os.Stdout.Close()
 	_ = os.Stderr.Close()
 	os.Exit(code)
 }
 
-// realMain is main for tests: it returns the exit code.
+// realMain is main in a form that tests can call: it returns the exit code.
 func realMain() int {
 	if err := enoughDescriptors(); err != nil {
 		explain(os.Stderr, err)
 		return code(err)
 	}
-	// A reader that goes away must not end a live run in the middle: writes then
-	// fail, quietly.
+	// A reader that goes away must not end a live run in the middle: writes then fail,
+	// quietly.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

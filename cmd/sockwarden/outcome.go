@@ -12,13 +12,14 @@ import (
 	"sockwarden/engine"
 )
 
-// allUnseen says that nothing was done, as it could not be known whose sockets they are.
+// allUnseen is the error of a run that did nothing because it could not know whose
+// sockets they are.
 func allUnseen(r *engine.Report) error {
 	text := "nothing was done: others who cannot be seen may hold the " + view.Count(r.SparedUnseen, "socket")
 	return &exitError{code: exitForbidden, err: errors.New(text), hint: "the reason above says what helps, sockwarden doctor says more"}
 }
 
-// outcome turns what a live run came to into the exit code.
+// outcome turns the result of a live run into the exit code.
 func outcome(ctx context.Context, r *engine.Report) error {
 	switch {
 	case r.HostError != nil:
@@ -38,9 +39,9 @@ func outcome(ctx context.Context, r *engine.Report) error {
 	return nil
 }
 
-// unopened makes the error of a cycle also that of the namespaces which were asked for
-// by name and could not be looked into: a run that was not done as it was asked for has
-// failed, whatever it did elsewhere.
+// unopened adds to the error of a cycle the namespaces that were named and could not be
+// looked into. A run that did not do what it was asked to has failed, whatever it did
+// elsewhere.
 func unopened(r *engine.Report, err error) error {
 	missing := r.Unopened()
 	if len(missing) == 0 {

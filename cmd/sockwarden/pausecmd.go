@@ -60,7 +60,7 @@ by another user for the runs of that user.`,
 	}
 }
 
-// othersCanResume says why the switch of the machine is not root's alone.
+// othersCanResume says why others than root can clear the machine's switch.
 func othersCanResume(path string) error {
 	if path != pause.Machine {
 		return nil

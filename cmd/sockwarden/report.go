@@ -10,9 +10,9 @@ import (
 	"sockwarden/rules"
 )
 
-// printReport shows what a cycle came to; if it is to be quiet, only if there is
-// something of interest or an error. The flags are those of a live run that does the
-// same. What stands since an earlier run is no news.
+// printReport shows the result of a cycle; with --quiet, only if there is something of
+// interest or an error. flags are those of a live run that would do the same. What an
+// earlier run has reported and still persists is no news.
 func (a *app) printReport(r *engine.Report, p *rules.Program, flags string, rows view.Rows, interest int) error {
 	if a.flags.quiet && interest == 0 && len(r.Errors) == len(r.Known) && r.HostError == nil {
 		return nil
@@ -21,14 +21,14 @@ func (a *app) printReport(r *engine.Report, p *rules.Program, flags string, rows
 	return quietPipe(view.Report(a.out(), r, &setting, rows))
 }
 
-// logErrors puts what a report warns of into the log, which may be all that is kept.
+// logErrors logs a report's warnings: the log may be all that is kept.
 func (a *app) logErrors(r *engine.Report) {
 	for _, err := range r.Errors {
 		if a.flags.quiet && r.IsKnown(err) {
-			continue // said, and it stands
+			continue // reported already, and it persists
 		}
 		if _, away := errors.AsType[*engine.NamespaceError](err); away && a.logFile == nil {
-			continue // the error at the end says it here, too
+			continue // the final error says it here, too
 		}
 		if t, ok := errors.AsType[*engine.TrippedError](err); ok {
 			t.Log(a.log, 0)
@@ -38,15 +38,15 @@ func (a *app) logErrors(r *engine.Report) {
 	}
 }
 
-// reportErrors logs what kept a listing from being complete. Of namespaces that could
-// not be looked into the error at the end says it, but for whoever is asked before.
+// reportErrors logs why a listing is incomplete. The final error names the namespaces
+// that could not be looked into, unless the user is asked before that.
 func (a *app) reportErrors(r *engine.Report, asks bool) {
 	for _, err := range r.Errors {
 		if _, away := errors.AsType[*engine.NamespaceError](err); away && !asks && a.logFile == nil {
 			continue
 		}
 		if spared := (*engine.SparedError)(nil); errors.As(err, &spared) {
-			continue // of kill, which shows what it spares
+			continue // kill shows what it spares
 		}
 		a.log.Warn("incomplete", "error", view.ErrorText(err))
 	}

@@ -115,7 +115,7 @@ func kindIDs() (names []string) {
 	return names
 }
 
-// rejected shows problems as JSON if that was asked for; the exit code is the same.
+// rejected prints problems as JSON if asked to; the exit code is the same.
 func (a *app) rejected(err error) error {
 	problems, ok := errors.AsType[rules.Problems](err)
 	if !ok || a.out().Format == view.Text {
@@ -127,7 +127,7 @@ func (a *app) rejected(err error) error {
 	return &exitError{code: exitRules}
 }
 
-// programs warns of programs that rules would run and this host has not.
+// programs warns about programs that rules would run and this host lacks.
 func programs(ctx context.Context, p *rules.Program) rules.Problems {
 	var found rules.Problems
 	for _, r := range p.Rules {

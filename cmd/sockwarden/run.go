@@ -10,7 +10,7 @@ import (
 	"sockwarden/engine/pause"
 )
 
-// oneRun is what its flags ask of the command run.
+// oneRun holds the flags of the command run.
 type oneRun struct {
 	app          *app
 	rows         view.Rows
@@ -61,7 +61,7 @@ func (r *oneRun) run(ctx context.Context) error {
 	}
 	e, err := r.app.engine(engine.Options{
 		StateFile: r.app.flags.state(), Live: r.live, AllowUnknownOwner: r.allowUnknown, PauseFiles: pause.Files(), Notify: r.live,
-		Shows: view.PlaceReads, QuietEffects: r.app.together(), // the table says it, and -v each
+		Shows: view.PlaceReads, QuietEffects: r.app.together(), // the table says it, and -v logs each
 	})
 	if err != nil {
 		return err

@@ -9,13 +9,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// cycleFlags are the flags on which it depends what a cycle finds and would do.
+// cycleFlags are the flags that decide what a cycle finds and would do.
 var cycleFlags = []string{
 	"rules", "rule", "var", "netns", "state-file", "collect", "breaker", "allow-unknown-owner", "no-pushdown", "owners", "events",
 }
 
-// sameCycle writes the flags of a command for a shell with which another one runs the
-// same cycle.
+// sameCycle writes the flags of a command, quoted for a shell, with which another command
+// runs the same cycle.
 func sameCycle(cmd *cobra.Command) string {
 	var words []string
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -38,7 +38,7 @@ func sameCycle(cmd *cobra.Command) string {
 	return strings.Join(words, " ")
 }
 
-// plainWord is what no shell changes.
+// plainWord matches words that no shell changes.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=,+%@-]+$`)
 
 func quotedForShell(word string) string {

@@ -12,9 +12,9 @@ import (
 	"sockwarden/rules"
 )
 
-// selectors are the flags with which list and kill select sockets. They become
-// a condition, joined with the expression by and; those about processes one that must
-// hold for one of the owners.
+// selectors are the flags with which list and kill select sockets. They become a
+// condition that is joined to the expression with "and". Those about processes form a
+// condition that must hold for one of the owners.
 type selectors struct {
 	ports, states, processes, peers, protos []string
 	pids, containers, units                 []string
@@ -24,7 +24,7 @@ func (s *selectors) register(d declare) {
 	f := d.cmd.Flags()
 	f.StringArrayVarP(&s.ports, "port", "p", nil, "local `PORT`, range (21115-21119) or set of ports; repeatable")
 	f.StringArrayVarP(&s.states, "state", "s", nil, "`STATE` or group of ss; all is every state but LISTEN; repeatable")
-	// Each takes several, separated by commas, as --port and --state do.
+	// Each takes several values, separated by commas, as --port and --state do.
 	f.Var(commaList{&s.processes}, "process", "`NAME` of one of the processes that hold it; repeatable")
 	f.Var(commaList{&s.pids}, "pid", "`ID` of one of the processes that hold it; repeatable")
 	f.Var(commaList{&s.containers}, "container", "`NAME` of the container of one of them, or the first 6 digits or more of its id; looks in all namespaces; repeatable")
@@ -37,7 +37,7 @@ func (s *selectors) register(d declare) {
 	d.complete("proto", fixed("tcp", "udp"))
 }
 
-// given reports whether any selector is there.
+// given reports whether there is any selector.
 func (s *selectors) given() bool {
 	return len(s.ports)+len(s.states)+len(s.peers)+len(s.protos) > 0 || s.aboutOwners()
 }
@@ -47,7 +47,8 @@ func (s *selectors) aboutOwners() bool {
 	return len(s.processes)+len(s.pids)+len(s.containers)+len(s.units) > 0
 }
 
-// netns is where to look, with what --netns says: containers are in namespaces of their own.
+// netns is where to look, including what --netns says: containers have their own
+// namespaces.
 func (s *selectors) netns(flag string) string {
 	if flag == "" && len(s.containers) > 0 {
 		return "all"
@@ -165,7 +166,7 @@ func (s *selectors) owner() (string, error) {
 	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), " and "), nil
 }
 
-// containerPart asks for names only where a whole id does not say it all.
+// containerPart asks for names only if a full id is not enough.
 func (s *selectors) containerPart() string {
 	var parts []string
 	for _, v := range s.containers {
@@ -181,17 +182,17 @@ func (s *selectors) containerPart() string {
 
 const (
 	fullID      = 64 // hex digits
-	shortPrefix = 6  // of an id: what is shorter could begin those of several containers
+	shortPrefix = 6  // of an id: a shorter one could match several containers
 )
 
-// beginsID reports whether a text is the beginning of the id of a container.
+// beginsID reports whether a text is the beginning of a container id.
 func beginsID(text string) bool {
 	return len(text) >= shortPrefix && len(text) <= fullID && strings.Trim(text, "0123456789abcdef") == ""
 }
 
 func (s *selectors) unitPart() string { return anyOf("unit", quoted(s.unitNames())) }
 
-// unitNames are the units that are meant: as for systemctl, .service may be left out.
+// unitNames are the units that the user means: as with systemctl, .service is optional.
 func (s *selectors) unitNames() []string {
 	var names []string
 	for _, u := range s.units {
@@ -203,7 +204,7 @@ func (s *selectors) unitNames() []string {
 	return names
 }
 
-// namesOwner reports whether the selectors are about processes, and about this one.
+// namesOwner reports whether the selectors are about processes and select this one.
 func (s *selectors) namesOwner(o *collectors.Owner) bool {
 	is := func(values []string, value string) bool { return len(values) == 0 || slices.Contains(values, value) }
 	return s.aboutOwners() && is(s.pids, strconv.Itoa(o.PID)) && is(s.processes, o.Name) && is(s.unitNames(), o.Unit) && s.namesContainer(o)
@@ -215,8 +216,8 @@ func (s *selectors) namesContainer(o *collectors.Owner) bool {
 	})
 }
 
-// namedFirst puts the owners that the selectors are about before the others: the
-// first speaks for the socket.
+// namedFirst moves the owners that the selectors name to the front: the first owner
+// stands for the socket.
 func (s *selectors) namedFirst(c *engine.Candidate) {
 	if len(c.Facts.Owners) < 2 || !s.aboutOwners() {
 		return
@@ -252,8 +253,8 @@ func (s *selectors) protoPart() (string, error) {
 	return anyOf("protocol", quoted(s.protos)), nil
 }
 
-// join makes one condition of the expression and the selectors. The expression
-// is checked alone, so that its errors have its own places.
+// join makes one condition from the expression and the selectors. It checks the
+// expression alone, so that positions in its errors are right.
 func join(expr []string, parts []string, sets map[string]*rules.Set) (string, error) {
 	if len(expr) > 0 {
 		if strings.TrimSpace(expr[0]) == "" {

@@ -13,8 +13,7 @@ import (
 	"sockwarden/rules"
 )
 
-// oldFlags says what the flags of the scripts that sockwarden replaces have
-// become.
+// oldFlags says what has become of the flags of the scripts that sockwarden replaces.
 var oldFlags = map[string]string{
 	"--close-wait-timeout": "--var close_wait_timeout=SECONDS",
 	"--fin-wait-timeout":   "--var fin_wait_timeout=SECONDS",
@@ -31,7 +30,7 @@ var oldFlags = map[string]string{
 	"-n":                   "the audit command: sockwarden audit",
 }
 
-// ssFlags says to whoever is used to ss what to write to list.
+// ssFlags tells users of ss what to give list instead.
 var ssFlags = map[string]string{
 	"t": "-t is --proto tcp",
 	"u": "-u is --proto udp",
@@ -49,8 +48,8 @@ var ssFlags = map[string]string{
 	"K": "-K is the kill command",
 }
 
-// asOfSS says what to write to list for short flags of ss, one or several together; "" if
-// one of them is no flag of ss.
+// asOfSS says what to write for list instead of short flags of ss, one or several
+// together; "" if one of them is not a flag of ss.
 func asOfSS(cmd *cobra.Command, missing *pflag.NotExistError) string {
 	if cmd.Name() != "list" || missing.GetSpecifiedShortnames() == "" {
 		return ""
@@ -66,7 +65,7 @@ func asOfSS(cmd *cobra.Command, missing *pflag.NotExistError) string {
 	return strings.Join(texts, "; ")
 }
 
-// later are commands of the design that this version does not have.
+// later are planned commands that this version does not have.
 var later = []string{"record", "test", "diff"}
 
 // flagError says what is wrong with a flag, and what to write instead.
@@ -95,7 +94,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return &exitError{code: exitUsage, err: errors.New(text), hint: fmt.Sprintf("%s --help", cmd.CommandPath())}
 }
 
-// wrongValue says what is wrong with the value of a flag, as people say it.
+// wrongValue says, for people, what is wrong with the value of a flag.
 func wrongValue(err *pflag.InvalidValueError) string {
 	name, value := "--"+err.GetFlag().Name, err.GetValue()
 	number, isNumber := errors.AsType[*strconv.NumError](err)
@@ -110,8 +109,8 @@ func wrongValue(err *pflag.InvalidValueError) string {
 	return fmt.Sprintf("%s: %q is no whole number", name, value)
 }
 
-// emptyValues refuses flags that were given an empty value, as a script does with a
-// variable that is not set: without them the command would do something else.
+// emptyValues refuses flags with an empty value, as from a script whose variable is not
+// set: the command would do something else without them.
 func emptyValues(cmd *cobra.Command) error {
 	var empty []string
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -132,7 +131,7 @@ func emptyValues(cmd *cobra.Command) error {
 	return nil
 }
 
-// helpCommand is cobra's, but that it refuses what there is no help about.
+// helpCommand is cobra's, except that it refuses topics without help.
 func helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
@@ -183,7 +182,7 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return &exitError{code: exitUsage, err: errors.New(text), hint: fmt.Sprintf("%s --help; there are %s", cmd.CommandPath(), strings.Join(names, ", "))}
 }
 
-// noArgs refuses arguments that a command does not have.
+// noArgs refuses arguments for a command that takes none.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usagef("%s takes no argument, not %q", cmd.CommandPath(), args[0])
@@ -191,7 +190,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// oneExpr allows one expression; more is a forgotten pair of quotes.
+// oneExpr allows a single expression; several mean that quotes are missing.
 func oneExpr(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		return usagef("the expression is one argument, there are %d: put it in quotes, %s '%s'", len(args), cmd.CommandPath(), strings.Join(args, " "))
@@ -199,7 +198,7 @@ func oneExpr(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// refine makes usage errors of what cobra reports as text.
+// refine turns what cobra reports as text into usage errors.
 func refine(err error) error {
 	if err == nil {
 		return nil

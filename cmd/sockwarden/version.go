@@ -11,7 +11,7 @@ import (
 	"sockwarden/cmd/sockwarden/view"
 )
 
-// version is set by the linker for releases.
+// version is set by the linker in releases.
 var version = "devel"
 
 func versionCommand(a *app) *cobra.Command {
@@ -37,7 +37,7 @@ func (a *app) printVersion() error {
 	return quietPipe(err)
 }
 
-// versionText is the version, of a build that is no release with its commit.
+// versionText is the version; a build that is not a release includes its commit.
 func versionText() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || version != "devel" {

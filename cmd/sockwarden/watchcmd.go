@@ -18,12 +18,13 @@ import (
 	"sockwarden/rules"
 )
 
-// watchGC is how much garbage, in percent of what is in use, a watcher lets pile
-// up: it stays small, at the price of some CPU time in each cycle.
+// watchGC is how much garbage a watcher lets pile up, in percent of the live heap: it
+// stays small, at the cost of some CPU time in each cycle.
 const watchGC = 50
 
-// loader returns what a watcher reads its rules by: first those that it was started
-// with, and never the built-in ones once there was a directory.
+// loader returns the function that gives a watcher its rules: first those that it was
+// started with. Once there was a directory of rules, it never falls back to the built-in
+// ones.
 func loader(ctx context.Context, o rules.Options, first *rules.Program) func() (*rules.Program, []string, error) {
 	files := newRuleLoader(o)
 	return func() (p *rules.Program, watched []string, err error) {
@@ -37,7 +38,7 @@ func loader(ctx context.Context, o rules.Options, first *rules.Program) func() (
 	}
 }
 
-// watching is what its flags ask of the command watch.
+// watching holds the flags of the command watch.
 type watching struct {
 	app          *app
 	live, dry    bool
@@ -45,7 +46,7 @@ type watching struct {
 	interval     time.Duration
 }
 
-// shortest is the least time between two cycles.
+// shortest is the minimum time between two cycles.
 const shortest = 100 * time.Millisecond
 
 func watchCommand(app *app) *cobra.Command {
@@ -115,7 +116,7 @@ func (w *watching) run(ctx context.Context) error {
 	return e.Watch(ctx, watch.Options{Interval: w.interval, Reload: reload, Load: loader(ctx, o, p), OnFinding: w.printer()})
 }
 
-// printer prints findings as lines of JSON, if that was asked for.
+// printer prints findings as lines of JSON, if asked to.
 func (w *watching) printer() func(*engine.Finding) {
 	if w.app.out().Format == view.Text {
 		return nil
