@@ -10,18 +10,18 @@ import (
 	"sockwarden/engine"
 )
 
-// sortCount sorts groups by how many sockets they have.
+// sortCount sorts groups by their number of sockets.
 const sortCount = "count"
 
-// Grouping says how sockets are put into groups, and which of these are shown.
+// Grouping says how to group sockets, and which groups to show.
 type Grouping struct {
-	Fields     []collectors.Field // whose values are the same in a group
+	Fields     []collectors.Field // a group has the same values of these
 	Sort       string             // one of SortNames, "" for the largest first
 	Descending bool
-	Top        int // only so many groups, 0 for all
+	Top        int // show only so many groups, 0 for all
 }
 
-// SortNames returns what groups can be sorted by: all that is shown of them.
+// SortNames returns what groups can be sorted by: every column.
 func (g *Grouping) SortNames() []string {
 	names := []string{sortCount}
 	for _, f := range append(slices.Clone(g.Fields), collectors.FieldAge, collectors.FieldRecvQueue, collectors.FieldSendQueue) {
@@ -32,7 +32,7 @@ func (g *Grouping) SortNames() []string {
 	return names
 }
 
-// By shows sockets in groups, with their count.
+// By shows groups of sockets, with their counts.
 func By(o Out, sockets []*engine.Candidate, by *Grouping) error {
 	groups := groupBy(sockets, by.Fields)
 	sortGroups(groups, by)
@@ -54,16 +54,16 @@ func By(o Out, sockets []*engine.Candidate, by *Grouping) error {
 	return nil
 }
 
-// socketGroup is sockets with the same values of the fields that they are grouped by.
+// socketGroup is sockets with the same values of the grouping fields.
 type socketGroup struct {
 	sockets    []*engine.Candidate
-	oldest     collectors.Age // the largest proven one
+	oldest     collectors.Age // the largest proven age
 	recv, send int            // bytes in all queues
 }
 
 func (g *socketGroup) first() *engine.Candidate { return g.sockets[0] }
 
-// groupBy puts sockets together whose fields have the same values, as JSON has them.
+// groupBy groups sockets whose fields have the same values, as in JSON.
 func groupBy(sockets []*engine.Candidate, by []collectors.Field) []*socketGroup {
 	index := map[string]*socketGroup{}
 	var groups []*socketGroup
@@ -71,7 +71,7 @@ func groupBy(sockets []*engine.Candidate, by []collectors.Field) []*socketGroup 
 		var key strings.Builder
 		for _, f := range by {
 			if v := value(s, f); f == collectors.FieldAge {
-				fmt.Fprintf(&key, "%s\x00", cell(s, f)) // two are hardly ever the same
+				fmt.Fprintf(&key, "%s\x00", cell(s, f)) // two sockets hardly ever share one
 			} else {
 				fmt.Fprintf(&key, "%T %v\x00", v, v)
 			}
@@ -96,7 +96,7 @@ func (g *socketGroup) add(s *engine.Candidate) {
 	g.send += int(s.Socket.SendQueue)
 }
 
-// sortGroups orders groups; those that are equal stay as they are.
+// sortGroups orders groups; equal ones keep their order.
 func sortGroups(groups []*socketGroup, by *Grouping) {
 	order := func(a, b *socketGroup) int { return cmp.Compare(len(b.sockets), len(a.sockets)) }
 	if by.Sort != "" {
@@ -155,7 +155,7 @@ func byTable(groups []*socketGroup, by *Grouping) *table {
 	return t
 }
 
-// cell shows one of the fields that sockets are grouped by.
+// cell shows one of the grouping fields.
 func (g *socketGroup) cell(f collectors.Field) string {
 	if f == collectors.FieldProcess {
 		return processesText(g.sockets)
@@ -168,12 +168,12 @@ func (g *Grouping) ofProcess() bool {
 	return slices.Contains(g.Fields, collectors.FieldProcess) || slices.Contains(g.Fields, collectors.FieldPID)
 }
 
-// oneProcess reports whether all sockets of the group are of one.
+// oneProcess reports whether all sockets of the group belong to one process.
 func (g *socketGroup) oneProcess() bool {
 	return !slices.ContainsFunc(g.sockets, func(s *engine.Candidate) bool { return pidOf(s) != pidOf(g.first()) })
 }
 
-// fds shows the descriptors of the process, if all sockets of the group are of one.
+// fds shows the descriptors of the process, if all sockets of the group belong to one.
 func (g *socketGroup) fds() string {
 	if !g.oneProcess() {
 		return "-"
@@ -181,7 +181,7 @@ func (g *socketGroup) fds() string {
 	return fdsText(g.first())
 }
 
-// json is what the table has of a group, by the names that groups of rules have.
+// json is a row of the table, by the names that groups of rules use.
 func (g *socketGroup) json(by collectors.FieldSet, ofProcess bool) map[string]any {
 	row := jsonOf(g.first(), by)
 	row["count"] = len(g.sockets)
@@ -201,7 +201,7 @@ func (g *socketGroup) json(by collectors.FieldSet, ofProcess bool) map[string]an
 	return row
 }
 
-// pidOf is the first owner of a socket, 0 for none.
+// pidOf is the PID of a socket's first owner, 0 for none.
 func pidOf(c *engine.Candidate) int {
 	if len(c.Facts.Owners) == 0 {
 		return 0
@@ -209,7 +209,7 @@ func pidOf(c *engine.Candidate) int {
 	return c.Facts.Owners[0].PID
 }
 
-// unreadNote says of how many sockets the program has not even read that the peer has
+// unreadNote says for how many sockets the program has not even read that the peer has
 // closed.
 func unreadNote(o Out, groups []*socketGroup) {
 	unread := 0

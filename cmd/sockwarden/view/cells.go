@@ -30,7 +30,7 @@ func processName(c *engine.Candidate) string {
 	return processText(c)
 }
 
-// processText shows who has a socket, or why nobody does.
+// processText shows who holds a socket, or why nobody does.
 func processText(c *engine.Candidate) string {
 	switch {
 	case len(c.Facts.Owners) > 1:
@@ -52,8 +52,8 @@ func processText(c *engine.Candidate) string {
 	return "(not visible)"
 }
 
-// processesText names the process that has sockets, or how many of that name there
-// are, and how many others hold them, too. The names of the first owners are the same.
+// processesText names the process that holds sockets, or says how many of that name there
+// are, and how many others hold them, too. The first owners all have the same name.
 func processesText(sockets []*engine.Candidate) string {
 	first := sockets[0]
 	owners := first.Facts.Owners
@@ -81,7 +81,7 @@ func processesText(sockets []*engine.Candidate) string {
 	return fmt.Sprintf("%s (%d) +%d", owners[0].Name, len(alike), len(others))
 }
 
-// nobodyText says why nobody has sockets, if it is the same of all.
+// nobodyText says why nobody holds the sockets, if the reason is the same for all.
 func nobodyText(sockets []*engine.Candidate) string {
 	text := processText(sockets[0])
 	for _, c := range sockets {
@@ -92,7 +92,7 @@ func nobodyText(sockets []*engine.Candidate) string {
 	return text
 }
 
-// proxied names what stands behind a docker-proxy, by its arguments.
+// proxied names the destination of a docker-proxy, from its arguments.
 func proxied(o *collectors.Owner) string {
 	if o.Name != "docker-proxy" {
 		return ""
@@ -113,7 +113,7 @@ func proxied(o *collectors.Owner) string {
 	return fmt.Sprintf(" for container %s:%s", ip, port)
 }
 
-// where shows the container that has the socket, or the namespace.
+// where shows the container that holds the socket, or the namespace.
 func where(c *engine.Candidate) string {
 	return cmp.Or(collectors.ContainerOf(c.Facts.Owners), c.Namespace())
 }
@@ -151,7 +151,7 @@ func fdsText(c *engine.Candidate) string {
 	return fmt.Sprintf("%d/%d", o.FDs, o.FDLimit)
 }
 
-// cell shows one field; ? stands for unknown.
+// cell shows one field; ? means unknown.
 func cell(c *engine.Candidate, f collectors.Field) string {
 	if f == collectors.FieldAge {
 		return ageText(c.Facts.Age)
@@ -174,15 +174,15 @@ func cell(c *engine.Candidate, f collectors.Field) string {
 	}
 }
 
-// value returns a field as JSON has it, nil if it is unknown.
+// value returns a field as in JSON, nil if it is unknown.
 func value(c *engine.Candidate, f collectors.Field) any {
 	r := c.Record()
 	v, _ := collectors.Value(f, &r)
 	return v
 }
 
-// ageText shows an age: 3h12m if it is exact, >=3h12m for a lower bound, ? if
-// nothing is known.
+// ageText shows an age: 3h12m if it is exact, >=3h12m for a lower bound, ? if nothing is
+// known.
 func ageText(a collectors.Age) string {
 	const exact = 1.0 // seconds between the bounds
 	switch {
@@ -194,8 +194,8 @@ func ageText(a collectors.Age) string {
 	return ">=" + span(a.Min)
 }
 
-// idle is what a rule that asks how long nothing has moved went by: of what it asks for
-// the shortest time. False if it asks for none, or none is known.
+// idle is the idle time that the rule went by: the shortest of those that its condition
+// reads. It is false if the condition reads none, or none is known.
 func idle(f *engine.Finding) (seconds float64, known bool) {
 	if f.Rule.When == nil || f.NoSocket() {
 		return 0, false
@@ -216,8 +216,8 @@ func idleText(f *engine.Finding) string {
 	return span(seconds)
 }
 
-// ageCovers reports whether the age says as much: no data has moved for as long as the
-// socket is proven to have been in its state.
+// ageCovers reports whether the age says as much: data stopped moving no later than the
+// socket is proven to have entered its state.
 func ageCovers(f *engine.Finding, idle float64) bool {
 	return f.Facts.Age.Min > 0 && idle >= f.Facts.Age.Min
 }

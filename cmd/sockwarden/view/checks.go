@@ -8,8 +8,8 @@ import (
 	"sockwarden/engine/doctor"
 )
 
-// Checks shows what a look at the host came to: a line for each check, wrapped, and
-// below them what helps. JSON says besides whether a live run would work.
+// Checks shows what doctor found: a line for each check, wrapped, and below them what
+// helps. JSON also says whether a live run would work.
 func Checks(o Out, checks []doctor.Check) error {
 	if o.Format != Text {
 		return o.Encode(map[string]any{"works": doctor.Works(checks), "checks": checks})
@@ -28,8 +28,8 @@ func Checks(o Out, checks []doctor.Check) error {
 	return nil
 }
 
-// together says once what several checks come to: each reason of one, and what rules
-// in a row lack alike.
+// together merges repetitions: the same reason within a check, and the same lack in
+// consecutive rules.
 func together(checks []doctor.Check) (shown []doctor.Check) {
 	for _, c := range checks {
 		c.Detail = refusedOnce(once(c.Detail))
@@ -52,7 +52,7 @@ func together(checks []doctor.Check) (shown []doctor.Check) {
 	return shown
 }
 
-// once leaves out what is said again behind a semicolon.
+// once drops repeated parts, which semicolons separate.
 func once(text string) string {
 	var parts []string
 	for part := range strings.SplitSeq(text, "; ") {
@@ -90,7 +90,7 @@ func checkLine(o Out, c *doctor.Check, name int) {
 		level = painted("LEVEL", level)
 	}
 	first := fmt.Sprintf("%s%s  %-*s  ", level, pad, name, Printable(c.Name))
-	if width(Printable(c.Name)) > name { // a long one has the line for itself
+	if width(Printable(c.Name)) > name { // a long name gets its own line
 		fmt.Fprintln(o.W, strings.TrimRight(first, " "))
 		first = indent
 	}

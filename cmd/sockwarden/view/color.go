@@ -2,7 +2,7 @@ package view
 
 import "sockwarden/collectors"
 
-// The colours of a terminal (ECMA-48, select graphic rendition), by what they say.
+// The colours of a terminal (ECMA-48, select graphic rendition), by meaning.
 const (
 	bad     = "31" // red
 	good    = "32" // green
@@ -11,7 +11,7 @@ const (
 	faint   = "2"
 )
 
-// colorOf is by heading and text how a cell is coloured.
+// colorOf is the colour of a cell, by heading and text.
 var colorOf = map[string]map[string]string{
 	"LEVEL":    {"ok": good, "warn": pending, "fail": bad},
 	"STATE":    stateColors(),
@@ -27,8 +27,8 @@ func stateColors() map[string]string {
 	}
 }
 
-// decisionColors are those of the first column of findings. What is not named is a
-// failure, or new.
+// decisionColors are the colours of the first column of findings. Whatever it does not
+// name is a failure, or new.
 func decisionColors() map[string]string {
 	return map[string]string{
 		"would act": pending, "observe": calm, "soak": calm, "canary": calm, "limited": faint, "paused": faint, "breaker": bad,

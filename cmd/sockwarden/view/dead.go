@@ -7,8 +7,8 @@ import (
 	"sockwarden/engine/world"
 )
 
-// Dead shows who holds descriptors of connections that the kernel has ended, the first so
-// many if top is more than 0, and how many processes could not be examined.
+// Dead shows who holds descriptors of connections that the kernel has ended, only the
+// first top of them if that is more than 0, and how many processes could not be examined.
 func Dead(o Out, all []world.Dead, unseen, top int) error {
 	shown := all
 	if top > 0 {

@@ -10,8 +10,8 @@ import (
 	"sockwarden/engine"
 )
 
-// ErrorText is an error as people read it: on one line, and each reason once. What each
-// of several sources says of the same refusal is said by the first of them.
+// ErrorText is an error for people: on one line, and each reason once. If several sources
+// report the same refusal, only the first one's words remain.
 func ErrorText(err error) string {
 	if t, ok := errors.AsType[*engine.TrippedError](err); ok && t.Calm > 0 {
 		return fmt.Sprintf("breaker: would act on %s: tripped before (%s), %s to go; acted on none. %s", t.What, t.Limit, Count(t.Calm, "calm cycle"), t.GoOn)
@@ -37,8 +37,8 @@ var (
 	refusedByWord = regexp.MustCompile(`(not permitted)( \(operation not permitted\)|: operation not permitted)`)
 )
 
-// refusedOnce says once in a line that something is not permitted, and not again by
-// the kernel's word.
+// refusedOnce keeps a line from saying twice that something is not permitted, in our
+// words and the kernel's.
 func refusedOnce(line string) string {
 	line = refusedByWord.ReplaceAllString(line, "$1")
 	return refusedTwice.ReplaceAllStringFunc(line, func(text string) string {

@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	maxSums    = 20 // lines of the summary
-	maxDetails = 5  // sockets that are shown with every part
+	maxSums    = 20 // lines in the summary
+	maxDetails = 5  // sockets shown with every part
 )
 
-// Explain shows why rules take sockets or not: how many by what decides, and of each
-// such sum one socket in detail. As JSON it is every socket by every rule.
+// Explain shows why rules take sockets or not: how many sockets each reason decides, and
+// for each reason one socket in detail. As JSON it is every socket by every rule.
 func Explain(o Out, x *explain.Explanation, s *Setting) error {
 	switch o.Format {
 	case JSON:
@@ -37,7 +37,7 @@ func Explain(o Out, x *explain.Explanation, s *Setting) error {
 	return err //nolint:wrapcheck // an error of the stream
 }
 
-// explainJSON writes one document, an element at a time: of many sockets it is large.
+// explainJSON writes one document, element by element: for many sockets it is large.
 func explainJSON(o Out, x *explain.Explanation) error {
 	w := bufio.NewWriter(o.W)
 	fmt.Fprintf(w, "{\n  \"generation\": %q,\n  \"judged_by\": \"host\",\n  \"explanations\": [", x.Report.Generation)
@@ -59,7 +59,7 @@ func explainJSON(o Out, x *explain.Explanation) error {
 	if len(all) > 0 {
 		end = "\n  " + end
 	}
-	_, _ = w.WriteString(end) // Flush says what failed
+	_, _ = w.WriteString(end) // Flush returns the error
 	return w.Flush()          //nolint:wrapcheck // an error of the stream
 }
 
@@ -85,7 +85,7 @@ func explained(o Out, x *explain.Explanation, s *Setting) {
 	explainNotes(o, x, s)
 }
 
-// sums has a line for each group of sockets.
+// sums prints a line for each group of sockets.
 func sums(o Out, x *explain.Explanation) {
 	for i, g := range x.Groups {
 		if i == maxSums {
@@ -108,7 +108,7 @@ func sums(o Out, x *explain.Explanation) {
 	}
 }
 
-// hanging writes text behind a beginning, in as many lines as it takes.
+// hanging writes text after a prefix, with a hanging indent.
 func hanging(o Out, begin, text string) {
 	if width(begin)+width(text) <= o.prose() {
 		fmt.Fprintln(o.W, begin+text)
@@ -122,7 +122,7 @@ func hanging(o Out, begin, text string) {
 	}
 }
 
-// detail shows the first socket of a group: what each rule says of it.
+// detail shows the first socket of a group: what each rule says about it.
 func detail(o Out, g *explain.Group, vars map[string]string) {
 	s := g.Sockets[0]
 	of := ""
@@ -161,8 +161,8 @@ func detail(o Out, g *explain.Group, vars map[string]string) {
 	}
 }
 
-// ruleVerdict shows what one rule says of a socket, with every part of its condition if it
-// is the one to read first.
+// ruleVerdict shows what one rule says about a socket; for the rule to read first, with
+// every part of its condition.
 func ruleVerdict(o Out, s *explain.Socket, v *explain.Verdict, vars map[string]string, main bool) {
 	d := v.Details()
 	name, text := fmt.Sprintf("  %s (%s)  ", Printable(v.Rule.Name), place(v.Rule)), verdictText(s, v, d, vars)
@@ -203,7 +203,7 @@ func place(r *rules.Rule) string {
 	return fmt.Sprintf("%s:%d", r.File[strings.LastIndex(r.File, "/")+1:], r.Line)
 }
 
-// verdictText is what a rule says of one socket, with the values of what decides.
+// verdictText is what a rule says about one socket, with the values that decide.
 func verdictText(s *explain.Socket, v *explain.Verdict, d *explain.Details, vars map[string]string) string {
 	if v.Decision != explain.None {
 		return Printable(v.Text())
@@ -224,10 +224,10 @@ func verdictText(s *explain.Socket, v *explain.Verdict, d *explain.Details, vars
 	return text
 }
 
-// maxValue is how much of the value of a variable is shown, in columns.
+// maxValue is how much of a variable's value to show, in columns.
 const maxValue = 40
 
-// says reports whether a text has that word.
+// says reports whether a text contains the word.
 func says(text, word string) bool {
 	return slices.Contains(strings.FieldsFunc(text, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }), word)
 }
@@ -237,7 +237,7 @@ func parts(o Out, s *explain.Socket, all []*explain.Part) {
 	if len(all) < 2 {
 		return // the line above says it
 	}
-	const most = 40 // columns of the text of a part, if values stand beside it
+	const most = 40 // columns for the text of a part, if values stand next to it
 	column := 0
 	for _, p := range all {
 		if w := width(explain.PartText(p)); w <= most {
@@ -260,7 +260,7 @@ func parts(o Out, s *explain.Socket, all []*explain.Part) {
 	}
 }
 
-// explainNotes says what could not be seen, and what holds for all.
+// explainNotes says what could not be seen, and what applies to everything.
 func explainNotes(o Out, x *explain.Explanation, s *Setting) {
 	if s.Pause != nil {
 		o.say("note: paused %s: live runs and watchers only observe (sockwarden resume)", s.Pause)

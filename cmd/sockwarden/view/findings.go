@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	maxEach   = 25 // findings that are shown one by one
+	maxEach   = 25 // findings shown one by one
 	maxGroups = 20 // lines of groups
 )
 
-// Rows chooses how many lines a report has.
+// Rows says how many lines a report gets.
 type Rows struct {
-	Each bool // one for each socket, however many
+	Each bool // a line for each socket, however many
 	All  bool // every group
 }
 
@@ -33,7 +33,7 @@ func label(f *engine.Finding) string {
 	return string(f.Decision)
 }
 
-// severity orders the lines: what failed first, what is only limited last.
+// severity orders the lines: failures first, what is only limited last.
 func severity(f *engine.Finding) int {
 	last := f.Last().Result
 	switch {
@@ -51,7 +51,7 @@ func severity(f *engine.Finding) int {
 	return 5
 }
 
-// inTable reports whether a finding has a line; the others are counted.
+// inTable reports whether a finding gets a line; the others are only counted.
 func inTable(f *engine.Finding) bool {
 	switch f.Decision { //nolint:exhaustive // the others do not
 	case engine.DecideAct, engine.DecideObserve, engine.DecideSoak, engine.DecideCanary, engine.DecideLimited, engine.DecideBreaker:
@@ -75,7 +75,7 @@ func actionText(f *engine.Finding) string {
 		}
 		parts = append(parts, text)
 	}
-	// Why a breaker has tripped is said once, above.
+	// The reason why a breaker has tripped stands above, once.
 	if len(parts) == 0 && f.Decision != engine.DecideAct && f.Decision != engine.DecideObserve && f.Decision != engine.DecideBreaker {
 		return f.Reason
 	}
@@ -87,7 +87,7 @@ func actionText(f *engine.Finding) string {
 	return strings.Join(parts, ", ")
 }
 
-// inTables are the findings of a report that have a line.
+// inTables returns the findings of a report that get a line.
 func inTables(r *engine.Report) (shown []*engine.Finding) {
 	for _, f := range r.Findings {
 		if inTable(f) {
@@ -97,10 +97,10 @@ func inTables(r *engine.Report) (shown []*engine.Finding) {
 	return shown
 }
 
-// one reports whether each of so many findings has a line of its own.
+// one reports whether, with so many findings, each gets its own line.
 func (r Rows) one(findings int) bool { return r.Each || findings <= maxEach }
 
-// findings writes the table of what was or would be done; false if it has no line.
+// findings writes the table of what was or would be done; false if it is empty.
 func findings(o Out, r *engine.Report, rows Rows) bool {
 	shown := inTables(r)
 	if len(shown) == 0 {

@@ -10,14 +10,14 @@ import (
 	"sockwarden/engine"
 )
 
-// group is findings that a table shows as one line.
+// group is findings that a table shows on one line.
 type group struct {
 	findings []*engine.Finding
 	port     string
 }
 
-// groupFindings puts findings of the same kind, rule, state, port, process name
-// and place together, in the order in which they first appear.
+// groupFindings groups findings of the same kind, rule, state, port, process name and
+// place, in the order in which they first appear.
 func groupFindings(findings []*engine.Finding, kind func(*engine.Finding) string, port func(*engine.Candidate) string) []*group {
 	index := map[string]*group{}
 	var groups []*group
@@ -49,8 +49,8 @@ func localPort(c *engine.Candidate) string {
 	return fmt.Sprint(c.Socket.LocalPort)
 }
 
-// servicePort is the port of the service: that of the peer where the connection was made
-// from here, as its own was chosen by the kernel.
+// servicePort is the port of the service: the peer's if the connection was made from
+// here, where the kernel chose the local port.
 func servicePort(c *engine.Candidate) string {
 	if c.Facts.Known.Has(collectors.FieldDirection) && c.Facts.Direction == "outbound" {
 		return fmt.Sprintf("to %d", c.Socket.RemotePort)
@@ -77,7 +77,7 @@ func (g *group) oldest() string {
 	return ageText(best)
 }
 
-// idlest shows the longest time without data, of rules that ask for it, unless the ages
+// idlest shows the longest time without data, if the rule reads it and the ages do not
 // say as much.
 func (g *group) idlest() string {
 	longest, known := 0.0, false
@@ -92,7 +92,7 @@ func (g *group) idlest() string {
 	return span(longest)
 }
 
-// peers counts the peers' addresses and names the busiest.
+// peers counts the peers' addresses and names the busiest one.
 func (g *group) peers() string {
 	counts := map[netip.Addr]int{}
 	var order []netip.Addr

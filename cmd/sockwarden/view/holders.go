@@ -7,8 +7,8 @@ import (
 	"sockwarden/engine"
 )
 
-// alsoHeld says who else has what is to be destroyed, besides the processes that were
-// asked for or, if none were, the first of each socket; "" if nobody does.
+// alsoHeld says who else holds what would be destroyed, besides the processes that the
+// user named or, if none, the first owner of each socket; "" if nobody does.
 func alsoHeld(targets []*engine.Finding, names func(*collectors.Owner) bool) string {
 	var others ownerSet
 	n := 0
@@ -35,8 +35,8 @@ func alsoHeld(targets []*engine.Finding, names func(*collectors.Owner) bool) str
 	return fmt.Sprintf("%d of them are also held by %s, for whom they are gone, too", n, &others)
 }
 
-// protectedAmong names the protected processes that have what is to be destroyed, ""
-// if there are none.
+// protectedAmong names the protected processes that hold what would be destroyed, "" if
+// there are none.
 func protectedAmong(targets []*engine.Finding) string {
 	var protected ownerSet
 	for _, f := range targets {
@@ -55,7 +55,7 @@ func protectedAmong(targets []*engine.Finding) string {
 	return "connections of protected processes are among them: " + protected.String()
 }
 
-// ownerSet is processes in the order in which they were met.
+// ownerSet is a set of processes, in the order in which they were added.
 type ownerSet struct {
 	owners []collectors.Owner
 	known  map[int]bool

@@ -12,13 +12,13 @@ import (
 	"sockwarden/engine"
 )
 
-// Selection is what kill was asked for.
+// Selection is what the user asked kill for.
 type Selection struct {
-	Names func(*collectors.Owner) bool // whether it is about this owner of a socket: the others are named, too
-	Now   bool                         // to be destroyed without being asked
+	Names func(*collectors.Owner) bool // whether the user named this owner of a socket; the note names the other owners
+	Now   bool                         // destroy without asking
 }
 
-// KillReads is what the table of targets needs to be known.
+// KillReads are the fields that the table of targets must know.
 var KillReads = ListReads.Or(collectors.Fields(collectors.FieldDirection))
 
 // Targets shows what would be destroyed, and what is spared.
@@ -93,8 +93,8 @@ func targetTable(o Out, targets []*engine.Finding, now bool) {
 	}
 }
 
-// Killed says what became of the targets, of each failure once why, and who still holds
-// what is dead.
+// Killed prints what became of the targets: for each failure why, once, and who still
+// holds what is gone.
 func Killed(o Out, r *engine.Report) {
 	counts := map[actions.Result]int{}
 	for _, f := range r.Findings {

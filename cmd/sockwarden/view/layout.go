@@ -5,36 +5,36 @@ import (
 	"strings"
 )
 
-// layout is which columns of a table have a place on its lines, and how wide they are.
+// layout says which columns of a table fit on its lines, and how wide they are.
 type layout struct {
-	limit   int // columns that there are
+	limit   int // available width
 	columns []column
-	below   []column // what rows say on a line of their own, but for its usual text
-	all     []string // what all rows have in common, said once: "rule leak"
-	mostly  []string // the same, where some rows say otherwise below
+	below   []column // columns that rows show on an extra line, unless they have their usual text
+	all     []string // what all rows have in common, printed once: "rule leak"
+	mostly  []string // the same, where some rows differ and say so below
 }
 
 type column struct {
 	head    string
 	cells   []string
-	widths  map[int]int // how many cells are so wide
+	widths  map[int]int // how many cells have each width
 	natural int         // width of the widest cell, or of the heading
-	width   int         // that it has; cells that are wider go on below
-	usual   string      // of a column that is below: what is not said
+	width   int         // as laid out; wider cells continue below
+	usual   string      // for a column that is below: the text not to print
 	asked   bool
 }
 
-// silent is by heading what says nothing: a column of it alone has no place.
+// silent is, by heading, the text that says nothing: a column of nothing else is dropped.
 var silent = map[string]string{"WHERE": "host", "TIMER": "-", "IDLE": "-"}
 
-// sparse are those that need not be said of each row, if there is no room.
+// sparse is, by heading, the text that rows may omit if there is no room.
 var sparse = map[string]string{"WHERE": "host", "TIMER": "-", "IDLE": "-", "SEND-Q": "0", "RECV-Q": "0"}
 
-// narrowest is how narrow a column becomes at most.
+// narrowest is how narrow a column may become.
 const narrowest = 12
 
-// steps make a table narrower, one after the other until it fits: those first by which
-// least is lost. They name headings.
+// steps make a table narrower, one after the other until it fits, those that lose least
+// first. They name headings.
 var steps = []struct {
 	step  func(*layout, int)
 	heads []string
@@ -73,7 +73,8 @@ func (t *table) layout(limit int) *layout {
 	return l
 }
 
-// fit makes the lines as short as they must be, and gives back what was taken in vain.
+// fit makes the lines as short as necessary, and gives back width that it need not have
+// taken.
 func (l *layout) fit() {
 	for _, s := range steps {
 		if s.heads == nil && l.over() > 0 {
@@ -105,7 +106,7 @@ func (l *layout) over() int {
 	return sum - l.limit
 }
 
-// once takes a column away that is the same in all rows: it is said above.
+// once removes a column that is the same in all rows: a line above says it.
 func (l *layout) once(i int) {
 	c := &l.columns[i]
 	if n := len(c.cells); n > 1 && c.count(c.cells[0]) == n {
@@ -114,7 +115,8 @@ func (l *layout) once(i int) {
 	}
 }
 
-// usually is once for a column that is the same in most rows: the others say otherwise.
+// usually does the same for a column that is the same in most rows: the others show
+// theirs below.
 func (l *layout) usually(i int) {
 	c := &l.columns[i]
 	text, counts := "", map[string]int{}
@@ -130,7 +132,7 @@ func (l *layout) usually(i int) {
 	}
 }
 
-// sparse moves a column below of which most rows have nothing to say.
+// sparse moves a column below if it says nothing in most rows.
 func (l *layout) sparse(i int) {
 	c := &l.columns[i]
 	if text := sparse[c.head]; 2*c.count(text) >= len(c.cells) {
@@ -150,7 +152,7 @@ func (l *layout) move(i int, usual string) {
 	l.columns = slices.Delete(l.columns, i, i+1)
 }
 
-// cutFew makes columns narrower that are wide because of a few cells, the widest first.
+// cutFew narrows columns that are wide because of a few cells, the widest first.
 func (l *layout) cutFew(int) {
 	for l.over() > 0 {
 		var widest *column
@@ -169,7 +171,7 @@ func (l *layout) cutFew(int) {
 	}
 }
 
-// count is in how many rows a column says this.
+// count is how many rows have this text in the column.
 func (c *column) count(text string) (n int) {
 	for _, cell := range c.cells {
 		if cell == text {
@@ -179,7 +181,7 @@ func (c *column) count(text string) (n int) {
 	return n
 }
 
-// narrower is the width of its widest cell that is narrower than the column.
+// narrower is the width of the widest cell that is narrower than the column.
 func (c *column) narrower() int {
 	next := 0
 	for w := range c.widths {
@@ -190,7 +192,7 @@ func (c *column) narrower() int {
 	return next
 }
 
-// wider counts the cells that do not fit into so many columns.
+// wider counts the cells that are wider than that.
 func (c *column) wider(columns int) (n int) {
 	for w, cells := range c.widths {
 		if w > columns {

@@ -9,22 +9,22 @@ import (
 	"sockwarden/engine"
 )
 
-// ListReads is what the default columns of a list need to be known.
+// ListReads are the fields that the default columns of a list must know.
 var ListReads = collectors.Fields(collectors.FieldAge, collectors.FieldProcess)
 
-// PlaceReads is what the column WHERE shows if it is known.
+// PlaceReads are the fields that the column WHERE shows if they are known.
 var PlaceReads = collectors.Fields(collectors.FieldContainer)
 
-// HoldersColumn is the column of all processes that hold a socket, as JSON names it.
+// HoldersColumn is the column of all processes that hold a socket, by its JSON name.
 const HoldersColumn = "owner_processes"
 
-// Listing is sockets to be listed.
+// Listing is sockets to list.
 type Listing struct {
 	Sockets []*engine.Candidate
-	Columns []collectors.Field // nil for the default ones, in JSON for all
-	Holders bool               // with HoldersColumn, as the last
-	Top     int                // only so many of them, 0 for all
-	Report  *engine.Report     // that they come from, for what could not be seen
+	Columns []collectors.Field // nil for the default ones; in JSON for all
+	Holders bool               // add HoldersColumn as the last one
+	Top     int                // show only so many, 0 for all
+	Report  *engine.Report     // where they come from, for what could not be seen
 }
 
 // List shows sockets one by one, and what could not be seen.
@@ -42,13 +42,13 @@ func List(o Out, l *Listing) error {
 		o.say("... %d more", len(l.Sockets)-len(shown))
 	}
 	listNotes(o, l.Report)
-	if o.Wrap && len(shown) > 0 && len(l.Columns) == 0 && !l.Holders { // what is piped stays a list
+	if o.Wrap && len(shown) > 0 && len(l.Columns) == 0 && !l.Holders { // piped output stays a list
 		o.say("next: rules explain with the same selection says which rules take them, and why others do not")
 	}
 	return nil
 }
 
-// json is the row of a socket: of all fields, or of those that were asked for.
+// json is the row of a socket: all fields, or those that were asked for.
 func (l *Listing) json(c *engine.Candidate, only collectors.FieldSet) map[string]any {
 	if !l.Holders {
 		return jsonOf(c, only)
@@ -108,7 +108,7 @@ func unseenNote(r *engine.Report) string {
 	return fmt.Sprintf("note: %s in %s not looked at; --netns all shows them", Count(r.Unseen, "socket"), Count(r.UnseenNamespaces, "other network namespace"))
 }
 
-// jsonOf returns the fields of a socket, only some unless that is empty.
+// jsonOf returns the fields of a socket: those in only, or all if that is empty.
 func jsonOf(c *engine.Candidate, only collectors.FieldSet) map[string]any {
 	r := c.Record()
 	if only.Empty() {

@@ -11,12 +11,11 @@ import (
 	"sockwarden/engine"
 )
 
-// nearlyFull is from what part of its limit on a process is said to have many
-// descriptors open.
+// nearlyFull is the part of its limit from which on a process has many descriptors open.
 const nearlyFull = 0.8
 
-// notes says what a reader should know besides: descriptor tables that fill up, ages
-// that could not be proven, what was not seen.
+// notes says what else a reader should know: descriptor tables that fill up, ages that
+// could not be proven, what was not seen.
 func notes(o Out, r *engine.Report) {
 	leaks(o, r)
 	descriptors(o, r)
@@ -35,14 +34,14 @@ func notes(o Out, r *engine.Report) {
 	}
 }
 
-// guardedHidden reports whether a finding is spared since its owner is not visible: what
-// is spared says so, why, and what helps.
+// guardedHidden reports whether a finding is spared because its owner is not visible. The
+// line about spared findings says so, why, and what helps.
 func guardedHidden(f *engine.Finding) bool {
 	return f.OwnerHidden() && f.Decision == engine.DecideGuarded && strings.Contains(f.Reason, "not visible")
 }
 
-// descriptors says which processes keep what was destroyed, or have their table of
-// descriptors nearly full.
+// descriptors says which processes keep what was destroyed, or have nearly used up their
+// descriptors.
 func descriptors(o Out, r *engine.Report) {
 	held := map[int]int{}
 	owners := map[int]*collectors.Owner{}
@@ -74,8 +73,8 @@ func descriptors(o Out, r *engine.Report) {
 	}
 }
 
-// leaks says of each process that a group rule is about when its descriptors
-// will be used up.
+// leaks says, for each process that a group rule is about, when its descriptors will be
+// used up.
 func leaks(o Out, r *engine.Report) {
 	seen := map[*engine.Group]bool{}
 	for _, f := range r.Findings {

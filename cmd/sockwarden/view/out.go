@@ -8,32 +8,32 @@ import (
 	"strings"
 )
 
-// Format is how a value is written.
+// Format is the form in which to write a value.
 type Format string
 
 // The formats.
 const (
 	Text  Format = "table" // for people
 	JSON  Format = "json"  // one indented value
-	Lines Format = "jsonl" // values of JSON, each on a line of its own
+	Lines Format = "jsonl" // JSON values, one per line
 )
 
-// PlainWidth is for how many columns tables are laid out where there is no terminal.
+// PlainWidth is the width of tables without a terminal, in columns.
 const PlainWidth = 80
 
-// widest is how wide text of several lines is at most, in columns.
+// widest is the maximum width of text of several lines, in columns.
 const widest = 76
 
-// Out is where values are shown, and how.
+// Out says where to show values, and how.
 type Out struct {
 	W      io.Writer
 	Format Format
-	Width  int  // columns that there are, 0 for PlainWidth
-	Wrap   bool // break sentences between words, as on a terminal; what is piped stays greppable
-	Color  bool // of states, decisions and levels
+	Width  int  // available columns, 0 for PlainWidth
+	Wrap   bool // break sentences between words, as for a terminal; piped output stays greppable
+	Color  bool // states, decisions and levels
 }
 
-// columns is how many columns there are.
+// columns is how many columns are available.
 func (o Out) columns() int {
 	if o.Width <= 0 {
 		return PlainWidth
@@ -41,16 +41,16 @@ func (o Out) columns() int {
 	return o.Width
 }
 
-// prose is how wide text of several lines is.
+// prose is the width of text of several lines.
 func (o Out) prose() int { return min(o.columns(), widest) }
 
-// on is the same on another writer.
+// on is the same Out on another writer.
 func (o Out) on(w io.Writer) Out {
 	o.W = w
 	return o
 }
 
-// say writes a sentence: one line, or on a terminal as many as it takes.
+// say writes a sentence on one line, or on a terminal on as many as it takes.
 func (o Out) say(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if o.Wrap && width(text) > o.columns() {
@@ -60,7 +60,7 @@ func (o Out) say(format string, args ...any) {
 	fmt.Fprintln(o.W, text)
 }
 
-// Encode writes a value as JSON: indented, or on one line as Lines.
+// Encode writes a value as JSON: indented, or on one line if Lines.
 func (o Out) Encode(v any) error {
 	enc := json.NewEncoder(o.W)
 	if o.Format == JSON {
@@ -69,8 +69,8 @@ func (o Out) Encode(v any) error {
 	return enc.Encode(v) //nolint:wrapcheck // an error of the stream
 }
 
-// writeRows writes an array, or lines, a row at a time: the array of a million sockets
-// would take gigabytes.
+// writeRows writes an array, or lines, row by row: the array of a million sockets would
+// take gigabytes.
 func writeRows[T any](o Out, n int, row func(int) T) error {
 	w := bufio.NewWriter(o.W)
 	if o.Format == Lines {
@@ -96,6 +96,6 @@ func writeRows[T any](o Out, n int, row func(int) T) error {
 			return err //nolint:wrapcheck // an error of the stream
 		}
 	}
-	_, _ = w.WriteString(end) // Flush says what failed
+	_, _ = w.WriteString(end) // Flush returns the error
 	return w.Flush()          //nolint:wrapcheck // an error of the stream
 }

@@ -11,8 +11,8 @@ import (
 	"sockwarden/engine"
 )
 
-// changedTexts says in what the targets had changed when they were to be destroyed,
-// the most frequent first.
+// changedTexts says how targets had changed before they could be destroyed, the most
+// frequent change first.
 func changedTexts(r *engine.Report) string {
 	counts := map[string]int{}
 	for _, f := range r.Findings {

@@ -10,14 +10,14 @@ import (
 	"sockwarden/collectors"
 )
 
-// PluginDoc is what there is to say of a plugin, of whatever kind.
+// PluginDoc is the description of a plugin of any kind.
 type PluginDoc struct {
 	Kind    string            `json:"kind"` // collector, action or notifier
 	Name    string            `json:"name"`
 	Summary string            `json:"summary"`
 	Doc     string            `json:"doc"`
 	Needs   string            `json:"needs"`
-	Params  map[string]string `json:"params,omitempty"` // by name: their type and meaning
+	Params  map[string]string `json:"params,omitempty"` // by name: type and meaning
 }
 
 // PluginDocs describes plugins in the order of their registries.
@@ -43,7 +43,7 @@ func paramDocs(params []actions.Param) map[string]string {
 	return docs
 }
 
-// Plugins shows plugins, one on a line.
+// Plugins lists plugins, one per line.
 func Plugins(o Out, docs []PluginDoc) error {
 	if o.Format != Text {
 		return writeRows(o, len(docs), func(i int) PluginDoc { return docs[i] })
@@ -57,7 +57,7 @@ func Plugins(o Out, docs []PluginDoc) error {
 	return nil
 }
 
-// Plugin shows all about one plugin.
+// Plugin shows everything about one plugin.
 func Plugin(o Out, d *PluginDoc) error {
 	if o.Format != Text {
 		return Plugins(o, []PluginDoc{*d})

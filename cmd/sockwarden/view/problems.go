@@ -10,7 +10,7 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// problem is one problem of rules files as JSON has it.
+// problem is one problem of rules files in JSON.
 type problem struct {
 	ID       lang.ID `json:"id"`
 	Severity string  `json:"severity"` // error or warning
@@ -21,7 +21,7 @@ type problem struct {
 	Cure     string  `json:"cure"`
 }
 
-// Checked says of valid rules what they are and what they warn of.
+// Checked describes valid rules and prints their warnings.
 func Checked(o Out, p *rules.Program) error {
 	if o.Format != Text {
 		return problemsJSON(o, p, nil)
@@ -40,8 +40,8 @@ func Checked(o Out, p *rules.Program) error {
 	return nil
 }
 
-// needsEngine says which rules read what container engines say, and what that takes; "" if
-// none does.
+// needsEngine says which rules need a container engine's answers, and what that takes; ""
+// if none does.
 func needsEngine(p *rules.Program) string {
 	var who, what []string
 	for _, r := range p.Rules {
@@ -68,13 +68,13 @@ func needsEngine(p *rules.Program) string {
 		strings.Join(who, ", "), more, actions.List(what))
 }
 
-// namedNeeds is how many rules are named that need something.
+// namedNeeds is how many rules with the same need a line names.
 const namedNeeds = 5
 
 // Problems writes what is wrong with rules as JSON.
 func Problems(o Out, errors rules.Problems) error { return problemsJSON(o, nil, errors) }
 
-// problemsJSON writes the errors, or the warnings of a program that has none.
+// problemsJSON writes the errors, or the warnings of a program without errors.
 func problemsJSON(o Out, p *rules.Program, errors rules.Problems) error {
 	out, omitted := []problem{}, 0
 	add := func(severity string, ps rules.Problems) {

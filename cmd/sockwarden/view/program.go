@@ -12,8 +12,8 @@ import (
 	"sockwarden/rules"
 )
 
-// Program shows the rules that are in force: files, what the kernel is asked for,
-// variables, protect entries, and each rule.
+// Program shows the rules in force: files, what the kernel is asked for, variables,
+// protect entries, and each rule.
 func Program(o Out, p *rules.Program) error {
 	if o.Format != Text {
 		return o.Encode(programJSON(p))

@@ -2,7 +2,7 @@ package view
 
 import "sockwarden/rules"
 
-// programJSON describes rules for programs.
+// programJSON describes rules for other programs.
 func programJSON(p *rules.Program) map[string]any {
 	list := []map[string]any{}
 	for _, r := range p.Rules {

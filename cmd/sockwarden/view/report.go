@@ -20,12 +20,12 @@ import (
 type Setting struct {
 	Program *rules.Program
 	By      string       // who runs it
-	Pause   *pause.Pause // that is in force, nil for none
-	Flags   string       // with which a live run would do the same, "" for none
+	Pause   *pause.Pause // the pause in force, nil for none
+	Flags   string       // the flags with which a live run would do the same, "" for none
 }
 
-// Report shows what a cycle came to: the mode and the rules, a table of the findings,
-// notes, what was spared, and the totals. As Lines it is the findings.
+// Report shows the result of a cycle: the mode and the rules, a table of the findings,
+// notes, what was spared, and the totals. As Lines it is only the findings.
 func Report(o Out, r *engine.Report, s *Setting, rows Rows) error {
 	if o.Format != Text {
 		return ReportJSON(o, r)
@@ -72,7 +72,7 @@ func header(o Out, r *engine.Report, s *Setting) {
 	}
 }
 
-// origin names the files of the rules, or how many they are.
+// origin names the files of the rules, or says how many there are.
 func origin(r *engine.Report, p *rules.Program) string {
 	names := make([]string, len(r.Files))
 	for i, f := range r.Files {
@@ -91,20 +91,20 @@ func origin(r *engine.Report, p *rules.Program) string {
 	return fmt.Sprintf("%s, %s, generation %s, %s", Count(len(names), "file"), Count(len(p.Rules), "rule"), p.Short(), strings.Join(names, " "))
 }
 
-// warnings are the errors of a report, but for those that are said elsewhere.
+// warnings prints the errors of a report, except those that appear elsewhere.
 func warnings(o Out, r *engine.Report) {
 	for _, err := range r.Errors {
 		if spared := (*engine.SparedError)(nil); errors.As(err, &spared) {
 			continue // a line below says it
 		}
 		if _, away := errors.AsType[*engine.NamespaceError](err); away {
-			continue // the error at the end says it
+			continue // the final error says it
 		}
 		o.say("warning: %s", ErrorText(err))
 	}
 }
 
-// totals are the last lines: what was looked at and what became of it.
+// totals prints the last lines: what was looked at and what became of it.
 func totals(o Out, r *engine.Report) {
 	in := ""
 	if r.Namespaces > 1 {
@@ -130,8 +130,8 @@ func totals(o Out, r *engine.Report) {
 		s.Matched, s.WouldAct, s.Observed, s.Protected, s.Skipped, failed, took)
 }
 
-// next says after a dry run how what it found is done, and how more of it is seen: why,
-// and each socket.
+// next says, after a dry run, how to do what it found, and how to see more: why, and each
+// socket.
 func next(o Out, r *engine.Report, s *Setting, rows Rows) {
 	const why = "rules explain says why"
 	switch {
@@ -158,8 +158,7 @@ func next(o Out, r *engine.Report, s *Setting, rows Rows) {
 	o.say("next: %s", strings.Join(parts, "; "))
 }
 
-// byState counts the sockets that were looked at, those in the most frequent states by
-// name.
+// byState counts the sockets that were looked at, and names the most frequent states.
 func byState(r *engine.Report) string {
 	const named = 5
 	states := slices.Collect(maps.Keys(r.ByState))

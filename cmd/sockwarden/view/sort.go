@@ -10,8 +10,8 @@ import (
 	"sockwarden/engine"
 )
 
-// Sort orders sockets by one field; those of which it is unknown come first, or last
-// if it descends. Equal ones stay in their order.
+// Sort orders sockets by one field; unknown values come first, or last if descending.
+// Equal ones keep their order.
 func Sort(sockets []*engine.Candidate, by collectors.Field, descending bool) {
 	slices.SortStableFunc(sockets, func(x, y *engine.Candidate) int {
 		c := compareValues(value(x, by), value(y, by))

@@ -38,8 +38,8 @@ func sparedReasons(r *engine.Report) string {
 	return fmt.Sprintf("spared %d: %s", total, strings.Join(parts, ", "))
 }
 
-// sparedReason is what findings that are spared for the same reason are counted under;
-// longest is how long a socket has matched the rule at most.
+// sparedReason is the heading under which findings spared for the same reason are
+// counted; longest is the longest time that a socket has matched the rule.
 func sparedReason(f *engine.Finding, longest time.Duration) string {
 	switch f.Decision { //nolint:exhaustive // the others speak for themselves
 	case engine.DecidePending:

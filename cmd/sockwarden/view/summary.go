@@ -7,12 +7,12 @@ import (
 )
 
 // totalsOf is the summary of a report in which each socket counts once, however many
-// rules match it: as what the most serious of its findings came to. Matched is the sum
-// of the others from WouldAct to Failed.
+// rules match it: by the most serious of its findings. Matched is the sum of the counts
+// from WouldAct to Failed.
 func totalsOf(r *engine.Report) engine.Summary {
 	counted := map[any]*engine.Finding{}
 	for _, f := range r.Findings {
-		var key any = f.Candidate // what the kernel gives no cookie
+		var key any = f.Candidate // for sockets to which the kernel gives no cookie
 		if f.Socket.Cookie != 0 {
 			key = collectors.KeyOf(&f.Socket)
 		}
@@ -43,7 +43,7 @@ func totalsOf(r *engine.Report) engine.Summary {
 	return s
 }
 
-// outcomeRank orders what can become of a socket, the most serious first.
+// outcomeRank orders what can happen to a socket, the most serious first.
 type outcomeRank int
 
 const (

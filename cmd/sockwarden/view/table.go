@@ -5,18 +5,17 @@ import (
 	"strings"
 )
 
-// table aligns columns, so that they fit the width that there is; numbers go to the
-// right.
+// table aligns columns to fit the available width; numbers are right-aligned.
 type table struct {
 	head []string
 	rows [][]string
-	// asked is how many of the first columns somebody has asked for: they have their
-	// place, whatever they say.
+	// asked is how many of the first columns the user has asked for: they stay, whatever
+	// they say.
 	asked int
-	// plain says that all were asked for, maybe by a script: where there is no terminal
-	// each row is one line, however long.
+	// plain says that the user, perhaps a script, asked for all of them: without a
+	// terminal each row is one line, however long.
 	plain bool
-	// prose says that the last column has sentences: they are wrapped in their place.
+	// prose says that the last column has sentences, which wrap within the column.
 	prose bool
 }
 
@@ -29,16 +28,16 @@ func (t *table) row(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
-// rightAligned are the headings of columns of numbers.
+// rightAligned are the headings of numeric columns.
 var rightAligned = map[string]bool{"COUNT": true, "RECV-Q": true, "SEND-Q": true, "RULES": true}
 
 const (
 	gap    = 2      // columns between two cells
-	margin = "    " // before what is below a row
+	margin = "    " // before what stands below a row
 )
 
-// write writes the table. Where it would be too wide, what is the same in all rows is
-// said above, and what does not fit below its row.
+// write writes the table. If it is too wide, what is the same in all rows goes above it,
+// and what does not fit goes below its row.
 func (t *table) write(o Out) {
 	limit := o.columns()
 	if t.plain && !o.Wrap {
@@ -70,7 +69,7 @@ func (t *table) write(o Out) {
 	}
 }
 
-// line writes the part of a row that has a place on its line.
+// line writes the part of a row that fits on its line.
 func (l *layout) line(o Out, row []string, colored bool) {
 	var line strings.Builder
 	for i, c := range l.columns {
@@ -104,8 +103,7 @@ func (l *layout) sentences(o Out, row []string) {
 	}
 }
 
-// rest writes what a row has to say besides: cells that were cut, and columns that have
-// no place.
+// rest writes the rest of a row: cells that were cut, and columns that did not fit.
 func (l *layout) rest(o Out, row int) {
 	var texts []string
 	for _, c := range l.columns {

@@ -10,14 +10,13 @@ import (
 	"sockwarden/collectors"
 )
 
-// Count says how many there are of something whose plural ends in s: "1 socket",
-// "3 sockets".
+// Count writes a number of things whose plural ends in s: "1 socket", "3 sockets".
 func Count(n int, of string) string {
 	return collectors.Counted(n, of)
 }
 
-// Printable makes text that somebody else chose, such as the name of a process,
-// harmless for a terminal.
+// Printable makes text that somebody else chose, such as a process name, safe for a
+// terminal.
 func Printable(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
 		return s
@@ -26,7 +25,7 @@ func Printable(s string) string {
 	return q[1 : len(q)-1]
 }
 
-// display measures text as a terminal shows it, whatever the locale of this process is.
+// display measures text as a terminal shows it, whatever this process's locale is.
 var display = &runewidth.Condition{StrictEmojiNeutral: true}
 
 // width is how many columns text takes.
@@ -35,7 +34,7 @@ func width(text string) int { return display.StringWidth(text) }
 // shortened cuts text to so many columns; … stands for the rest.
 func shortened(text string, columns int) string { return display.Truncate(text, columns, "…") }
 
-// wrapped breaks text between words into lines of so many columns, if it can.
+// wrapped breaks text between words into lines of so many columns, where possible.
 func wrapped(text string, columns int) (lines []string) {
 	line := ""
 	for word := range strings.FieldsSeq(text) {

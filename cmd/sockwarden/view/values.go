@@ -9,8 +9,8 @@ import (
 	"sockwarden/engine/explain"
 )
 
-// valuesText is what a part of a condition has read of a socket: the value alone of one
-// field, the names besides of several.
+// valuesText is what a part of a condition has read of a socket: for one field its value
+// alone, for several with their names.
 func valuesText(s *explain.Socket, p *explain.Part) string {
 	var texts []string
 	names := readNames(p)
@@ -24,7 +24,7 @@ func valuesText(s *explain.Socket, p *explain.Part) string {
 	return strings.Join(texts, ", ")
 }
 
-// readNames are the names that a part reads, those of an age as one.
+// readNames are the names that a part reads; those of an age count as one.
 func readNames(p *explain.Part) (names []string) {
 	for _, name := range p.Names {
 		switch f, ok := collectors.FieldByName(name); {
@@ -56,7 +56,7 @@ func valueText(s *explain.Socket, p *explain.Part, name string) string {
 	return Printable(fmt.Sprint(v))
 }
 
-// seconds shows a time with the unit: 0.25s, 41s, 2h5m.
+// seconds shows a time with its unit: 0.25s, 41s, 2h5m.
 func seconds(n float64) string {
 	const whole = 10
 	if n < whole {
