@@ -138,12 +138,24 @@ func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket
 	return collectors.Socket{}, fmt.Errorf("look up socket %x: the kernel sent no record", s.Cookie)
 }
 
-// search reads the dump to its end: only then is the connection usable again.
+// search looks for a socket in a dump. One of the listeners is read first for a listener: it
+// takes 0.1 ms, where one of all connections takes long on a busy host.
 func (c *Conn) search(ctx context.Context, s *collectors.Socket) (collectors.Socket, error) {
+	if s.State == collectors.Listen {
+		now, err := c.searchAmong(ctx, s, collectors.Mask(collectors.Listen))
+		if !errors.Is(err, collectors.ErrGone) {
+			return now, err
+		}
+	}
+	return c.searchAmong(ctx, s, collectors.AllStates)
+}
+
+// searchAmong reads the dump to its end, so that the connection stays usable.
+func (c *Conn) searchAmong(ctx context.Context, s *collectors.Socket, states collectors.StateMask) (collectors.Socket, error) {
 	var found collectors.Socket
 	var failed error
 	var read atomic.Uint64
-	w := walk{typeByFamily, s.Protocol, s.Family, dumpRequest(s.Family, s.Protocol, collectors.AllStates, everyExt(), nil)}
+	w := walk{typeByFamily, s.Protocol, s.Family, dumpRequest(s.Family, s.Protocol, states, everyExt(), nil)}
 	wanted := s.Cookie
 	if err := c.usable(ctx); err != nil {
 		return found, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
