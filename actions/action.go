@@ -111,6 +111,28 @@ type Sealed struct {
 	Facts     collectors.Facts
 	// Open opens the socket's namespace; nil means our own.
 	Open func() (*os.File, error)
+	// Listeners are those one of which the socket waits for, if it waits to be accepted.
+	Listeners []Listener
+}
+
+// Listener is a socket that listens, with the processes that have it.
+type Listener struct {
+	Socket collectors.Socket
+	Owners []collectors.Owner
+}
+
+// Inodes are those of the socket by which its process is told: its own, or those of the
+// listeners that it waits for.
+func (s *Sealed) Inodes() (all []uint32) {
+	if s.Socket.Inode != 0 {
+		return []uint32{s.Socket.Inode}
+	}
+	for i := range s.Listeners {
+		if inode := s.Listeners[i].Socket.Inode; inode != 0 {
+			all = append(all, inode)
+		}
+	}
+	return all
 }
 
 // Target is what an action acts on: one or more sockets and, for actions on processes,

@@ -12,7 +12,7 @@ type Permissions uint8
 
 // The permissions.
 const (
-	// AllowListen allows listening sockets.
+	// AllowListen allows listening sockets, which the action itself changes.
 	AllowListen Permissions = 1 << iota
 	// AllowUDP allows UDP sockets.
 	AllowUDP
@@ -20,13 +20,16 @@ const (
 	AllowProtected
 	// AllowAllOwners allows acting on each of several processes that hold a socket.
 	AllowAllOwners
+	// AllowListener allows the process of a listener: because of the listener itself, or
+	// of connections that wait for it to accept them.
+	AllowListener
 )
 
 // permissionNames are the words that ask for each permission, as in kill --allow-udp.
 var permissionNames = []struct {
 	of   Permissions
 	name string
-}{{AllowListen, "listen"}, {AllowUDP, "udp"}, {AllowProtected, "protected"}, {AllowAllOwners, "owners"}}
+}{{AllowListen, "listen"}, {AllowUDP, "udp"}, {AllowProtected, "protected"}, {AllowAllOwners, "owners"}, {AllowListener, "listener"}}
 
 // String names the permissions, separated by commas.
 func (p Permissions) String() string {
@@ -48,6 +51,15 @@ func ProtectedParam() Param {
 	return Param{
 		Name: "protected", Type: "bool", Allows: AllowProtected,
 		Doc: "also connections of protected processes (sshd, docker-proxy, container runtimes), but never your own session's",
+	}
+}
+
+// ListenerParam is the parameter that opts in to AllowListener. It is for actions that do
+// more than end or change one connection.
+func ListenerParam() Param {
+	return Param{
+		Name: "listener", Type: "bool", Allows: AllowListener,
+		Doc: "also because of a listener, or of connections that wait to be accepted: for the process that listens",
 	}
 }
 
@@ -77,6 +89,37 @@ func (p *Plugin) OptIn(what Permissions) string {
 		return fmt.Sprintf("%s: %v", q.Name, q.allowing())
 	}
 	return ""
+}
+
+// Saying is a rung as it is written with the opt-in to a permission, with Main as it is:
+// {signal: TERM, listener: true}. It is "" if the action cannot be told so.
+func (b *Bound) Saying(what Permissions) string {
+	how := b.OptIn(what)
+	switch main := b.Params[b.Main]; {
+	case how == "":
+		return ""
+	case b.Main != "" && main != nil:
+		return fmt.Sprintf("{%s: %v, %s}", b.Name, main, how)
+	}
+	return fmt.Sprintf("{%s: {%s}}", b.Name, how)
+}
+
+// ForListen is what a rung must opt in to for sockets that listen: AllowListener if that is
+// what the action has.
+func (p *Plugin) ForListen() Permissions {
+	if p.param(AllowListener) != nil && p.param(AllowListen) == nil {
+		return AllowListener
+	}
+	return AllowListen
+}
+
+// ForUnaccepted is what a rung must opt in to for connections that wait to be accepted,
+// which no process has yet: none if the action is for the connection itself.
+func (p *Plugin) ForUnaccepted() Permissions {
+	if p.OnProcess() || p.param(AllowListener) != nil {
+		return AllowListener
+	}
+	return 0
 }
 
 // Asking returns the action's parameters that opt in to the permissions, where it has

@@ -15,6 +15,33 @@ func gate() *Plugin {
 	}}
 }
 
+// What a rung must opt in to for listeners, and for what waits to be accepted, follows from
+// what its action has; it is said as it is written.
+func TestForListeners(t *testing.T) {
+	listen := Param{Name: "listen", Type: "bool", Allows: AllowListen}
+	for _, test := range []struct {
+		scope              Scope
+		params             []Param
+		main               string
+		listen, unaccepted Permissions
+		says               string
+	}{
+		{ScopeSocket, []Param{listen}, "", AllowListen, 0, "{door: {listen: true}}"},
+		{ScopeSocket, nil, "", AllowListen, 0, ""},
+		{ScopeProcess, nil, "", AllowListen, AllowListener, ""},
+		{ScopeUnit, []Param{ListenerParam()}, "", AllowListener, AllowListener, "{door: {listener: true}}"},
+		{ScopeProcess, []Param{ListenerParam()}, "how", AllowListener, AllowListener, "{door: TERM, listener: true}"},
+		{ScopeNone, []Param{ListenerParam()}, "", AllowListener, AllowListener, "{door: {listener: true}}"},
+		{ScopeNone, nil, "", AllowListen, 0, ""},
+	} {
+		p := &Plugin{Name: "door", Scope: test.scope, Params: test.params, Main: test.main}
+		b := &Bound{Plugin: p, Params: map[string]any{"how": "TERM"}}
+		if p.ForListen() != test.listen || p.ForUnaccepted() != test.unaccepted || b.Saying(test.listen) != test.says {
+			t.Errorf("%+v: %q, %q, %q", test, p.ForListen(), p.ForUnaccepted(), b.Saying(test.listen))
+		}
+	}
+}
+
 // Only what a parameter says, by the very value that it says, is allowed.
 func TestAllows(t *testing.T) {
 	for _, test := range []struct {
@@ -38,14 +65,14 @@ func TestAllows(t *testing.T) {
 // What an action is said to take as an opt-in does opt in, and what is asked for is
 // what comes out.
 func TestAsking(t *testing.T) {
-	const all = AllowListen | AllowUDP | AllowProtected | AllowAllOwners
+	const all = AllowListen | AllowUDP | AllowProtected | AllowAllOwners | AllowListener
 	want := map[string]any{"open": true, "protected": true, "whose": "all"}
 	p := gate()
 	if got := p.Asking(all); !maps.Equal(got, want) {
 		t.Errorf("all: %v, not %v", got, want)
 	}
 	for what, how := range map[Permissions]string{
-		AllowListen: "", AllowUDP: "open: true", AllowProtected: "protected: true", AllowAllOwners: "whose: all",
+		AllowListen: "", AllowUDP: "open: true", AllowProtected: "protected: true", AllowAllOwners: "whose: all", AllowListener: "",
 	} {
 		if got := p.OptIn(what); got != how {
 			t.Errorf("%s: %q, not %q", what, got, how)
@@ -54,7 +81,7 @@ func TestAsking(t *testing.T) {
 			t.Errorf("asking for %s allows %q", what, got)
 		}
 	}
-	if got := all.String(); got != "listen,udp,protected,owners" {
+	if got := all.String(); got != "listen,udp,protected,owners,listener" {
 		t.Errorf("all are %q", got)
 	}
 }

@@ -13,6 +13,7 @@ func TestRefuses(t *testing.T) {
 	tcp := func(state collectors.State, inode uint32) *collectors.Socket {
 		return &collectors.Socket{Protocol: collectors.TCP, State: state, Inode: inode}
 	}
+	listener := map[string]any{"listener": true}
 	udp := &collectors.Socket{Protocol: collectors.UDP, State: collectors.Close, Inode: has}
 	opens := map[string]any{"open": true}
 	for _, test := range []struct {
@@ -34,9 +35,19 @@ func TestRefuses(t *testing.T) {
 		{ScopeUnit, nil, tcp(collectors.FinWait2, none), "no process has such sockets, and gate is for the process"},
 		{ScopeOwnedSocket, nil, tcp(collectors.SynRecv, none), "no process has such sockets, and gate is for the process"},
 		{ScopeOwnedSocket, nil, tcp(collectors.FinWait2, has), ""},
+		{ScopeSocket, nil, tcp(collectors.CloseWait, none), ""},
+		{ScopeProcess, nil, tcp(collectors.CloseWait, none), "it is about connections that wait to be accepted, which takes {gate: {listener: true}}"},
+		{ScopeProcess, listener, tcp(collectors.Established, none), ""},
+		{ScopeNone, nil, tcp(collectors.Established, none), "it is about connections that wait to be accepted, which takes {gate: {listener: true}}"},
+		{ScopeNone, listener, tcp(collectors.Established, none), ""},
+		{ScopeUnit, nil, tcp(collectors.Listen, has), "it is about listeners, which takes {gate: {listener: true}}"},
+		{ScopeUnit, listener, tcp(collectors.Listen, has), ""},
+		{ScopeProcess, listener, tcp(collectors.TimeWait, none), "no process has such sockets, and gate is for the process"},
 	} {
 		p := gate()
-		p.Scope = test.scope
+		if p.Scope = test.scope; !p.Single() {
+			p.Params = append(p.Params, ListenerParam())
+		}
 		p.New = func(map[string]any) (Action, error) { return nil, nil } //nolint:nilnil // it is never used
 		for _, kind := range []string{"", "harmless", "without socket"} {
 			p.Harmless, p.WithoutSocket = kind == "harmless", kind == "without socket"

@@ -150,8 +150,10 @@ func TestCollateralUnborrowed(t *testing.T) {
 		c := &look.Picture{Wanted: look.Wanted{Program: p, Plan: p}}
 		plugin, err := l.actions.Get("signal")
 		must(t, "signal", err)
+		bound, err := plugin.Bind(map[string]any{"signal": "TERM"})
+		must(t, "bind", err)
 		must(t, "without CAP_NET_ADMIN", socklab.WithoutCapability(t, func() error {
-			held = l.judge.Harms.Of(t.Context(), c, findingOf(t, l.run(t, p), hung).Candidate, &o, &plugin)
+			held = l.judge.Harms.Of(t.Context(), c, findingOf(t, l.run(t, p), hung).Candidate, &o, bound)
 			return nil
 		}, unix.CAP_NET_ADMIN))
 		if why := held.Exceeds(100); foreign != strings.Contains(why, "cannot be told") {

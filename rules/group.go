@@ -21,6 +21,7 @@ const (
 	ByUnit        GroupKey = "unit"
 	ByContainer   GroupKey = "container"
 	ByContainerID GroupKey = "container_id"
+	ByListener    GroupKey = "listener"
 	ByNetNS       GroupKey = "netns"
 	ByPort        GroupKey = "port"
 	ByRemoteAddr  GroupKey = "remote_addr"
@@ -28,13 +29,14 @@ const (
 )
 
 var groupKeys = []string{
-	string(ByHost), string(ByPID), string(ByProcess), string(ByUnit), string(ByContainer), string(ByContainerID),
+	string(ByHost), string(ByPID), string(ByProcess), string(ByUnit), string(ByContainer), string(ByContainerID), string(ByListener),
 	string(ByNetNS), string(ByPort), string(ByRemoteAddr), string(ByRemotePort),
 }
 
-// field is what must be known of a socket for it to belong to a group by k.
+// field is what must be known of a socket for it to belong to a group by k; none for keys
+// that are no field of it.
 func (k GroupKey) field() (collectors.Field, bool) {
-	if k == ByHost {
+	if k == ByHost || k == ByListener {
 		return 0, false
 	}
 	return collectors.FieldByName(string(k))
@@ -47,12 +49,15 @@ func (r *Rule) groupFields() collectors.FieldSet {
 		if f, ok := k.field(); ok {
 			set.Add(collectors.Fields(f))
 		}
+		if k == ByListener {
+			set.Add(collectors.Fields(collectors.FieldDirection)) // takes a look at the listeners
+		}
 	}
 	return set
 }
 
-// GroupValue returns the value of a key for a socket; false if it is not known,
-// and the socket then belongs to no group.
+// GroupValue returns the value of a key that is a field of a socket; false if it is not
+// known, and the socket then belongs to no group.
 func GroupValue(k GroupKey, r *collectors.Record) (any, bool) {
 	f, ok := k.field()
 	if !ok {

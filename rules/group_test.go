@@ -31,7 +31,7 @@ func TestGroupKeys(t *testing.T) {
 	}
 }
 
-const groupKeyList = "host, pid, process, unit, container, container_id, netns, port, remote_addr or remote_port"
+const groupKeyList = "host, pid, process, unit, container, container_id, listener, netns, port, remote_addr or remote_port"
 
 // What is no group is refused once, at its place.
 func TestGroupRefused(t *testing.T) {

@@ -33,6 +33,7 @@ func Plugin() actions.Plugin {
 		Params: []actions.Param{
 			{Name: "program", Type: "string", Program: true, Doc: "absolute path"},
 			{Name: "timeout", Type: "duration", Doc: "how long it may run (default 10s)"},
+			actions.ListenerParam(),
 		},
 		Program: true,
 		Main:    "program",
@@ -130,10 +131,28 @@ func describe(t actions.Target) map[string]any {
 		}
 		r := collectors.NewRecord(&s.Socket, &s.Namespace, &s.Facts, owner, t.Host)
 		sockets[i] = collectors.Map(&r)
+		if len(s.Listeners) > 0 {
+			sockets[i]["listeners"] = listeners(s)
+		}
 	}
 	labels := t.Labels
 	if labels == nil {
 		labels = map[string]string{}
 	}
 	return map[string]any{"rule": t.Rule, "labels": labels, "host": t.Host, "sockets": sockets}
+}
+
+// listeners are those that a connection waits for, each with the processes that listen: it
+// has none of its own yet.
+func listeners(s *actions.Sealed) (all []map[string]any) {
+	for i := range s.Listeners {
+		l := &s.Listeners[i]
+		var owners []map[string]any
+		for k := range l.Owners {
+			o := &l.Owners[k]
+			owners = append(owners, map[string]any{"pid": o.PID, "process": o.Name, "unit": o.Unit, "container_id": o.Container})
+		}
+		all = append(all, map[string]any{"local_addr": l.Socket.Local.Netip().String(), "port": l.Socket.LocalPort, "owners": owners})
+	}
+	return all
 }

@@ -157,20 +157,19 @@ func One(t actions.Target, what string) (*actions.Sealed, error) {
 	return s, nil
 }
 
-// Holds checks that the process still holds one of the sockets. The error is ErrGone if
-// it has ended, its PID belongs to another process, or it holds none.
+// Holds checks that the process still holds one of the sockets, or a listener for which
+// they wait. The error is ErrGone if it has ended, its PID belongs to another process, or
+// it holds none.
 func Holds(proc *procfs.FS, process *collectors.Owner, sockets []actions.Sealed) error {
 	for i := range sockets {
-		inode := sockets[i].Socket.Inode
-		if inode == 0 {
-			continue
-		}
-		held, err := proc.Holds(process.PID, process.StartTime, inode)
-		if err != nil {
-			return err
-		}
-		if held {
-			return nil
+		for _, inode := range sockets[i].Inodes() {
+			held, err := proc.Holds(process.PID, process.StartTime, inode)
+			if err != nil {
+				return err
+			}
+			if held {
+				return nil
+			}
 		}
 	}
 	return fmt.Errorf("process %d holds none of the sockets any more: %w", process.PID, collectors.ErrGone)

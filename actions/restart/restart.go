@@ -33,6 +33,7 @@ func Plugin() actions.Plugin {
 		},
 		Params: []actions.Param{
 			{Name: "timeout", Type: "duration", Doc: "how long systemctl may take (default 90s)"},
+			actions.ListenerParam(),
 		},
 		Scope:         actions.ScopeUnit,
 		NeedsCooldown: true,

@@ -114,7 +114,7 @@ exit 0`)
 		return actiontest.Bad{Params: map[string]any{"timeout": d}, Word: "timeout"}
 	}
 	actiontest.Run(t, plugin, actiontest.Cases{
-		Good: []map[string]any{nil, {"timeout": time.Second}, {"timeout": time.Hour}},
+		Good: []map[string]any{nil, {"timeout": time.Second}, {"timeout": time.Hour}, {"listener": true}},
 		Bad:  []actiontest.Bad{bad(0), bad(-time.Second), bad(time.Second - 1), bad(time.Hour + 1)},
 		Make: func(t testing.TB) *actiontest.Subject {
 			h := held(t)

@@ -39,6 +39,7 @@ func Plugin() actions.Plugin {
 				Name: "owners", Type: "string", Allows: actions.AllowAllOwners, AllowsBy: "all",
 				Doc: "all: also if several processes hold the socket, and then each of them",
 			},
+			actions.ListenerParam(),
 		},
 		Main:    "signal",
 		Scope:   actions.ScopeProcess,
@@ -94,9 +95,7 @@ func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, er
 	}
 	e := &effect{action: a, process: *t.Process}
 	for i := range t.Sockets {
-		if inode := t.Sockets[i].Socket.Inode; inode != 0 {
-			e.inodes = append(e.inodes, inode)
-		}
+		e.inodes = append(e.inodes, t.Sockets[i].Inodes()...)
 	}
 	if err := e.proves(); err != nil {
 		return nil, err

@@ -38,6 +38,7 @@ func TestConformance(t *testing.T) {
 			{"signal": "SIGTERM"},
 			{"signal": "sigkill"},
 			{"signal": "hup", "owners": "all"},
+			{"signal": "TERM", "listener": true},
 			{"signal": "USR1"},
 			{"signal": "CONT"},
 		},
@@ -179,6 +180,26 @@ func TestSocketClosed(t *testing.T) {
 	if !s.Holder.Running() {
 		t.Error("it has ended")
 	}
+}
+
+// A connection that waits to be accepted has no process: the listener that it waits for
+// proves the one that listens, for as long as that has it.
+func TestListenerProves(t *testing.T) {
+	s, other := actiontest.HeldOnProcess(t, socklab.HolderOptions{}), actiontest.HeldOnProcess(t, socklab.HolderOptions{})
+	target := s.Target
+	listener := actions.Listener{Socket: target.Sockets[0].Socket}
+	target.Sockets = []actions.Sealed{{Listeners: []actions.Listener{{Socket: other.Target.Sockets[0].Socket}, listener}}}
+	e := prepared(t, "TERM", target)
+	s.Holder.CloseSockets(t)
+	if out := e.Apply(t.Context()); out.Result != actions.Changed || !s.Holder.Running() {
+		t.Errorf("Apply without the listener: %+v", out)
+	}
+	target.Process = other.Target.Process
+	e = prepared(t, "TERM", target)
+	if out := e.Apply(t.Context()); out.Result != actions.Ended {
+		t.Errorf("Apply: %+v", out)
+	}
+	verify(t, e, actions.Ended)
 }
 
 // One of several sockets is enough.

@@ -60,21 +60,24 @@ func ladderPerTarget(ctx context.Context, c *judge.Cycle, harms *look.Harms) []*
 		if f.Decision != report.DecideAct {
 			continue
 		}
-		plugin := catalog.Bound(&f.Rule.Then[0]).Plugin
-		if !plugin.OnProcess() {
+		first := catalog.Bound(&f.Rule.Then[0])
+		if !first.OnProcess() {
 			ladders = append(ladders, newLadder(len(ladders)+1, c.Program, f, nil))
 			continue
 		}
-		for i := range f.Facts.Owners {
-			o := &f.Facts.Owners[i]
+		owners := f.Processes(first)
+		for i := range owners {
+			o := &owners[i]
 			// One effect for each process, even if two rules want one: the first gets it.
-			key := look.TargetKey(o, plugin)
-			if l, ok := byProcess[key]; ok {
+			key := look.TargetKey(o, first.Plugin)
+			if l, ok := byProcess[key]; ok && l.findings[len(l.findings)-1] == f {
+				continue // another process of the same unit
+			} else if ok {
 				l.findings, l.slots = append(l.findings, f), append(l.slots, -1)
 				continue
 			}
 			l := newLadder(len(ladders)+1, c.Program, f, o)
-			l.harm = harms.Of(ctx, c.Picture, f.Candidate, o, plugin)
+			l.harm = harms.Of(ctx, c.Picture, f.Candidate, o, first)
 			byProcess[key] = l
 			ladders = append(ladders, l)
 		}

@@ -42,7 +42,7 @@ func harmlessNow(l *ladder) bool { return l.bound().Harmless }
 func coolKeysOf(l *ladder) map[string]time.Duration {
 	keys := map[string]time.Duration{}
 	for _, f := range l.findings {
-		for key, length := range judge.CoolKeys(f.Finding, l.bound().Plugin) {
+		for key, length := range judge.CoolKeys(f.Finding, l.bound()) {
 			keys[key] = max(keys[key], length)
 		}
 	}

@@ -104,7 +104,7 @@ var errLadderEnds = errors.New("the ladder ends")
 // After a success only a rung that asks for the result starts.
 func (h *Hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bool, error) {
 	rung := &l.rule.Then[l.rung]
-	plugin := catalog.Bound(rung).Plugin
+	plugin := catalog.Bound(rung)
 	// A UDP server whose socket could not be destroyed is healthy.
 	healthy := l.findings[0].Socket.Protocol == collectors.UDP
 	if (healthy || !before.Climbs()) && !rung.ReadsResult() {
@@ -116,7 +116,7 @@ func (h *Hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 			return false, err
 		}
 	}
-	if err := h.climbsTwice(ctx, l, plugin); err != nil {
+	if err := h.climbsTwice(ctx, l, plugin.Plugin); err != nil {
 		return false, err
 	}
 	i := slices.IndexFunc(l.findings, l.own)
@@ -132,14 +132,14 @@ func (h *Hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 		return false, nil
 	}
 	if plugin.OnProcess() && l.process == nil {
-		switch len(f.Facts.Owners) {
+		switch owners := f.Processes(plugin); len(owners) {
 		case 1:
-			l.process = &f.Facts.Owners[0]
+			l.process = &owners[0]
 		case 0:
 			return false, fmt.Errorf("%s: no process has it", rung.Action) //nolint:err113 // for people
 		default:
 			return false, fmt.Errorf("%s: %d processes hold it (%s): only the first action of a rule can be for several",
-				rung.Action, len(f.Facts.Owners), collectors.OwnerNames(f.Facts.Owners)) //nolint:err113 // for people
+				rung.Action, len(owners), collectors.OwnerNames(owners)) //nolint:err113 // for people
 		}
 	}
 	if why := h.judge.Guard(f, rung); why != "" {
@@ -153,7 +153,7 @@ func (h *Hand) climbs(ctx context.Context, l *ladder, before actions.Result) (bo
 		}
 	}
 	if plugin.OnProcess() && !l.signals {
-		key := look.TargetKey(l.process, plugin)
+		key := look.TargetKey(l.process, plugin.Plugin)
 		if h.signalled[key] || h.cooling.memory.CoolingDown(key, l.rule.Limits.Cooldown, h.world.Mono()) > 0 {
 			return false, errLadderEnds // another ladder acts on it, or has
 		}

@@ -12,7 +12,6 @@ import (
 	"sockwarden/engine/judge"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
-	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -99,16 +98,6 @@ func candidatesOf(findings []*subject) []*look.Candidate {
 	return cands
 }
 
-// glimpse returns the socket of a finding with its known holders as they are right now.
-func glimpse(g world.Glance, f *subject) *look.Candidate {
-	now := f.latest().Clone()
-	if len(now.Facts.Owners) > 0 {
-		owners, unseen := g.Holders(now.Facts.Owners, now.Socket.Inode)
-		now.Holders(owners, unseen > 0)
-	}
-	return now
-}
-
 // verdict compares the decision about a finding with its socket now, looked up at began
 // (CLOCK_MONOTONIC) or later: nil if the decision would be the same. Of a destroyed socket
 // only the descriptor is left.
@@ -134,7 +123,7 @@ func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began flo
 			return actions.Changedf("it is another connection now") // on the same descriptor, which the counters show
 		}
 	}
-	if o := newHolder(f.Facts.Owners, now.Facts.Owners); o != nil {
+	if o := f.NewProcess(now, l.bound()); o != nil {
 		return actions.Changedf("%s[%d] holds it now", o.Name, o.PID)
 	}
 	if v := now.Eval(rule.When); v != rules.True {
@@ -154,18 +143,6 @@ func (k *lastLook) allowed(l *ladder, now *look.Candidate) error {
 	}
 	if why := k.judge.Guard(now, rung); why != "" {
 		return actions.Changedf("guarded by now: %s", why)
-	}
-	return nil
-}
-
-// newHolder returns a process that holds a socket but did not at the decision, nil if there
-// is none.
-func newHolder(was, now []collectors.Owner) *collectors.Owner {
-	for i := range now {
-		o := &now[i]
-		if !slices.ContainsFunc(was, func(w collectors.Owner) bool { return w.PID == o.PID && w.StartTime == o.StartTime }) {
-			return o
-		}
 	}
 	return nil
 }

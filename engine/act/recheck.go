@@ -40,7 +40,7 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 	defer glance.Close()
 	now := make([]*look.Candidate, len(l.findings))
 	for i, f := range l.findings {
-		now[i] = glimpse(glance, f)
+		now[i] = f.latest().Glimpse(glance)
 	}
 	sockets := make([]collectors.Socket, len(l.findings))
 	if !l.held {
@@ -105,7 +105,7 @@ func (h *Hand) UnderWay() map[string]bool {
 	waiting := map[string]bool{}
 	for _, l := range h.Ladders {
 		for _, f := range l.findings {
-			for _, key := range judge.TargetsAndPeer(f.Finding, l.bound().Plugin) {
+			for _, key := range judge.TargetsAndPeer(f.Finding, l.bound()) {
 				waiting[key] = true
 			}
 		}

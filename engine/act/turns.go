@@ -154,7 +154,7 @@ func (t *turns) prepareTurn(ctx context.Context, glance world.Glance, ladders []
 	began := t.world.Mono()
 	now := make([]*look.Candidate, len(ladders))
 	for i, l := range ladders {
-		now[i] = glimpse(glance, l.findings[0])
+		now[i] = l.findings[0].latest().Glimpse(glance)
 	}
 	prepared := batcher.PrepareAll(ctx, targetsOf(ladders, t.world.Host.Name))
 	// One that hangs takes seconds, and by then the look at the others is too old.

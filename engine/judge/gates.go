@@ -44,7 +44,7 @@ type hearing struct {
 	taker *rules.Rule // the rule that has the socket, nil for none yet
 	quota *quota      // for limits
 	// harm returns what else an action on a process would end; for limits.
-	harm func(*collectors.Owner, *actions.Plugin) look.Harm
+	harm func(*collectors.Owner, *actions.Bound) look.Harm
 	// asking leaves no trace in memory, so that no timer begins to count.
 	asking bool
 }
@@ -214,9 +214,12 @@ func outOfCanary(j *Judge, _ *hearing, f *Case) bool {
 }
 
 // seenOnce spares sockets that we have not seen for long enough to act on their process.
-func seenOnce(_ *Judge, h *hearing, f *Case) bool {
-	left := f.LeftAt(max(h.Looked, f.SeenAgain))
-	if left <= 0 || !needsTwo(f.Rule, false) {
+func seenOnce(j *Judge, h *hearing, f *Case) bool {
+	left := time.Duration(0)
+	if needsTwo(f.Rule, false) {
+		left = f.LeftAt(max(h.Looked, f.SeenAgain))
+	}
+	if left = max(left, j.unconfirmed(h, f)); left <= 0 {
 		return false
 	}
 	h.sooner(left)
@@ -225,6 +228,24 @@ func seenOnce(_ *Judge, h *hearing, f *Case) bool {
 	f.set(report.DecidePending, "seen for less than %s: %s needs a second look, by watch, --observe, or the next run with this state file",
 		report.Short(look.SecondLook), rung.Action)
 	return true
+}
+
+// unconfirmed is how much longer a rule must match what a listener has not accepted before
+// its process is acted on. How long a socket listens says nothing of its queue, which a burst
+// fills for a moment; nor does what waits say it, in a rule that reads no time.
+func (j *Judge) unconfirmed(h *hearing, f *Case) time.Duration {
+	momentary := f.Socket.State == collectors.Listen || collectors.Unaccepted(&f.Socket) && !f.Rule.ReadsTime()
+	if f.NoSocket() || !momentary || !forListeners(f.Rule) {
+		return 0
+	}
+	key := memory.HoldKey{Rule: f.Rule.Name, Fingerprint: f.Rule.Fingerprint, Socket: collectors.KeyOf(&f.Socket)}
+	length, since := max(f.Rule.For, look.SecondLook), 0.0
+	if h.asking {
+		since = j.memory.HeldSince(key, length, h.Now)
+	} else {
+		since = j.memory.Hold(key, length, h.Now)
+	}
+	return max(0, look.SecondLook-time.Duration((h.Now-since)*float64(time.Second)))
 }
 
 // paused spares everything while a live engine is paused.

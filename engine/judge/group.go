@@ -147,10 +147,25 @@ func membership(rule *rules.Rule, cand *look.Candidate) rules.Tri {
 func hidden(rule *rules.Rule, cand *look.Candidate) bool {
 	r := cand.Record()
 	return slices.ContainsFunc(rule.Group, func(k rules.GroupKey) bool {
-		_, known := rules.GroupValue(k, &r)
+		_, known := keyValue(k, cand, &r)
 		return !known
 	})
 }
+
+// keyValue returns the value of a key for a socket; false if it is not known.
+func keyValue(k rules.GroupKey, cand *look.Candidate, r *collectors.Record) (any, bool) {
+	switch k {
+	case rules.ByHost:
+		return cand.Host, true
+	case rules.ByListener:
+		return cand.Listener()
+	default:
+		return rules.GroupValue(k, r)
+	}
+}
+
+// within are the keys that mean something only within a network namespace.
+var within = []rules.GroupKey{rules.ByPort, rules.ByRemotePort, rules.ByRemoteAddr, rules.ByProcess, rules.ByListener}
 
 // nobody stands for the socket of an empty group.
 func (c *Cycle) nobody() *look.Candidate {
@@ -167,20 +182,18 @@ func groupOf(rule *rules.Rule, cand *look.Candidate) (id string, key map[string]
 	var parts []string
 	perNS := false
 	for _, k := range rule.Group {
-		v, known := rules.GroupValue(k, &r)
+		v, known := keyValue(k, cand, &r)
 		if !known || k != rules.ByHost && (v == "" || v == float64(0)) {
 			return "", nil, false
 		}
-		if k == rules.ByHost {
-			v = cand.Host
-		} else {
+		if k != rules.ByHost {
 			parts = append(parts, fmt.Sprint(v))
 		}
 		if n, isNum := v.(float64); isNum {
 			v = int64(n)
 		}
 		key[string(k)] = v
-		perNS = perNS || k == rules.ByPort || k == rules.ByRemotePort || k == rules.ByRemoteAddr || k == rules.ByProcess
+		perNS = perNS || slices.Contains(within, k)
 	}
 	if perNS {
 		parts = append(parts, fmt.Sprint("netns ", cand.Socket.NetNS))

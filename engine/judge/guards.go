@@ -24,9 +24,9 @@ func (g *guards) guard(c *look.Candidate, rung *rules.Rung) string {
 	case c.Blind:
 		return "the kernel waits for its lock, which a process keeps: its tcp_info cannot be read"
 	case s.Protocol == collectors.UDP && !plugin.Allowed.Has(actions.AllowUDP):
-		return "UDP socket: needs " + g.optIn(plugin.Plugin, actions.AllowUDP)
-	case s.State == collectors.Listen && !plugin.Allowed.Has(actions.AllowListen):
-		return "listener: needs " + g.optIn(plugin.Plugin, actions.AllowListen)
+		return "UDP socket: needs " + g.optIn(plugin, actions.AllowUDP)
+	case s.State == collectors.Listen && !plugin.Allowed.Has(plugin.ForListen()):
+		return "listener: needs " + g.optIn(plugin, plugin.ForListen())
 	case g.world.Self.IsSession(s):
 		return "your own session"
 	}
@@ -40,17 +40,20 @@ func (g *guards) guard(c *look.Candidate, rung *rules.Rung) string {
 		return "/proc has the processes of another PID namespace, with other numbers: mount the one of this (as unshare --mount-proc does)"
 	}
 	if plugin.NeedsOwner() {
-		for i := range c.Facts.Owners {
-			if o := &c.Facts.Owners[i]; o.Told {
+		for _, o := range c.Processes(plugin) {
+			if o.Told {
 				return fmt.Sprintf("%s[%d] cannot be examined: that it still has the socket could not be proven before %s", o.Name, o.PID, plugin.Name)
 			}
 		}
+	}
+	if why := g.guardWaiting(c, plugin); why != "" {
+		return why
 	}
 	if plugin.OnProcess() {
 		if why := guardProcess(c, plugin); why != "" {
 			return why
 		}
-		return g.guardUnits(c, plugin.Plugin)
+		return g.guardUnits(c, plugin)
 	}
 	if plugin.OnOwner() && len(c.Facts.Owners) == 0 {
 		return "no process has it"
@@ -59,23 +62,24 @@ func (g *guards) guard(c *look.Candidate, rung *rules.Rung) string {
 }
 
 // optIn says how a rung can ask for a permission.
-func (g *guards) optIn(plugin *actions.Plugin, what actions.Permissions) string {
+func (g *guards) optIn(plugin *actions.Bound, what actions.Permissions) string {
 	if g.optInText != nil {
 		return g.optInText(what)
 	}
-	if how := plugin.OptIn(what); how != "" {
-		return fmt.Sprintf("{%s: {%s}}", plugin.Name, how)
+	if how := plugin.Saying(what); how != "" {
+		return how
 	}
 	return "an action that can be told so; " + plugin.Name + " cannot"
 }
 
 // guardUnits is for actions on a whole unit: nothing in it may be guarded.
-func (g *guards) guardUnits(c *look.Candidate, plugin *actions.Plugin) string {
+func (g *guards) guardUnits(c *look.Candidate, plugin *actions.Bound) string {
 	if !plugin.OnUnit() {
 		return ""
 	}
-	for i := range c.Facts.Owners {
-		o := &c.Facts.Owners[i]
+	owners := c.Processes(plugin)
+	for i := range owners {
+		o := &owners[i]
 		if o.Unit == "" {
 			continue // the action reports it
 		}
@@ -109,18 +113,38 @@ func (g *guards) guardOwners(c *look.Candidate, plugin *actions.Bound) string {
 	return ""
 }
 
-// guardProcess is for actions on the process of a socket.
-func guardProcess(c *look.Candidate, plugin *actions.Bound) string {
-	switch {
-	case collectors.Unaccepted(&c.Socket):
-		return "waits to be accepted: no process has it yet"
-	case len(c.Facts.Owners) == 0:
-		return "no process has it"
-	case len(c.Facts.Owners) > 1 && !plugin.Allowed.Has(actions.AllowAllOwners):
-		if how := plugin.OptIn(actions.AllowAllOwners); how != "" {
-			return fmt.Sprintf("%d processes hold it, and the rung does not say %s", len(c.Facts.Owners), how)
+// guardWaiting is for actions that are not for the connection itself, where it waits to be
+// accepted: they are for the process of its listener, which must be certain.
+func (g *guards) guardWaiting(c *look.Candidate, plugin *actions.Bound) string {
+	switch need := plugin.ForUnaccepted(); {
+	case !collectors.Unaccepted(&c.Socket), need == 0:
+		return ""
+	case !plugin.Allowed.Has(need):
+		why := "waits to be accepted: no process has it yet"
+		if how := plugin.Saying(need); how != "" {
+			why += ", for that of its listener write " + how
 		}
-		return fmt.Sprintf("%d processes hold it, and %s is for one", len(c.Facts.Owners), plugin.Name)
+		return why
+	case len(c.Listeners) == 0:
+		return "waits to be accepted: no listener has anything in its queue any more"
+	case !c.WhoseQueue(plugin):
+		return fmt.Sprintf("waits to be accepted: it can be in the queue of %d listeners of several processes: "+
+			`a rule about the listener can tell, state == "LISTEN" and recv_queue > send_queue`, len(c.Listeners))
+	}
+	return ""
+}
+
+// guardProcess is for actions on the process of a socket. All processes of a unit are one
+// target for an action on units.
+func guardProcess(c *look.Candidate, plugin *actions.Bound) string {
+	switch n := len(c.Processes(plugin)); {
+	case n == 0:
+		return "no process has it"
+	case len(c.Targets(plugin)) > 1 && !plugin.Allowed.Has(actions.AllowAllOwners):
+		if how := plugin.OptIn(actions.AllowAllOwners); how != "" {
+			return fmt.Sprintf("%d processes hold it, and the rung does not say %s", n, how)
+		}
+		return fmt.Sprintf("%d processes hold it, and %s is for one", n, plugin.Name)
 	}
 	return ""
 }
@@ -155,5 +179,5 @@ func (g *guards) guardHolder(s *collectors.Socket, o *collectors.Owner, plugin *
 	case asked:
 		return ""
 	}
-	return why + ": needs " + g.optIn(plugin.Plugin, actions.AllowProtected)
+	return why + ": needs " + g.optIn(plugin, actions.AllowProtected)
 }

@@ -78,8 +78,9 @@ func (b *Breaker) toll(ctx context.Context, c *Cycle, found []*Case) *toll {
 			if !plugin.OnProcess() || plugin.Harmless || rung != first && !mayFollow(f, rung) {
 				continue
 			}
-			for k := range f.Facts.Owners {
-				b.process(ctx, c, t, f, &f.Facts.Owners[k], plugin.Plugin, counted, rung == first || rung.ReadsResult())
+			owners := f.Processes(plugin)
+			for k := range owners {
+				b.process(ctx, c, t, f, &owners[k], plugin, counted, rung == first || rung.ReadsResult())
 			}
 			counted = true
 		}
@@ -94,8 +95,8 @@ func mayFollow(f *Case, rung *rules.Rung) bool {
 
 // process counts the target of an action on a process. With collateral, for a rung that is
 // meant to act and not just a fallback, it also counts what would die.
-func (b *Breaker) process(ctx context.Context, c *Cycle, t *toll, f *Case, o *collectors.Owner, plugin *actions.Plugin, counted, collateral bool) {
-	key := look.TargetKey(o, plugin)
+func (b *Breaker) process(ctx context.Context, c *Cycle, t *toll, f *Case, o *collectors.Owner, plugin *actions.Bound, counted, collateral bool) {
+	key := look.TargetKey(o, plugin.Plugin)
 	if !counted && !t.processes[key] {
 		t.processes[key] = true
 		t.add(f.Rule)

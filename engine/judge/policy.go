@@ -18,13 +18,13 @@ func Harmless(r *rules.Rule) bool {
 
 // effective returns the first rung that changes the host, nil if none does. Guards and limits
 // of the rule go by it.
-func effective(r *rules.Rule) (*rules.Rung, *actions.Plugin) {
+func effective(r *rules.Rule) (*rules.Rung, *actions.Bound) {
 	for i := range r.Then {
-		if p := catalog.Bound(&r.Then[i]); !p.Harmless {
-			return &r.Then[i], p.Plugin
+		if b := catalog.Bound(&r.Then[i]); !b.Harmless {
+			return &r.Then[i], b
 		}
 	}
-	return nil, &actions.Plugin{}
+	return nil, &actions.Bound{Plugin: &actions.Plugin{}}
 }
 
 // needsTwo reports whether a rule leads to a wide action by what it knows of
@@ -39,6 +39,13 @@ func needsTwo(rule *rules.Rule, later bool) bool {
 	}
 	return slices.ContainsFunc(rule.Then, func(r rules.Rung) bool {
 		return catalog.Bound(&r).Wide()
+	})
+}
+
+// forListeners reports whether some rung of a rule is for the processes of listeners.
+func forListeners(rule *rules.Rule) bool {
+	return slices.ContainsFunc(rule.Then, func(r rules.Rung) bool {
+		return catalog.Bound(&r).Allowed.Has(actions.AllowListener)
 	})
 }
 

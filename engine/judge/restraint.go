@@ -67,8 +67,8 @@ func (j *Judge) inCanary(f *report.Finding) bool {
 		return true
 	}
 	what := fmt.Sprintf("%x", f.Socket.Cookie)
-	if rung, plugin := effective(r); rung != nil && plugin.OnProcess() && len(f.Facts.Owners) > 0 {
-		what = look.TargetKey(&f.Facts.Owners[0], plugin)
+	if rung, plugin := effective(r); rung != nil && plugin.OnProcess() && len(f.Targets(plugin)) > 0 {
+		what = f.Targets(plugin)[0]
 	}
 	const parts = 10_000
 	h := fnv.New64a()
@@ -156,8 +156,8 @@ func (j *Judge) limit(ctx context.Context, f *Case, c *Cycle, q *quota) {
 }
 
 // harmOf finds out what would die with a process that has the socket of a case.
-func (j *Judge) harmOf(ctx context.Context, c *Cycle, f *Case) func(*collectors.Owner, *actions.Plugin) look.Harm {
-	return func(o *collectors.Owner, plugin *actions.Plugin) look.Harm {
+func (j *Judge) harmOf(ctx context.Context, c *Cycle, f *Case) func(*collectors.Owner, *actions.Bound) look.Harm {
+	return func(o *collectors.Owner, plugin *actions.Bound) look.Harm {
 		return j.Harms.Of(ctx, c.Picture, f.Candidate, o, plugin)
 	}
 }
@@ -209,8 +209,9 @@ func tooHarmful(_ *Judge, h *hearing, f *Case) bool {
 	if !plugin.OnProcess() {
 		return false
 	}
-	for i := range f.Facts.Owners {
-		harm := h.harm(&f.Facts.Owners[i], plugin)
+	owners := f.Processes(plugin)
+	for i := range owners {
+		harm := h.harm(&owners[i], plugin)
 		f.Collateral = max(f.Collateral, len(harm.Connections))
 		if why := harm.Exceeds(f.Rule.Limits.MaxCollateral); why != "" {
 			f.set(report.DecideLimited, "%s", why)
@@ -239,7 +240,7 @@ func beyond(j *Judge, h *hearing, f *Case) bool {
 }
 
 // more is how many targets a finding adds to those of its rule.
-func (q *quota) more(f *report.Finding, plugin *actions.Plugin) int {
+func (q *quota) more(f *report.Finding, plugin *actions.Bound) int {
 	if !plugin.OnProcess() {
 		return 1
 	}
@@ -247,7 +248,7 @@ func (q *quota) more(f *report.Finding, plugin *actions.Plugin) int {
 }
 
 // take counts the targets of a finding among those of its rule.
-func (q *quota) take(f *report.Finding, plugin *actions.Plugin) {
+func (q *quota) take(f *report.Finding, plugin *actions.Bound) {
 	rule := f.Rule.Fingerprint
 	if !plugin.OnProcess() {
 		q.targets[rule]++
@@ -263,36 +264,26 @@ func (q *quota) take(f *report.Finding, plugin *actions.Plugin) {
 }
 
 // newTargets returns the processes or units that a finding adds to those of its rule.
-func newTargets(f *report.Finding, plugin *actions.Plugin, q *quota) []string {
-	var more []string
-	for i := range f.Facts.Owners {
-		if key := look.TargetKey(&f.Facts.Owners[i], plugin); !q.named[f.Rule.Fingerprint][key] {
-			more = append(more, key)
-		}
-	}
-	return more
+func newTargets(f *report.Finding, plugin *actions.Bound, q *quota) []string {
+	return slices.DeleteFunc(f.Targets(plugin), func(key string) bool { return q.named[f.Rule.Fingerprint][key] })
 }
 
 func socketKey(s *collectors.Socket) string { return "socket " + strconv.FormatUint(s.Cookie, 16) }
 
 // targetKeys returns the targets of an action: the socket, or each process or unit.
-func targetKeys(f *report.Finding, plugin *actions.Plugin) []string {
+func targetKeys(f *report.Finding, plugin *actions.Bound) []string {
 	switch {
 	case f.NoSocket():
 		return []string{"rule " + f.Rule.Name}
 	case !plugin.OnProcess():
 		return []string{socketKey(&f.Socket)}
 	}
-	keys := make([]string, len(f.Facts.Owners))
-	for i := range keys {
-		keys[i] = look.TargetKey(&f.Facts.Owners[i], plugin)
-	}
-	return keys
+	return f.Targets(plugin)
 }
 
 // CoolKeys returns what must cool down after an action, and for how long: its targets and, if
 // the rule says so, the peer.
-func CoolKeys(f *report.Finding, plugin *actions.Plugin) map[string]time.Duration {
+func CoolKeys(f *report.Finding, plugin *actions.Bound) map[string]time.Duration {
 	limits := f.Rule.Limits
 	if limits.Cooldown <= 0 && limits.Peer <= 0 {
 		return nil
@@ -311,7 +302,7 @@ func CoolKeys(f *report.Finding, plugin *actions.Plugin) map[string]time.Duratio
 }
 
 // TargetsAndPeer returns the targets of a finding, and the peer if its rule limits that.
-func TargetsAndPeer(f *report.Finding, plugin *actions.Plugin) []string {
+func TargetsAndPeer(f *report.Finding, plugin *actions.Bound) []string {
 	keys := targetKeys(f, plugin)
 	if f.Rule.Limits.Peer > 0 && !f.NoSocket() {
 		keys = append(keys, peerKey(f))

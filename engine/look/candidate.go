@@ -38,6 +38,9 @@ type Candidate struct {
 	OwnersAt time.Time
 	// Hidden is why processes that we cannot see may hold it, "" if we know of none.
 	Hidden string
+	// Listeners are those for one of which it waits, if it waits to be accepted: all that
+	// fit and have connections in their queues.
+	Listeners []actions.Listener
 	// listenersUnseen says that some of its listeners have no known owner.
 	listenersUnseen bool
 	// Blind says that we cannot read its tcp_info, because the kernel hangs; call is the
@@ -170,7 +173,7 @@ func (c *Candidate) OwnerHidden() bool { return c.Socket.Inode != 0 && len(c.Fac
 
 // Seal copies the candidate for an action.
 func (c *Candidate) Seal() actions.Sealed {
-	return actions.Sealed{Socket: c.Socket, Namespace: c.NS.Namespace.Namespace, Facts: c.Facts, Open: c.NS.Open}
+	return actions.Sealed{Socket: c.Socket, Namespace: c.NS.Namespace.Namespace, Facts: c.Facts, Open: c.NS.Open, Listeners: c.Listeners}
 }
 
 // Clone copies the candidate so that it can be looked at again.
@@ -179,9 +182,9 @@ func (c *Candidate) Clone() *Candidate {
 	return &d
 }
 
-// Holders notes which of the known holders still hold the socket, and whether there are
+// holders notes which of the known holders still hold the socket, and whether there are
 // some for which we can no longer tell.
-func (c *Candidate) Holders(owners []collectors.Owner, unseen bool) {
+func (c *Candidate) holders(owners []collectors.Owner, unseen bool) {
 	f := &c.Facts
 	keepNames(owners, f.Owners)
 	f.Owners, f.OthersHidden = owners, f.OthersHidden || unseen
@@ -195,7 +198,7 @@ func (c *Candidate) forgetOwners() {
 	f := &c.Facts
 	c.Hidden, c.listenersUnseen = "", false
 	f.Owners, f.OthersHidden, f.Complete = nil, false, false
-	f.ListenerOwner = nil
+	f.ListenerOwner, c.Listeners = nil, nil
 	f.Known.Remove(collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess))
 }
 

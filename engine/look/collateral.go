@@ -39,8 +39,14 @@ func (h *Harm) Exceeds(limit int) string {
 
 // Of counts the established connections of a process, or of all processes of its unit if
 // the action is for the unit, in every namespace. One look serves a whole cycle.
-func (t *Harms) Of(ctx context.Context, c *Picture, cand *Candidate, o *collectors.Owner, plugin *actions.Plugin) Harm {
-	key := TargetKey(o, plugin)
+//
+// What waits to be accepted dies with the process, too, unless the action is because
+// nobody accepts it: then nobody serves it.
+func (t *Harms) Of(ctx context.Context, c *Picture, cand *Candidate, o *collectors.Owner, plugin *actions.Bound) Harm {
+	key, served := TargetKey(o, plugin.Plugin), cand.forListener(plugin)
+	if served {
+		key += " without its queues"
+	}
 	if h, ok := c.Extra.collateral[key]; ok {
 		return h
 	}
@@ -53,7 +59,7 @@ func (t *Harms) Of(ctx context.Context, c *Picture, cand *Candidate, o *collecto
 	found := map[Endpoint]int{}
 	for i := range processes {
 		if h.err == nil {
-			h.err = t.connectionsOf(ctx, c, cand.NS, &processes[i], found)
+			h.err = t.connectionsOf(ctx, c, cand.NS, &processes[i], served, found)
 		}
 	}
 	for end, n := range found {
@@ -69,9 +75,9 @@ func (t *Harms) Of(ctx context.Context, c *Picture, cand *Candidate, o *collecto
 	return h
 }
 
-// connectionsOf adds the established connections of a process to found; a process that
-// has ended has none. It asks sockets of other namespaces themselves where they belong.
-func (t *Harms) connectionsOf(ctx context.Context, c *Picture, ns *Namespace, o *collectors.Owner, found map[Endpoint]int) error {
+// connectionsOf adds the established connections of a process to found, only those that it
+// has accepted if served is set; a process that has ended has none. It asks sockets of other namespaces themselves where they belong.
+func (t *Harms) connectionsOf(ctx context.Context, c *Picture, ns *Namespace, o *collectors.Owner, served bool, found map[Endpoint]int) error {
 	held, err := t.World.Processes.Sockets(o)
 	if err != nil {
 		if errors.Is(err, collectors.ErrGone) {
@@ -87,7 +93,7 @@ func (t *Harms) connectionsOf(ctx context.Context, c *Picture, ns *Namespace, o 
 	for _, h := range held {
 		own[h.Inode] = true
 	}
-	p.count(own, found)
+	p.count(own, served, found)
 	seen := []*inventory{p}
 	elsewhere := slices.DeleteFunc(held, func(h world.Held) bool { return p.shows(h.Inode) })
 	return t.World.Processes.Borrow(o, elsewhere, func(s world.Borrowed) error {
@@ -98,7 +104,7 @@ func (t *Harms) connectionsOf(ctx context.Context, c *Picture, ns *Namespace, o 
 		if err != nil {
 			return fmt.Errorf("process %d: %w", o.PID, err)
 		}
-		if state != collectors.Established && state != collectors.Listen {
+		if state != collectors.Established && (state != collectors.Listen || served) {
 			return nil
 		}
 		p, err := t.around(ctx, c, s)
@@ -107,7 +113,7 @@ func (t *Harms) connectionsOf(ctx context.Context, c *Picture, ns *Namespace, o 
 		}
 		if !slices.Contains(seen, p) {
 			seen = append(seen, p)
-			p.count(own, found)
+			p.count(own, served, found)
 		}
 		if !p.shows(s.Inode()) {
 			return p.countLate(s, state, queued, found)

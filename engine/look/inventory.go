@@ -68,14 +68,14 @@ func (p *inventory) shows(inode uint32) bool {
 
 // count adds the established connections among the sockets of a process, and those that
 // wait for one of its listeners to accept them. If several listeners fit, nobody can tell
-// which one they wait for: each counts them all.
-func (p *inventory) count(own map[uint32]bool, found map[Endpoint]int) {
+// which one they wait for: each counts them all. With served those that wait do not count.
+func (p *inventory) count(own map[uint32]bool, served bool, found map[Endpoint]int) {
 	for inode := range own {
 		if cookie := p.held[inode]; cookie != 0 {
 			found[Endpoint{p.netns, cookie}] = 1
 		}
 	}
-	if len(p.queued) == 0 {
+	if served || len(p.queued) == 0 {
 		return
 	}
 	anyDevice := &Namespace{acceptsVRF: true}

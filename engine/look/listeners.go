@@ -1,10 +1,12 @@
 package look
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 
+	"sockwarden/actions"
 	"sockwarden/collectors"
 	"sockwarden/engine/world"
 )
@@ -39,6 +41,9 @@ func (k *Looker) loadListeners(ctx context.Context, c *Picture, ns *Namespace) {
 		var found []collectors.Socket
 		if found, err = k.Dumps.listenersBy(ctx, ns, source); err == nil {
 			ns.listeners, ns.listening = found, true
+			if slices.ContainsFunc(found, func(l collectors.Socket) bool { return l.IfIndex != 0 }) {
+				k.Dumps.nameInterfaces(ns)
+			}
 			return
 		}
 	}
@@ -153,6 +158,9 @@ func (k *Looker) setListener(c *Picture, cand *Candidate, holders *world.Ownersh
 		owners := holders.ByInode[l.Inode]
 		everyone = everyone && len(owners) > 0
 		all = append(all, owners...)
+		if collectors.Unaccepted(&cand.Socket) && mayQueue(l) {
+			cand.Listeners = append(cand.Listeners, actions.Listener{Socket: *l, Owners: owners})
+		}
 	}
 	if len(all) == 0 {
 		return
@@ -165,4 +173,37 @@ func (k *Looker) setListener(c *Picture, cand *Candidate, holders *world.Ownersh
 	if everyone && !slices.ContainsFunc(all, func(other collectors.Owner) bool { return other.Name != o.Name }) {
 		f.Known.Add(collectors.Fields(collectors.FieldListenerProcess))
 	}
+}
+
+// Listener names the listener that a socket belongs to, as people write it: where it
+// listens, and on which device. Sockets that share their port by SO_REUSEPORT have one
+// name. It is "" where nobody listens, and not known if several listeners fit, or if that
+// cannot be looked up.
+func (c *Candidate) Listener() (name string, known bool) {
+	if c.Socket.Protocol != collectors.TCP {
+		return "", true
+	}
+	if !c.NS.listening && c.Socket.State != collectors.Listen {
+		return "", false
+	}
+	for _, l := range listenersOf(c) {
+		one := listenerName(l, c.NS)
+		if name != "" && one != name {
+			return "", false
+		}
+		name = one
+	}
+	return name, true
+}
+
+func listenerName(l *collectors.Socket, ns *Namespace) string {
+	at := l.Local.Netip()
+	host, device := at.String(), ""
+	if !at.Is4() {
+		host = "[" + host + "]"
+	}
+	if l.IfIndex != 0 && l.IfIndex != collectors.UnknownIfIndex {
+		device = "%" + cmp.Or(ns.Interfaces[l.IfIndex], fmt.Sprint(l.IfIndex))
+	}
+	return fmt.Sprintf("%s%s:%d", host, device, l.LocalPort)
 }

@@ -16,6 +16,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/actions/destroy"
 	actionlog "sockwarden/actions/log"
+	"sockwarden/actions/restart"
 	"sockwarden/actions/signal"
 	"sockwarden/collectors"
 	"sockwarden/engine"
@@ -44,7 +45,7 @@ type stage struct {
 func newStage(t *testing.T, o engine.Options, scripts ...*scripted.Script) *stage {
 	t.Helper()
 	s := &stage{World: scripted.New(midday), t: t, log: &journal{}}
-	plugins := s.Actions(destroy.Plugin(), signal.Plugin(), actionlog.Plugin(s.log.logger()))
+	plugins := s.Actions(destroy.Plugin(), signal.Plugin(), restart.Plugin(), actionlog.Plugin(s.log.logger()))
 	for _, script := range scripts {
 		plugins = append(plugins, script.Plugin())
 	}
