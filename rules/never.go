@@ -10,12 +10,18 @@ import (
 
 // neverActs says why no rung of a rule is ever applied to what its condition may be true
 // of, and which rung it is that says so, nil if one may be. Guards that can be opted out
-// of are the usual reason.
+// of are the usual reason. Of several reasons it is the one for most kinds of sockets.
 func neverActs(r *rawRule, rule *Rule) (why string, at *yaml.Node) {
 	if rule.Mode != ModeEnforce {
 		return "", nil
 	}
+	type said struct {
+		why string
+		at  *yaml.Node
+	}
+	counts, most := map[said]int{}, 0
 	for _, s := range possible(rule) {
+		var first said
 		for i := range r.then {
 			rung, reason := &r.then[i], ""
 			if rung.spec.Refuses != nil {
@@ -24,9 +30,12 @@ func neverActs(r *rawRule, rule *Rule) (why string, at *yaml.Node) {
 			if reason == "" {
 				return "", nil
 			}
-			if why == "" {
-				why, at = reason, rung.at
+			if first.at == nil {
+				first = said{reason, rung.at}
 			}
+		}
+		if counts[first]++; counts[first] > most {
+			most, why, at = counts[first], first.why, first.at
 		}
 	}
 	return why, at

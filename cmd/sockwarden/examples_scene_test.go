@@ -36,6 +36,7 @@ const (
 //
 //	listen=ADDR[,IDLE,INTERVAL,COUNT]  a listener, whose connections have that
 //	                                   keepalive, in seconds, or none
+//	share=ADDR                         a listener that shares its port (SO_REUSEPORT)
 //	name=COMM                          call itself that
 //	nofile=N                           as many descriptors
 func behave() {
@@ -49,6 +50,12 @@ func behave() {
 			n, err := strconv.Atoi(port)
 			must(err)
 			go behaveAt(mustListen(host, n), words[1:])
+		case "share":
+			fd, err := sharing(netip.MustParseAddrPort(value), queueOfMany)
+			must(err)
+			l, err := net.FileListener(os.NewFile(uintptr(fd), "listener"))
+			must(err)
+			go behaveAt(l, nil)
 		case "name":
 			must(os.WriteFile("/proc/self/comm", []byte(value), 0))
 		case "nofile":
@@ -61,6 +68,18 @@ func behave() {
 	}
 	fmt.Println("READY")
 	_, _ = io.Copy(io.Discard, os.Stdin) // the test has ended
+}
+
+const queueOfMany = 128
+
+// sharing listens on a port that others can share, with a queue of that length.
+func sharing(at netip.AddrPort, queue int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	return fd, errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+		unix.Bind(fd, &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}), unix.Listen(fd, queue))
 }
 
 func behaveAt(l net.Listener, keepalive []string) {
