@@ -43,17 +43,23 @@ func (r Result) Succeeded() bool {
 // and the host can act.
 func (r Result) Climbs() bool { return r == Refused || r == Failed || r == StillRunning }
 
-// EndsAll reports whether the host refuses this kind of action altogether: then no ladder
-// may go on.
+// EndsAll reports whether the host refuses actions of this kind altogether, so
+// that no ladder may go on. Outcome knows of exceptions.
 func (r Result) EndsAll() bool { return r == Unsupported || r == NotPermitted }
+
+// EndsAll is that of the result, unless it is about the target alone.
+func (o *Outcome) EndsAll() bool { return o.Result.EndsAll() && !o.OfTarget }
 
 // Outcome is a result with its reason.
 type Outcome struct {
 	Result Result
 	Detail string // for people, "" for none
 	Err    error  // what failed, nil if nothing did
-	// Pending says that the effect is still running. Ask again, however long the rung
-	// waits: the effect ends by itself in time, or when told to stop.
+	// OfTarget says that what is not supported or permitted is so for this target alone,
+	// and can be done to others.
+	OfTarget bool
+	// Pending says that it is under way and to be asked again, however long the
+	// rung waits: the effect itself ends it in time, or when it is told to stop.
 	Pending bool
 }
 
@@ -85,21 +91,30 @@ func (c *ChangedError) Error() string { return c.Why }
 // Is makes it a kind of collectors.ErrGone.
 func (c *ChangedError) Is(target error) bool { return target == collectors.ErrGone }
 
-// OutcomeOf turns the error of an attempt into an outcome: ErrGone into Changed, and a
-// call that does not return from the kernel into Timeout.
+// TargetError says that what is not supported or permitted is so for one target alone.
+type TargetError struct{ Err error }
+
+func (t *TargetError) Error() string { return t.Err.Error() }
+
+// Unwrap returns what was wrong.
+func (t *TargetError) Unwrap() error { return t.Err }
+
+// OutcomeOf turns the error of an attempt into an outcome; ErrGone is Changed, and
+// what does not return from the kernel is Timeout.
 func OutcomeOf(err error) Outcome {
 	if changed, ok := errors.AsType[*ChangedError](err); ok {
 		return Outcome{Result: Changed, Detail: changed.Why}
 	}
+	_, alone := errors.AsType[*TargetError](err)
 	switch {
 	case stuck.In(err) != nil:
 		return Outcome{Result: Timeout, Err: err}
 	case errors.Is(err, collectors.ErrGone):
 		return Outcome{Result: Changed, Detail: "closed before we acted"}
 	case errors.Is(err, collectors.ErrNotPermitted):
-		return Outcome{Result: NotPermitted, Err: err}
+		return Outcome{Result: NotPermitted, Err: err, OfTarget: alone}
 	case errors.Is(err, collectors.ErrNotSupported):
-		return Outcome{Result: Unsupported, Err: err}
+		return Outcome{Result: Unsupported, Err: err, OfTarget: alone}
 	}
 	return Outcome{Result: Failed, Err: err}
 }

@@ -25,7 +25,10 @@ func TestOutcomeOf(t *testing.T) {
 		if out.Result != c.want || (out.Err != nil) != c.keeps || c.keeps && !errors.Is(out.Err, c.err) {
 			t.Errorf("%v: %+v", c.err, out)
 		}
-		if out.Result.EndsAll() != c.ends || out.Result.Climbs() != c.ups || out.Result.Succeeded() {
+		if alone := OutcomeOf(&TargetError{fmt.Errorf("do: %w", c.err)}); alone.EndsAll() || alone.Result != c.want || c.keeps && !errors.Is(alone.Err, c.err) {
+			t.Errorf("%v of one target: %+v", c.err, alone)
+		}
+		if out.EndsAll() != c.ends || out.Result.EndsAll() != c.ends || out.Result.Climbs() != c.ups || out.Result.Succeeded() {
 			t.Errorf("%s ends all: %t, climbs: %t, succeeded: %t", out.Result, out.Result.EndsAll(), out.Result.Climbs(), out.Result.Succeeded())
 		}
 	}

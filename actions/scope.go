@@ -17,16 +17,17 @@ const (
 	// ScopeProcess is for a process: one effect per process and cycle, however many of
 	// its sockets matched, and never for a socket without an owner.
 	ScopeProcess
-	// ScopeUnit is for the systemd unit of a process, or for the process if it has none:
-	// one effect per unit and cycle.
+	// ScopeUnit is for the container of a process or, outside of one, for its systemd
+	// unit, and for the process where it has neither: one effect for each of these and
+	// cycle.
 	ScopeUnit
 )
 
-// OnProcess reports whether the target is a process or its unit, with all matching
+// OnProcess reports whether the target is a process, or its unit or container, with all
 // sockets.
 func (s Scope) OnProcess() bool { return s == ScopeProcess || s == ScopeUnit }
 
-// OnUnit reports whether the target is the systemd unit of a process.
+// OnUnit reports whether the target is the systemd unit of a process, or its container.
 func (s Scope) OnUnit() bool { return s == ScopeUnit }
 
 // Single reports whether the target is exactly one socket. Such an action cannot follow
@@ -49,7 +50,7 @@ func (s Scope) Words() string {
 	case ScopeProcess:
 		return "process"
 	case ScopeUnit:
-		return "systemd unit"
+		return "systemd unit or container"
 	case ScopeNone:
 	}
 	return "finding"

@@ -1,21 +1,21 @@
-// Package restart restarts the systemd unit of the process that holds a socket.
+// Package restart restarts the systemd unit of the process that holds a socket, or its
+// container.
 //
-// Comes in: a process with its unit. Goes out: whether systemctl succeeded. It
-// asks systemd and ends no process itself.
+// Comes in: a process with its unit or container. Goes out: whether systemctl succeeded,
+// or the container runs again. It asks systemd or the container's engine, and ends no
+// process itself.
 package restart
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
+	"slices"
 	"time"
 
 	"sockwarden/actions"
-	"sockwarden/actions/exec"
 	"sockwarden/actions/ownersock"
-	"sockwarden/collectors/cgroup"
+	"sockwarden/collectors/containers"
 	"sockwarden/collectors/procfs"
 )
 
@@ -23,16 +23,18 @@ import (
 func Plugin() actions.Plugin {
 	return actions.Plugin{
 		Name:    "restart",
-		Summary: "restarts the systemd unit of the process (systemctl restart)",
-		Doc: "Once for each unit and cycle, however many sockets and processes it has. A rule that restarts must have a cool-down. Units of " +
-			"sessions, users and containers (*.scope, whatever is below user@*.service or a container) and processes outside of a unit are refused.",
+		Summary: "restarts the systemd unit of the process, or its container",
+		Doc: "Where the process is in a container, its engine (Docker or Podman) is told to restart that, and systemctl the unit everywhere else. Once for " +
+			"each unit or container and cycle, however many sockets and processes it has. A rule that restarts must have a cool-down. Units of " +
+			"sessions and users (*.scope, whatever is below user@*.service) and processes outside of a unit are refused. Containers of Kubernetes pods " +
+			"have nobody who could be asked: unsupported, and other targets go on.",
 		Needs: []actions.Need{
-			{Text: "systemd, and the right to restart the unit (root)"},
+			{Text: "systemd or the container's engine, and the right to ask it (root)"},
 			{Capability: actions.CapSysPtrace, For: "to see what its processes hold"},
 			{Capability: actions.CapDACReadSearch, For: "to see what its processes hold"},
 		},
 		Params: []actions.Param{
-			{Name: "timeout", Type: "duration", Doc: "how long systemctl may take (default 90s)"},
+			{Name: "timeout", Type: "duration", Doc: "how long systemctl, or the restart of the container, may take (default 90s)"},
 			actions.ListenerParam(),
 		},
 		Scope:         actions.ScopeUnit,
@@ -43,7 +45,7 @@ func Plugin() actions.Plugin {
 }
 
 func newAction(params map[string]any) (actions.Action, error) {
-	a := action{timeout: 90 * time.Second, proc: procfs.New("")}
+	a := action{timeout: 90 * time.Second, proc: procfs.New(""), names: containers.New(containers.Options{Places: containers.Host()})}
 	if d, ok := params["timeout"].(time.Duration); ok {
 		if a.timeout = d; d < time.Second || d > time.Hour {
 			return nil, fmt.Errorf("timeout is between 1s and 1h, not %s", d)
@@ -55,61 +57,29 @@ func newAction(params map[string]any) (actions.Action, error) {
 type action struct {
 	timeout time.Duration
 	proc    *procfs.FS
+	names   *containers.Names
 }
 
-// Preflight says whether systemd runs here, by sd_booted(3), and whether there is a
-// trustworthy systemctl.
-func (action) Preflight(context.Context) error {
-	if _, err := os.Stat("/run/systemd/system"); err != nil {
-		return fmt.Errorf("systemd does not run here: %w", err)
+// Preflight says whether there is a systemd with a systemctl that can be trusted, or a
+// container engine that can be asked.
+func (a action) Preflight(context.Context) error {
+	err := systemctl()
+	asked := func(s containers.Source) bool { return s.Err == nil }
+	if errors.Is(err, errNoSystemd) && slices.ContainsFunc(a.names.Sources(), asked) {
+		return nil
 	}
-	_, err := exec.NewCommand("", 0, "systemctl")
 	return err
 }
 
 // Prepare checks that the process still holds one of the sockets, and finds its unit and
-// systemctl.
-func (a action) Prepare(_ context.Context, t actions.Target) (actions.Effect, error) {
+// systemctl, or its container and engine.
+func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
 	if t.Process == nil {
 		return nil, errors.New("restart needs a process that holds the socket")
 	}
-	unit := t.Process.Unit
-	switch {
-	case unit == "":
-		return nil, fmt.Errorf("process %d belongs to no systemd unit", t.Process.PID)
-	case !isService(unit), t.Process.Container != "", !cgroup.Path(t.Process.Cgroup).OfSystem(unit):
-		return nil, fmt.Errorf("unit %q of process %d is no service of the system", unit, t.Process.PID)
-	}
 	proves := func() error { return ownersock.Holds(a.proc, t.Process, t.Sockets) }
-	if err := proves(); err != nil {
-		return nil, err
+	if t.Process.Container != "" {
+		return a.inContainer(ctx, &t, proves)
 	}
-	run, err := exec.NewCommand("restart "+unit, a.timeout, "systemctl", "restart", "--", unit)
-	if err != nil {
-		return nil, err
-	}
-	return effect{run, proves}, nil
-}
-
-// effect is the command, run only if the process still holds one of the sockets.
-type effect struct {
-	exec.Command
-	proves func() error
-}
-
-// Apply starts systemctl and does not wait for it.
-func (e effect) Apply(ctx context.Context) actions.Outcome {
-	if err := e.proves(); err != nil {
-		return actions.OutcomeOf(err)
-	}
-	return e.Command.Apply(ctx)
-}
-
-// nameChars are the characters of unit names (systemd.unit(5)). systemctl would take
-// others as a pattern, and they come from a control group that anybody may have made.
-const nameChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@"
-
-func isService(unit string) bool {
-	return strings.HasSuffix(unit, ".service") && strings.Trim(unit, nameChars) == "" &&
-		!strings.HasPrefix(unit, "user@") && !strings.HasPrefix(unit, "-")
+	return a.unit(&t, proves)
 }

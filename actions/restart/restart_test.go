@@ -156,7 +156,7 @@ func TestArguments(t *testing.T) {
 		before := calls()
 		e, err := prepare(t, h.Target, nil)
 		must(t, "Prepare", err)
-		if e.String() != "restart "+unit {
+		if e.String() != "restart unit "+unit {
 			t.Errorf("the effect is %q", e)
 		}
 		if calls() != before {

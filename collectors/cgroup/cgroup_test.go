@@ -207,6 +207,25 @@ func TestUp(t *testing.T) {
 	}
 }
 
+func TestUpContainer(t *testing.T) {
+	for path, want := range map[Path]Path{
+		"/docker/" + idA:                                              "/docker/" + idA,
+		"/docker/" + idA + "/init/a":                                  "/docker/" + idA,
+		"/system.slice/docker-" + idA + ".scope":                      "/system.slice/docker-" + idA + ".scope",
+		"/system.slice/docker-" + idA + ".scope/system.slice/a":       "/system.slice/docker-" + idA + ".scope",
+		"/docker/" + idA + "/docker/" + idB + "/x":                    "/docker/" + idA + "/docker/" + idB,
+		"/machine.slice/libpod-" + idA + ".scope/container":           "/machine.slice/libpod-" + idA + ".scope",
+		"/machine.slice/libpod-conmon-" + idA + ".scope":              "",
+		"/machine.slice/pod_" + idA + ".slice/libpod-" + idA + ".s/c": "/machine.slice/pod_" + idA + ".slice/libpod-" + idA + ".s",
+		"/system.slice/web.service":                                   "",
+		"":                                                            "",
+	} {
+		if got := path.UpContainer(); got != want {
+			t.Errorf("%s: %q, not %q", path, got, want)
+		}
+	}
+}
+
 func TestBelow(t *testing.T) {
 	const root = Path("/system.slice/web.service")
 	for text, want := range map[string]bool{

@@ -71,3 +71,17 @@ func podID(s string) string {
 func isUUID(id string) bool {
 	return len(id) == 36 && id[8] == '-' && id[13] == '-' && id[18] == '-' && id[23] == '-'
 }
+
+// UpContainer returns the control group of the container that the path is in or below
+// of, "" outside of one.
+func (p Path) UpContainer() Path {
+	id := p.Container()
+	if id == "" {
+		return ""
+	}
+	end := strings.LastIndex(string(p), id) + len(id)
+	if more := strings.IndexByte(string(p[end:]), '/'); more >= 0 {
+		return p[:end+more]
+	}
+	return p
+}

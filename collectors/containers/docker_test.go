@@ -94,7 +94,7 @@ func TestDocker(t *testing.T) {
 		if _, err := look(t, files, Ref{ID: nobody}); !errors.Is(err, ErrNoSuch) {
 			t.Errorf("of no container: %v", err)
 		}
-		if _, err := files.Restart(t.Context(), relay); !errors.Is(err, ErrNotSupported) {
+		if _, err := files.Restart(t.Context(), relay, nil); !errors.Is(err, ErrNotSupported) {
 			t.Errorf("restart by files: %v", err)
 		}
 	})
@@ -116,7 +116,7 @@ func TestDocker(t *testing.T) {
 		if c, err := look(t, n, side); !errors.Is(err, ErrNoSuch) {
 			t.Errorf("%+v, %v", c, err)
 		}
-		if _, err := n.Restart(t.Context(), side); !errors.Is(err, ErrNoSuch) {
+		if _, err := n.Restart(t.Context(), side, nil); !errors.Is(err, ErrNoSuch) {
 			t.Errorf("restart: %v", err)
 		}
 	})
@@ -181,7 +181,11 @@ func provesHang(t *testing.T, d *dockerlab.Engine, ref Ref) {
 func provesRestart(t *testing.T, d *dockerlab.Engine, n *Names, ref Ref, pid int) {
 	before, err := n.Inspect(t.Context(), ref.ID)
 	must(t, "inspect", err)
-	r, err := n.Restart(t.Context(), ref)
+	kept := errors.New("not this one")
+	if _, err := n.Restart(t.Context(), ref, func(*Container) error { return kept }); !errors.Is(err, kept) {
+		t.Errorf("kept back: %v", err)
+	}
+	r, err := n.Restart(t.Context(), ref, nil)
 	must(t, "restart", err)
 	d.Until("it was restarted", func() bool {
 		done, err := r.Done(t.Context())

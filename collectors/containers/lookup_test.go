@@ -291,7 +291,7 @@ func TestNoEngine(t *testing.T) {
 		if all, err := n.Running(t.Context()); !errors.Is(err, ErrNoEngine) || len(all) != 0 {
 			t.Errorf("%s: %+v, %v", name, all, err)
 		}
-		if _, err := n.Restart(t.Context(), Ref{ID: hbbr}); !errors.Is(err, ErrNoEngine) {
+		if _, err := n.Restart(t.Context(), Ref{ID: hbbr}, nil); !errors.Is(err, ErrNoEngine) {
 			t.Errorf("%s: restart: %v", name, err)
 		}
 	}

@@ -61,7 +61,7 @@ func TestFiles(t *testing.T) {
 	if err := a[hostnet].Err; !errors.Is(err, ErrNoSuch) {
 		t.Errorf("%v", err)
 	}
-	if _, err := n.Restart(t.Context(), Ref{ID: nobody, PodUID: podUID}); !errors.Is(err, ErrNotSupported) {
+	if _, err := n.Restart(t.Context(), Ref{ID: nobody, PodUID: podUID}, nil); !errors.Is(err, ErrNotSupported) {
 		t.Errorf("restart: %v", err)
 	}
 	// A pod that the control group contradicts is no answer.

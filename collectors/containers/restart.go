@@ -9,14 +9,9 @@ import (
 	"time"
 )
 
-const (
-	// stopGrace is the time between SIGTERM and SIGKILL for a container, in seconds: the
-	// engines' own default.
-	stopGrace = 10
-	// restartLimit ends the wait for the engine's answer, which comes only after stop and
-	// start.
-	restartLimit = 2 * time.Minute
-)
+// restartLimit ends the wait for the engine's answer, which it gives only after stop and
+// start: a container can have an hour to stop.
+const restartLimit = 65 * time.Minute
 
 // Restart is a restart that an engine was told to perform.
 type Restart struct {
@@ -31,13 +26,16 @@ type Restart struct {
 	refused error
 }
 
-// Restart tells the engine of a container to stop it, with 10 seconds between SIGTERM and
-// SIGKILL, and to start it again. It returns as soon as the engine has the request. The
-// error carries a reason: ErrNotSupported if only files know the container, as with a
-// CRI, whose kubelet restarts by itself what ends.
+// Restart tells the engine of a container to stop it, with the time from SIGTERM to
+// SIGKILL that the container has (10 seconds, unless whoever started it said
+// otherwise), and to start it again. It returns as soon as the engine has the
+// request. The error bears a reason: ErrNotSupported where nothing but files know
+// the container, as a CRI's, whose kubelet restarts what ends by itself.
 //
-// It asks nobody whether that is right: guards are up to the caller.
-func (n *Names) Restart(ctx context.Context, ref Ref) (*Restart, error) {
+// It asks nobody whether that is right: guards are the caller's. If still is not nil it
+// has the container as the engine knew it just before, and its error keeps the request
+// back.
+func (n *Names) Restart(ctx context.Context, ref Ref, still func(*Container) error) (*Restart, error) {
 	s, c, err := n.inspect(ctx, ref.ID)
 	if errors.Is(err, ErrNoSuch) || errors.Is(err, ErrNoEngine) {
 		if a := n.Lookup(ctx, ref)[ref.ID]; a.Err == nil {
@@ -47,12 +45,18 @@ func (n *Names) Restart(ctx context.Context, ref Ref) (*Restart, error) {
 	if err != nil {
 		return nil, fmt.Errorf("restart of the container %s: %w", ref.ID, err)
 	}
+	if still != nil {
+		if err := still(&c); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
 	r := &Restart{names: n, id: ref.ID, before: c.StartedAt, init: c.InitPID}
 	// Some engines abandon a restart when the client goes away: keep the connection until
 	// the answer comes, whatever happens to ctx.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restartLimit)
 	stop := s.until(ctx, restartLimit)
-	req, err := s.send(ctx, http.MethodPost, fmt.Sprintf("/containers/%s/restart?t=%d", ref.ID, stopGrace))
+	req, err := s.send(ctx, http.MethodPost, "/containers/"+ref.ID+"/restart")
 	if err != nil {
 		stop()
 		cancel()

@@ -67,9 +67,9 @@ func TestRestart(t *testing.T) {
 			broke.Store(true)
 		}
 	})}})
-	r, err := n.Restart(t.Context(), Ref{ID: hbbr})
+	r, err := n.Restart(t.Context(), Ref{ID: hbbr}, nil)
 	must(t, "restart", err)
-	if got := <-running; got != "/containers/"+hbbr+"/restart?t=10" {
+	if got := <-running; got != "/containers/"+hbbr+"/restart" {
 		t.Error(got)
 	}
 	if done, err := r.Done(t.Context()); done || err != nil {
@@ -104,7 +104,7 @@ func TestRestartRefused(t *testing.T) {
 		}
 		recording(t, of)(w, r)
 	})}})
-	r, err := n.Restart(t.Context(), Ref{ID: hbbr})
+	r, err := n.Restart(t.Context(), Ref{ID: hbbr}, nil)
 	must(t, "restart", err)
 	for wait := time.Now().Add(time.Minute); ; {
 		if _, err = r.Done(t.Context()); err != nil || time.Now().After(wait) {
@@ -114,10 +114,10 @@ func TestRestartRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "driver failed") {
 		t.Errorf("%v", err)
 	}
-	if _, err := n.Restart(t.Context(), Ref{ID: nobody}); !errors.Is(err, ErrNoSuch) {
+	if _, err := n.Restart(t.Context(), Ref{ID: nobody}, nil); !errors.Is(err, ErrNoSuch) {
 		t.Errorf("%v", err)
 	}
-	if _, err := n.Restart(t.Context(), Ref{ID: "../../images"}); !errors.Is(err, ErrNoID) {
+	if _, err := n.Restart(t.Context(), Ref{ID: "../../images"}, nil); !errors.Is(err, ErrNoID) {
 		t.Errorf("%v", err)
 	}
 }

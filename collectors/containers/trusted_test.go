@@ -33,7 +33,7 @@ func TestForeignSocket(t *testing.T) {
 		if c, err := look(t, n, Ref{ID: hbbr}); !errors.Is(err, ErrUntrusted) {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
-		if _, err := n.Restart(t.Context(), Ref{ID: hbbr}); !errors.Is(err, ErrUntrusted) {
+		if _, err := n.Restart(t.Context(), Ref{ID: hbbr}, nil); !errors.Is(err, ErrUntrusted) {
 			t.Errorf("%s: restart: %v", name, err)
 		}
 		if s := n.Sources(); len(s) != 1 || !errors.Is(s[0].Err, ErrUntrusted) {

@@ -308,7 +308,7 @@ func (h *Hand) conclude(ctx context.Context, l *ladder, out actions.Outcome) {
 // heedHost stops all further attempts if an outcome is about the host and not the target.
 func (h *Hand) heedHost(out actions.Outcome) {
 	switch {
-	case !out.Result.EndsAll():
+	case !out.EndsAll():
 	case out.Err != nil:
 		h.hostError = out.Err
 	case out.Result == actions.NotPermitted:

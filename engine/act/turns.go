@@ -126,7 +126,7 @@ func (t *turns) takeTurn(ctx context.Context, glance world.Glance, ladders []*la
 		if errors.Is(out.Err, actions.ErrNotBegun) {
 			turns[places[k]] = turn{fate: isAgain}
 		}
-		if out.Result.EndsAll() {
+		if out.EndsAll() {
 			refused.Store(true)
 		}
 	}

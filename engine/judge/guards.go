@@ -72,7 +72,7 @@ func (g *guards) optIn(plugin *actions.Bound, what actions.Permissions) string {
 	return "an action that can be told so; " + plugin.Name + " cannot"
 }
 
-// guardUnits is for actions on a whole unit: nothing in it may be guarded.
+// guardUnits is for actions on a whole unit or container: nothing in it may be guarded.
 func (g *guards) guardUnits(c *look.Candidate, plugin *actions.Bound) string {
 	if !plugin.OnUnit() {
 		return ""
@@ -80,16 +80,17 @@ func (g *guards) guardUnits(c *look.Candidate, plugin *actions.Bound) string {
 	owners := c.Processes(plugin)
 	for i := range owners {
 		o := &owners[i]
-		if o.Unit == "" {
+		whole := look.WholeOf(o)
+		if whole == "" {
 			continue // the action reports it
 		}
-		members, err := g.world.Processes.Unit(o)
+		members, err := g.world.Processes.Together(o)
 		if err != nil || g.world.Owners.Coverage().HidePID != "" {
-			return "the processes of " + o.Unit + " cannot all be listed"
+			return "the processes of " + whole + " cannot all be listed"
 		}
 		for k := range members {
 			if why := g.kept.GuardOwner(&members[k]); why != "" {
-				return fmt.Sprintf("%s has also %s[%d]: %s", o.Unit, members[k].Name, members[k].PID, why)
+				return fmt.Sprintf("%s has also %s[%d]: %s", whole, members[k].Name, members[k].PID, why)
 			}
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 // Harm is what dies with a process or unit in addition to the chosen sockets.
 type Harm struct {
-	name        string     // of the process or unit
+	name        string     // of the process, unit or container
 	Connections []Endpoint // its established connections, including those it has yet to accept
 	err         error      // why they could not be counted, nil if they were
 }
@@ -37,8 +37,8 @@ func (h *Harm) Exceeds(limit int) string {
 	return ""
 }
 
-// Of counts the established connections of a process, or of all processes of its unit if
-// the action is for the unit, in every namespace. One look serves a whole cycle.
+// Of counts the established connections of a process, or of all processes of its unit or
+// container if the action is for that, in every namespace. One look serves a whole cycle.
 //
 // What waits to be accepted dies with the process, too, unless the action is because
 // nobody accepts it: then nobody serves it.
@@ -52,9 +52,9 @@ func (t *Harms) Of(ctx context.Context, c *Picture, cand *Candidate, o *collecto
 	}
 	h := Harm{name: fmt.Sprintf("%s[%d]", o.Name, o.PID)}
 	processes := []collectors.Owner{*o}
-	if plugin.OnUnit() && o.Unit != "" {
-		h.name = o.Unit
-		processes, h.err = t.World.Processes.Unit(o)
+	if name := WholeOf(o); plugin.OnUnit() && name != "" {
+		h.name = name
+		processes, h.err = t.World.Processes.Together(o)
 	}
 	found := map[Endpoint]int{}
 	for i := range processes {
@@ -76,7 +76,8 @@ func (t *Harms) Of(ctx context.Context, c *Picture, cand *Candidate, o *collecto
 }
 
 // connectionsOf adds the established connections of a process to found, only those that it
-// has accepted if served is set; a process that has ended has none. It asks sockets of other namespaces themselves where they belong.
+// has accepted if served is set; a process that has ended has none. It asks sockets of
+// other namespaces themselves where they belong.
 func (t *Harms) connectionsOf(ctx context.Context, c *Picture, ns *Namespace, o *collectors.Owner, served bool, found map[Endpoint]int) error {
 	held, err := t.World.Processes.Sockets(o)
 	if err != nil {
@@ -164,12 +165,28 @@ func (d *dumps) sockets(ctx context.Context, ns *Namespace, q collectors.Query) 
 	}
 }
 
-// TargetKey names what one effect on a process is for: the process, or its unit.
+// TargetKey names what one effect on a process is for: the process, its container or its
+// unit.
 func TargetKey(o *collectors.Owner, plugin *actions.Plugin) string {
-	if plugin.OnUnit() && o.Unit != "" {
+	switch {
+	case plugin.OnUnit() && o.Container != "":
+		return "container " + o.Container
+	case plugin.OnUnit() && o.Unit != "":
 		return "unit " + o.Unit
 	}
 	return ProcessKey(o)
+}
+
+// WholeOf says for people what an action on units ends with a process: its container or,
+// outside of one, its unit; "" if it is in neither.
+func WholeOf(o *collectors.Owner) string {
+	switch {
+	case o.Container == "":
+		return o.Unit
+	case o.ContainerName != "":
+		return "container " + o.ContainerName
+	}
+	return fmt.Sprintf("container %.12s", o.Container)
 }
 
 // ProcessKey names a process, for as long as the machine runs.

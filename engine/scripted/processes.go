@@ -40,12 +40,12 @@ type processes struct{ w *World }
 
 func (p processes) Glance() world.Glance { return glance(p) }
 
-func (p processes) Unit(o *collectors.Owner) ([]collectors.Owner, error) {
+func (p processes) Together(o *collectors.Owner) ([]collectors.Owner, error) {
 	var all []collectors.Owner
 	for _, s := range p.w.sockets {
 		for _, other := range s.Owners {
 			same := func(seen collectors.Owner) bool { return seen.PID == other.PID }
-			if other.Unit == o.Unit && !slices.ContainsFunc(all, same) {
+			if other.Container == o.Container && (o.Container != "" || other.Unit == o.Unit) && !slices.ContainsFunc(all, same) {
 				all = append(all, other)
 			}
 		}

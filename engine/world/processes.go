@@ -18,7 +18,10 @@ type kernelProcesses struct{ proc *procfs.FS }
 
 func (kernelProcesses) Glance() Glance { return procfs.New("").Glance() }
 
-func (k kernelProcesses) Unit(o *collectors.Owner) ([]collectors.Owner, error) {
+func (k kernelProcesses) Together(o *collectors.Owner) ([]collectors.Owner, error) {
+	if o.Container != "" {
+		return k.proc.InContainer(o)
+	}
 	return k.proc.InUnit(o)
 }
 

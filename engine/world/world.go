@@ -120,8 +120,9 @@ type Held = procfs.Held
 type Processes interface {
 	// Glance starts a look at processes that reads each of them once.
 	Glance() Glance
-	// Unit returns the processes in the unit of a process.
-	Unit(o *collectors.Owner) ([]collectors.Owner, error)
+	// Together returns the processes that end with the container of another one, or with
+	// its unit outside of containers.
+	Together(o *collectors.Owner) ([]collectors.Owner, error)
 	// Sockets returns the sockets that a process holds.
 	Sockets(o *collectors.Owner) ([]Held, error)
 	// Borrow calls visit with each of these sockets, which is valid for that call.

@@ -152,8 +152,8 @@ func (e *Engine) Docker(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// Image builds an image of the program service, which listens on port 8080 and never
-// closes a connection. root is the path to the top of the project.
+// Image makes an image of the program service, which listens on port 8080 and never
+// closes a connection. It is there as sshd, too. Root is the way to the top of the project.
 func (e *Engine) Image(name, root string) {
 	e.t.Helper()
 	dir := folder(e.t)
@@ -170,6 +170,7 @@ func (e *Engine) Image(name, root string) {
 	must(e.t, "tar", w.WriteHeader(&tar.Header{Name: "service", Mode: 0o755, Size: int64(len(program))}))
 	_, err = w.Write(program)
 	must(e.t, "tar", err)
+	must(e.t, "tar", w.WriteHeader(&tar.Header{Name: "sshd", Typeflag: tar.TypeLink, Linkname: "service", Mode: 0o755}))
 	must(e.t, "tar", w.Close())
 	must(e.t, "image", os.WriteFile(dir+"/image.tar", b.Bytes(), 0o600))
 	e.Docker("import", "--change", `CMD ["/service"]`, dir+"/image.tar", name)
