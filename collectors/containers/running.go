@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -136,6 +137,32 @@ type Source struct {
 	Engine Engine
 	// Err is nil if we can ask it; otherwise it carries a reason.
 	Err error
+}
+
+// Asked is Sources, and whether those that can be asked answer, for which it gives each two
+// seconds. To connect to podman's socket starts podman where systemd listens.
+func (n *Names) Asked(ctx context.Context) []Source {
+	all := n.Sources()
+	for i := range all {
+		if all[i].Err == nil {
+			all[i].Err = ping(ctx, all[i].Path, n.waits.all)
+		}
+	}
+	return all
+}
+
+// ping asks an engine for nothing but an answer.
+func ping(ctx context.Context, path string, wait time.Duration) error {
+	s, err := open(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	a, err := s.get(ctx, "/_ping", wait, headLimit)
+	if err == nil && a.status != http.StatusOK {
+		err = s.errStatus(a)
+	}
+	return err
 }
 
 // Sources returns where we could ask engines, without connecting to any: it tells people

@@ -48,6 +48,24 @@ func TestRunning(t *testing.T) {
 	}
 }
 
+// Whether engines answer is asked of those that could be.
+func TestAsked(t *testing.T) {
+	of := map[string]string{"/_ping": "OK"}
+	silent := engine(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	answers, other := engine(t, recording(t, of)), engine(t, recording(t, nil))
+	n, _ := asked(Places{DockerSockets: []string{answers, "/nowhere.sock"}, PodmanSockets: []string{other}})
+	for i, want := range []error{nil, ErrNoEngine, ErrUnreadable} {
+		if s := n.Asked(t.Context()); len(s) != 3 || !errors.Is(s[i].Err, want) {
+			t.Errorf("%+v", s)
+		}
+	}
+	n, _ = asked(Places{DockerSockets: []string{silent}})
+	n.waits.all = 50 * time.Millisecond
+	if s := n.Asked(t.Context()); len(s) != 1 || !errors.Is(s[0].Err, ErrSilent) || n.Sources()[0].Err != nil {
+		t.Errorf("%+v", s)
+	}
+}
+
 // A restart is asked for at once, whoever waits; the connection stays until the
 // engine has done it.
 func TestRestart(t *testing.T) {

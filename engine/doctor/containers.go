@@ -12,20 +12,25 @@ import (
 
 const enginesName = "containers"
 
-// engines says whom to ask for the names of containers.
+// engines says who was asked for the names of containers, and could be told to restart
+// some, and whether they answer.
 func engines(sources []containers.Source, p *rules.Program) Check {
 	c := Check{Name: enginesName, Level: OK}
 	var listen, refuse []string
+	silent := false
 	for _, s := range sources {
 		switch {
 		case s.Err == nil:
-			listen = append(listen, fmt.Sprintf("%s: %s", s.Engine, s.Path))
+			listen = append(listen, fmt.Sprintf("%s: %s answers", s.Engine, s.Path))
 		case !errors.Is(s.Err, containers.ErrNoEngine):
 			refuse = append(refuse, s.Err.Error())
+			silent = silent || errors.Is(s.Err, containers.ErrSilent)
 		}
 	}
 	c.Detail = strings.Join(append(listen, refuse...), "; ")
 	switch {
+	case silent:
+		c.Level, c.Cure = Warn, "see why it does not answer (journalctl -u docker): until then names of its containers come from files, and none is restarted"
 	case len(refuse) > 0:
 		c.Level, c.Cure = Warn, "run as root, or as a member of the group of the socket; nobody else may be able to write it or its directories"
 	case len(listen) > 0:

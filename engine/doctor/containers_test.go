@@ -25,12 +25,13 @@ func TestEngines(t *testing.T) {
 		level   Level
 		detail  string
 	}{
-		{[]containers.Source{at("/run/docker.sock", nil), at("/run/podman.sock", containers.ErrNoEngine)}, true, OK, "docker: /run/docker.sock"},
+		{[]containers.Source{at("/run/docker.sock", nil), at("/run/podman.sock", containers.ErrNoEngine)}, true, OK, "docker: /run/docker.sock answers"},
 		{[]containers.Source{at("/run/docker.sock", containers.ErrNoEngine)}, false, OK, "no engine listens: "},
 		{[]containers.Source{at("/run/docker.sock", containers.ErrNoEngine)}, true, Warn, "no engine listens: "},
 		{nil, true, Warn, "no engine listens: "},
 		{[]containers.Source{at("/run/docker.sock", containers.ErrNotPermitted)}, false, Warn, "/run/docker.sock: asking the container engine takes root, or its group"},
-		{[]containers.Source{at("/a", containers.ErrUntrusted), at("/b", nil)}, false, Warn, "docker: /b; /a: what it says is not trusted"},
+		{[]containers.Source{at("/run/docker.sock", containers.ErrSilent)}, false, Warn, "/run/docker.sock: the container engine does not answer"},
+		{[]containers.Source{at("/a", containers.ErrUntrusted), at("/b", nil)}, false, Warn, "docker: /b answers; /a: what it says is not trusted"},
 	} {
 		p := asks
 		if !c.asks {

@@ -60,7 +60,7 @@ func Run(ctx context.Context, plan *Plan) []Check {
 	checks := []Check{kernelVersion(plan.Actions), kernelConfig()}
 	checks = append(checks, capabilities(plan)...)
 	checks = append(checks, netlink(ctx, plan.Program), destroyOwnPair(ctx), namespaces(), processes(ctx), cgroups(),
-		engines(containers.New(containers.Options{Places: containers.Host()}).Sources(), plan.Program), programs(),
+		engines(containers.New(containers.Options{Places: containers.Host()}).Asked(ctx), plan.Program), programs(),
 		stateFile(plan.StateFile), noPause(plan.PauseFiles), watching())
 	if plan.Program != nil {
 		checks = append(checks, ruleChecks(ctx, plan, checks)...)

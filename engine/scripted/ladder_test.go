@@ -102,11 +102,13 @@ func TestClimbs(t *testing.T) {
 		{scripted.Outcome{Result: actions.Failed, Err: deny}, true, true, false},
 		{scripted.Outcome{Result: actions.Unsupported, Err: deny}, false, false, true},
 		{scripted.Outcome{Result: actions.NotPermitted, Err: deny}, false, false, true},
+		{scripted.Outcome{Result: actions.Unsupported, Err: deny, OfTarget: true}, false, true, false},
+		{scripted.Outcome{Result: actions.NotPermitted, Err: deny, OfTarget: true}, false, true, false},
 		{scripted.Outcome{Result: actions.Unsupported}, false, false, true},
 		{scripted.Outcome{Result: actions.NotPermitted}, false, false, true},
 	} {
 		for _, rung := range []string{"second", `{second: {udp: true}, if: result != "would"}`} {
-			t.Run(fmt.Sprint(test.out.Result, test.out.Err, rung), func(t *testing.T) {
+			t.Run(fmt.Sprint(test.out.Result, test.out.Err, test.out.OfTarget, rung), func(t *testing.T) {
 				first, second := scripted.Coming("first", test.out), scripted.Coming("second", scripted.Outcome{Result: actions.Ended})
 				second.Scope = actions.ScopeProcess
 				s := newStage(t, live, first, second)
