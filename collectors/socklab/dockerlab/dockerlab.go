@@ -128,15 +128,15 @@ func shadow(t *testing.T, dir string) {
 	t.Cleanup(func() { must(t, "unmount", unix.Unmount(dir, 0)) })
 }
 
-// Until waits for a condition, at most a minute.
+// Until waits for a condition, at most two minutes.
 func (e *Engine) Until(what string, holds func() bool) {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(e.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(e.t.Context(), 2*time.Minute)
 	defer cancel()
 	for tick := time.Tick(20 * time.Millisecond); !holds(); {
 		select {
 		case <-ctx.Done():
-			e.t.Fatalf("%s: not within a minute", what)
+			e.t.Fatalf("%s: not within two minutes", what)
 		case <-tick:
 		}
 	}

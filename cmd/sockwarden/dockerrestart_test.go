@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors/socklab/dockerlab"
+)
+
+const restartRules = `version: 1
+netns: all
+rules:
+  - {name: hbbr, when: 'container == "hbbr" && state == "CLOSE_WAIT"', then: [restart], limits: {cooldown: 1h, max_collateral: 0}}
+  - {name: guarded, when: 'container == "hbbs" && state == "CLOSE_WAIT"', then: [restart], limits: {cooldown: 1h}}
+  - {name: destroyed, when: 'container == "hbbs" && state == "CLOSE_WAIT"', then: [destroy]}
+`
+
+// TestDockerRestart restarts one container of a real engine and nothing beside it, and
+// follows one that somebody else restarts.
+func TestDockerRestart(t *testing.T) {
+	d := dockerlab.Start(t)
+	d.Image("relay:1", root)
+	hbbr, _ := d.Run("--name", "hbbr", "relay:1")
+	hbbs, _ := d.Run("--name", "hbbs", "-p", "127.0.0.1:18080:8080", "relay:1")
+	dir := t.TempDir()
+	path, state := filepath.Join(dir, "rules.yaml"), filepath.Join(dir, "state")
+	if err := os.WriteFile(path, []byte(restartRules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	leakInto(t, d, hbbr, 3)
+	leakInto(t, d, hbbs, 1)
+	addr := net.JoinHostPort(d.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", hbbr), "8080")
+	healthy, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaks := func(name, want string) func() bool {
+		return func() bool {
+			_, out, _ := run(t, "list", "-s", "close_wait", "--container", name, "--by", "container")
+			return strings.Contains(out, want)
+		}
+	}
+	d.Until("all are in CLOSE_WAIT", leaks("hbbr", "3  hbbr"))
+	d.Until("all are in CLOSE_WAIT", leaks("hbbs", "1  hbbs"))
+	d.Docker("exec", "-d", "hbbs", "/sshd")
+	started := func() string { return d.Docker("inspect", "-f", "{{.Name}} {{.State.StartedAt}}", "hbbr", "hbbs") }
+	was, proxies := started(), proxiesOf(t)
+	if len(proxies) == 0 {
+		t.Fatal("no docker-proxy")
+	}
+	says := func(code int, want string, args ...string) {
+		t.Helper()
+		got, out, errs := run(t, append(args, "--rules", path)...)
+		if !regexp.MustCompile(want).MatchString(out+errs) || got != code {
+			t.Errorf("%s: %d, not %s\n%s%s", args, got, want, out, errs)
+		}
+	}
+	live := func(rule string) []string { return []string{"run", "--live", "--rule", rule, "--state-file", state} }
+
+	says(0, `max_collateral 0: 1 established connection would die with container hbbr`, append(live("hbbr"), "-v")...)
+	says(0, `container hbbs has also sshd\[\d+\]: protected process sshd`, append(live("guarded"), "-v")...)
+	if now := started(); now != was {
+		t.Fatalf("restarted: %s, then %s", was, now)
+	}
+	_ = healthy.Close()
+	d.Until("nobody is served", leaks("hbbr", "4  hbbr"))
+	says(0, `all: action restart container hbbr \(docker\), where docker:hbbr\n.*\n(would act +hbbr .*\n){4}`, "audit", "--rule", "hbbr", "--state-file", "none")
+	if now := started(); now != was {
+		t.Fatalf("audit restarts: %s, then %s", was, now)
+	}
+	says(0, `all: action restart container hbbr \(docker\), .*\n.*\n(done +hbbr .*\n){4}(.*\n)*.*sockets=4`, live("hbbr")...)
+	one, other, _ := strings.Cut(started(), "\n")
+	if before, neighbour, _ := strings.Cut(was, "\n"); one == before || other != neighbour {
+		t.Errorf("before:\n%s\nafter:\n%s\n%s", was, one, other)
+	}
+	if now := proxiesOf(t); !slices.Equal(now, proxies) {
+		t.Errorf("docker-proxy before: %q, after: %q", proxies, now)
+	}
+	leakInto(t, d, hbbr, 1)
+	d.Until("it leaks anew", leaks("hbbr", "1  hbbr"))
+	says(0, `spared 1: 1 cooldown \(hbbr\)`, live("hbbr")...)
+	follows(t, d, path, hbbs)
+}
+
+// proxiesOf are the processes of docker-proxy, with their numbers and arguments.
+func proxiesOf(t *testing.T) (all []string) {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range lines {
+		if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte("docker-proxy\x00")) {
+			all = append(all, path+" "+string(b))
+		}
+	}
+	return all
+}
+
+// follows has a watcher cure a container, which is then restarted and has another network
+// namespace.
+func follows(t *testing.T, d *dockerlab.Engine, rules, id string) {
+	t.Helper()
+	log := filepath.Join(t.TempDir(), "audit.jsonl")
+	watch := exec.Command(build(t), "watch", "--live", "--rules", rules, "--rule", "destroyed", "--interval", "1s", "--state-file", "none", "--audit-log", log)
+	watch.Stdout, watch.Stderr = os.Stderr, os.Stderr
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = watch.Process.Signal(unix.SIGTERM)
+		_ = watch.Wait()
+	}()
+	seen := map[string]bool{}
+	// The program never closes, so that its descriptors stay.
+	cured := func() int {
+		b, _ := os.ReadFile(log)
+		for line := range bytes.Lines(b) {
+			var l struct {
+				Result string
+				Socket struct {
+					NetNS string `json:"netns"`
+				}
+			}
+			if json.Unmarshal(line, &l) == nil && l.Result == "fd_still_held" {
+				seen[l.Socket.NetNS] = true
+			}
+		}
+		return len(seen)
+	}
+	d.Until("the leak is cured", func() bool { return cured() == 1 })
+	d.Docker("restart", "-t", "0", "hbbs")
+	leakInto(t, d, id, 2)
+	d.Until("it is cured again in another namespace", func() bool { return cured() == 2 })
+}
