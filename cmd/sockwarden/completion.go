@@ -14,6 +14,7 @@ import (
 	"sockwarden/collectors/netns"
 	"sockwarden/engine/catalog"
 	"sockwarden/rules"
+	"sockwarden/rules/lang"
 )
 
 type completer = func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective)
@@ -65,19 +66,48 @@ func (c completion) vars(*cobra.Command, []string, string) ([]string, cobra.Shel
 	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
-func (c completion) sets(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	sets := rules.BuiltinSets()
+// sets returns those of the rules.
+func (c completion) sets() map[string]*rules.Set {
 	if p := c.loaded(); p != nil {
-		sets = p.Sets
+		return p.Sets
 	}
+	return rules.BuiltinSets()
+}
+
+// ports completes the last of several sets of ports and services.
+func (c completion) ports(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	before := upToLast(toComplete)
 	var names []string
+	sets := c.sets()
 	for name, s := range sets {
 		if s.IsPorts() {
-			names = append(names, name+"\t"+s.String())
+			names = append(names, before+name+"\t"+s.String())
 		}
 	}
+	all := hostServices()
+	for name := range all {
+		if _, ok := sets[name]; !ok {
+			names = append(names, before+name+"\t"+all.list(name))
+		}
+	}
+	slices.Sort(names)
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
+
+// peers completes the last of several sets of addresses.
+func (c completion) peers(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for name, s := range c.sets() {
+		if s.Kind() == lang.KindAddr {
+			names = append(names, upToLast(toComplete)+name)
+		}
+	}
+	slices.Sort(names)
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// upToLast is what stands before the last of several values with commas between.
+func upToLast(toComplete string) string { return toComplete[:strings.LastIndexByte(toComplete, ',')+1] }
 
 func completeStates(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	names := []string{"all", "connected", "synchronized"}
@@ -145,12 +175,12 @@ func completeNetNS(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeContainers completes the names of running containers.
-func completeContainers(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+// completeContainers completes the names of the containers that run.
+func completeContainers(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	all, _ := containers.New(containers.Options{Places: containers.Host()}).Running(cmd.Context())
 	names := make([]string, len(all))
 	for i := range all {
-		names[i] = all[i].Name + "\t" + all[i].Image
+		names[i] = upToLast(toComplete) + all[i].Name + "\t" + all[i].Image
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

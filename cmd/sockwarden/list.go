@@ -220,7 +220,7 @@ func (l *list) sockets(ctx context.Context, args []string, reads, shows collecto
 // for kill. If the rules cannot be read and the user did not ask for them, it warns and
 // returns only the built-in sets.
 func (l *list) sets(ctx context.Context, args []string) (map[string]*rules.Set, error) {
-	if len(args) == 0 && len(l.app.flags.rules.files) == 0 && !l.sel.namesPorts() {
+	if len(args) == 0 && len(l.app.flags.rules.files) == 0 && !l.sel.namesSets() {
 		return rules.BuiltinSets(), nil
 	}
 	o, err := l.app.loadOptions(false)

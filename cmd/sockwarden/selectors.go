@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,22 +15,26 @@ import (
 // condition that is joined to the expression with "and". Those about processes form a
 // condition that must hold for one of the owners.
 type selectors struct {
-	ports, states, processes, peers, protos []string
-	pids, containers, units                 []string
+	ports, remotePorts, peers []string
+	states, processes, protos []string
+	pids, containers, units   []string
 }
 
 func (s *selectors) register(d declare) {
 	f := d.cmd.Flags()
-	f.StringArrayVarP(&s.ports, "port", "p", nil, "local `PORT`, range (21115-21119) or set of ports; repeatable")
+	f.StringArrayVarP(&s.ports, "port", "p", nil, "local `PORT`, range (21115-21119), set of ports or service (ssh); repeatable")
+	f.StringArrayVar(&s.remotePorts, "remote-port", nil, "peer's `PORT`, as for --port; repeatable")
 	f.StringArrayVarP(&s.states, "state", "s", nil, "`STATE` or group of ss; all is every state but LISTEN; repeatable")
 	// Each takes several values, separated by commas, as --port and --state do.
 	f.Var(commaList{&s.processes}, "process", "`NAME` of one of the processes that hold it; repeatable")
 	f.Var(commaList{&s.pids}, "pid", "`ID` of one of the processes that hold it; repeatable")
 	f.Var(commaList{&s.containers}, "container", "`NAME` of the container of one of them, or the first 6 digits or more of its id; looks in all namespaces; repeatable")
 	f.Var(commaList{&s.units}, "unit", "systemd unit (`NAME`) of one of them; repeatable")
-	f.Var(commaList{&s.peers}, "peer", "peer's `ADDRESS` or CIDR; repeatable")
+	f.Var(commaList{&s.peers}, "peer", "peer's `ADDRESS`, prefix (10/8) or set of them, also with a port (203.0.113.7:443); repeatable")
 	f.Var(commaList{&s.protos}, "proto", "protocol `NAME`: tcp or udp; repeatable")
-	d.complete("port", completion{d.app}.sets)
+	d.complete("port", completion{d.app}.ports)
+	d.complete("remote-port", completion{d.app}.ports)
+	d.complete("peer", completion{d.app}.peers)
 	d.complete("state", completeStates)
 	d.complete("container", completeContainers)
 	d.complete("proto", fixed("tcp", "udp"))
@@ -39,7 +42,7 @@ func (s *selectors) register(d declare) {
 
 // given reports whether there is any selector.
 func (s *selectors) given() bool {
-	return len(s.ports)+len(s.states)+len(s.peers)+len(s.protos) > 0 || s.aboutOwners()
+	return len(s.ports)+len(s.remotePorts)+len(s.states)+len(s.peers)+len(s.protos) > 0 || s.aboutOwners()
 }
 
 // aboutOwners reports whether any selector is about processes.
@@ -59,7 +62,7 @@ func (s *selectors) netns(flag string) string {
 // condition turns the selectors into parts of a condition.
 func (s *selectors) condition(sets map[string]*rules.Set) ([]string, error) {
 	given := map[string][]string{
-		"--port": s.ports, "--state": s.states, "--process": s.processes, "--pid": s.pids, "--container": s.containers, "--unit": s.units,
+		"--port": s.ports, "--remote-port": s.remotePorts, "--state": s.states, "--process": s.processes, "--pid": s.pids, "--container": s.containers, "--unit": s.units,
 		"--peer": s.peers, "--proto": s.protos,
 	}
 	for flag, values := range given {
@@ -74,8 +77,10 @@ func (s *selectors) condition(sets map[string]*rules.Set) ([]string, error) {
 		}
 		return err
 	}
+	e := ends{sets: sets}
 	for _, err := range []error{
-		add(s.portPart(sets)), add(s.statePart()), add(s.peerPart()), add(s.protoPart()),
+		add(e.ports("--port", "port", s.ports)), add(e.ports("--remote-port", "remote_port", s.remotePorts)),
+		add(s.statePart()), add(e.peers(s.peers)), add(s.protoPart()),
 	} {
 		if err != nil {
 			return nil, err
@@ -97,32 +102,6 @@ func quoted(values []string) []string {
 		out[i] = strconv.Quote(v)
 	}
 	return out
-}
-
-// namesPorts reports whether ports are given by the name of a set.
-func (s *selectors) namesPorts() bool {
-	return slices.ContainsFunc(s.ports, func(list string) bool {
-		for text := range strings.SplitSeq(list, ",") {
-			if _, err := rules.ParsePorts(strings.TrimSpace(text), nil); err != nil {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-func (s *selectors) portPart(sets map[string]*rules.Set) (string, error) {
-	var parts []string
-	for _, list := range s.ports {
-		for text := range strings.SplitSeq(list, ",") {
-			set, err := rules.ParsePorts(strings.TrimSpace(text), sets)
-			if err != nil {
-				return "", usagef("--port: %v", err)
-			}
-			parts = append(parts, "port in "+set.String())
-		}
-	}
-	return either(parts), nil
 }
 
 func either(parts []string) string {
@@ -231,17 +210,6 @@ func (s *selectors) namedFirst(c *engine.Candidate) {
 		}
 	}
 	c.Facts.Owners = slices.Concat(named, others)
-}
-
-func (s *selectors) peerPart() (string, error) {
-	for _, p := range s.peers {
-		_, err1 := netip.ParseAddr(p)
-		_, err2 := netip.ParsePrefix(p)
-		if err1 != nil && err2 != nil {
-			return "", usagef("--peer: %q is no address or CIDR prefix, such as 203.0.113.7 or 203.0.113.0/24", p)
-		}
-	}
-	return anyOf("remote_addr", quoted(s.peers)), nil
 }
 
 func (s *selectors) protoPart() (string, error) {
