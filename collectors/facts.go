@@ -86,6 +86,12 @@ type Facts struct {
 	// came in, a guarded one if there is any. It is nil if there is none or if not all of
 	// them are known.
 	ListenerOwner *Owner
+	// Peer is the process that holds the other end, where that is on this host. Of several
+	// it is the first, and Known has what they have in common.
+	Peer *Owner
+	// Published is the port of the host that leads to the socket of a container, or where a
+	// docker-proxy leads.
+	Published string
 }
 
 // ListenerProcess is the name of the process that listens where the connection came in.

@@ -63,7 +63,11 @@ const (
 	FieldComposeService
 	FieldPod
 	FieldImage
+	FieldPublished
 	FieldDirection
+	FieldPeerPID
+	FieldPeerProcess
+	FieldPeerContainer
 	fieldCount
 )
 
@@ -125,6 +129,8 @@ const (
 	noOwner   = "the owner exists but cannot be read"
 	ownerless = "no owner, or it cannot be read"
 	engines   = "the container engine"
+	otherEnd  = "sock_diag, /proc"
+	noPeer    = "not every network namespace could be looked at, NAT may hide it, several sockets or processes may be it, UDP"
 	nameless  = ownerless + ", in a container whose engine cannot be asked or does not say (sockwarden doctor)"
 )
 

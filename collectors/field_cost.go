@@ -7,16 +7,19 @@ type Cost uint8
 // The costs. A field that takes its own netlink extension has its own cost; package
 // sockdiag knows the extension (request.go).
 const (
-	costMissing    Cost = iota // undeclared: a test fails
-	CostNone                   // every record has it
-	CostInfo                   // struct tcp_info: the kernel takes the lock of each socket for it
-	CostAge                    // struct tcp_info, and earlier observations
-	CostInterfaces             // the names of the namespace's interfaces
-	CostOwner                  // who holds the socket: a walk through /proc, or a program in the kernel
-	CostFDs                    // who holds it, and how many descriptors the process has
-	CostCgroup                 // who holds it, and the control groups of the process
-	CostContainer              // who holds it, its control groups, and a question to the container engine
-	CostListeners              // the listeners of the namespace
+	costMissing       Cost = iota // undeclared: a test fails
+	CostNone                      // every record has it
+	CostInfo                      // struct tcp_info: the kernel takes the lock of each socket for it
+	CostAge                       // struct tcp_info, and earlier observations
+	CostInterfaces                // the names of the namespace's interfaces
+	CostOwner                     // who holds the socket: a walk through /proc, or a program in the kernel
+	CostFDs                       // who holds it, and how many descriptors the process has
+	CostCgroup                    // who holds it, and the control groups of the process
+	CostContainer                 // who holds it, its control groups, and a question to the container engine
+	CostPublished                 // what CostContainer takes: the engine says it along with the names
+	CostListeners                 // the listeners of the namespace
+	CostPeer                      // a look into network namespaces for the other end, and who holds that
+	CostPeerContainer             // the same, and a question to the container engine
 	costCount
 )
 
@@ -26,6 +29,8 @@ var (
 	ageGroup       = fieldsOf(CostAge)
 	ownerGroup     = fieldsOf(CostOwner, CostFDs, CostCgroup, CostContainer)
 	containerGroup = fieldsOf(CostContainer)
+	engineGroup    = fieldsOf(CostContainer, CostPublished, CostPeerContainer)
+	peerGroup      = fieldsOf(CostPeer, CostPeerContainer)
 	listenerGroup  = fieldsOf(CostListeners)
 	interfaceGroup = fieldsOf(CostInterfaces)
 )
@@ -50,8 +55,14 @@ func AgeFields() FieldSet { return ageGroup }
 // OwnerFields is the set that needs a look at /proc.
 func OwnerFields() FieldSet { return ownerGroup }
 
-// ContainerFields is the set that needs a container engine.
+// ContainerFields is the set of what a container engine says of the container of an owner.
 func ContainerFields() FieldSet { return containerGroup }
+
+// EngineFields is the set that needs a container engine.
+func EngineFields() FieldSet { return engineGroup }
+
+// PeerFields is the set that needs the other end of a connection.
+func PeerFields() FieldSet { return peerGroup }
 
 // ListenerFields is the set that needs the listeners of the namespace.
 func ListenerFields() FieldSet { return listenerGroup }

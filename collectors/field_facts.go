@@ -43,4 +43,29 @@ var factFields = []FieldDoc{
 		Str:     func(r *Record) string { return factsOf(r).Direction },
 		SetStr:  func(r *Record, v string) { r.facts().Direction = v },
 	},
+	{
+		Field: FieldPublished, Name: "published", Type: TypeString, Cost: CostPublished, Source: engines + ", arguments of docker-proxy",
+		Meaning: "of a socket in a container: the port of the host that leads to it, several with commas; of docker-proxy: address:port in the container; else \"\"",
+		Unknown: noOwner + ", an engine does not say",
+		Str:     func(r *Record) string { return factsOf(r).Published },
+		SetStr:  func(r *Record, v string) { r.facts().Published = v },
+	},
+	{
+		Field: FieldPeerPID, Name: "peer_pid", Type: TypeNumber, Cost: CostPeer, Source: otherEnd,
+		Meaning: "process at the other end, 0 where that is not on this host or nobody holds it", Unknown: noPeer,
+		Num:    func(r *Record) float64 { return float64(peerOf(r).PID) },
+		SetNum: func(r *Record, v float64) { r.peer(v != 0).PID = int(v) },
+	},
+	{
+		Field: FieldPeerProcess, Name: "peer_process", Type: TypeString, Cost: CostPeer, Source: otherEnd,
+		Meaning: "name of the process at the other end, \"\" where that is not on this host or nobody holds it", Unknown: noPeer,
+		Str:    func(r *Record) string { return peerOf(r).Name },
+		SetStr: func(r *Record, v string) { r.peer(v != "").setName(v) },
+	},
+	{
+		Field: FieldPeerContainer, Name: "peer_container", Type: TypeString, Cost: CostPeerContainer, Source: otherEnd + ", " + engines,
+		Meaning: "container of the process at the other end, \"\" where there is none", Unknown: noPeer + ", an engine does not say",
+		Str:    func(r *Record) string { return peerOf(r).ContainerName },
+		SetStr: func(r *Record, v string) { r.peer(v != "").ContainerName = v },
+	},
 }

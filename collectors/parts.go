@@ -47,6 +47,13 @@ func listenerOf(r *Record) *Owner {
 	return &noProcess
 }
 
+func peerOf(r *Record) *Owner {
+	if p := factsOf(r).Peer; p != nil {
+		return p
+	}
+	return &noProcess
+}
+
 func familyOf(r *Record) string {
 	k := KeyOf(r.Socket)
 	if r.Socket.Family == IPv4 || k.family() == IPv4 {

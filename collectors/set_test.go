@@ -300,6 +300,8 @@ func TestGroups(t *testing.T) {
 		"age":        {AgeFields(), groups[CostAge]},
 		"owner":      {OwnerFields(), groups[CostOwner].Or(groups[CostFDs]).Or(groups[CostCgroup]).Or(groups[CostContainer])},
 		"container":  {ContainerFields(), groups[CostContainer]},
+		"engine":     {EngineFields(), groups[CostContainer].Or(groups[CostPublished]).Or(groups[CostPeerContainer])},
+		"peer":       {PeerFields(), groups[CostPeer].Or(groups[CostPeerContainer])},
 		"listener":   {ListenerFields(), groups[CostListeners]},
 		"interfaces": {InterfaceFields(), groups[CostInterfaces]},
 	} {

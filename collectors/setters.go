@@ -98,6 +98,19 @@ func listenerNamed(name string) *Owner {
 	return o
 }
 
+// peer is the process at the other end, made where it is missing and there is one.
+func (r *Record) peer(some bool) *Owner {
+	f := r.facts()
+	switch {
+	case f.Peer != nil:
+	case some:
+		f.Peer = &Owner{}
+	default:
+		return &Owner{} // there is none
+	}
+	return f.Peer
+}
+
 func protocolNamed(name string) Protocol {
 	if name == UDP.String() {
 		return UDP

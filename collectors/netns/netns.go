@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
 )
 
 // HostName is the name of the namespace that this process runs in.
@@ -82,15 +84,35 @@ func Host() (Handle, error) {
 // only an open file or socket keeps alive, and leaves out those of processes that cannot
 // be examined.
 func List() ([]Handle, error) {
+	found, _, err := scan()
+	return found, err
+}
+
+// Every is List that fails with ErrNotPermitted if there may be others, of processes that
+// cannot be examined.
+func Every() ([]Handle, error) {
+	found, unseen, err := scan()
+	if err == nil && unseen > 0 {
+		err = fmt.Errorf("network namespaces of %d processes: %w", unseen, collectors.ErrNotPermitted)
+	}
+	return found, err
+}
+
+// scan counts the processes that cannot be examined.
+func scan() (all []Handle, unseen int, err error) {
 	host, err := Host()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	seen := map[uint64]bool{host.Inode: true}
 	var found []Handle
 	add := func(name, path string, pid int) {
 		var st unix.Stat_t
-		if unix.Stat(path, &st) != nil || !isNSFS(path) {
+		err := unix.Stat(path, &st)
+		if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+			unseen++
+		}
+		if err != nil || !isNSFS(path) {
 			return
 		}
 		if seen[st.Ino] {
@@ -113,7 +135,7 @@ func List() ([]Handle, error) {
 	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", err)
+		return nil, unseen, fmt.Errorf("list processes: %w", err)
 	}
 	for _, e := range entries {
 		if pid, err := strconv.Atoi(e.Name()); err == nil {
@@ -121,7 +143,7 @@ func List() ([]Handle, error) {
 		}
 	}
 	slices.SortFunc(found, func(a, b Handle) int { return strings.Compare(a.Name, b.Name) })
-	return append([]Handle{host}, found...), nil
+	return append([]Handle{host}, found...), unseen, nil
 }
 
 // nsfsMagic is NSFS_MAGIC (include/uapi/linux/magic.h). Until a namespace is mounted on

@@ -108,6 +108,11 @@ func (b *batch) add(s *collectors.Socket, answer bool) {
 	if b.typ == typeByFamily && s.Protocol == collectors.UDP {
 		swapEnds(body)
 	}
+	b.append(flags, body)
+}
+
+// append appends a request of reqLen bytes.
+func (b *batch) append(flags uint16, body []byte) {
 	b.requests = ne.AppendUint32(b.requests, uint32(nlHeaderLen+len(body)))
 	b.requests = ne.AppendUint16(b.requests, b.typ)
 	b.requests = ne.AppendUint16(b.requests, flags)

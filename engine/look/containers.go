@@ -13,18 +13,27 @@ import (
 // nameContainers asks what the containers are called in which candidates' owners are: all
 // in one question, and only if a condition or what is shown reads it.
 func (k *Looker) nameContainers(ctx context.Context, c *Picture) {
-	decides := c.Plan.Reads.Meets(collectors.ContainerFields())
+	decides := c.Plan.Reads.Meets(collectors.EngineFields())
 	if !decides && !k.shows.Meets(collectors.ContainerFields()) {
 		return
 	}
 	inside := map[string][]*collectors.Owner{} // by control group
-	for _, cand := range c.Candidates {
-		for i := range cand.Facts.Owners {
-			if o := &cand.Facts.Owners[i]; o.Container != "" {
+	note := func(owners []collectors.Owner) {
+		for i := range owners {
+			if o := &owners[i]; o.Container != "" {
 				inside[o.Cgroup] = append(inside[o.Cgroup], o)
 			}
 		}
 	}
+	for _, cand := range c.Candidates {
+		note(cand.Facts.Owners)
+		note(cand.peers)
+	}
+	defer func() {
+		for _, cand := range c.Candidates {
+			cand.setPeerContainer()
+		}
+	}()
 	if len(inside) == 0 {
 		return
 	}

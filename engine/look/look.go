@@ -189,8 +189,10 @@ func (k *Looker) findOwners(ctx context.Context, c *Picture) error {
 			inodes[l.Inode] = true
 		}
 	}
-	out := k.askOutside(ctx, c, inodes)
 	began := k.world.Now()
+	ends := k.findEnds(ctx, c)
+	ends.inodes(inodes)
+	out := k.askOutside(ctx, c, inodes)
 	holders, err := k.world.Owners.Holders(ctx, inodes)
 	if err != nil {
 		return fmt.Errorf("owners of sockets: %w", err)
@@ -213,6 +215,7 @@ func (k *Looker) findOwners(ctx context.Context, c *Picture) error {
 		}
 		k.setListener(c, cand, &holders)
 	}
+	ends.setPeers(k.world, &holders, hides)
 	k.nameContainers(ctx, c)
 	return nil
 }

@@ -40,6 +40,14 @@ func (n namespaces) Select(_ context.Context, name string) ([]world.Namespace, e
 
 func (n namespaces) All() ([]world.Namespace, error) { return slices.Clone(n.w.namespaces), nil }
 
+func (n namespaces) Every() ([]world.Namespace, error) {
+	all, _ := n.All()
+	if n.w.Unlisted {
+		return all, collectors.ErrNotPermitted
+	}
+	return all, nil
+}
+
 type counter struct{ w *World }
 
 // Count counts the TCP and UDP sockets of one namespace.
@@ -58,7 +66,17 @@ func (c counter) Count(ns *world.Namespace) (counts world.Counts, err error) {
 
 func (c counter) CountBeside(ns *world.Namespace) (world.Counts, error) { return c.Count(ns) }
 
-type network struct{}
+type network struct{ w *World }
+
+// Addresses are those that sockets of the namespace have.
+func (n network) Addresses(ns *world.Namespace) (all []collectors.Addr, err error) {
+	for _, s := range n.w.sockets {
+		if s.NetNS == ns.Inode && !s.bare {
+			all = append(all, s.Local)
+		}
+	}
+	return all, nil
+}
 
 func (network) Interfaces(*world.Namespace) (map[uint32]string, error) {
 	return map[uint32]string{1: "lo", 2: "eth0"}, nil

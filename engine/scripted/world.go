@@ -32,6 +32,8 @@ type World struct {
 	Fails func(netns string, q collectors.Query) error
 	// Hidden are the PIDs of processes whose sockets nobody can see.
 	Hidden map[int]bool
+	// Unlisted says that there may be network namespaces that cannot be seen.
+	Unlisted bool
 	// Containers are the facts about containers, by the control groups of their
 	// processes; Asked records the questions about them, in order.
 	Containers map[string]world.Container
@@ -133,7 +135,7 @@ func (w *World) Now() time.Time { return w.clock.now }
 func (w *World) World() *world.World {
 	return &world.World{
 		Clock: &w.clock, Host: world.Host{Name: Host, Kernel: host.ParseKernel("99.0"), Workers: 1}, Self: world.Self{PID: -1, Login: noLogin},
-		Namespaces: namespaces{w}, Network: network{}, Counter: counter{w}, Sockets: sockets{w}, Owners: owners{w}, Processes: processes{w}, Containers: containers{w},
+		Namespaces: namespaces{w}, Network: network{w}, Counter: counter{w}, Sockets: sockets{w}, Owners: owners{w}, Processes: processes{w}, Containers: containers{w},
 		OpenEvents: func() (world.Events, error) { return events{w}, nil },
 	}
 }
@@ -189,6 +191,29 @@ func (s sockets) Collect(ctx context.Context, ns *world.Namespace, from collecto
 			}
 		}
 	}
+}
+
+func (s sockets) OtherEnds(_ context.Context, ns *world.Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error) {
+	if s.w.Fails != nil {
+		if err := s.w.Fails(ns.Name, collectors.Query{}); err != nil {
+			return nil, nil, err
+		}
+	}
+	found, errs := make([]collectors.Socket, len(socks)), make([]error, len(socks))
+	for i, want := range socks {
+		errs[i] = collectors.ErrGone
+		for _, one := range s.w.sockets {
+			if one.NetNS == ns.Inode && one.State != collectors.Listen && !one.bare && one.ends(want) {
+				found[i], errs[i] = s.w.shown(one), nil
+			}
+		}
+	}
+	return found, errs, nil
+}
+
+// ends reports whether two sockets are the ends of one connection.
+func (s *Socket) ends(other *collectors.Socket) bool {
+	return s.Local == other.Remote && s.Remote == other.Local && s.LocalPort == other.RemotePort && s.RemotePort == other.LocalPort
 }
 
 func (s sockets) LookUp(_ context.Context, _ *world.Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error) {

@@ -18,7 +18,7 @@ import (
 // FindNamespaces returns the namespaces that a name means, for callers that only want to
 // know whether there are any.
 func FindNamespaces(ctx context.Context, name string) ([]Namespace, error) {
-	return kernelNamespaces{newEngines()}.Select(ctx, name)
+	return kernelNamespaces{engines: newEngines()}.Select(ctx, name)
 }
 
 // errHostNetwork says that a container has no namespace of its own.

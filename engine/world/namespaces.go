@@ -3,7 +3,9 @@ package world
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/netns"
@@ -14,7 +16,17 @@ import (
 const HostName = netns.HostName
 
 // kernelNamespaces are the network namespaces of the kernel.
-type kernelNamespaces struct{ engines engines }
+type kernelNamespaces struct {
+	engines engines
+	// cover says which processes cannot be seen, and so which namespaces.
+	cover func() Coverage
+}
+
+// hides reports whether processes are not to be seen at all, in namespaces of their own.
+func (k kernelNamespaces) hides() bool {
+	cover := k.cover()
+	return cover.HidePID != "" || cover.Inside
+}
 
 // Select looks for containers of that name if no namespace has it.
 func (k kernelNamespaces) Select(ctx context.Context, name string) ([]Namespace, error) {
@@ -27,6 +39,14 @@ func (k kernelNamespaces) Select(ctx context.Context, name string) ([]Namespace,
 
 func (kernelNamespaces) All() ([]Namespace, error) {
 	handles, err := netns.List()
+	return namespacesOf(handles), err
+}
+
+func (k kernelNamespaces) Every() ([]Namespace, error) {
+	handles, err := netns.Every()
+	if err == nil && k.hides() {
+		err = fmt.Errorf("processes of this host cannot all be seen: %w", collectors.ErrNotPermitted)
+	}
 	return namespacesOf(handles), err
 }
 
@@ -89,6 +109,21 @@ func (kernelNetwork) Interfaces(ns *Namespace) (map[uint32]string, error) {
 		return err //nolint:wrapcheck // only logged
 	})
 	return names, err
+}
+
+func (kernelNetwork) Addresses(ns *Namespace) (all []collectors.Addr, err error) {
+	err = ns.inside(func() error {
+		found, err := net.InterfaceAddrs()
+		for _, a := range found {
+			if prefix, ok := a.(*net.IPNet); ok {
+				if ip, ok := netip.AddrFromSlice(prefix.IP); ok {
+					all = append(all, collectors.AddrFrom(ip))
+				}
+			}
+		}
+		return err //nolint:wrapcheck // only whether there is one counts
+	})
+	return all, err
 }
 
 func (k kernelNetwork) Initial(ns *Namespace) bool {

@@ -32,6 +32,17 @@ func (kernelSockets) Collect(
 }
 
 func (kernelSockets) LookUp(ctx context.Context, ns *Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error) {
+	return ns.ask(ctx, (*sockdiag.Conn).GetAll, socks)
+}
+
+func (kernelSockets) OtherEnds(ctx context.Context, ns *Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error) {
+	return ns.ask(ctx, (*sockdiag.Conn).OtherEnds, socks)
+}
+
+// ask looks sockets up over one connection in the namespace.
+func (ns *Namespace) ask(
+	ctx context.Context, how func(*sockdiag.Conn, context.Context, []*collectors.Socket) ([]collectors.Socket, []error), socks []*collectors.Socket,
+) ([]collectors.Socket, []error, error) {
 	fd, closeNS, err := ns.open()
 	if err != nil {
 		return nil, nil, err
@@ -42,7 +53,7 @@ func (kernelSockets) LookUp(ctx context.Context, ns *Namespace, socks []*collect
 		return nil, nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	now, errs := conn.GetAll(ctx, socks)
+	now, errs := how(conn, ctx, socks)
 	for i := range now {
 		if now[i].NetNS == 0 {
 			now[i].NetNS = ns.Inode

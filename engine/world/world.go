@@ -54,13 +54,18 @@ type Namespaces interface {
 	Select(ctx context.Context, name string) ([]Namespace, error)
 	// All returns every known namespace.
 	All() ([]Namespace, error)
+	// Every is All that fails if there may be others, of processes that cannot be examined.
+	Every() ([]Namespace, error)
 }
 
 // Network answers questions about one namespace.
 type Network interface {
 	// Interfaces returns the names of its interfaces, by index.
 	Interfaces(ns *Namespace) (map[uint32]string, error)
-	// Initial reports whether it is, or may be, the one that the machine started with.
+	// Addresses returns its local addresses.
+	Addresses(ns *Namespace) ([]collectors.Addr, error)
+	// Initial reports whether it is the one that the machine started with, or cannot
+	// be told from it.
 	Initial(ns *Namespace) bool
 	// Ports returns its ephemeral ports, and how listeners treat VRFs.
 	Ports(ns *Namespace) (Ports, error)
@@ -92,6 +97,10 @@ type Sockets interface {
 	// LookUp looks up sockets by their cookies and returns a record or an error for each.
 	// The last error is about all of them.
 	LookUp(ctx context.Context, ns *Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error)
+	// OtherEnds looks in a namespace for the other ends of TCP connections, which may be in
+	// any. Of each it returns the record, or an error, which is ErrGone where there is none.
+	// The last error is about all of them.
+	OtherEnds(ctx context.Context, ns *Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error)
 }
 
 // Owners finds out which processes hold sockets.

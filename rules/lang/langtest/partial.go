@@ -62,6 +62,10 @@ func groups() []group {
 		{of(collectors.FieldUnit, collectors.FieldCgroup), owner(func(to, from *collectors.Owner) { to.Unit, to.Cgroup = from.Unit, from.Cgroup })},
 		{of(collectors.FieldListenerProcess), func(to, from *collectors.Record) { to.Facts.ListenerOwner = from.Facts.ListenerOwner }},
 		{of(collectors.FieldDirection), func(to, from *collectors.Record) { to.Facts.Direction = from.Facts.Direction }},
+		{of(collectors.FieldPublished), func(to, from *collectors.Record) { to.Facts.Published = from.Facts.Published }},
+		{of(collectors.FieldPeerPID, collectors.FieldPeerProcess, collectors.FieldPeerContainer), func(to, from *collectors.Record) {
+			to.Facts.Peer = from.Facts.Peer
+		}},
 		{of(collectors.FieldNetNS), func(to, from *collectors.Record) {
 			n := *to.Namespace
 			n.Name, to.Namespace = from.Namespace.Name, &n

@@ -34,12 +34,15 @@ func RandomRecord(w Writer) *collectors.Record {
 	}
 	age := float64(small())
 	source := Pick(w, collectors.AgeObserved, collectors.AgeTimer, collectors.AgeTCPInfo, collectors.AgeNone)
+	peer := &collectors.Owner{PID: w.IntN(3), Name: Pick(w, "nginx", "")}
+	peer.ContainerName = Pick(w, "", "hbbr")
 	return &collectors.Record{
 		Known: AllFields(), Socket: s, Owner: o, Host: Pick(w, "relay1", "relay2"),
 		Namespace: &collectors.Namespace{Name: Pick(w, "host", "blue"), Interfaces: map[uint32]string{1: "lo", 2: "b"}},
 		Facts: &collectors.Facts{
 			Age:    collectors.Age{Min: age, Max: age, Bounded: true, Source: source},
 			Owners: make([]collectors.Owner, w.IntN(3)), Direction: Pick(w, "inbound", "outbound"), ListenerOwner: &collectors.Owner{Name: Pick(w, "hbbs", "")}, Complete: true,
+			Peer: peer, Published: Pick(w, "", "21117", "172.17.0.2:21117"),
 		},
 	}
 }

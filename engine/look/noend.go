@@ -1,0 +1,155 @@
+package look
+
+import (
+	"context"
+
+	"sockwarden/collectors"
+	"sockwarden/engine/world"
+)
+
+// That no socket has the ends of a connection exchanged does not prove that its other end
+// is elsewhere: NAT (a published port, a Service of Kubernetes, REDIRECT) gives the two
+// sockets of a connection different addresses, and a socket that is bound to a device
+// answers no exact look-up. So what is left is compared with all connections of the host.
+//
+// NAT that changes one address leaves the other end with half of the tuple. NAT that
+// changes both (DNAT with masquerading) leaves nothing, but it takes an address of this
+// host for what the other side sees.
+
+// connected are the states of sockets that are ends of a connection.
+var connected = collectors.Mask(collectors.Established, collectors.SynSent, collectors.SynRecv, collectors.FinWait1, collectors.FinWait2,
+	collectors.TimeWait, collectors.CloseWait, collectors.LastAck, collectors.Closing)
+
+// hostPort is one end of a connection: address and port.
+type hostPort struct {
+	addr collectors.Addr
+	port uint16
+}
+
+// nat compares connections whose other ends were not found with all connections.
+type nat struct {
+	ends   ends
+	remote map[hostPort][]*Candidate // by their other ends
+	local  map[hostPort][]*Candidate // by their own
+}
+
+// exclude decides of connections whose other ends were not found whether there is none on
+// this host.
+func (e ends) exclude(ctx context.Context, k *Looker, c *Picture, left []*Candidate) {
+	n := nat{e, map[hostPort][]*Candidate{}, map[hostPort][]*Candidate{}}
+	namespaces := map[uint64]*Namespace{}
+	abroad := false
+	for _, cand := range left {
+		if e[cand].unseen {
+			continue
+		}
+		s := &cand.Socket
+		local, remote := hostPort{s.Local, s.LocalPort}, hostPort{s.Remote, s.RemotePort}
+		n.local[local], n.remote[remote] = append(n.local[local], cand), append(n.remote[remote], cand)
+		namespaces[cand.NS.Inode] = cand.NS
+		abroad = abroad || !cand.staysInside()
+	}
+	if abroad {
+		for i := range c.everywhere {
+			if one := &c.everywhere[i]; namespaces[one.Inode] == nil {
+				namespaces[one.Inode] = &Namespace{Namespace: *one}
+			}
+		}
+	}
+	for _, ns := range namespaces {
+		n.compare(ctx, k, ns, abroad)
+	}
+	for _, cands := range n.remote {
+		for _, cand := range cands {
+			if cand.staysInside() {
+				k.loadListeners(ctx, c, cand.NS)
+			}
+			end := e[cand]
+			end.none = !end.unseen && !end.hidden && (!cand.staysInside() || cand.cameIn())
+		}
+	}
+}
+
+// compare reads the connections of a namespace, and its addresses.
+func (n *nat) compare(ctx context.Context, k *Looker, ns *Namespace, abroad bool) {
+	err := k.Dumps.connections(ctx, ns, func(s *collectors.Socket) { n.compareWith(ns, s) })
+	var own []collectors.Addr
+	if err == nil && abroad {
+		own, err = k.world.Network.Addresses(&ns.Namespace)
+	}
+	ours := make(map[collectors.Addr]bool, len(own))
+	for _, a := range own {
+		ours[a] = true
+	}
+	failed := err != nil && !hasEnded(&ns.Namespace, err)
+	for remote, cands := range n.remote {
+		for _, cand := range cands {
+			switch end := n.ends[cand]; {
+			case !cand.mayEndIn(&ns.Namespace):
+			case failed:
+				end.unseen = true
+			case ours[remote.addr] && !cand.staysInside():
+				end.hidden = true
+			}
+		}
+	}
+}
+
+// mayEndIn reports whether the other end can be in a namespace.
+func (c *Candidate) mayEndIn(ns *world.Namespace) bool {
+	return !c.staysInside() || c.NS.Inode == ns.Inode
+}
+
+// compareWith notes for whom a socket can be the other end.
+func (n *nat) compareWith(ns *Namespace, s *collectors.Socket) {
+	local, remote := hostPort{s.Local, s.LocalPort}, hostPort{s.Remote, s.RemotePort}
+	for _, cand := range n.remote[local] {
+		switch {
+		case !cand.mayEndIn(&ns.Namespace):
+		case remote == hostPort{cand.Socket.Local, cand.Socket.LocalPort}:
+			n.ends[cand].add(&ns.Namespace, s)
+		default:
+			n.ends[cand].hidden = true
+		}
+	}
+	for _, cand := range n.local[remote] {
+		// Other clients of a server are no other ends of a connection that came in there;
+		// that of loopback is told by whether one did.
+		if !cand.staysInside() && local != (hostPort{cand.Socket.Remote, cand.Socket.RemotePort}) {
+			n.ends[cand].hidden = true
+		}
+	}
+}
+
+// cameIn reports whether a listener of the namespace is where the connection came in.
+func (c *Candidate) cameIn() bool {
+	for i := range c.NS.listeners {
+		if listensFor(&c.NS.listeners[i], &c.Socket) {
+			return true
+		}
+	}
+	return false
+}
+
+// connections calls use with every connection of a namespace.
+func (d *dumps) connections(ctx context.Context, ns *Namespace, use func(*collectors.Socket)) error {
+	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: connected}
+	var err error
+	for _, source := range d.sources {
+		if shut := d.Hangs.shut(ns); shut != nil && source.Actionable {
+			err = shut
+			continue
+		}
+		err = nil
+		for s, failed := range d.collectPast(ctx, ns, source, q) {
+			if err = failed; err != nil {
+				break
+			}
+			use(s)
+		}
+		if err == nil {
+			return nil
+		}
+	}
+	return err
+}

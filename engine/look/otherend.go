@@ -1,0 +1,185 @@
+package look
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+
+	"sockwarden/collectors"
+	"sockwarden/engine/world"
+)
+
+// ends are the other ends of the candidates' connections.
+type ends map[*Candidate]*otherEnd
+
+// otherEnd is what was found of the other end of a connection.
+type otherEnd struct {
+	found []foundEnd
+	// unseen says that somewhere nobody could look, hidden that NAT may be why nothing was
+	// found, and none that there is no such end on this host.
+	unseen, hidden, none bool
+}
+
+// foundEnd is a socket that has the ends of a connection exchanged.
+type foundEnd struct {
+	netns  uint64 // inode of the namespace
+	cookie uint64
+	inode  uint32
+}
+
+// findEnds looks for the other ends of the candidates' connections, if a condition reads
+// them: first in their own namespaces, then those that left one in all others.
+func (k *Looker) findEnds(ctx context.Context, c *Picture) ends {
+	if !c.Plan.Reads.Meets(collectors.PeerFields()) {
+		return nil
+	}
+	e := ends{}
+	var all []*Candidate
+	for _, cand := range c.Candidates {
+		s := &cand.Socket
+		switch {
+		case s.Protocol != collectors.TCP:
+		case s.State == collectors.Listen, s.RemotePort == 0:
+			e[cand] = &otherEnd{none: true}
+		default:
+			e[cand] = &otherEnd{}
+			all = append(all, cand)
+		}
+	}
+	own := map[*Namespace][]*Candidate{}
+	for _, cand := range all {
+		own[cand.NS] = append(own[cand.NS], cand)
+	}
+	for ns, cands := range own {
+		e.lookInto(ctx, k.world, &ns.Namespace, cands)
+	}
+	abroad := slices.DeleteFunc(e.missing(all), func(cand *Candidate) bool { return cand.staysInside() })
+	if len(abroad) > 0 {
+		e.lookAbroad(ctx, k, c, abroad)
+	}
+	e.exclude(ctx, k, c, e.missing(all))
+	return e
+}
+
+// staysInside reports whether the connection is within its namespace.
+func (c *Candidate) staysInside() bool { return c.Socket.Remote.Netip().IsLoopback() }
+
+// missing are those of which the other end was not found.
+func (e ends) missing(cands []*Candidate) (left []*Candidate) {
+	for _, cand := range cands {
+		if len(e[cand].found) == 0 {
+			left = append(left, cand)
+		}
+	}
+	return left
+}
+
+// lookInto looks for the other ends in one namespace, all over one connection.
+func (e ends) lookInto(ctx context.Context, w *world.World, ns *world.Namespace, cands []*Candidate) {
+	socks := make([]*collectors.Socket, len(cands))
+	for i, cand := range cands {
+		socks[i] = &cand.Socket
+	}
+	found, errs, err := w.Sockets.OtherEnds(ctx, ns, socks)
+	if hasEnded(ns, err) {
+		return
+	}
+	for i, cand := range cands {
+		end := e[cand]
+		switch {
+		case err != nil:
+			end.unseen = true
+		case errs[i] == nil:
+			end.add(ns, &found[i])
+		case !errors.Is(errs[i], collectors.ErrGone):
+			end.unseen = true
+		}
+	}
+}
+
+// hasEnded reports whether an error says that a namespace is gone, and its sockets with it.
+func hasEnded(ns *world.Namespace, err error) bool {
+	return err != nil && !ns.IsOwn() && errors.Is(err, fs.ErrNotExist)
+}
+
+func (o *otherEnd) add(ns *world.Namespace, s *collectors.Socket) {
+	one := foundEnd{ns.Inode, s.Cookie, s.Inode}
+	if !slices.Contains(o.found, one) {
+		o.found = append(o.found, one)
+	}
+}
+
+// lookAbroad looks in every namespace but their own for the ends that the candidates left.
+func (e ends) lookAbroad(ctx context.Context, k *Looker, c *Picture, cands []*Candidate) {
+	all, err := k.world.Namespaces.Every()
+	for i := range all {
+		others := slices.DeleteFunc(slices.Clone(cands), func(cand *Candidate) bool { return cand.NS.Inode == all[i].Inode })
+		if len(others) > 0 {
+			e.lookInto(ctx, k.world, &all[i], others)
+		}
+	}
+	for _, cand := range cands {
+		e[cand].unseen = e[cand].unseen || err != nil
+	}
+	if err != nil {
+		k.log.Debug("other ends of connections may be where nobody can look", "error", err)
+	}
+	c.everywhere = all
+}
+
+// inodes adds the sockets whose holders are wanted.
+func (e ends) inodes(wanted map[uint32]bool) {
+	for _, end := range e {
+		if len(end.found) == 1 && end.found[0].inode != 0 {
+			wanted[end.found[0].inode] = true
+		}
+	}
+}
+
+// setPeers notes who has the other ends.
+func (e ends) setPeers(w *world.World, holders *world.Ownership, hides map[*Namespace]string) {
+	cover := w.Owners.Coverage()
+	anywhere := cover.HidePID != "" || cover.Inside || len(holders.Unreadable) > 0
+	for cand, end := range e {
+		f := &cand.Facts
+		switch {
+		case len(end.found) == 0 && end.none, len(end.found) == 1 && end.found[0].inode == 0:
+			f.Known.Add(collectors.PeerFields())
+		case len(end.found) == 1:
+			one := &end.found[0]
+			unseen := anywhere
+			if one.netns == cand.NS.Inode {
+				unseen = hides[cand.NS] != ""
+			}
+			if owners := holders.ByInode[one.inode]; !unseen || holders.Proven[one.inode] {
+				cand.setPeer(owners)
+			}
+		}
+	}
+}
+
+// setPeer notes the processes that hold the other end: of several what they have in common.
+func (c *Candidate) setPeer(owners []collectors.Owner) {
+	if c.peers = owners; len(owners) == 0 {
+		return // on the way from one process to another
+	}
+	f, first := &c.Facts, &owners[0]
+	f.Peer = first
+	if len(owners) == 1 {
+		f.Known.Add(collectors.Fields(collectors.FieldPeerPID))
+	}
+	if !slices.ContainsFunc(owners, func(o collectors.Owner) bool { return o.Name != first.Name }) {
+		f.Known.Add(collectors.Fields(collectors.FieldPeerProcess))
+	}
+}
+
+// setPeerContainer notes the container of the other end, once that has its name.
+func (c *Candidate) setPeerContainer() {
+	if len(c.peers) == 0 || slices.ContainsFunc(c.peers, func(o collectors.Owner) bool {
+		return !o.Known.Has(collectors.FieldContainer) || o.ContainerName != c.peers[0].ContainerName || o.Container != c.peers[0].Container
+	}) {
+		return
+	}
+	c.Facts.Known.Add(collectors.Fields(collectors.FieldPeerContainer))
+}
