@@ -28,6 +28,9 @@ func Attrs(s *Sealed) []slog.Attr {
 	if name := collectors.ContainerOf(s.Facts.Owners); name != "" {
 		attrs = append(attrs, slog.String("container", name))
 	}
+	if name := collectors.Behind(s.Facts.Owners); name != "" {
+		attrs = append(attrs, slog.String("leads_to", name))
+	}
 	if s.Namespace.Name != "host" {
 		attrs = append(attrs, slog.String("netns", s.Namespace.Name))
 	}

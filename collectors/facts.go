@@ -43,6 +43,9 @@ type Owner struct {
 	Container string // container id of 64 hex digits, "" for none
 	// ContainerNames is what the engine that runs the container says of it.
 	ContainerNames
+	// LeadsTo is, of a docker-proxy, the container behind it as ENGINE:NAME; "" if it is
+	// none, or not known.
+	LeadsTo string
 	Kernel bool // a kernel thread
 	// Told says that we cannot examine the process: BPF reports that it holds the socket,
 	// and /proc cannot confirm it.

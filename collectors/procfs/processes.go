@@ -2,6 +2,7 @@ package procfs
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os/user"
 	"strconv"
@@ -91,6 +92,30 @@ func (ps *Processes) describeBut(p process, o *collectors.Owner, without collect
 		}
 	}
 	return nil
+}
+
+// Named describes the processes whose comm, of at most 15 bytes, that is. Processes that
+// cannot be read are left out.
+func (ps *Processes) Named(ctx context.Context, comm string) (all []collectors.Owner, err error) {
+	pids, err := ps.PIDs()
+	if err != nil {
+		return nil, err
+	}
+	for _, pid := range pids {
+		if ctx.Err() != nil {
+			return all, fmt.Errorf("look at processes: %w", context.Cause(ctx))
+		}
+		p, err := ps.open(pid)
+		if err != nil {
+			continue
+		}
+		var o collectors.Owner
+		if st, err := p.stat(); err == nil && st.comm == comm && ps.describe(p, &o) == nil {
+			all = append(all, o)
+		}
+		p.close()
+	}
+	return all, nil
 }
 
 func (ps *Processes) user(uid uint32) (string, error) {

@@ -202,7 +202,8 @@ func (c *Candidate) forgetOwners() {
 	f.Owners, f.OthersHidden, f.Complete = nil, false, false
 	f.ListenerOwner, c.Listeners = nil, nil
 	f.Peer, c.peers = nil, nil
-	f.Known.Remove(collectors.PeerFields())
+	f.Published = ""
+	f.Known.Remove(collectors.PeerFields().Or(collectors.Fields(collectors.FieldPublished)))
 	f.Known.Remove(collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess))
 }
 

@@ -2,7 +2,6 @@ package look
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -10,13 +9,33 @@ import (
 	"sockwarden/engine/world"
 )
 
-// nameContainers asks what the containers are called in which candidates' owners are: all
-// in one question, and only if a condition or what is shown reads it.
+// nameContainers asks what the containers are called in which candidates' owners are, and
+// those of the other ends: all in one question, and only if a condition or what is shown
+// reads it. What is published is said along with it.
 func (k *Looker) nameContainers(ctx context.Context, c *Picture) {
 	decides := c.Plan.Reads.Meets(collectors.EngineFields())
 	if !decides && !k.shows.Meets(collectors.ContainerFields()) {
 		return
 	}
+	answers := k.askContainers(ctx, c, decides)
+	k.followProxies(ctx, c, decides)
+	var proxies []collectors.Proxy
+	asked := false
+	byProxy := func() []collectors.Proxy {
+		if !asked && c.Plan.Reads.Has(collectors.FieldPublished) {
+			proxies, asked = k.world.Processes.Proxies(ctx), true
+		}
+		return proxies
+	}
+	for _, cand := range c.Candidates {
+		cand.setPeerContainer()
+		cand.publish(answers, byProxy)
+	}
+}
+
+// askContainers names the containers of all owners, and returns what was said, by control
+// group.
+func (k *Looker) askContainers(ctx context.Context, c *Picture, decides bool) map[string]world.Container {
 	inside := map[string][]*collectors.Owner{} // by control group
 	note := func(owners []collectors.Owner) {
 		for i := range owners {
@@ -28,14 +47,12 @@ func (k *Looker) nameContainers(ctx context.Context, c *Picture) {
 	for _, cand := range c.Candidates {
 		note(cand.Facts.Owners)
 		note(cand.peers)
-	}
-	defer func() {
-		for _, cand := range c.Candidates {
-			cand.setPeerContainer()
+		if l := cand.Facts.ListenerOwner; l != nil && l.Container != "" && Waits(&cand.Socket) {
+			inside[l.Cgroup] = append(inside[l.Cgroup], l)
 		}
-	}()
+	}
 	if len(inside) == 0 {
-		return
+		return nil
 	}
 	groups := slices.Sorted(maps.Keys(inside))
 	var unknown []error
@@ -49,9 +66,8 @@ func (k *Looker) nameContainers(ctx context.Context, c *Picture) {
 			name(o, &a)
 		}
 	}
-	if len(unknown) > 0 {
-		c.warn(fmt.Errorf("names of containers are not known (%d of %d): %w", len(unknown), len(groups), unknown[0]))
-	}
+	c.warnNames(unknown, len(groups))
+	return answers
 }
 
 // keepNames names the containers of processes as they were called a moment ago, so that an
@@ -59,8 +75,12 @@ func (k *Looker) nameContainers(ctx context.Context, c *Picture) {
 func keepNames(now, before []collectors.Owner) {
 	for i := range now {
 		for k := range before {
-			if o, was := &now[i], &before[k]; o.Container != "" && o.Container == was.Container {
+			o, was := &now[i], &before[k]
+			if o.Container != "" && o.Container == was.Container {
 				name(o, &world.Container{ContainerNames: was.ContainerNames, Known: was.Known.And(collectors.ContainerFields())})
+			}
+			if o.PID == was.PID && o.StartTime == was.StartTime {
+				o.LeadsTo = was.LeadsTo
 			}
 		}
 	}

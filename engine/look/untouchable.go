@@ -22,6 +22,9 @@ func (u *Untouchables) GuardOwner(o *collectors.Owner) string {
 	if why := u.Untouchable(o); why != "" || !isProtected(o) {
 		return why
 	}
+	if o.LeadsTo != "" {
+		return "protected process " + o.Name + " for " + o.LeadsTo
+	}
 	return "protected process " + o.Name
 }
 

@@ -83,6 +83,9 @@ func (k *kind) attrs(findings []*report.Finding) []slog.Attr {
 	if name := collectors.ContainerOf(first.Facts.Owners); name != "" {
 		attrs = append(attrs, slog.String("container", name))
 	}
+	if name := collectors.Behind(first.Facts.Owners); name != "" {
+		attrs = append(attrs, slog.String("leads_to", name))
+	}
 	if first.Namespace() != "host" {
 		attrs = append(attrs, slog.String("netns", first.Namespace()))
 	}

@@ -144,6 +144,9 @@ func Line(f *report.Finding, what string) string {
 		if name := collectors.ContainerOf(f.Facts.Owners); name != "" {
 			text += " in " + name
 		}
+		if name := collectors.Behind(f.Facts.Owners); name != "" {
+			text += " for " + name
+		}
 	}
 	if f.Facts.Age.Min > 0 {
 		text += fmt.Sprintf(" age %.0fs", f.Facts.Age.Min)

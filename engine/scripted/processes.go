@@ -69,6 +69,18 @@ func (processes) Borrow(*collectors.Owner, []world.Held, func(world.Borrowed) er
 
 func (processes) Asleep(context.Context) string { return "" }
 
+// Proxies are those of processes that hold sockets.
+func (p processes) Proxies(context.Context) (all []collectors.Proxy) {
+	for _, s := range p.w.sockets {
+		for i := range s.Owners {
+			if one, ok := s.Owners[i].Proxy(); ok {
+				all = append(all, one)
+			}
+		}
+	}
+	return all
+}
+
 func (processes) Hanging() []error { return nil }
 
 func (s *Socket) holds(o *collectors.Owner) bool {

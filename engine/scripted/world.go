@@ -38,6 +38,8 @@ type World struct {
 	// processes; Asked records the questions about them, in order.
 	Containers map[string]world.Container
 	Asked      [][]string
+	// Behind are the names of containers by an address and port in them.
+	Behind map[netip.AddrPort]string
 }
 
 // New returns a machine without sockets, at that time of day, one day after booting.

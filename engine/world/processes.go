@@ -33,6 +33,16 @@ func (k kernelProcesses) Borrow(o *collectors.Owner, held []Held, visit func(Bor
 	return k.proc.Borrow(o.PID, o.StartTime, held, func(h Held, fd int) error { return visit(borrowed{h.Inode, fd}) })
 }
 
+func (k kernelProcesses) Proxies(ctx context.Context) (all []collectors.Proxy) {
+	owners, _ := k.proc.Named(ctx, "docker-proxy")
+	for i := range owners {
+		if p, ok := owners[i].Proxy(); ok {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
 func (k kernelProcesses) Hanging() []error { return k.proc.Hanging() }
 
 func (kernelProcesses) Asleep(ctx context.Context) string {

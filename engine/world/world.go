@@ -138,6 +138,8 @@ type Processes interface {
 	Borrow(o *collectors.Owner, held []Held, visit func(Borrowed) error) error
 	// Asleep names the processes that sleep while they keep the lock of a socket.
 	Asleep(ctx context.Context) string
+	// Proxies returns what every docker-proxy that can be seen was told to do.
+	Proxies(ctx context.Context) []collectors.Proxy
 	// Hanging says which processes could not be read because the read does not return.
 	Hanging() []error
 }

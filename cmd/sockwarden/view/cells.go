@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/netip"
 	"strconv"
-	"strings"
 
 	"sockwarden/collectors"
 	"sockwarden/engine"
@@ -94,27 +93,18 @@ func nobodyText(sockets []*engine.Candidate) string {
 
 // proxied names the destination of a docker-proxy, from its arguments.
 func proxied(o *collectors.Owner) string {
-	if o.Name != "docker-proxy" {
-		return ""
+	if p, ok := o.Proxy(); ok {
+		return fmt.Sprintf(" for container %s", p.Container)
 	}
-	args := strings.Fields(o.Cmdline)
-	ip, port := "", ""
-	for i := 0; i+1 < len(args); i++ {
-		switch args[i] {
-		case "-container-ip":
-			ip = args[i+1]
-		case "-container-port":
-			port = args[i+1]
-		}
-	}
-	if ip == "" {
-		return ""
-	}
-	return fmt.Sprintf(" for container %s:%s", ip, port)
+	return ""
 }
 
-// where shows the container that holds the socket, or the namespace.
+// where shows the container that has the socket, or that is behind its docker-proxy, or the
+// namespace.
 func where(c *engine.Candidate) string {
+	if name := collectors.Behind(c.Facts.Owners); name != "" {
+		return "for " + name
+	}
 	return cmp.Or(collectors.ContainerOf(c.Facts.Owners), c.Namespace())
 }
 
