@@ -161,10 +161,8 @@ func (r *Rule) reads() collectors.FieldSet {
 // ReadsAge reports whether the age of a socket decides about the rule.
 func (r *Rule) ReadsAge() bool { return r.reads().Meets(collectors.AgeFields()) }
 
-// ReadsContainers returns what the rule reads of what container engines say.
-func (r *Rule) ReadsContainers() collectors.FieldSet {
-	return r.reads().And(collectors.ContainerFields())
-}
+// ReadsOf returns what the rule reads of some fields.
+func (r *Rule) ReadsOf(fields collectors.FieldSet) collectors.FieldSet { return r.reads().And(fields) }
 
 // timeFields are what a condition can read of how long something has lasted.
 var timeFields = collectors.AgeFields().Or(lang.IdleFields())

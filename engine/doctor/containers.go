@@ -36,7 +36,7 @@ func engines(sources []containers.Source, p *rules.Program) Check {
 	case len(listen) > 0:
 	default:
 		c.Detail = "no engine listens: names are known only as far as files of containerd, CRI-O, Podman or Docker say them, to root"
-		if p != nil && p.Reads.Meets(collectors.ContainerFields()) {
+		if p != nil && p.Reads.Meets(collectors.EngineFields()) {
 			c.Level, c.Cure = Warn, "run where the engine runs, or mount its socket there (/run/docker.sock)"
 		}
 	}
@@ -45,7 +45,7 @@ func engines(sources []containers.Source, p *rules.Program) Check {
 
 // withoutNames says what a rule cannot know if no engine answers.
 func withoutNames(r *rules.Rule) (lacks []string) {
-	names := collectors.ContainerFields()
+	names := collectors.EngineFields()
 	if r.When.Reads.Meets(names) {
 		lacks = append(lacks, "names of containers may be unknown to its condition")
 	}

@@ -58,7 +58,7 @@ func ruleChecks(ctx context.Context, plan *Plan, checks []Check) []Check {
 // withoutOwners says what a rule cannot know if it cannot see the owners of other users'
 // sockets.
 func withoutOwners(r *rules.Rule) (lacks []string) {
-	owner := collectors.OwnerFields()
+	owner := collectors.OwnerFields().Or(collectors.EngineFields()).Or(collectors.PeerFields())
 	if r.When.Reads.Meets(owner) {
 		lacks = append(lacks, "owners of other users' sockets are unknown to its condition")
 	}

@@ -33,39 +33,51 @@ func Checked(o Out, p *rules.Program) error {
 	if omitted > 0 {
 		fmt.Fprintf(o.W, "... and %s\n", Count(omitted, "more warning"))
 	}
-	if text := needsEngine(p); text != "" {
+	for _, text := range needs(p) {
 		o.say("note: %s", text)
 	}
 	fmt.Fprintf(o.W, "OK  %s, %s, generation %s\n", Count(len(p.Files), "file"), Count(len(p.Rules), "rule"), p.Short())
 	return nil
 }
 
-// needsEngine says which rules need a container engine's answers, and what that takes; ""
-// if none does.
-func needsEngine(p *rules.Program) string {
-	var who, what []string
+// needs says which rules read what is not there for everybody, and what that takes.
+func needs(p *rules.Program) (all []string) {
+	for _, n := range []struct {
+		fields collectors.FieldSet
+		takes  string
+	}{
+		{collectors.EngineFields(), "takes the socket or the files of the container engine, and root or its group (sockwarden doctor says what is there)"},
+		{collectors.PeerFields(), "takes a look into every network namespace and at every process: root, in the PID namespace of the host"},
+	} {
+		if who := readers(p, n.fields); who != "" {
+			var what []string
+			for f := range p.Reads.And(n.fields).Each {
+				what = append(what, f.String())
+			}
+			all = append(all, fmt.Sprintf("%s: reading %s %s", who, actions.List(what), n.takes))
+		}
+	}
+	return all
+}
+
+// readers names the rules that read some fields, "" for none.
+func readers(p *rules.Program, fields collectors.FieldSet) string {
+	var who []string
 	for _, r := range p.Rules {
-		if !r.ReadsContainers().Empty() {
+		if !r.ReadsOf(fields).Empty() {
 			who = append(who, "rule "+r.Name)
 		}
 	}
 	for _, q := range p.Protect {
-		if q.When.Reads.Meets(collectors.ContainerFields()) {
+		if q.When.Reads.Meets(fields) {
 			who = append(who, "protect "+q.Name)
 		}
-	}
-	if len(who) == 0 {
-		return ""
-	}
-	for f := range p.Reads.And(collectors.ContainerFields()).Each {
-		what = append(what, f.String())
 	}
 	more := ""
 	if n := len(who) - namedNeeds; n > 0 {
 		who, more = who[:namedNeeds], fmt.Sprintf(" and %d more", n)
 	}
-	return fmt.Sprintf("%s%s: reading %s takes the socket or the files of the container engine, and root or its group (sockwarden doctor says what is there)",
-		strings.Join(who, ", "), more, actions.List(what))
+	return strings.Join(who, ", ") + more
 }
 
 // namedNeeds is how many rules with the same need a line names.
@@ -89,8 +101,8 @@ func problemsJSON(o Out, p *rules.Program, errors rules.Problems) error {
 	if p != nil {
 		add("warning", p.Warnings)
 		report["generation"] = p.Generation
-		if text := needsEngine(p); text != "" {
-			report["needs"] = []string{text}
+		if all := needs(p); len(all) > 0 {
+			report["needs"] = all
 		}
 	}
 	report["problems"], report["omitted"] = out, omitted
