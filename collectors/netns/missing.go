@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// MissingError says that no network namespace has that name. It is fs.ErrNotExist.
+// MissingError says that no network namespace has a name, or none is where a path leads.
+// It is fs.ErrNotExist.
 type MissingError struct {
 	Name string
 	// Path is a file of that name that is no namespace, "" if there is none.
@@ -22,8 +23,13 @@ type MissingError struct {
 
 // Error names the namespace. It does not change when other namespaces come and go.
 func (e *MissingError) Error() string {
-	if e.Path != "" {
+	switch {
+	case e.Path != "" && slices.Contains(dirs[:], filepath.Dir(e.Path)):
 		return fmt.Sprintf("no network namespace %q: nothing is mounted on %s", e.Name, e.Path)
+	case e.Path != "":
+		return fmt.Sprintf("%s is no network namespace", e.Path)
+	case IsPattern(e.Name):
+		return fmt.Sprintf("no network namespace matches %q", e.Name)
 	}
 	return fmt.Sprintf("no network namespace %q", e.Name)
 }
@@ -42,15 +48,22 @@ func (e *MissingError) Hint() string {
 func missing(name string, all []Handle) error {
 	e := &MissingError{Name: name}
 	for _, h := range all {
-		if !strings.HasPrefix(h.Name, "net:[") {
-			e.Known = append(e.Known, h.Name)
+		if h.Name != nameless(h.Inode) {
+			e.Known = append(append(e.Known, h.Name), h.Others...)
 		}
 	}
-	if name != filepath.Base(name) {
-		return e
+	if len(e.Known) > 1 {
+		slices.Sort(e.Known[1:])
 	}
-	for _, dir := range dirs {
-		path := filepath.Join(dir, name)
+	places := []string{name}
+	switch {
+	case filepath.IsAbs(name):
+	case name != filepath.Base(name):
+		return e
+	default:
+		places = []string{filepath.Join(dirs[0], name), filepath.Join(dirs[1], name)}
+	}
+	for _, path := range places {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			e.Path = path
 			break

@@ -145,23 +145,33 @@ func TestSelect(t *testing.T) {
 	leakCheck(t)
 	socklab.NewNamespace(t, "blue")
 	socklab.NewNamespace(t, "green")
-	private := fmt.Sprintf("net:[%d]", inodeOf(t, startIn(t, here, unix.CLONE_NEWNET).ns()))
+	inside := startIn(t, here, unix.CLONE_NEWNET)
+	private := fmt.Sprintf("net:[%d]", inodeOf(t, inside.ns()))
 	second := "/run/netns/azure"
 	must(t, "file", os.WriteFile(second, nil, 0o644))
 	must(t, "bind", unix.Mount("/run/netns/green", second, "", unix.MS_BIND, ""))
 	defer func() { _, _ = unix.Unmount(second, unix.MNT_DETACH), os.Remove(second) }()
 
 	for spec, want := range map[string]string{
-		"":                        "host",
-		"host":                    "host",
-		"all":                     "host azure blue " + private + " peer",
-		"blue":                    "blue",
-		"peer,blue":               "peer blue",
-		"blue,host,blue":          "blue host",
-		" blue , host":            "blue host",
-		private:                   private,
-		"green":                   "azure", // one namespace of two names
-		"green,azure,green,green": "azure",
+		"":                           "host",
+		"host":                       "host",
+		"all":                        "host azure blue " + private + " peer",
+		"blue":                       "blue",
+		"peer,blue":                  "peer blue",
+		"blue,host,blue":             "blue host",
+		" blue , host":               "blue host",
+		private:                      private,
+		"b*":                         "blue",
+		"?[rl]*":                     "azure blue",                      // green is another name of azure
+		"*":                          "azure blue " + private + " peer", // the host is none of them
+		"net:*":                      private,
+		"blue,*e":                    "blue azure",
+		"/run/netns/blue":            "blue",
+		"/run/netns/../netns/green/": "azure",
+		"/proc/self/ns/net":          "host",
+		inside.ns() + ",blue":        private + " blue",
+		"green":                      "azure", // one namespace of two names
+		"green,azure,green,green":    "azure",
 	} {
 		all, err := Select(spec)
 		if err != nil || names(all) != want {
@@ -170,21 +180,109 @@ func TestSelect(t *testing.T) {
 	}
 	must(t, "empty file", os.WriteFile("/run/netns/empty", nil, 0o644))
 	defer os.Remove("/run/netns/empty")
-	for _, spec := range []string{"red", "blue,red", "empty", "blue,", ",", "BLUE", "all,blue", "../netns/green", "/run/netns/green"} {
+	for _, spec := range []string{
+		"red", "blue,red", "empty", "blue,", ",", "BLUE", "all,blue", "../netns/green", "x*", "hos?", "blue,x*", "/run/netns/red", "net:[123456789]", "net:[1-9]", "[b", "/proc/1073741824/ns/net",
+	} {
 		all, err := Select(spec)
 		if all != nil || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%q: %s, %v", spec, names(all), err)
 			continue
 		}
 		missing, ok := errors.AsType[*MissingError](err)
-		if !ok || names(list(t)) != "host azure blue "+private+" peer" || !slices.Equal(missing.Known, []string{"host", "azure", "blue", "peer"}) {
+		if !ok || names(list(t)) != "host azure blue "+private+" peer" || !slices.Equal(missing.Known, []string{"host", "azure", "blue", "green", "peer"}) {
 			t.Fatalf("%q: %v, of %s", spec, err, names(list(t)))
 		}
-		if want := " azure, blue, peer;"; !strings.Contains(missing.Hint(), want) || !strings.Contains(err.Error(), fmt.Sprintf("%q", missing.Name)) {
+		if want := " azure, blue, green, peer;"; !strings.Contains(missing.Hint(), want) || !strings.Contains(err.Error(), fmt.Sprintf("%q", missing.Name)) {
 			t.Errorf("%q: %v (%s); it does not say %s", spec, err, missing.Hint(), want)
 		}
 		if noMount := strings.Contains(err.Error(), "nothing is mounted on /run/netns/empty"); noMount != (spec == "empty") {
 			t.Errorf("%q: %v", spec, err)
+		}
+	}
+}
+
+// What is no network namespace is not selected, and said to be none.
+func TestSelectOtherFiles(t *testing.T) {
+	leakCheck(t)
+	socklab.Need(t)
+	regular := t.TempDir() + "/regular"
+	must(t, "file", os.WriteFile(regular, nil, 0o600))
+	fifo := t.TempDir() + "/fifo"
+	must(t, "fifo", unix.Mkfifo(fifo, 0o600)) // to open it would wait for ever
+	for _, path := range []string{regular, fifo, "/proc/self/ns/uts", "/proc/self", "/dev/null"} {
+		all, err := Select(path)
+		if all != nil || !errors.Is(err, fs.ErrNotExist) || err.Error() != path+" is no network namespace" {
+			t.Errorf("%s: %s, %v", path, names(all), err)
+		}
+	}
+}
+
+// What only a process holds is found by its descriptor: a file of the namespace, or a
+// socket in it, which is all that keeps it alive.
+func TestSelectHeld(t *testing.T) {
+	leakCheck(t)
+	n := socklab.NewNamelessNamespace(t)
+	inode := inodeOf(t, fmt.Sprintf("/proc/self/fd/%d", n.FD()))
+	if _, ok := byInode(t, list(t), inode); ok {
+		t.Fatal("it is listed")
+	}
+	sock, err := n.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	must(t, "socket", err)
+	defer unix.Close(sock)
+	for _, fd := range []int{n.FD(), sock} {
+		all, err := Select(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd))
+		must(t, "select", err)
+		if len(all) != 1 || all[0].Inode != inode || all[0].Name != fmt.Sprintf("net:[%d]", inode) {
+			t.Fatalf("descriptor %d: %+v, not %d", fd, all, inode)
+		}
+		f, err := all[0].Open()
+		must(t, "open", err)
+		if inodeOf(t, fmt.Sprintf("/proc/self/fd/%d", f.Fd())) != inode {
+			t.Errorf("descriptor %d opens another one", fd)
+		}
+		must(t, "enter", Do(f, func() error { return nil }))
+		must(t, "close", f.Close())
+	}
+	held, err := Select(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), sock))
+	must(t, "select", err)
+	must(t, "close", unix.Close(sock))
+	if f, err := held[0].Open(); f != nil || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after it was closed: %v, %v", f, err)
+	}
+}
+
+// A process that ends while it is looked at takes what only it had with it, and that is no
+// lack of permission.
+func TestEndsMeanwhile(t *testing.T) {
+	leakCheck(t)
+	for range 20 {
+		p := startIn(t, here, unix.CLONE_NEWNET)
+		h, ok := byInode(t, list(t), inodeOf(t, p.ns()))
+		if !ok {
+			t.Fatal("it is not found")
+		}
+		over := make(chan struct{})
+		go func() { defer close(over); p.kill(); p.reap() }()
+		err := error(nil)
+		for err == nil {
+			var f *os.File
+			if f, err = h.Open(); err == nil {
+				must(t, "close", f.Close())
+			}
+		}
+		<-over
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+}
+
+func TestProcessOf(t *testing.T) {
+	for path, want := range map[string]int{
+		"/proc/12/ns/net": 12, "/proc//12/fd/3": 12, "/proc/12": 0, "/proc/self/ns/net": 0, "/proc/-1/ns/net": 0, "/run/netns/12": 0, "12": 0, OfProcess(7): 7,
+	} {
+		if got := ProcessOf(path); got != want {
+			t.Errorf("%s: %d, not %d", path, got, want)
 		}
 	}
 }

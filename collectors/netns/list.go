@@ -1,0 +1,112 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sockwarden/collectors"
+
+	"golang.org/x/sys/unix"
+)
+
+// dirs are where ip-netns(8) and docker name namespaces, by mounts. A file stays in
+// docker's for a while after the container is gone, with nothing mounted on it.
+var dirs = [...]string{"/run/netns", "/run/docker/netns"}
+
+// List returns the namespace of this process and all others that have a name
+// or a process, sorted by name behind the host's. A namespace that only an open
+// file or socket keeps alive cannot be found: AtPath finds it by the descriptor of its
+// holder. Those of processes that cannot be examined are left out.
+func List() ([]Handle, error) {
+	l, err := list()
+	return l.all, err
+}
+
+// Every is List that fails with ErrNotPermitted if there may be others, of processes that
+// cannot be examined.
+func Every() ([]Handle, error) {
+	l, err := list()
+	if err == nil && l.unseen > 0 {
+		err = fmt.Errorf("network namespaces of %d processes: %w", l.unseen, collectors.ErrNotPermitted)
+	}
+	return l.all, err
+}
+
+func list() (listing, error) {
+	host, err := Host()
+	if err != nil {
+		return listing{}, err
+	}
+	l := listing{all: []Handle{host}, at: map[uint64]int{host.Inode: 0}}
+	for _, dir := range dirs {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if path := filepath.Join(dir, e.Name()); isNSFS(path) {
+				l.add(Handle{Name: e.Name(), path: path})
+			}
+		}
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return l, fmt.Errorf("list processes: %w", err)
+	}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			l.add(Handle{PID: pid, path: "/proc/" + e.Name() + "/ns/net"})
+		}
+	}
+	slices.SortFunc(l.all[1:], func(a, b Handle) int { return strings.Compare(a.Name, b.Name) })
+	return l, nil
+}
+
+// listing has each namespace once.
+type listing struct {
+	all []Handle
+	at  map[uint64]int // by inode
+	// unseen counts the processes whose namespace cannot be looked at.
+	unseen int
+}
+
+// add adds a namespace, or what h knows of one that is there: another name, a process.
+func (l *listing) add(h Handle) {
+	var st unix.Stat_t
+	switch err := unix.Stat(h.path, &st); {
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		l.unseen++
+		return
+	case err != nil:
+		return
+	}
+	h.Inode = st.Ino
+	i, known := l.at[h.Inode]
+	switch {
+	case known && i == 0: // ours has one name, and needs no process
+	case known && h.Name != "" && !l.all[i].Named(h.Name):
+		l.all[i].Others = append(l.all[i].Others, h.Name)
+	case known && l.all[i].PID == 0:
+		l.all[i].PID = h.PID
+	case !known:
+		if h.Name == "" {
+			h.Name = nameless(h.Inode)
+		}
+		l.at[h.Inode] = len(l.all)
+		l.all = append(l.all, h)
+	}
+}
+
+// nameless is the name of a namespace that has none.
+func nameless(inode uint64) string { return fmt.Sprintf("net:[%d]", inode) }
+
+// nsfsMagic is NSFS_MAGIC (include/uapi/linux/magic.h). A file under /run/netns
+// is an empty regular file until a namespace is mounted on it.
+const nsfsMagic = 0x6e736673
+
+func isNSFS(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == nsfsMagic
+}
