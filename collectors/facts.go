@@ -66,8 +66,10 @@ type ContainerNames struct {
 
 // Namespace is a network namespace whose sockets we looked at.
 type Namespace struct {
-	Inode      uint64 // of the nsfs file
-	Name       string // "host", the name under /run/netns, or net:[inode]
+	Inode uint64 // of the nsfs file
+	Name  string // "host", the name under /run/netns, or net:[inode]
+	// Meant is what it was asked for by, besides its name: another name, a pattern, a path.
+	Meant      []string
 	Interfaces map[uint32]string
 	// PortLow and PortHigh are the ephemeral range of the namespace
 	// (net.ipv4.ip_local_port_range); both are 0 if it could not be read.

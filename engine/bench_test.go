@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/memory"
 )
@@ -52,6 +55,61 @@ func BenchmarkCycle(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkCycleNamespaces measures a dry cycle by the number of network namespaces, each
+// with a listener and a connection, or with nothing in it; and beside it what the kernel
+// takes for its walks alone, over connections that are open already.
+func BenchmarkCycleNamespaces(b *testing.B) {
+	text := "netns: all\n" + ruleFile(`state in ["CLOSE_WAIT", "FIN_WAIT2"] && age > 60`, "destroy")
+	for _, n := range []int{1, 20, 200} {
+		for _, used := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%d/%s", n, map[bool]string{false: "empty", true: "used"}[used]), func(b *testing.B) {
+				var conns []*sockdiag.Conn
+				for i := range n {
+					ns := socklab.NewNamespace(b, fmt.Sprint("bench", i))
+					conn, err := sockdiag.Dial(ns.FD())
+					must(b, "dial", err)
+					b.Cleanup(func() { _ = conn.Close() })
+					conns = append(conns, conn)
+					if used {
+						client, server := pairIn(b, ns)
+						b.Cleanup(func() { _, _ = unix.Close(client), unix.Close(server) })
+					}
+				}
+				l := newLab(b, Options{NoBreaker: true, World: hostWorld(b, "", runtime.GOMAXPROCS(0))})
+				program := l.rules(b, text)
+				b.Run("cycle", func(b *testing.B) {
+					b.ReportAllocs()
+					before := cpu(b)
+					for b.Loop() {
+						noErrors(b, l.cycle(b, program))
+					}
+					b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+				})
+				b.Run("walks", func(b *testing.B) {
+					q, before := program.Query, cpu(b)
+					for b.Loop() {
+						for _, conn := range conns {
+							for _, err := range conn.Dump(b.Context(), q) {
+								must(b, "dump", err)
+							}
+						}
+					}
+					b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+				})
+			})
+		}
+	}
+}
+
+// cpu is what this process has taken of the processors, in nanoseconds: on a busy machine
+// the time is that of others, too.
+func cpu(b *testing.B) int64 {
+	b.Helper()
+	var u unix.Rusage
+	must(b, "rusage", unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 // BenchmarkStateFile measures how long keeping and reading what is remembered

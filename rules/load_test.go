@@ -348,7 +348,8 @@ func TestScopeOfFiles(t *testing.T) {
 			t.Errorf("%v: breaker %+v is not the strictest, %v", order, p.Breaker, err)
 		}
 	}
-	if fmt.Sprint(p.NetNS) != "[blue red host]" || !a.InNetNS("blue") || a.InNetNS("host") || !b.InNetNS("host") || !b.InNetNS("red") {
+	if fmt.Sprint(p.NetNS) != "[blue red host]" || !a.InNetNS(named("blue")) || a.InNetNS(named("host")) || !b.InNetNS(named("host")) || !b.InNetNS(named("red")) ||
+		a.InNetNS(named("azure", "green")) || !a.InNetNS(named("azure", "green", "blue")) {
 		t.Errorf("netns %v", p.NetNS)
 	}
 	for ns, want := range map[string]string{"blue": "[0]", "red": "[]", "net:[1]": "[]"} {
@@ -398,7 +399,7 @@ func TestNetNS(t *testing.T) {
 		}
 	}
 	p, _, err := Load(Options{Paths: []string{dir}, NetNS: "all", Catalog: testCatalog()})
-	if err != nil || !p.Rules[0].InNetNS("whatever") {
+	if err != nil || !p.Rules[0].InNetNS(named("whatever")) {
 		t.Errorf("all does not hold every namespace: %v", err)
 	}
 }
@@ -435,4 +436,9 @@ rules:
 	if p.Rule("r").ReadsAge() || !p.Rule("s").ReadsAge() || p.Rule("none") != nil {
 		t.Error("the wrong rule reads age")
 	}
+}
+
+// named is a namespace with what it was asked for by.
+func named(name string, meant ...string) *collectors.Namespace {
+	return &collectors.Namespace{Name: name, Meant: meant}
 }

@@ -162,7 +162,7 @@ func (e *Evaluator) Match(r *collectors.Record) []int {
 	bit := uint32(1) << r.Socket.Protocol
 	for _, i := range e.program.index.find(r.Socket, e.buf) {
 		rule := e.program.Rules[i]
-		if rule.protocols&bit == 0 || (r.Namespace != nil && !rule.InNetNS(r.Namespace.Name)) {
+		if rule.protocols&bit == 0 || (r.Namespace != nil && !rule.InNetNS(r.Namespace)) {
 			continue
 		}
 		if rule.When.Eval(r) != False || rule.mayHoldOnceIdle(r) {

@@ -3,6 +3,7 @@ package rules
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,10 +126,11 @@ type Rule struct {
 	settles bool
 }
 
-// InNetNS reports whether the rule is about the namespace of that name.
-func (r *Rule) InNetNS(name string) bool {
+// InNetNS reports whether the rule is about the namespace, by its name or by what it
+// was found by.
+func (r *Rule) InNetNS(ns *collectors.Namespace) bool {
 	for _, n := range r.netns {
-		if n == "all" || n == name {
+		if n == "all" || n == ns.Name || slices.Contains(ns.Meant, n) {
 			return true
 		}
 	}

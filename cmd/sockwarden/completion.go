@@ -11,7 +11,6 @@ import (
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/collectors"
 	"sockwarden/collectors/containers"
-	"sockwarden/collectors/netns"
 	"sockwarden/engine/catalog"
 	"sockwarden/rules"
 	"sockwarden/rules/lang"
@@ -163,16 +162,6 @@ func completeFields(_ *cobra.Command, _ []string, toComplete string) ([]string, 
 		names = append(names, before+d.Name+"\t"+d.Meaning)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
-}
-
-func completeNetNS(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	names := []string{"all"}
-	if all, err := netns.List(); err == nil {
-		for _, h := range all {
-			names = append(names, h.Name)
-		}
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeContainers completes the names of the containers that run.

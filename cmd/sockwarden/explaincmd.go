@@ -146,7 +146,7 @@ func (x *explaining) selection(p *rules.Program, shown []*rules.Rule, args []str
 	if err != nil {
 		return nil, err
 	}
-	netns := x.app.flags.rules.netns
+	netns := x.app.flags.rules.where()
 	if netns == "" {
 		netns = strings.Join(p.NetNS, ",")
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"sockwarden/cmd/sockwarden/view"
@@ -33,10 +35,13 @@ type ruleOptions struct {
 	files []string
 	only  []string
 	vars  []string
-	netns string
+	netns []string
 }
 
-// lookOptions say how to look, where the user wants to decide that.
+// where says which network namespaces to look at, "" for those that the rules name.
+func (o *ruleOptions) where() string { return strings.Join(o.netns, ",") }
+
+// lookOptions say how to look, where that is not left to the program.
 type lookOptions struct {
 	collect    []string
 	noPushdown bool
@@ -99,7 +104,8 @@ func (d declare) vars() {
 }
 
 func (d declare) netns() {
-	d.cmd.Flags().StringVar(&d.app.flags.rules.netns, "netns", "", "network `NAMESPACES` to look at: host, all, or names, also of containers, separated by commas")
+	d.cmd.Flags().Var(namespaceList{&d.app.flags.rules.netns}, "netns",
+		"network `NAMESPACES` to look at: host, all, names or patterns of names, also of containers, paths, or IDs of processes; with commas, repeatable")
 	d.complete("netns", completeNetNS)
 }
 

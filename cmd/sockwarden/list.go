@@ -190,7 +190,7 @@ func (l *list) sockets(ctx context.Context, args []string, reads, shows collecto
 		return nil, nil, err
 	}
 	p, err := rules.NewSelection(rules.Selection{
-		Name: "list", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: l.sel.netns(l.app.flags.rules.netns), Reads: reads,
+		Name: "list", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: l.sel.netns(l.app.flags.rules.where()), Reads: reads,
 	})
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}

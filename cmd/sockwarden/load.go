@@ -12,7 +12,7 @@ import (
 // loadOptions turns the flags into options for rules.Load.
 func (a *app) loadOptions(trust bool) (rules.Options, error) {
 	o := rules.Options{
-		Paths: a.flags.rules.files, Only: a.flags.rules.only, NetNS: a.flags.rules.netns, Breaker: a.flags.breaker,
+		Paths: a.flags.rules.files, Only: a.flags.rules.only, NetNS: a.flags.rules.where(), Breaker: a.flags.breaker,
 		Trust: trust, Catalog: catalog.New(a.actions), Notifiers: notifierCatalog(),
 	}
 	if slices.Contains(a.flags.rules.files, "") {

@@ -100,6 +100,43 @@ func Host() (Handle, error) {
 	return h, nil
 }
 
+// Tour calls visit on one thread in each of n namespaces, one after the other, with
+// what opened it: the thread goes from each to the next, which takes half as long as Do for
+// each. Where one cannot be opened or entered visit gets the error, and is somewhere else.
+func Tour(n int, open func(i int) (*os.File, error), visit func(i int, err error)) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			done <- fmt.Errorf("open own network namespace: %w", err)
+			return
+		}
+		defer func() { _ = home.Close() }()
+		for i := range n {
+			visit(i, enter(i, open))
+		}
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- nil
+	}()
+	return <-done
+}
+
+// enter takes the thread into a namespace.
+func enter(i int, open func(i int) (*os.File, error)) error {
+	f, err := open(i)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	return nil
+}
+
 // Do runs f on a thread that is in the namespace of the open nsfs file. A thread
 // that cannot come back is not used again.
 func Do(ns *os.File, f func() error) error {

@@ -17,19 +17,21 @@ func TestParseSockstat(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
 		want       Counts
+		told       int
 	}{
 		{
 			"both families",
 			"sockets: used 412\nTCP: inuse 31 orphan 2 tw 7 alloc 40 mem 3\nUDP: inuse 5 mem 2\nUDPLITE: inuse 9\nRAW: inuse 9\nFRAG: inuse 9 memory 9\n" +
 				"TCP6: inuse 4\nUDP6: inuse 3\nUDPLITE6: inuse 9\nRAW6: inuse 9\nFRAG6: inuse 9 memory 9\n",
-			Counts{TCP: 31 + 7 + 4, UDP: 5 + 3},
+			Counts{TCP: 31 + 7 + 4, UDP: 5 + 3}, 4,
 		},
-		{"IPv4 alone", "TCP: inuse 1 orphan 0 tw 0 alloc 1 mem 0\nUDP: inuse 0 mem 0\n", Counts{TCP: 1}},
-		{"empty", "", Counts{}},
-		{"broken", "TCP\nTCP:\nTCP: inuse\nTCP: inuse x tw -3\nUDP inuse 4\n: inuse 5\nUDP: inuse 99999999999999999999\n", Counts{}},
+		{"IPv4 alone", "TCP: inuse 1 orphan 0 tw 0 alloc 1 mem 0\nUDP: inuse 0 mem 0\n", Counts{TCP: 1}, 2},
+		{"empty", "", Counts{}, 0},
+		{"no TIME_WAIT", "TCP: inuse 0 orphan 0\nUDP: inuse 0\n", Counts{}, 1},
+		{"broken", "TCP\nTCP:\nTCP: inuse\nTCP: inuse x tw -3\nUDP inuse 4\n: inuse 5\nUDP: inuse 99999999999999999999\n", Counts{}, 0},
 	} {
-		if got := parseSockstat(c.text); got != c.want {
-			t.Errorf("%s: %+v, not %+v", c.name, got, c.want)
+		if got, told := parseSockstat(c.text); got != c.want || told != c.told {
+			t.Errorf("%s: %+v, told by %d lines, not %+v by %d", c.name, got, told, c.want, c.told)
 		}
 	}
 }
@@ -46,7 +48,7 @@ func TestSockstat(t *testing.T) {
 		}))
 		return c
 	}
-	if c := count(); c != (Counts{}) {
+	if c := count(); c != (Counts{Sure: true}) {
 		t.Errorf("an empty namespace has %+v", c)
 	}
 	for _, domain := range []int{unix.AF_INET, unix.AF_INET6} {
@@ -65,7 +67,7 @@ func TestSockstat(t *testing.T) {
 			must(t, "bind", unix.Bind(fd, any))
 		}
 	}
-	if c := count(); c != (Counts{TCP: 2, UDP: 4}) {
+	if c := count(); c != (Counts{TCP: 2, UDP: 4, Sure: true}) {
 		t.Errorf("2 listeners and 4 UDP sockets: %+v", c)
 	}
 }
@@ -111,10 +113,37 @@ func TestSockstatStates(t *testing.T) {
 		must(t, "sockstat", err)
 		own, err := f.SockstatOf(os.Getpid())
 		must(t, "sockstat of this process", err)
+		want.Sure = true
 		return got == want && own == want && want.TCP >= 2*16 && want.UDP >= 4
 	})
 	if _, err := f.SockstatOf(1<<22 + 1); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("of no process: %v", err)
+	}
+}
+
+// Where the kernel does not tell all of it, what seems to be empty may not be.
+func TestSockstatUnsure(t *testing.T) {
+	const (
+		four = "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n"
+		six  = "TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"
+		at   = "thread-self/net/sockstat"
+	)
+	for what, c := range map[string]struct {
+		files map[string]string
+		sure  bool
+	}{
+		"both":           {map[string]string{at: four, at + "6": six}, true},
+		"without IPv6":   {map[string]string{at: four}, true},
+		"no UDP6":        {map[string]string{at: four, at + "6": "TCP6: inuse 0\n"}, false},
+		"empty of IPv6":  {map[string]string{at: four, at + "6": ""}, false},
+		"IPv6 no number": {map[string]string{at: four, at + "6": "TCP6: inuse -\nUDP6: inuse 0\n"}, false},
+		"empty":          {map[string]string{at: "", at + "6": six}, false},
+		"unreadable":     {map[string]string{at: four, at + "6/x": ""}, false}, // a directory
+	} {
+		got, err := New(tree(t, c.files)).Sockstat()
+		if err != nil || got != (Counts{Sure: c.sure}) {
+			t.Errorf("%s: %+v, %v", what, got, err)
+		}
 	}
 }
 

@@ -169,3 +169,18 @@ func (ps *Processes) Parent(pid int) (int, error) {
 	st, err := p.stat()
 	return st.parent, err
 }
+
+// StartTime returns when a process started, in clock ticks since boot: with its number it
+// is another one. The error is ErrGone if there is no such process.
+func (ps *Processes) StartTime(pid int) (uint64, error) {
+	p, err := ps.open(pid)
+	if err != nil {
+		return 0, classify(err)
+	}
+	defer p.close()
+	st, err := p.stat()
+	if err != nil {
+		return 0, classify(err)
+	}
+	return st.startTime, nil
+}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -169,7 +170,7 @@ func namespaces() Check {
 			}
 			_ = f.Close()
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // that one has ended
 			refused = append(refused, h.Name)
 		}
 	}

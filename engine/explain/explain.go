@@ -206,7 +206,7 @@ func notAbout(cand *look.Candidate, rule *rules.Rule) string {
 	switch {
 	case rule.Mode == rules.ModeDisabled:
 		return "mode disabled"
-	case !rule.InNetNS(cand.NS.Name):
+	case !rule.InNetNS(&cand.NS.Namespace.Namespace):
 		return "the rule is about other network namespaces (netns: in its file, or --netns)"
 	case cand.Socket.Protocol != collectors.TCP && !rule.When.Reads.Has(collectors.FieldProtocol):
 		return "a condition that does not read protocol is about TCP only"

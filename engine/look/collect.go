@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"slices"
 	"sync"
@@ -18,8 +19,13 @@ import (
 // all streams every namespace of a picture.
 func (d *dumps) all(ctx context.Context, c *Picture) error {
 	failed := 0
-	for _, ns := range c.Namespaces {
-		if err := d.collect(ctx, c, ns); err != nil {
+	counts, errs := d.count(c)
+	for i, ns := range c.Namespaces {
+		err := errs[i]
+		if ns.IsOwn() || !errors.Is(err, world.ErrNoEntry) && !errors.Is(err, fs.ErrNotExist) { // else no source could come in
+			err = d.collect(ctx, c, ns, counts[i])
+		}
+		if err != nil {
 			if ctx.Err() != nil {
 				return fmt.Errorf("look at sockets: %w", context.Cause(ctx))
 			}
@@ -38,22 +44,53 @@ func (d *dumps) all(ctx context.Context, c *Picture) error {
 	return nil
 }
 
-// collect streams one namespace. Only what a rule may match is kept.
-func (d *dumps) collect(ctx context.Context, c *Picture, ns *Namespace) error {
-	total := 0
-	if counts, err := d.world.Counter.Count(&ns.Namespace); err == nil {
-		total = counts.TCP
-		c.Total += counts.TCP + counts.UDP
+// count counts the sockets of each namespace; what cannot be counted has none, and is not
+// sure of it.
+func (d *dumps) count(c *Picture) ([]world.Counts, []error) {
+	all := make([]*world.Namespace, len(c.Namespaces))
+	for i, ns := range c.Namespaces {
+		all[i] = &ns.Namespace
 	}
+	counts, errs := d.world.Counter.Count(all)
+	for _, n := range counts {
+		c.Total += n.TCP + n.UDP
+	}
+	return counts, errs
+}
+
+// collect streams one namespace. Only what a rule may match is kept.
+func (d *dumps) collect(ctx context.Context, c *Picture, ns *Namespace, counts world.Counts) error {
 	if c.Plan.Reads.Meets(collectors.InterfaceFields()) {
 		d.nameInterfaces(ns)
 	}
 	q := d.Query(c.Plan)
 	var errs error
 	for _, part := range collectors.Split(q, len(q.Protocols)) {
-		errs = errors.Join(errs, d.collectPart(ctx, c, ns, part, total))
+		// Of our own it is asked all the same: what is refused here should be said.
+		if !ns.IsOwn() && empty(counts, &part) {
+			continue
+		}
+		errs = errors.Join(errs, d.collectPart(ctx, c, ns, part, counts.TCP))
 	}
 	return errs
+}
+
+// empty reports whether the counts of a namespace prove that a query would find nothing in
+// it. They leave out what is in SYN_RECV (its listener may be gone), and what is bound
+// and no more, which Linux 6.8 shows as CLOSE.
+func empty(n world.Counts, q *collectors.Query) bool {
+	if !n.Sure {
+		return false
+	}
+	for _, protocol := range q.Protocols {
+		switch states, _ := q.For(protocol); {
+		case protocol == collectors.UDP && n.UDP == 0:
+		case protocol == collectors.TCP && n.TCP == 0 && !states.Has(collectors.SynRecv) && !states.Has(collectors.Close):
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // Query returns the query of a program, widened if this engine does not push conditions down.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"sockwarden/collectors"
 	"sockwarden/engine/world"
@@ -25,6 +26,28 @@ func (e *NamespaceError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *NamespaceError) Unwrap() error { return e.Err }
 
+// ClosedError says in Report.Errors which network namespaces this process may not enter,
+// of those that nobody named, and what it needs.
+type ClosedError struct {
+	Names []string
+	Err   error // is world.ErrNoEntry
+}
+
+// Error names the first of them.
+func (e *ClosedError) Error() string {
+	const shown = 3
+	switch n := len(e.Names); {
+	case n == 1:
+		return fmt.Sprintf("namespace %s: %v", e.Names[0], e.Err)
+	case n > shown:
+		return fmt.Sprintf("namespaces %s and %d more: %v", strings.Join(e.Names[:shown], ", "), n-shown, e.Err)
+	}
+	return fmt.Sprintf("namespaces %s: %v", strings.Join(e.Names, ", "), e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *ClosedError) Unwrap() error { return e.Err }
+
 // findNamespaces resolves the namespaces that the rules cover, and counts the sockets of
 // the others.
 func (k *Looker) findNamespaces(ctx context.Context, c *Picture) error {
@@ -37,16 +60,17 @@ func (k *Looker) findNamespaces(ctx context.Context, c *Picture) error {
 	}
 	for _, name := range wanted {
 		found, err := k.world.Namespaces.Select(ctx, name)
-		byName := name != world.HostName && name != allNamespaces
+		several := name == allNamespaces || world.IsPattern(name)
+		byName := name != world.HostName && !several
+		for _, ns := range found {
+			c.LookInto(ns, name, byName)
+		}
 		if err != nil && byName {
 			err = &NamespaceError{name, err}
 		}
 		switch {
 		case err == nil:
-			for _, ns := range found {
-				c.LookInto(ns, byName)
-			}
-		case errors.Is(err, fs.ErrNotExist) && byName:
+		case errors.Is(err, fs.ErrNotExist) && name != world.HostName && name != allNamespaces:
 			c.warn(err) // it has no sockets, and the others are still visible
 		default:
 			c.fail(err)
@@ -66,19 +90,33 @@ func (k *Looker) findNamespaces(ctx context.Context, c *Picture) error {
 // allNamespaces is the name that stands for every namespace.
 const allNamespaces = "all"
 
-// LookInto adds a namespace to those that the cycle looks into.
-func (c *Picture) LookInto(one world.Namespace, byName bool) {
-	if i := slices.IndexFunc(c.Namespaces, func(n *Namespace) bool { return n.Inode == one.Inode }); i >= 0 {
-		c.Namespaces[i].byName = c.Namespaces[i].byName || byName
-		return
+// LookInto adds a namespace to those that the cycle looks into. Meant is what it was asked
+// for by: rules that name it so are about it.
+func (c *Picture) LookInto(one world.Namespace, meant string, byName bool) {
+	i := slices.IndexFunc(c.Namespaces, func(n *Namespace) bool { return n.Inode == one.Inode })
+	if i < 0 {
+		i = len(c.Namespaces)
+		c.Namespaces = append(c.Namespaces, &Namespace{Namespace: one})
 	}
-	c.Namespaces = append(c.Namespaces, &Namespace{Namespace: one, byName: byName})
+	ns := c.Namespaces[i]
+	ns.byName = ns.byName || byName
+	if meant != ns.Name {
+		ns.Meant = append(ns.Meant, meant)
+	}
 }
 
 // NotLookedInto notes that we could not look into a namespace. One that has ended took its
-// sockets with it and leaves no gap in the picture.
+// sockets with it and leaves no gap in the picture; nobody misses it who did not ask for
+// it by its name.
 func (c *Picture) NotLookedInto(ns *Namespace, err error) {
 	ended := errors.Is(err, fs.ErrNotExist) && !ns.IsOwn()
+	if ended && !ns.byName {
+		return
+	}
+	if errors.Is(err, world.ErrNoEntry) && !ns.byName {
+		c.notEntered(ns, err)
+		return
+	}
 	refused := errors.Is(err, collectors.ErrNotPermitted)
 	if ended {
 		err = fmt.Errorf("namespace %s has ended: %w", ns.Name, err)
@@ -93,6 +131,19 @@ func (c *Picture) NotLookedInto(ns *Namespace, err error) {
 	} else {
 		c.fail(err)
 	}
+}
+
+// notEntered notes that a namespace cannot be entered, together with the others of which
+// that is so.
+func (c *Picture) notEntered(ns *Namespace, err error) {
+	c.Incomplete = true
+	for _, e := range c.Errors {
+		if closed, ok := errors.AsType[*ClosedError](e); ok && closed.Err.Error() == err.Error() {
+			closed.Names = append(closed.Names, ns.Name)
+			return
+		}
+	}
+	c.Errors = append(c.Errors, &ClosedError{[]string{ns.Name}, err})
 }
 
 // countOthers counts the sockets of namespaces that no rule covers, so that the report can

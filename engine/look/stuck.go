@@ -221,7 +221,7 @@ func (d *dumps) readPast(ctx context.Context, w Wanted, ns *Namespace, source co
 	var failed error
 	var progress atomic.Uint64
 	// A read that we gave up goes on, so it must share nothing with the cycle.
-	own := collectors.Namespace{Inode: ns.Inode, Name: ns.Name}
+	own := collectors.Namespace{Inode: ns.Inode, Name: ns.Name, Meant: slices.Clone(ns.Meant)}
 	if w.Program.Reads.Meets(collectors.InterfaceFields()) {
 		own.Interfaces = maps.Clone(ns.Interfaces)
 	}

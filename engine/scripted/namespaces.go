@@ -50,8 +50,17 @@ func (n namespaces) Every() ([]world.Namespace, error) {
 
 type counter struct{ w *World }
 
-// Count counts the TCP and UDP sockets of one namespace.
-func (c counter) Count(ns *world.Namespace) (counts world.Counts, err error) {
+// Count counts TCP and UDP of each namespace.
+func (c counter) Count(all []*world.Namespace) ([]world.Counts, []error) {
+	counts := make([]world.Counts, len(all))
+	for i, ns := range all {
+		counts[i], _ = c.CountBeside(ns)
+	}
+	return counts, make([]error, len(all))
+}
+
+// CountBeside counts TCP and UDP of one namespace.
+func (c counter) CountBeside(ns *world.Namespace) (counts world.Counts, err error) {
 	for _, s := range c.w.sockets {
 		switch {
 		case s.NetNS != ns.Inode || s.bare:
@@ -63,8 +72,6 @@ func (c counter) Count(ns *world.Namespace) (counts world.Counts, err error) {
 	}
 	return counts, nil
 }
-
-func (c counter) CountBeside(ns *world.Namespace) (world.Counts, error) { return c.Count(ns) }
 
 type network struct{ w *World }
 

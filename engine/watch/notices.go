@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"math"
 	"regexp"
+	"slices"
 	"time"
 
 	"sockwarden/engine/act"
+	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
 	"sockwarden/engine/pause"
 	"sockwarden/engine/report"
@@ -24,12 +26,13 @@ type notices struct {
 
 	paused  string          // what was said of the pause last
 	errors  map[string]bool // what was said of the last cycle
+	closed  map[string]bool // what was said of namespaces that cannot be entered
 	tripped map[string]said // what was said of breakers
 	refused string          // what was said last of a host that refuses
 }
 
 func newNotices(p *Parts) notices {
-	return notices{log: p.Log, clock: p.World, memory: p.Memory, pauseFiles: p.PauseFiles, tripped: map[string]said{}}
+	return notices{log: p.Log, clock: p.World, memory: p.Memory, pauseFiles: p.PauseFiles, closed: map[string]bool{}, tripped: map[string]said{}}
 }
 
 // cycle says what went wrong in a cycle, and what held it back.
@@ -112,10 +115,18 @@ func (n *notices) host(h *act.Hand) {
 	n.refused = err.Error()
 }
 
-// failures says what went wrong in a cycle, once as long as it lasts.
+// maxClosed bounds what is remembered of namespaces: each container may have one.
+const maxClosed = 4096
+
+// failures says what went wrong in a cycle, once as long as it lasts. A namespace that
+// cannot be entered is named once and for all, also if it is busy only now and then.
 func (n *notices) failures(errs []error) {
 	now := map[string]bool{}
 	for _, err := range errs {
+		if errors.Is(err, world.ErrNoEntry) {
+			n.notEntered(err)
+			continue
+		}
 		text := digits.ReplaceAllString(err.Error(), "N")
 		if !n.errors[text] && !now[text] {
 			n.log.Warn("cycle", "error", err)
@@ -123,6 +134,28 @@ func (n *notices) failures(errs []error) {
 		now[text] = true
 	}
 	n.errors = now
+}
+
+// notEntered names the namespaces of an error that were not named before.
+func (n *notices) notEntered(err error) {
+	var names []string
+	closed, ok := errors.AsType[*look.ClosedError](err)
+	if ok {
+		names = slices.DeleteFunc(slices.Clone(closed.Names), func(name string) bool { return n.closed[name] })
+		err = &look.ClosedError{Names: names, Err: closed.Err}
+	} else if text := err.Error(); !n.closed[text] {
+		names = []string{text}
+	}
+	if len(names) == 0 {
+		return
+	}
+	if len(n.closed)+len(names) > maxClosed {
+		clear(n.closed)
+	}
+	for _, name := range names {
+		n.closed[name] = true
+	}
+	n.log.Warn("cycle", "error", err)
 }
 
 // digits are what differs between two errors about the same.

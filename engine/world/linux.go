@@ -38,7 +38,7 @@ func NewLinux(owners OwnerSource, workers int, log *slog.Logger) (*Linux, error)
 	engines := newEngines()
 	l.World = World{
 		Clock: realClock{}, Host: Host{Name: name, Kernel: version, Workers: workers}, Self: findSelf(proc),
-		Namespaces: kernelNamespaces{engines, l.owners.Coverage}, Network: kernelNetwork{proc.Network}, Counter: kernelNetwork{proc.Network}, Sockets: kernelSockets{},
+		Namespaces: newKernelNamespaces(engines, l.owners.Coverage), Network: kernelNetwork{proc.Network}, Counter: kernelNetwork{proc.Network}, Sockets: kernelSockets{},
 		Owners: l.owners, Processes: kernelProcesses{proc}, Containers: engines, OpenEvents: openEvents,
 		Dead: func(ctx context.Context) ([]Dead, int, error) { return deadSockets(ctx, proc) },
 	}

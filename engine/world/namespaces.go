@@ -4,10 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
+	"sockwarden/collectors/host"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/procfs"
 )
@@ -15,11 +22,19 @@ import (
 // HostName is the name of the namespace that this process runs in.
 const HostName = netns.HostName
 
+// IsPattern reports whether a name of a namespace is a pattern, which may mean none.
+func IsPattern(name string) bool { return netns.IsPattern(name) }
+
 // kernelNamespaces are the network namespaces of the kernel.
 type kernelNamespaces struct {
 	engines engines
+	leading *leading
 	// cover says which processes cannot be seen, and so which namespaces.
 	cover func() Coverage
+}
+
+func newKernelNamespaces(e engines, cover func() Coverage) kernelNamespaces {
+	return kernelNamespaces{e, &leading{proc: procfs.New(""), since: map[int]uint64{}}, cover}
 }
 
 // hides reports whether processes are not to be seen at all, in namespaces of their own.
@@ -28,13 +43,36 @@ func (k kernelNamespaces) hides() bool {
 	return cover.HidePID != "" || cover.Inside
 }
 
-// Select looks for containers of that name if no namespace has it.
+// Select asks for containers of that name where no namespace has it, and for those that
+// match a pattern, too.
 func (k kernelNamespaces) Select(ctx context.Context, name string) ([]Namespace, error) {
+	if err := k.leading.same(name); err != nil {
+		return nil, err
+	}
 	handles, err := netns.Select(name)
-	if missing, ok := errors.AsType[*netns.MissingError](err); ok && missing.Name == name {
+	missing, _ := errors.AsType[*netns.MissingError](err)
+	if IsPattern(name) && (err == nil || missing != nil) {
+		return k.matching(ctx, name, handles, err)
+	}
+	if missing != nil && missing.Name == name {
 		return k.engines.namespace(ctx, missing)
 	}
-	return namespacesOf(handles), err
+	return namespacesOf(handles), noEntry(err)
+}
+
+// matching adds the namespaces of containers to those whose names match a pattern. What
+// they are called comes first.
+func (k kernelNamespaces) matching(ctx context.Context, pattern string, handles []netns.Handle, none error) ([]Namespace, error) {
+	found, err := k.engines.matching(ctx, pattern)
+	for _, ns := range namespacesOf(handles) {
+		if !slices.ContainsFunc(found, func(f Namespace) bool { return f.Inode == ns.Inode }) {
+			found = append(found, ns)
+		}
+	}
+	if len(found) == 0 && err == nil {
+		err = none
+	}
+	return found, err
 }
 
 func (kernelNamespaces) All() ([]Namespace, error) {
@@ -61,6 +99,54 @@ func namespacesOf(handles []netns.Handle) []Namespace {
 	return all
 }
 
+// leading are the processes through which paths of namespaces led, with when they
+// started: in a watcher another process may have got the number of one that has ended.
+type leading struct {
+	sync.Mutex
+	proc  *procfs.FS
+	since map[int]uint64
+}
+
+// same is a MissingError if a path leads through another process than it did before.
+func (l *leading) same(path string) error {
+	pid := netns.ProcessOf(path)
+	if pid == 0 {
+		return nil
+	}
+	started, err := l.proc.StartTime(pid)
+	l.Lock()
+	defer l.Unlock()
+	was, known := l.since[pid]
+	switch {
+	case err == nil && known && was != started:
+		return &netns.MissingError{Name: path}
+	case err == nil:
+		l.since[pid] = started
+	}
+	return nil // what cannot be read, netns says
+}
+
+// ErrNoEntry says that this process may not enter a network namespace, with what it
+// needs. It is collectors.ErrNotPermitted, too.
+var ErrNoEntry = errors.New("cannot be entered")
+
+// noEntry makes ErrNoEntry of what the kernel does not permit.
+func noEntry(err error) error {
+	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrNoEntry) {
+		return err
+	}
+	cure := AsRoot("CAP_SYS_ADMIN and CAP_SYS_PTRACE")
+	admin, _ := host.HasCapability(unix.CAP_SYS_ADMIN)
+	ptrace, _ := host.HasCapability(unix.CAP_SYS_PTRACE)
+	switch {
+	case admin && ptrace:
+		cure = "it belongs to a user namespace beyond this one: run on the host itself"
+	case ptrace:
+		cure = AsRoot("CAP_SYS_ADMIN")
+	}
+	return fmt.Errorf("%w: %w (%s): %s", ErrNoEntry, collectors.ErrNotPermitted, errnoName(err), cure)
+}
+
 // open returns a descriptor of the namespace, -1 for our own.
 func (ns *Namespace) open() (fd int, closeNS func(), err error) {
 	if ns.Open == nil {
@@ -68,7 +154,7 @@ func (ns *Namespace) open() (fd int, closeNS func(), err error) {
 	}
 	f, err := ns.Open()
 	if err != nil {
-		return -1, nil, err
+		return -1, nil, noEntry(err)
 	}
 	return int(f.Fd()), func() { _ = f.Close() }, nil
 }
@@ -80,23 +166,54 @@ func (ns *Namespace) inside(f func() error) error {
 	}
 	file, err := ns.Open()
 	if err != nil {
-		return err
+		return noEntry(err)
 	}
 	defer func() { _ = file.Close() }()
-	return netns.Do(file, f)
+	entered := false
+	err = netns.Do(file, func() error {
+		entered = true
+		return f()
+	})
+	if !entered {
+		err = noEntry(err)
+	}
+	return err
 }
+
+// IsOwn reports whether it is the namespace that this process is in.
+func (ns *Namespace) IsOwn() bool { return ns.Open == nil }
 
 // kernelNetwork looks from inside a namespace.
 type kernelNetwork struct{ proc procfs.Network }
 
 func (k kernelNetwork) CountBeside(ns *Namespace) (Counts, error) { return k.proc.SockstatOf(ns.PID) }
 
-func (k kernelNetwork) Count(ns *Namespace) (counts Counts, err error) {
-	err = ns.inside(func() (err error) {
-		counts, err = k.proc.Sockstat()
-		return err
+func (k kernelNetwork) Count(all []*Namespace) ([]Counts, []error) {
+	counts, errs := make([]Counts, len(all)), make([]error, len(all))
+	var away []int
+	for i, ns := range all {
+		if ns.Open == nil {
+			counts[i], errs[i] = k.proc.Sockstat()
+		} else {
+			away = append(away, i)
+		}
+	}
+	if len(away) == 0 {
+		return counts, errs
+	}
+	err := netns.Tour(len(away), func(k int) (*os.File, error) { return all[away[k]].Open() }, func(at int, err error) {
+		if i := away[at]; err != nil {
+			errs[i] = noEntry(err)
+		} else {
+			counts[i], errs[i] = k.proc.Sockstat()
+		}
 	})
-	return counts, err
+	if err != nil {
+		for _, i := range away {
+			errs[i] = err
+		}
+	}
+	return counts, errs
 }
 
 func (kernelNetwork) Interfaces(ns *Namespace) (map[uint32]string, error) {
@@ -143,6 +260,3 @@ func (k kernelNetwork) Ports(ns *Namespace) (p Ports, err error) {
 	})
 	return p, err
 }
-
-// IsOwn reports whether it is this process's own namespace.
-func (ns *Namespace) IsOwn() bool { return ns.Open == nil }

@@ -73,9 +73,9 @@ type Network interface {
 
 // Counter counts sockets with /proc/net/sockstat.
 type Counter interface {
-	// Count counts the sockets of a namespace from inside.
-	Count(ns *Namespace) (Counts, error)
-	// CountBeside counts them through a process in it, which needs no privileges.
+	// Count counts those of each of these namespaces from inside.
+	Count(all []*Namespace) ([]Counts, []error)
+	// CountBeside counts them by a process that is in it, which needs no privileges.
 	CountBeside(ns *Namespace) (Counts, error)
 }
 
