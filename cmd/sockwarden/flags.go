@@ -105,7 +105,7 @@ func (d declare) vars() {
 
 func (d declare) netns() {
 	d.cmd.Flags().Var(namespaceList{&d.app.flags.rules.netns}, "netns",
-		"network `NAMESPACES` to look at: host, all, names or patterns of names, also of containers, paths, or IDs of processes; with commas, repeatable")
+		"network `NAMESPACES` to look at: host, all, names or patterns (docker-*), also of containers, paths, PIDs; repeatable")
 	d.complete("netns", completeNetNS)
 }
 

@@ -23,21 +23,21 @@ var dirs = [...]string{"/run/netns", "/run/docker/netns"}
 // file or socket keeps alive cannot be found: AtPath finds it by the descriptor of its
 // holder. Those of processes that cannot be examined are left out.
 func List() ([]Handle, error) {
-	l, err := list()
+	l, err := scan()
 	return l.all, err
 }
 
 // Every is List that fails with ErrNotPermitted if there may be others, of processes that
 // cannot be examined.
 func Every() ([]Handle, error) {
-	l, err := list()
+	l, err := scan()
 	if err == nil && l.unseen > 0 {
 		err = fmt.Errorf("network namespaces of %d processes: %w", l.unseen, collectors.ErrNotPermitted)
 	}
 	return l.all, err
 }
 
-func list() (listing, error) {
+func scan() (listing, error) {
 	host, err := Host()
 	if err != nil {
 		return listing{}, err
