@@ -28,6 +28,7 @@ func TestDocker(t *testing.T) {
 	hbbr, _ := d.Run("--name", "hbbr", "--label", "com.docker.compose.service=relay", "relay:1")
 	hbbs, _ := d.Run("--name", "hbbs", "relay:1")
 	d.Run("--name", "onhost", "--network", "host", "relay:1")
+	d.Run("--name", "beside", "--network", "container:"+hbbr, "relay:1")
 	leakInto(t, d, hbbr, 3)
 	leakInto(t, d, hbbs, 2)
 	path := filepath.Join(t.TempDir(), "rules.yaml")
@@ -57,6 +58,13 @@ func TestDocker(t *testing.T) {
 		{leaks("--netns", "nosuch"), `^error: no network namespace "nosuch"`},
 		{[]string{"list", "-s", "listen", "--container", "onhost", "--columns", "port,netns,container"}, `8080 +host +onhost`},
 		{leaks("--netns", "hbbs,host", "--by", "netns"), ` 2 +hbbs .*\nnote`},
+		{leaks("--netns", "hbb*", "--by", "netns"), ` 3 +hbbr .*\n +2 +hbbs `},
+		{leaks("--netns", "*hos?", "--netns", "*r"), `(CLOSE_WAIT .*\n){3}`}, // the first matches onhost, which has none
+		{leaks("--netns", hbbs[:12], "--by", "netns"), ` 2 +hbbs `},
+		{leaks("--netns", d.Docker("inspect", "-f", "{{.State.Pid}}", hbbr), "--by", "state"), ` 3 +CLOSE_WAIT`},
+		{leaks("--netns", "beside", "--by", "netns"), ` 3 +beside `}, // whose network is that of hbbr
+		{leaks("--netns", "*es[i]de,hbbr", "--by", "netns"), ` 3 +beside `},
+		{[]string{"__complete", "list", "--netns", "hbbs,"}, `hbbs,hbbr\tcontainer of relay:1`},
 		{leaks("--container", "nosuch", "--by", "state"), `^COUNT.*\n$`},
 		{leaks("--container", "hbbr", "--netns", "host", "--by", "state"), `^COUNT.*\n$`},
 		{[]string{"rules", "check", path}, `note: rule relay-leak: reading compose_service takes the socket`},
