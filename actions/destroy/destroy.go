@@ -102,8 +102,13 @@ func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, 
 		return abort.Action{Proc: procfs.New("")}.Prepare(ctx, t)
 	}
 	e, err := a.byNetlink(ctx, t)
-	refused := errors.Is(err, collectors.ErrNotSupported) || errors.Is(err, collectors.ErrNotPermitted)
-	if err == nil || !refused || !a.canAbort(t) {
+	denied, unsupported := errors.Is(err, collectors.ErrNotPermitted), errors.Is(err, collectors.ErrNotSupported)
+	switch elsewhere := len(t.Sockets) == 1 && t.Sockets[0].Open != nil; {
+	case !denied && !unsupported:
+		return e, err
+	case !a.canAbort(t) && denied && elsewhere: // what cannot be entered says nothing of other namespaces
+		return nil, &actions.TargetError{Err: fmt.Errorf("its network namespace: %w", err)}
+	case !a.canAbort(t):
 		return e, err
 	}
 	return abort.Action{Proc: procfs.New("")}.Prepare(ctx, t)

@@ -61,7 +61,8 @@ func one(all []Handle, name string) (found []Handle, err error) {
 // shown as net:[inode], which is none.
 func IsPattern(name string) bool {
 	_, err := path.Match(name, "")
-	return err == nil && strings.ContainsAny(name, "*?[") && !filepath.IsAbs(name) && !(strings.HasPrefix(name, "net:[") && strings.HasSuffix(name, "]"))
+	shown := strings.HasPrefix(name, "net:[") && strings.HasSuffix(name, "]")
+	return err == nil && strings.ContainsAny(name, "*?[") && !filepath.IsAbs(name) && !shown
 }
 
 // Matches reports whether a pattern matches a name. The host is matched by none: it is

@@ -23,7 +23,8 @@ func TestParseSockstat(t *testing.T) {
 			"both families",
 			"sockets: used 412\nTCP: inuse 31 orphan 2 tw 7 alloc 40 mem 3\nUDP: inuse 5 mem 2\nUDPLITE: inuse 9\nRAW: inuse 9\nFRAG: inuse 9 memory 9\n" +
 				"TCP6: inuse 4\nUDP6: inuse 3\nUDPLITE6: inuse 9\nRAW6: inuse 9\nFRAG6: inuse 9 memory 9\n",
-			Counts{TCP: 31 + 7 + 4, UDP: 5 + 3}, 4,
+			Counts{TCP: 31 + 7 + 4, UDP: 5 + 3},
+			4,
 		},
 		{"IPv4 alone", "TCP: inuse 1 orphan 0 tw 0 alloc 1 mem 0\nUDP: inuse 0 mem 0\n", Counts{TCP: 1}, 2},
 		{"empty", "", Counts{}, 0},

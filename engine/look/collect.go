@@ -25,6 +25,9 @@ func (d *dumps) all(ctx context.Context, c *Picture) error {
 		if ns.IsOwn() || !errors.Is(err, world.ErrNoEntry) && !errors.Is(err, fs.ErrNotExist) { // else no source could come in
 			err = d.collect(ctx, c, ns, counts[i])
 		}
+		if errors.Is(err, world.ErrNoEntry) {
+			d.collectHeld(ctx, c, ns)
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return fmt.Errorf("look at sockets: %w", context.Cause(ctx))
@@ -42,6 +45,25 @@ func (d *dumps) all(ctx context.Context, c *Picture) error {
 		return fmt.Errorf("%w: %w", ErrNothingSeen, errors.Join(c.Errors...))
 	}
 	return nil
+}
+
+// collectHeld streams what processes hold in a namespace that cannot be entered, as far as
+// this process may borrow their descriptors: actions on the sockets of their owners do
+// not enter it either. That this is not all was said.
+func (d *dumps) collectHeld(ctx context.Context, c *Picture, ns *Namespace) {
+	q := d.Query(c.Plan)
+	if q.Protocols = slices.DeleteFunc(slices.Clone(q.Protocols), func(p collectors.Protocol) bool { return p != collectors.TCP }); len(q.Protocols) == 0 {
+		return
+	}
+	for _, source := range d.sources {
+		if !source.Actionable {
+			continue
+		}
+		if err := d.stream(ctx, c, ns, source, []collectors.Query{q}); err != nil {
+			d.log.Debug("nor can the sockets of its processes be borrowed", "netns", ns.Name, "error", err)
+		}
+		return
+	}
 }
 
 // count counts the sockets of each namespace; what cannot be counted has none, and is not

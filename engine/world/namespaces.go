@@ -204,6 +204,9 @@ func (k kernelNetwork) Count(all []*Namespace) ([]Counts, []error) {
 	err := netns.Tour(len(away), func(k int) (*os.File, error) { return all[away[k]].Open() }, func(at int, err error) {
 		if i := away[at]; err != nil {
 			errs[i] = noEntry(err)
+			if errors.Is(errs[i], ErrNoEntry) {
+				all[i].closed = errs[i]
+			}
 		} else {
 			counts[i], errs[i] = k.proc.Sockstat()
 		}

@@ -16,6 +16,9 @@ type kernelSockets struct{}
 func (kernelSockets) Collect(
 	ctx context.Context, ns *Namespace, source collectors.Plugin, q collectors.Query,
 ) iter.Seq2[*collectors.Socket, error] {
+	if ns.closed != nil {
+		return collectClosed(ctx, ns, source, q)
+	}
 	return func(yield func(*collectors.Socket, error) bool) {
 		fd, closeNS, err := ns.open()
 		if err != nil {
@@ -32,6 +35,9 @@ func (kernelSockets) Collect(
 }
 
 func (kernelSockets) LookUp(ctx context.Context, ns *Namespace, socks []*collectors.Socket) ([]collectors.Socket, []error, error) {
+	if ns.closed != nil {
+		return lookUpClosed(ctx, ns, socks)
+	}
 	return ns.ask(ctx, (*sockdiag.Conn).GetAll, socks)
 }
 

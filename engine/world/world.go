@@ -45,6 +45,8 @@ type Namespace struct {
 	Open func() (*os.File, error)
 	// PID is a process in it, 0 if none is known.
 	PID int
+	// closed says why it cannot be entered, nil if it can, or nobody has tried.
+	closed error
 }
 
 // Namespaces lists network namespaces.

@@ -63,12 +63,20 @@ func (l *Listing) json(c *engine.Candidate, only collectors.FieldSet) map[string
 	return row
 }
 
+// queueText is the length of a queue, if it is known.
+func queueText(s *engine.Candidate, f collectors.Field, n uint32) string {
+	if !s.Socket.Known.Has(f) {
+		return "?"
+	}
+	return fmt.Sprint(n)
+}
+
 func (l *Listing) table(sockets []*engine.Candidate) *table {
 	if len(l.Columns) == 0 && !l.Holders {
 		t := newTable("STATE", "LOCAL", "PEER", "PROCESS", "WHERE", "AGE", "RECV-Q", "SEND-Q", "TIMER")
 		for _, s := range sockets {
 			t.row(stateText(s), local(s), peer(s), processText(s), where(s), ageText(s.Facts.Age),
-				fmt.Sprint(s.Socket.RecvQueue), fmt.Sprint(s.Socket.SendQueue), timerText(&s.Socket))
+				queueText(s, collectors.FieldRecvQueue, s.Socket.RecvQueue), queueText(s, collectors.FieldSendQueue, s.Socket.SendQueue), timerText(&s.Socket))
 		}
 		return t
 	}
