@@ -46,7 +46,7 @@ type Owner struct {
 	// LeadsTo is, of a docker-proxy, the container behind it as ENGINE:NAME; "" if it is
 	// none, or not known.
 	LeadsTo string
-	Kernel bool // a kernel thread
+	Kernel  bool // a kernel thread
 	// Told says that we cannot examine the process: BPF reports that it holds the socket,
 	// and /proc cannot confirm it.
 	Told bool
@@ -82,6 +82,8 @@ type Facts struct {
 	Age       Age
 	Owners    []Owner
 	Direction string
+	// LocalAddrGone says that the namespace no longer has the local address.
+	LocalAddrGone bool
 	// OthersHidden says that processes that we cannot examine may hold it, too.
 	OthersHidden bool
 	// Complete says that the engine has found out everything that it can: nobody will

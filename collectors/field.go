@@ -68,6 +68,7 @@ const (
 	FieldPeerPID
 	FieldPeerProcess
 	FieldPeerContainer
+	FieldLocalAddrGone
 	fieldCount
 )
 

@@ -20,6 +20,7 @@ const (
 	CostListeners                 // the listeners of the namespace
 	CostPeer                      // a look into network namespaces for the other end, and who holds that
 	CostPeerContainer             // the same, and a question to the container engine
+	CostAddresses                 // the addresses of the namespace
 	costCount
 )
 

@@ -68,4 +68,11 @@ var factFields = []FieldDoc{
 		Str:    func(r *Record) string { return peerOf(r).ContainerName },
 		SetStr: func(r *Record, v string) { r.peer(v != "").ContainerName = v },
 	},
+	{
+		Field: FieldLocalAddrGone, Name: "local_addr_gone", Type: TypeBool, Cost: CostAddresses, Source: "rtnetlink",
+		Meaning: "the local address is no longer one of the namespace: no interface and no local route has it",
+		Unknown: "IP_TRANSPARENT, TIME_WAIT, SYN_RECV, FIN_WAIT2 orphans, /proc/net, unless the address is there",
+		Bool:    func(r *Record) bool { return factsOf(r).LocalAddrGone },
+		SetBool: func(r *Record, v bool) { r.facts().LocalAddrGone = v },
+	},
 }

@@ -155,8 +155,17 @@ type Socket struct {
 	Timer        Timer
 	Retransmits  uint8 // idiag_retrans
 	V6Only       bool  // INET_DIAG_SKV6ONLY of a listener: it takes no IPv4; false where the kernel does not show it
-	Subflow      bool  // has INET_DIAG_ULP_INFO of MPTCP: the program does not notice when it is destroyed; shown only with tcp_info
+	Options      SockOptions
+	Subflow      bool // has INET_DIAG_ULP_INFO of MPTCP: destroying it is not noticed by the program; shown only along with tcp_info
 	Info         TCPInfo
+}
+
+// SockOptions says by which options a socket may have an address that its namespace lacks
+// (INET_DIAG_SOCKOPT, struct inet_diag_sockopt). Mini-sockets and older kernels show none.
+type SockOptions struct {
+	Shown       bool // they are what the kernel showed; if not, the others say nothing
+	FreeBind    bool // IP_FREEBIND or IPV6_FREEBIND: it may wait for its address. Accepted sockets inherit it
+	Transparent bool // IP_TRANSPARENT or IPV6_TRANSPARENT: its address is somebody else's
 }
 
 // Orphaned reports whether the process has closed s and only the kernel still works on

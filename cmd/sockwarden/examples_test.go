@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,6 +81,37 @@ func TestExampleHalfOpen(t *testing.T) {
 			c.lives()
 		}
 	}
+}
+
+// A virtual IP moves to another node: what was connected to it ends, what listens there or
+// speaks from another address goes on.
+func TestExampleAddressGone(t *testing.T) {
+	t.Parallel() // its address is its own
+	socklab.Need(t)
+	const vip = "10.9.0.90"
+	move := func(how string) {
+		t.Helper()
+		if out, err := exec.Command("ip", "addr", how, vip+"/32", "dev", "lab0").CombinedOutput(); err != nil {
+			t.Fatalf("ip addr %s: %v: %s", how, err, out)
+		}
+	}
+	move("add")
+	moved, stays := vip+":9090", serverAddr(socklab.IPv4, 9090)
+	startServer(t, "listen="+moved, "listen="+stays)
+	clients := []*client{dial(t, "idle", moved, asksNothing), dial(t, "busy", moved, asksMuch), dial(t, "other", stays, asksNothing)}
+	file := filepath.Join(root, "examples/address-gone.yaml")
+	if got := judge(t, clients, "audit", "--rules", file, "--state-file", "none"); len(got) != 0 {
+		t.Errorf("with its address: %v", got)
+	}
+	move("del")
+	until(t, clients, verdicts{"idle": "address-gone pending", "busy": "address-gone pending"}, "audit", "--rules", file, "--state-file", "none")
+	rules := edited(t, "address-gone.yaml", "for: 30s", "for: 1s")
+	untilDone(t, clients, verdicts{"idle": "address-gone fd_still_held", "busy": "address-gone fd_still_held"},
+		"run", "--live", "--rules", rules, "--state-file", filepath.Join(t.TempDir(), "state"))
+	clients[2].lives()
+	move("add")
+	t.Cleanup(func() { move("del") })
+	dial(t, "again", moved, asksNothing) // it still listens
 }
 
 // A relay is stuck if its client has stopped reading or is gone, not if it reads

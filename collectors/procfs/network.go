@@ -27,8 +27,18 @@ func (n Network) EphemeralPorts() (low, high uint16, err error) {
 // AcceptsVRF reports whether a listener on all devices, in the calling thread's
 // namespace, takes what comes in through a VRF (net.ipv4.tcp_l3mdev_accept). It is true
 // if that cannot be read.
-func (n Network) AcceptsVRF() bool {
-	b, err := os.ReadFile(n.path("sys/net/ipv4/tcp_l3mdev_accept"))
+func (n Network) AcceptsVRF() bool { return n.isSet("sys/net/ipv4/tcp_l3mdev_accept") }
+
+// BindsAny reports whether, in the namespace of the calling thread, every program may bind
+// sockets of IPv4, or IPv6, to addresses that are not there (net.ipv4.ip_nonlocal_bind and
+// that of IPv6); also if that cannot be read.
+func (n Network) BindsAny() (v4, v6 bool) {
+	return n.isSet("sys/net/ipv4/ip_nonlocal_bind"), n.isSet("sys/net/ipv6/ip_nonlocal_bind")
+}
+
+// isSet reports whether a setting is there and not zero, or cannot be read.
+func (n Network) isSet(path string) bool {
+	b, err := os.ReadFile(n.path(path))
 	return err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(b)) != "0"
 }
 

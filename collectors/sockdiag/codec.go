@@ -17,6 +17,7 @@ const (
 	attrV6Only   = 11
 	attrULPInfo  = 19
 	attrCgroupID = 21
+	attrSockOpt  = 22
 
 	ulpInfoMPTCP = 3 // INET_ULP_INFO_MPTCP
 
@@ -104,6 +105,8 @@ func decodeAttrs(b []byte, s *collectors.Socket) error {
 			if len(value) >= 8 {
 				s.CgroupID = ne.Uint64(value)
 			}
+		case attrSockOpt:
+			decodeOptions(value, s)
 		case attrV6Only:
 			s.V6Only = len(value) > 0 && value[0] != 0
 		case attrULPInfo:
@@ -115,6 +118,21 @@ func decodeAttrs(b []byte, s *collectors.Socket) error {
 		}
 	}
 	return nil
+}
+
+// optFreeBind and optTransparent are bits in the first byte of struct inet_diag_sockopt. It has bit-fields, which
+// big-endian machines count from the other end.
+var optFreeBind, optTransparent = func() (uint8, uint8) {
+	if ne.Uint16([]byte{1, 0}) == 1 {
+		return 1 << 2, 1 << 5
+	}
+	return 1 << 5, 1 << 2
+}()
+
+func decodeOptions(b []byte, s *collectors.Socket) {
+	if len(b) > 0 {
+		s.Options = collectors.SockOptions{Shown: true, FreeBind: b[0]&optFreeBind != 0, Transparent: b[0]&optTransparent != 0}
+	}
 }
 
 // attrBroken stands for an attribute whose length is impossible.

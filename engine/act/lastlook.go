@@ -126,6 +126,7 @@ func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began flo
 	if o := f.NewProcess(now, l.bound()); o != nil {
 		return actions.Changedf("%s[%d] holds it now", o.Name, o.PID)
 	}
+	k.looker.RenewGone(k.judge.Council.Plan(l.program), now, k.RecentFor())
 	if v := now.Eval(rule.When); v != rules.True {
 		return actions.Changedf("%s does not match any more%s", rule.Name, look.NotKnown(v))
 	}

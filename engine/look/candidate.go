@@ -21,6 +21,7 @@ type Namespace struct {
 	hasNames  bool                // Interfaces was filled
 	// acceptsVRF says that a listener on all devices takes what comes in through any VRF.
 	acceptsVRF bool
+	addresses  addresses
 }
 
 // Candidate is a socket that some rule matches or may match, and what was found

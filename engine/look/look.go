@@ -33,6 +33,7 @@ func (k *Looker) Look(ctx context.Context, w Wanted) (*Picture, error) {
 			k.Dumps.nameInterfaces(cand.NS)
 		}
 	}
+	k.findGone(c)
 	k.findAges(c)
 	k.findListeners(ctx, c)
 	if err := k.findOwners(ctx, c); err != nil {

@@ -51,7 +51,7 @@ func (k *Looker) RenewOwners(ctx context.Context, plan *rules.Program, cands []*
 		ns, ok := namespaces[cand.NS]
 		if !ok {
 			again := *cand.NS
-			again.asked, again.listening, again.listeners = false, false, nil
+			again.asked, again.listening, again.listeners, again.addresses = false, false, nil, addresses{}
 			ns = &again
 			namespaces[cand.NS] = ns
 		}
@@ -59,5 +59,8 @@ func (k *Looker) RenewOwners(ctx context.Context, plan *rules.Program, cands []*
 		c.Candidates = append(c.Candidates, cand)
 	}
 	k.findListeners(ctx, c)
+	for _, cand := range c.Candidates {
+		k.RenewGone(plan, cand, 0)
+	}
 	return c.Candidates, k.findOwners(ctx, c)
 }

@@ -73,13 +73,9 @@ func (e ends) exclude(ctx context.Context, k *Looker, c *Picture, left []*Candid
 // compare reads the connections of a namespace, and its addresses.
 func (n *nat) compare(ctx context.Context, k *Looker, ns *Namespace, abroad bool) {
 	err := k.Dumps.connections(ctx, ns, func(s *collectors.Socket) { n.compareWith(ns, s) })
-	var own []collectors.Addr
+	var own world.Addresses
 	if err == nil && abroad {
 		own, err = k.world.Network.Addresses(&ns.Namespace)
-	}
-	ours := make(map[collectors.Addr]bool, len(own))
-	for _, a := range own {
-		ours[a] = true
 	}
 	failed := err != nil && !hasEnded(&ns.Namespace, err)
 	for remote, cands := range n.remote {
@@ -88,7 +84,7 @@ func (n *nat) compare(ctx context.Context, k *Looker, ns *Namespace, abroad bool
 			case !cand.mayEndIn(&ns.Namespace):
 			case failed:
 				end.unseen = true
-			case ours[remote.addr] && !cand.staysInside():
+			case !cand.staysInside() && own.Holds(remote.addr.Netip(), 0):
 				end.hidden = true
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -75,14 +76,13 @@ func (c counter) CountBeside(ns *world.Namespace) (counts world.Counts, err erro
 
 type network struct{ w *World }
 
-// Addresses are those that sockets of the namespace have.
-func (n network) Addresses(ns *world.Namespace) (all []collectors.Addr, err error) {
-	for _, s := range n.w.sockets {
-		if s.NetNS == ns.Inode && !s.bare {
-			all = append(all, s.Local)
-		}
-	}
-	return all, nil
+// Addresses has those that sockets of the namespace have, but for what has left.
+func (n network) Addresses(ns *world.Namespace) (world.Addresses, error) {
+	return world.Addresses{Holds: func(a netip.Addr, _ uint32) bool {
+		return !slices.Contains(n.w.Left, a) && slices.ContainsFunc(n.w.sockets, func(s *Socket) bool {
+			return s.NetNS == ns.Inode && !s.bare && s.Local.Netip() == a
+		})
+	}}, nil
 }
 
 func (network) Interfaces(*world.Namespace) (map[uint32]string, error) {

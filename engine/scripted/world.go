@@ -32,6 +32,8 @@ type World struct {
 	Fails func(netns string, q collectors.Query) error
 	// Hidden are the PIDs of processes whose sockets nobody can see.
 	Hidden map[int]bool
+	// Left are the addresses that the machine no longer has.
+	Left []netip.Addr
 	// Unlisted says that there may be network namespaces that cannot be seen.
 	Unlisted bool
 	// Containers are the facts about containers, by the control groups of their

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -15,6 +14,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/host"
+	"sockwarden/collectors/localaddr"
 	"sockwarden/collectors/netns"
 	"sockwarden/collectors/procfs"
 )
@@ -231,21 +231,6 @@ func (kernelNetwork) Interfaces(ns *Namespace) (map[uint32]string, error) {
 	return names, err
 }
 
-func (kernelNetwork) Addresses(ns *Namespace) (all []collectors.Addr, err error) {
-	err = ns.inside(func() error {
-		found, err := net.InterfaceAddrs()
-		for _, a := range found {
-			if prefix, ok := a.(*net.IPNet); ok {
-				if ip, ok := netip.AddrFromSlice(prefix.IP); ok {
-					all = append(all, collectors.AddrFrom(ip))
-				}
-			}
-		}
-		return err //nolint:wrapcheck // only whether there is one counts
-	})
-	return all, err
-}
-
 func (k kernelNetwork) Initial(ns *Namespace) bool {
 	initial := true
 	err := ns.inside(func() error {
@@ -262,4 +247,16 @@ func (k kernelNetwork) Ports(ns *Namespace) (p Ports, err error) {
 		return err
 	})
 	return p, err
+}
+
+func (k kernelNetwork) Addresses(ns *Namespace) (a Addresses, err error) {
+	err = ns.inside(func() error {
+		a.BindsAny4, a.BindsAny6 = k.proc.BindsAny()
+		own, err := localaddr.Read()
+		if err == nil {
+			a.Holds = own.Holds
+		}
+		return err
+	})
+	return a, err
 }

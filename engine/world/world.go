@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"iter"
+	"net/netip"
 	"os"
 
 	"sockwarden/collectors"
@@ -64,13 +65,23 @@ type Namespaces interface {
 type Network interface {
 	// Interfaces returns the names of its interfaces, by index.
 	Interfaces(ns *Namespace) (map[uint32]string, error)
-	// Addresses returns its local addresses.
-	Addresses(ns *Namespace) ([]collectors.Addr, error)
 	// Initial reports whether it is the one that the machine started with, or cannot
 	// be told from it.
 	Initial(ns *Namespace) bool
 	// Ports returns its ephemeral ports, and how listeners treat VRFs.
 	Ports(ns *Namespace) (Ports, error)
+	// Addresses returns the addresses that it takes for its own.
+	Addresses(ns *Namespace) (Addresses, error)
+}
+
+// Addresses are the addresses of a namespace.
+type Addresses struct {
+	// Holds reports whether an address is one of them; of a link-local one of IPv6, whether
+	// that is on the device of that index, 0 for any.
+	Holds func(a netip.Addr, device uint32) bool
+	// BindsAny4 and BindsAny6 say that every program may bind to addresses that are not
+	// there (net.ipv4.ip_nonlocal_bind, net.ipv6.ip_nonlocal_bind).
+	BindsAny4, BindsAny6 bool
 }
 
 // Counter counts sockets with /proc/net/sockstat.

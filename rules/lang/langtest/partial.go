@@ -66,6 +66,7 @@ func groups() []group {
 		{of(collectors.FieldPeerPID, collectors.FieldPeerProcess, collectors.FieldPeerContainer), func(to, from *collectors.Record) {
 			to.Facts.Peer = from.Facts.Peer
 		}},
+		{of(collectors.FieldLocalAddrGone), func(to, from *collectors.Record) { to.Facts.LocalAddrGone = from.Facts.LocalAddrGone }},
 		{of(collectors.FieldNetNS), func(to, from *collectors.Record) {
 			n := *to.Namespace
 			n.Name, to.Namespace = from.Namespace.Name, &n

@@ -41,7 +41,8 @@ func RandomRecord(w Writer) *collectors.Record {
 		Namespace: &collectors.Namespace{Name: Pick(w, "host", "blue"), Interfaces: map[uint32]string{1: "lo", 2: "b"}},
 		Facts: &collectors.Facts{
 			Age:    collectors.Age{Min: age, Max: age, Bounded: true, Source: source},
-			Owners: make([]collectors.Owner, w.IntN(3)), Direction: Pick(w, "inbound", "outbound"), ListenerOwner: &collectors.Owner{Name: Pick(w, "hbbs", "")}, Complete: true,
+			Owners: make([]collectors.Owner, w.IntN(3)), Direction: Pick(w, "inbound", "outbound"), LocalAddrGone: w.IntN(2) == 0,
+			ListenerOwner: &collectors.Owner{Name: Pick(w, "hbbs", "")}, Complete: true,
 			Peer: peer, Published: Pick(w, "", "21117", "172.17.0.2:21117"),
 		},
 	}

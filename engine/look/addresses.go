@@ -1,0 +1,92 @@
+package look
+
+import (
+	"fmt"
+	"time"
+
+	"sockwarden/collectors"
+	"sockwarden/engine/world"
+	"sockwarden/rules"
+)
+
+// findGone fills in local_addr_gone where a condition reads it, and drops the candidates
+// that no rule can match by it: what else must be found out costs more.
+func (k *Looker) findGone(c *Picture) {
+	if !readsAddresses(c.Plan) {
+		return
+	}
+	for _, cand := range c.Candidates {
+		if err := k.setGone(cand, 0); err != nil {
+			c.warn(err)
+		}
+	}
+	c.keep(func(cand *Candidate, rule *rules.Rule) bool {
+		return !rule.When.Reads.Has(collectors.FieldLocalAddrGone) || c.evalByAge(cand, rule.When.EvalOnceIdle) != rules.False
+	})
+}
+
+func readsAddresses(plan *rules.Program) bool { return plan.Reads.Has(collectors.FieldLocalAddrGone) }
+
+// RenewGone finds out again whether the local address of a candidate is gone, if the plan
+// reads that. The answer of the namespace may be that old, and any age if atMost is zero.
+func (k *Looker) RenewGone(plan *rules.Program, cand *Candidate, atMost time.Duration) {
+	if readsAddresses(plan) && !cand.NoSocket() {
+		if err := k.setGone(cand, atMost); err != nil {
+			k.log.Debug("local addresses unknown", "netns", cand.NS.Name, "error", err)
+		}
+	}
+}
+
+// setGone notes whether the local address of a candidate is gone. It asks once for each
+// Namespace, and again if the last answer is older than atMost, if that is not zero.
+func (k *Looker) setGone(cand *Candidate, atMost time.Duration) error {
+	f := &cand.Facts
+	f.LocalAddrGone = false
+	f.Known.Remove(collectors.Fields(collectors.FieldLocalAddrGone))
+	a := &cand.NS.addresses
+	if a.at.IsZero() || atMost > 0 && k.world.Now().Sub(a.at) > atMost {
+		a.own, a.err = k.world.Network.Addresses(&cand.NS.Namespace)
+		a.at = k.world.Now()
+	}
+	if a.err != nil {
+		return fmt.Errorf("local addresses of namespace %s: %w", cand.NS.Name, a.err)
+	}
+	gone, known := isGone(&cand.Socket, &a.own)
+	if known {
+		f.LocalAddrGone = gone
+		f.Known.Add(collectors.Fields(collectors.FieldLocalAddrGone))
+	}
+	return nil
+}
+
+// addresses is what a namespace takes for its own, as it was last asked.
+type addresses struct {
+	at  time.Time // zero for never
+	own world.Addresses
+	err error
+}
+
+// isGone reports whether the address of a socket has left its namespace, and whether that
+// is known. A transparent proxy has the addresses of others. What listens, or is connected
+// to nobody, can wait for an address that is not there yet, if an option or the namespace
+// lets it; what it accepts inherits the option, and not the excuse.
+func isGone(s *collectors.Socket, own *world.Addresses) (gone, known bool) {
+	local := s.Local.Netip()
+	device := s.IfIndex
+	if device == collectors.UnknownIfIndex {
+		device = 0
+	}
+	bindsAny := own.BindsAny6
+	if local.Is4() {
+		bindsAny = own.BindsAny4
+	}
+	switch {
+	case own.Holds(local, device):
+		return false, true
+	case !s.Options.Shown, s.Options.Transparent:
+		return false, false
+	case s.RemotePort == 0 && (s.Options.FreeBind || bindsAny):
+		return false, true
+	}
+	return true, true
+}
