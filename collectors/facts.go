@@ -78,9 +78,12 @@ type Namespace struct {
 
 // Facts is what the engine found out about one socket beyond its record.
 type Facts struct {
-	Known     FieldSet
-	Age       Age
-	Owners    []Owner
+	Known  FieldSet
+	Age    Age
+	Owners []Owner
+	// Stalled is how long something has been waiting for the peer to acknowledge it, and
+	// nothing was: at least Min, and, if Bounded, at most Max seconds.
+	Stalled   Age
 	Direction string
 	// LocalAddrGone says that the namespace no longer has the local address.
 	LocalAddrGone bool

@@ -31,6 +31,8 @@ const (
 	FieldAckIdle
 	FieldRecvQueue
 	FieldSendQueue
+	FieldSendBuffer
+	FieldSendStalled
 	FieldEOFRead
 	FieldTimer
 	FieldTimerExpires

@@ -11,6 +11,8 @@ const (
 	CostNone                      // every record has it
 	CostInfo                      // struct tcp_info: the kernel takes the lock of each socket for it
 	CostAge                       // struct tcp_info, and earlier observations
+	CostStall                     // the same, for what waits to be acknowledged
+	CostMemory                    // the memory of the socket: INET_DIAG_SKMEMINFO
 	CostInterfaces                // the names of the namespace's interfaces
 	CostOwner                     // who holds the socket: a walk through /proc, or a program in the kernel
 	CostFDs                       // who holds it, and how many descriptors the process has
@@ -26,8 +28,10 @@ const (
 
 // Fields grouped by cost.
 var (
-	infoGroup      = fieldsOf(CostInfo, CostAge)
+	infoGroup      = fieldsOf(CostInfo, CostAge, CostStall)
 	ageGroup       = fieldsOf(CostAge)
+	stallGroup     = fieldsOf(CostStall)
+	memoryGroup    = fieldsOf(CostMemory)
 	ownerGroup     = fieldsOf(CostOwner, CostFDs, CostCgroup, CostContainer)
 	containerGroup = fieldsOf(CostContainer)
 	engineGroup    = fieldsOf(CostContainer, CostPublished, CostPeerContainer)
@@ -52,6 +56,12 @@ func InfoFields() FieldSet { return infoGroup }
 
 // AgeFields is the set that needs ages.
 func AgeFields() FieldSet { return ageGroup }
+
+// StallFields is the set that needs what was seen before of what waits to be sent.
+func StallFields() FieldSet { return stallGroup }
+
+// MemoryFields is the set that needs the memory of sockets.
+func MemoryFields() FieldSet { return memoryGroup }
 
 // OwnerFields is the set that needs a look at /proc.
 func OwnerFields() FieldSet { return ownerGroup }

@@ -23,6 +23,15 @@ var factFields = []FieldDoc{
 		SetStr: func(r *Record, v string) { r.facts().Age.Source = AgeSource(v) },
 	},
 	{
+		Field: FieldSendStalled, Name: "send_stalled", Type: TypeSeconds, Unit: "s", Cost: CostStall, Source: tcpInfo + ", observation",
+		Meaning: "proven time that something waits to be acknowledged and the peer acknowledged nothing; compares as an interval, as age does",
+		Unknown: "one look seldom proves any: two do (watch, runs with the same state file, --observe); where there is no tcp_info",
+		Num:     func(r *Record) float64 { return factsOf(r).Stalled.Min },
+		SetNum: func(r *Record, v float64) {
+			r.facts().Stalled = Age{Min: v, Max: v, Bounded: true, Source: AgeObserved}
+		},
+	},
+	{
 		Field: FieldOwners, Name: "owners", Type: TypeNumber, Cost: CostOwner, Source: proc,
 		Meaning: "number of processes that hold the socket", Unknown: noOwner,
 		Num:    func(r *Record) float64 { return float64(len(factsOf(r).Owners)) },

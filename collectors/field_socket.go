@@ -74,6 +74,13 @@ var socketFields = []FieldDoc{
 		SetNum: func(r *Record, v float64) { r.socket().SendQueue = uint32(v) },
 	},
 	{
+		Field: FieldSendBuffer, Name: "send_buffer", Type: TypeNumber, Unit: "bytes", Cost: CostMemory, Source: diag + " skmeminfo",
+		Meaning: "room for what is not acknowledged, with what the kernel needs to manage it (SO_SNDBUF)",
+		Unknown: "TIME_WAIT, SYN_RECV, FIN_WAIT2 orphans, /proc/net",
+		Num:     func(r *Record) float64 { return float64(r.Socket.SendBuffer) },
+		SetNum:  func(r *Record, v float64) { r.socket().SendBuffer = uint32(v) },
+	},
+	{
 		Field: FieldEOFRead, Name: "eof_read", Type: TypeBool, Cost: CostNone, Source: diag,
 		Meaning: "CLOSE_WAIT whose owner has read EOF and still holds it: a leak or a half-close", Unknown: never,
 		Bool: func(r *Record) bool {

@@ -111,10 +111,12 @@ type TCPInfo struct {
 	LastDataRecv  uint32 // tcpi_last_data_recv, milliseconds ago
 	LastAckRecv   uint32 // tcpi_last_ack_recv, milliseconds ago
 	BytesSent     uint64 // tcpi_bytes_sent, payload with retransmissions (Linux 4.19)
+	BytesAcked    uint64 // tcpi_bytes_acked, payload that the peer has acknowledged, plus 1 for each SYN and FIN (Linux 4.1)
 	BytesReceived uint64 // tcpi_bytes_received, payload (Linux 4.1)
 	BusyTime      uint64 // tcpi_busy_time, microseconds with unacknowledged data (Linux 4.10)
 	SegsIn        uint32 // tcpi_segs_in, segments received (Linux 4.2)
 	SegsOut       uint32 // tcpi_segs_out, segments sent (Linux 4.2)
+	NotSent       uint32 // tcpi_notsent_bytes, payload that was never sent (Linux 4.6)
 	RTOTime       uint32 // tcpi_total_rto_time, milliseconds since timeouts began, all recoveries together (Linux 6.7)
 	TotalRTO      uint16 // tcpi_total_rto, retransmission timeouts of the connection (Linux 6.7)
 	Options       uint8  // tcpi_options, TCPI_OPT_ bits
@@ -127,6 +129,12 @@ const OptSynData = 32
 
 // InfoRTOTime is the smallest TCPInfo.Len with RTOTime and TotalRTO.
 const InfoRTOTime = 248
+
+// InfoBytesAcked is the TCPInfo.Len from which on BytesAcked is there.
+const InfoBytesAcked = 128
+
+// InfoNotSent is the TCPInfo.Len from which on NotSent is there.
+const InfoNotSent = 148
 
 // UnknownIfIndex stands for the bound interface in records of sources that do not show
 // it. No interface has this index.
@@ -147,6 +155,7 @@ type Socket struct {
 	TimerExpires uint32 // idiag_expires, milliseconds
 	RecvQueue    uint32 // idiag_rqueue, bytes (LISTEN: connections in the accept queue)
 	SendQueue    uint32 // idiag_wqueue, bytes (LISTEN: limit of the accept queue)
+	SendBuffer   uint32 // SK_MEMINFO_SNDBUF, bytes; means something only when FieldSendBuffer is known
 	LocalPort    uint16
 	RemotePort   uint16
 	Protocol     Protocol

@@ -227,7 +227,7 @@ func TestSelectedNamespaces(t *testing.T) {
 }
 
 // ip runs ip(8), which holds nothing open afterwards.
-func ip(t testing.TB, args ...string) {
+func runIP(t testing.TB, args ...string) {
 	t.Helper()
 	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 		t.Fatalf("ip %s: %v\n%s", args, err, out)
@@ -261,17 +261,17 @@ func pins(inode uint64) (all []string) {
 func marked(t *testing.T, name string) (inode uint64, del func()) {
 	t.Helper()
 	socklab.Need(t)
-	ip(t, "netns", "add", name)
+	runIP(t, "netns", "add", name)
 	gone := false
 	del = func() {
 		if !gone {
 			gone = true
-			ip(t, "netns", "del", name)
+			runIP(t, "netns", "del", name)
 		}
 	}
 	t.Cleanup(del)
-	ip(t, "-n", name, "link", "set", "lo", "up")
-	ip(t, "link", "add", "mark0", "type", "veth", "peer", "name", "mark1", "netns", name)
+	runIP(t, "-n", name, "link", "set", "lo", "up")
+	runIP(t, "link", "add", "mark0", "type", "veth", "peer", "name", "mark1", "netns", name)
 	var st unix.Stat_t
 	must(t, "stat", unix.Stat("/run/netns/"+name, &st))
 	return st.Ino, del

@@ -52,7 +52,7 @@ func lintAges(r *rawRule, rule *Rule, warn warner) {
 // lintProbed warns about a silence that cannot come about: a peer without room in its
 // window answers every probe.
 func lintProbed(r *rawRule, rule *Rule, warn warner) {
-	if !rule.When.Reads.Has(collectors.FieldAckIdle) || rule.When.Reads.Has(collectors.FieldIdleSend) {
+	if !rule.When.Reads.Has(collectors.FieldAckIdle) || rule.When.Reads.Meets(collectors.Fields(collectors.FieldIdleSend, collectors.FieldSendStalled)) {
 		return
 	}
 	with := func(timer collectors.Timer) Tri {
@@ -66,5 +66,5 @@ func lintProbed(r *rawRule, rule *Rule, warn warner) {
 	if with(collectors.TimerProbe) == False || with(collectors.TimerRetransmit) != False || with(collectors.TimerNone) != False {
 		return
 	}
-	warn(idAckIdleRenewed, r.when, 0, "rule %q asks for ack_idle where the peer's window is full: its answers to the kernel's probes renew it; ask for idle_send", rule.Name)
+	warn(idAckIdleRenewed, r.when, 0, "rule %q asks for ack_idle where the peer's window is full: its answers to the kernel's probes renew it; ask for send_stalled", rule.Name)
 }

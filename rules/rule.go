@@ -166,8 +166,12 @@ func (r *Rule) ReadsAge() bool { return r.reads().Meets(collectors.AgeFields()) 
 // ReadsOf returns what the rule reads of some fields.
 func (r *Rule) ReadsOf(fields collectors.FieldSet) collectors.FieldSet { return r.reads().And(fields) }
 
+// ReadsStall reports whether it decides about the rule how long something has waited to be
+// acknowledged.
+func (r *Rule) ReadsStall() bool { return r.reads().Meets(collectors.StallFields()) }
+
 // timeFields are what a condition can read of how long something has lasted.
-var timeFields = collectors.AgeFields().Or(lang.IdleFields())
+var timeFields = collectors.AgeFields().Or(lang.IdleFields()).Or(collectors.StallFields())
 
 // ReadsTime reports whether ages or idle times of sockets decide about the rule,
 // or about one of its rungs.

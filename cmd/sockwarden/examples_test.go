@@ -129,26 +129,27 @@ func TestExampleStuckRelay(t *testing.T) {
 	busy.reads(1<<20, 0)
 	slow.reads(20<<10, 20*time.Millisecond)
 	rested.reads(1<<20, 0)
-	const pending = "rustdesk-stuck-relay pending"
-	audit := []string{"audit", "--rules", filepath.Join(root, "examples/rustdesk.yaml"), "--netns", "host", "--state-file", "none", "--var", "relay_stuck=4"}
-	until(t, clients, verdicts{"stopped": pending, "gone": pending}, audit...)
+	const found = "rustdesk-stuck-relay observe"
+	state := filepath.Join(t.TempDir(), "state")
+	audit := []string{"audit", "--rules", filepath.Join(root, "examples/rustdesk.yaml"), "--netns", "host", "--state-file", state, "--var", "relay_stuck=4"}
+	until(t, clients, verdicts{"stopped": found, "gone": found}, audit...)
 	// Its kernel answers the probes of its window, ever more seldom.
 	eventually(t, func() bool {
 		end := serverSide(t)[stopped.port()]
 		return end.IdleSend > 4 && end.AckIdle < 1
 	}, func() string { return "no probe was answered" })
-	if got := judge(t, clients, audit...); got["stopped"] != pending {
+	if got := judge(t, clients, audit...); got["stopped"] != found {
 		t.Errorf("just after an ACK of the one that stopped reading: %v", got)
 	}
 	rested.vanish()
 	_, err := rested.Write([]byte{0})
 	rested.must(err)
-	until(t, clients, verdicts{"stopped": pending, "gone": pending, "rested": pending}, audit...)
+	until(t, clients, verdicts{"stopped": found, "gone": found, "rested": found}, audit...)
 	rested.comeBack()
-	until(t, clients, verdicts{"stopped": pending, "gone": pending}, audit...)
+	until(t, clients, verdicts{"stopped": found, "gone": found}, audit...)
 
-	rules := edited(t, "rustdesk.yaml", "for: 2m", "for: 1s", "mode: observe", "mode: enforce")
-	live := []string{"run", "--live", "--rules", rules, "--netns", "host", "--state-file", filepath.Join(t.TempDir(), "state"), "--var", "relay_stuck=4"}
+	rules := edited(t, "rustdesk.yaml", "mode: observe", "mode: enforce")
+	live := []string{"run", "--live", "--rules", rules, "--netns", "host", "--state-file", state, "--var", "relay_stuck=4"}
 	untilDone(t, clients, verdicts{"stopped": "rustdesk-stuck-relay fd_still_held", "gone": "rustdesk-stuck-relay fd_still_held"}, live...)
 	for _, c := range clients[2:] {
 		c.lives()

@@ -14,6 +14,7 @@ const msgLen = 72
 // Attributes of a record (include/uapi/linux/inet_diag.h).
 const (
 	attrInfo     = 2
+	attrMemory   = 7
 	attrV6Only   = 11
 	attrULPInfo  = 19
 	attrCgroupID = 21
@@ -38,12 +39,13 @@ var (
 		collectors.FieldExe, collectors.FieldCmdline)
 	uidKnown = collectors.Fields(collectors.FieldUID) // where the kernel shows the owner
 	// What tcp_info adds, depending on its length and the state.
-	segmentKnown  = collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost)
-	dataKnown     = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend)
-	rttKnown      = collectors.Fields(collectors.FieldRTT)
-	receivedKnown = collectors.Fields(collectors.FieldBytesReceived)
-	sentKnown     = collectors.Fields(collectors.FieldBytesSent)
-	ackKnown      = collectors.Fields(collectors.FieldAckIdle)
+	segmentKnown    = collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost)
+	dataKnown       = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend)
+	rttKnown        = collectors.Fields(collectors.FieldRTT)
+	receivedKnown   = collectors.Fields(collectors.FieldBytesReceived)
+	sentKnown       = collectors.Fields(collectors.FieldBytesSent)
+	sendBufferKnown = collectors.Fields(collectors.FieldSendBuffer)
+	ackKnown        = collectors.Fields(collectors.FieldAckIdle)
 )
 
 // decode fills s from an inet_diag_msg and its attributes. It trusts no length in b and
@@ -105,6 +107,8 @@ func decodeAttrs(b []byte, s *collectors.Socket) error {
 			if len(value) >= 8 {
 				s.CgroupID = ne.Uint64(value)
 			}
+		case attrMemory:
+			decodeMemory(value, s)
 		case attrSockOpt:
 			decodeOptions(value, s)
 		case attrV6Only:
@@ -132,6 +136,16 @@ var optFreeBind, optTransparent = func() (uint8, uint8) {
 func decodeOptions(b []byte, s *collectors.Socket) {
 	if len(b) > 0 {
 		s.Options = collectors.SockOptions{Shown: true, FreeBind: b[0]&optFreeBind != 0, Transparent: b[0]&optTransparent != 0}
+	}
+}
+
+// Places in the array of INET_DIAG_SKMEMINFO (include/uapi/linux/sock_diag.h).
+const memorySendBuffer = 3
+
+func decodeMemory(b []byte, s *collectors.Socket) {
+	if len(b) >= 4*(memorySendBuffer+1) {
+		s.SendBuffer = ne.Uint32(b[4*memorySendBuffer:])
+		s.Known.Add(sendBufferKnown)
 	}
 }
 
@@ -170,9 +184,11 @@ const (
 	infoLastAckRecv   = 56
 	infoRTT           = 68
 	infoCore          = 72 // everything above
+	infoBytesAcked    = 120
 	infoBytesReceived = 128
 	infoSegsOut       = 136
 	infoSegsIn        = 140
+	infoNotSent       = 144
 	infoBusyTime      = 168
 	infoBytesSent     = 200
 	infoTotalRTO      = 240
@@ -229,6 +245,12 @@ func decodeInfo(b []byte, s *collectors.Socket) {
 // decodeCounters reads the members that later kernels added and that are valid in every
 // state.
 func decodeCounters(b []byte, i *collectors.TCPInfo) {
+	if len(b) >= collectors.InfoBytesAcked {
+		i.BytesAcked = ne.Uint64(b[infoBytesAcked:])
+	}
+	if len(b) >= collectors.InfoNotSent {
+		i.NotSent = ne.Uint32(b[infoNotSent:])
+	}
 	if len(b) >= infoSegsIn+4 {
 		i.SegsOut = ne.Uint32(b[infoSegsOut:])
 		i.SegsIn = ne.Uint32(b[infoSegsIn:])

@@ -80,11 +80,17 @@ func TestInfoLengths(t *testing.T) {
 			if n < 176 {
 				full.Info.BusyTime = 0
 			}
+			if n < 148 {
+				full.Info.NotSent = 0
+			}
 			if n < 144 {
 				full.Info.SegsIn, full.Info.SegsOut = 0, 0
 			}
 			if n < 136 {
 				full.Info.BytesReceived = 0
+			}
+			if n < 128 {
+				full.Info.BytesAcked = 0
 			}
 			if s.Info != full.Info || (!want.Empty() && int(s.Info.Len) != n) {
 				t.Errorf("tcp_info %+v, not %+v", s.Info, full.Info)

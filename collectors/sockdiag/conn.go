@@ -155,7 +155,7 @@ func (c *Conn) searchAmong(ctx context.Context, s *collectors.Socket, states col
 	var found collectors.Socket
 	var failed error
 	var read atomic.Uint64
-	w := walk{typeByFamily, s.Protocol, s.Family, dumpRequest(s.Family, s.Protocol, states, everyExt(), nil)}
+	w := walk{typeByFamily, s.Protocol, s.Family, dumpRequest(s.Family, s.Protocol, states, everyExt(s.Protocol), nil)}
 	wanted := s.Cookie
 	if err := c.usable(ctx); err != nil {
 		return found, fmt.Errorf("look up socket %x: %w", s.Cookie, err)

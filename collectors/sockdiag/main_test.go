@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { socklab.Main(m) }
 var everything = collectors.Query{
 	Protocols: []collectors.Protocol{collectors.TCP, collectors.UDP},
 	States:    collectors.AllStates,
-	Fields:    collectors.InfoFields(),
+	Fields:    collectors.InfoFields().Or(collectors.MemoryFields()),
 }
 
 // dialTest opens a connection in the namespace of an open descriptor, or in

@@ -21,6 +21,9 @@ const reqLen = 56
 // extInfo asks for INET_DIAG_INFO: bit (attribute - 1) of idiag_ext.
 const extInfo = 1 << (attrInfo - 1)
 
+// extMemory asks for INET_DIAG_SKMEMINFO.
+const extMemory = 1 << (attrMemory - 1)
+
 // extensions lists the fields that the kernel shows only on request, with the extension and
 // the protocol. Fields that it always shows have none.
 var extensions = []struct {
@@ -29,6 +32,8 @@ var extensions = []struct {
 	protocol collectors.Protocol
 }{
 	{collectors.InfoFields(), extInfo, collectors.TCP},
+	{collectors.MemoryFields(), extMemory, collectors.TCP},
+	{collectors.MemoryFields(), extMemory, collectors.UDP},
 }
 
 // extensionsFor returns idiag_ext for the wanted fields. It asks for nothing else: each
@@ -113,11 +118,13 @@ func getSockRequest(states collectors.StateMask, ext uint8, code []byte) []byte 
 	return appendBytecode(b, code)
 }
 
-// everyExt asks for everything that the kernel can show: rules will judge a single socket
-// again, by whatever fields they read before.
-func everyExt() (ext uint8) {
+// everyExt asks for everything that the kernel can show of a protocol: rules will judge a
+// single socket again, by whatever fields they read before.
+func everyExt(p collectors.Protocol) (ext uint8) {
 	for _, e := range extensions {
-		ext |= e.bit
+		if e.protocol == p {
+			ext |= e.bit
+		}
 	}
 	return ext
 }
@@ -145,7 +152,7 @@ func exactRequest(s *collectors.Socket) []byte {
 	b := make([]byte, reqLen)
 	b[0] = byte(s.Family)
 	b[1] = byte(s.Protocol)
-	b[2] = everyExt()
+	b[2] = everyExt(s.Protocol)
 	ne.PutUint32(b[4:], ^uint32(0))
 	binary.BigEndian.PutUint16(b[8:], s.LocalPort)
 	binary.BigEndian.PutUint16(b[10:], s.RemotePort)

@@ -27,8 +27,13 @@ func extOf(t *testing.T, q collectors.Query, p collectors.Protocol) uint8 {
 	return ext
 }
 
-// extOfCost is what the kernel is asked for, for TCP: nothing for any other cost.
-var extOfCost = map[collectors.Cost]uint8{collectors.CostInfo: extInfo, collectors.CostAge: extInfo}
+// extOfCost is what the kernel is asked for: nothing for any other cost.
+var extOfCost = map[collectors.Protocol]map[collectors.Cost]uint8{
+	collectors.TCP: {
+		collectors.CostInfo: extInfo, collectors.CostAge: extInfo, collectors.CostStall: extInfo, collectors.CostMemory: extMemory,
+	},
+	collectors.UDP: {collectors.CostMemory: extMemory},
+}
 
 // What a field costs is asked for if it is wanted, in each kind of request, and
 // nothing else.
@@ -40,20 +45,22 @@ func TestExtensions(t *testing.T) {
 			q := collectors.Query{Protocols: both, States: collectors.AllStates, Clauses: c, Plain: plain}
 			for _, d := range collectors.AllFields() {
 				q.Fields = collectors.Fields(d.Field)
-				want := map[collectors.Protocol]uint8{collectors.TCP: extOfCost[d.Cost]}
 				for _, p := range both {
-					if got := extOf(t, q, p); got != want[p] {
-						t.Errorf("%s, %s, plain %t: %s asks for %#x, not %#x", d.Name, name, plain, p, got, want[p])
+					if got, want := extOf(t, q, p), extOfCost[p][d.Cost]; got != want {
+						t.Errorf("%s, %s, plain %t: %s asks for %#x, not %#x", d.Name, name, plain, p, got, want)
 					}
 				}
 			}
-			all := uint8(0)
-			for _, d := range collectors.AllFields() {
-				q.Fields.Add(collectors.Fields(d.Field))
-				all |= extOfCost[d.Cost]
-			}
-			if got := extOf(t, q, collectors.TCP); got != all || exactRequest(&collectors.Socket{})[2] != all {
-				t.Errorf("%s, plain %t: all fields ask for %#x, and one socket is asked for by %#x", name, plain, got, exactRequest(&collectors.Socket{})[2])
+			for _, p := range both {
+				all := uint8(0)
+				for _, d := range collectors.AllFields() {
+					q.Fields.Add(collectors.Fields(d.Field))
+					all |= extOfCost[p][d.Cost]
+				}
+				one := exactRequest(&collectors.Socket{Protocol: p})[2]
+				if got := extOf(t, q, p); got != all || one != all {
+					t.Errorf("%s, %s, plain %t: all fields ask for %#x, and one socket is asked for by %#x", p, name, plain, got, one)
+				}
 			}
 		}
 	}

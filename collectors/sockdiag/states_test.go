@@ -141,6 +141,9 @@ func checkKnown(t *testing.T, subject *socklab.Conn, s *collectors.Socket) {
 	if !subject.Kind.Owned() {
 		want.Add(collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess, collectors.FieldExe, collectors.FieldCmdline))
 	}
+	if k := subject.Kind; k != socklab.TimeWait && k != socklab.SynRecv && k != socklab.FinWait2Orphan {
+		want.Add(collectors.MemoryFields())
+	}
 	if shownBy[subject.Kind].segments {
 		want.Add(collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost))
 	}

@@ -43,7 +43,7 @@ func firstOf(parts []lang.Part, value rules.Tri) int {
 	return first
 }
 
-var timeFields = collectors.AgeFields().Or(lang.IdleFields())
+var timeFields = collectors.AgeFields().Or(lang.IdleFields()).Or(collectors.StallFields())
 
 func readsTime(p *lang.Part) bool { return reads(p, timeFields) }
 

@@ -8,6 +8,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/engine/look"
+	"sockwarden/engine/memory"
 	"sockwarden/engine/report"
 	"sockwarden/rules"
 )
@@ -141,9 +142,10 @@ func (j *Judge) consider(h *hearing, cand *look.Candidate, rule *rules.Rule, g *
 	return f
 }
 
-// unprovenAge reports whether the rule would match if the socket were old.
+// unprovenAge reports whether the rule would match if the socket were old, or had been
+// stalled for long.
 func unprovenAge(cand *look.Candidate, rule *rules.Rule) bool {
-	if !rule.ReadsAge() || cand.Eval(rule.When) != rules.Unknown {
+	if !rule.ReadsAge() && !rule.ReadsStall() || cand.Eval(rule.When) != rules.Unknown {
 		return false
 	}
 	if cand.Socket.Timer == collectors.TimerTimeWait {
@@ -151,5 +153,8 @@ func unprovenAge(cand *look.Candidate, rule *rules.Rule) bool {
 	}
 	old := cand.Clone()
 	old.Facts.Age = collectors.Age{Min: math.MaxFloat64, Source: collectors.AgeNone}
+	if memory.Waits(&old.Socket) {
+		old.SetStalled(collectors.Age{Min: math.MaxFloat64, Source: collectors.AgeNone})
+	}
 	return old.Eval(rule.When) == rules.True
 }

@@ -74,27 +74,8 @@ func (c *Picture) keep(may func(cand *Candidate, rule *rules.Rule) bool) {
 // rule can match any more, and remembers those whose age matters.
 func (k *Looker) findAges(c *Picture) {
 	for _, cand := range c.Candidates {
-		key, mk := collectors.KeyOf(&cand.Socket), memory.MarkOf(&cand.Socket, c.Looked, c.Now)
-		if cand.Blind {
-			cand.SetAge(collectors.NoAge()) // nothing could contradict an observation
-			continue
-		}
-		if !c.ageDecides(cand) {
-			know := k.memory.Recall
-			if c.weighs(cand) {
-				know = k.memory.Observe
-			}
-			cand.SetAge(know(key, mk, k.Ages.Shown(&cand.Socket, c.Now), c.Looked, c.Now))
-			cand.Since = k.memory.Since(key)
-			continue
-		}
-		shown := Evidence(&cand.Socket)
-		if k.Ages.Events != nil && !c.tooYoung(cand, shown, k.Horizon) {
-			shown = k.Ages.Shown(&cand.Socket, c.Now)
-		}
-		cand.SetAge(k.memory.Observe(key, mk, shown, c.Looked, c.Now))
-		cand.Since = k.memory.Since(key)
-		c.ripens(cand)
+		k.findAge(c, cand)
+		k.findStalled(c, cand)
 	}
 	c.keep(func(cand *Candidate, rule *rules.Rule) bool {
 		if !rule.ReadsAge() || !c.falseByAge(cand, rule) {
@@ -105,6 +86,31 @@ func (k *Looker) findAges(c *Picture) {
 		}
 		return false
 	})
+}
+
+// findAge proves what it can about one of them.
+func (k *Looker) findAge(c *Picture, cand *Candidate) {
+	key, mk := collectors.KeyOf(&cand.Socket), memory.MarkOf(&cand.Socket, c.Looked, c.Now)
+	if cand.Blind {
+		cand.SetAge(collectors.NoAge()) // nothing could contradict an observation
+		return
+	}
+	if !c.ageDecides(cand) {
+		know := k.memory.Recall
+		if c.weighs(cand) || c.stalls(cand) {
+			know = k.memory.Observe
+		}
+		cand.SetAge(know(key, mk, k.Ages.Shown(&cand.Socket, c.Now), c.Looked, c.Now))
+		cand.Since = k.memory.Since(key)
+		return
+	}
+	shown := Evidence(&cand.Socket)
+	if k.Ages.Events != nil && !c.tooYoung(cand, shown, k.Horizon) {
+		shown = k.Ages.Shown(&cand.Socket, c.Now)
+	}
+	cand.SetAge(k.memory.Observe(key, mk, shown, c.Looked, c.Now))
+	cand.Since = k.memory.Since(key)
+	c.ripens(cand)
 }
 
 // tooYoung reports whether the evidence rules out that any rule takes the socket before

@@ -22,7 +22,9 @@ type Mark struct {
 	SegsOut  uint32  `json:"segs_out,omitempty"`
 	Sent     uint64  `json:"sent,omitempty"`
 	Received uint64  `json:"received,omitempty"`
-	Busy     uint64  `json:"busy,omitempty"` // microseconds
+	Acked    uint64  `json:"acked,omitempty"`
+	Waits    bool    `json:"waits,omitempty"` // something was not acknowledged yet
+	Busy     uint64  `json:"busy,omitempty"`  // microseconds
 	Timeouts uint8   `json:"timeouts,omitempty"`
 	SentAt   float64 `json:"sent_at,omitempty"`
 	GotAt    float64 `json:"got_at,omitempty"`
@@ -54,6 +56,7 @@ func MarkOf(s *collectors.Socket, began, now float64) Mark {
 	i := &s.Info
 	m.Known = true
 	m.SegsIn, m.SegsOut, m.Sent, m.Received, m.Busy = i.SegsIn, i.SegsOut, i.BytesSent, i.BytesReceived, i.BusyTime
+	m.Acked, m.Waits = i.BytesAcked, Waits(s)
 	if s.State == collectors.SynSent {
 		m.markSYN(s, now)
 	} else {
@@ -166,7 +169,7 @@ func (m *Mark) continuedBy(next *Mark) bool {
 	case !m.sameSYN(next):
 		return false
 	case next.Agreed != m.Agreed, next.SegsIn < m.SegsIn, next.SegsOut < m.SegsOut,
-		next.Sent < m.Sent, next.Received < m.Received, next.Busy < m.Busy:
+		next.Sent < m.Sent, next.Received < m.Received, next.Busy < m.Busy, next.Acked < m.Acked:
 		return false
 	case next.AckedAt > 0 && (earlier(m.AckedAt, next.AckedAt) || earlier(m.SentAt, next.SentAt) || earlier(m.GotAt, next.GotAt)):
 		return false

@@ -119,8 +119,9 @@ type sighting struct {
 	First  float64 // when it was first seen, as far as the marks can tell; not kept in the state file
 	Since  float64 // since when it is proven to be the same
 	Last   float64
-	Missed int     // complete dumps that should have shown it and did not
-	Mark   Mark    // of the last look
+	Missed int  // complete dumps that should have shown it and did not
+	Mark   Mark // of the last look
+	stall  stall
 	unsure float64 // by how much Since is too early if another connection took its place unseen
 }
 
@@ -170,7 +171,7 @@ func (m *Memory) Observe(key collectors.Key, mk Mark, shown collectors.Age, bega
 		if len(m.Seen) >= MaxRemembered || key.Cookie == 0 {
 			return shown
 		}
-		m.Seen[key] = &sighting{First: now, Since: now, Last: now, Mark: mk}
+		m.Seen[key] = &sighting{First: now, Since: now, Last: now, Mark: mk, stall: newStall(&mk, now)}
 		return shown
 	}
 	if key.State == collectors.SynRecv && mk.Known {
@@ -183,7 +184,7 @@ func (m *Memory) Observe(key collectors.Key, mk Mark, shown collectors.Age, bega
 	// From the end of one look to the beginning of the other: both saw it there.
 	observed := began - s.Since
 	if shown.Bounded && observed > shown.Max {
-		s.First, s.Since, s.unsure = now, now, 0
+		s.First, s.Since, s.unsure, s.stall = now, now, 0, newStall(&mk, now)
 		return shown
 	}
 	observed -= s.unsure
@@ -199,6 +200,7 @@ func (m *Memory) Observe(key collectors.Key, mk Mark, shown collectors.Age, bega
 // moved data and so much alike is a coincidence: that it goes on shows when it grows.
 func (s *sighting) follow(mk *Mark, now float64) {
 	before, looked := s.Mark, s.Last-s.Mark.Look
+	s.stall.follow(&before, mk, looked, now)
 	s.Last, s.Missed, s.Mark = now, 0, *mk
 	switch {
 	case !before.continuedBy(mk):

@@ -65,6 +65,10 @@ type SeenDoc struct {
 	Missed int            `json:"missed,omitempty"`
 	Mark   Mark           `json:"mark,omitzero"`
 	Unsure float64        `json:"unsure,omitempty"`
+	// Stalled, Moved and Sure are what is known of how long its peer has acknowledged nothing.
+	Stalled float64 `json:"stalled,omitempty"`
+	Moved   float64 `json:"moved,omitempty"`
+	Sure    float64 `json:"sure,omitempty"`
 }
 
 // HoldDoc is a socket that a rule matches.
@@ -201,7 +205,7 @@ func (s *StateFile) Decode(b []byte, m *Memory) error {
 	now := s.Now()
 	for _, d := range doc.Seen {
 		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.Seen) < MaxRemembered {
-			m.Seen[d.Key] = &sighting{First: d.Since, Since: d.Since, Last: d.Last, Missed: max(0, d.Missed), Mark: d.Mark, unsure: max(0, d.Unsure)}
+			m.Seen[d.Key] = &sighting{First: d.Since, Since: d.Since, Last: d.Last, Missed: max(0, d.Missed), Mark: d.Mark, unsure: max(0, d.Unsure), stall: d.stall()}
 		}
 	}
 	for _, d := range doc.Holds {
@@ -280,7 +284,7 @@ func (s *StateFile) replace(m *Memory) error {
 		doc.Cooldowns, doc.Acts, doc.Rules, doc.Tripped, doc.Told = s.theirs.Cooldowns, s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped, s.theirs.Told
 	}
 	for k, v := range m.Seen {
-		doc.Seen = append(doc.Seen, SeenDoc{k, v.Since, v.Last, v.Missed, v.Mark, v.unsure})
+		doc.Seen = append(doc.Seen, SeenDoc{k, v.Since, v.Last, v.Missed, v.Mark, v.unsure, v.stall.since, v.stall.moved, v.stall.sure})
 	}
 	for k, v := range m.Holds {
 		doc.Holds = append(doc.Holds, HoldDoc{k.Rule, k.Fingerprint, k.Socket, v.Since, v.Last})

@@ -95,7 +95,7 @@ func (ops operators) constantSeconds(o operand) (operand, bool) {
 
 func (ops operators) compareAge(op string, l, r operand, out operand) (operand, bool) {
 	if op == "==" || op == "!=" {
-		ops.errorf(IDAgeInterval, out.from, "age is an interval and never equal to a number: compare it with >, >=, < or <=")
+		ops.errorf(IDAgeInterval, out.from, "%s is an interval and never equal to a number: compare it with >, >=, < or <=", l.interval())
 		return operand{}, false
 	}
 	r, ok := ops.constantSeconds(r)
@@ -103,10 +103,10 @@ func (ops operators) compareAge(op string, l, r operand, out operand) (operand, 
 		return operand{}, false
 	}
 	if !r.kind.numeric() || r.kind == kPort {
-		ops.errorf(IDAgeInterval, r.from, "age is compared with seconds or a duration, and this is %s", describe(r))
+		ops.errorf(IDAgeInterval, r.from, "%s is compared with seconds or a duration, and this is %s", l.interval(), describe(r))
 		return operand{}, false
 	}
-	if r.constant && (op == ">" || op == ">=") {
+	if r.constant && l.interval() == collectors.FieldAge.String() && (op == ">" || op == ">=") {
 		out.ages = []AgeBound{{r.numVal, l.from}}
 	}
 	out.limit = limitOf(op, &l, &r)

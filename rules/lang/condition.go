@@ -135,15 +135,21 @@ var idleFields = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRec
 // IdleFields is the set of the times since something moved.
 func IdleFields() collectors.FieldSet { return idleFields }
 
-// ReadsIdle reports whether the condition asks how long nothing has moved.
-func (c *Condition) ReadsIdle() bool { return c.Reads.Meets(idleFields) }
+// ReadsIdle reports whether the condition asks how long nothing has moved, or how long the
+// peer has taken nothing.
+func (c *Condition) ReadsIdle() bool { return c.Reads.Meets(idleFields.Or(collectors.StallFields())) }
 
 // EvalOnceIdle is Eval for a later time at which nothing may have moved for as
 // long as one likes: how long that has been is not known.
 func (c *Condition) EvalOnceIdle(r *collectors.Record) Tri {
-	known := r.Known
-	r.Known.Remove(idleFields)
+	known, facts := r.Known, r.Facts
+	r.Known.Remove(idleFields.Or(collectors.StallFields()))
+	if facts != nil && c.Reads.Meets(collectors.StallFields()) {
+		later := *facts
+		later.Stalled = collectors.NoAge()
+		r.Facts = &later
+	}
 	value := c.eval(r)
-	r.Known = known
+	r.Known, r.Facts = known, facts
 	return value
 }

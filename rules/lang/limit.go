@@ -46,10 +46,10 @@ func (l *limit) excludes(o *limit) bool {
 
 var opposites = map[string]string{">": "<=", ">=": "<", "<": ">=", "<=": ">", "==": "!=", "!=": "=="}
 
-// opposite holds wherever the limit does not; nil for none. An age can be within neither,
+// opposite holds wherever the limit does not; nil for none. An interval can be within neither,
 // as far as anybody can prove.
 func (l *limit) opposite() *limit {
-	if l == nil || collectors.AgeFields().Has(l.field) {
+	if l == nil || collectors.AgeFields().Or(collectors.StallFields()).Has(l.field) {
 		return nil
 	}
 	return &limit{l.field, opposites[l.op], l.value}

@@ -39,7 +39,7 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 	case "-", "+":
 		switch {
 		case o.kind == kAge:
-			c.errorf(IDAgeInterval, o.from, noAgeArithmetic)
+			c.errorf(IDAgeInterval, o.from, noAgeArithmetic, o.interval())
 			return operand{}, false
 		case !o.constant || !o.kind.numeric():
 			c.errorf(IDWrongType, from, "a sign stands before a number, and this is %s: write 0 %s ...", describe(o), n.Operator)

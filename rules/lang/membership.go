@@ -40,7 +40,7 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 	}
 	switch {
 	case l.kind == kAge:
-		c.errorf(IDAgeInterval, l.from, "age is an interval: compare it with >, >=, < or <=")
+		c.errorf(IDAgeInterval, l.from, "%s is an interval: compare it with >, >=, < or <=", l.interval())
 		return operand{}, false
 	case l.kind == kSeconds && l.field != nil:
 		c.errorf(IDWrongType, l.from, "a list holds whole numbers, %s is a time: compare it with >, >=, < or <=", l.field.Name)

@@ -98,9 +98,12 @@ func fieldOperand(f collectors.Field, from, to int) operand {
 		}
 	case collectors.TypeNumber, collectors.TypeSeconds, collectors.TypePort:
 		o.kind = map[collectors.Type]kind{collectors.TypeNumber: kNumber, collectors.TypeSeconds: kSeconds, collectors.TypePort: kPort}[d.Type]
-		if f == collectors.FieldAge {
-			o.kind = kAge
-			o.age = ageOf
+		switch f {
+		case collectors.FieldAge:
+			o.kind, o.age = kAge, ageOf
+		case collectors.FieldSendStalled:
+			o.kind, o.age = kAge, stalledOf
+		default:
 		}
 		o.num = func(r *collectors.Record) (float64, bool) {
 			if !r.Known.Has(f) {
@@ -166,6 +169,27 @@ func ageOf(r *collectors.Record) *collectors.Age {
 		return nil
 	}
 	return &r.Facts.Age
+}
+
+// stalledOf does so for how long what it has sent has been waiting. That is also read where
+// only its upper bound is proven, and so the field is not known.
+func stalledOf(r *collectors.Record) *collectors.Age {
+	if r.Facts == nil {
+		return nil
+	}
+	a := &r.Facts.Stalled
+	if bounded := a.Bounded && a.Min == 0 && a.Max > 0; !bounded && !r.Known.Has(collectors.FieldSendStalled) {
+		return nil
+	}
+	return a
+}
+
+// interval names an operand of the kind kAge in messages.
+func (o *operand) interval() string {
+	if o.field != nil {
+		return o.field.Name
+	}
+	return collectors.FieldAge.String()
 }
 
 // groupNames are what having can ask of a group.

@@ -72,7 +72,7 @@ func (ops operators) logic(op string, l, r operand, from, to int) (operand, bool
 	return out, true
 }
 
-const noAgeArithmetic = "age is an interval and cannot be calculated with: compare it alone, age > 60"
+const noAgeArithmetic = "%s is an interval and cannot be calculated with: compare it alone, %[1]s > 60"
 
 func (ops operators) arithmetic(op string, l, r operand, from, to int) (operand, bool) {
 	for _, o := range []*operand{&l, &r} {
@@ -81,7 +81,7 @@ func (ops operators) arithmetic(op string, l, r operand, from, to int) (operand,
 			return operand{}, false
 		}
 		if o.kind == kAge {
-			ops.errorf(IDAgeInterval, o.from, noAgeArithmetic)
+			ops.errorf(IDAgeInterval, o.from, noAgeArithmetic, o.interval())
 			return operand{}, false
 		}
 		if d, err := ParseDuration(o.strVal); err == nil && o.constant && o.kind == kString {

@@ -41,6 +41,9 @@ func valueText(s *explain.Socket, p *explain.Part, name string) string {
 	if isField && f == collectors.FieldAge {
 		return explain.AgeText(s.Facts.Age)
 	}
+	if isField && f == collectors.FieldSendStalled {
+		return explain.AgeText(s.Facts.Stalled)
+	}
 	v, known := p.Reads[name]
 	n, isNumber := v.(float64)
 	switch {

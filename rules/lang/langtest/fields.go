@@ -8,8 +8,11 @@ import (
 	"sockwarden/collectors"
 )
 
-// The names of all fields by type: what is new is written about at once. age is not
-// among the times, it compares in its own way; fields of few values are in enumFields.
+// intervals are times that compare in their own way, and cannot be calculated with.
+var intervals = collectors.Fields(collectors.FieldAge, collectors.FieldSendStalled)
+
+// The names of all fields by type: what is new is written about at once. Intervals are not
+// among the times; fields of few values are in enumFields.
 var (
 	boolNames    = names(collectors.TypeBool)
 	numberNames  = names(collectors.TypeNumber)
@@ -23,7 +26,7 @@ var (
 
 func names(t collectors.Type) (out []string) {
 	for _, d := range collectors.AllFields() {
-		if d.Type == t && d.Field != collectors.FieldAge && len(d.Values) == 0 {
+		if d.Type == t && !intervals.Has(d.Field) && len(d.Values) == 0 {
 			out = append(out, d.Name)
 		}
 	}
@@ -61,7 +64,7 @@ func (w Writer) About(f collectors.Field) Said {
 	case collectors.TypeNumber, collectors.TypeSeconds, collectors.TypePort:
 		number, _ := v.(float64)
 		op := Pick(w, order, equality)
-		if f == collectors.FieldAge {
+		if intervals.Has(f) {
 			op = order
 		}
 		return same(d.Name + op + strconv.FormatFloat(number, 'f', -1, 64))

@@ -42,6 +42,8 @@ func groups() []group {
 			}),
 		},
 		{of(collectors.FieldSendQueue), socket(func(to, from *collectors.Socket) { to.SendQueue = from.SendQueue })},
+		{of(collectors.FieldSendBuffer), socket(func(to, from *collectors.Socket) { to.SendBuffer = from.SendBuffer })},
+		{of(collectors.FieldSendStalled), func(to, from *collectors.Record) { to.Facts.Stalled = from.Facts.Stalled }},
 		{of(collectors.FieldTimer, collectors.FieldTimerExpires, collectors.FieldRetransmits), socket(func(to, from *collectors.Socket) {
 			to.Timer, to.TimerExpires, to.Retransmits = from.Timer, from.TimerExpires, from.Retransmits
 		})},
@@ -94,6 +96,9 @@ func Hide(w Writer, r *collectors.Record) {
 				r.Known.Remove(collectors.Fields(f))
 			}
 		}
+	}
+	if !r.Known.Has(collectors.FieldSendStalled) {
+		r.Facts.Stalled = collectors.NoAge()
 	}
 	a := &r.Facts.Age
 	if w.IntN(2) == 0 {

@@ -17,7 +17,7 @@ func RandomRecord(w Writer) *collectors.Record {
 		Cookie: w.Uint64N(20), Local: Addr(Pick(w, addresses...)), Remote: Addr(Pick(w, addresses...)), LocalPort: port(), RemotePort: port(),
 		Protocol: Pick(w, collectors.TCP, collectors.TCP, collectors.UDP), Family: Pick(w, collectors.IPv4, collectors.IPv6), State: state,
 		Timer: collectors.Timer(w.IntN(5)), TimerExpires: small(), Inode: small(), UID: Pick[uint32](w, 0, 5, 1000, 65534), IfIndex: uint32(w.IntN(3)),
-		RecvQueue: small(), SendQueue: small(), Retransmits: uint8(w.IntN(4)),
+		RecvQueue: small(), SendQueue: small(), SendBuffer: small(), Retransmits: uint8(w.IntN(4)),
 		Info: collectors.TCPInfo{
 			LastDataRecv: small(), LastDataSent: small(), LastAckRecv: small(), RTT: small(), RTO: small(), Unacked: small(), Lost: small(),
 			Backoff: uint8(w.IntN(4)), BytesSent: uint64(small()), BytesReceived: uint64(small()),
@@ -32,7 +32,7 @@ func RandomRecord(w Writer) *collectors.Record {
 			ContainerName: Pick(w, "", "hbbs", "hbbs-1"), ComposeService: Pick(w, "", "hbbs"), Pod: Pick(w, "", "relay/hbbs-0"), Image: Pick(w, "", "rustdesk/server:1"),
 		},
 	}
-	age := float64(small())
+	age, stalled := float64(small()), float64(small())
 	source := Pick(w, collectors.AgeObserved, collectors.AgeTimer, collectors.AgeTCPInfo, collectors.AgeNone)
 	peer := &collectors.Owner{PID: w.IntN(3), Name: Pick(w, "nginx", "")}
 	peer.ContainerName = Pick(w, "", "hbbr")
@@ -40,8 +40,9 @@ func RandomRecord(w Writer) *collectors.Record {
 		Known: AllFields(), Socket: s, Owner: o, Host: Pick(w, "relay1", "relay2"),
 		Namespace: &collectors.Namespace{Name: Pick(w, "host", "blue"), Interfaces: map[uint32]string{1: "lo", 2: "b"}},
 		Facts: &collectors.Facts{
-			Age:    collectors.Age{Min: age, Max: age, Bounded: true, Source: source},
-			Owners: make([]collectors.Owner, w.IntN(3)), Direction: Pick(w, "inbound", "outbound"), LocalAddrGone: w.IntN(2) == 0,
+			Age:     collectors.Age{Min: age, Max: age, Bounded: true, Source: source},
+			Stalled: collectors.Age{Min: stalled, Max: stalled, Bounded: true, Source: collectors.AgeObserved},
+			Owners:  make([]collectors.Owner, w.IntN(3)), Direction: Pick(w, "inbound", "outbound"), LocalAddrGone: w.IntN(2) == 0,
 			ListenerOwner: &collectors.Owner{Name: Pick(w, "hbbs", "")}, Complete: true,
 			Peer: peer, Published: Pick(w, "", "21117", "172.17.0.2:21117"),
 		},

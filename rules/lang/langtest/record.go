@@ -53,8 +53,12 @@ func Without(fields ...collectors.Field) *collectors.Record {
 	r := Leak()
 	r.Known.Remove(collectors.Fields(fields...))
 	for _, f := range fields {
-		if f == collectors.FieldAge {
+		switch f {
+		case collectors.FieldAge:
 			r.Facts.Age = collectors.NoAge()
+		case collectors.FieldSendStalled:
+			r.Facts.Stalled = collectors.NoAge()
+		default:
 		}
 	}
 	return r
