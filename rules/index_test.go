@@ -13,8 +13,8 @@ import (
 // exactly those that asking all of them does, in their order.
 func TestIndex(t *testing.T) {
 	sc := scopeOf(t, randomDefinitions)
-	for seed := range uint64(30) {
-		w := langtest.NewWriter(seed, 9)
+	for seed := range langtest.Rounds(30) {
+		w := langtest.NewWriter(uint64(seed), 9)
 		p := &Program{}
 		for range 400 {
 			a, b := w.IntN(300), w.IntN(300)

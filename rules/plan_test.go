@@ -18,8 +18,8 @@ func isPossible(s *collectors.Socket) bool {
 func TestPlan(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
 	narrow, narrower, hits := 0, 0, 0
-	for seed := range uint64(4000) {
-		w := langtest.NewWriter(seed, 4)
+	for seed := range langtest.Rounds(4000) {
+		w := langtest.NewWriter(uint64(seed), 4)
 		p := &Program{}
 		var texts []string
 		for range 1 + w.IntN(3) {
@@ -67,7 +67,7 @@ func TestPlan(t *testing.T) {
 			}
 		}
 	}
-	if narrow < 500 || narrower < 100 || hits < 5000 {
+	if narrow < langtest.Rounds(500) || narrower < langtest.Rounds(100) || hits < langtest.Rounds(5000) {
 		t.Errorf("%d queries of some states, %d of some ports or peers, %d hits: nothing was tested", narrow, narrower, hits)
 	}
 }

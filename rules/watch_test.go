@@ -410,7 +410,7 @@ func TestWatchRenamedDirectories(t *testing.T) {
 	writeFile(t, at("dir/a.yaml"), "y")
 	select {
 	case <-w.Events():
-	case <-time.After(30 * time.Second):
+	case <-time.After(deadline):
 		t.Error("nothing is seen any more")
 	}
 }

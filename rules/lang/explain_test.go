@@ -27,8 +27,8 @@ func TestExplainAgrees(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
 	seen, values := map[Op]int{}, map[Tri]int{}
 	alone := map[string]*Condition{}
-	for seed := range uint64(3000) {
-		w := langtest.NewWriter(seed, 11)
+	for seed := range langtest.Rounds(3000) {
+		w := langtest.NewWriter(uint64(seed), 11)
 		c := compiled(t, sc, w.Condition(4).Rules)
 		r := langtest.RandomRecord(w)
 		if seed%4 != 0 {
@@ -65,11 +65,11 @@ func TestExplainAgrees(t *testing.T) {
 		}
 	}
 	for _, op := range ops {
-		if seen[op] < 100 {
+		if seen[op] < langtest.Rounds(100) {
 			t.Errorf("%d parts are %s: they test nothing", seen[op], op)
 		}
 	}
-	if len(seen) != len(ops) || min(values[True], values[False], values[Unknown]) < 1000 {
+	if len(seen) != len(ops) || min(values[True], values[False], values[Unknown]) < langtest.Rounds(1000) {
 		t.Errorf("operators %v, values %v", seen, values)
 	}
 }

@@ -62,8 +62,8 @@ func mapped(p netip.Prefix) netip.Prefix {
 func TestOracle(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
 	var counts [3]int
-	for seed := range uint64(6000) {
-		w := langtest.NewWriter(seed, 1)
+	for seed := range langtest.Rounds(6000) {
+		w := langtest.NewWriter(uint64(seed), 1)
 		text := w.Condition(3)
 		records := []*collectors.Record{langtest.RandomRecord(w), langtest.RandomRecord(w), langtest.RandomRecord(w), langtest.RandomRecord(w)}
 		cond := compiled(t, sc, text.Rules)
@@ -80,7 +80,7 @@ func TestOracle(t *testing.T) {
 			counts[got]++
 		}
 	}
-	if counts[True] < 2000 || counts[False] < 2000 {
+	if enough := langtest.Rounds(2000); counts[True] < enough || counts[False] < enough {
 		t.Errorf("%d true and %d false: the conditions decide nothing", counts[True], counts[False])
 	}
 }
@@ -127,8 +127,8 @@ func TestOracleOfEachField(t *testing.T) {
 func TestSound(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
 	var counts [3]int
-	for seed := range uint64(8000) {
-		w := langtest.NewWriter(seed, 2)
+	for seed := range langtest.Rounds(8000) {
+		w := langtest.NewWriter(uint64(seed), 2)
 		text := w.Condition(3).Rules
 		cond := compiled(t, sc, text)
 		keepMax := cond.Reads.Has(collectors.FieldAgeMax)
@@ -150,7 +150,7 @@ func TestSound(t *testing.T) {
 			t.Fatalf("seed %d: %s\nis %v of %v,\nbut %v once everything was looked for", seed, text, got, collectors.Map(r), looked)
 		}
 	}
-	if min(counts[True], counts[False], counts[Unknown]) < 1000 {
+	if min(counts[True], counts[False], counts[Unknown]) < langtest.Rounds(1000) {
 		t.Errorf("%d true, %d false, %d unknown: nothing was tested", counts[True], counts[False], counts[Unknown])
 	}
 }
@@ -158,8 +158,8 @@ func TestSound(t *testing.T) {
 // TestKnownNever: of a fully known record nothing is unknown.
 func TestKnownNever(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
-	for seed := range uint64(2000) {
-		w := langtest.NewWriter(seed, 3)
+	for seed := range langtest.Rounds(2000) {
+		w := langtest.NewWriter(uint64(seed), 3)
 		text := w.Condition(4).Rules
 		if got := eval(t, sc, text, langtest.RandomRecord(w)); got == Unknown {
 			t.Fatalf("seed %d: %s is unknown", seed, text)

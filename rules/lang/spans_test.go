@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang/langtest"
 )
 
 // TestSetAgainstPrefixes: a set of addresses holds what one of its elements holds, one
@@ -21,7 +22,7 @@ func TestSetAgainstPrefixes(t *testing.T) {
 		a := [16]byte{0: byte(random.IntN(2)) * 0x20, 10: byte(random.IntN(2)) * 0xff, 11: byte(random.IntN(2)) * 0xff, 15: byte(random.IntN(256))}
 		return netip.AddrFrom16(a)
 	}
-	for range 300 {
+	for range langtest.Rounds(300) {
 		var b SetBuilder
 		var ranges [][2]netip.Addr
 		var texts []string
@@ -73,7 +74,7 @@ func TestSetAgainstPrefixes(t *testing.T) {
 // TestCrowdedSets: what is found by buckets, and by buckets in them, is what a walk finds.
 func TestCrowdedSets(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
-	for range 20 {
+	for range langtest.Rounds(20) {
 		var b SetBuilder
 		for range 20_000 {
 			low := uint32(random.IntN(4))<<30 | uint32(random.IntN(5000)*3)
