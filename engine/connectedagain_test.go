@@ -74,6 +74,9 @@ func rounds(t *testing.T, usual int) int {
 // its connections: a stamp cannot tell one from the next, and all of them together are
 // not one old connection.
 func TestAgeConnectedAgainAndAgain(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	d := tunpeer.Open(t)
 	for _, c := range []struct {
 		name  string
@@ -128,6 +131,9 @@ func loopback(v6 bool) netip.Addr {
 // An old connection that has just moved data, and one that takes its place at once and
 // moves as much: the stamps of the old one are as new as those of the new one.
 func TestAgeConnectedAgainAfterData(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	families(t, func(t *testing.T, v6 bool) {
 		s := keepsPort(t, loopback(v6))
 		var e *eye

@@ -143,6 +143,9 @@ func synSent(t *testing.T, f socklab.Family) *socklab.Conn {
 
 // The true age lies within the bounds, for every state, while it grows.
 func TestEvidence(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	const long = 3.5 // seconds
 	var all []*specimen
 	for _, k := range socklab.Kinds() {

@@ -161,7 +161,7 @@ func TestSparedAtOnce(t *testing.T) {
 	if socklab.Apart(t) {
 		return
 	}
-	const n = 20
+	const n = 60 // which take a second at least
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, n)
 	holder(t, conns...)
 	slow := outcomes("slow", actions.Outcome{Result: actions.Gone})
@@ -182,7 +182,7 @@ func TestSparedAtOnce(t *testing.T) {
 	w.logged(t, 1, "rules reloaded", "added=[r]") // by SIGHUP
 	socklab.WaitFor(t, "the cycle after it", func() bool { _, ok := w.found("r protected"); return ok })
 	w.end(t)
-	if got := len(slow.applied); got == 0 || got > n/2 {
+	if got := len(slow.applied); got == 0 || got > n*3/4 {
 		t.Errorf("%d of %d sockets were acted on", got, n)
 	}
 }
@@ -275,7 +275,7 @@ rules:
 		w.write(t, "bans.txt", list)
 		from := time.Now()
 		socklab.WaitFor(t, "another line", func() bool { return time.Since(from) > 200*time.Millisecond })
-		if time.Since(began) > 8*time.Second {
+		if time.Since(began) > time.Minute {
 			t.Fatalf("the list starts for again:\n%s", strings.Join(w.journal.lines(), "\n"))
 		}
 	}
@@ -290,9 +290,11 @@ rules:
 	must(t, "open", err)
 	defer f.Close()
 	cycles := w.cycles()
+	began = time.Now()
 	_, err = fmt.Fprint(f, c.Local.Port())
 	must(t, "write", err)
 	socklab.WaitFor(t, "half a line to be looked at", func() bool { return w.cycles() > cycles })
+	look := time.Since(began)
 	if !survives(t, c) {
 		t.Fatal("destroyed by half a line")
 	}
@@ -300,8 +302,8 @@ rules:
 	_, err = fmt.Fprintln(f)
 	must(t, "write", err)
 	socklab.WaitFor(t, "the ban", func() bool { return !survives(t, c) })
-	if took := time.Since(began); took > 1500*time.Millisecond {
-		t.Errorf("banned after %s", took)
+	if took := time.Since(began); took > rules.Settle && took > 4*look { // a look takes a busy machine long
+		t.Errorf("banned after %s, half a line was looked at after %s", took, look)
 	}
 }
 

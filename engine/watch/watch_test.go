@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sockwarden/engine/memory"
 	"sockwarden/engine/report"
+	"sockwarden/engine/world"
 )
 
 // journal keeps what is logged.
@@ -73,6 +75,51 @@ func TestStretch(t *testing.T) {
 	}
 	if len(j.lines("level=WARN", "took=6s interval=10s stretched=12s")) != 1 {
 		t.Errorf("said %q", j.lines("stretched"))
+	}
+}
+
+// TestReadSoon: rules are read when their directory has been quiet for a moment, and not
+// much later where it never is.
+func TestReadSoon(t *testing.T) {
+	for name, c := range map[string]struct {
+		every time.Duration // between two events, 0 for one event
+		after time.Duration
+	}{
+		"one event":       {0, debounce},
+		"a few":           {debounce / 2, patience},
+		"always":          {time.Millisecond, patience},
+		"now and then":    {debounce, debounce},
+		"as an afterword": {2 * debounce, debounce},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &watcher{Parts: Parts{World: &world.World{Clock: world.SystemClock()}}}
+				w.schedule.quiet = time.NewTimer(time.Hour)
+				w.schedule.quiet.Stop()
+				tick := make(<-chan time.Time)
+				if c.every > 0 {
+					ticker := time.NewTicker(c.every)
+					defer ticker.Stop()
+					tick = ticker.C
+				}
+				began := time.Now()
+				w.readSoon()
+				for {
+					select {
+					case <-tick:
+						if time.Since(began) < c.after { // both at the same time: either may be first
+							w.readSoon()
+						}
+						continue
+					case <-w.schedule.quiet.C:
+					}
+					break
+				}
+				if took := time.Since(began); took != c.after {
+					t.Errorf("read after %s, not %s", took, c.after)
+				}
+			})
+		})
 	}
 }
 

@@ -26,8 +26,8 @@ type Conn struct {
 	lost     error // why the last segment that was lost could not be sent
 }
 
-// waitLimit bounds every wait: far more than a busy machine needs.
-const waitLimit = 30 * time.Second
+// waitLimit bounds every wait: far more than a loaded machine takes.
+const waitLimit = 2 * time.Minute
 
 const firstSeq = 1_000_000
 
