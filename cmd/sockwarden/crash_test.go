@@ -71,6 +71,9 @@ func (n notebook) cookies(t *testing.T) (cookies []string) {
 // TestCrash kills the watcher at all moments of a cycle, again and again: what it
 // did it does not do again within the cool-down, and its state file stays whole.
 func TestCrash(t *testing.T) {
+	if apart(t) {
+		return
+	}
 	const perRound = 12
 	rounds := 10
 	if _, scale := tortureSize(t); scale > 1 {

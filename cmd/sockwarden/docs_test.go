@@ -25,9 +25,15 @@ var (
 	buildErr  error
 )
 
+// envBinary is where the program is that an earlier process of the tests has built.
+const envBinary = "SOCKWARDEN_BUILT"
+
 // build makes the program once; it is run inside the namespaces of the tests.
 func build(t *testing.T) string {
 	t.Helper()
+	if built := os.Getenv(envBinary); built != "" {
+		return built
+	}
 	buildOnce.Do(func() {
 		dir, err := os.MkdirTemp("", "sockwarden-test") //nolint:usetesting // it outlives the test that builds it
 		if err != nil {
@@ -38,7 +44,9 @@ func build(t *testing.T) string {
 		out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
 		if err != nil {
 			buildErr = fmt.Errorf("go build: %w\n%s", err, out)
+			return
 		}
+		buildErr = os.Setenv(envBinary, binary) //nolint:usetesting // for those that run apart
 	})
 	if buildErr != nil {
 		t.Fatal(buildErr)

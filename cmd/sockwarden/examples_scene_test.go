@@ -320,12 +320,12 @@ func untilDone(t *testing.T, clients []*client, want verdicts, args ...string) {
 	}
 }
 
-// eventually polls for a minute: what the kernel's timers bring takes seconds.
+// eventually polls: what the kernel's timers bring takes seconds.
 func eventually(t *testing.T, cond func() bool, what func() string) {
 	t.Helper()
 	for began := time.Now(); !cond(); time.Sleep(250 * time.Millisecond) {
-		if time.Since(began) > time.Minute {
-			t.Fatalf("waited a minute in vain: %s", what())
+		if time.Since(began) > patience {
+			t.Fatalf("waited %s in vain: %s", patience, what())
 		}
 	}
 }

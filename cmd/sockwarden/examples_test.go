@@ -18,8 +18,9 @@ import (
 // Databases with the keepalive that they set by themselves: who answers is left
 // alone or loses nothing, who is gone is found out.
 func TestExampleHalfOpen(t *testing.T) {
-	t.Parallel() // its ports are its own
-	socklab.Need(t)
+	if apart(t) {
+		return
+	}
 	addrs := map[string]string{}
 	var listen []string
 	for name, at := range map[string]struct {
@@ -117,8 +118,9 @@ func TestExampleAddressGone(t *testing.T) {
 // A relay is stuck if its client has stopped reading or is gone, not if it reads
 // slowly, has nothing to send, or loses a few packets after a long rest.
 func TestExampleStuckRelay(t *testing.T) {
-	t.Parallel() // its ports are its own
-	socklab.Need(t)
+	if apart(t) {
+		return
+	}
 	addr := serverAddr(socklab.IPv4, 21117)
 	startServer(t, "listen="+addr)
 	stopped, gone := dial(t, "stopped", addr, asksMuch), dial(t, "gone", addr, asksMuch)
@@ -159,8 +161,9 @@ func TestExampleStuckRelay(t *testing.T) {
 // A web server: what it has leaked and who is gone is destroyed, who waits to be
 // accepted is reported; half-closed downloads and clients that pause are left alone.
 func TestExampleWebServer(t *testing.T) {
-	t.Parallel() // its ports are its own
-	socklab.Need(t)
+	if apart(t) {
+		return
+	}
 	addr := serverAddr(socklab.IPv4, 8080)
 	startServer(t, "listen="+addr)
 	leak, download := dial(t, "leak", addr, asksNothing), dial(t, "download", addr, asksMuch)
@@ -190,7 +193,9 @@ func TestExampleWebServer(t *testing.T) {
 // Any server: a leak is taken, by the patience with its program, a half-closed
 // download and what is on an excluded port are not.
 func TestExampleHungConnections(t *testing.T) {
-	socklab.Need(t)
+	if apart(t) {
+		return
+	}
 	at := func(port uint16) string { return serverAddr(socklab.IPv4, port) }
 	startServer(t, "listen="+at(7001), "listen="+at(22))
 	startServer(t, "listen="+at(7002), "name=postgres")
@@ -213,7 +218,9 @@ func TestExampleHungConnections(t *testing.T) {
 // An address on the list loses what it has open, at once; others and one's own
 // networks nothing.
 func TestExampleBanList(t *testing.T) {
-	socklab.Need(t)
+	if apart(t) {
+		return
+	}
 	v4, v6 := serverAddr(socklab.IPv4, 8443), serverAddr(socklab.IPv6, 8443)
 	startServer(t, "listen="+v4, "listen="+v6)
 	banned, other := dial(t, "banned", v4, asksMuch), dial(t, "other", v6, asksNothing)
@@ -254,7 +261,9 @@ func TestExampleBanList(t *testing.T) {
 // The service that is near its limit of descriptors is restarted, once; neither
 // the one that has room nor one that is not named.
 func TestExampleFDLimit(t *testing.T) {
-	socklab.Need(t)
+	if apart(t) {
+		return
+	}
 	const limit = 48 // few enough for the breaker
 	var clients []*client
 	for i, s := range []struct {

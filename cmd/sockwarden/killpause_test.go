@@ -52,7 +52,7 @@ func TestPauseWhileKillAsks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	stdout := bufio.NewReader(out)
 	if shown, err := stdout.ReadString('?'); err != nil || !strings.Contains(shown, "1 TCP connection would be reset") {

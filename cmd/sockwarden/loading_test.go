@@ -111,7 +111,7 @@ func TestTermWhileRulesHang(t *testing.T) {
 			if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(out.String(), "interrupted") {
 				t.Errorf("%v: exit code %d: %s", args, code, out.String())
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			_ = cmd.Process.Kill()
 			<-ended
 			t.Errorf("%v does not answer SIGTERM", args)

@@ -59,7 +59,7 @@ func watchUntilTerm(t *testing.T, unit string, args []string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	stderr := bufio.NewReader(errs)
 	line, err := stderr.ReadString('\n')

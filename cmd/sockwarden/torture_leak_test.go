@@ -159,7 +159,7 @@ func (k *leaking) talk() {
 	k.turn++
 	text := fmt.Appendf(nil, "still here %8d\n", k.turn)
 	got := make([]byte, len(text))
-	_ = p.client.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = p.client.SetReadDeadline(time.Now().Add(patience))
 	_, err := p.server.Write(text)
 	if err == nil {
 		_, err = io.ReadFull(p.client, got)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sockwarden/collectors/socklab"
+	"sockwarden/rules"
 )
 
 // The ports of sockets in CLOSE_WAIT, by what spares them; the first is destroyed.
@@ -191,12 +192,30 @@ func (m *meddler) run() {
 // written, replaced or away: nothing that the whole files spare is destroyed. Ten
 // thousand times: make torture.
 func TestTortureReloads(t *testing.T) {
+	if apart(t) {
+		return
+	}
+	const tries = 5
+	for i := range tries {
+		away := tortureReloads(t, fmt.Sprint("reloads", i))
+		if away == 0 {
+			return
+		}
+		t.Logf("rules were incomplete for %s, in which they may count: once more", away)
+	}
+	t.Errorf("%d times rules were incomplete for too long", tries)
+}
+
+// tortureReloads is one try; it returns for how long rules were incomplete if something
+// was lost and that was long: this machine is too busy then.
+func tortureReloads(t *testing.T, name string) (away time.Duration) {
+	t.Helper()
 	_, scale := tortureSize(t)
 	watchers, reloads := 2, 15
 	if scale > 1 {
 		watchers, reloads = 8, 10_000
 	}
-	ns := socklab.NewNamespace(t, "reloads")
+	ns := socklab.NewNamespace(t, name)
 	l := life{Comm: "leaky"}
 	for port := reloadNamed; port < reloadLast; port++ {
 		l.Serve = append(l.Serve, at(port))
@@ -252,9 +271,14 @@ func TestTortureReloads(t *testing.T) {
 		}
 	}
 	var total stats
-	total.add(t, "leaky", leaky.ask(t, "finish"))
-	if want := (reloadLast - reloadProtect) * 10 * scale; total.Survived != want {
-		t.Errorf("%d of %d sockets that the whole files spare have survived; nothing was incomplete for longer than %s, which must be less than two seconds", total.Survived, want, longest)
+	end, want := leaky.ask(t, "finish"), (reloadLast-reloadProtect)*10*scale
+	if end.Survived != want && longest > rules.Settle*3/4 {
+		return longest
+	}
+	total.add(t, "leaky", end)
+	if total.Survived != want {
+		t.Errorf("%d of %d sockets that the whole files spare have survived; nothing was incomplete for longer than %s", total.Survived, want, longest)
 	}
 	t.Logf("%d reloads in %s by %d watchers, rules incomplete for at most %s: %d sockets survived, %d that were banned destroyed", read(), took.Round(time.Second), watchers, longest, total.Survived, total.Destroyed)
+	return 0
 }

@@ -17,12 +17,23 @@ import (
 
 // TestTermination ends live runs in the middle.
 func TestTermination(t *testing.T) {
-	t.Run("run", func(t *testing.T) { endsBetweenEffects(t, []string{"run", "-o", "json"}, 1) })
-	t.Run("watch", func(t *testing.T) { endsBetweenEffects(t, []string{"watch", "--interval", "1h"}, 0) })
-	t.Run("run with a ladder", func(t *testing.T) { endsOnLadder(t, []string{"run"}, 1) })
-	t.Run("watch with a ladder", func(t *testing.T) { endsOnLadder(t, []string{"watch", "--interval", "1h"}, 0) })
-	t.Run("watch with programs", endsPrograms)
-	t.Run("hangup", hangup)
+	if os.Getenv(envTorture) == "" {
+		t.Parallel()
+	}
+	for name, test := range map[string]func(t *testing.T){
+		"run":                 func(t *testing.T) { endsBetweenEffects(t, []string{"run", "-o", "json"}, 1) },
+		"watch":               func(t *testing.T) { endsBetweenEffects(t, []string{"watch", "--interval", "1h"}, 0) },
+		"run with a ladder":   func(t *testing.T) { endsOnLadder(t, []string{"run"}, 1) },
+		"watch with a ladder": func(t *testing.T) { endsOnLadder(t, []string{"watch", "--interval", "1h"}, 0) },
+		"watch with programs": endsPrograms,
+		"hangup":              hangup,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !apart(t) {
+				test(t)
+			}
+		})
+	}
 }
 
 func termRules(t *testing.T, rules string) string {
@@ -67,7 +78,7 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 	}
 	noProgramLeft(t)
 	begun := n.cookies(t)
-	if len(begun) == 0 || len(begun) > targets/2 {
+	if len(begun) == 0 || len(begun) > targets*9/10 {
 		t.Errorf("%d of %d programs had begun", len(begun), targets)
 	}
 	if want != 0 {
@@ -77,9 +88,16 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 	if err := os.WriteFile(n.program, []byte("#!/bin/sh\nread -r finding\nprintf '%s\\n' \"$finding\" >>"+n.file+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	again := startWarden(t, ns, itself(t, liveCommand(t, []string{"run", "--rule", "slow"}, path, state)...), nil)
-	if code := again.exit(t); code != 0 {
-		t.Errorf("the next run: exit code %d\n%s", code, again.tail())
+	for tries := 1; ; tries++ {
+		again := startWarden(t, ns, itself(t, liveCommand(t, []string{"run", "--rule", "slow"}, path, state)...), nil)
+		code := again.exit(t)
+		if code == 0 {
+			break
+		}
+		if tries == 5 || !strings.Contains(strings.Join(again.log(0), "\n"), "this machine is too busy to look and act in time") {
+			t.Errorf("the next run: exit code %d\n%s", code, again.tail())
+			break
+		}
 	}
 	all := n.cookies(t)
 	seen := map[string]bool{}

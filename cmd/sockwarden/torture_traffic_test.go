@@ -80,7 +80,7 @@ func (w *living) roundTrip(c net.Conn, r *rand.Rand) error {
 	for i := range sent {
 		sent[i] = byte(r.Uint32())
 	}
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	if _, err := c.Write(sent); err != nil {
@@ -201,7 +201,7 @@ func (w *living) askUDP(addr string) {
 	})
 	for n := 0; err == nil; n++ {
 		sent, got := fmt.Appendf(nil, "%s %d", addr, n), make([]byte, 2048)
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		if _, err = c.Write(sent); err != nil {
 			break
 		}

@@ -168,7 +168,7 @@ func (w *warden) exit(t *testing.T) int {
 	t.Helper()
 	select {
 	case <-w.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		said := w.tail()
 		_ = w.Process.Signal(syscall.SIGQUIT) // where it hangs
 		<-w.done
