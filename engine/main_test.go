@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -34,9 +33,7 @@ import (
 func TestMain(m *testing.M) {
 	socklab.Enter()
 	runChild()
-	if err := flag.Set("test.parallel", "4"); err != nil { // those that run apart wait most of the time
-		panic(err)
-	}
+	socklab.Waiting()
 	os.Exit(m.Run())
 }
 

@@ -205,7 +205,7 @@ func TestRun(t *testing.T) {
 				run += "/^" + where + "$"
 			}
 			cmd := exec.CommandContext(t.Context(), exe, "-test.run="+run, "-test.v")
-			cmd.Env = append(os.Environ(), envBreaks+"="+breaks)
+			cmd.Env = append(os.Environ(), envBreaks+"="+breaks, socklab.EnvLeaks+"=2s")
 			out, err := cmd.CombinedOutput()
 			if where == "" && err != nil || where != "" && !bytes.Contains(out, fmt.Appendf(nil, "--- FAIL: TestRun/%s (", where)) {
 				t.Errorf("%v\n%s", err, out)

@@ -17,8 +17,13 @@ import (
 // Before Linux 6.9 the kernel shows nothing while it hangs, and each is asked for
 // only once.
 func TestLockedWhenDestroyed(t *testing.T) {
+	t.Parallel()
 	for _, session := range []bool{false, true} {
-		t.Run(fmt.Sprintf("session %t", session), func(t *testing.T) { lockedWhenDestroyed(t, session) })
+		t.Run(fmt.Sprintf("session %t", session), func(t *testing.T) {
+			if !socklab.Apart(t) {
+				lockedWhenDestroyed(t, session)
+			}
+		})
 	}
 }
 
@@ -60,7 +65,7 @@ func lockedWhenDestroyed(t *testing.T, session bool) {
 			t.Errorf("socket %d is there: %t", i, there)
 		}
 	}
-	if took := time.Since(began); took > 3*stuck.Limit {
+	if took := time.Since(began); took > 12*stuck.Limit {
 		t.Errorf("it took %s", took)
 	}
 	// Looked at again before it is destroyed, it is not even tried.

@@ -34,6 +34,9 @@ func silent(t *testing.T, c *socklab.Conn, d time.Duration) {
 // it has been silent before, and whatever user_timeout is asked for or set by the
 // program.
 func TestLivePeerSurvivesLoss(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	actiontest.LeakCheck(t)
 	params := map[string]any{"idle": time.Second, "interval": time.Second, "count": 9.0}
 	with := func(timeout time.Duration) map[string]any {
@@ -100,6 +103,9 @@ func TestLivePeerSurvivesLoss(t *testing.T) {
 // What keepalive of the program asks already is not cut short: its unanswered
 // probes would count.
 func TestProbesUnanswered(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv6)
 	vanish(t, c)

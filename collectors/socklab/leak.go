@@ -8,7 +8,19 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
+
+// EnvLeaks is how long LeakCheck waits for what is about to end, such as 1s, where that is
+// not for long: in a test that leaks.
+const EnvLeaks = "SOCKLAB_LEAKS"
+
+func leakLimit() time.Duration {
+	if limit, err := time.ParseDuration(os.Getenv(EnvLeaks)); err == nil {
+		return limit
+	}
+	return waitLimit
+}
 
 // LeakCheck fails the test if it leaves descriptors or goroutines behind. Call it first:
 // cleanups that t.Cleanup registers later run before the check. It is not for parallel
@@ -24,7 +36,7 @@ func LeakCheck(t testing.TB) {
 			maps.DeleteFunc(newFDs, func(fd, target string) bool { return fds[fd] == target })
 			maps.DeleteFunc(newRoutines, func(id, _ string) bool { _, was := routines[id]; return was })
 			return len(newFDs)+len(newRoutines) == 0
-		}, waitLimit/2)
+		}, leakLimit())
 		if settled {
 			return
 		}
