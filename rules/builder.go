@@ -41,7 +41,7 @@ func (b *builder) rule(r *rawRule) *Rule {
 	}
 	rule := &Rule{
 		Name: r.name, Description: r.description, File: b.src.name, Line: r.at.Line,
-		Group: r.group, For: r.hold, During: r.during, Soak: r.soak, Canary: r.canary,
+		Group: r.group, Keep: r.keep, Order: r.order, For: r.hold, During: r.during, Soak: r.soak, Canary: r.canary,
 		Mode: r.mode, Limits: r.limits, Labels: r.labels,
 	}
 	// All of them: everything that is wrong is said at once.

@@ -88,7 +88,7 @@ func lintEverything(r *rawRule, rule *Rule, warn warner) {
 	}
 	narrow.Remove(wide)
 	live := rule.When.MayHold().States.Has(collectors.Established) && slices.Contains(rule.about(), collectors.TCP)
-	if rule.Mode != ModeEnforce || !live || !narrow.Empty() || rule.Having != nil || !rule.ends(r) {
+	if rule.Mode != ModeEnforce || !live || !narrow.Empty() || rule.Grouped() || !rule.ends(r) {
 		return
 	}
 	warn(idTakesAll, r.when, 0, `rule %q takes every connection of this host, live ones too: say which, as by port in [80, 443], `+

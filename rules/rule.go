@@ -21,6 +21,15 @@ const (
 	ModeEnforce  Mode = "enforce"
 )
 
+// Order says which sockets of a group a rule keeps.
+type Order string
+
+// The orders: those stay that have been in their state for the longest, or the shortest.
+const (
+	OrderOldest Order = "oldest"
+	OrderNewest Order = "newest"
+)
+
 // Limits bounds what one rule does. A zero is no limit.
 type Limits struct {
 	PerCycle  int           // targets in one cycle
@@ -98,8 +107,12 @@ type Rule struct {
 	// Group and Having are set for a rule that decides on many sockets together:
 	// what they have in common, and what must be true of them.
 	Group  []GroupKey
-	Having *Cond
-	For    time.Duration
+	Having *Cond // nil for none, if the rule keeps some
+	// Keep is how many sockets of a group stay: the rule acts on those beyond, which Order
+	// tells. 0 is for all.
+	Keep  int
+	Order Order
+	For   time.Duration
 	// During limits a rule to windows of time, Soak makes it observe for a while
 	// after it appeared or changed, Canary makes it act on a part of what matches
 	// only (0 for all).
@@ -145,6 +158,9 @@ func (r *Rule) Grouped() bool { return len(r.Group) > 0 }
 
 func (r *Rule) reads() collectors.FieldSet {
 	reads := r.When.Reads.Or(r.groupFields())
+	if r.Keep > 0 {
+		reads.Add(collectors.AgeFields())
+	}
 	if r.Having != nil {
 		// max_age, and the descriptors of the process.
 		reads.Add(collectors.AgeFields().Or(collectors.Fields(collectors.FieldFDs, collectors.FieldFDLimit)))
@@ -209,6 +225,9 @@ func (r *Rule) print(netns []string) string {
 	cond(r.Unless)
 	fmt.Fprintln(h, "having", r.Group)
 	cond(r.Having)
+	if r.Keep > 0 {
+		fmt.Fprintln(h, "keep", r.Keep, r.Order)
+	}
 	fmt.Fprintln(h, r.Notify, r.During, r.Soak, r.Canary, r.For, r.Mode, r.Limits, sortedKeys(r.Labels), r.Labels, netns)
 	for _, rung := range r.Then {
 		fmt.Fprintln(h, rung.Action, rung.Params, rung.Wait)

@@ -30,6 +30,10 @@ type rawRule struct {
 	when, unless *yaml.Node
 	group        []GroupKey
 	having       *yaml.Node
+	keep         int
+	keepAt       *yaml.Node
+	order        Order
+	orderAt      *yaml.Node
 	hold         time.Duration
 	during       []Window
 	soak         time.Duration
@@ -94,9 +98,13 @@ func (rs *ruleSection) parseRule(n *yaml.Node) {
 		"for":         func(n *yaml.Node) { r.hold = rs.duration(n, "for") },
 		"group":       func(n *yaml.Node) { r.group = rs.parseGroup(n) },
 		"having":      func(n *yaml.Node) { r.having = n },
-		"during":      func(n *yaml.Node) { r.during = rs.defaults.windows(n) },
-		"soak":        func(n *yaml.Node) { r.soak = rs.duration(n, "soak") },
-		"canary":      func(n *yaml.Node) { r.canary = rs.defaults.share(n, "canary") },
+		"keep":        func(n *yaml.Node) { r.keep, r.keepAt = rs.count(n, "keep"), n },
+		"order": func(n *yaml.Node) {
+			r.order, r.orderAt = Order(rs.oneOf(n, "order", string(OrderOldest), string(OrderNewest))), n
+		},
+		"during": func(n *yaml.Node) { r.during = rs.defaults.windows(n) },
+		"soak":   func(n *yaml.Node) { r.soak = rs.duration(n, "soak") },
+		"canary": func(n *yaml.Node) { r.canary = rs.defaults.share(n, "canary") },
 		"mode": func(n *yaml.Node) {
 			r.mode = Mode(rs.oneOf(n, "mode", string(ModeDisabled), string(ModeObserve), string(ModeEnforce)))
 		},
@@ -126,7 +134,8 @@ func (rs *ruleSection) checkRule(r *rawRule, before int) {
 	if r.when == nil {
 		rs.errorf(idMissing, r.at, "rule %q needs a condition: write when: state == \"CLOSE_WAIT\"", r.name)
 	}
-	if (r.group == nil) != (r.having == nil) {
+	rs.checkKeep(r)
+	if r.keepAt == nil && (r.group == nil) != (r.having == nil) {
 		rs.errorf(idMissing, r.at, "rule %q: group and having belong together: write group: pid, having: count > 100", r.name)
 	}
 	if !r.hasThen && r.mode == ModeEnforce {
@@ -134,6 +143,28 @@ func (rs *ruleSection) checkRule(r *rawRule, before int) {
 	}
 	if r.hasThen && len(r.then) == 0 && r.mode == ModeEnforce && rs.problems.seen == before {
 		rs.errorf(idMissing, r.at, "rule %q has no action: write then: [destroy], or mode: observe", r.name)
+	}
+}
+
+// checkKeep reports what cannot stand with keep, or without it.
+func (rs *ruleSection) checkKeep(r *rawRule) {
+	if r.keepAt == nil {
+		if r.orderAt != nil {
+			rs.errorf(idMissing, r.orderAt, "rule %q: order says what keep keeps: write keep: 100, order: %s", r.name, r.order)
+		}
+		return
+	}
+	if r.order == "" {
+		r.order = OrderOldest
+	}
+	if r.group == nil {
+		rs.errorf(idMissing, r.keepAt, "rule %q: keep is for each group: write group: remote_addr, keep: %d", r.name, max(1, r.keep))
+	}
+	for _, rung := range r.then {
+		if spec, _ := rs.catalog.find(rung.action); spec.OnProcess {
+			rs.errorf(idLadderOrder, rung.at, "rule %q: keep spares some sockets, and %s is for the process with all of them: write having: count > %d",
+				r.name, rung.action, max(1, r.keep))
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -282,5 +283,21 @@ func TestNewCommand(t *testing.T) {
 	}
 	if e, err := NewCommand("x", 0, "no-such-command"); e != nil || !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("%v, %v", e, err)
+	}
+}
+
+// A connection that waits to be accepted has no process, and says who listens.
+func TestListenersAreDescribed(t *testing.T) {
+	listener := actions.Listener{
+		Socket: collectors.Socket{Local: collectors.AddrFrom(netip.MustParseAddr("192.0.2.1")), LocalPort: 8080, Inode: 7},
+		Owners: []collectors.Owner{{PID: 77, Name: "web", Unit: "web.service"}},
+	}
+	b, err := json.Marshal(describe(actions.Target{Sockets: []actions.Sealed{{Listeners: []actions.Listener{listener}}, {}}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `"listeners":[{"local_addr":"192.0.2.1","owners":[{"container_id":"","pid":77,"process":"web","unit":"web.service"}],"port":8080}]`
+	if strings.Count(string(b), want) != 1 || strings.Count(string(b), "listeners") != 1 {
+		t.Errorf("%s", b)
 	}
 }

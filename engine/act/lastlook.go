@@ -38,6 +38,7 @@ type subject struct {
 type standing struct {
 	at    time.Time         // when it was counted last
 	taken []*look.Candidate // the sockets that ladders have acted on since
+	now   *judge.Group      // as it was counted last, nil if that was for the decision
 	over  error             // why the last count found no such group any more
 }
 
@@ -169,11 +170,24 @@ func (k *lastLook) stillGroup(ctx context.Context, l *ladder, f *subject) error 
 		case err != nil:
 			return fmt.Errorf("count the group again: %w", err)
 		case now == nil:
-			g.over = actions.Changedf("having of %s does not hold any more", f.Rule.Name)
+			g.over = actions.Changedf("%s", overText(f.Rule))
 		}
-		g.at = k.counted.at
+		g.at, g.now = k.counted.at, now
+	}
+	if g.over == nil && g.now != nil {
+		if why := g.now.Keeps(f.Rule, &f.Socket); why != "" {
+			return actions.Changedf("%s", why)
+		}
 	}
 	return g.over
+}
+
+// overText says that a rule has no such group any more.
+func overText(rule *rules.Rule) string {
+	if rule.Having == nil {
+		return fmt.Sprintf("nothing is beyond keep: %d of %s any more", rule.Keep, rule.Name)
+	}
+	return fmt.Sprintf("having of %s does not hold any more", rule.Name)
 }
 
 // regroup returns the group of a subject as it is now, nil if having no longer holds of it.

@@ -147,11 +147,15 @@ func (x *explainer) verdict(ctx context.Context, cand *look.Candidate, rule *rul
 		v.Decides = at(when, deciding(when))
 	case rule.Grouped() && x.cycle.Incomplete:
 		v.Reason = "not everything could be looked at, and a group is decided on only as a whole"
+	case rule.Keep > 0 && !cand.ProvenAt(max(x.cycle.Looked, cand.SeenAgain)):
+		v.Reason = "seen only once: what keep keeps goes by since when it was seen, which takes a second look: watch, --observe, or the next run with this state file"
 	case rule.Grouped() && x.counted[rule][cand] == nil:
 		v.Reason = "it belongs to no group, or it is not known to which"
-	case rule.Grouped() && x.having(x.counted[rule][cand], rule).Value != rules.True:
+	case rule.Having != nil && x.having(x.counted[rule][cand], rule).Value != rules.True:
 		having := x.having(x.counted[rule][cand], rule)
 		v.Decides = at(having, deciding(having))
+	case rule.Keep > 0:
+		v.Reason = x.cycle.Kept(rule, cand, x.counted[rule][cand])
 	default:
 		v.Reason = "its condition became true while it was looked at"
 	}
@@ -184,7 +188,7 @@ func (x *explainer) details(ctx context.Context, v *Verdict, cand *look.Candidat
 	if f.Group != nil {
 		d.Group = f.Group
 	}
-	if d.Group != nil {
+	if d.Group != nil && v.Rule.Having != nil {
 		d.Having = x.having(d.Group, v.Rule)
 	}
 	switch {

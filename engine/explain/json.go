@@ -77,7 +77,9 @@ func (o One) MarshalJSON() ([]byte, error) {
 	}
 	if d.Group != nil {
 		doc.Group = d.Group.Describe()
-		doc.Group["having"] = partJSON(d.Having)
+		if d.Having != nil {
+			doc.Group["having"] = partJSON(d.Having)
+		}
 	}
 	return json.Marshal(doc) //nolint:wrapcheck // encoding/json wraps it
 }

@@ -138,7 +138,7 @@ func (j *Judge) consider(h *hearing, cand *look.Candidate, rule *rules.Rule, g *
 			return f
 		}
 	}
-	f.set(report.DecideAct, "")
+	f.set(report.DecideAct, "%s", beyondText(rule))
 	return f
 }
 

@@ -26,6 +26,7 @@ type gate struct {
 var gates = []gate{
 	{"unless", unless},
 	{"having", having},
+	{"keep", keeps},
 	{"for", holds},
 	{"mode", observes},
 	{"shadowed", taken},
@@ -69,7 +70,7 @@ func unless(_ *Judge, _ *hearing, f *Case) bool {
 
 // having spares, without a decision, sockets that belong to no group of the rule.
 func having(_ *Judge, _ *hearing, f *Case) bool {
-	if !f.Rule.Grouped() || f.group != nil {
+	if !f.Rule.Grouped() || f.group != nil || f.Rule.Having == nil {
 		return false
 	}
 	f.set("", "having of %s does not hold of its group", f.Rule.Name)

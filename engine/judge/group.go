@@ -18,6 +18,10 @@ type Group struct {
 	members   []*look.Candidate
 	uncertain int     // sockets that may or may not be members
 	since     float64 // when having began to hold without a break
+	// For a rule that keeps some: how many are no members as its unless spares them, and
+	// which members are beyond those that are kept.
+	exempt int
+	beyond map[member]bool
 }
 
 // groups returns the groups of a rule whose having holds, by their members. Sockets with an
@@ -31,8 +35,13 @@ func (j *Judge) groups(c *Cycle, index int) map[*look.Candidate]*Group {
 	out := map[*look.Candidate]*Group{}
 	for _, g := range j.counted(c, index) {
 		j.growth(g, c.Now)
-		if rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: j.world.Host.Name}) != rules.True {
+		if rule.Having != nil && rule.Having.Eval(&collectors.Record{Group: &g.Facts, Host: j.world.Host.Name}) != rules.True {
 			continue
+		}
+		if rule.Keep > 0 {
+			if j.excess(c, rule, g); g.Beyond == 0 {
+				continue
+			}
 		}
 		g.since = j.memory.Hold(memory.HoldKey{Rule: rule.Name, Fingerprint: rule.Fingerprint, Socket: g.SocketKey()}, rule.For, c.Now)
 		for _, m := range g.members {
@@ -77,13 +86,13 @@ func (j *Judge) counted(c *Cycle, index int) []*Group {
 		if !slices.Contains(cand.Hits, index) {
 			continue
 		}
-		matches := membership(rule, cand)
-		if matches == rules.False {
+		matches, exempt := membership(rule, cand)
+		if matches == rules.False && !exempt {
 			continue
 		}
 		id, key, ok := groupOf(rule, cand)
 		if !ok {
-			if hidden(rule, cand) {
+			if hidden(rule, cand) && matches != rules.False {
 				anywhere++
 			}
 			continue
@@ -93,6 +102,12 @@ func (j *Judge) counted(c *Cycle, index int) []*Group {
 			g = &Group{Group: &report.Group{ID: id, Key: key}}
 			byID[id] = g
 			order = append(order, g)
+		}
+		if exempt {
+			g.exempt++
+		}
+		if matches == rules.False {
+			continue
 		}
 		if began := max(c.Looked, cand.SeenAgain); c.NeedsTwo[index] && !cand.ProvenAt(began) {
 			matches = rules.Unknown
@@ -122,25 +137,27 @@ func (j *Judge) GroupNow(p *look.Picture, rule int, id string) *Group {
 	return nil
 }
 
-// membership says whether a socket belongs to a group of the rule. A record that the kernel
-// has not confirmed proves nothing.
-func membership(rule *rules.Rule, cand *look.Candidate) rules.Tri {
+// membership says whether a socket belongs to a group of the rule, and whether it is one of
+// those that the rule keeps as its unless spares them. A record that the kernel has not
+// confirmed proves nothing.
+func membership(rule *rules.Rule, cand *look.Candidate) (is rules.Tri, exempt bool) {
 	when := cand.Eval(rule.When)
 	if when == rules.False {
-		return rules.False
+		return rules.False, false
 	}
+	keeps := rule.Keep > 0 && when == rules.True && cand.Socket.Cookie != 0
 	if rule.Unless != nil {
 		switch spared, v := cand.Spares(rule.Unless); {
 		case v == rules.True:
-			return rules.False
+			return rules.False, keeps
 		case spared:
-			return rules.Unknown
+			return rules.Unknown, keeps
 		}
 	}
 	if cand.Socket.Cookie == 0 {
-		return rules.Unknown
+		return rules.Unknown, false
 	}
-	return when
+	return when, false
 }
 
 // hidden reports whether a socket lacks a known key for the rule's groups.

@@ -56,8 +56,9 @@ func (k *council) wantedOf(program *rules.Program) look.Wanted {
 	w := look.Wanted{Program: program, Plan: program, Remembers: make([]bool, n), NeedsTwo: make([]bool, n), Weighs: make([]bool, n)}
 	for i, rule := range program.Rules {
 		enforced := rule.Mode == rules.ModeEnforce
-		w.Remembers[i] = needsTwo(rule, true)
-		w.NeedsTwo[i] = enforced && needsTwo(rule, rule.Grouped())
+		// Since when a socket is there says which are kept: what was seen only once is uncertain.
+		w.Remembers[i] = needsTwo(rule, true) || rule.Keep > 0
+		w.NeedsTwo[i] = enforced && needsTwo(rule, rule.Grouped()) || rule.Keep > 0
 		w.Weighs[i] = enforced && !k.noBreaker && !Harmless(rule)
 	}
 	return w

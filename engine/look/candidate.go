@@ -60,6 +60,17 @@ type Sightings struct {
 	SeenAgain float64 // when the look began that came after the cycle's own, 0 for none
 }
 
+// Entered is since when the socket has provably been in its state, in seconds of
+// CLOCK_MONOTONIC: when it entered that, if an event has told, else when it was first seen
+// there. Now is when its age was looked at. Other evidence, as the time without data, is of
+// no use to compare sockets by.
+func (c *Candidate) Entered(now float64) float64 {
+	if c.Facts.Age.Source == collectors.AgeEvent {
+		return now - c.Facts.Age.Min
+	}
+	return c.Since
+}
+
 // NewCandidate makes one of what was found out about a socket elsewhere, for whoever
 // shows it: no cycle takes it.
 func NewCandidate(s *collectors.Socket, ns *collectors.Namespace, f *collectors.Facts) *Candidate {

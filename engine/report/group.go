@@ -15,6 +15,9 @@ type Group struct {
 	// process.
 	Leak *Leak
 
+	// Keep is how many of them the rule keeps, 0 for none, and Beyond how many are beyond.
+	Keep, Beyond int
+
 	// ID tells it from the other groups of its rule and stays the same over cycles.
 	ID string
 	// CountedAt is when it was counted.
@@ -45,6 +48,9 @@ func (g *Group) Describe() map[string]any {
 	}
 	if g.Facts.FDLimit >= 0 {
 		m["fd_limit"] = g.Facts.FDLimit
+	}
+	if g.Keep > 0 {
+		m["keep"], m["beyond"] = g.Keep, g.Beyond
 	}
 	if g.Leak != nil {
 		m["fds_per_hour"] = g.Leak.PerHour

@@ -84,7 +84,7 @@ func (r *ActionResult) Text(f *Finding) string {
 type Finding struct {
 	Rule     *rules.Rule
 	Decision Decision
-	Reason   string // for every decision but act
+	Reason   string // why; for act only where a rule keeps some of a group
 	Actions  []ActionResult
 	Group    *Group // nil for a rule that decides on single sockets
 	// Collateral is how many established connections would die with the process.

@@ -80,7 +80,12 @@ func rule(w io.Writer, r *rules.Rule) {
 	}
 	if r.Grouped() {
 		field("group", fmt.Sprint(r.Group))
-		field("having", oneLine(r.Having.Text))
+		if r.Having != nil {
+			field("having", oneLine(r.Having.Text))
+		}
+		if r.Keep > 0 {
+			field("keep", fmt.Sprintf("%d, order %s", r.Keep, r.Order))
+		}
 	}
 	for _, t := range []struct {
 		name string

@@ -16,7 +16,13 @@ func programJSON(p *rules.Program) map[string]any {
 			"soak_seconds": r.Soak.Seconds(), "canary": r.Canary, "notify": r.Notify,
 		}
 		if r.Grouped() {
-			row["group"], row["having"] = r.Group, r.Having.Text
+			row["group"] = r.Group
+			if r.Having != nil {
+				row["having"] = r.Having.Text
+			}
+			if r.Keep > 0 {
+				row["keep"], row["order"] = r.Keep, r.Order
+			}
 		}
 		if len(r.During) > 0 {
 			windows := make([]string, len(r.During))
