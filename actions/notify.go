@@ -11,7 +11,7 @@ type Message struct {
 	Host       string            `json:"host"`
 	Mode       string            `json:"mode"` // dry-run, live or test
 	Rule       string            `json:"rule"`
-	Labels     map[string]string `json:"labels"`
+	Labels     map[string]string `json:"labels"` // of the rule
 	Generation string            `json:"generation"`
 	// Event says what happened: one of the events below.
 	Event  Event   `json:"event"`
@@ -19,6 +19,9 @@ type Message struct {
 	Counts []Count `json:"counts"`
 	// Lines describe the first few findings.
 	Lines []string `json:"findings"`
+	// ContainerLabels are those of the containers of the first few findings, by what these
+	// are called, as docker:hbbs.
+	ContainerLabels map[string]map[string]string `json:"container_labels,omitempty"`
 	// Lasted is how long the findings lasted that are now over, in seconds.
 	Lasted float64 `json:"lasted_seconds,omitempty"`
 }

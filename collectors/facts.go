@@ -62,6 +62,9 @@ type ContainerNames struct {
 	ComposeService string // label com.docker.compose.service
 	Pod            string // NAMESPACE/NAME of the Kubernetes pod
 	Image          string // as the user who started the container named it
+	// ContainerLabels are those for messages and programs: few, short, and none that looks
+	// like a secret. They are shared and not to be changed; nil is none.
+	ContainerLabels map[string]string
 }
 
 // Namespace is a network namespace whose sockets we looked at.

@@ -134,6 +134,9 @@ func describe(t actions.Target) map[string]any {
 		if len(s.Listeners) > 0 {
 			sockets[i]["listeners"] = listeners(s)
 		}
+		if owner != nil && len(owner.ContainerLabels) > 0 {
+			sockets[i]["container_labels"] = owner.ContainerLabels
+		}
 	}
 	labels := t.Labels
 	if labels == nil {

@@ -22,6 +22,7 @@ netns: all
 rules:
   - {name: hbbr, when: 'container == "hbbr" && state == "CLOSE_WAIT"', then: [restart], limits: {cooldown: 1h, max_collateral: 0}}
   - {name: guarded, when: 'container == "hbbs" && state == "CLOSE_WAIT"', then: [restart], limits: {cooldown: 1h}}
+  - {name: told, when: 'container == "hbbr" && state == "CLOSE_WAIT"', then: [{exec: PROGRAM}], limits: {per_cycle: 1}}
   - {name: destroyed, when: 'container == "hbbs" && state == "CLOSE_WAIT"', then: [destroy]}
 `
 
@@ -30,12 +31,17 @@ rules:
 func TestDockerRestart(t *testing.T) {
 	d := dockerlab.Start(t)
 	d.Image("relay:1", root)
-	hbbr, _ := d.Run("--name", "hbbr", "relay:1")
+	hbbr, _ := d.Run("--name", "hbbr", "--label", "team=net", "--label", "api.token=x", "relay:1")
 	hbbs, _ := d.Run("--name", "hbbs", "-p", "127.0.0.1:18080:8080", "relay:1")
 	dir := t.TempDir()
 	path, state := filepath.Join(dir, "rules.yaml"), filepath.Join(dir, "state")
-	if err := os.WriteFile(path, []byte(restartRules), 0o600); err != nil {
-		t.Fatal(err)
+	tells := filepath.Join(dir, "tell")
+	for file, text := range map[string]string{
+		path: strings.ReplaceAll(restartRules, "PROGRAM", tells), tells: "#!/bin/sh\ncat > " + dir + "/told\n",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	leakInto(t, d, hbbr, 3)
 	leakInto(t, d, hbbs, 1)
@@ -71,6 +77,10 @@ func TestDockerRestart(t *testing.T) {
 	says(0, `container hbbs has also sshd\[\d+\]: protected process sshd`, append(live("guarded"), "-v")...)
 	if now := started(); now != was {
 		t.Fatalf("restarted: %s, then %s", was, now)
+	}
+	says(0, `(?m)^done +CLOSE_WAIT`, live("told")...)
+	if b, err := os.ReadFile(dir + "/told"); err != nil || !bytes.Contains(b, []byte(`"container_labels":{"team":"net"}`)) {
+		t.Errorf("%s, %v", b, err)
 	}
 	_ = healthy.Close()
 	d.Until("nobody is served", leaks("hbbr", "4  hbbr"))

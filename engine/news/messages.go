@@ -105,6 +105,7 @@ func describe(m *actions.Message, findings []*report.Finding) {
 		}
 		if len(m.Lines) < MaxLinesOfMessage {
 			m.Lines = append(m.Lines, Line(f, what))
+			addLabels(m, f)
 		}
 	}
 	for _, what := range order {
@@ -112,6 +113,19 @@ func describe(m *actions.Message, findings []*report.Finding) {
 	}
 	if leak := leakText(findings[0]); leak != "" {
 		m.Lines = append([]string{leak}, m.Lines[:min(len(m.Lines), MaxLinesOfMessage-1)]...)
+	}
+}
+
+// addLabels adds those of the containers of a finding.
+func addLabels(m *actions.Message, f *report.Finding) {
+	for i := range f.Facts.Owners {
+		o := &f.Facts.Owners[i]
+		if name := o.InContainer(); name != "" && len(o.ContainerLabels) > 0 && len(m.ContainerLabels) < MaxLinesOfMessage {
+			if m.ContainerLabels == nil {
+				m.ContainerLabels = map[string]map[string]string{}
+			}
+			m.ContainerLabels[name] = o.ContainerLabels
+		}
 	}
 }
 

@@ -136,7 +136,9 @@ func containerOf(a containers.Answer) Container {
 }
 
 func namesOf(c *containers.Container) collectors.ContainerNames {
-	return collectors.ContainerNames{Engine: string(c.Engine), ContainerName: c.Name, ComposeService: c.ComposeService, Pod: c.Pod, Image: c.Image}
+	return collectors.ContainerNames{
+		Engine: string(c.Engine), ContainerName: c.Name, ComposeService: c.ComposeService, Pod: c.Pod, Image: c.Image, ContainerLabels: c.ShownLabels(),
+	}
 }
 
 // withCure adds what helps if names are not available.

@@ -3,6 +3,7 @@ package world
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 
 // Of a container is known what its engine says of it, and nothing else.
 func TestContainerOf(t *testing.T) {
-	all := containers.Container{Engine: containers.CRI, Name: "hbbs", Pod: "relay/hbbs-0", Image: "hbbs:1", ComposeService: "relay"}
+	all := containers.Container{Engine: containers.CRI, Name: "hbbs", Pod: "relay/hbbs-0", Image: "hbbs:1", ComposeService: "relay", Labels: map[string]string{"team": "net", "db.password": "x"}}
 	for part, fields := range map[containers.Part][]collectors.Field{
 		0:                    nil,
 		containers.PartName:  {collectors.FieldContainer},
@@ -26,7 +27,10 @@ func TestContainerOf(t *testing.T) {
 		if c.Known != collectors.Fields(fields...) || c.Err != nil || c.Absent {
 			t.Errorf("%b: %+v", part, c)
 		}
-		if want := (collectors.ContainerNames{Engine: "cri", ContainerName: "hbbs", ComposeService: "relay", Pod: "relay/hbbs-0", Image: "hbbs:1"}); c.ContainerNames != want {
+		want := collectors.ContainerNames{
+			Engine: "cri", ContainerName: "hbbs", ComposeService: "relay", Pod: "relay/hbbs-0", Image: "hbbs:1", ContainerLabels: map[string]string{"team": "net"},
+		}
+		if !reflect.DeepEqual(c.ContainerNames, want) {
 			t.Errorf("%+v", c.ContainerNames)
 		}
 	}
