@@ -28,7 +28,7 @@ const (
 	Unchanged    Result = "unchanged"     // everything was set already
 	Changed      Result = "changed"       // the target no longer was what was decided on; nothing was done
 	Refused      Result = "refused"       // the kernel took the request, but the target is still there
-	Unsupported  Result = "unsupported"   // this kernel cannot do it
+	Unsupported  Result = "unsupported"   // this kernel, or whoever would have to, cannot do it
 	NotPermitted Result = "not_permitted" // this process may not do it
 	Timeout      Result = "timeout"       // it did not end in time
 	Failed       Result = "failed"        // anything else

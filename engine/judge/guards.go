@@ -84,14 +84,24 @@ func (g *guards) guardUnits(c *look.Candidate, plugin *actions.Bound) string {
 		if whole == "" {
 			continue // the action reports it
 		}
-		members, err := g.world.Processes.Together(o)
-		if err != nil || g.world.Owners.Coverage().HidePID != "" {
-			return "the processes of " + whole + " cannot all be listed"
+		key := whole + " " + look.TargetKey(o, plugin)
+		why := g.wholes.of(key, g.world.Mono, func() string { return g.guardWhole(o, whole) })
+		if why != "" {
+			return why
 		}
-		for k := range members {
-			if why := g.kept.GuardOwner(&members[k]); why != "" {
-				return fmt.Sprintf("%s has also %s[%d]: %s", whole, members[k].Name, members[k].PID, why)
-			}
+	}
+	return ""
+}
+
+// guardWhole returns why nothing may end with the unit or container of a process.
+func (g *guards) guardWhole(o *collectors.Owner, whole string) string {
+	members, err := g.world.Processes.Together(o)
+	if err != nil || g.world.Owners.Coverage().HidePID != "" {
+		return "the processes of " + whole + " cannot all be listed"
+	}
+	for k := range members {
+		if why := g.kept.GuardOwner(&members[k]); why != "" {
+			return fmt.Sprintf("%s has also %s[%d]: %s", whole, members[k].Name, members[k].PID, why)
 		}
 	}
 	return ""

@@ -45,6 +45,7 @@ type guards struct {
 	kept         *look.Untouchables
 	allowUnknown bool
 	optInText    func(actions.Permissions) string
+	wholes       wholes
 }
 
 // Breaker spares everything if rules would act on too much.

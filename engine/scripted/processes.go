@@ -42,6 +42,7 @@ func (p processes) Glance() world.Glance { return glance(p) }
 
 func (p processes) Together(o *collectors.Owner) ([]collectors.Owner, error) {
 	var all []collectors.Owner
+	p.w.Walks++
 	for _, s := range p.w.sockets {
 		for _, other := range s.Owners {
 			same := func(seen collectors.Owner) bool { return seen.PID == other.PID }

@@ -61,9 +61,25 @@ func TestContainerWithProtected(t *testing.T) {
 	if len(again.Prepared) != 1 || again.Prepared[0].Process.PID != 9 {
 		t.Errorf("%+v", again.Prepared)
 	}
+	s.Advance(time.Minute) // what is new in a container is seen
+	s.inContainer(collectors.Established, 10, "b").Owners[0].Comm = "dockerd"
+	s.expectOf(s.run(s.rules(closeWait, "again")), other, engine.DecideGuarded, "container bbbbbbbbbbbb has also app[10]: protected process app")
 	s.Containers = map[string]world.Container{inside(7, "a").Cgroup: named("hbbs", "")}
 	r = s.run(s.rules(closeWait+` && container != "x"`, "again"))
 	s.expectOf(r, hung, engine.DecideGuarded, "container hbbs has also app[8]: protected process app")
+}
+
+// A leak of many sockets asks but a few times for the processes of its container: each
+// answer takes a look at all of them, and the last look has no time for thousands.
+func TestContainerOfManySockets(t *testing.T) {
+	s, again := restarted(t, live)
+	for range 500 {
+		s.inContainer(collectors.CloseWait, 7, "a")
+	}
+	s.expect(s.rules(closeWait, "again"), "500 act again done")
+	if len(again.Applied) != 1 || s.Walks > 5 {
+		t.Errorf("%d applied, asked %d times", len(again.Applied), s.Walks)
+	}
 }
 
 // The established connections of all processes of a container count.

@@ -42,6 +42,8 @@ type World struct {
 	Asked      [][]string
 	// Behind are the names of containers by an address and port in them.
 	Behind map[netip.AddrPort]string
+	// Walks is how often somebody asked for all processes of a unit or container.
+	Walks int
 }
 
 // New returns a machine without sockets, at that time of day, one day after booting.
