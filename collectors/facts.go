@@ -99,9 +99,9 @@ type Facts struct {
 	// came in, a guarded one if there is any. It is nil if there is none or if not all of
 	// them are known.
 	ListenerOwner *Owner
-	// Peer is the process that holds the other end, where that is on this host. Of several
-	// it is the first, and Known has what they have in common.
-	Peer *Owner
+	// Peers are the processes that hold the other end, where that is on this host. Known has
+	// what they have in common.
+	Peers []Owner
 	// Published is the port of the host that leads to the socket of a container, or where a
 	// docker-proxy leads.
 	Published string

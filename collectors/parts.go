@@ -48,8 +48,8 @@ func listenerOf(r *Record) *Owner {
 }
 
 func peerOf(r *Record) *Owner {
-	if p := factsOf(r).Peer; p != nil {
-		return p
+	if p := factsOf(r).Peers; len(p) > 0 {
+		return &p[0]
 	}
 	return &noProcess
 }

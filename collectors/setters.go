@@ -102,13 +102,13 @@ func listenerNamed(name string) *Owner {
 func (r *Record) peer(some bool) *Owner {
 	f := r.facts()
 	switch {
-	case f.Peer != nil:
+	case len(f.Peers) > 0:
 	case some:
-		f.Peer = &Owner{}
+		f.Peers = []Owner{{}}
 	default:
 		return &Owner{} // there is none
 	}
-	return f.Peer
+	return &f.Peers[0]
 }
 
 func protocolNamed(name string) Protocol {

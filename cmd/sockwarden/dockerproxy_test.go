@@ -99,7 +99,11 @@ func TestDockerProxy(t *testing.T) {
 	if unix.Kill(proxy, 0) != nil || proxyPID(t) != proxy {
 		t.Error("docker-proxy did not survive")
 	}
-	connect() // something comes through, still
+	// What is ended in the container ends on both sides of docker-proxy.
+	connect()
+	d.Until("docker-proxy is in CLOSE_WAIT again", func() bool { return len(by(leaked)) == 1 })
+	said(`gone|fd_still_held`, "kill", "--container", "relayd", "-s", "close_wait", `peer_process == "docker-proxy"`, "-y")
+	d.Until("docker-proxy has let go", func() bool { return len(by(leaked)) == 0 })
 }
 
 // behindNAT connects to the port by an address of the host, from here and from the other

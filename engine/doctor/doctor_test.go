@@ -261,10 +261,11 @@ func TestRules(t *testing.T) {
   - {name: asks, when: process == "nginx", then: [log]}
   - {name: excepts, when: port == 1, unless: user == "root", then: [log]}
   - {name: groups, when: port == 1, group: [pid, port], having: count > 1, then: [log]}
+  - {name: ends, when: peer_pid == 7, unless: 'peer_process == "nginx"', then: [log]}
   - {name: logs, when: port == 1, group: port, having: count > 1, then: [log]}
 `)
 	const fine = "could do all that it says"
-	names := []string{"destroys", "takes", "signals", "repairs", "shuts", "asks", "excepts", "groups", "logs"}
+	names := []string{"destroys", "takes", "signals", "repairs", "shuts", "asks", "excepts", "groups", "ends", "logs"}
 	for name, test := range map[string]struct {
 		drop int
 		want map[string]string
@@ -279,6 +280,11 @@ func TestRules(t *testing.T) {
 			"repairs": "repair would not work (CAP_SYS_PTRACE)", "shuts": "shutdown would not work (CAP_SYS_PTRACE); abort would not work (CAP_SYS_PTRACE)",
 			"asks": "owners of other users' sockets are unknown to its condition", "excepts": "its exception spares all sockets of other users",
 			"groups": "sockets of other users are in no group by pid",
+			"ends":   "owners of other users' sockets are unknown to its condition; its exception spares all sockets of other users",
+		}},
+		"CAP_SYS_ADMIN": {unix.CAP_SYS_ADMIN, map[string]string{
+			"ends": "other ends that are in other network namespaces, or nowhere here, are unknown to its condition; " +
+				"its exception may spare all connections but those within a namespace",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -298,7 +304,7 @@ func TestRules(t *testing.T) {
 				}
 				delete(checks, "rule "+rule)
 			}
-			if works(checks) != (test.drop == -1 || test.drop == unix.CAP_KILL) {
+			if works(checks) != (test.drop == -1 || test.drop == unix.CAP_KILL || test.drop == unix.CAP_SYS_ADMIN) {
 				t.Errorf("works: %t", works(checks))
 			}
 		})

@@ -27,6 +27,9 @@ func ruleChecks(ctx context.Context, plan *Plan, checks []Check) []Check {
 		if failed["CAP_SYS_PTRACE"] || failed["CAP_DAC_READ_SEARCH"] {
 			lacks = append(lacks, withoutOwners(r)...)
 		}
+		if failed["CAP_SYS_ADMIN"] {
+			lacks = append(lacks, withoutNamespaces(r)...)
+		}
 		if failed[enginesName] {
 			lacks = append(lacks, withoutNames(r)...)
 		}
@@ -71,6 +74,19 @@ func withoutOwners(r *rules.Rule) (lacks []string) {
 			lacks = append(lacks, fmt.Sprintf("sockets of other users are in no group by %s", k))
 		default:
 		}
+	}
+	return lacks
+}
+
+// withoutNamespaces says what a rule cannot tell where other network namespaces are not to
+// be entered.
+func withoutNamespaces(r *rules.Rule) (lacks []string) {
+	ends := collectors.PeerFields()
+	if r.When.Reads.Meets(ends) {
+		lacks = append(lacks, "other ends that are in other network namespaces, or nowhere here, are unknown to its condition")
+	}
+	if r.Unless != nil && r.Unless.Reads.Meets(ends) {
+		lacks = append(lacks, "its exception may spare all connections but those within a namespace")
 	}
 	return lacks
 }

@@ -84,7 +84,7 @@ func (g *guards) guardUnits(c *look.Candidate, plugin *actions.Bound) string {
 		if whole == "" {
 			continue // the action reports it
 		}
-		key := whole + " " + look.TargetKey(o, plugin)
+		key := whole + " " + look.TargetKey(o, plugin.Plugin)
 		why := g.wholes.of(key, g.world.Mono, func() string { return g.guardWhole(o, whole) })
 		if why != "" {
 			return why

@@ -42,8 +42,6 @@ type Candidate struct {
 	// Listeners are those for one of which it waits, if it waits to be accepted: all that
 	// fit and have connections in their queues.
 	Listeners []actions.Listener
-	// peers are the processes that hold the other end.
-	peers []collectors.Owner
 	// listenersUnseen says that some of its listeners have no known owner.
 	listenersUnseen bool
 	// Blind says that we cannot read its tcp_info, because the kernel hangs; call is the
@@ -212,8 +210,7 @@ func (c *Candidate) forgetOwners() {
 	f := &c.Facts
 	c.Hidden, c.listenersUnseen = "", false
 	f.Owners, f.OthersHidden, f.Complete = nil, false, false
-	f.ListenerOwner, c.Listeners = nil, nil
-	f.Peer, c.peers = nil, nil
+	f.ListenerOwner, f.Peers, c.Listeners = nil, nil, nil
 	f.Published = ""
 	f.Known.Remove(collectors.PeerFields().Or(collectors.Fields(collectors.FieldPublished)))
 	f.Known.Remove(collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess))

@@ -28,7 +28,7 @@ func (k *Looker) nameContainers(ctx context.Context, c *Picture) {
 		return proxies
 	}
 	for _, cand := range c.Candidates {
-		cand.setPeerContainer()
+		setPeerContainer(&cand.Facts)
 		cand.publish(answers, byProxy)
 	}
 }
@@ -46,7 +46,7 @@ func (k *Looker) askContainers(ctx context.Context, c *Picture, decides bool) ma
 	}
 	for _, cand := range c.Candidates {
 		note(cand.Facts.Owners)
-		note(cand.peers)
+		note(cand.Facts.Peers)
 		if l := cand.Facts.ListenerOwner; l != nil && l.Container != "" && Waits(&cand.Socket) {
 			inside[l.Cgroup] = append(inside[l.Cgroup], l)
 		}

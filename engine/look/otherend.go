@@ -153,33 +153,33 @@ func (e ends) setPeers(w *world.World, holders *world.Ownership, hides map[*Name
 				unseen = hides[cand.NS] != ""
 			}
 			if owners := holders.ByInode[one.inode]; !unseen || holders.Proven[one.inode] {
-				cand.setPeer(owners)
+				setPeers(f, owners)
 			}
 		}
 	}
 }
 
-// setPeer notes the processes that hold the other end: of several what they have in common.
-func (c *Candidate) setPeer(owners []collectors.Owner) {
-	if c.peers = owners; len(owners) == 0 {
+// setPeers notes the processes that hold the other end: of several what they have in common.
+func setPeers(f *collectors.Facts, owners []collectors.Owner) {
+	if len(owners) == 0 {
 		return // on the way from one process to another
 	}
-	f, first := &c.Facts, &owners[0]
-	f.Peer = first
+	f.Peers = owners
 	if len(owners) == 1 {
 		f.Known.Add(collectors.Fields(collectors.FieldPeerPID))
 	}
-	if !slices.ContainsFunc(owners, func(o collectors.Owner) bool { return o.Name != first.Name }) {
+	if !slices.ContainsFunc(owners, func(o collectors.Owner) bool { return o.Name != owners[0].Name }) {
 		f.Known.Add(collectors.Fields(collectors.FieldPeerProcess))
 	}
 }
 
 // setPeerContainer notes the container of the other end, once that has its name.
-func (c *Candidate) setPeerContainer() {
-	if len(c.peers) == 0 || slices.ContainsFunc(c.peers, func(o collectors.Owner) bool {
-		return !o.Known.Has(collectors.FieldContainer) || o.ContainerName != c.peers[0].ContainerName || o.Container != c.peers[0].Container
-	}) {
-		return
+func setPeerContainer(f *collectors.Facts) {
+	differs := func(o collectors.Owner) bool {
+		first := &f.Peers[0]
+		return !o.Known.Has(collectors.FieldContainer) || o.ContainerName != first.ContainerName || o.Container != first.Container
 	}
-	c.Facts.Known.Add(collectors.Fields(collectors.FieldPeerContainer))
+	if len(f.Peers) > 0 && !slices.ContainsFunc(f.Peers, differs) {
+		f.Known.Add(collectors.Fields(collectors.FieldPeerContainer))
+	}
 }

@@ -193,7 +193,7 @@ func TestOtherEndUnread(t *testing.T) {
 	one := s.Add(tuple("192.0.2.1:8000", "192.0.2.1:5000"), time.Hour, app(7))
 	s.Add(tuple("198.51.100.1:5000", "192.0.2.9:8000"), time.Hour, nginx(9))
 	r := s.run(s.rules("port == 8000", "destroy"))
-	if f := s.findingOf(r, one); f.Facts.Peer != nil || f.Facts.Known.Meets(collectors.PeerFields()) {
+	if f := s.findingOf(r, one); f.Facts.Peers != nil || f.Facts.Known.Meets(collectors.PeerFields()) {
 		t.Errorf("%+v", f.Facts)
 	}
 }

@@ -102,7 +102,7 @@ func (e engines) At(ctx context.Context, ends []netip.AddrPort) (map[netip.AddrP
 	if errors.Is(err, containers.ErrNoEngine) {
 		return names, nil
 	}
-	return names, err //nolint:wrapcheck // it says where and why
+	return names, err
 }
 
 // parts are the fields that each part of an answer gives.

@@ -66,7 +66,7 @@ func groups() []group {
 		{of(collectors.FieldDirection), func(to, from *collectors.Record) { to.Facts.Direction = from.Facts.Direction }},
 		{of(collectors.FieldPublished), func(to, from *collectors.Record) { to.Facts.Published = from.Facts.Published }},
 		{of(collectors.FieldPeerPID, collectors.FieldPeerProcess, collectors.FieldPeerContainer), func(to, from *collectors.Record) {
-			to.Facts.Peer = from.Facts.Peer
+			to.Facts.Peers = from.Facts.Peers
 		}},
 		{of(collectors.FieldLocalAddrGone), func(to, from *collectors.Record) { to.Facts.LocalAddrGone = from.Facts.LocalAddrGone }},
 		{of(collectors.FieldNetNS), func(to, from *collectors.Record) {

@@ -34,7 +34,7 @@ func RandomRecord(w Writer) *collectors.Record {
 	}
 	age, stalled := float64(small()), float64(small())
 	source := Pick(w, collectors.AgeObserved, collectors.AgeTimer, collectors.AgeTCPInfo, collectors.AgeNone)
-	peer := &collectors.Owner{PID: w.IntN(3), Name: Pick(w, "nginx", "")}
+	peer := collectors.Owner{PID: w.IntN(3), Name: Pick(w, "nginx", "")}
 	peer.ContainerName = Pick(w, "", "hbbr")
 	return &collectors.Record{
 		Known: AllFields(), Socket: s, Owner: o, Host: Pick(w, "relay1", "relay2"),
@@ -44,7 +44,7 @@ func RandomRecord(w Writer) *collectors.Record {
 			Stalled: collectors.Age{Min: stalled, Max: stalled, Bounded: true, Source: collectors.AgeObserved},
 			Owners:  make([]collectors.Owner, w.IntN(3)), Direction: Pick(w, "inbound", "outbound"), LocalAddrGone: w.IntN(2) == 0,
 			ListenerOwner: &collectors.Owner{Name: Pick(w, "hbbs", "")}, Complete: true,
-			Peer: peer, Published: Pick(w, "", "21117", "172.17.0.2:21117"),
+			Peers: []collectors.Owner{peer}, Published: Pick(w, "", "21117", "172.17.0.2:21117"),
 		},
 	}
 }
