@@ -33,8 +33,8 @@ var programs embed.FS
 
 // job is what one run in namespaces of its own does.
 type job struct {
-	Part    string // measure or destroy
-	Size    int
+	Part    string // measure, destroy or namespaces
+	Size    int    // how many sockets there are, or namespaces
 	Rounds  int
 	Quick   bool
 	Dir     string            // the built programs and the rules
@@ -100,10 +100,14 @@ func run() error {
 			jobs = append(jobs, j)
 		}
 	}
+	for _, size := range []int{1, 20, 200} {
+		j.Part, j.Size, j.Rounds = "namespaces", size, min(*rounds, max(3, *rounds/3))
+		jobs = append(jobs, j)
+	}
 	for _, j := range jobs {
 		rows, err := enter(ctx, j)
 		if err != nil {
-			return fmt.Errorf("%s, %d sockets: %w", j.Part, j.Size, err)
+			return fmt.Errorf("%s of %d: %w", j.Part, j.Size, err)
 		}
 		d.add(rows, j.Skipped)
 		if err := d.save(*out); err != nil {
@@ -171,8 +175,11 @@ func inside(arg string) error {
 		return err
 	}
 	do := measure
-	if j.Part == "destroy" {
+	switch j.Part {
+	case "destroy":
 		do = measureDestroy
+	case "namespaces":
+		do = measureNamespaces
 	}
 	rows, err := do(&j)
 	if err != nil {

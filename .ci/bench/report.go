@@ -63,6 +63,7 @@ table; d1 is a1 for CLOSE_WAIT on the five ports, filtered by the kernel.
 		table(&b, d, size, "In one process, again and again: a watcher's cycles", "cycle", func(r *row) bool { return strings.HasPrefix(r.Name, "cycle") })
 	}
 	destroyed(&b, d)
+	namespaceTable(&b, d)
 	legend(&b, d)
 	return b.String()
 }

@@ -23,6 +23,7 @@ var ruleTexts = map[string][]string{
 	"none-match": {`state == "CLOSE_WAIT" && age > timeout && port == 1`},
 	"none-old":   {`state == "CLOSE_WAIT" && age > 86400 && port in rustdesk`},
 	"unfiltered": {`recv_queue > 1000000000`},
+	"namespaces": {`state in ["CLOSE_WAIT", "FIN_WAIT2"] && age > timeout`},
 	"owners":     {`process == "no-such-process"`},
 	"rules-1":    {`state in ["ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "LAST_ACK"] && port in 21000..21249 && recv_queue > 1000000000`},
 	"rules-1000": manyRules(),
@@ -44,6 +45,10 @@ func writeRules(dir string) error {
 		var b strings.Builder
 		// No load trips the breaker, young as it is in a quick run.
 		b.WriteString("version: 1\nvars: {timeout: 60}\ndefaults: {breaker: {count: 10000000, share: 100%}}\nrules:\n")
+		if name == "namespaces" {
+			b.Reset()
+			b.WriteString("version: 1\nnetns: all\nvars: {timeout: 60}\nrules:\n")
+		}
 		for i, when := range conditions {
 			fmt.Fprintf(&b, "  - {name: r%d, when: '%s', then: [destroy]}\n", i, when)
 		}
