@@ -12,7 +12,7 @@ import (
 
 // The number in a path means the process that had it first.
 func TestPathOfAnotherProcess(t *testing.T) {
-	k := newKernelNamespaces(engines{containers.New(containers.Options{})})
+	k := newKernelNamespaces(engines{containers.New(containers.Options{})}, nil)
 	path := netns.OfProcess(os.Getpid())
 	for range 2 {
 		if found, err := k.Select(t.Context(), path); err != nil || len(found) != 1 || !found[0].IsOwn() {
@@ -32,7 +32,7 @@ func TestPathOfAnotherProcess(t *testing.T) {
 
 // Where no engine is, patterns are about names of namespaces alone, and never about ours.
 func TestPatternWithoutEngine(t *testing.T) {
-	k := newKernelNamespaces(engines{containers.New(containers.Options{})})
+	k := newKernelNamespaces(engines{containers.New(containers.Options{})}, nil)
 	for _, pattern := range []string{"no-such-*", "hos?"} {
 		if found, err := k.Select(t.Context(), pattern); len(found) > 0 || !isMissing(err) {
 			t.Errorf("%s: %+v, %v", pattern, found, err)
