@@ -91,14 +91,15 @@ func (p *Plugin) OptIn(what Permissions) string {
 	return ""
 }
 
-// Saying is a rung as it is written with the opt-in to a permission, with Main as it is:
-// {signal: TERM, listener: true}. It is "" if the action cannot be told so.
+// Saying is a rung as it is written with the opt-in to a permission, "" if the action cannot
+// be told so. What acts for a listener has Main in it, which signal and exec cannot do
+// without: {signal: TERM, listener: true}.
 func (b *Bound) Saying(what Permissions) string {
 	how := b.OptIn(what)
 	switch main := b.Params[b.Main]; {
 	case how == "":
 		return ""
-	case b.Main != "" && main != nil:
+	case what == AllowListener && main != nil:
 		return fmt.Sprintf("{%s: %v, %s}", b.Name, main, how)
 	}
 	return fmt.Sprintf("{%s: {%s}}", b.Name, how)

@@ -68,7 +68,9 @@ func TestGuardOptIn(t *testing.T) {
 	}{
 		{socklab.Listen, "destroy", "listener: needs {destroy: {listen: true}}"},
 		{socklab.Listen, "{destroy: {udp: true}}", "listener: needs {destroy: {listen: true}}"},
-		{socklab.Listen, "{signal: KILL}", "listener: needs an action that can be told so"},
+		{socklab.Listen, "{signal: KILL}", "listener: needs {signal: KILL, listener: true}"},
+		{socklab.Listen, "{signal: {signal: KILL, owners: all}}", "listener: needs {signal: KILL, listener: true}"},
+		{socklab.Listen, "abort", "listener: needs an action that can be told so; abort cannot"},
 		{socklab.UDPBound, "destroy", "UDP socket: needs {destroy: {udp: true}}"},
 		{socklab.UDPConnected, "{destroy: {listen: true}}", "UDP socket: needs {destroy: {udp: true}}"},
 		{socklab.UDPBound, "{signal: KILL}", "UDP socket: needs an action that can be told so"},

@@ -16,7 +16,7 @@ import (
 func TestKeep(t *testing.T) {
 	for order, want := range map[string][]bool{"oldest": {true, true, false, false}, "newest": {false, false, true, true}} {
 		t.Run(order, func(t *testing.T) {
-			l := newLab(t, Options{Live: true}).watching()
+			l := newLab(t, Options{Live: true, Events: EventsOff}).watching()
 			all := socklab.Many(t, socklab.Established, socklab.IPv4, 4)
 			first, last := all[:2], all[2:]
 			server := socklab.StartHolder(t, socklab.HolderOptions{Conns: all})
@@ -35,6 +35,10 @@ func TestKeep(t *testing.T) {
 				t.Fatalf("two are not more than two:\n%s", describe(r))
 			}
 			p := l.rules(t, rule(slices.Concat(first, last)))
+			// What was seen once has no place in the order, and takes none.
+			if r := l.run(t, p); len(r.Findings) != 0 {
+				t.Errorf("seen once:\n%s", describe(r))
+			}
 			var r *report.Report
 			socklab.WaitFor(t, "a decision", func() bool {
 				r = l.run(t, p)

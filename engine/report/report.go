@@ -71,10 +71,11 @@ type Outcome struct {
 	actions.Outcome
 }
 
-// Text says what was or would be done, and to which of several processes.
+// Text says what was or would be done, and to which process if the finding does not show it:
+// one of several, or of a listener.
 func (r *ActionResult) Text(f *Finding) string {
 	text := cmp.Or(r.Effect, r.Action)
-	if r.PID != 0 && len(f.Facts.Owners) > 1 {
+	if r.PID != 0 && len(f.Facts.Owners) != 1 {
 		text += fmt.Sprintf(" %s[%d]", r.Process, r.PID)
 	}
 	return text

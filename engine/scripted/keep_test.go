@@ -78,6 +78,17 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// An event tells when a socket entered its state, whenever it was made or first seen.
+func TestKeepByEvents(t *testing.T) {
+	s := newStage(t, engine.Options{})
+	all := s.come(5, app(7))
+	s.Enter(all[0], collectors.Established) // again
+	s.Advance(2 * time.Second)
+	if r := s.run(s.file(keepRule("keep: 3"))); !slices.Equal(taken(r, all), []int{0, 4}) {
+		t.Errorf("%v\n%s", taken(r, all), describe(r))
+	}
+}
+
 // What something spares stays anyway, and counts as kept.
 func TestSparedCountAsKept(t *testing.T) {
 	for name, test := range map[string]struct {

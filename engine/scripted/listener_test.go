@@ -121,8 +121,40 @@ func TestUnacceptedLeadsToListener(t *testing.T) {
 	s.expectOf(r, queued[0], engine.DecideGuarded, "waits to be accepted: no process has it yet, for that of its listener write {signal: TERM, listener: true}")
 	r = s.twice(rule(waitsLong, termFor, "limits: {per_cycle: 1}"))
 	s.expectTally(r, map[engine.Decision]int{engine.DecideAct: 5})
+	if f := r.Findings[0]; f.Actions[0].Text(f) != "signal TERM app[8]" {
+		t.Errorf("it says %q", f.Actions[0].Text(f))
+	}
 	if s.Runs(8) || !s.Runs(9) || len(s.Done) != 1 || s.Done[0].PID != 8 || len(s.Done[0].Cookies) != 5 {
 		t.Errorf("%t %t, done %+v", s.Runs(8), s.Runs(9), s.Done)
+	}
+}
+
+// A part of the processes is acted on, not of what waits for them.
+func TestCanaryOfListeners(t *testing.T) {
+	s := newStage(t, engine.Options{})
+	const servers, waiting = 16, 4
+	var all [][]*scripted.Socket
+	for i := range servers {
+		_, queued := s.queue(uint16(8000+i), waiting, app(100+i))
+		all = append(all, queued)
+	}
+	r := s.twice(rule(waitsLong, termFor, "canary: 50%"))
+	acted := 0
+	for i, queued := range all {
+		first := s.findingOf(r, queued[0]).Decision
+		for _, c := range queued {
+			if f := s.findingOf(r, c); f.Decision != first {
+				t.Errorf("server %d: %s, not %s", i, line(f), first)
+			}
+		}
+		if first == engine.DecideAct {
+			acted++
+		} else if first != engine.DecideCanary {
+			t.Errorf("server %d: %s", i, first)
+		}
+	}
+	if acted == 0 || acted == servers {
+		t.Errorf("%d of %d", acted, servers)
 	}
 }
 
