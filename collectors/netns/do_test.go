@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockwarden/collectors"
 	"sockwarden/collectors/socklab"
 )
 
@@ -116,6 +117,9 @@ func asNobody(t *testing.T) {
 	all := list(t)
 	if names(all) != "host named peer" { // processes of others cannot be examined
 		t.Errorf("%s", names(all))
+	}
+	if every, err := Every(); !errors.Is(err, collectors.ErrNotPermitted) || names(every) != names(all) {
+		t.Errorf("every one: %s, %v", names(every), err)
 	}
 	f, err := all[1].Open()
 	must(t, "open", err)

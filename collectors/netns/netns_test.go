@@ -53,6 +53,9 @@ func TestList(t *testing.T) {
 	if h, ok := byInode(t, all, private); !ok || h.Name != fmt.Sprintf("net:[%d]", private) || h.PID != p.pid() {
 		t.Errorf("of process %d: %+v, %t", p.pid(), h, ok)
 	}
+	if every, err := Every(); err != nil || names(every) != names(all) {
+		t.Errorf("every one: %s, %v", names(every), err)
+	}
 	for _, h := range all {
 		if h.Name == "empty" || h.PID == neighbour.pid() {
 			t.Errorf("%+v is no other namespace", h)

@@ -183,3 +183,22 @@ func TestHeldLately(t *testing.T) {
 		t.Errorf("another start time: %v", err)
 	}
 }
+
+// Processes are found by their comm, with what is known of them.
+func TestNamed(t *testing.T) {
+	leakCheck(t)
+	pid, wait := cat(t, nil)
+	socklab.WaitFor(t, "cat", func() bool {
+		all, err := New("").Named(t.Context(), "cat")
+		must(t, "named", err)
+		return len(all) == 1 && all[0].PID == pid && all[0].Cmdline == "cat"
+	})
+	if all, err := New("").Named(t.Context(), "ca"); err != nil || len(all) > 0 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	must(t, "kill", unix.Kill(pid, unix.SIGKILL))
+	wait()
+	if all, err := New("").Named(t.Context(), "cat"); err != nil || len(all) > 0 {
+		t.Errorf("gone: %+v, %v", all, err)
+	}
+}
