@@ -37,17 +37,24 @@ func (k *Looker) RenewGone(plan *rules.Program, cand *Candidate, atMost time.Dur
 	}
 }
 
-// setGone notes whether the local address of a candidate is gone. It asks once for each
-// Namespace, and again if the last answer is older than atMost, if that is not zero.
+// addressesOf returns what a namespace takes for its own. It asks once, and again if the
+// last answer is older than atMost, if that is not zero.
+func (k *Looker) addressesOf(ns *Namespace, atMost time.Duration) *addresses {
+	a := &ns.addresses
+	if a.at.IsZero() || atMost > 0 && k.world.Now().Sub(a.at) > atMost {
+		a.own, a.err = k.world.Network.Addresses(&ns.Namespace)
+		a.at = k.world.Now()
+	}
+	return a
+}
+
+// setGone notes whether the local address of a candidate is gone, by an answer of its
+// namespace that may be that old, and any age if atMost is zero.
 func (k *Looker) setGone(cand *Candidate, atMost time.Duration) error {
 	f := &cand.Facts
 	f.LocalAddrGone = false
 	f.Known.Remove(collectors.Fields(collectors.FieldLocalAddrGone))
-	a := &cand.NS.addresses
-	if a.at.IsZero() || atMost > 0 && k.world.Now().Sub(a.at) > atMost {
-		a.own, a.err = k.world.Network.Addresses(&cand.NS.Namespace)
-		a.at = k.world.Now()
-	}
+	a := k.addressesOf(cand.NS, atMost)
 	if a.err != nil {
 		return fmt.Errorf("local addresses of namespace %s: %w", cand.NS.Name, a.err)
 	}
@@ -64,6 +71,11 @@ type addresses struct {
 	at  time.Time // zero for never
 	own world.Addresses
 	err error
+}
+
+// has reports whether the namespace, as far as anybody could ask it, has the address.
+func (a *addresses) has(addr collectors.Addr) bool {
+	return a.own.Holds != nil && a.own.Holds(addr.Netip(), 0)
 }
 
 // isGone reports whether the address of a socket has left its namespace, and whether that

@@ -10,7 +10,8 @@ import (
 // That no socket has the ends of a connection exchanged does not prove that its other end
 // is elsewhere: NAT (a published port, a Service of Kubernetes, REDIRECT) gives the two
 // sockets of a connection different addresses, and a socket that is bound to a device
-// answers no exact look-up. So what is left is compared with all connections of the host.
+// answers no exact look-up; a transparent proxy has an address that is nobody's. So what is
+// left is compared with all connections of the host.
 //
 // NAT that changes one address leaves the other end with half of the tuple. NAT that
 // changes both (DNAT with masquerading) leaves nothing, but it takes an address of this
@@ -50,9 +51,9 @@ func (e ends) exclude(ctx context.Context, k *Looker, c *Picture, left []*Candid
 		abroad = abroad || !cand.staysInside()
 	}
 	if abroad {
-		for i := range c.everywhere {
-			if one := &c.everywhere[i]; namespaces[one.Inode] == nil {
-				namespaces[one.Inode] = &Namespace{Namespace: *one}
+		for _, ns := range c.everywhere {
+			if namespaces[ns.Inode] == nil {
+				namespaces[ns.Inode] = ns
 			}
 		}
 	}
@@ -73,9 +74,8 @@ func (e ends) exclude(ctx context.Context, k *Looker, c *Picture, left []*Candid
 // compare reads the connections of a namespace, and its addresses.
 func (n *nat) compare(ctx context.Context, k *Looker, ns *Namespace, abroad bool) {
 	err := k.Dumps.connections(ctx, ns, func(s *collectors.Socket) { n.compareWith(ns, s) })
-	var own world.Addresses
 	if err == nil && abroad {
-		own, err = k.world.Network.Addresses(&ns.Namespace)
+		err = k.addressesOf(ns, 0).err
 	}
 	failed := err != nil && !hasEnded(&ns.Namespace, err)
 	for remote, cands := range n.remote {
@@ -84,7 +84,7 @@ func (n *nat) compare(ctx context.Context, k *Looker, ns *Namespace, abroad bool
 			case !cand.mayEndIn(&ns.Namespace):
 			case failed:
 				end.unseen = true
-			case !cand.staysInside() && own.Holds(remote.addr.Netip(), 0):
+			case !cand.staysInside() && ns.addresses.has(remote.addr):
 				end.hidden = true
 			}
 		}

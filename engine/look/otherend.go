@@ -29,7 +29,8 @@ type foundEnd struct {
 }
 
 // findEnds looks for the other ends of the candidates' connections, if a condition reads
-// them: first in their own namespaces, then those that left one in all others.
+// them: first in their own namespaces, then those that left one in all others. What has no
+// address of this host, or is bound to a device, exclude finds.
 func (k *Looker) findEnds(ctx context.Context, c *Picture) ends {
 	if !c.Plan.Reads.Meets(collectors.PeerFields()) {
 		return nil
@@ -110,13 +111,21 @@ func (o *otherEnd) add(ns *world.Namespace, s *collectors.Socket) {
 	}
 }
 
-// lookAbroad looks in every namespace but their own for the ends that the candidates left.
+// lookAbroad looks in other namespaces for the ends that the candidates left: in each for
+// those that have an address of it.
 func (e ends) lookAbroad(ctx context.Context, k *Looker, c *Picture, cands []*Candidate) {
 	all, err := k.world.Namespaces.Every()
 	for i := range all {
-		others := slices.DeleteFunc(slices.Clone(cands), func(cand *Candidate) bool { return cand.NS.Inode == all[i].Inode })
+		ns := &Namespace{Namespace: all[i]}
+		c.everywhere = append(c.everywhere, ns)
+		if k.addressesOf(ns, 0).err != nil {
+			continue // exclude says so of those that are not found elsewhere
+		}
+		others := slices.DeleteFunc(slices.Clone(cands), func(cand *Candidate) bool {
+			return cand.NS.Inode == ns.Inode || !ns.addresses.has(cand.Socket.Remote)
+		})
 		if len(others) > 0 {
-			e.lookInto(ctx, k.world, &all[i], others)
+			e.lookInto(ctx, k.world, &ns.Namespace, others)
 		}
 	}
 	for _, cand := range cands {
@@ -125,7 +134,6 @@ func (e ends) lookAbroad(ctx context.Context, k *Looker, c *Picture, cands []*Ca
 	if err != nil {
 		k.log.Debug("other ends of connections may be where nobody can look", "error", err)
 	}
-	c.everywhere = all
 }
 
 // inodes adds the sockets whose holders are wanted.

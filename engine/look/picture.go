@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"sockwarden/collectors"
-	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -38,8 +37,8 @@ type Picture struct {
 
 	Candidates []*Candidate
 	Namespaces []*Namespace
-	everywhere []world.Namespace // all of the host, if they were looked into for other ends
-	seen       map[seenKey]bool  // the candidates
+	everywhere []*Namespace     // all of the host, if they were looked into for other ends
+	seen       map[seenKey]bool // the candidates
 	Extra      ExtraLooks
 }
 
