@@ -85,6 +85,7 @@ func TestDocker(t *testing.T) {
 	if r := rows[0]; r["container"] != "hbbs" || r["container_id"] != hbbs || r["image"] != "relay:1" || r["pod"] != "" || r["compose_service"] != "" {
 		t.Errorf("%v", r)
 	}
+	provesProxy(t, d)
 }
 
 // leakInto makes connections into a container that its program keeps and their peers have

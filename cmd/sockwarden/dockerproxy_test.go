@@ -25,18 +25,18 @@ rules:
   - {name: cut, when: 'peer_container == "relayd"', then: [{destroy: {protected: true}}]}
 `
 
-// TestDockerProxy looks at both sides of a published port: docker-proxy on the host, which
-// takes what comes in over loopback, and the container.
-func TestDockerProxy(t *testing.T) {
-	d := dockerlab.Start(t)
-	d.Image("relay:1", root)
+// provesProxy looks at both sides of a published port: docker-proxy on the host, which takes
+// what comes in over loopback, and the container.
+func provesProxy(t *testing.T, d *dockerlab.Engine) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(path, []byte(proxyRules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	id, _ := d.Run("--name", "relayd", "-p", "21117:8080", "relay:1")
+	id, _ := d.Run("--name", "relayd", "-p", "21117:8080", "-p", "31117:8080", "-p", "21118:8081", "relay:1")
 	inside := d.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", id)
 	leakInto(t, d, id, 1) // it listens, and one came in without the proxy
+	d.Run("--name", "side", "--network", "container:"+id, "relay:1")
 	connect := func() {
 		t.Helper()
 		c, err := net.Dial("tcp", "127.0.0.1:21117")
@@ -55,15 +55,16 @@ func TestDockerProxy(t *testing.T) {
 		return rows
 	}
 	const leaked = `state == "CLOSE_WAIT" && process == "docker-proxy"`
-	d.Until("docker-proxy and the container are in CLOSE_WAIT", func() bool {
-		return len(by(leaked)) == 1 && len(by("-s", "close_wait", "-p", "8080", `peer_process == "docker-proxy"`)) == 1
+	d.Until("docker-proxy and the container are in CLOSE_WAIT, and the other one listens", func() bool {
+		return len(by(`state == "LISTEN" && port == 8081`)) == 1 && len(by(leaked)) == 1 && len(by("-s", "close_wait", "-p", "8080", `peer_process == "docker-proxy"`)) == 1
 	})
 	for what, want := range map[string]map[string]any{
 		leaked: {"port": 21117.0, "published": inside + ":8080"},
 		`state == "FIN_WAIT2" && process == "docker-proxy"`:             {"published": inside + ":8080", "peer_process": "service", "peer_container": "relayd"},
-		`state == "CLOSE_WAIT" && port == 8080 && peer_process != ""`:   {"published": "21117", "peer_process": "docker-proxy", "peer_container": ""},
+		`state == "CLOSE_WAIT" && port == 8080 && peer_process != ""`:   {"published": "21117,31117", "peer_process": "docker-proxy", "peer_container": ""},
 		`state == "LISTEN" && port == 21117 && local_addr == "0.0.0.0"`: {"published": inside + ":8080", "peer_process": "", "peer_container": ""},
-		`state == "LISTEN" && port == 8080 && container == "relayd"`:    {"published": "21117"},
+		`state == "LISTEN" && port == 8080 && container == "relayd"`:    {"published": "21117,31117"},
+		`state == "LISTEN" && port == 8081 && container == "side"`:      {"published": "21118"},
 	} {
 		rows := by(what)
 		if len(rows) != 1 {
@@ -125,7 +126,7 @@ func behindNAT(t *testing.T, d *dockerlab.Engine, by func(...string) []map[strin
 		own := c.LocalAddr().(*net.TCPAddr).Port
 		served := fmt.Sprintf("port == 8080 && remote_port == %d && remote_addr == %q", own, from)
 		d.Until("the container has it", func() bool { return len(by("-s", "established", served)) == 1 })
-		if rows := by("-s", "established", served); rows[0]["published"] != "21117" {
+		if rows := by("-s", "established", served); rows[0]["published"] != "21117,31117" {
 			t.Errorf("from %s: %v", from, rows)
 		}
 		for _, what := range []string{served, fmt.Sprintf("remote_port == 21117 && port == %d", own)} {
@@ -137,7 +138,7 @@ func behindNAT(t *testing.T, d *dockerlab.Engine, by func(...string) []map[strin
 	}
 }
 
-// proxyPID is the docker-proxy of IPv4.
+// proxyPID is the docker-proxy of port 21117.
 func proxyPID(t *testing.T) int {
 	t.Helper()
 	all, err := procfs.New("").Named(t.Context(), "docker-proxy")
@@ -145,7 +146,7 @@ func proxyPID(t *testing.T) int {
 		t.Fatal(err)
 	}
 	for i := range all {
-		if p, ok := all[i].Proxy(); ok && p.Host.Addr().Is4() {
+		if p, ok := all[i].Proxy(); ok && p.Host == netip.MustParseAddrPort("0.0.0.0:21117") {
 			return all[i].PID
 		}
 	}

@@ -106,3 +106,19 @@ func TestBySort(t *testing.T) {
 		}
 	}
 }
+
+// Of a docker-proxy the container behind it is named, where that is known.
+func TestBehindProxy(t *testing.T) {
+	for leads, want := range map[string]string{"docker:hbbr": "for docker:hbbr", "": "host"} {
+		c := held(collectors.CloseWait, 21117, "docker-proxy", 12, func(c *engine.Candidate) {
+			c.Facts.Owners[0].Cmdline = "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 21117 -container-ip 172.17.0.2 -container-port 8080"
+			c.Facts.Owners[0].LeadsTo = leads
+		})
+		if got := where(c); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+		if got := processText(c); got != "docker-proxy[12] for container 172.17.0.2:8080" {
+			t.Error(got)
+		}
+	}
+}

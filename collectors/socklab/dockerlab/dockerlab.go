@@ -152,8 +152,9 @@ func (e *Engine) Docker(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// Image makes an image of the program service, which listens on port 8080 and never
-// closes a connection. It is there as sshd, too. Root is the way to the top of the project.
+// Image makes an image of the program service, which listens on port 8080, or on 8081 if
+// another one in its namespace has that, and never closes a connection. It is there as
+// sshd, too. Root is the way to the top of the project.
 func (e *Engine) Image(name, root string) {
 	e.t.Helper()
 	dir := folder(e.t)
