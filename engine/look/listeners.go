@@ -47,7 +47,7 @@ func (k *Looker) loadListeners(ctx context.Context, c *Picture, ns *Namespace) {
 			return
 		}
 	}
-	c.fail(fmt.Errorf("listeners of namespace %s: %w", ns.Name, err))
+	c.lacks(ns, err, fmt.Errorf("listeners of namespace %s: %w", ns.Name, err))
 }
 
 func (d *dumps) listenersBy(ctx context.Context, ns *Namespace, source collectors.Plugin) (all []collectors.Socket, err error) {

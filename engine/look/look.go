@@ -167,7 +167,7 @@ func (k *Looker) completeRecords(ctx context.Context, c *Picture) {
 	}
 	for ns, cands := range byNS {
 		if err := k.Dumps.completeAll(ctx, c, ns, cands); err != nil {
-			c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
+			c.lacks(ns, err, fmt.Errorf("namespace %s: %w", ns.Name, err))
 		}
 		now := k.world.Mono()
 		for _, cand := range cands {

@@ -73,7 +73,7 @@ func (k *Looker) seeAgain(ctx context.Context, c *Picture, ns *Namespace, cands 
 	began := k.world.Mono()
 	now, errs, err := k.world.Sockets.LookUp(ctx, &ns.Namespace, socks)
 	if err != nil {
-		c.fail(fmt.Errorf("namespace %s: %w", ns.Name, err))
+		c.lacks(ns, err, fmt.Errorf("namespace %s: %w", ns.Name, err))
 		return
 	}
 	at := k.world.Mono()
