@@ -180,6 +180,32 @@ func TestEmptyNamespaces(t *testing.T) {
 	look("closed", connected, false, 0)
 }
 
+// Of 200 namespaces one cycle finds what is in each, and dumps only those in which there is
+// something.
+func TestManyNamespaces(t *testing.T) {
+	a := &asked{all: map[uint64][]collectors.Query{}}
+	l := newLab(t, Options{Sources: []collectors.Plugin{a.source()}})
+	want := map[string]bool{}
+	for i := range 200 {
+		n := socklab.NewNamespace(t, fmt.Sprintf("many-%03d", i))
+		if i%4 == 0 {
+			listenIn(t, n)
+			want[n.Name] = true
+		}
+	}
+	r := l.cycle(t, l.rules(t, "netns: 'many-*'\n"+ruleFile(`state == "LISTEN"`, "log")))
+	noErrors(t, r)
+	for _, f := range r.Findings {
+		if !want[f.Namespace()] {
+			t.Errorf("found in %s, or twice", f.Namespace())
+		}
+		delete(want, f.Namespace())
+	}
+	if len(want) > 0 || r.Namespaces != 200 || len(a.all) != 50 {
+		t.Errorf("not found in %v; %d namespaces, %d of them dumped", want, r.Namespaces, len(a.all))
+	}
+}
+
 // A rule is about the namespaces that its names, patterns and paths mean, whatever else
 // these are called.
 func TestSelectedNamespaces(t *testing.T) {

@@ -70,6 +70,9 @@ func (a *app) ofLiveRuns(ctx context.Context, p *rules.Program) []doctor.Check {
 	for _, name := range p.NetNS {
 		if _, err := world.FindNamespaces(ctx, name); err != nil {
 			check := doctor.Check{Name: "netns " + name, Level: doctor.Fail, Detail: err.Error()}
+			if world.IsPattern(name) { // what it means may come yet
+				check.Level = doctor.Warn
+			}
 			if missing, ok := errors.AsType[*netns.MissingError](err); ok {
 				check.Cure = missing.Hint()
 			}
