@@ -5,21 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
-	"sockwarden/collectors/netns"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/catalog"
@@ -94,90 +90,103 @@ func pairIn(t testing.TB, n *socklab.Namespace) (client, server int) {
 	return client, server
 }
 
+// emptied looks at one namespace, and knows whether that took a dump.
+type emptied struct {
+	*lab
+	asked *asked
+	in    *socklab.Namespace
+}
+
+func newEmptied(t *testing.T) *emptied {
+	a := &asked{all: map[uint64][]collectors.Query{}}
+	return &emptied{newLab(t, Options{Sources: []collectors.Plugin{a.source()}}), a, socklab.NewNamespace(t, "alone")}
+}
+
+func (e *emptied) program(t *testing.T, when string) *rules.Program {
+	t.Helper()
+	return e.rules(t, "netns: all\n"+ruleFile(when, "log"))
+}
+
+// counted is about every state of TCP that the kernel counts.
+const counted = `state in ["ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "LAST_ACK", "CLOSING", "SYN_SENT", "LISTEN"]`
+
+func (e *emptied) look(t *testing.T, what string, p *rules.Program, dumped bool, findings int) {
+	t.Helper()
+	r := e.cycle(t, p)
+	noErrors(t, r)
+	found := 0
+	for _, f := range r.Findings {
+		if f.NS.Inode == inodeOf(e.in) {
+			found++
+		}
+	}
+	if got := e.asked.of(e.in); (got > 0) != dumped || found != findings {
+		t.Errorf("%s: %d dumps with %d findings, not %d\n%s", what, got, found, findings, describe(r))
+	}
+	if own := len(e.asked.all[0]); own == 0 {
+		t.Errorf("%s: our own is not asked", what)
+	}
+}
+
 // A namespace is dumped unless the kernel's counters prove that nothing is in it that a
 // rule could take.
 func TestEmptyNamespaces(t *testing.T) {
-	a := &asked{all: map[uint64][]collectors.Query{}}
-	l := newLab(t, Options{Sources: []collectors.Plugin{a.source()}})
-	n := socklab.NewNamespace(t, "alone")
-	program := func(when string) *rules.Program {
-		return l.rules(t, "netns: all\n"+ruleFile(when, "log"))
-	}
-	connected := program(`state in ["ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "LAST_ACK", "CLOSING", "SYN_SENT", "LISTEN"]`)
-	udp, synRecv, bound, any := program(`protocol == "udp"`), program(`state == "SYN_RECV"`), program(`state == "CLOSE"`), program("recv_queue > 1000000")
-	look := func(what string, p *rules.Program, dumped bool, findings int) {
-		t.Helper()
-		r := l.cycle(t, p)
-		noErrors(t, r)
-		found := 0
-		for _, f := range r.Findings {
-			if f.NS.Inode == inodeOf(n) {
-				found++
-			}
-		}
-		if got := a.of(n); (got > 0) != dumped || found != findings {
-			t.Errorf("%s: %d dumps with %d findings, not %d\n%s", what, got, found, findings, describe(r))
-		}
-		if own := len(a.all[0]); own == 0 {
-			t.Errorf("%s: our own is not asked", what)
-		}
-	}
-	look("empty", connected, false, 0)
-	look("empty, UDP", udp, false, 0)
-	look("empty, SYN_RECV, which is not counted", synRecv, true, 0)
-	look("empty, CLOSE, which is not counted", bound, true, 0)
-	look("empty, any state", any, true, 0)
-
-	only := func(domain, typ int) (fd int) {
-		t.Helper()
-		fd, err := n.Socket(domain, typ, 0)
+	e := newEmptied(t)
+	tcp, udp := e.program(t, counted), e.program(t, `protocol == "udp"`)
+	e.look(t, "empty", tcp, false, 0)
+	e.look(t, "empty, UDP", udp, false, 0)
+	e.look(t, "empty, SYN_RECV, which is not counted", e.program(t, `state == "SYN_RECV"`), true, 0)
+	e.look(t, "empty, CLOSE, which is not counted", e.program(t, `state == "CLOSE"`), true, 0)
+	e.look(t, "empty, any state", e.program(t, "recv_queue > 1000000"), true, 0)
+	for domain, at := range map[int]unix.Sockaddr{unix.AF_INET: &unix.SockaddrInet4{Port: 8080}, unix.AF_INET6: &unix.SockaddrInet6{Port: 8080}} {
+		fd, err := e.in.Socket(domain, unix.SOCK_STREAM, 0)
 		must(t, "socket", err)
-		return fd
-	}
-	for _, domain := range []int{unix.AF_INET, unix.AF_INET6} {
-		var at unix.Sockaddr = &unix.SockaddrInet4{Port: 8080}
-		if domain == unix.AF_INET6 {
-			at = &unix.SockaddrInet6{Port: 8080}
-		}
-		fd := only(domain, unix.SOCK_STREAM)
 		must(t, "bind", unix.Bind(fd, at))
-		look("bound", connected, false, 0)
+		e.look(t, "bound", tcp, false, 0)
 		must(t, "listen", unix.Listen(fd, 1))
-		look("LISTEN alone", connected, true, 1)
-		look("LISTEN, but no UDP", udp, false, 0)
+		e.look(t, "LISTEN alone", tcp, true, 1)
+		e.look(t, "LISTEN, but no UDP", udp, false, 0)
 		must(t, "close", unix.Close(fd))
-		look("closed", connected, false, 0)
-		fd = only(domain, unix.SOCK_DGRAM)
+		e.look(t, "closed", tcp, false, 0)
+		fd, err = e.in.Socket(domain, unix.SOCK_DGRAM, 0)
+		must(t, "socket", err)
 		must(t, "bind", unix.Bind(fd, at))
-		look("UDP alone", udp, true, 1)
-		look("UDP, but no TCP", connected, false, 0)
+		e.look(t, "UDP alone", udp, true, 1)
+		e.look(t, "UDP, but no TCP", tcp, false, 0)
 		must(t, "close", unix.Close(fd))
 	}
-	client, server := pairIn(t, n)
-	look("ESTABLISHED without a listener", connected, true, 2)
+}
+
+// A connection without a listener is counted in every state.
+func TestConnectionAlone(t *testing.T) {
+	e := newEmptied(t)
+	p := e.program(t, counted)
+	client, server := pairIn(t, e.in)
+	e.look(t, "ESTABLISHED", p, true, 2)
 	must(t, "shutdown", unix.Shutdown(client, unix.SHUT_WR))
-	look("FIN_WAIT2 and CLOSE_WAIT", connected, true, 2)
+	e.look(t, "FIN_WAIT2 and CLOSE_WAIT", p, true, 2)
 	must(t, "close", unix.Close(client))
-	look("an orphan, or its mini-socket, and CLOSE_WAIT", connected, true, 2)
+	e.look(t, "an orphan, or its mini-socket, and CLOSE_WAIT", p, true, 2)
 	must(t, "close", unix.Close(server))
-	look("TIME_WAIT alone", connected, true, 1)
-	// Nobody answers: SYN_SENT alone.
-	n = socklab.NewNamespace(t, "calling")
-	look("another empty one", connected, false, 0)
+	e.look(t, "TIME_WAIT alone", p, true, 1)
+
+	e.in = socklab.NewNamespace(t, "calling")
+	e.look(t, "another empty one", p, false, 0)
 	var said []byte
-	err := n.Do(func() (err error) {
+	err := e.in.Do(func() (err error) {
 		said, err = exec.Command("sh", "-ec", `ip link add a0 type veth peer name a1; ip link set a0 up; ip link set a1 up
 			ip addr add 192.0.2.1/24 dev a0; ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev a0`).CombinedOutput()
 		return err
 	})
 	must(t, "links: "+string(said), err)
-	fd := only(unix.AF_INET, unix.SOCK_STREAM)
+	fd, err := e.in.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	must(t, "socket", err)
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: [4]byte{192, 0, 2, 2}, Port: 80}); !errors.Is(err, unix.EINPROGRESS) {
 		t.Fatal(err)
 	}
-	look("SYN_SENT alone", connected, true, 1)
+	e.look(t, "SYN_SENT alone", p, true, 1) // nobody answers
 	must(t, "close", unix.Close(fd))
-	look("closed", connected, false, 0)
+	e.look(t, "closed", p, false, 0)
 }
 
 // Of 200 namespaces one cycle finds what is in each, and dumps only those in which there is
@@ -248,209 +257,6 @@ func TestSelectedNamespaces(t *testing.T) {
 		slices.Sort(got[rule])
 		if strings.Join(got[rule], " ") != c.want {
 			t.Errorf("netns: %s: %s, not %s", c.spec, got[rule], c.want)
-		}
-	}
-}
-
-// ip runs ip(8), which holds nothing open afterwards.
-func runIP(t testing.TB, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v\n%s", args, err, out)
-	}
-}
-
-// pins returns the descriptors of this process that keep a namespace alive: files of it,
-// and sockets in it.
-func pins(inode uint64) (all []string) {
-	links, _ := filepath.Glob("/proc/self/fd/*")
-	for _, link := range links {
-		target, err := os.Readlink(link)
-		if err != nil {
-			continue
-		}
-		if target == fmt.Sprintf("net:[%d]", inode) {
-			all = append(all, target)
-		}
-		if !strings.HasPrefix(target, "socket:") {
-			continue
-		}
-		if found, err := netns.Select(fmt.Sprintf("/proc/%d/fd/%s", os.Getpid(), filepath.Base(link))); err == nil && found[0].Inode == inode {
-			all = append(all, target)
-		}
-	}
-	return all
-}
-
-// marked makes a namespace in which this process holds nothing, and an end of a pair of
-// links to it, which is gone as soon as the kernel has freed it.
-func marked(t *testing.T, name string) (inode uint64, del func()) {
-	t.Helper()
-	socklab.Need(t)
-	runIP(t, "netns", "add", name)
-	gone := false
-	del = func() {
-		if !gone {
-			gone = true
-			runIP(t, "netns", "del", name)
-		}
-	}
-	t.Cleanup(del)
-	runIP(t, "-n", name, "link", "set", "lo", "up")
-	runIP(t, "link", "add", "mark0", "type", "veth", "peer", "name", "mark1", "netns", name)
-	var st unix.Stat_t
-	must(t, "stat", unix.Stat("/run/netns/"+name, &st))
-	return st.Ino, del
-}
-
-func freed(t *testing.T) {
-	t.Helper()
-	socklab.WaitFor(t, "the end of the namespace", func() bool {
-		_, err := net.InterfaceByName("mark0")
-		return err != nil
-	})
-}
-
-// inNamed runs f in a namespace, and holds nothing of it afterwards.
-func inNamed(t *testing.T, name string, f func() error) {
-	t.Helper()
-	file, err := os.Open("/run/netns/" + name)
-	must(t, "open", err)
-	defer file.Close()
-	must(t, "in "+name, netns.Do(file, f))
-}
-
-// Between cycles nothing of a live engine keeps a namespace alive, neither a file nor a
-// netlink socket, also after it has acted there; and so the kernel frees it when its name
-// is gone.
-func TestNothingIsHeldBetweenCycles(t *testing.T) {
-	for _, action := range []string{"destroy", "abort"} {
-		t.Run(action, func(t *testing.T) {
-			inode, del := marked(t, "freed")
-			l := newLab(t, Options{Live: true})
-			var client, server int
-			inNamed(t, "freed", func() (err error) {
-				client, server, err = connectHere()
-				return err
-			})
-			h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{{FD: client}, {FD: server}}})
-			p := l.rules(t, "netns: all\n"+ruleFile(`port == 7000 && state == "ESTABLISHED" && listener_process != "x"`, action))
-			r := l.cycle(t, p)
-			noErrors(t, r)
-			if r.Summary.Acted != 1 {
-				t.Fatalf("it acted %d times:\n%s", r.Summary.Acted, describe(r))
-			}
-			noErrors(t, l.cycle(t, p))
-			if held := pins(inode); len(held) > 0 {
-				t.Errorf("it is held by %s", held)
-			}
-			h.Kill(t)
-			del()
-			freed(t)
-			noErrors(t, l.cycle(t, p))
-		})
-	}
-}
-
-// connectHere makes a connection with port 7000 in the namespace of the thread.
-func connectHere() (client, server int, err error) {
-	l, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer unix.Close(l)
-	at := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: 7000}
-	if err := errors.Join(unix.Bind(l, at), unix.Listen(l, 1)); err != nil {
-		return 0, 0, err
-	}
-	if client, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
-		return 0, 0, err
-	}
-	if err := unix.Connect(client, at); err != nil {
-		return 0, 0, err
-	}
-	server, _, err = unix.Accept4(l, unix.SOCK_CLOEXEC)
-	return client, server, err
-}
-
-// A watcher that goes on looking holds a namespace for moments at most, and says nothing
-// when one is gone.
-func TestWatchedNamespaceIsFreed(t *testing.T) {
-	w := watchRules(t, Options{}, 50*time.Millisecond, map[string]string{"a.yaml": "netns: all\n" + ruleFile(`port == 7000 && state == "LISTEN"`, "log", "mode: observe")})
-	for range 2 {
-		inode, del := marked(t, "freed")
-		before := w.count()
-		l := listens(t, "freed")
-		socklab.WaitFor(t, "the finding", func() bool { return w.count() > before })
-		if held := pins(inode); len(held) == 0 {
-			t.Error("the listener does not show") // then nothing would
-		}
-		must(t, "close", unix.Close(l))
-		del()
-		freed(t)
-	}
-	w.end(t)
-	for _, wrong := range [][]string{{"level=WARN", "msg=cycle "}, {"level=ERROR"}} { // a slow machine stretches the interval
-		if lines := w.journal.lines(wrong...); len(lines) > 0 {
-			t.Errorf("%q", lines)
-		}
-	}
-}
-
-// listens makes a listener in a namespace with port 7000, -1 if it cannot.
-func listens(t *testing.T, name string) (l int) {
-	t.Helper()
-	file, err := os.Open("/run/netns/" + name)
-	if err == nil {
-		defer file.Close()
-		err = netns.Do(file, func() (err error) {
-			if l, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
-				return err
-			}
-			return errors.Join(unix.Bind(l, &unix.SockaddrInet4{Port: 7000}), unix.Listen(l, 1))
-		})
-	}
-	if err != nil {
-		t.Errorf("listen in %s: %v", name, err)
-		return -1
-	}
-	return l
-}
-
-// Namespaces that come and go while a cycle looks are no errors, and leave no gap.
-func TestNamespacesComeAndGo(t *testing.T) {
-	l := newLab(t, Options{})
-	p := l.rules(t, "netns: all\n"+ruleFile(`state in ["LISTEN", "ESTABLISHED"] && listener_process != "x"`, "log"))
-	ctx, stop := context.WithCancel(t.Context())
-	var churn sync.WaitGroup
-	came := make([]atomic.Int32, 3)
-	for i := range came {
-		churn.Go(func() {
-			for ctx.Err() == nil {
-				name := fmt.Sprint("brief", i)
-				if err := exec.Command("ip", "netns", "add", name).Run(); err != nil {
-					t.Errorf("add %s: %v", name, err)
-					return
-				}
-				l := listens(t, name)
-				// One process that ends by itself, and one that leaves its own namespace behind.
-				_ = exec.Command("ip", "netns", "exec", name, "unshare", "-n", "true").Run()
-				_ = unix.Close(l)
-				if err := exec.Command("ip", "netns", "del", name).Run(); err != nil {
-					t.Errorf("del %s: %v", name, err)
-					return
-				}
-				came[i].Add(1)
-			}
-		})
-	}
-	defer func() { stop(); churn.Wait() }()
-	often := func() bool { return came[0].Load() > 2 && came[1].Load() > 2 && came[2].Load() > 2 }
-	for cycles := 0; cycles < 100 || !often(); cycles++ {
-		r := l.cycle(t, p)
-		noErrors(t, r)
-		if r.Incomplete || t.Failed() {
-			t.Fatalf("cycle %d is incomplete: %t", cycles, r.Incomplete)
 		}
 	}
 }

@@ -47,39 +47,6 @@ func (d *dumps) all(ctx context.Context, c *Picture) error {
 	return nil
 }
 
-// collectHeld streams what processes hold in a namespace that cannot be entered, as far as
-// this process may borrow their descriptors: actions on the sockets of their owners do
-// not enter it either. That this is not all was said.
-func (d *dumps) collectHeld(ctx context.Context, c *Picture, ns *Namespace) {
-	q := d.Query(c.Plan)
-	if q.Protocols = slices.DeleteFunc(slices.Clone(q.Protocols), func(p collectors.Protocol) bool { return p != collectors.TCP }); len(q.Protocols) == 0 {
-		return
-	}
-	for _, source := range d.sources {
-		if !source.Actionable {
-			continue
-		}
-		if err := d.stream(ctx, c, ns, source, []collectors.Query{q}); err != nil {
-			d.log.Debug("nor can the sockets of its processes be borrowed", "netns", ns.Name, "error", err)
-		}
-		return
-	}
-}
-
-// count counts the sockets of each namespace; what cannot be counted has none, and is not
-// sure of it.
-func (d *dumps) count(c *Picture) ([]world.Counts, []error) {
-	all := make([]*world.Namespace, len(c.Namespaces))
-	for i, ns := range c.Namespaces {
-		all[i] = &ns.Namespace
-	}
-	counts, errs := d.world.Counter.Count(all)
-	for _, n := range counts {
-		c.Total += n.TCP + n.UDP
-	}
-	return counts, errs
-}
-
 // collect streams one namespace. Only what a rule may match is kept.
 func (d *dumps) collect(ctx context.Context, c *Picture, ns *Namespace, counts world.Counts) error {
 	if c.Plan.Reads.Meets(collectors.InterfaceFields()) {
@@ -95,24 +62,6 @@ func (d *dumps) collect(ctx context.Context, c *Picture, ns *Namespace, counts w
 		errs = errors.Join(errs, d.collectPart(ctx, c, ns, part, counts.TCP))
 	}
 	return errs
-}
-
-// empty reports whether the counts of a namespace prove that a query would find nothing in
-// it. They leave out what is in SYN_RECV (its listener may be gone), and what is bound
-// and no more, which Linux 6.8 shows as CLOSE.
-func empty(n world.Counts, q *collectors.Query) bool {
-	if !n.Sure {
-		return false
-	}
-	for _, protocol := range q.Protocols {
-		switch states, _ := q.For(protocol); {
-		case protocol == collectors.UDP && n.UDP == 0:
-		case protocol == collectors.TCP && n.TCP == 0 && !states.Has(collectors.SynRecv) && !states.Has(collectors.Close):
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // Query returns the query of a program, widened if this engine does not push conditions down.

@@ -109,7 +109,7 @@ func (c *Picture) LookInto(one world.Namespace, meant string, byName bool) {
 // sockets with it and leaves no gap in the picture; nobody misses it who did not ask for
 // it by its name.
 func (c *Picture) NotLookedInto(ns *Namespace, err error) {
-	ended := hasEnded(ns, err)
+	ended := hasEnded(&ns.Namespace, err)
 	if ended && !ns.byName {
 		return
 	}
@@ -133,13 +133,16 @@ func (c *Picture) NotLookedInto(ns *Namespace, err error) {
 	}
 }
 
-// hasEnded reports whether a look at a namespace failed because it is not there any more.
-func hasEnded(ns *Namespace, err error) bool { return errors.Is(err, fs.ErrNotExist) && !ns.IsOwn() }
+// hasEnded reports whether a look at a namespace failed because it is gone, and its sockets
+// with it.
+func hasEnded(ns *world.Namespace, err error) bool {
+	return errors.Is(err, fs.ErrNotExist) && !ns.IsOwn()
+}
 
 // lacks notes that a further look into a namespace failed. One that has ended since the
 // first took its sockets with it: nothing is missing.
 func (c *Picture) lacks(ns *Namespace, err, said error) {
-	if !hasEnded(ns, err) {
+	if !hasEnded(&ns.Namespace, err) {
 		c.fail(said)
 	}
 }

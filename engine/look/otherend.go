@@ -3,7 +3,6 @@ package look
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"slices"
 
 	"sockwarden/collectors"
@@ -97,11 +96,6 @@ func (e ends) lookInto(ctx context.Context, w *world.World, ns *world.Namespace,
 			end.unseen = true
 		}
 	}
-}
-
-// hasEnded reports whether an error says that a namespace is gone, and its sockets with it.
-func hasEnded(ns *world.Namespace, err error) bool {
-	return err != nil && !ns.IsOwn() && errors.Is(err, fs.ErrNotExist)
 }
 
 func (o *otherEnd) add(ns *world.Namespace, s *collectors.Socket) {
