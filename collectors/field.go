@@ -44,6 +44,9 @@ const (
 	FieldLost
 	FieldBytesSent
 	FieldBytesReceived
+	FieldCongestion
+	FieldDrops
+	FieldMark
 	FieldOwned
 	FieldOrphan
 	FieldUnaccepted

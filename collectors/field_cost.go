@@ -12,6 +12,7 @@ const (
 	CostInfo                      // struct tcp_info: the kernel takes the lock of each socket for it
 	CostAge                       // struct tcp_info, and earlier observations
 	CostStall                     // the same, for what waits to be acknowledged
+	CostCongestion                // the name of the congestion control: INET_DIAG_CONG
 	CostMemory                    // the memory of the socket: INET_DIAG_SKMEMINFO
 	CostInterfaces                // the names of the namespace's interfaces
 	CostOwner                     // who holds the socket: a walk through /proc, or a program in the kernel
@@ -31,6 +32,7 @@ var (
 	infoGroup      = fieldsOf(CostInfo, CostAge, CostStall)
 	ageGroup       = fieldsOf(CostAge)
 	stallGroup     = fieldsOf(CostStall)
+	congestGroup   = fieldsOf(CostCongestion)
 	memoryGroup    = fieldsOf(CostMemory)
 	ownerGroup     = fieldsOf(CostOwner, CostFDs, CostCgroup, CostContainer)
 	containerGroup = fieldsOf(CostContainer)
@@ -59,6 +61,9 @@ func AgeFields() FieldSet { return ageGroup }
 
 // StallFields is the set that needs what was seen before of what waits to be sent.
 func StallFields() FieldSet { return stallGroup }
+
+// CongestionFields is the set that needs the name of the congestion control.
+func CongestionFields() FieldSet { return congestGroup }
 
 // MemoryFields is the set that needs the memory of sockets.
 func MemoryFields() FieldSet { return memoryGroup }

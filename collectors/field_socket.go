@@ -108,6 +108,27 @@ var socketFields = []FieldDoc{
 		SetNum: func(r *Record, v float64) { r.socket().Retransmits = uint8(v) },
 	},
 	{
+		Field: FieldCongestion, Name: "congestion", Type: TypeString, Cost: CostCongestion, Source: diag + " cong",
+		Meaning: "congestion control, such as cubic or bbr", Unknown: "UDP, CLOSE, TIME_WAIT, SYN_RECV, FIN_WAIT2 orphans, /proc/net",
+		Str: func(r *Record) string { return r.Socket.Congestion.String() },
+		SetStr: func(r *Record, v string) {
+			r.socket().Congestion = CongestionName{}
+			copy(r.socket().Congestion[:], v)
+		},
+	},
+	{
+		Field: FieldDrops, Name: "drops", Type: TypeNumber, Unit: "datagrams", Cost: CostMemory, Source: diag + " skmeminfo",
+		Meaning: "UDP: datagrams that were dropped, as nobody had read those before them, or their checksum was wrong", Unknown: "TCP, /proc/net",
+		Num:    func(r *Record) float64 { return float64(r.Socket.Drops) },
+		SetNum: func(r *Record, v float64) { r.socket().Drops = uint32(v) },
+	},
+	{
+		Field: FieldMark, Name: "mark", Type: TypeNumber, Cost: CostNone, Source: diag,
+		Meaning: "mark of what it sends (SO_MARK), 0 for none", Unknown: "without CAP_NET_ADMIN, /proc/net",
+		Num:    func(r *Record) float64 { return float64(r.Socket.Mark) },
+		SetNum: func(r *Record, v float64) { r.socket().Mark = uint32(v) },
+	},
+	{
 		Field: FieldOwned, Name: "owned", Type: TypeBool, Cost: CostNone, Source: diag,
 		Meaning: "some process has the socket (inode is not 0), readable or not", Unknown: never,
 		Bool:    func(r *Record) bool { return r.Socket.Inode != 0 },

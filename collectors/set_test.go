@@ -296,7 +296,10 @@ func TestGroups(t *testing.T) {
 		groups[d.Cost] = s
 	}
 	for name, got := range map[string][2]FieldSet{
-		"info":       {InfoFields(), groups[CostInfo].Or(groups[CostAge])},
+		"info":       {InfoFields(), groups[CostInfo].Or(groups[CostAge]).Or(groups[CostStall])},
+		"stall":      {StallFields(), groups[CostStall]},
+		"memory":     {MemoryFields(), groups[CostMemory]},
+		"congestion": {CongestionFields(), groups[CostCongestion]},
 		"age":        {AgeFields(), groups[CostAge]},
 		"owner":      {OwnerFields(), groups[CostOwner].Or(groups[CostFDs]).Or(groups[CostCgroup]).Or(groups[CostContainer])},
 		"container":  {ContainerFields(), groups[CostContainer]},

@@ -1,6 +1,7 @@
 package collectors
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 )
@@ -156,6 +157,9 @@ type Socket struct {
 	RecvQueue    uint32 // idiag_rqueue, bytes (LISTEN: connections in the accept queue)
 	SendQueue    uint32 // idiag_wqueue, bytes (LISTEN: limit of the accept queue)
 	SendBuffer   uint32 // SK_MEMINFO_SNDBUF, bytes; means something only when FieldSendBuffer is known
+	Drops        uint32 // SK_MEMINFO_DROPS of UDP; means something only when FieldDrops is known
+	Mark         uint32 // INET_DIAG_MARK (SO_MARK); means something only when FieldMark is known
+	Congestion   CongestionName
 	LocalPort    uint16
 	RemotePort   uint16
 	Protocol     Protocol
@@ -175,6 +179,27 @@ type SockOptions struct {
 	Shown       bool // they are what the kernel showed; if not, the others say nothing
 	FreeBind    bool // IP_FREEBIND or IPV6_FREEBIND: it may wait for its address. Accepted sockets inherit it
 	Transparent bool // IP_TRANSPARENT or IPV6_TRANSPARENT: its address is somebody else's
+}
+
+// CongestionName is the name of a congestion control (TCP_CA_NAME_MAX), with NULs behind it.
+// It means something only when FieldCongestion is known.
+type CongestionName [16]byte
+
+// String is the name. The usual ones take no memory.
+func (c CongestionName) String() string {
+	b := c[:]
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	switch string(b) {
+	case "cubic":
+		return "cubic"
+	case "bbr":
+		return "bbr"
+	case "reno":
+		return "reno"
+	}
+	return string(b)
 }
 
 // Orphaned reports whether the process has closed s and only the kernel still works on

@@ -14,9 +14,11 @@ const msgLen = 72
 // Attributes of a record (include/uapi/linux/inet_diag.h).
 const (
 	attrInfo     = 2
+	attrCong     = 4
 	attrMemory   = 7
 	attrV6Only   = 11
 	attrULPInfo  = 19
+	attrMark     = 15
 	attrCgroupID = 21
 	attrSockOpt  = 22
 
@@ -44,6 +46,9 @@ var (
 	rttKnown        = collectors.Fields(collectors.FieldRTT)
 	receivedKnown   = collectors.Fields(collectors.FieldBytesReceived)
 	sentKnown       = collectors.Fields(collectors.FieldBytesSent)
+	congestionKnown = collectors.Fields(collectors.FieldCongestion)
+	dropsKnown      = collectors.Fields(collectors.FieldDrops)
+	markKnown       = collectors.Fields(collectors.FieldMark)
 	sendBufferKnown = collectors.Fields(collectors.FieldSendBuffer)
 	ackKnown        = collectors.Fields(collectors.FieldAckIdle)
 )
@@ -107,6 +112,15 @@ func decodeAttrs(b []byte, s *collectors.Socket) error {
 			if len(value) >= 8 {
 				s.CgroupID = ne.Uint64(value)
 			}
+		case attrCong:
+			s.Congestion = collectors.CongestionName{}
+			copy(s.Congestion[:], value)
+			s.Known.Add(congestionKnown)
+		case attrMark:
+			if len(value) >= 4 {
+				s.Mark = ne.Uint32(value)
+				s.Known.Add(markKnown)
+			}
 		case attrMemory:
 			decodeMemory(value, s)
 		case attrSockOpt:
@@ -140,12 +154,19 @@ func decodeOptions(b []byte, s *collectors.Socket) {
 }
 
 // Places in the array of INET_DIAG_SKMEMINFO (include/uapi/linux/sock_diag.h).
-const memorySendBuffer = 3
+const (
+	memorySendBuffer = 3
+	memoryDrops      = 8 // Linux 4.7; of TCP it counts segments and lost connections alike
+)
 
 func decodeMemory(b []byte, s *collectors.Socket) {
 	if len(b) >= 4*(memorySendBuffer+1) {
 		s.SendBuffer = ne.Uint32(b[4*memorySendBuffer:])
 		s.Known.Add(sendBufferKnown)
+	}
+	if s.Protocol == collectors.UDP && len(b) >= 4*(memoryDrops+1) {
+		s.Drops = ne.Uint32(b[4*memoryDrops:])
+		s.Known.Add(dropsKnown)
 	}
 }
 

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { socklab.Main(m) }
 var everything = collectors.Query{
 	Protocols: []collectors.Protocol{collectors.TCP, collectors.UDP},
 	States:    collectors.AllStates,
-	Fields:    collectors.InfoFields().Or(collectors.MemoryFields()),
+	Fields:    collectors.InfoFields().Or(collectors.MemoryFields()).Or(collectors.CongestionFields()),
 }
 
 // dialTest opens a connection in the namespace of an open descriptor, or in

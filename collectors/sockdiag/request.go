@@ -24,6 +24,9 @@ const extInfo = 1 << (attrInfo - 1)
 // extMemory asks for INET_DIAG_SKMEMINFO.
 const extMemory = 1 << (attrMemory - 1)
 
+// extCong asks for INET_DIAG_CONG.
+const extCong = 1 << (attrCong - 1)
+
 // extensions lists the fields that the kernel shows only on request, with the extension and
 // the protocol. Fields that it always shows have none.
 var extensions = []struct {
@@ -32,6 +35,7 @@ var extensions = []struct {
 	protocol collectors.Protocol
 }{
 	{collectors.InfoFields(), extInfo, collectors.TCP},
+	{collectors.CongestionFields(), extCong, collectors.TCP},
 	{collectors.MemoryFields(), extMemory, collectors.TCP},
 	{collectors.MemoryFields(), extMemory, collectors.UDP},
 }

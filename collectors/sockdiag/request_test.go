@@ -31,6 +31,7 @@ func extOf(t *testing.T, q collectors.Query, p collectors.Protocol) uint8 {
 var extOfCost = map[collectors.Protocol]map[collectors.Cost]uint8{
 	collectors.TCP: {
 		collectors.CostInfo: extInfo, collectors.CostAge: extInfo, collectors.CostStall: extInfo, collectors.CostMemory: extMemory,
+		collectors.CostCongestion: extCong,
 	},
 	collectors.UDP: {collectors.CostMemory: extMemory},
 }

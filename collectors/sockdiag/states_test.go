@@ -142,8 +142,14 @@ func checkKnown(t *testing.T, subject *socklab.Conn, s *collectors.Socket) {
 		want.Add(collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess, collectors.FieldExe, collectors.FieldCmdline))
 	}
 	if k := subject.Kind; k != socklab.TimeWait && k != socklab.SynRecv && k != socklab.FinWait2Orphan {
-		want.Add(collectors.MemoryFields())
+		want.Add(collectors.Fields(collectors.FieldSendBuffer))
+		if k.Protocol() == collectors.UDP {
+			want.Add(collectors.Fields(collectors.FieldDrops))
+		} else if k != socklab.Bound {
+			want.Add(collectors.CongestionFields())
+		}
 	}
+	want.Add(collectors.Fields(collectors.FieldMark))
 	if shownBy[subject.Kind].segments {
 		want.Add(collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost))
 	}

@@ -42,6 +42,9 @@ func groups() []group {
 			}),
 		},
 		{of(collectors.FieldSendQueue), socket(func(to, from *collectors.Socket) { to.SendQueue = from.SendQueue })},
+		{of(collectors.FieldCongestion), socket(func(to, from *collectors.Socket) { to.Congestion = from.Congestion })},
+		{of(collectors.FieldDrops), socket(func(to, from *collectors.Socket) { to.Drops = from.Drops })},
+		{of(collectors.FieldMark), socket(func(to, from *collectors.Socket) { to.Mark = from.Mark })},
 		{of(collectors.FieldSendBuffer), socket(func(to, from *collectors.Socket) { to.SendBuffer = from.SendBuffer })},
 		{of(collectors.FieldSendStalled), func(to, from *collectors.Record) { to.Facts.Stalled = from.Facts.Stalled }},
 		{of(collectors.FieldTimer, collectors.FieldTimerExpires, collectors.FieldRetransmits), socket(func(to, from *collectors.Socket) {

@@ -17,7 +17,8 @@ func RandomRecord(w Writer) *collectors.Record {
 		Cookie: w.Uint64N(20), Local: Addr(Pick(w, addresses...)), Remote: Addr(Pick(w, addresses...)), LocalPort: port(), RemotePort: port(),
 		Protocol: Pick(w, collectors.TCP, collectors.TCP, collectors.UDP), Family: Pick(w, collectors.IPv4, collectors.IPv6), State: state,
 		Timer: collectors.Timer(w.IntN(5)), TimerExpires: small(), Inode: small(), UID: Pick[uint32](w, 0, 5, 1000, 65534), IfIndex: uint32(w.IntN(3)),
-		RecvQueue: small(), SendQueue: small(), SendBuffer: small(), Retransmits: uint8(w.IntN(4)),
+		RecvQueue: small(), SendQueue: small(), SendBuffer: small(), Drops: small(), Mark: small(),
+		Congestion: Pick(w, collectors.CongestionName{'b', 'b', 'r'}, collectors.CongestionName{'c', 'u', 'b', 'i', 'c'}), Retransmits: uint8(w.IntN(4)),
 		Info: collectors.TCPInfo{
 			LastDataRecv: small(), LastDataSent: small(), LastAckRecv: small(), RTT: small(), RTO: small(), Unacked: small(), Lost: small(),
 			Backoff: uint8(w.IntN(4)), BytesSent: uint64(small()), BytesReceived: uint64(small()),
