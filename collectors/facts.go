@@ -88,6 +88,9 @@ type Facts struct {
 	// nothing was: at least Min, and, if Bounded, at most Max seconds.
 	Stalled   Age
 	Direction string
+	// Cgroup is the control group that the socket was made in, where it is looked for: an
+	// accepted one has that of its listener.
+	Cgroup string
 	// LocalAddrGone says that the namespace no longer has the local address.
 	LocalAddrGone bool
 	// OthersHidden says that processes that we cannot examine may hold it, too.

@@ -52,10 +52,11 @@ var ownerFields = []FieldDoc{
 		SetNum: func(r *Record, v float64) { r.owner().FDLimit = uint64(v) },
 	},
 	{
-		Field: FieldCgroup, Name: "cgroup", Type: TypeString, Cost: CostCgroup, Source: proc + "/cgroup",
-		Meaning: "cgroup path of the process", Unknown: ownerless,
-		Str:    func(r *Record) string { return ownerOf(r).Cgroup },
-		SetStr: func(r *Record, v string) { r.owner().Cgroup = v },
+		Field: FieldCgroup, Name: "cgroup", Type: TypeString, Cost: CostCgroup, Source: proc + "/cgroup, sock_diag and cgroup2",
+		Meaning: "cgroup path of the process, or if that is not known the one that the socket, or its listener, was made in",
+		Unknown: "nobody known has it, and it shows none (TIME_WAIT, SYN_RECV, FIN_WAIT2 orphans, cgroup v1), or one that was removed",
+		Str:     cgroupOf,
+		SetStr:  func(r *Record, v string) { r.owner().Cgroup = v },
 	},
 	{
 		Field: FieldUnit, Name: "unit", Type: TypeString, Cost: CostCgroup, Source: proc + "/cgroup",

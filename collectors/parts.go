@@ -40,6 +40,13 @@ func ownerOf(r *Record) *Owner {
 	return r.Owner
 }
 
+func cgroupOf(r *Record) string {
+	if group := ownerOf(r).Cgroup; group != "" {
+		return group
+	}
+	return factsOf(r).Cgroup
+}
+
 func listenerOf(r *Record) *Owner {
 	if l := factsOf(r).ListenerOwner; l != nil {
 		return l

@@ -13,7 +13,7 @@ import (
 
 // theHost are the packages by which the host is reached: of the engine only world does.
 var theHost = []string{
-	"sockwarden/collectors/sockdiag", "sockwarden/collectors/procfs", "sockwarden/collectors/procnet", "sockwarden/collectors/netns", "sockwarden/collectors/localaddr", "sockwarden/collectors/bpf", "sockwarden/collectors/containers", "net",
+	"sockwarden/collectors/sockdiag", "sockwarden/collectors/procfs", "sockwarden/collectors/procnet", "sockwarden/collectors/netns", "sockwarden/collectors/cgroupfs", "sockwarden/collectors/localaddr", "sockwarden/collectors/bpf", "sockwarden/collectors/containers", "net",
 }
 
 // engineItself is what assembles the rooms: none of them knows it.

@@ -211,9 +211,9 @@ func (c *Candidate) forgetOwners() {
 	c.Hidden, c.listenersUnseen = "", false
 	f.Owners, f.OthersHidden, f.Complete = nil, false, false
 	f.ListenerOwner, f.Peers, c.Listeners = nil, nil, nil
-	f.Published = ""
+	f.Published, f.Cgroup = "", ""
 	f.Known.Remove(collectors.PeerFields().Or(collectors.Fields(collectors.FieldPublished)))
-	f.Known.Remove(collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess))
+	f.Known.Remove(collectors.Fields(collectors.FieldOwners, collectors.FieldListenerProcess, collectors.FieldCgroup))
 }
 
 // SetAge sets the age, and which of the age fields are known.

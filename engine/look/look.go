@@ -224,6 +224,7 @@ func (k *Looker) findOwners(ctx context.Context, c *Picture) error {
 	}
 	ends.setPeers(k.world, &holders, hides)
 	k.nameContainers(ctx, c)
+	k.findCgroups(c)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 
+	"sockwarden/collectors/cgroupfs"
 	"sockwarden/collectors/host"
 	"sockwarden/collectors/procfs"
 )
@@ -39,7 +40,7 @@ func NewLinux(owners OwnerSource, workers int, log *slog.Logger) (*Linux, error)
 	l.World = World{
 		Clock: realClock{}, Host: Host{Name: name, Kernel: version, Workers: workers}, Self: findSelf(proc),
 		Namespaces: newKernelNamespaces(engines, l.owners.Coverage), Network: kernelNetwork{proc.Network}, Counter: kernelNetwork{proc.Network}, Sockets: kernelSockets{},
-		Owners: l.owners, Processes: kernelProcesses{proc}, Containers: engines, OpenEvents: openEvents,
+		Owners: l.owners, Processes: kernelProcesses{proc}, Containers: engines, Cgroups: cgroupfs.Paths, OpenEvents: openEvents,
 		Dead: func(ctx context.Context) ([]Dead, int, error) { return deadSockets(ctx, proc) },
 	}
 	return l, nil

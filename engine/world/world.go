@@ -23,6 +23,9 @@ type World struct {
 	Owners     Owners
 	Processes  Processes
 	Containers Containers
+	// Cgroups returns the paths of control groups by their ids, those that can be told; nil
+	// where there is nothing to ask.
+	Cgroups func(ids []uint64) (map[uint64]string, error)
 	// OpenEvents makes the kernel note when sockets enter their states; nil if it cannot.
 	OpenEvents func() (Events, error)
 	// Dead finds the processes that hold what the kernel has ended, those with most
