@@ -238,6 +238,7 @@ func (v *victim) check(rec *collectors.Socket, looks []*memory.Memory, began, no
 				envSeed, v.a.seed, v.number, rec.State, v.local, v.remote, least, truth, fmt.Sprintf(format, args...), *rec, v.story())
 		}
 	}
+	moved := v.moves(rec, before)
 	age := look.Evidence(rec)
 	if age.Min > truth && !forged {
 		bad("one look: %+v", age)
@@ -251,6 +252,11 @@ func (v *victim) check(rec *collectors.Socket, looks []*memory.Memory, began, no
 			before, had = s.Mark, true
 		}
 		got := m.Observe(key, mk, age, began, now)
+		if waited := after.Sub(moved).Seconds() + tolerance; look.Stalled(m, rec, began, now).Min > waited {
+			if !had || !v.again || !overtaken(&before, &mk, rec.State) {
+				bad("stalled: %+v, something moved %.3fs ago", look.Stalled(m, rec, began, now), waited)
+			}
+		}
 		if got.Source != collectors.AgeObserved {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 
 	"sockwarden/collectors"
 	"sockwarden/collectors/socklab/tunpeer"
+	"sockwarden/engine/memory"
 )
 
 // victim is one socket of the kernel with the peer that attacks it.
@@ -35,7 +36,13 @@ type victim struct {
 	oldACK    bool      // a FIN came with an old ACK number
 	cookie    uint64
 	again     bool // it was connected again
-	wrong     bool
+	// What the last record said of what waits to be acknowledged, when that look began, and
+	// the time after which something has moved since, or begun to wait.
+	acked  uint64
+	waits  bool
+	looked time.Time
+	moved  time.Time
+	wrong  bool
 }
 
 func (v *victim) family() string {
@@ -307,4 +314,21 @@ func (v *victim) end() {
 	if v.peer != nil && v.rng.IntN(2) == 0 {
 		v.peer.Send(tunpeer.RST|tunpeer.ACK, nil, 0)
 	}
+}
+
+// moves returns the latest time after which something was acknowledged, or began to wait, as
+// far as the records show; the look at this one began at before.
+func (v *victim) moves(rec *collectors.Socket, before time.Time) time.Time {
+	waits := memory.Waits(rec)
+	switch {
+	case !waits:
+		v.moved = before
+	case !v.waits || rec.Info.BytesAcked != v.acked:
+		v.moved = v.looked
+	}
+	if v.moved.Before(v.began) {
+		v.moved = v.began
+	}
+	v.acked, v.waits, v.looked = rec.Info.BytesAcked, waits, before
+	return v.moved
 }
