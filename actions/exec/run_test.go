@@ -86,7 +86,7 @@ func TestTimeout(t *testing.T) {
 	start := time.Now()
 	e, child := family(t, timeout)
 	out := await(t, e)
-	if took := time.Since(start); took < timeout || took > timeout+2*time.Second {
+	if took := time.Since(start); took < timeout || took > timeout+time.Minute {
 		t.Errorf("it took %s", took)
 	}
 	if out.Result != actions.Timeout || out.Err == nil || out.Err.Error() != "killed after 700ms: the last words" {

@@ -278,7 +278,7 @@ func TestTimeout(t *testing.T) {
 	if out.Result != actions.Timeout || out.Err == nil || out.Err.Error() != "killed after 1s: stopping" {
 		t.Errorf("%+v", out)
 	}
-	if took := time.Since(start); took < time.Second || took > 4*time.Second {
+	if took := time.Since(start); took < time.Second || took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }

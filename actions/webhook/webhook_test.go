@@ -322,7 +322,7 @@ func TestRetryAfter(t *testing.T) {
 			}
 		})
 		start := time.Now()
-		if err := notifier(t, s.URL, nil).Send(t.Context(), message()); err != nil || s.count() != 2 || time.Since(start) > 5*time.Second {
+		if err := notifier(t, s.URL, nil).Send(t.Context(), message()); err != nil || s.count() != 2 || time.Since(start) > time.Minute {
 			t.Errorf("%q: %d attempts, %v", value, s.count(), err)
 		}
 	}
@@ -376,7 +376,7 @@ func TestLongAnswer(t *testing.T) {
 	})
 	start := time.Now()
 	must(t, "Send", notifier(t, s.URL, nil).Send(t.Context(), message()))
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }
@@ -405,7 +405,7 @@ func TestCancelled(t *testing.T) {
 			start := time.Now()
 			cancel(why)
 			err := <-result
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("it took %s", took)
 			}
 			if !errors.Is(err, why) || s.count() != 1 {

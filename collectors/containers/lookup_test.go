@@ -144,13 +144,13 @@ func TestBadEngines(t *testing.T) {
 			if strings.ContainsAny(fmt.Sprint(err), "\x1b\n") {
 				t.Errorf("%q", err)
 			}
-			if took := time.Since(began); took > askLimit+10*time.Second {
+			if took := time.Since(began); took > askLimit+time.Minute {
 				t.Errorf("%s", took)
 			}
 			settle(n)
 		})
 	}
-	wait := time.Now().Add(10 * time.Second)
+	wait := time.Now().Add(2 * time.Minute)
 	for runtime.NumGoroutine() > before && time.Now().Before(wait) {
 		runtime.Gosched()
 	}

@@ -159,7 +159,7 @@ func TestNothingIsLeft(t *testing.T) {
 				break
 			}
 		}
-		if took := time.Since(began); took > 8*time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("it took %s", took)
 		}
 		if alive(t, path) {

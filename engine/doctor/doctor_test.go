@@ -211,7 +211,7 @@ func TestSelfTestWithoutLoopback(t *testing.T) {
 		if c := destroyOwnPair(t.Context()); c.Level != Fail || !strings.HasSuffix(c.Detail, "is the interface lo up?") {
 			t.Errorf("%+v", c)
 		}
-		if took := time.Since(start); took > 2*patience*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("it took %s", took)
 		}
 		return nil
