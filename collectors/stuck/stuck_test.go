@@ -4,6 +4,7 @@ import (
 	"errors"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,13 +13,15 @@ import (
 // What does not sleep uninterruptibly is waited for however long it takes.
 func TestSlowIsNotStuck(t *testing.T) {
 	t.Parallel()
-	done := false
-	if err := Do(t.Context(), "slow", func() {
-		<-time.After(Limit + Limit/5)
-		done = true
-	}); err != nil || !done {
-		t.Errorf("%v, done: %t", err, done)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		done := false
+		if err := Do(t.Context(), "slow", func() {
+			time.Sleep(12 * Limit)
+			done = true
+		}); err != nil || !done {
+			t.Errorf("%v, done: %t", err, done)
+		}
+	})
 }
 
 // What returns is no error.

@@ -132,7 +132,7 @@ func (s *stage) randomSockets(w langtest.Writer) {
 func TestAskAgrees(t *testing.T) {
 	seen := map[report.Decision]int{}
 	more := 0
-	for seed := range uint64(250) {
+	for seed := range uint64(langtest.Rounds(250)) {
 		w := langtest.NewWriter(seed, 21)
 		s := newStage(t, engine.Options{}, poker())
 		s.randomSockets(w)

@@ -48,7 +48,7 @@ func TestExplainAgreesWithAudit(t *testing.T) {
 		return all
 	}
 	takes, not, sockets := 0, 0, 0
-	for seed := range uint64(150) {
+	for seed := range uint64(langtest.Rounds(150)) {
 		w := langtest.NewWriter(seed, 22)
 		s := newStage(t, engine.Options{}, poker())
 		s.randomSockets(w)
@@ -100,7 +100,7 @@ func TestExplainAgreesWithAudit(t *testing.T) {
 		}
 		sockets += len(x.Sockets)
 	}
-	if takes == 0 || not == 0 || sockets < 500 {
+	if takes == 0 || not == 0 || sockets < langtest.Rounds(500) {
 		t.Errorf("%d sockets, %d times taken, %d not", sockets, takes, not)
 	}
 }
