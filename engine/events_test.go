@@ -71,10 +71,13 @@ func TestActsInTime(t *testing.T) {
 	w := watchRules(t, Options{Live: true, Events: look.EventsOn}, time.Hour, map[string]string{"a.yaml": ruleFile(rule, "note", "limits: {cooldown: 1h}")}, note)
 	socklab.WaitFor(t, "the first cycle", func() bool { return len(w.journal.lines("msg=cycle")) > 0 })
 	var late []time.Duration
+	quickest := time.Hour // start of a process, which says how busy this machine is
 	for i := range 4 {
 		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+		began := time.Now()
 		holder(t, c)
 		entered := time.Now()
+		quickest = min(quickest, entered.Sub(began))
 		var at time.Time
 		socklab.WaitFor(t, fmt.Sprintf("action %d", i), func() bool {
 			mu.Lock()
@@ -82,14 +85,16 @@ func TestActsInTime(t *testing.T) {
 			at = acted[c.Local.Port()]
 			return !at.IsZero()
 		})
+		if age := at.Sub(c.StartedBefore); age < threshold {
+			t.Errorf("acted on at the age of %s at most", age)
+		}
 		late = append(late, at.Sub(entered)-threshold)
 	}
 	slices.Sort(late)
 	t.Logf("behind the threshold by %v", late)
-	// The holder starts after the socket has entered its state. On a busy machine some come
-	// late, and none would but after an hour if nothing told of them.
-	if late[0] < -500*time.Millisecond || late[len(late)/2-1] > time.Second {
-		t.Errorf("behind the threshold by %v", late)
+	// On a busy machine some come late, and none would but after an hour if nothing told of them.
+	if late[len(late)/2-1] > max(time.Second, 20*quickest) {
+		t.Errorf("behind the threshold by %v, a process starts in %s", late, quickest)
 	}
 }
 
