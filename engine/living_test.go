@@ -139,6 +139,7 @@ func TestGroupWithOneSignal(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	p := l.rules(t, text)
 	var r *report.Report
+	socklab.WaitFor(t, "all to be old", func() bool { return time.Since(conns[len(conns)-1].SeenAfter) > 1500*time.Millisecond })
 	socklab.WaitFor(t, "the leak", func() bool { r = l.run(t, p); noErrors(t, r); return r.Summary.Acted > 0 })
 	for _, c := range conns {
 		expect(t, findingsOf(r, c)[0], report.DecideAct, "", actions.Ended)
