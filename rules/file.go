@@ -3,9 +3,9 @@ package rules
 import (
 	"time"
 
-	"sockwarden/rules/lang"
-
 	"go.yaml.in/yaml/v4"
+
+	"sockwarden/rules/lang"
 )
 
 // rulesFile is one parsed file; its conditions are not compiled yet. Each of its

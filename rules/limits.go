@@ -5,9 +5,9 @@ import (
 	"strconv"
 	"time"
 
-	"sockwarden/rules/lang"
-
 	"go.yaml.in/yaml/v4"
+
+	"sockwarden/rules/lang"
 )
 
 // defaults reads what holds for all rules of the file: limits, the breaker and the

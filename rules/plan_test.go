@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sockwarden/collectors"
+	"sockwarden/rules/lang"
 	"sockwarden/rules/lang/langtest"
 )
 
@@ -46,7 +47,10 @@ func TestPlan(t *testing.T) {
 				about := r.Socket.Protocol == collectors.TCP || rule.When.Reads.Has(collectors.FieldProtocol)
 				// What only moves data still is remembered for its age.
 				later := *r
-				later.Known.Remove(collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle))
+				later.Known.Remove(lang.IdleFields().Or(collectors.StallFields()))
+				facts := *r.Facts
+				facts.Stalled = collectors.NoAge()
+				later.Facts = &facts
 				remembered := rule.When.Reads.Meets(collectors.AgeFields()) && r.Socket.State != collectors.Established && rule.When.Eval(&later) != False
 				if rule.Mode == ModeDisabled || !about || rule.When.Eval(r) == False && !remembered {
 					continue

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"sockwarden/collectors"
-
 	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors"
 )
 
 // dirs are where ip-netns(8) and docker name namespaces, by mounts. A file stays in
