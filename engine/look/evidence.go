@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// Slack is how far off two stamps can be: one jiffy, and another if the tick that
-	// counts them comes late on a busy machine.
-	Slack = 2 * memory.Jiffy
+	// Slack is how far off two stamps can be: one jiffy, and as many more as the tick that
+	// counts them can be late. A busy hypervisor withholds the processor from it for 40 ms
+	// and more, and then jiffies jump: a stamp set just before looks older than it is.
+	Slack = 10 * memory.Jiffy
 	// timeWait is how long TIME_WAIT lasts (TCP_TIMEWAIT_LEN), in seconds,
 	// whatever tcp_fin_timeout says.
 	timeWait = 60.0

@@ -1,5 +1,5 @@
-// Program service runs in the tests' containers: it listens, keeps every connection,
-// reads none, and ends when asked to.
+// Program service is what the containers of the tests run: it listens, keeps every
+// connection and reads none, and ends when it is asked to.
 package main
 
 import (
@@ -12,14 +12,18 @@ import (
 func main() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	if l, err := net.Listen("tcp", ":8080"); err == nil { // another container in the namespace may have the port
+	l, err := net.Listen("tcp", ":8080")
+	if err != nil { // another one in the namespace has it
+		l, err = net.Listen("tcp", ":8081")
+	}
+	if err == nil {
 		go keep(l)
 	}
 	<-stop
 }
 
 func keep(l net.Listener) {
-	var kept []net.Conn // the garbage collector closes what nothing refers to
+	var kept []net.Conn // what is not referred to is closed
 	for {
 		c, err := l.Accept()
 		if err != nil {
