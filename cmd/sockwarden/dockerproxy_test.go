@@ -56,7 +56,7 @@ func provesProxy(t *testing.T, d *dockerlab.Engine) {
 	}
 	const leaked = `state == "CLOSE_WAIT" && process == "docker-proxy"`
 	d.Until("docker-proxy and the container are in CLOSE_WAIT, and the other one listens", func() bool {
-		return len(by(`state == "LISTEN" && port == 8081`)) == 1 && len(by(leaked)) == 1 && len(by("-s", "close_wait", "-p", "8080", `peer_process == "docker-proxy"`)) == 1
+		return len(by(`state == "LISTEN" && port == 8081 && container == "side"`)) == 1 && len(by(leaked)) == 1 && len(by("-s", "close_wait", "-p", "8080", `peer_process == "docker-proxy"`)) == 1
 	})
 	for what, want := range map[string]map[string]any{
 		leaked: {"port": 21117.0, "published": inside + ":8080"},
