@@ -286,6 +286,9 @@ type Plugin struct {
 	// Results are those that it can end with, besides changed, not_permitted and
 	// unsupported, which every action has.
 	Results []Result
+	// MPTCP says that an action on single connections also works on those of MPTCP, whole
+	// ones; no action works on their subflows.
+	MPTCP bool
 	// Gentle actions change something, but a live connection loses nothing.
 	Gentle bool
 	// Warn says what valid parameters may do that the author does not intend, for sockets

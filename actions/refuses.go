@@ -11,7 +11,7 @@ func (b *Bound) Refuses(s *collectors.Socket) string {
 		return ""
 	case s.Protocol == collectors.UDP && !b.Allowed.Has(AllowUDP):
 		return "it is about UDP, " + b.notAllowed(AllowUDP)
-	case s.Protocol == collectors.TCP && s.State == collectors.Listen && !b.Allowed.Has(b.ForListen()):
+	case s.Protocol.Connects() && s.State == collectors.Listen && !b.Allowed.Has(b.ForListen()):
 		return "it is about listeners, " + b.notAllowed(b.ForListen())
 	case collectors.Unaccepted(s) && !b.Allowed.Has(b.ForUnaccepted()) && b.OptIn(AllowListener) != "":
 		return "it is about connections that wait to be accepted, " + b.notAllowed(AllowListener)
@@ -19,10 +19,21 @@ func (b *Bound) Refuses(s *collectors.Socket) string {
 		return ""
 	case b.NeedsOwner() && s.Inode == 0:
 		return "no process has such sockets, and " + b.Name + " is for the process"
-	case !b.OnProcess() && s.Protocol == collectors.TCP && s.State == collectors.Close:
+	case s.Protocol == collectors.MPTCP && b.RefusesMPTCP() != "":
+		return "it is about " + b.RefusesMPTCP()
+	case !b.OnProcess() && s.Protocol.Connects() && s.State == collectors.Close:
 		return "these are bound, not connected: the kernel cannot destroy them"
 	}
 	return ""
+}
+
+// RefusesMPTCP says why the action is not for connections of MPTCP, and what is, "" if it
+// is, or is not for single connections.
+func (p *Plugin) RefusesMPTCP() string {
+	if p.MPTCP || !p.Single() {
+		return ""
+	}
+	return "MPTCP, which " + p.Name + " is not for: abort ends the whole connection"
 }
 
 // notAllowed says which opt-in a rung lacks.

@@ -14,6 +14,9 @@ func TestRefuses(t *testing.T) {
 		return &collectors.Socket{Protocol: collectors.TCP, State: state, Inode: inode}
 	}
 	listener := map[string]any{"listener": true}
+	mptcp := func(state collectors.State) *collectors.Socket {
+		return &collectors.Socket{Protocol: collectors.MPTCP, State: state, Inode: has}
+	}
 	udp := &collectors.Socket{Protocol: collectors.UDP, State: collectors.Close, Inode: has}
 	opens := map[string]any{"open": true}
 	for _, test := range []struct {
@@ -28,6 +31,12 @@ func TestRefuses(t *testing.T) {
 		{ScopeSocket, nil, tcp(collectors.Close, has), "these are bound, not connected: the kernel cannot destroy them"},
 		{ScopeNone, nil, tcp(collectors.Close, has), "these are bound, not connected: the kernel cannot destroy them"},
 		{ScopeProcess, nil, tcp(collectors.Close, has), ""},
+		{ScopeSocket, nil, mptcp(collectors.CloseWait), "it is about MPTCP, which gate is not for: abort ends the whole connection"},
+		{ScopeOwnedSocket, nil, mptcp(collectors.CloseWait), "it is about MPTCP, which gate is not for: abort ends the whole connection"},
+		{ScopeSocket, nil, mptcp(collectors.Listen), "it is about listeners, which gate is not for"},
+		{ScopeProcess, nil, mptcp(collectors.CloseWait), ""},
+		{ScopeNone, nil, mptcp(collectors.CloseWait), ""},
+		{ScopeNone, nil, mptcp(collectors.Close), "these are bound, not connected: the kernel cannot destroy them"},
 		{ScopeSocket, nil, udp, "it is about UDP, which takes {gate: {open: true}}"},
 		{ScopeSocket, opens, udp, ""},
 		{ScopeProcess, opens, udp, ""},

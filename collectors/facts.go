@@ -129,6 +129,8 @@ type Group struct {
 	Age       Age     // Min is the largest proven age, Max the largest bound if all are bounded
 	RecvQueue float64 // sum, bytes
 	SendQueue float64 // sum, bytes
+	// Unsummed says that the queues of some members are unknown, and not in the sums.
+	Unsummed bool
 	// FDs and FDLimit belong to the process, in groups of one process; negative if
 	// unknown.
 	FDs, FDLimit float64

@@ -22,6 +22,7 @@ const (
 	FieldHost
 	FieldCookie
 	FieldInode
+	FieldMPTCPToken
 	FieldAge
 	FieldAgeMax
 	FieldAgeSource
@@ -128,15 +129,17 @@ const (
 	diag      = "sock_diag"
 	tcpInfo   = "sock_diag tcp_info"
 	proc      = "/proc/PID"
+	noQueue   = "MPTCP but listeners: the kernel shows memory there"
+	noTimer   = "MPTCP"
 	never     = "never"
-	noInfo    = "UDP, LISTEN, SYN_SENT, SYN_RECV, TIME_WAIT, FIN_WAIT2 orphans, /proc/net"
+	noInfo    = "UDP, MPTCP, LISTEN, SYN_SENT, SYN_RECV, TIME_WAIT, FIN_WAIT2 orphans, /proc/net"
 	noStamp   = noInfo + ", closed before the handshake was over"
-	noSegInfo = "UDP, LISTEN, SYN_RECV, TIME_WAIT, FIN_WAIT2 orphans, /proc/net"
+	noSegInfo = "UDP, MPTCP, LISTEN, SYN_RECV, TIME_WAIT, FIN_WAIT2 orphans, /proc/net"
 	noOwner   = "the owner exists but cannot be read"
 	ownerless = "no owner, or it cannot be read"
 	engines   = "the container engine"
 	otherEnd  = "sock_diag, /proc"
-	noPeer    = "not every network namespace could be looked at, NAT may hide it, several sockets or processes may be it, UDP"
+	noPeer    = "not every network namespace could be looked at, NAT may hide it, several sockets or processes may be it, UDP, MPTCP"
 	nameless  = ownerless + ", in a container whose engine cannot be asked or does not say (sockwarden doctor)"
 )
 

@@ -80,7 +80,7 @@ var factFields = []FieldDoc{
 	{
 		Field: FieldLocalAddrGone, Name: "local_addr_gone", Type: TypeBool, Cost: CostAddresses, Source: "rtnetlink",
 		Meaning: "the local address is no longer one of the namespace: no interface and no local route has it",
-		Unknown: "IP_TRANSPARENT, TIME_WAIT, SYN_RECV, FIN_WAIT2 orphans, /proc/net, unless the address is there",
+		Unknown: "IP_TRANSPARENT, MPTCP, TIME_WAIT, SYN_RECV, FIN_WAIT2 orphans, /proc/net, unless the address is there",
 		Bool:    func(r *Record) bool { return factsOf(r).LocalAddrGone },
 		SetBool: func(r *Record, v bool) { r.facts().LocalAddrGone = v },
 	},

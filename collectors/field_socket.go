@@ -6,8 +6,8 @@ import "strconv"
 var socketFields = []FieldDoc{
 	{
 		Field: FieldProtocol, Name: "protocol", Type: TypeString, Cost: CostNone, Source: diag,
-		Meaning: "transport protocol", Unknown: never,
-		Values: []string{"tcp", "udp"},
+		Meaning: "transport protocol; mptcp is a whole connection, whose subflows are tcp", Unknown: never,
+		Values: []string{"tcp", "udp", "mptcp"},
 		Str:    func(r *Record) string { return r.Socket.Protocol.String() },
 		SetStr: func(r *Record, v string) { r.socket().Protocol = protocolNamed(v) },
 	},
@@ -20,7 +20,7 @@ var socketFields = []FieldDoc{
 	},
 	{
 		Field: FieldState, Name: "state", Type: TypeString, Cost: CostNone, Source: diag,
-		Meaning: "TCP state; UDP is ESTABLISHED (connected) or CLOSE", Unknown: never,
+		Meaning: "TCP state, of MPTCP that of the whole connection; UDP is ESTABLISHED (connected) or CLOSE", Unknown: never,
 		Values: StateNames(),
 		Str:    func(r *Record) string { return r.Socket.State.String() },
 		SetStr: func(r *Record, v string) { r.socket().State, _ = ParseState(v) },
@@ -63,26 +63,26 @@ var socketFields = []FieldDoc{
 	},
 	{
 		Field: FieldRecvQueue, Name: "recv_queue", Type: TypeNumber, Unit: "bytes", Cost: CostNone, Source: diag,
-		Meaning: "unread bytes, plus 1 for an unread FIN; LISTEN: connections waiting for accept", Unknown: never,
+		Meaning: "unread bytes, plus 1 for an unread FIN; LISTEN: connections waiting for accept", Unknown: noQueue,
 		Num:    func(r *Record) float64 { return float64(r.Socket.RecvQueue) },
 		SetNum: func(r *Record, v float64) { r.socket().RecvQueue = uint32(v) },
 	},
 	{
 		Field: FieldSendQueue, Name: "send_queue", Type: TypeNumber, Unit: "bytes", Cost: CostNone, Source: diag,
-		Meaning: "unacknowledged and unsent bytes, plus 1 for a SYN or FIN; LISTEN: limit of the accept queue", Unknown: "LISTEN in /proc/net",
+		Meaning: "unacknowledged and unsent bytes, plus 1 for a SYN or FIN; LISTEN: limit of the accept queue", Unknown: "LISTEN in /proc/net; " + noQueue,
 		Num:    func(r *Record) float64 { return float64(r.Socket.SendQueue) },
 		SetNum: func(r *Record, v float64) { r.socket().SendQueue = uint32(v) },
 	},
 	{
 		Field: FieldSendBuffer, Name: "send_buffer", Type: TypeNumber, Unit: "bytes", Cost: CostMemory, Source: diag + " skmeminfo",
 		Meaning: "room for what is not acknowledged, with what the kernel needs to manage it (SO_SNDBUF)",
-		Unknown: "TIME_WAIT, SYN_RECV, FIN_WAIT2 orphans, /proc/net",
+		Unknown: "MPTCP, TIME_WAIT, SYN_RECV, FIN_WAIT2 orphans, /proc/net",
 		Num:     func(r *Record) float64 { return float64(r.Socket.SendBuffer) },
 		SetNum:  func(r *Record, v float64) { r.socket().SendBuffer = uint32(v) },
 	},
 	{
 		Field: FieldEOFRead, Name: "eof_read", Type: TypeBool, Cost: CostNone, Source: diag,
-		Meaning: "CLOSE_WAIT whose owner has read EOF and still holds it: a leak or a half-close", Unknown: never,
+		Meaning: "CLOSE_WAIT whose owner has read EOF and still holds it: a leak or a half-close", Unknown: noTimer,
 		Bool: func(r *Record) bool {
 			return r.Socket.State == CloseWait && r.Socket.RecvQueue == 0 && r.Socket.Inode != 0
 		},
@@ -90,26 +90,26 @@ var socketFields = []FieldDoc{
 	},
 	{
 		Field: FieldTimer, Name: "timer", Type: TypeString, Cost: CostNone, Source: diag,
-		Meaning: "running timer; retransmit also stands for a loss probe", Unknown: never,
+		Meaning: "running timer; retransmit also stands for a loss probe", Unknown: noTimer,
 		Values: []string{"none", "retransmit", "keepalive", "timewait", "probe"},
 		Str:    func(r *Record) string { return r.Socket.Timer.String() },
 		SetStr: func(r *Record, v string) { r.socket().Timer = timerNamed(v) },
 	},
 	{
 		Field: FieldTimerExpires, Name: "timer_expires", Type: TypeSeconds, Unit: "s", Cost: CostNone, Source: diag,
-		Meaning: "time until the timer fires, 0 without one", Unknown: never,
+		Meaning: "time until the timer fires, 0 without one", Unknown: noTimer,
 		Num:    func(r *Record) float64 { return Seconds(r.Socket.TimerExpires) },
 		SetNum: func(r *Record, v float64) { r.socket().TimerExpires = millis(v) },
 	},
 	{
 		Field: FieldRetransmits, Name: "retransmits", Type: TypeNumber, Cost: CostNone, Source: diag,
-		Meaning: "retransmissions or probes since the last progress", Unknown: never,
+		Meaning: "retransmissions or probes since the last progress", Unknown: noTimer,
 		Num:    func(r *Record) float64 { return float64(r.Socket.Retransmits) },
 		SetNum: func(r *Record, v float64) { r.socket().Retransmits = uint8(v) },
 	},
 	{
 		Field: FieldCongestion, Name: "congestion", Type: TypeString, Cost: CostCongestion, Source: diag + " cong",
-		Meaning: "congestion control, such as cubic or bbr", Unknown: "UDP, CLOSE, TIME_WAIT, SYN_RECV, FIN_WAIT2 orphans, /proc/net",
+		Meaning: "congestion control, such as cubic or bbr", Unknown: "UDP, MPTCP, CLOSE, TIME_WAIT, SYN_RECV, FIN_WAIT2 orphans, /proc/net",
 		Str: func(r *Record) string { return r.Socket.Congestion.String() },
 		SetStr: func(r *Record, v string) {
 			r.socket().Congestion = CongestionName{}
@@ -118,7 +118,7 @@ var socketFields = []FieldDoc{
 	},
 	{
 		Field: FieldDrops, Name: "drops", Type: TypeNumber, Unit: "datagrams", Cost: CostMemory, Source: diag + " skmeminfo",
-		Meaning: "UDP: datagrams that were dropped, as nobody had read those before them, or their checksum was wrong", Unknown: "TCP, /proc/net",
+		Meaning: "UDP: datagrams that were dropped, as nobody had read those before them, or their checksum was wrong", Unknown: "TCP, MPTCP, /proc/net",
 		Num:    func(r *Record) float64 { return float64(r.Socket.Drops) },
 		SetNum: func(r *Record, v float64) { r.socket().Drops = uint32(v) },
 	},
@@ -151,5 +151,11 @@ var socketFields = []FieldDoc{
 		Meaning: "user id that owns the socket", Unknown: "TIME_WAIT and orphans: the kernel shows 0 for them",
 		Num:    func(r *Record) float64 { return float64(r.Socket.UID) },
 		SetNum: func(r *Record, v float64) { r.socket().UID = uint32(v) },
+	},
+	{
+		Field: FieldMPTCPToken, Name: "mptcp_token", Type: TypeString, Cost: CostInfo, Source: "sock_diag mptcp_info, ULP of TCP",
+		Meaning: "hexadecimal, the same for an MPTCP connection and its subflows, as ss prints it", Unknown: "no MPTCP, LISTEN, SYN_SENT subflows, /proc/net",
+		Str:    func(r *Record) string { return strconv.FormatUint(uint64(r.Socket.Token), 16) },
+		SetStr: func(r *Record, v string) { r.setToken(v) },
 	},
 }

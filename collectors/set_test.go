@@ -17,7 +17,7 @@ import (
 func samples(d *FieldDoc) []any {
 	var all []any
 	switch {
-	case d.Field == FieldCookie:
+	case d.Field == FieldCookie, d.Field == FieldMPTCPToken:
 		return []any{"0", "c0ffee"}
 	case d.Type == TypeBool:
 		return []any{true, false}
@@ -228,6 +228,7 @@ func TestSetRefuses(t *testing.T) {
 		{FieldState, "close_wait", `state: unknown value "close_wait" (known: ESTABLISHED`},
 		{FieldTimer, "", `timer: unknown value ""`},
 		{FieldCookie, "xyz", "cookie: cannot be xyz"},
+		{FieldMPTCPToken, "100000000", "mptcp_token: cannot be 100000000"},
 		{FieldProcess, 7, "process: 7 (int) is no string"},
 		{FieldOwned, "yes", "owned: yes (string) is no bool"},
 		{FieldLocalAddr, "10.0.0.256", "local_addr: address"},

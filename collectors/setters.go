@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 )
 
 // Helpers of the setters. Where a field reads several members, a setter changes those
@@ -112,10 +113,13 @@ func (r *Record) peer(some bool) *Owner {
 }
 
 func protocolNamed(name string) Protocol {
-	if name == UDP.String() {
-		return UDP
-	}
-	return TCP
+	p, _ := ProtocolNamed(name)
+	return p
+}
+
+func (r *Record) setToken(text string) {
+	token, _ := strconv.ParseUint(text, 16, 32)
+	r.socket().Token = uint32(token)
 }
 
 func timerNamed(name string) Timer {
@@ -210,7 +214,7 @@ func (r *Record) setUnaccepted(v bool) {
 // setUnowned puts a socket without a process into one of some states, or out of them.
 func (r *Record) setUnowned(v bool, states StateMask, usual State) {
 	s := r.socket()
-	if v && r.free(FieldProtocol) {
+	if v && r.free(FieldProtocol) && !s.Protocol.Connects() {
 		s.Protocol = TCP
 	}
 	if v && r.free(FieldState) && !states.Has(s.State) {

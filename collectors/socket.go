@@ -7,20 +7,72 @@ import (
 )
 
 // Protocol is the transport protocol, an IPPROTO_ number.
-type Protocol uint8
+type Protocol uint16
 
 // The protocols that collectors can return.
 const (
-	TCP Protocol = 6
-	UDP Protocol = 17
+	TCP   Protocol = 6
+	UDP   Protocol = 17
+	MPTCP Protocol = 262 // the whole connection; each of its subflows is a socket of TCP
 )
 
-// String returns "tcp" or "udp".
-func (p Protocol) String() string {
-	if p == UDP {
-		return "udp"
+// Protocols lists them all.
+func Protocols() []Protocol { return []Protocol{TCP, UDP, MPTCP} }
+
+// ProtocolSet is a set of protocols. Its zero value is empty.
+type ProtocolSet uint8
+
+// ProtocolsIn returns the set of the given protocols.
+func ProtocolsIn(protocols ...Protocol) (s ProtocolSet) {
+	for _, p := range protocols {
+		switch p {
+		case TCP:
+			s |= 1
+		case UDP:
+			s |= 2
+		case MPTCP:
+			s |= 4
+		}
 	}
-	return "tcp"
+	return s
+}
+
+// Has reports whether p is in the set.
+func (s ProtocolSet) Has(p Protocol) bool { return s&ProtocolsIn(p) != 0 }
+
+// All lists what is in the set.
+func (s ProtocolSet) All() (all []Protocol) {
+	for _, p := range Protocols() {
+		if s.Has(p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// Connects reports whether sockets of the protocol listen, and have the states of TCP.
+func (p Protocol) Connects() bool { return p == TCP || p == MPTCP }
+
+// String returns "tcp", "udp" or "mptcp".
+func (p Protocol) String() string {
+	switch p {
+	case UDP:
+		return "udp"
+	case MPTCP:
+		return "mptcp"
+	default:
+		return "tcp"
+	}
+}
+
+// ProtocolNamed returns the protocol of that name.
+func ProtocolNamed(name string) (Protocol, bool) {
+	for _, p := range Protocols() {
+		if p.String() == name {
+			return p, true
+		}
+	}
+	return 0, false
 }
 
 // Family is the address family of the socket itself, an AF_ number. An IPv6 socket can
@@ -160,6 +212,7 @@ type Socket struct {
 	Drops        uint32 // SK_MEMINFO_DROPS of UDP; means something only when FieldDrops is known
 	Mark         uint32 // INET_DIAG_MARK (SO_MARK); means something only when FieldMark is known
 	Congestion   CongestionName
+	Token        uint32 // names an MPTCP connection on this host, on itself and on each of its subflows; 0 for none
 	LocalPort    uint16
 	RemotePort   uint16
 	Protocol     Protocol
@@ -210,7 +263,7 @@ func Orphaned(s *Socket) bool {
 
 // Unaccepted reports whether s is waiting in the accept queue of a listener.
 func Unaccepted(s *Socket) bool {
-	return s.Protocol == TCP && s.Inode == 0 && (s.State == Established || s.State == CloseWait)
+	return s.Protocol.Connects() && s.Inode == 0 && (s.State == Established || s.State == CloseWait)
 }
 
 // Key identifies a socket in one state. The cookie stays the same when a socket returns

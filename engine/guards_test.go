@@ -344,7 +344,7 @@ func TestGuardNoCookie(t *testing.T) {
 // A subflow of MPTCP is recognised whatever the rule reads.
 func TestGuardSubflow(t *testing.T) {
 	l := newLab(t, Options{Live: true})
-	client, server := mptcp(t)
+	client, server := socklab.ListenMPTCP(t, socklab.Home(t), socklab.IPv4).Dial(t)
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{client, server}})
 	for _, when := range []string{"true", "port > 0", `age >= 0`, "bytes_sent >= 0"} {
 		r := l.run(t, l.rules(t, ruleFile(when, "destroy")))
@@ -352,36 +352,6 @@ func TestGuardSubflow(t *testing.T) {
 			expect(t, findingOf(t, r, c), report.DecideGuarded, "MPTCP subflow")
 		}
 	}
-}
-
-// mptcp makes an MPTCP connection over the loopback.
-func mptcp(t *testing.T) (client, server *socklab.Conn) {
-	t.Helper()
-	open := func() *socklab.Conn {
-		fd, err := socklab.Home(t).Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
-		if err != nil {
-			t.Skipf("MPTCP: %v", err)
-		}
-		c := &socklab.Conn{Kind: socklab.Established, FD: fd}
-		t.Cleanup(c.CloseFD)
-		return c
-	}
-	listener, client := open(), open()
-	must(t, "bind", unix.Bind(listener.FD, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-	must(t, "listen", unix.Listen(listener.FD, 1))
-	if err := unix.Connect(client.FD, name(t, listener.FD)); err != nil && err != unix.EINPROGRESS {
-		t.Fatal(err)
-	}
-	server = &socklab.Conn{Kind: socklab.Established, FD: -1}
-	t.Cleanup(server.CloseFD)
-	socklab.WaitFor(t, "the MPTCP connection", func() bool {
-		fd, _, err := unix.Accept4(listener.FD, unix.SOCK_CLOEXEC)
-		server.FD = fd
-		return err == nil
-	})
-	client.Local, client.Remote = addrPort(name(t, client.FD)), addrPort(name(t, listener.FD))
-	server.Local, server.Remote = client.Remote, client.Local
-	return client, server
 }
 
 // name is the local end of a socket.

@@ -62,6 +62,9 @@ type warner func(id lang.ID, n *yaml.Node, from int, format string, args ...any)
 // makes no difference between the two.
 func lintStill(r *rawRule, rule *Rule, warn warner) {
 	states := rule.When.MayHold().States
+	if !slices.Contains(rule.about(), collectors.TCP) {
+		return // of MPTCP it is not known when data moved
+	}
 	if rule.Mode != ModeEnforce || states&closing == 0 || states.Has(collectors.Established) || !rule.ends(r) {
 		return
 	}

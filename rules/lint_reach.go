@@ -40,7 +40,7 @@ func lintLimits(r *rawRule, rule *Rule, warn warner) {
 
 // takesLiving reports whether the condition may be true of a connection that works.
 func (rule *Rule) takesLiving() bool {
-	return rule.When.MayHold().States.Has(collectors.Established) && slices.Contains(rule.about(), collectors.TCP)
+	return rule.When.MayHold().States.Has(collectors.Established) && slices.ContainsFunc(rule.about(), collectors.Protocol.Connects)
 }
 
 // lintShadowed warns about a rule that never gets a socket, as something before it

@@ -87,7 +87,7 @@ func lintEverything(r *rawRule, rule *Rule, warn warner) {
 		narrow.Add(rule.Unless.Reads)
 	}
 	narrow.Remove(wide)
-	live := rule.When.MayHold().States.Has(collectors.Established) && slices.Contains(rule.about(), collectors.TCP)
+	live := rule.When.MayHold().States.Has(collectors.Established) && slices.ContainsFunc(rule.about(), collectors.Protocol.Connects)
 	if rule.Mode != ModeEnforce || !live || !narrow.Empty() || rule.Grouped() || !rule.ends(r) {
 		return
 	}

@@ -135,7 +135,7 @@ func TestNeverMatches(t *testing.T) {
 		`port < 10 and owned and port > 20`:                                     ports,
 		`remote_port == 4 and remote_port == 5 and port == 3`:                   "no port is all that it says of remote_port: to mean one of several, write remote_port in [80, 443]",
 		`state == "LISTEN" and state == "CLOSE"`:                                `no state is all that it says of state: to mean one of several, write state in ["CLOSE_WAIT", "LAST_ACK"]`,
-		`protocol == "tcp" and protocol == "udp"`:                               `no socket is of TCP and of UDP: to mean both, write protocol in ["tcp", "udp"]`,
+		`protocol == "tcp" and protocol == "udp"`:                               `no socket is of two protocols: to mean both, write protocol in ["tcp", "udp"]`,
 		`family == "ipv4" and family == "ipv6"`:                                 "no socket is of both families: to mean both, say nothing of family",
 		`protocol == "udp" and state == "LISTEN"`:                               "a UDP socket is ESTABLISHED (connected) or CLOSE, and in no other state",
 		`(port == 1 and port == 2) or (state == "LISTEN" and state == "CLOSE")`: "no socket is all that it asks for",

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"time"
 
 	"sockwarden/collectors"
@@ -61,7 +62,7 @@ func (p *Program) Short() string { return p.Generation[len("sha256:") : len("sha
 // seal computes what follows from the rules.
 func (p *Program) seal() {
 	var states collectors.StateMask
-	var protocols uint32 // bit 1<<protocol
+	var protocols collectors.ProtocolSet
 	known := map[string]bool{}
 	for _, n := range p.NetNS {
 		known[n] = true
@@ -80,9 +81,10 @@ func (p *Program) seal() {
 		if r.may.States != 0 && !r.When.Reads.Has(collectors.FieldProtocol) {
 			r.may.Protocols = []collectors.Protocol{collectors.TCP}
 		}
-		for _, proto := range r.may.Protocols {
-			r.protocols |= 1 << proto
+		if r.selects {
+			r.may.Protocols = slices.DeleteFunc(r.may.Protocols, func(p collectors.Protocol) bool { return p == collectors.MPTCP })
 		}
+		r.protocols = collectors.ProtocolsIn(r.may.Protocols...)
 		p.Reads.Add(r.reads())
 		if r.may.States != 0 {
 			states |= r.may.States
@@ -95,11 +97,7 @@ func (p *Program) seal() {
 		p.Reads.Add(pr.When.Reads)
 	}
 	p.Query.States = states
-	for _, proto := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
-		if protocols&(1<<proto) != 0 {
-			p.Query.Protocols = append(p.Query.Protocols, proto)
-		}
-	}
+	p.Query.Protocols = protocols.All()
 	p.Query.Fields = p.Reads
 }
 
@@ -159,10 +157,9 @@ func (p *Program) NewEvaluator() *Evaluator {
 // Nothing is allocated for a record that no rule can match.
 func (e *Evaluator) Match(r *collectors.Record) []int {
 	e.hits = e.hits[:0]
-	bit := uint32(1) << r.Socket.Protocol
 	for _, i := range e.program.index.find(r.Socket, e.buf) {
 		rule := e.program.Rules[i]
-		if rule.protocols&bit == 0 || (r.Namespace != nil && !rule.InNetNS(r.Namespace)) {
+		if !rule.protocols.Has(r.Socket.Protocol) || (r.Namespace != nil && !rule.InNetNS(r.Namespace)) {
 			continue
 		}
 		if rule.When.Eval(r) != False || rule.mayHoldOnceIdle(r) {

@@ -132,9 +132,11 @@ type Rule struct {
 	Fingerprint string
 
 	netns []string
-	// may is where When may hold, and protocols which it is about, by 1<<protocol.
+	// may is where When may hold, and protocols which it is about.
 	may       collectors.Clause
-	protocols uint32
+	protocols collectors.ProtocolSet
+	// selects is set if it is a selection that does not read protocol.
+	selects bool
 	// settles is set if the condition asks how long no data has moved, besides the age.
 	settles bool
 }

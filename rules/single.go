@@ -13,7 +13,8 @@ import (
 // than written in a file.
 type Selection struct {
 	Name string
-	// Text is the condition; it is about every protocol that it does not exclude.
+	// Text is the condition; it is about TCP and UDP, or about every protocol that it does
+	// not exclude if it reads protocol.
 	Text string
 	// Owner is a condition that must hold for one of the owners, and not, as Text, for
 	// each of several; "" for none.
@@ -42,6 +43,7 @@ func NewSelection(s Selection) (*Program, error) {
 		}
 		cond = cond.AndOfOneOwner(one)
 	}
+	asks := cond.Reads.Has(collectors.FieldProtocol)
 	// Saying so keeps the rule from being about TCP only.
 	cond.Reads.Add(collectors.Fields(collectors.FieldProtocol))
 	netns := strings.Split(s.NetNS, ",")
@@ -49,7 +51,7 @@ func NewSelection(s Selection) (*Program, error) {
 		netns = []string{"host"}
 	}
 	p := &Program{
-		Rules:      []*Rule{{Name: s.Name, When: cond, Mode: s.Mode, Then: s.Then, netns: netns}},
+		Rules:      []*Rule{{Name: s.Name, When: cond, Mode: s.Mode, Then: s.Then, netns: netns, selects: !asks}},
 		Protect:    s.Protect,
 		NetNS:      netns,
 		Reads:      s.Reads,

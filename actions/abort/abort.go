@@ -1,9 +1,9 @@
 // Package abort resets another process's connection without SOCK_DESTROY, by calling
 // connect(2) with AF_UNSPEC on its socket.
 //
-// Comes in: one TCP connection with an owner. Goes out: whether it is gone. It works on
-// kernels without CONFIG_INET_DIAG_DESTROY and in namespaces that we cannot enter. The
-// program keeps the descriptor of a socket without a connection.
+// Comes in: one connection of TCP or MPTCP with an owner. Goes out: whether it is
+// gone. It works on kernels without CONFIG_INET_DIAG_DESTROY and in namespaces that we
+// cannot enter. The program keeps the descriptor of a socket without a connection.
 package abort
 
 import (
@@ -22,7 +22,8 @@ func Plugin() actions.Plugin {
 	return actions.Plugin{
 		Name:    "abort",
 		Summary: "resets the connection on its owner's socket (connect(AF_UNSPEC))",
-		Doc: "Like destroy, for kernels without SOCK_DESTROY and for namespaces that cannot be entered. The peer gets a RST where TCP sends " +
+		Doc: "Like destroy, for kernels without SOCK_DESTROY, for namespaces that cannot be entered, and for MPTCP, of which it ends the whole " +
+			"connection with all its subflows. The peer gets a RST where TCP sends " +
 			"one, a blocked program wakes up, and the descriptor stays: the result is fd_still_held until the program closes it. " +
 			"A program that does not notice can use the socket for a new connection.",
 		Needs: ownersock.Needs(),
@@ -30,6 +31,7 @@ func Plugin() actions.Plugin {
 			actions.ProtectedParam(),
 		},
 		Scope:   actions.ScopeOwnedSocket,
+		MPTCP:   true,
 		Results: []actions.Result{actions.Gone, actions.FDStillHeld, actions.Refused, actions.Failed},
 		New:     func(map[string]any) (actions.Action, error) { return Action{procfs.New("")}, nil },
 	}
@@ -40,7 +42,7 @@ type Action struct{ Proc *procfs.FS }
 
 // Prepare checks that the owner still has the connection in its state.
 func (a Action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
-	s, err := ownersock.Find(ctx, a.Proc, t, "abort", 0)
+	s, err := ownersock.FindAny(ctx, a.Proc, t, "abort")
 	if err != nil {
 		return nil, err
 	}

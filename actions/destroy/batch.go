@@ -27,7 +27,7 @@ func (a action) PrepareAll(ctx context.Context, targets []actions.Target) []acti
 	out := make([]actions.Prepared, len(targets))
 	var members []member
 	for i, t := range targets {
-		if len(t.Sockets) != 1 {
+		if len(t.Sockets) != 1 || t.Sockets[0].Socket.Protocol == collectors.MPTCP {
 			out[i].Alone = true // Prepare will say what is wrong
 			continue
 		}

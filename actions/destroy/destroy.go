@@ -98,6 +98,9 @@ type action struct {
 // Prepare looks up the socket by its cookie, or in its process if the kernel cannot
 // destroy or we cannot enter the namespace.
 func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, error) {
+	if len(t.Sockets) == 1 && t.Sockets[0].Socket.Protocol == collectors.MPTCP {
+		return nil, errMPTCP
+	}
 	if a.method == "pidfd" {
 		return abort.Action{Proc: procfs.New("")}.Prepare(ctx, t)
 	}
@@ -113,6 +116,8 @@ func (a action) Prepare(ctx context.Context, t actions.Target) (actions.Effect, 
 	}
 	return abort.Action{Proc: procfs.New("")}.Prepare(ctx, t)
 }
+
+var errMPTCP = errors.New("the kernel does not destroy connections of MPTCP: use abort")
 
 // canAbort reports whether aborting is an option for the target.
 func (a action) canAbort(t actions.Target) bool {

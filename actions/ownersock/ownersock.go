@@ -111,23 +111,36 @@ func State(fd int) (collectors.State, error) {
 // Same checks that the socket still has the state and the ends that it had when it was
 // decided on: the cookie survives a disconnect and a new connect.
 func Same(fd int, s *collectors.Socket) error {
-	now, err := State(fd)
-	if err != nil {
+	if err := sameState(fd, s); err != nil {
 		return err
-	}
-	if now != s.State {
-		return fmt.Errorf("socket %x is now %s: %w", s.Cookie, now, collectors.ErrGone)
 	}
 	local, err := unix.Getsockname(fd)
 	if err != nil {
 		return Classify("address of socket", err)
 	}
 	remote, err := unix.Getpeername(fd)
-	if err != nil && !errors.Is(err, unix.ENOTCONN) { // as in SYN_SENT
+	switch {
+	case errors.Is(err, unix.ENOTCONN) && s.Protocol == collectors.MPTCP && s.State != collectors.SynSent:
+		return fmt.Errorf("socket %x has no peer any more: %w", s.Cookie, collectors.ErrGone)
+	case err != nil && !errors.Is(err, unix.ENOTCONN): // as in SYN_SENT
 		return Classify("peer of socket", err)
 	}
 	if !isEnd(local, s.Local, s.LocalPort) || err == nil && !isEnd(remote, s.Remote, s.RemotePort) {
 		return fmt.Errorf("socket %x is now another connection: %w", s.Cookie, collectors.ErrGone)
+	}
+	return nil
+}
+
+func sameState(fd int, s *collectors.Socket) error {
+	if s.Protocol == collectors.MPTCP {
+		return sameMPTCP(fd, s)
+	}
+	now, err := State(fd)
+	if err != nil {
+		return err
+	}
+	if now != s.State {
+		return fmt.Errorf("socket %x is now %s: %w", s.Cookie, now, collectors.ErrGone)
 	}
 	return nil
 }
@@ -142,13 +155,22 @@ func isEnd(sa unix.Sockaddr, addr collectors.Addr, port uint16) bool {
 	return false
 }
 
-// One returns the only socket of a target, which must be a connection.
+// One returns the only socket of a target, which must be a connection of TCP.
 func One(t actions.Target, what string) (*actions.Sealed, error) {
+	s, err := connection(t, what)
+	if err == nil && s.Socket.Protocol != collectors.TCP {
+		return nil, fmt.Errorf("%s is for TCP", what)
+	}
+	return s, err
+}
+
+// connection returns the one socket of a target, which must be a connection of TCP or MPTCP.
+func connection(t actions.Target, what string) (*actions.Sealed, error) {
 	if len(t.Sockets) != 1 {
 		return nil, fmt.Errorf("%s is for one socket, not %d", what, len(t.Sockets))
 	}
 	s := &t.Sockets[0]
-	if s.Socket.Protocol != collectors.TCP {
+	if !s.Socket.Protocol.Connects() {
 		return nil, fmt.Errorf("%s is for TCP", what)
 	}
 	if s.Socket.State == collectors.Listen || s.Socket.State == collectors.Close {

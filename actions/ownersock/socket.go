@@ -15,7 +15,7 @@ type Socket struct {
 	proc *procfs.FS
 }
 
-// Find returns the connection of a target. name is the action's, which accepts
+// Find returns the TCP connection of a target. name is the action's, which accepts
 // connections in some states, 0 for any. The error is ErrGone if no owner has the
 // connection any more as it was decided on.
 func Find(ctx context.Context, proc *procfs.FS, t actions.Target, name string, states collectors.StateMask) (*Socket, error) {
@@ -23,6 +23,20 @@ func Find(ctx context.Context, proc *procfs.FS, t actions.Target, name string, s
 	if err != nil {
 		return nil, err
 	}
+	return s.found(ctx)
+}
+
+// FindAny is Find for a connection of TCP or MPTCP in any state.
+func FindAny(ctx context.Context, proc *procfs.FS, t actions.Target, name string) (*Socket, error) {
+	sealed, err := connection(t, name)
+	if err != nil {
+		return nil, err
+	}
+	return (&Socket{sealed, proc}).found(ctx)
+}
+
+// found is s if its owner still has it.
+func (s *Socket) found(ctx context.Context) (*Socket, error) {
 	if err := s.Do(ctx, func(int) error { return nil }); err != nil {
 		return nil, err
 	}

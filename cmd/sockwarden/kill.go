@@ -14,6 +14,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/cmd/sockwarden/view"
+	"sockwarden/collectors"
 	"sockwarden/engine"
 	"sockwarden/engine/catalog"
 	"sockwarden/engine/pause"
@@ -61,10 +62,11 @@ func killCommand(app *app) *cobra.Command {
 shows them, asks, and then destroys exactly those that it showed. Processes keep
 running and are never signalled. All guards and the protect entries of the rules
 apply. Listeners, UDP sockets and connections of protected processes (sshd,
-docker-proxy) are left alone unless they are allowed. Of a socket that several
-processes hold, EXPR must be true for each of them, --pid, --process, --container
-and --unit for one: it is gone for all, and those are named. While sockwarden is
-paused it refuses to act, with exit code 4.`,
+docker-proxy) are left alone unless they are allowed. With --proto mptcp alone it
+ends whole connections of MPTCP by way of their process, as the action abort does.
+Of a socket that several processes hold, EXPR must be true for each of them, --pid,
+--process, --container and --unit for one: it is gone for all, and those are named.
+While sockwarden is paused it refuses to act, with exit code 4.`,
 		Example: `  sudo sockwarden kill -s established -p rustdesk        # shows, then asks
   sudo sockwarden kill -s established -p 21117 -y        # from a script
   sudo sockwarden kill --peer 203.0.113.9 --max 10
@@ -245,11 +247,15 @@ func (k *kill) program(ctx context.Context, args []string) (*rules.Program, erro
 	if err != nil {
 		return nil, err
 	}
-	destroy, err := k.app.actions.Get("destroy")
+	name := "destroy"
+	if slices.Equal(k.sel.protos, []string{collectors.MPTCP.String()}) {
+		name = "abort" // which is for whole connections of MPTCP
+	}
+	action, err := k.app.actions.Get(name)
 	if err != nil {
 		return nil, err
 	}
-	rung, err := catalog.Rung(&destroy, destroy.Asking(k.allowed()))
+	rung, err := catalog.Rung(&action, action.Asking(k.allowed()))
 	if err != nil {
 		return nil, err
 	}

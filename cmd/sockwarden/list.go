@@ -32,10 +32,11 @@ func listCommand(app *app) *cobra.Command {
 		Use:   "list [EXPR] [flags]",
 		Short: "List sockets, like ss, filtered by an expression and selectors",
 		Long: `Lists the sockets that match EXPR and all selectors: every state of TCP and UDP,
-listeners included, unless something is selected. EXPR is a condition as in a
-rules file ("sockwarden rules fields" lists what it can read). It never acts.
-Of a socket that several processes hold, EXPR must be true for each of them,
---pid, --process, --container and --unit for one.
+listeners included, unless something is selected; MPTCP only with --proto mptcp or
+where EXPR reads protocol: its subflows are sockets of TCP with its mptcp_token.
+EXPR is a condition as in a rules file ("sockwarden rules fields" lists what it can
+read). It never acts. Of a socket that several processes hold, EXPR must be true for each of
+them, --pid, --process, --container and --unit for one.
 
 Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.
 

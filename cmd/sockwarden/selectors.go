@@ -31,13 +31,13 @@ func (s *selectors) register(d declare) {
 	f.Var(commaList{&s.containers}, "container", "`NAME` of the container of one of them, or the first 6 digits or more of its id; looks in all namespaces; repeatable")
 	f.Var(commaList{&s.units}, "unit", "systemd unit (`NAME`) of one of them; repeatable")
 	f.Var(commaList{&s.peers}, "peer", "peer's `ADDRESS`, prefix (10/8) or set of them, also with a port (203.0.113.7:443); repeatable")
-	f.Var(commaList{&s.protos}, "proto", "protocol `NAME`: tcp or udp; repeatable")
+	f.Var(commaList{&s.protos}, "proto", "protocol `NAME`: tcp, udp or mptcp; repeatable")
 	d.complete("port", completion{d.app}.ports)
 	d.complete("remote-port", completion{d.app}.ports)
 	d.complete("peer", completion{d.app}.peers)
 	d.complete("state", completeStates)
 	d.complete("container", completeContainers)
-	d.complete("proto", fixed("tcp", "udp"))
+	d.complete("proto", fixed("tcp", "udp", "mptcp"))
 }
 
 // given reports whether there is any selector.
@@ -214,8 +214,8 @@ func (s *selectors) namedFirst(c *engine.Candidate) {
 
 func (s *selectors) protoPart() (string, error) {
 	for _, p := range s.protos {
-		if p != "tcp" && p != "udp" {
-			return "", usagef("--proto: %q is neither tcp nor udp", p)
+		if _, ok := collectors.ProtocolNamed(p); !ok {
+			return "", usagef("--proto: %q is none of tcp, udp and mptcp", p)
 		}
 	}
 	return anyOf("protocol", quoted(s.protos)), nil

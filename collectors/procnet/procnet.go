@@ -68,6 +68,10 @@ func (t table) name() string {
 func (n netFiles) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) {
 		for _, p := range q.Protocols {
+			if p == collectors.MPTCP {
+				yield(nil, fmt.Errorf("MPTCP: %w: /proc/net does not show it", collectors.ErrNotSupported))
+				return
+			}
 			for _, f := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
 				t := table{p, f}
 				file, err := n.open(t.name())

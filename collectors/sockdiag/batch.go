@@ -28,6 +28,7 @@ var ErrNotAsked = errors.New("not asked")
 // ErrNotAsked for every socket after it.
 func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collectors.Socket, []error) {
 	now, errs := make([]collectors.Socket, len(socks)), make([]error, len(socks))
+	var left []int // of MPTCP, to be found in a dump
 	for at := 0; at < len(socks); at += batchLen {
 		part := socks[at:min(at+batchLen, len(socks))]
 		b := batch{typ: typeByFamily, now: now[at:], errs: errs[at:]}
@@ -38,6 +39,8 @@ func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collec
 		err := c.exchange(ctx, &b, part)
 		for i, s := range part {
 			switch answer := errs[at+i]; {
+			case answer == nil && isAnother(&now[at+i], s), isSearched(answer, s) && s.Protocol == collectors.MPTCP:
+				left = append(left, at+i)
 			case answer == nil:
 				now[at+i].NetNS = c.id
 			case err != nil && errors.Is(answer, ErrNoAnswer):
@@ -50,6 +53,7 @@ func (c *Conn) GetAll(ctx context.Context, socks []*collectors.Socket) ([]collec
 			}
 		}
 	}
+	c.findAll(ctx, left, socks, now, errs)
 	return now, errs
 }
 
@@ -70,6 +74,8 @@ func (c *Conn) DestroyAll(ctx context.Context, socks []*collectors.Socket) []err
 			switch {
 			case s.Cookie == 0 || s.Cookie == ^uint64(0):
 				errs[at+i] = errNoCookie
+			case s.Protocol == collectors.MPTCP:
+				errs[at+i] = errMPTCP
 			case err != nil && errs[at+i] == nil:
 				errs[at+i] = fmt.Errorf("destroy socket %x: %w", s.Cookie, err)
 			case errs[at+i] != nil:
@@ -83,7 +89,13 @@ func (c *Conn) DestroyAll(ctx context.Context, socks []*collectors.Socket) []err
 // isSearched reports whether a socket may exist although an exact look-up did not find
 // it.
 func isSearched(err error, s *collectors.Socket) bool {
-	return errors.Is(err, collectors.ErrGone) && (s.Protocol == collectors.UDP || s.State == collectors.Listen || s.State == collectors.Close)
+	return errors.Is(err, collectors.ErrGone) && (s.Protocol != collectors.TCP || s.State == collectors.Listen || s.State == collectors.Close)
+}
+
+// isAnother reports whether the record is not the one of a socket of MPTCP that was looked
+// up by its token: the kernel did not compare the cookie.
+func isAnother(now, s *collectors.Socket) bool {
+	return s.Protocol == collectors.MPTCP && now.Cookie != s.Cookie
 }
 
 // batch is a number of requests of one type in one message to the kernel, with their
@@ -97,7 +109,8 @@ type batch struct {
 
 // add appends a request. The kernel answers only if it fails, unless answer is set.
 func (b *batch) add(s *collectors.Socket, answer bool) {
-	if s.Cookie == 0 || s.Cookie == ^uint64(0) {
+	tokenless := s.Protocol == collectors.MPTCP && (s.Token == 0 || b.typ == typeDestroy)
+	if s.Cookie == 0 || s.Cookie == ^uint64(0) || tokenless {
 		s = &collectors.Socket{Family: collectors.IPv4, Protocol: collectors.TCP, Cookie: 1} // no socket has this cookie
 	}
 	flags := uint16(unix.NLM_F_REQUEST)
@@ -135,8 +148,9 @@ func (c *Conn) exchange(ctx context.Context, b *batch, socks []*collectors.Socke
 		c.raw, c.answers = raw, make([]byte, bufLen)
 	}
 	first := c.sequence + 1
-	for i, at := 0, 0; at < len(b.requests); i, at = i+1, at+nlHeaderLen+reqLen {
-		ne.PutUint32(b.requests[at+8:], first+uint32(i))
+	for i, at := uint32(0), 0; at < len(b.requests); i++ {
+		ne.PutUint32(b.requests[at+8:], first+i)
+		at += int(ne.Uint32(b.requests[at:]))
 	}
 	c.sequence += uint32(len(socks))
 	var err, rawErr error

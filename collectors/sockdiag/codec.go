@@ -22,7 +22,9 @@ const (
 	attrCgroupID = 21
 	attrSockOpt  = 22
 
-	ulpInfoMPTCP = 3 // INET_ULP_INFO_MPTCP
+	ulpInfoMPTCP   = 3 // INET_ULP_INFO_MPTCP
+	subflowToken   = 2 // MPTCP_SUBFLOW_ATTR_TOKEN_LOC: that of this end
+	mptcpInfoToken = 12
 
 	attrTypeMask = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 )
@@ -39,7 +41,11 @@ var (
 		collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted)
 	ownerlessKnown = collectors.Fields(collectors.FieldOwners, collectors.FieldPID, collectors.FieldProcess,
 		collectors.FieldExe, collectors.FieldCmdline)
-	uidKnown = collectors.Fields(collectors.FieldUID) // where the kernel shows the owner
+	// Of MPTCP the kernel has no such thing to show, and shows the memory of connections
+	// where TCP has their queues (mptcp_diag_get_info in net/mptcp/mptcp_diag.c).
+	noMPTCPKnown = collectors.Fields(collectors.FieldEOFRead, collectors.FieldTimer, collectors.FieldTimerExpires, collectors.FieldRetransmits)
+	queueKnown   = collectors.Fields(collectors.FieldRecvQueue, collectors.FieldSendQueue)
+	uidKnown     = collectors.Fields(collectors.FieldUID) // where the kernel shows the owner
 	// What tcp_info adds, depending on its length and the state.
 	segmentKnown    = collectors.Fields(collectors.FieldBackoff, collectors.FieldRTO, collectors.FieldUnacked, collectors.FieldLost)
 	dataKnown       = collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend)
@@ -50,6 +56,7 @@ var (
 	dropsKnown      = collectors.Fields(collectors.FieldDrops)
 	markKnown       = collectors.Fields(collectors.FieldMark)
 	sendBufferKnown = collectors.Fields(collectors.FieldSendBuffer)
+	tokenKnown      = collectors.Fields(collectors.FieldMPTCPToken)
 	ackKnown        = collectors.Fields(collectors.FieldAckIdle)
 )
 
@@ -87,6 +94,13 @@ func decode(b []byte, p collectors.Protocol, s *collectors.Socket) error {
 	if s.State == collectors.BoundInactive {
 		s.State = collectors.Close
 	}
+	if p == collectors.MPTCP {
+		s.Known.Remove(noMPTCPKnown)
+		if s.State != collectors.Listen {
+			s.Known.Remove(queueKnown)
+			s.RecvQueue, s.SendQueue = 0, 0
+		}
+	}
 	if s.Inode == 0 {
 		s.Known.Add(ownerlessKnown)
 	}
@@ -107,7 +121,11 @@ func decodeAttrs(b []byte, s *collectors.Socket) error {
 	for typ, value := range attrs(b) {
 		switch typ {
 		case attrInfo:
-			decodeInfo(value, s)
+			if s.Protocol == collectors.MPTCP {
+				decodeMPTCP(value, s)
+			} else {
+				decodeInfo(value, s)
+			}
 		case attrCgroupID:
 			if len(value) >= 8 {
 				s.CgroupID = ne.Uint64(value)
@@ -128,8 +146,11 @@ func decodeAttrs(b []byte, s *collectors.Socket) error {
 		case attrV6Only:
 			s.V6Only = len(value) > 0 && value[0] != 0
 		case attrULPInfo:
-			for nested := range attrs(value) {
-				s.Subflow = s.Subflow || nested == ulpInfoMPTCP
+			for nested, of := range attrs(value) {
+				if nested == ulpInfoMPTCP {
+					s.Subflow = true
+					decodeSubflow(of, s)
+				}
 			}
 		case attrBroken:
 			return fmt.Errorf("attribute of inet_diag_msg exceeds the message (%d bytes left)", len(value))
@@ -167,6 +188,30 @@ func decodeMemory(b []byte, s *collectors.Socket) {
 	if s.Protocol == collectors.UDP && len(b) >= 4*(memoryDrops+1) {
 		s.Drops = ne.Uint32(b[4*memoryDrops:])
 		s.Known.Add(dropsKnown)
+	}
+}
+
+// decodeSubflow reads which connection of MPTCP a socket of TCP belongs to.
+func decodeSubflow(b []byte, s *collectors.Socket) {
+	for typ, value := range attrs(b) {
+		if typ == subflowToken && len(value) >= 4 {
+			setToken(ne.Uint32(value), s)
+		}
+	}
+}
+
+// decodeMPTCP reads a struct mptcp_info (include/uapi/linux/mptcp.h) of any length. We do
+// not read its time stamps (Linux 6.10): nobody has proven yet what they bound.
+func decodeMPTCP(b []byte, s *collectors.Socket) {
+	if len(b) >= mptcpInfoToken+4 {
+		setToken(ne.Uint32(b[mptcpInfoToken:]), s)
+	}
+}
+
+// setToken notes the token, which is 0 where there is no connection.
+func setToken(token uint32, s *collectors.Socket) {
+	if s.Token = token; token != 0 {
+		s.Known.Add(tokenKnown)
 	}
 }
 

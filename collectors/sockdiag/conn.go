@@ -35,6 +35,10 @@ type Conn struct {
 
 var errNoCookie = errors.New("destroy socket: it has no cookie, refusing")
 
+// errMPTCP says what the kernel would: it has no way to destroy a connection of MPTCP
+// (EOPNOTSUPP).
+var errMPTCP = fmt.Errorf("destroy socket: %w: it is MPTCP", collectors.ErrNotSupported)
+
 var errBusy = errors.New("a dump over this connection was not read to its end")
 
 // Dial opens a connection in a namespace, given as an open nsfs or pid descriptor; a
@@ -107,8 +111,9 @@ func (c *Conn) netnsID() (uint64, error) {
 // says that no socket has this cookie any more.
 //
 // The kernel looks at only one member of an SO_REUSEPORT group and does not look up bound
-// TCP sockets at all. Where it does not find a listener, a bound socket or a UDP socket,
-// Get searches for it in a dump.
+// TCP sockets at all, and connections of MPTCP only by their token. Where it does not find
+// a listener, a bound socket or a UDP socket, or the token of MPTCP is unknown, Get
+// searches for it in a dump.
 //
 // The error is a stuck.Call if the kernel does not come back: it is waiting for the lock
 // of the socket, to read its tcp_info. The connection then refuses everything but Close.
@@ -132,6 +137,9 @@ func (c *Conn) Get(ctx context.Context, s *collectors.Socket) (collectors.Socket
 		if err := decode(m.Data, s.Protocol, &now); err != nil {
 			return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
 		}
+		if isAnother(&now, s) {
+			return c.search(ctx, s)
+		}
 		now.NetNS = c.id
 		return now, nil
 	}
@@ -150,37 +158,71 @@ func (c *Conn) search(ctx context.Context, s *collectors.Socket) (collectors.Soc
 	return c.searchAmong(ctx, s, collectors.AllStates)
 }
 
-// searchAmong reads the dump to its end, so that the connection stays usable.
 func (c *Conn) searchAmong(ctx context.Context, s *collectors.Socket, states collectors.StateMask) (collectors.Socket, error) {
-	var found collectors.Socket
+	found, err := c.find(ctx, s.Protocol, s.Family, states, map[uint64]bool{s.Cookie: true})
+	if err == nil && len(found) == 0 {
+		err = collectors.ErrGone
+	}
+	if err != nil {
+		return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+	}
+	return found[s.Cookie], nil
+}
+
+// find returns the sockets in some states that have one of the cookies, by their cookie. It
+// reads the dump to its end, so that the connection stays usable.
+func (c *Conn) find(
+	ctx context.Context, p collectors.Protocol, f collectors.Family, states collectors.StateMask, wanted map[uint64]bool,
+) (map[uint64]collectors.Socket, error) {
+	found := map[uint64]collectors.Socket{}
 	var failed error
 	var read atomic.Uint64
-	w := walk{typeByFamily, s.Protocol, s.Family, dumpRequest(s.Family, s.Protocol, states, everyExt(s.Protocol), nil)}
-	wanted := s.Cookie
+	w := walk{typeByFamily, p, f, dumpRequest(f, p, states, everyExt(p), nil)}
 	if err := c.usable(ctx); err != nil {
-		return found, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+		return nil, err
 	}
-	err := c.wait(ctx, "sock_diag", &read, func() {
+	if err := c.wait(ctx, "sock_diag", &read, func() {
 		for now, err := range c.records(ctx, &w) {
 			if read.Add(1); err != nil {
 				failed = err
 				return
 			}
-			if now.Cookie == wanted {
-				found = *now
+			if wanted[now.Cookie] {
+				found[now.Cookie] = *now
 			}
 		}
-	})
-	if err == nil {
-		err = failed
+	}); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, err)
+	return found, failed
+}
+
+// findAll looks for many sockets of MPTCP in one dump of each family; which says where
+// they are among all. An error about a family is one about each of them.
+func (c *Conn) findAll(ctx context.Context, which []int, socks []*collectors.Socket, now []collectors.Socket, errs []error) {
+	for _, f := range []collectors.Family{collectors.IPv4, collectors.IPv6} {
+		wanted := map[uint64]bool{}
+		for _, i := range which {
+			if socks[i].Family == f {
+				wanted[socks[i].Cookie] = true
+			}
+		}
+		if len(wanted) == 0 {
+			continue
+		}
+		found, err := c.find(ctx, collectors.MPTCP, f, collectors.AllStates, wanted)
+		for _, i := range which {
+			if socks[i].Family != f {
+				continue
+			}
+			var there bool
+			if now[i], there = found[socks[i].Cookie]; !there && err == nil {
+				errs[i] = fmt.Errorf("look up socket %x: %w", socks[i].Cookie, collectors.ErrGone)
+			} else if errs[i] = err; err != nil {
+				errs[i] = fmt.Errorf("look up socket %x: %w", socks[i].Cookie, err)
+			}
+		}
 	}
-	if found.Cookie == 0 {
-		return collectors.Socket{}, fmt.Errorf("look up socket %x: %w", s.Cookie, collectors.ErrGone)
-	}
-	return found, nil
 }
 
 // Destroy closes s in the kernel (SOCK_DESTROY, Linux 4.5 with CONFIG_INET_DIAG_DESTROY).
@@ -193,6 +235,9 @@ func (c *Conn) searchAmong(ctx context.Context, s *collectors.Socket, states col
 func (c *Conn) Destroy(ctx context.Context, s *collectors.Socket) error {
 	if s.Cookie == 0 || s.Cookie == ^uint64(0) {
 		return errNoCookie
+	}
+	if s.Protocol == collectors.MPTCP {
+		return errMPTCP
 	}
 	if _, err := c.execute(ctx, typeDestroy, netlink.Acknowledge, exactRequest(s)); err != nil {
 		return fmt.Errorf("destroy socket %x: %w", s.Cookie, err)

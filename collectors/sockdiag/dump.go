@@ -22,7 +22,7 @@ const nlHeaderLen = 16
 func Plugin() collectors.Plugin {
 	return collectors.Plugin{
 		Name:       "sockdiag",
-		Summary:    "TCP and UDP sockets from the kernel by netlink sock_diag",
+		Summary:    "TCP, UDP and MPTCP sockets from the kernel by netlink sock_diag",
 		Doc:        "Dumps the sockets of a network namespace with their state, queues, timers, cookie and tcp_info. Every user sees all sockets of the namespace.",
 		Needs:      "Linux 4.5 with INET_DIAG; CAP_SYS_ADMIN to look into other namespaces; CAP_NET_ADMIN to destroy",
 		Actionable: true,
@@ -51,9 +51,11 @@ func (s source) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*coll
 
 // Dump streams the answer to q over one reused record and one reused buffer, protocol by
 // protocol; for TCP one walk through the kernel's table covers both families. A family
-// that the kernel lacks has no sockets. An abandoned or failed dump leaves the connection
-// unusable: it then refuses everything but Close. With tcp_info the kernel takes the lock
-// of each socket and so may never come back (see package stuck); the reader waits for it.
+// that the kernel lacks has no sockets, nor has MPTCP where the kernel lacks it; where only
+// mptcp_diag is missing the error is ErrNotSupported. An abandoned or failed dump leaves
+// the connection unusable: it then refuses everything but Close. With tcp_info the kernel
+// takes the lock of each socket and so may never come back (see package stuck); the reader
+// waits for it.
 //
 // A dump is no snapshot: while sockets come and go, it can miss listeners and UDP sockets
 // that share a port, or show them twice.
@@ -81,6 +83,8 @@ func (c *Conn) answer(ctx context.Context, w *walk, q collectors.Query, yield fu
 			continue
 		case w.family == collectors.IPv6 && errors.Is(err, collectors.ErrNotSupported):
 			return true // the kernel has no IPv6
+		case w.protocol == collectors.MPTCP && errors.Is(err, collectors.ErrNotSupported) && !HasMPTCP():
+			return true
 		}
 		if !yield(rec, err) || err != nil {
 			return false
@@ -96,6 +100,16 @@ func (c *Conn) answer(ctx context.Context, w *walk, q collectors.Query, yield fu
 		}
 	}
 	return true
+}
+
+// HasMPTCP reports whether the kernel has sockets of MPTCP, enabled or not. Without them
+// there are none to show.
+func HasMPTCP() bool {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, int(collectors.MPTCP))
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return !errors.Is(err, unix.EPROTONOSUPPORT) && !errors.Is(err, unix.EINVAL)
 }
 
 func (c *Conn) dump(ctx context.Context, w *walk) iter.Seq2[*collectors.Socket, error] {

@@ -18,6 +18,9 @@ const (
 // reqLen is sizeof(struct inet_diag_req_v2).
 const reqLen = 56
 
+// attrProtocol is INET_DIAG_REQ_PROTOCOL.
+const attrProtocol = 3
+
 // extInfo asks for INET_DIAG_INFO: bit (attribute - 1) of idiag_ext.
 const extInfo = 1 << (attrInfo - 1)
 
@@ -38,6 +41,8 @@ var extensions = []struct {
 	{collectors.CongestionFields(), extCong, collectors.TCP},
 	{collectors.MemoryFields(), extMemory, collectors.TCP},
 	{collectors.MemoryFields(), extMemory, collectors.UDP},
+	// struct mptcp_info has the token, without which no age is proven.
+	{collectors.InfoFields(), extInfo, collectors.MPTCP},
 }
 
 // extensionsFor returns idiag_ext for the wanted fields. It asks for nothing else: each
@@ -105,10 +110,10 @@ func pair(p collectors.Protocol, states collectors.StateMask, ext uint8, code []
 func dumpRequest(f collectors.Family, p collectors.Protocol, states collectors.StateMask, ext uint8, code []byte) []byte {
 	b := make([]byte, reqLen)
 	b[0] = byte(f)
-	b[1] = byte(p)
+	b[1] = protocolByte(p)
 	b[2] = ext
 	ne.PutUint32(b[4:], maskOf(states))
-	return appendBytecode(b, code)
+	return appendBytecode(appendProtocol(b, p), code)
 }
 
 // getSockRequest returns a struct inet_diag_req. The kernel treats it as a request
@@ -155,7 +160,7 @@ func appendBytecode(b, code []byte) []byte {
 func exactRequest(s *collectors.Socket) []byte {
 	b := make([]byte, reqLen)
 	b[0] = byte(s.Family)
-	b[1] = byte(s.Protocol)
+	b[1] = protocolByte(s.Protocol)
 	b[2] = everyExt(s.Protocol)
 	ne.PutUint32(b[4:], ^uint32(0))
 	binary.BigEndian.PutUint16(b[8:], s.LocalPort)
@@ -163,9 +168,34 @@ func exactRequest(s *collectors.Socket) []byte {
 	putAddr(b[12:28], s.Family, s.Local)
 	putAddr(b[28:44], s.Family, s.Remote)
 	ne.PutUint32(b[44:], s.IfIndex)
+	if s.Protocol == collectors.MPTCP {
+		// The kernel takes this for a token, and looks at nothing else (mptcp_diag_dump_one).
+		ne.PutUint32(b[48:], s.Token)
+		return appendProtocol(b, s.Protocol)
+	}
 	ne.PutUint32(b[48:], uint32(s.Cookie))
 	ne.PutUint32(b[52:], uint32(s.Cookie>>32))
 	return b
+}
+
+// protocolByte is sdiag_protocol. A protocol that it has no room for is in an attribute of
+// its own since Linux 5.9; an older kernel finds nothing for 0, where the lowest 8 bits of
+// MPTCP would be TCP.
+func protocolByte(p collectors.Protocol) byte {
+	if p > 0xff {
+		return 0
+	}
+	return byte(p)
+}
+
+// appendProtocol adds that attribute (INET_DIAG_REQ_PROTOCOL).
+func appendProtocol(b []byte, p collectors.Protocol) []byte {
+	if p <= 0xff {
+		return b
+	}
+	b = ne.AppendUint16(b, 8)
+	b = ne.AppendUint16(b, attrProtocol)
+	return ne.AppendUint32(b, uint32(p))
 }
 
 // swapEnds exchanges the two ends in an exact request. An exact look-up of a UDP socket

@@ -60,7 +60,7 @@ type Plan struct {
 func Run(ctx context.Context, plan *Plan) []Check {
 	checks := []Check{kernelVersion(plan.Actions), kernelConfig()}
 	checks = append(checks, capabilities(plan)...)
-	checks = append(checks, netlink(ctx, plan.Program), destroyOwnPair(ctx), namespaces(), processes(ctx), cgroups(),
+	checks = append(checks, netlink(ctx, plan.Program), mptcp(ctx), destroyOwnPair(ctx), namespaces(), processes(ctx), cgroups(),
 		engines(containers.New(containers.Options{Places: containers.Host()}).Asked(ctx), plan.Program), programs(),
 		stateFile(plan.StateFile), noPause(plan.PauseFiles), watching())
 	if plan.Program != nil {
@@ -126,11 +126,7 @@ func netlink(ctx context.Context, p *rules.Program) Check {
 	defer func() { _ = conn.Close() }()
 	counts, cure := []string{}, "modprobe tcp_diag udp_diag, or use a kernel with CONFIG_INET_DIAG"
 	protocols := []collectors.Protocol{collectors.TCP, collectors.UDP}
-	if p != nil {
-		protocols = append(protocols, p.Query.Protocols...)
-	}
-	slices.Sort(protocols)
-	for _, protocol := range slices.Compact(protocols) {
+	for _, protocol := range protocols {
 		n := 0
 		q := collectors.Query{Protocols: []collectors.Protocol{protocol}, States: collectors.AllStates}
 		var err error

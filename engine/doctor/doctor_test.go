@@ -105,7 +105,7 @@ func TestAllWell(t *testing.T) {
 	socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	checks := byName(t, Run(t.Context(), plan(t, nil)))
 	for name, detail := range map[string]string{
-		"kernel": "Linux ", "kernel option": "CONFIG_INET_DIAG_DESTROY", "sock_diag": " tcp, ", "self-test": "destroyed and is gone",
+		"kernel": "Linux ", "kernel option": "CONFIG_INET_DIAG_DESTROY", "sock_diag": " tcp, ", "MPTCP": "0 mptcp sockets to be seen", "self-test": "destroyed and is gone",
 		"CAP_NET_ADMIN": "destroying", "CAP_SYS_PTRACE": "owners", "CAP_DAC_READ_SEARCH": "descriptors", "CAP_KILL": "signalling", "CAP_SYS_ADMIN": "namespaces",
 		"namespaces": "1 network namespace besides", "/proc": "all processes", "cgroups": "version", "containers": "no engine listens", "BPF": "owners",
 		"state file": "can be written", "pause": "none is in force", "inotify": "watch hears",

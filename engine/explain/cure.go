@@ -105,7 +105,7 @@ func unproven(cand *look.Candidate) string {
 	switch {
 	case cand.Blind:
 		return "its tcp_info cannot be read: a process keeps its lock"
-	case s.Protocol == collectors.UDP, s.State == collectors.Listen, s.State == collectors.SynRecv, s.State == collectors.Close:
+	case s.Protocol != collectors.TCP, s.State == collectors.Listen, s.State == collectors.SynRecv, s.State == collectors.Close:
 		return "one look proves no age of " + s.Protocol.String() + " " + s.State.String()
 	case s.State == collectors.Established:
 		return "its stamps prove no more: something moved since"

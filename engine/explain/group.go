@@ -146,8 +146,8 @@ func groupsOf(sockets []*Socket) []*Group {
 }
 
 func stateText(s *Socket) string {
-	if s.Socket.Protocol == collectors.UDP {
-		return "udp " + s.Socket.State.String()
+	if p := s.Socket.Protocol; p != collectors.TCP {
+		return p.String() + " " + s.Socket.State.String()
 	}
 	return s.Socket.State.String()
 }

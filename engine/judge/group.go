@@ -225,6 +225,7 @@ func (g *Group) sum(rule *rules.Rule) {
 	for i, m := range g.members {
 		f.RecvQueue += float64(m.Socket.RecvQueue)
 		f.SendQueue += float64(m.Socket.SendQueue)
+		f.Unsummed = f.Unsummed || !m.Socket.Known.Has(collectors.FieldRecvQueue)
 		a := m.Facts.Age
 		if a.Min > f.Age.Min {
 			f.Age.Min, f.Age.Source = a.Min, a.Source

@@ -27,6 +27,8 @@ func (g *guards) guard(c *look.Candidate, rung *rules.Rung) string {
 		return "UDP socket: needs " + g.optIn(plugin, actions.AllowUDP)
 	case s.State == collectors.Listen && !plugin.Allowed.Has(plugin.ForListen()):
 		return "listener: needs " + g.optIn(plugin, plugin.ForListen())
+	case s.Protocol == collectors.MPTCP && plugin.RefusesMPTCP() != "":
+		return plugin.RefusesMPTCP()
 	case g.world.Self.IsSession(s):
 		return "your own session"
 	}
@@ -164,8 +166,8 @@ func guardProcess(c *look.Candidate, plugin *actions.Bound) string {
 func (g *guards) quirk(s *collectors.Socket) string {
 	switch {
 	case s.Subflow:
-		return "MPTCP subflow: the program would not notice"
-	case s.Protocol == collectors.TCP && s.State == collectors.Close:
+		return `MPTCP subflow: the program would not notice; abort can end the whole connection, protocol == "mptcp"`
+	case s.Protocol.Connects() && s.State == collectors.Close:
 		return "bound, not connected: the kernel cannot destroy it"
 	case s.State == collectors.FinWait1 && collectors.Orphaned(s) && g.world.Host.Kernel.Before(6, 11):
 		return "FIN_WAIT1 orphan: before Linux 6.11 destroying it makes it permanent"

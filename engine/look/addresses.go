@@ -95,7 +95,8 @@ func isGone(s *collectors.Socket, own *world.Addresses) (gone, known bool) {
 	switch {
 	case own.Holds(local, device):
 		return false, true
-	case !s.Options.Shown, s.Options.Transparent:
+	case !s.Options.Shown, s.Options.Transparent,
+		s.Protocol == collectors.MPTCP: // it can live on over subflows from other addresses
 		return false, false
 	case s.RemotePort == 0 && (s.Options.FreeBind || bindsAny):
 		return false, true

@@ -87,8 +87,14 @@ func (d *dumps) collectPart(ctx context.Context, c *Picture, ns *Namespace, q co
 		}
 		refused = errors.Join(refused, err)
 	}
+	if slices.Equal(q.Protocols, []collectors.Protocol{collectors.MPTCP}) && errors.Is(refused, collectors.ErrNotSupported) {
+		c.warn(errNoMPTCP) // rules that are about it are often about TCP, too
+		return nil
+	}
 	return refused
 }
+
+var errNoMPTCP = errors.New("the kernel does not show its MPTCP sockets: load the module mptcp_diag (modprobe; Linux 5.9)")
 
 // pass is what one pass over one source found.
 type pass struct {

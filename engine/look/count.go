@@ -43,7 +43,7 @@ func (d *dumps) count(c *Picture) ([]world.Counts, []error) {
 
 // empty reports whether the counts of a namespace prove that a query would find nothing in
 // it. They leave out what is in SYN_RECV (its listener may be gone), and what is bound
-// and no more, which Linux 6.8 shows as CLOSE.
+// and no more, which Linux 6.8 shows as CLOSE; of MPTCP they say nothing.
 func empty(n world.Counts, q *collectors.Query) bool {
 	if !n.Sure {
 		return false

@@ -11,6 +11,8 @@ import (
 	"sockwarden/engine/world"
 )
 
+// The listeners of MPTCP are among those of TCP: each has one below it, with the same inode.
+
 // findListeners fills in direction and listener_process where conditions read them, and
 // finds the listeners of sockets that wait for accept.
 func (k *Looker) findListeners(ctx context.Context, c *Picture) {
@@ -112,7 +114,7 @@ func listenersOf(cand *Candidate) []*collectors.Socket {
 
 func setDirection(cand *Candidate) {
 	s := &cand.Socket
-	if s.Protocol != collectors.TCP || s.State == collectors.Listen || s.RemotePort == 0 || !cand.NS.listening {
+	if !s.Protocol.Connects() || s.State == collectors.Listen || s.RemotePort == 0 || !cand.NS.listening {
 		return
 	}
 	switch {
@@ -129,13 +131,13 @@ func setDirection(cand *Candidate) {
 // Waits reports whether a connection belongs only to a listener so far: it waits for
 // accept, or its handshake is under way.
 func Waits(s *collectors.Socket) bool {
-	return collectors.Unaccepted(s) || s.Protocol == collectors.TCP && s.State == collectors.SynRecv
+	return collectors.Unaccepted(s) || s.Protocol.Connects() && s.State == collectors.SynRecv
 }
 
 // listenersWanted returns the listeners of a candidate whose processes a condition or a
 // guard reads.
 func listenersWanted(c *Picture, cand *Candidate) []*collectors.Socket {
-	if cand.Socket.Protocol != collectors.TCP || !c.Plan.Reads.Has(collectors.FieldListenerProcess) && !Waits(&cand.Socket) {
+	if !cand.Socket.Protocol.Connects() || !c.Plan.Reads.Has(collectors.FieldListenerProcess) && !Waits(&cand.Socket) {
 		return nil
 	}
 	return listenersOf(cand)
@@ -180,7 +182,7 @@ func (k *Looker) setListener(c *Picture, cand *Candidate, holders *world.Ownersh
 // name. It is "" where nobody listens, and not known if several listeners fit, or if that
 // cannot be looked up.
 func (c *Candidate) Listener() (name string, known bool) {
-	if c.Socket.Protocol != collectors.TCP {
+	if !c.Socket.Protocol.Connects() {
 		return "", true
 	}
 	if !c.NS.listening && c.Socket.State != collectors.Listen {

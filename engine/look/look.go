@@ -91,7 +91,7 @@ func (k *Looker) findAges(c *Picture) {
 // findAge proves what it can about one of them.
 func (k *Looker) findAge(c *Picture, cand *Candidate) {
 	key, mk := collectors.KeyOf(&cand.Socket), memory.MarkOf(&cand.Socket, c.Looked, c.Now)
-	if cand.Blind {
+	if cand.Blind || isNameless(&cand.Socket) {
 		cand.SetAge(collectors.NoAge()) // nothing could contradict an observation
 		return
 	}
@@ -111,6 +111,12 @@ func (k *Looker) findAge(c *Picture, cand *Candidate) {
 	cand.SetAge(k.memory.Observe(key, mk, shown, c.Looked, c.Now))
 	cand.Since = k.memory.Since(key)
 	c.ripens(cand)
+}
+
+// isNameless reports whether a connection of MPTCP cannot be told from the next one of its
+// descriptor, as its token is not known.
+func isNameless(s *collectors.Socket) bool {
+	return s.Protocol == collectors.MPTCP && s.State != collectors.Listen && s.Token == 0
 }
 
 // tooYoung reports whether the evidence rules out that any rule takes the socket before
@@ -161,7 +167,7 @@ func (k *Looker) completeRecords(ctx context.Context, c *Picture) {
 	}
 	byNS := map[*Namespace][]*Candidate{}
 	for _, cand := range c.Candidates {
-		if cand.Socket.Protocol == collectors.TCP && cand.Socket.Cookie != 0 {
+		if cand.Socket.Protocol.Connects() && cand.Socket.Cookie != 0 {
 			byNS[cand.NS] = append(byNS[cand.NS], cand)
 		}
 	}
@@ -171,7 +177,7 @@ func (k *Looker) completeRecords(ctx context.Context, c *Picture) {
 		}
 		now := k.world.Mono()
 		for _, cand := range cands {
-			if cand.Blind {
+			if cand.Blind || isNameless(&cand.Socket) {
 				cand.SetAge(collectors.NoAge())
 				continue
 			}

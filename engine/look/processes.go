@@ -11,7 +11,7 @@ import (
 // forListener reports whether an action is for the process of a listener: because of the
 // listener itself, or of a connection that waits for it to accept.
 func (c *Candidate) forListener(b *actions.Bound) bool {
-	waits := c.Socket.Protocol == collectors.TCP && c.Socket.State == collectors.Listen || collectors.Unaccepted(&c.Socket)
+	waits := c.Socket.Protocol.Connects() && c.Socket.State == collectors.Listen || collectors.Unaccepted(&c.Socket)
 	return waits && b.Allowed.Has(actions.AllowListener)
 }
 

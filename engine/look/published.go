@@ -80,11 +80,14 @@ func publishedBy(s *collectors.Socket, o *collectors.Owner, answers map[string]w
 // hostPorts are the ports of the host that lead to a socket in a container, in order.
 func hostPorts(s *collectors.Socket, ports []collectors.Proxy) string {
 	var found []uint16
-	own := s.Local.Netip()
+	own, protocol := s.Local.Netip(), s.Protocol
+	if protocol == collectors.MPTCP {
+		protocol = collectors.TCP // in which its subflows come
+	}
 	for _, p := range ports {
 		inside := p.Container.Addr()
 		here := !inside.IsValid() || own.IsUnspecified() || own == inside // of several networks the engine does not say which
-		if p.Protocol == s.Protocol && p.Container.Port() == s.LocalPort && here && !own.IsLoopback() && p.Host.Port() != 0 {
+		if p.Protocol == protocol && p.Container.Port() == s.LocalPort && here && !own.IsLoopback() && p.Host.Port() != 0 {
 			found = append(found, p.Host.Port())
 		}
 	}

@@ -104,7 +104,7 @@ func (d *dumps) streamPast(ctx context.Context, c *Picture, ns *Namespace, sourc
 	if err := d.Hangs.shut(ns); err != nil {
 		return err
 	}
-	locks := q.Fields.Meets(collectors.InfoFields()) && slices.Contains(q.Protocols, collectors.TCP)
+	locks := q.Fields.Meets(collectors.InfoFields()) && slices.ContainsFunc(q.Protocols, collectors.Protocol.Connects)
 	if !locks || d.Hangs.All[ns.Inode] == nil {
 		err := d.stream(ctx, c, ns, source, d.parallel(q, total))
 		if !locks || stuck.In(err) == nil || ctx.Err() != nil {
@@ -129,7 +129,7 @@ func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *Namespace, all 
 	var cands []*Candidate
 	for _, cand := range all {
 		switch s := &cand.Socket; {
-		case s.Protocol != collectors.TCP, s.Cookie == 0:
+		case !s.Protocol.Connects(), s.Cookie == 0:
 		case h != nil && h.sockets[collectors.KeyOf(s)] != nil:
 			cand.Blind = true
 		case h != nil && len(h.sockets) >= maxHanging:
@@ -165,7 +165,7 @@ func (d *dumps) completeAll(ctx context.Context, c *Picture, ns *Namespace, all 
 // hasLock reports whether the kernel takes a lock to show the tcp_info of s. Sockets in
 // TIME_WAIT or SYN_RECV have none.
 func hasLock(s *collectors.Socket) bool {
-	return s.Protocol == collectors.TCP && s.State != collectors.TimeWait && s.State != collectors.SynRecv && s.State != collectors.Listen
+	return s.Protocol.Connects() && s.State != collectors.TimeWait && s.State != collectors.SynRecv && s.State != collectors.Listen
 }
 
 // complete looks up candidates of a namespace. Those for which the kernel does not return

@@ -29,6 +29,7 @@ type Mark struct {
 	SentAt   float64 `json:"sent_at,omitempty"`
 	GotAt    float64 `json:"got_at,omitempty"`
 	AckedAt  float64 `json:"acked_at,omitempty"`
+	Token    uint32  `json:"token,omitempty"`     // of MPTCP: each connection has another
 	Ends     float64 `json:"ends,omitempty"`      // when the timer of a mini-socket fires, or the first one of a SYN
 	FirstRTO float64 `json:"first_rto,omitempty"` // when that timer of a SYN fired
 
@@ -44,7 +45,7 @@ const handshakeOptions = 1 | 2 | 4 | collectors.OptSynData
 // MarkOf is the mark of a record that was read between began and now.
 func MarkOf(s *collectors.Socket, began, now float64) Mark {
 	if s.Protocol != collectors.TCP {
-		return Mark{}
+		return Mark{Token: s.Token}
 	}
 	m := Mark{Look: now - began}
 	if s.Timer == collectors.TimerTimeWait {
@@ -158,7 +159,7 @@ func (m *Mark) bare() bool { return m.Sent == 0 && m.Received == 0 }
 // Counters and stamps only grow, and no stamp is renewed without its counter: only a
 // handshake does that.
 func (m *Mark) continuedBy(next *Mark) bool {
-	if !m.Known && next.Known {
+	if !m.Known && next.Known || m.Token != next.Token {
 		return false // from another collector, or of a mini-socket: nobody can tell
 	}
 	later := func(a, b float64) bool { return a > 0 && b-next.Look > a+2*Jiffy }

@@ -67,7 +67,7 @@ func (c counter) CountBeside(ns *world.Namespace) (counts world.Counts, err erro
 		case s.NetNS != ns.Inode || s.bare:
 		case s.Protocol == collectors.UDP:
 			counts.UDP++
-		default:
+		case s.Protocol == collectors.TCP: // the kernel counts no MPTCP
 			counts.TCP++
 		}
 	}

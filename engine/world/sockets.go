@@ -85,7 +85,7 @@ func Named(ctx context.Context, protocols []collectors.Protocol) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%w: load the modules tcp_diag and udp_diag (modprobe)", err)
+		return fmt.Errorf("%w: load the modules tcp_diag, udp_diag and mptcp_diag (modprobe)", err)
 	}
 	return nil
 }

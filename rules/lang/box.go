@@ -12,7 +12,7 @@ import (
 // for all of them.
 type box struct {
 	states    collectors.StateMask
-	protocols uint32   // bit 1<<protocol
+	protocols collectors.ProtocolSet
 	families  families // what connections speak
 	local     []collectors.PortRange
 	remote    []collectors.PortRange
@@ -29,7 +29,7 @@ const (
 	speaksAny = speaksIPv4 | speaksIPv6
 )
 
-const anyProtocol = 1<<collectors.TCP | 1<<collectors.UDP
+var anyProtocol = collectors.ProtocolsIn(collectors.Protocols()...)
 
 // maxPeers bounds the prefixes of one box; a longer list is not worth asking for.
 const maxPeers = 32
@@ -148,12 +148,7 @@ func otherPorts(in []collectors.PortRange) ([]collectors.PortRange, bool) {
 
 // clause is the box as a part of a query.
 func (b box) clause() collectors.Clause {
-	c := collectors.Clause{States: b.states, Local: b.local, Remote: b.remote, Peers: b.peers}
-	for _, p := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
-		if b.protocols&(1<<p) != 0 {
-			c.Protocols = append(c.Protocols, p)
-		}
-	}
+	c := collectors.Clause{States: b.states, Local: b.local, Remote: b.remote, Peers: b.peers, Protocols: b.protocols.All()}
 	switch b.families {
 	case speaksIPv4:
 		c.Family = collectors.IPv4
@@ -193,7 +188,7 @@ func statesBounds(m collectors.StateMask) bounds {
 		func(b *box) bool { b.states = collectors.AllStates &^ m; return true })
 }
 
-func protocolBounds(p uint32) bounds {
+func protocolBounds(p collectors.ProtocolSet) bounds {
 	return within(noProtocol,
 		func(b *box) bool { b.protocols = p; return true },
 		func(b *box) bool { b.protocols = anyProtocol &^ p; return true })

@@ -71,10 +71,10 @@ func oneOf(l operand, values []string, negate bool, out operand) operand {
 		out.tri = func(rec *collectors.Record) Tri { return triOf(mask.Has(rec.Socket.State)) }
 		return out
 	case l.field != nil && l.field.Field == collectors.FieldProtocol:
-		var set uint32
-		for _, p := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
+		var set collectors.ProtocolSet
+		for _, p := range collectors.Protocols() {
 			if slices.Contains(values, p.String()) {
-				set |= 1 << p
+				set |= collectors.ProtocolsIn(p)
 			}
 		}
 		out.may = protocolBounds(set)

@@ -11,7 +11,7 @@ import (
 // Why a condition is true of no socket, with what may be meant.
 const (
 	noState    = `no state is all that it says of state: to mean one of several, write state in ["CLOSE_WAIT", "LAST_ACK"]`
-	noProtocol = `no socket is of TCP and of UDP: to mean both, write protocol in ["tcp", "udp"]`
+	noProtocol = `no socket is of two protocols: to mean both, write protocol in ["tcp", "udp"]`
 	noFamily   = `no socket is of both families: to mean both, say nothing of family`
 	noSocket   = "no socket is all that it asks for"
 	noMatter   = "its condition is false, whatever the socket is"

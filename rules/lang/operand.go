@@ -235,10 +235,11 @@ func groupOperand(name string, from, to int) (operand, bool) {
 	return o, true
 }
 
-// upperSum bounds a sum: by itself, or by nothing if some members are uncertain.
+// upperSum bounds a sum: by itself, or by nothing if some members are uncertain, or their
+// queues not known.
 func upperSum(sum func(*collectors.Record) (float64, bool)) func(*collectors.Record) float64 {
 	return func(r *collectors.Record) float64 {
-		if r.Group.Uncertain > 0 {
+		if r.Group.Uncertain > 0 || r.Group.Unsummed {
 			return math.Inf(1)
 		}
 		v, _ := sum(r)

@@ -16,8 +16,8 @@ func stateText(c *engine.Candidate) string {
 	if c.NoSocket() {
 		return "(none)"
 	}
-	if c.Socket.Protocol == collectors.UDP {
-		return "udp " + c.Socket.State.String()
+	if p := c.Socket.Protocol; p != collectors.TCP {
+		return p.String() + " " + c.Socket.State.String()
 	}
 	return c.Socket.State.String()
 }

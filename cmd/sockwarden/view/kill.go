@@ -76,7 +76,7 @@ func targetTable(o Out, targets []*engine.Finding, now bool) {
 		o.say("warning: UDP sockets are among them: servers that bound their port go on answering, others go deaf")
 	}
 	if !listeners && !udp {
-		announced(Count(len(targets), "TCP connection"), "reset", "resetting")
+		announced(Count(len(targets), strings.ToUpper(targets[0].Socket.Protocol.String())+" connection"), "reset", "resetting")
 	}
 	t := newTable("COUNT", "STATE", "PORT", "PROCESS", "WHERE", "PEERS", "OLDEST")
 	groups := groupFindings(targets, func(*engine.Finding) string { return "" }, servicePort)

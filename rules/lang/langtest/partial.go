@@ -28,6 +28,7 @@ func groups() []group {
 		})},
 		{of(collectors.FieldPort), socket(func(to, from *collectors.Socket) { to.LocalPort = from.LocalPort })},
 		{of(collectors.FieldInterface), socket(func(to, from *collectors.Socket) { to.IfIndex = from.IfIndex })},
+		{of(collectors.FieldMPTCPToken), socket(func(to, from *collectors.Socket) { to.Token = from.Token })},
 		{of(collectors.FieldCookie), socket(func(to, from *collectors.Socket) { to.Cookie = from.Cookie })},
 		{
 			of(collectors.FieldInode, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted, collectors.FieldEOFRead, collectors.FieldRecvQueue),

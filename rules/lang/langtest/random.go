@@ -14,8 +14,8 @@ func RandomRecord(w Writer) *collectors.Record {
 	port := func() uint16 { return Pick[uint16](w, 0, 1, 5, 22, 80, 443, 8050, 21115, 21117, 21120, 51514, 65535) }
 	small := func() uint32 { return Pick[uint32](w, 0, 1, 2, 3, 5, 60, 300, 1000, 60_000, 90_000, 1500) }
 	s := &collectors.Socket{
-		Cookie: w.Uint64N(20), Local: Addr(Pick(w, addresses...)), Remote: Addr(Pick(w, addresses...)), LocalPort: port(), RemotePort: port(),
-		Protocol: Pick(w, collectors.TCP, collectors.TCP, collectors.UDP), Family: Pick(w, collectors.IPv4, collectors.IPv6), State: state,
+		Cookie: w.Uint64N(20), Token: small(), Local: Addr(Pick(w, addresses...)), Remote: Addr(Pick(w, addresses...)), LocalPort: port(), RemotePort: port(),
+		Protocol: Pick(w, collectors.TCP, collectors.TCP, collectors.UDP, collectors.MPTCP), Family: Pick(w, collectors.IPv4, collectors.IPv6), State: state,
 		Timer: collectors.Timer(w.IntN(5)), TimerExpires: small(), Inode: small(), UID: Pick[uint32](w, 0, 5, 1000, 65534), IfIndex: uint32(w.IntN(3)),
 		RecvQueue: small(), SendQueue: small(), SendBuffer: small(), Drops: small(), Mark: small(),
 		Congestion: Pick(w, collectors.CongestionName{'b', 'b', 'r'}, collectors.CongestionName{'c', 'u', 'b', 'i', 'c'}), Retransmits: uint8(w.IntN(4)),

@@ -186,7 +186,7 @@ func (w Writer) enum() Said {
 		return Said{fmt.Sprintf("%s%s%q", field, op, spelled), fmt.Sprintf("%s%s%q", field, op, v)}
 	}
 	if w.IntN(3) == 0 {
-		return of("protocol", "tcp", "udp")
+		return of("protocol", "tcp", "udp", "mptcp")
 	}
 	d := Pick(w, enumFields...)
 	return of(d.Name, d.Values...)
