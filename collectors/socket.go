@@ -25,20 +25,26 @@ type ProtocolSet uint8
 // ProtocolsIn returns the set of the given protocols.
 func ProtocolsIn(protocols ...Protocol) (s ProtocolSet) {
 	for _, p := range protocols {
-		switch p {
-		case TCP:
-			s |= 1
-		case UDP:
-			s |= 2
-		case MPTCP:
-			s |= 4
-		}
+		s |= p.set()
 	}
 	return s
 }
 
+// set is the set of p alone, empty for what is no protocol of ours.
+func (p Protocol) set() ProtocolSet {
+	switch p {
+	case TCP:
+		return 1
+	case UDP:
+		return 2
+	case MPTCP:
+		return 4
+	}
+	return 0
+}
+
 // Has reports whether p is in the set.
-func (s ProtocolSet) Has(p Protocol) bool { return s&ProtocolsIn(p) != 0 }
+func (s ProtocolSet) Has(p Protocol) bool { return s&p.set() != 0 }
 
 // All lists what is in the set.
 func (s ProtocolSet) All() (all []Protocol) {

@@ -289,3 +289,29 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("all: %+v", all)
 	}
 }
+
+// Each protocol has a name and a place of its own in sets; MPTCP has the low bits of TCP.
+func TestProtocols(t *testing.T) {
+	var all ProtocolSet
+	for i, p := range Protocols() {
+		one := ProtocolsIn(p)
+		for k, q := range Protocols() {
+			if one.Has(q) != (i == k) {
+				t.Errorf("%s in the set of %s: %t", q, p, one.Has(q))
+			}
+		}
+		if named, ok := ProtocolNamed(p.String()); !ok || named != p {
+			t.Errorf("%s is named %s (%t)", p, named, ok)
+		}
+		if p.Connects() != (p != UDP) {
+			t.Errorf("%s connects: %t", p, p.Connects())
+		}
+		all |= one
+	}
+	if !slices.Equal(all.All(), Protocols()) || all.Has(0) || ProtocolsIn(0, 255) != 0 {
+		t.Errorf("the set of all: %v", all.All())
+	}
+	if p, ok := ProtocolNamed("sctp"); ok {
+		t.Errorf("sctp is %s", p)
+	}
+}

@@ -54,7 +54,7 @@ func TestMPTCP(t *testing.T) {
 		want string // a regular expression
 	}{
 		{[]string{"list", "-p", port, "-s", "established", "--by", "protocol"}, `^COUNT.*\n +2 +tcp `},
-		{[]string{"list", "-p", port, "-s", "established", "--by", "protocol", "--proto", "mptcp,tcp"}, `(?s) 2 +tcp .* 2 +mptcp `},
+		{[]string{"list", "-p", port, "-s", "established", "--by", "protocol", "--proto", "mptcp,tcp"}, `(?s) 2 +tcp .* 2 +mptcp +\? +\? +\? `},
 		{[]string{"list", one, "--proto", "mptcp"}, `mptcp ESTABLISHED +127.0.0.1:` + port + ` .* multi\[\d+\]`},
 		{[]string{"audit", "--rules", rules("destroy")}, `1 guarded \(MPTCP, which destroy is not for: abort ends the whole connection\)`},
 		{[]string{"audit", "--rules", rules("abort")}, `(?s)would act +multi +mptcp ESTABLISHED.*\nscanned 1 of`},

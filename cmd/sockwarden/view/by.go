@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sockwarden/collectors"
@@ -59,6 +60,8 @@ type socketGroup struct {
 	sockets    []*engine.Candidate
 	oldest     collectors.Age // the largest proven age
 	recv, send int            // bytes in all queues
+	// Some queues are not known, as those of MPTCP.
+	noRecv, noSend bool
 }
 
 func (g *socketGroup) first() *engine.Candidate { return g.sockets[0] }
@@ -94,6 +97,20 @@ func (g *socketGroup) add(s *engine.Candidate) {
 	}
 	g.recv += int(s.Socket.RecvQueue)
 	g.send += int(s.Socket.SendQueue)
+	g.noRecv = g.noRecv || !s.Socket.Known.Has(collectors.FieldRecvQueue)
+	g.noSend = g.noSend || !s.Socket.Known.Has(collectors.FieldSendQueue)
+}
+
+// queues shows what is in the queues, where that is known of all.
+func (g *socketGroup) queues() (recv, send string) {
+	recv, send = strconv.Itoa(g.recv), strconv.Itoa(g.send)
+	if g.noRecv {
+		recv = "?"
+	}
+	if g.noSend {
+		send = "?"
+	}
+	return recv, send
 }
 
 // sortGroups orders groups; equal ones keep their order.
@@ -146,7 +163,8 @@ func byTable(groups []*socketGroup, by *Grouping) *table {
 		for _, f := range by.Fields {
 			row = append(row, g.cell(f))
 		}
-		row = append(row, ageText(g.oldest), fmt.Sprint(g.recv), fmt.Sprint(g.send))
+		recv, send := g.queues()
+		row = append(row, ageText(g.oldest), recv, send)
 		if by.ofProcess() {
 			row = append(row, g.fds())
 		}
@@ -188,7 +206,12 @@ func (g *socketGroup) json(by collectors.FieldSet, ofProcess bool) map[string]an
 	if g.oldest.Source != collectors.AgeNone && g.oldest.Source != "" {
 		row["max_age"] = collectors.Rounded(g.oldest.Min)
 	}
-	row["sum_recv_queue"], row["sum_send_queue"] = g.recv, g.send
+	if !g.noRecv {
+		row["sum_recv_queue"] = g.recv
+	}
+	if !g.noSend {
+		row["sum_send_queue"] = g.send
+	}
 	if p := peer(g.first()); p != "-" {
 		row["example_peer"] = p
 	}

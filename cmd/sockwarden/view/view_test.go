@@ -50,7 +50,7 @@ func shown(t *testing.T, f Format, view func(o Out) error) string {
 
 // held is a connection of a process; more changes it.
 func held(state collectors.State, port uint16, name string, pid int, more ...func(*engine.Candidate)) *engine.Candidate {
-	known := collectors.Fields(collectors.FieldProtocol, collectors.FieldState, collectors.FieldPort, collectors.FieldRecvQueue)
+	known := collectors.Fields(collectors.FieldProtocol, collectors.FieldState, collectors.FieldPort, collectors.FieldRecvQueue, collectors.FieldSendQueue)
 	s := collectors.Socket{
 		Known: known, Protocol: collectors.TCP, State: state, LocalPort: port, RemotePort: 40000 + port%100, Inode: 7, Cookie: uint64(pid),
 		Local: collectors.AddrFrom(netip.MustParseAddr("10.0.0.1")), Remote: collectors.AddrFrom(netip.MustParseAddr("203.0.113.9")),
