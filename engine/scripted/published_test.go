@@ -2,6 +2,7 @@ package scripted_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -73,6 +74,22 @@ func TestPublished(t *testing.T) {
 				t.Errorf("%q, not %q", got, c.want)
 			}
 		})
+	}
+}
+
+// What is published of TCP leads to servers of MPTCP, too, whose subflows are TCP; not to UDP.
+func TestPublishedToMPTCP(t *testing.T) {
+	const local = "172.17.0.2:8080"
+	for protocol, want := range map[collectors.Protocol]string{collectors.MPTCP: "21117", collectors.TCP: "21117", collectors.UDP: ""} {
+		s := newStage(t, engine.Options{})
+		s.Containers = map[string]world.Container{inside(7, "a").Cgroup: ports("0.0.0.0:21117", local)}
+		socket := tuple(local, "203.0.113.9:5000")
+		socket.Protocol, socket.State = protocol, collectors.Established
+		one := s.Add(socket, time.Hour, inside(7, "a"))
+		r := s.run(s.rules(fmt.Sprintf(`protocol == %q and known(published)`, protocol), "log"))
+		if got := s.findingOf(r, one).Facts.Published; got != want {
+			t.Errorf("%s: %q, not %q", protocol, got, want)
+		}
 	}
 }
 
