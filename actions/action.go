@@ -192,7 +192,7 @@ type Sessions interface {
 
 // ErrNotBegun says that a Batcher did nothing to a target, because an earlier one took
 // too long: look at it again.
-var ErrNotBegun = errors.New("not begun, as one before it took too long")
+var ErrNotBegun = errors.New("not begun, because an earlier one took too long")
 
 // Prepared is an effect with the current record of the socket, or an error.
 type Prepared struct {

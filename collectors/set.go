@@ -100,7 +100,7 @@ func (d *FieldDoc) parse(v any) (any, error) {
 			return n, nil
 		}
 	}
-	return nil, fmt.Errorf("%v (%T) is no %s", v, v, d.Type)
+	return nil, fmt.Errorf("%v (%T) is not a %s", v, v, d.Type)
 }
 
 func parseAddr(v any) (any, error) {

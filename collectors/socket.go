@@ -204,7 +204,7 @@ const UnknownIfIndex = ^uint32(0)
 type Socket struct {
 	Known        FieldSet
 	Cookie       uint64 // idiag_cookie: identity until reboot; 0 from sources that have none
-	NetNS        uint64 // cookie of the network namespace (SO_NETNS_COOKIE), or its nsfs inode where there is no cookie
+	NetNS        uint64 // cookie of the network namespace (SO_NETNS_COOKIE), or its nsfs inode where there is not a cookie
 	CgroupID     uint64 // INET_DIAG_CGROUP_ID: inode of the cgroup v2 directory at creation
 	Local        Addr
 	Remote       Addr

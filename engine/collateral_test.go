@@ -159,7 +159,7 @@ func TestCollateralUnborrowed(t *testing.T) {
 			held = l.judge.Harms.Of(t.Context(), c, findingOf(t, l.run(t, p), hung).Candidate, &o, bound)
 			return nil
 		}, unix.CAP_NET_ADMIN))
-		if why := held.Exceeds(100); foreign != strings.Contains(why, "cannot be told") {
+		if why := held.Exceeds(100); foreign != strings.Contains(why, "cannot tell") {
 			t.Errorf("in another namespace %t: %q", foreign, why)
 		}
 	}

@@ -217,7 +217,7 @@ func TestHiddenByPIDNamespace(t *testing.T) {
 // calls: no process is signalled by them, and one's own is known.
 func TestForeignProc(t *testing.T) {
 	for then, want := range map[string]string{
-		"{signal: KILL}": "/proc has the processes of another PID namespace",
+		"{signal: KILL}": "/proc shows another PID namespace",
 		"destroy":        string(actions.FDStillHeld),
 	} {
 		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)

@@ -50,7 +50,7 @@ var handovers = map[string]struct {
 	"in flight": {func(t *testing.T, h *socklab.Holder, f *report.Finding, _ *socklab.Conn) {
 		inFlight(t, f)
 		h.CloseSockets(t)
-	}, "does not match any more (cannot be told)"},
+	}, "does not match any more (unknown)"},
 }
 
 // laterOn waits until it has to be asked again who holds a socket.

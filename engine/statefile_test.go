@@ -82,11 +82,11 @@ func TestStateRefused(t *testing.T) {
 		"cut":       {write(string(text[:len(text)-1])), "is broken"},
 		"garbage":   {write("\x00\xff"), "is broken"},
 		"list":      {write("[]"), "is broken"},
-		"foreign":   {write(`{"scripts":{}}`), `is not of this program (format "")`},
-		"later":     {write(`{"format":"sockwarden-state-2"}`), "is not of this program"},
+		"foreign":   {write(`{"scripts":{}}`), `was not written by this program (format "")`},
+		"later":     {write(`{"format":"sockwarden-state-2"}`), "was not written by this program"},
 		"bad key":   {write(strings.Replace(string(text), `"seen":null`, `"seen":[{"key":{"local_addr":"x"}}]`, 1)), "is broken"},
-		"directory": {func(path string) error { return os.Mkdir(path, 0o755) }, "is no regular file"},
-		"pipe":      {func(path string) error { return unix.Mkfifo(path, 0o600) }, "is no regular file"},
+		"directory": {func(path string) error { return os.Mkdir(path, 0o755) }, "is not a regular file"},
+		"pipe":      {func(path string) error { return unix.Mkfifo(path, 0o600) }, "is not a regular file"},
 		"symlink":   {func(path string) error { return os.Symlink(s.Path, path) }, "is a symbolic link"},
 		"dangling":  {func(path string) error { return os.Symlink("/nowhere", path) }, "is a symbolic link"},
 		"other uid": {func(path string) error {
@@ -204,7 +204,7 @@ func TestStateAmongOthers(t *testing.T) {
 			return errors.Join(os.WriteFile(dir+"/state.json.new", []byte("theirs"), 0o666), give(dir+"/state.json.new"))
 		}, ""},
 		"hard link at the lock": {func(dir string) error { return os.Link(dir+"/../victim", dir+"/state.json.lock") }, "is a file with 2 names, and not a lock"},
-		"pipe at the lock":      {func(dir string) error { return unix.Mkfifo(dir+"/state.json.lock", 0o600) }, "is no regular file"},
+		"pipe at the lock":      {func(dir string) error { return unix.Mkfifo(dir+"/state.json.lock", 0o600) }, "is not a regular file"},
 		"their pipe at the lock": {func(dir string) error {
 			return errors.Join(unix.Mkfifo(dir+"/state.json.lock", 0o666), give(dir+"/state.json.lock"))
 		}, "state.json.lock"},

@@ -253,7 +253,7 @@ func TestManyProblems(t *testing.T) {
 	w.logged(t, 2, "rules rejected", "... and 19,995 more problems")
 	w.logged(t, 2*6, "rules rejected")
 	w.write(t, "rules.yaml", good)
-	w.logged(t, 1, "rules are right again, and as they were")
+	w.logged(t, 1, "rules are valid again, and unchanged")
 }
 
 // Files with errors leave the last good generation in force and are reported
@@ -284,7 +284,7 @@ func TestBrokenRules(t *testing.T) {
 	w.reload <- unix.SIGHUP
 	w.logged(t, 4, "rules rejected")
 	w.write(t, "rules.yaml", good)
-	w.logged(t, 1, "rules are right again", "generation=")
+	w.logged(t, 1, "rules are valid again", "generation=")
 	if got := w.journal.lines("rules reloaded"); len(got) > 0 {
 		t.Errorf("reloaded: %s", got)
 	}

@@ -51,7 +51,7 @@ func ParseBreaker(text string) (Breaker, error) {
 	count, share, both := strings.Cut(text, "/")
 	var err error
 	if b.Count, err = strconv.Atoi(count); err != nil || b.Count < 1 {
-		return Breaker{}, fmt.Errorf("%q is no breaker: write COUNT, COUNT/SHARE%% or off, such as 2000 or 2000/50%%", text)
+		return Breaker{}, fmt.Errorf("%q is not a breaker limit: write COUNT, COUNT/SHARE%% or off, such as 2000 or 2000/50%%", text)
 	}
 	if both {
 		if b.Share, err = parseShare(share); err != nil {

@@ -126,7 +126,7 @@ func (c Catalog) unknown(name string) string {
 		}
 	}
 	if slices.Contains(besides, name) && len(c) > 0 {
-		return fmt.Sprintf("%s belongs to an action, and stands within its braces: {%s: ..., %s: ...}", name, c[0].Name, name)
+		return fmt.Sprintf("%s belongs to an action, and goes inside its braces: {%s: ..., %s: ...}", name, c[0].Name, name)
 	}
 	hint := Suggest(name, c.names())
 	first, _, _ := strings.Cut(name, " ")

@@ -11,8 +11,8 @@ import (
 
 // cutByComment is what is wrong with a condition without quotes that YAML ends where a
 // comment begins.
-const cutByComment = `YAML takes " #" for the beginning of a comment, so that the condition ends there: ` +
-	`put the whole of it into quotes, '...', or behind when: |`
+const cutByComment = `" #" begins a comment in YAML, so the condition ends there: ` +
+	`put all of it into quotes, '...', or into a block, when: |`
 
 // commentAfter returns the comment behind a scalar without quotes, and where it begins;
 // "" for none.
@@ -54,7 +54,7 @@ func (b *builder) checkComment(n *yaml.Node, errs []lang.Error) bool {
 	first, _, _ := strings.Cut(strings.TrimLeft(comment, "# "), " ")
 	for _, word := range joins {
 		if first == word {
-			b.notes.add(b.src.problem(idCutByComment, line, column, fmt.Sprintf("what stands behind # is no part of the condition. %s", cutByComment)))
+			b.notes.add(b.src.problem(idCutByComment, line, column, fmt.Sprintf("what comes after # is not part of the condition. %s", cutByComment)))
 		}
 	}
 	return false

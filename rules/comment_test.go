@@ -9,14 +9,14 @@ import (
 // A condition that YAML ends at a comment is told so where the comment begins, if it can
 // be seen that it goes on; other comments are none of our business.
 func TestComments(t *testing.T) {
-	const cut = `YAML takes " #" for the beginning of a comment`
+	const cut = `" #" begins a comment in YAML`
 	for when, want := range map[string]string{
 		`exe == "/opt/my #1"`:                    "4:27: " + cut,
 		`port == 80 and # and more`:              "4:26: " + cut,
 		`port == 80 and #1`:                      "4:26: " + cut,
 		`port == 80 or   # of the web server`:    "4:27: " + cut,
-		`port == 80 # and state == "CLOSE_WAIT"`: "4:22: warning: what stands behind # is no part of the condition. " + cut,
-		`port == 80 #&& owned`:                   "4:22: warning: what stands behind # is no part of the condition. " + cut,
+		`port == 80 # and state == "CLOSE_WAIT"`: "4:22: warning: what comes after # is not part of the condition. " + cut,
+		`port == 80 #&& owned`:                   "4:22: warning: what comes after # is not part of the condition. " + cut,
 		`port == 80 # the web server`:            "",
 		`port == 80   # android`:                 "",
 		`'exe == "/opt/my #1"'`:                  "",

@@ -133,7 +133,7 @@ func TestHavingNames(t *testing.T) {
 	checkLines(t, problems(t, "version: 1\nmacros: {many: count > 5}\nrules:\n  - {name: r, when: owned and many, then: [log]}\n"),
 		`4:31: unknown name "count": it is a value of a group, write it into having: group: pid, having: count > 100`)
 	// A mistake in a macro is said once.
-	checkLines(t, problems(t, groupFile("pid", "many", "macros: {many: cuont > 5}\n")), `2:16: unknown name "cuont": it is no field (sockwarden rules fields lists them), and no variable, set or macro`)
+	checkLines(t, problems(t, groupFile("pid", "many", "macros: {many: cuont > 5}\n")), `2:16: unknown name "cuont": it is neither a field (sockwarden rules fields lists them) nor a variable, set or macro`)
 }
 
 // What is about single sockets has no place in having, and the message says what

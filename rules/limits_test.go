@@ -80,11 +80,11 @@ func TestLimitsRefused(t *testing.T) {
 		"{share: 0}": part("share", `"0"`), "{share: 0%}": part("share", `"0%"`), "{share: -5%}": part("share", `"-5%"`), "{share: 101%}": part("share", `"101%"`),
 		"{share: 30}": "share is a part of all: write 30%", "{share: half}": part("share", `"half"`), "{share: [30%]}": part("share", "a list"), "{share: nan}": part("share", `"nan"`),
 		"{share: NaN%}": part("share", `"NaN%"`), "{share: inf}": part("share", `"inf"`), "{share: %}": "",
-		"{cooldown: -5m}":          `cooldown: "-5m" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
-		"{cooldown: soon}":         `cooldown: "soon" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
+		"{cooldown: -5m}":          `cooldown: "-5m" is not a time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
+		"{cooldown: soon}":         `cooldown: "soon" is not a time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
 		"{cooldown: [5m]}":         "cooldown is a string, not a list",
-		"{cooldown: {peer: x}}":    `peer: "x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
-		"{cooldown: {target: x}}":  `target: "x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
+		"{cooldown: {peer: x}}":    `peer: "x" is not a time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
+		"{cooldown: {target: x}}":  `target: "x" is not a time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
 		"{cooldown: {peeer: 5m}}":  `unknown key "peeer" in cooldown (did you mean "peer"?)`,
 		"{cooldown: {socket: 5m}}": `unknown key "socket" in cooldown: it has peer, target`,
 		"{per_hour: 5}":            `unknown key "per_hour" in limits: it has cooldown, max_collateral, per_cycle, per_minute, share`,
@@ -116,7 +116,7 @@ func TestSoakAndCanary(t *testing.T) {
 		t.Errorf("canary %v", r.Canary)
 	}
 	for rest, want := range map[string]string{
-		"soak: 5x": `soak: "5x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`, "soak: -1": `soak: "-1" is negative: a time is at least 0`, "soak: [5m]": "soak is a string, not a list", "soak:": "soak is a string, not nothing",
+		"soak: 5x": `soak: "5x" is not a time: write seconds, or units as in 90s, 5m, 1h30m, 2d`, "soak: -1": `soak: "-1" is negative: a time is at least 0`, "soak: [5m]": "soak is a string, not a list", "soak:": "soak is a string, not nothing",
 		"canary: 0%": `canary is a part of all, such as 30%, not "0%"`, "canary: 0": `canary is a part of all, such as 30%, not "0"`, "canary: 5": `canary is a part of all: write 5%`,
 		"canary: 500%": `canary is a part of all, such as 30%, not "500%"`, "canary:": "canary is a part of all, such as 30%, not nothing", "canary: few": `canary is a part of all, such as 30%, not "few"`,
 	} {

@@ -103,7 +103,7 @@ func (l *loader) list(path string) (*list, error) {
 	defer f.Close()
 	if f.Stat.Size > maxListBytes {
 		l.inputs.note(path, f.FD())
-		return nil, fmt.Errorf("is larger than %d MiB, the most that a list may be: divide it", maxListBytes>>20)
+		return nil, fmt.Errorf("is larger than %d MiB, the limit for a list: divide it", maxListBytes>>20)
 	}
 	known, state := l.opts.Lists.get(path), stateOf(&f.Stat)
 	if known != nil && known.settled && known.state == state {

@@ -72,9 +72,9 @@ func TestListFormats(t *testing.T) {
 func TestBadLines(t *testing.T) {
 	good := strings.Repeat("10.0.0.1\n", 100_000)
 	for text, want := range map[string][]string{
-		good + "10.0.0.256\n": {`s.txt:100001:1: "10.0.0.256" is no address: IPv4 field has value >255`},
+		good + "10.0.0.256\n": {`s.txt:100001:1: "10.0.0.256" is not an address: IPv4 field has value >255`},
 		"10.0.0\n" + good:     {`s.txt:1:1: "10.0.0" is of another kind than the other entries, which are addresses`},
-		"# who?\n\nnginx\n":   {`s.txt:3:1: "nginx" is no address (asked at rules.yaml:3:57)`},
+		"# who?\n\nnginx\n":   {`s.txt:3:1: "nginx" is not an address (asked at rules.yaml:3:57)`},
 		good + "\xff\xfe\n80": {`s.txt:100001:1: is not UTF-8 text: save the list as UTF-8`, `s.txt:100002:1: "80" is of another kind than the other entries, which are addresses`},
 		"80\n":                {`3:57: remote_addr (an address) is never in a list of numbers`},
 		"1.2.3.4\n" + strings.Repeat("x", maxListLine+1+listChunk): {`s.txt:2:1: the line is longer than 65536 bytes`},
@@ -88,7 +88,7 @@ func TestBadLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := load(dir, "rules.yaml")
-	checkLines(t, problemLines(t, err, dir), "2:11: s.txt: is larger than 64 MiB, the most that a list may be: divide it")
+	checkLines(t, problemLines(t, err, dir), "2:11: s.txt: is larger than 64 MiB, the limit for a list: divide it")
 }
 
 // TestListsAreShared: a list that says the same is the same, and is not even read once

@@ -86,7 +86,7 @@ func readChunks(fd int, yield func(chunk []byte, size int64) bool) error {
 		at += n
 		switch {
 		case at > maxListBytes:
-			return fmt.Errorf("is larger than %d MiB, the most that a list may be: divide it", maxListBytes>>20)
+			return fmt.Errorf("is larger than %d MiB, the limit for a list: divide it", maxListBytes>>20)
 		case len(chunk) > 0 && !yield(chunk, st.Size):
 			return nil
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -108,7 +108,7 @@ func (p positioned) ReadAt(b []byte, at int64) (int, error) {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ESPIPE):
-			return n, errors.New("it has no end: whoever reads it waits for more")
+			return n, errors.New("it never ends: a reader would wait for more")
 		case err != nil:
 			return n, err //nolint:wrapcheck // an io.ReaderAt
 		}

@@ -172,7 +172,7 @@ func (l *loader) defaultPaths() []string {
 		l.fail(idUnreadable, dir, "%v", unreadable(err))
 		return nil
 	case !info.IsDir():
-		l.fail(idUnreadable, dir, "is no directory")
+		l.fail(idUnreadable, dir, "is not a directory")
 		return nil
 	case !l.trusted(dir):
 		return nil

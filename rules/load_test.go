@@ -96,7 +96,7 @@ func TestNoFile(t *testing.T) {
 	for path, want := range map[string]string{
 		"none.yaml":     "none.yaml: cannot be read: no such file or directory",
 		"good.yaml/x":   "good.yaml/x: cannot be read: not a directory",
-		"pipe.yaml":     "pipe.yaml: is no regular file",
+		"pipe.yaml":     "pipe.yaml: is not a regular file",
 		"dangling.yaml": "dangling.yaml: cannot be read: no such file or directory",
 		"loop.yaml":     "loop.yaml: cannot be read: too many levels of symbolic links",
 		"empty":         "empty: no rules in this directory: name the files *.yaml or *.yml",
@@ -109,7 +109,7 @@ func TestNoFile(t *testing.T) {
 	_, err := load(dir, ".")
 	checkLines(t, problemLines(t, err, dir),
 		"dangling.yaml: cannot be read: no such file or directory", "loop.yaml: cannot be read: too many levels of symbolic links",
-		"pipe.yaml: is no regular file", "sub.yaml: is no regular file")
+		"pipe.yaml: is not a regular file", "sub.yaml: is not a regular file")
 	// Also what cannot be read is watched: it can be cured.
 	_, watched, err := Load(Options{Paths: []string{filepath.Join(dir, "none.yaml")}})
 	if err == nil || !slices.Contains(watched, filepath.Join(dir, "none.yaml")) {
@@ -177,7 +177,7 @@ func TestDefaultDirectory(t *testing.T) {
 	_, _, err = load("bad")
 	checkLines(t, problemLines(t, err, dir), `bad/rules.d/x.yaml:1:1: the file is a mapping of names to values, not "nonsense": write version: 1`)
 	_, _, err = load("file")
-	checkLines(t, problemLines(t, err, dir), "file: is no directory")
+	checkLines(t, problemLines(t, err, dir), "file: is not a directory")
 	_, _, err = load("file/x")
 	checkLines(t, problemLines(t, err, dir), "file/x: cannot be read: not a directory")
 }
@@ -400,7 +400,7 @@ func TestDisabled(t *testing.T) {
 	if p.Query.States != 0 || len(p.Query.Protocols) != 0 || !p.Reads.Empty() || len(p.NewEvaluator().Match(leak())) != 0 {
 		t.Errorf("query %v reads %s", p.Query, p.Reads)
 	}
-	checkLines(t, problems(t, "version: 1\nrules:\n  - {name: r, mode: disabled, when: nonsense}\n"), `3:37: unknown name "nonsense": it is no field (sockwarden rules fields lists them), and no variable, set or macro`)
+	checkLines(t, problems(t, "version: 1\nrules:\n  - {name: r, mode: disabled, when: nonsense}\n"), `3:37: unknown name "nonsense": it is neither a field (sockwarden rules fields lists them) nor a variable, set or macro`)
 }
 
 // TestReads: the fields that unless, protect and if read are wanted too.

@@ -127,14 +127,14 @@ func TestShipped(t *testing.T) {
 
 // A rule that never matches says why, by what its condition asks for.
 func TestNeverMatches(t *testing.T) {
-	const ports = "no port is all that it says of port: to mean one of several, write port in [80, 443]"
+	const ports = "no port can be everything that it says about port: to mean one of several, write port in [80, 443]"
 	const nothing = "its condition is false, whatever the socket is"
 	for when, want := range map[string]string{
 		`port == 4 and port == 5`:                                               ports,
 		`not (port >= 0)`:                                                       ports,
 		`port < 10 and owned and port > 20`:                                     ports,
-		`remote_port == 4 and remote_port == 5 and port == 3`:                   "no port is all that it says of remote_port: to mean one of several, write remote_port in [80, 443]",
-		`state == "LISTEN" and state == "CLOSE"`:                                `no state is all that it says of state: to mean one of several, write state in ["CLOSE_WAIT", "LAST_ACK"]`,
+		`remote_port == 4 and remote_port == 5 and port == 3`:                   "no port can be everything that it says about remote_port: to mean one of several, write remote_port in [80, 443]",
+		`state == "LISTEN" and state == "CLOSE"`:                                `no state can be everything that it says about state: to mean one of several, write state in ["CLOSE_WAIT", "LAST_ACK"]`,
 		`protocol == "tcp" and protocol == "udp"`:                               `no socket is of two protocols: to mean both, write protocol in ["tcp", "udp"]`,
 		`family == "ipv4" and family == "ipv6"`:                                 "no socket is of both families: to mean both, say nothing of family",
 		`protocol == "udp" and state == "LISTEN"`:                               "a UDP socket is ESTABLISHED (connected) or CLOSE, and in no other state",

@@ -83,7 +83,7 @@ func TestNotifyRefused(t *testing.T) {
 		notifying("[ops]", "actions: {ops: {plugin: webhook, url: a, wait: 5s}}\n"):       `4:42: webhook has no parameter "wait": it has url, retries, timeout or quiet, besides plugin`,
 		notifying("[ops]", "actions: {ops: {plugin: webhook, url: a, retries: many}}\n"):  `4:51: webhook retries is a whole number of at least 1, not "many"`,
 		notifying("[ops]", "actions: {ops: {plugin: webhook, url: [a]}}\n"):               "4:39: webhook url is a string, not a list",
-		notifying("[ops]", "actions: {ops: {plugin: webhook, url: a, timeout: 5x}}\n"):    `4:51: webhook timeout: "5x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
+		notifying("[ops]", "actions: {ops: {plugin: webhook, url: a, timeout: 5x}}\n"):    `4:51: webhook timeout: "5x" is not a time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
 		notifying("[ops]", good+"vars: {a: 1}\nactions: {}\n"):                            `6:1: duplicate key "actions", first on line 4`,
 		notifying("[dev]", "actions: {dev: {plugin: pigeon}, 'a b': {plugin: pigeon}}\n"): `4:34: a name under actions is made of letters, digits, -, _ and ., not "a b"`,
 		notifying("[dev]", "actions: [dev]\n"):                                            `4:10: actions is a mapping of names to values, not a list: write actions: {ops: {plugin: webhook, url_file: /etc/sockwarden/url}}`,

@@ -79,7 +79,7 @@ func checkWrongNames(t *testing.T, text, file string) {
 	for _, name := range wrongNames {
 		if before, _, found := strings.Cut(text, name); found {
 			line, column := src.position(len([]rune(before)))
-			want = append(want, fmt.Sprintf("%d:%d: unknown name %q: it is no field (sockwarden rules fields lists them), and no variable, set or macro", line, column, name))
+			want = append(want, fmt.Sprintf("%d:%d: unknown name %q: it is neither a field (sockwarden rules fields lists them) nor a variable, set or macro", line, column, name))
 		}
 	}
 	if len(want) == 0 {
@@ -154,13 +154,13 @@ func TestManyFiles(t *testing.T) {
 	})
 	_, err := load(dir, ".")
 	checkLines(t, problemLines(t, err, filepath.Clean(dir)),
-		`a.yaml:3:21: unknown name "nonsense_a": it is no field (sockwarden rules fields lists them), and no variable, set or macro`,
+		`a.yaml:3:21: unknown name "nonsense_a": it is neither a field (sockwarden rules fields lists them) nor a variable, set or macro`,
 		`a.yaml:4:5: a rule needs a name: write name: close-wait`,
 		`a.yaml:4:5: rule "" needs a condition: write when: state == "CLOSE_WAIT"`,
 		`a.yaml:4:5: rule "" needs an action: write then: [destroy], or mode: observe`,
 		`a.yaml:4:6: unknown key "nam" in a rule (did you mean "name"?)`,
 		`b.yaml:3:12: rule "r" is already at a.yaml:3: give one of them another name`,
-		`b.yaml:3:21: unknown name "nonsense_b": it is no field (sockwarden rules fields lists them), and no variable, set or macro`,
+		`b.yaml:3:21: unknown name "nonsense_b": it is neither a field (sockwarden rules fields lists them) nor a variable, set or macro`,
 		`b.yaml:4:35: unknown action "nothing": there are destroy, signal, log, knock, beep`,
 		`c.yaml:3:1: a bracket or brace is not closed, or a comma is missing`,
 	)

@@ -108,7 +108,7 @@ func (files *setFiles) mustHold(c *Cond, who string, spares bool) {
 			continue
 		}
 		files.reported[name] = true
-		files.errorf(idEmptySet, file.at, "set %q: %s is empty, and %s asks for what is in it: the rule would take more than before; if that is meant, add "+
+		files.errorf(idEmptySet, file.at, "set %q: %s is empty, and %s reads it: the rule would take more than before; if that is intended, add "+
 			"may_be_empty: true", name, file.path, who)
 	}
 }

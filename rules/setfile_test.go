@@ -11,7 +11,7 @@ import (
 func TestEmptySetFile(t *testing.T) {
 	const head = "version: 1\nsets: {s: {file: s.txt}, other: [80]}\nmacros: {listed: remote_addr in s}\n"
 	rule := func(keys string) string { return head + "rules: [{name: r, then: [destroy], " + keys + "}]\n" }
-	refused := `2:11: set "s": s.txt is empty, and % asks for what is in it: the rule would take more than before; if that is meant, add may_be_empty: true`
+	refused := `2:11: set "s": s.txt is empty, and % reads it: the rule would take more than before; if that is intended, add may_be_empty: true`
 	for name, c := range map[string]struct{ text, by string }{
 		"nobody asks it":           {rule("when: owned"), ""},
 		"when":                     {rule("when: remote_addr in s"), ""},
@@ -52,7 +52,7 @@ func TestEmptySetFile(t *testing.T) {
 		}
 	}
 	checkLines(t, problems(t, "version: 1\nsets: {s: {file: /dev/null, may_be_empty: perhaps}}\n"),
-		"2:11: /dev/null: is no regular file", `2:43: may_be_empty is true or false, not "perhaps"`)
+		"2:11: /dev/null: is not a regular file", `2:43: may_be_empty is true or false, not "perhaps"`)
 }
 
 // TestGrown: what a younger generation has more in the file of a set counts for an

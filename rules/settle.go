@@ -59,7 +59,7 @@ func LoadSettled(ctx context.Context, opts Options, waiting func(why string)) (*
 		if now.Sub(began) >= Patience {
 			if err == nil {
 				err = Problems{{Message: fmt.Sprintf("the rules do not settle: %s; a live run waits %s and takes no rules that are just being written: "+
-					"try again when they are whole", why, Patience)}}
+					"try again when they are complete", why, Patience)}}
 			}
 			return nil, l.watched, err
 		}

@@ -81,7 +81,7 @@ func (l *loader) stream(fd int) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("cannot be read: %w", err)
 	case !isStream(fd):
-		return "", errors.New("is no regular file, and no pipe")
+		return "", errors.New("is neither a regular file nor a pipe")
 	case l.opts.Again:
 		return "", errors.New("is a pipe, which can be read only once, and a watcher reads its rules again: write them to a file")
 	case l.opts.Trust:

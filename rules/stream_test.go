@@ -44,7 +44,7 @@ func TestStreams(t *testing.T) {
 	for want, change := range map[string]func(*Options){
 		"a live run does not trust it: nobody can say who wrote what comes out of a pipe; write the rules to a file that only you can write": func(o *Options) { o.Trust = true },
 		"is a pipe, which can be read only once, and a watcher reads its rules again: write them to a file":                                  func(o *Options) { o.Again = true },
-		"is no regular file, and no pipe": func(o *Options) { o.Paths = []string{"/dev/fd/" + nullFD(t)} },
+		"is neither a regular file nor a pipe": func(o *Options) { o.Paths = []string{"/dev/fd/" + nullFD(t)} },
 		"is not open here: sudo closes what a shell opens for <(..); write the rules to a file, or to a pipe that --rules - reads": func(o *Options) { o.Paths = []string{"/dev/fd/999999"} },
 	} {
 		_, path, err := read(text, func(o *Options) {

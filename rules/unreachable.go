@@ -54,7 +54,7 @@ func leaveOut(said string) string {
 	if said != "log" {
 		return ""
 	}
-	return ". What is done is logged in any case: log can also be left out"
+	return ". Every action is logged anyway: you can leave log out"
 }
 
 // looksAt reports whether the rung is looked at after that result of the one before.

@@ -60,7 +60,7 @@ func (ns *names) declareType(n *yaml.Node, v *Var) {
 	case !ok:
 		ns.oneOf(n, "type", sortedKeys(kinds)...)
 	case v.Type != lang.TypeList:
-		ns.errorf(lang.IDWrongValue, n, "type is for lists, and this is a %s", v.Type)
+		ns.errorf(lang.IDWrongValue, n, "type is for lists, but this is a %s", v.Type)
 	case v.List.Kind() != lang.KindEmpty && v.List.Kind() != k:
 		ns.errorf(lang.IDWrongValue, n, "type is %s, but the list holds %s", n.Value, v.List.Kind())
 	default:
@@ -176,7 +176,7 @@ func parseShare(text string) (float64, error) {
 	digits, percent := strings.CutSuffix(text, "%")
 	v, err := strconv.ParseFloat(digits, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no share", text)
+		return 0, fmt.Errorf("%q is not a share", text)
 	}
 	switch {
 	case percent:

@@ -123,14 +123,14 @@ func TestWrongOverrides(t *testing.T) {
 		"ports=x":          `--var: ports is a list of numbers, not "x": write ports=80,443`,
 		"ports=80,x":       `--var: ports is a list of numbers, not "x": write ports=80,443`,
 		"ports=10.0.0.1":   `--var: ports is a list of numbers, not "10.0.0.1": write ports=80,443`,
-		"ports=90-80":      `--var: ports: "90-80" is no range of ports: it goes from low to high, up to 65535`,
-		"ports=80-99999":   `--var: ports: "80-99999" is no range of ports: it goes from low to high, up to 65535`,
+		"ports=90-80":      `--var: ports: "90-80" is not a range of ports: it goes from low to high, up to 65535`,
+		"ports=80-99999":   `--var: ports: "80-99999" is not a range of ports: it goes from low to high, up to 65535`,
 		"typed=x":          `--var: typed is a list of numbers, not "x": write typed=80,443`,
 		"nets=80":          `--var: nets is a list of addresses, not "80": write nets=10.0.0.0/8,203.0.113.7`,
-		"nets=10.0.0.0/99": `--var: nets: "10.0.0.0/99" is no CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`,
+		"nets=10.0.0.0/99": `--var: nets: "10.0.0.0/99" is not a CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`,
 		"no_nets=x":        `--var: no_nets is a list of addresses, not "x": write no_nets=10.0.0.0/8,203.0.113.7`,
 		"timeouts=5":       `--var: timeouts is a map: write timeouts=key:value,key:value, not "5"`,
-		"timeouts=a:x":     `--var: timeouts holds numbers: "x" is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
+		"timeouts=a:x":     `--var: timeouts holds numbers: "x" is not a time: write seconds, or units as in 90s, 5m, 1h30m, 2d`,
 		"numer=5":          `--var: no rules file has a variable "numer" (did you mean "number"?)`,
 		"zzzzzzzz=5": `--var: no rules file has a variable "zzzzzzzz" (known: choice, flag, names, nets, no_names, no_nets, number, open, ports, text, ` +
 			`timeouts, typed, wait, words)`,
@@ -187,9 +187,9 @@ func TestSetFiles(t *testing.T) {
 			`sub/set.txt:2:1: "nginx" is of another kind than the other entries, which are addresses`,
 			`sub/set.txt:3:1: "80" is of another kind than the other entries, which are addresses`,
 		},
-		"10.0.0.0/8\n\n  10.0.0.0/99 # wrong\n": {`sub/set.txt:3:1: "10.0.0.0/99" is no CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`},
+		"10.0.0.0/8\n\n  10.0.0.0/99 # wrong\n": {`sub/set.txt:3:1: "10.0.0.0/99" is not a CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`},
 		"\xff\n":                                {`sub/set.txt:1:1: is not UTF-8 text: save the list as UTF-8`},
-		"nginx\n":                               {`sub/set.txt:1:1: "nginx" is no address (asked at sub/rules.yaml:5:36)`},
+		"nginx\n":                               {`sub/set.txt:1:1: "nginx" is not an address (asked at sub/rules.yaml:5:36)`},
 	} {
 		writeFile(t, set, text)
 		_, watched, err := load(path)

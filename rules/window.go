@@ -43,7 +43,7 @@ func inWindow(windows []Window, t time.Time) bool {
 const endOfDay = 24 * 60
 
 func parseWindow(text string, zone *time.Location) (Window, error) {
-	bad := fmt.Errorf("%q is no window of time: write it as \"01:00-03:30\", in quotes", text)
+	bad := fmt.Errorf("%q is not a window of time: write it as \"01:00-03:30\", in quotes", text)
 	from, to, ok := strings.Cut(text, "-")
 	if !ok {
 		return Window{}, bad

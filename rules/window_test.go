@@ -83,7 +83,7 @@ func TestTimezone(t *testing.T) {
 // What is no window is refused at its place.
 func TestWindowRefused(t *testing.T) {
 	bad := func(text string) string {
-		return fmt.Sprintf("%q is no window of time: write it as \"01:00-03:30\", in quotes", text)
+		return fmt.Sprintf("%q is not a window of time: write it as \"01:00-03:30\", in quotes", text)
 	}
 	for _, text := range []string{
 		"25:00-26:00", "24:01-03:00", "01:60-02:00", "1-2", "01:00", "01:00-", "-01:00", "01:00-02:00-03:00", "01:0-02:00", "001:00-02:00",

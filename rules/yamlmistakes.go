@@ -30,7 +30,7 @@ func (s *source) yamlMistake(mark yaml.Mark, message string) Problem {
 		}
 		return s.problem(idYAML, line, begin+1, wrongIndentation)
 	case strings.Contains(message, "did not find expected key") && value != "" && strings.ContainsAny(value[:1], `"'`):
-		return s.problem(idYAML, line, column, "the value ends with its second quote: put the whole of it into quotes of the other kind, '\"a\" == \"b\"'")
+		return s.problem(idYAML, line, column, "the value ends at its second quote: put all of it into quotes of the other kind, '\"a\" == \"b\"'")
 	case strings.Contains(message, "did not find expected key"), strings.Contains(message, "expected '-' indicator"),
 		strings.Contains(message, "block sequence entries are not allowed"):
 		return s.problem(idYAML, line, column, wrongIndentation)
@@ -38,7 +38,7 @@ func (s *source) yamlMistake(mark yaml.Mark, message string) Problem {
 		if n := s.withoutKey(line); n > 0 {
 			at = s.line(n)
 			return s.problem(idYAML, n, len(at)-len(strings.TrimLeft(at, " "))+1,
-				`this is no "name: value": a value stands in the line of its name or is indented deeper`)
+				`this is no "name: value": a value is on the line of its name, or indented further`)
 		}
 	case strings.Contains(message, "expected ',' or"), strings.Contains(message, "expected node content"):
 		return s.problem(idYAML, line, column, "a bracket or brace is not closed, or a comma is missing")

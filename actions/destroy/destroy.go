@@ -32,7 +32,7 @@ func Plugin() actions.Plugin {
 			"FIN_WAIT2. The descriptor stays open in the program until it closes it: a leak of descriptors stays a leak, and the result is then fd_still_held. " +
 			"A UDP socket that bound a port of its choice gets one ECONNABORTED and goes on answering, which is unchanged; " +
 			"if it was connected, it receives from others, too; " +
-			"one whose port the kernel chose is gone, and its program hears nothing until it binds anew.",
+			"one whose port the kernel chose is gone, and its program hears nothing until it binds again.",
 		Needs:     needs(nil),
 		NeedsWith: needs,
 		Params: []actions.Param{
@@ -287,9 +287,9 @@ func (e *effect) hears(err error) string {
 	case e.sealed.Socket.Protocol != collectors.UDP:
 		return ""
 	case err == nil: // it chose its own port, and the kernel leaves it only that
-		return ", which is not connected any more and still receives on the port that it bound"
+		return ", which is no longer connected and still receives on the port that it bound"
 	}
-	return ", which hears nothing until it is bound anew"
+	return ", which hears nothing until it is bound again"
 }
 
 func (e *effect) look(ctx context.Context) (now collectors.Socket, err error) {

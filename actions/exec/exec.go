@@ -45,7 +45,7 @@ func Plugin() actions.Plugin {
 func newAction(params map[string]any) (actions.Action, error) {
 	program, _ := params["program"].(string)
 	if !filepath.IsAbs(program) {
-		return nil, fmt.Errorf("program is an absolute path, as /usr/local/bin/notify.sh, and not %q: there is no shell", program)
+		return nil, fmt.Errorf("program must be an absolute path such as /usr/local/bin/notify.sh, not %q: there is no shell", program)
 	}
 	a := action{program: program, timeout: defaultTimeout}
 	if d, ok := params["timeout"].(time.Duration); ok {

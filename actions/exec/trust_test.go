@@ -25,8 +25,8 @@ func TestPrograms(t *testing.T) {
 	}{
 		"good":             {func(t *testing.T, _, p string) string { return p }, ""},
 		"missing":          {func(t *testing.T, dir, _ string) string { return dir + "/missing" }, "no such file"},
-		"directory":        {func(t *testing.T, dir, _ string) string { return dir }, "no executable file"},
-		"not executable":   {func(t *testing.T, _, p string) string { chmod(t, p, 0o644); return p }, "no executable file"},
+		"directory":        {func(t *testing.T, dir, _ string) string { return dir }, "not an executable file"},
+		"not executable":   {func(t *testing.T, _, p string) string { chmod(t, p, 0o644); return p }, "not an executable file"},
 		"group can write":  {func(t *testing.T, _, p string) string { chmod(t, p, 0o775); return p }, "chmod go-w"},
 		"others can write": {func(t *testing.T, _, p string) string { chmod(t, p, 0o757); return p }, "chmod go-w"},
 		"of another user":  {func(t *testing.T, _, p string) string { must(t, "chown", os.Chown(p, 65534, 0)); return p }, "chown 0:"},

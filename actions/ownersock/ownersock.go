@@ -194,5 +194,5 @@ func Holds(proc *procfs.FS, process *collectors.Owner, sockets []actions.Sealed)
 			}
 		}
 	}
-	return fmt.Errorf("process %d holds none of the sockets any more: %w", process.PID, collectors.ErrGone)
+	return fmt.Errorf("process %d no longer holds any of the sockets: %w", process.PID, collectors.ErrGone)
 }

@@ -23,14 +23,14 @@ import (
 func Plugin() actions.Plugin {
 	return actions.Plugin{
 		Name:    "repair",
-		Summary: "turns keepalive on for the connection, so that a dead peer is found out",
+		Summary: "turns on keepalive for the connection, which finds out a dead peer",
 		Doc: "Sets SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and, if given, TCP_USER_TIMEOUT on the owner's socket. " +
-			"With a dead peer the program gets ETIMEDOUT and can close; with a live one nothing is lost. " +
-			"Probes are sent only while nothing waits to be acknowledged: user_timeout is for what does. " +
-			"Where a user_timeout is set, by this or by the program, it ends the connection in place of count. " +
-			"It counts from the last sign of the peer: one that is less than the silence so far and the probes take would end " +
-			"a live connection at the first lost probe, and is not set; where the program has set such a one, nothing is. " +
-			"The result is repaired, or unchanged if all was set already or is left alone.",
+			"If the peer is dead, the program gets ETIMEDOUT and can close; if it is alive, nothing is lost. " +
+			"The kernel probes only while no data waits to be acknowledged: user_timeout is for data that does. " +
+			"A user_timeout, set by this or by the program, ends the connection in place of count. " +
+			"It counts from the last sign of the peer: one shorter than the silence so far plus the time of the probes would end " +
+			"a live connection at the first lost probe, and is not set; if the program has set such a one, nothing is. " +
+			"The result is repaired, or unchanged if everything was set already or was left alone.",
 		Needs: ownersock.Needs(),
 		Params: []actions.Param{
 			{Name: "idle", Type: "duration", Doc: "silence before the first probe (default 60s)"},

@@ -37,7 +37,7 @@ func (a action) unit(t *actions.Target, proves func() error) (actions.Effect, er
 	case unit == "":
 		return nil, fmt.Errorf("process %d belongs to no systemd unit and no container", t.Process.PID)
 	case !isService(unit), !cgroup.Path(t.Process.Cgroup).OfSystem(unit):
-		return nil, fmt.Errorf("unit %q of process %d is no service of the system", unit, t.Process.PID)
+		return nil, fmt.Errorf("unit %q of process %d is not a service of the system", unit, t.Process.PID)
 	}
 	if err := proves(); err != nil {
 		return nil, err

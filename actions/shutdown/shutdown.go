@@ -22,7 +22,7 @@ import (
 func Plugin() actions.Plugin {
 	return actions.Plugin{
 		Name:    "shutdown",
-		Summary: "shuts the connection down (shutdown(2)), so that its program wakes up",
+		Summary: "shuts down the connection (shutdown(2)), which wakes up its program",
 		Doc: "read: a program that blocks in read gets EOF. write: the peer gets a FIN. both (default): both. Data that was sent before " +
 			"still goes out. After both, data that the peer still sends is answered by a RST. The program keeps the descriptor until it closes it.",
 		Needs: ownersock.Needs(),

@@ -25,8 +25,8 @@ func Plugin() actions.Plugin {
 	return actions.Plugin{
 		Name:    "signal",
 		Summary: "sends a signal to the process that holds the socket",
-		Doc: "Through a pidfd, after proving that the process has the start time that was seen and still holds the socket. One " +
-			"signal for each process and cycle. TERM, KILL, INT, QUIT and ABRT are to end it: the result is ended or still_running; others are done when sent.",
+		Doc: "Through a pidfd, after proving by its start time that it is the same process and still holds the socket. One " +
+			"signal per process and cycle. TERM, KILL, INT, QUIT and ABRT should end it: the result is ended or still_running; others are done when sent.",
 		Needs: []actions.Need{
 			{Feature: actions.PidfdOpen},
 			{Capability: actions.CapKill, For: "for other users' processes", Use: "signalling other users' processes"},
@@ -37,7 +37,7 @@ func Plugin() actions.Plugin {
 			{Name: "signal", Type: "string", Doc: "name of the signal, such as TERM or SIGTERM"},
 			{
 				Name: "owners", Type: "string", Allows: actions.AllowAllOwners, AllowsBy: "all",
-				Doc: "all: also if several processes hold the socket, and then each of them",
+				Doc: "all: if several processes hold the socket, signal each of them",
 			},
 			actions.ListenerParam(),
 		},
@@ -71,7 +71,7 @@ func newAction(params map[string]any) (actions.Action, error) {
 		return nil, fmt.Errorf("unknown signal %q: write a name such as TERM, KILL or HUP", name)
 	}
 	if slices.Contains(stopping, num) {
-		return nil, fmt.Errorf("%s would stop the process, and its sockets would hang all the more: write TERM to end it", full)
+		return nil, fmt.Errorf("%s would only stop the process and leave its sockets hanging: write TERM to end it", full)
 	}
 	if owners, given := params["owners"].(string); given && owners != "all" {
 		return nil, fmt.Errorf("owners is all, not %q", owners)
@@ -122,7 +122,7 @@ func (e *effect) proves() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("process %d holds none of the sockets any more: %w", e.process.PID, collectors.ErrGone)
+	return fmt.Errorf("process %d no longer holds any of the sockets: %w", e.process.PID, collectors.ErrGone)
 }
 
 // Apply opens a pidfd, proves through /proc that its process is the right one, and sends

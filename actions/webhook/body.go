@@ -51,7 +51,7 @@ func (w *webhook) body(m actions.Message) ([]byte, error) {
 func text(m actions.Message, escape *strings.Replacer) string {
 	var b strings.Builder
 	if m.Event == actions.EventTest {
-		return fmt.Sprintf("sockwarden on `%s`: a test message, which says that others would arrive", harmless(m.Host, maxName, escape))
+		return fmt.Sprintf("sockwarden on `%s`: a test message: others would arrive, too", harmless(m.Host, maxName, escape))
 	}
 	fmt.Fprintf(&b, "sockwarden on `%s` (%s): rule `%s`", harmless(m.Host, maxName, escape), m.Mode, harmless(m.Rule, maxName, escape))
 	switch m.Event {

@@ -180,7 +180,7 @@ func TestEvents(t *testing.T) {
 func TestTestMessage(t *testing.T) {
 	m := actions.Message{Host: "h", Mode: "test", Event: actions.EventTest, Rule: "test"}
 	for _, format := range []string{"slack", "discord"} {
-		if got, want := textOf(t, format, m), "sockwarden on `h`: a test message, which says that others would arrive"; got != want {
+		if got, want := textOf(t, format, m), "sockwarden on `h`: a test message: others would arrive, too"; got != want {
 			t.Errorf("%s: %q, want %q", format, got, want)
 		}
 	}

@@ -42,15 +42,15 @@ const (
 func Plugin() actions.NotifierPlugin {
 	return actions.NotifierPlugin{
 		Name:    "webhook",
-		Summary: "posts one message for each rule and cycle to a URL",
+		Summary: "posts one message per rule and cycle to a URL",
 		Doc: "Formats: generic (the message as JSON), slack and discord (text). The URL comes from url_file or url_env, never from the rules file: " +
-			"it usually is a secret. A message is tried four times with growing pauses; redirects are not followed.",
+			"it is usually a secret. It tries to send a message four times, with growing pauses, and follows no redirects.",
 		Needs: "a way out to the URL",
 		Params: []actions.Param{
 			{Name: "format", Type: "string", Doc: "generic (default), slack or discord"},
 			{Name: "url_file", Type: "string", Doc: "absolute path of a file that holds the URL; a live run refuses one that others can write", SecretFile: true},
 			{Name: "url_env", Type: "string", Doc: "name of an environment variable that holds it"},
-			{Name: "timeout", Type: "duration", Doc: "of one attempt (default 10s)"},
+			{Name: "timeout", Type: "duration", Doc: "for one attempt (default 10s)"},
 		},
 		New: newNotifier,
 	}
@@ -67,10 +67,10 @@ func newNotifier(params map[string]any) (actions.Notifier, error) {
 	}
 	w.urlFile, w.urlEnv = text("url_file"), text("url_env")
 	if (w.urlFile == "") == (w.urlEnv == "") {
-		return nil, errors.New("the URL comes either from url_file or from url_env: write url_file: /etc/sockwarden/url, and put it there")
+		return nil, errors.New("the URL comes from either url_file or url_env: write url_file: /etc/sockwarden/url, and put the URL into that file")
 	}
 	if w.urlFile != "" && !filepath.IsAbs(w.urlFile) {
-		return nil, fmt.Errorf("url_file is an absolute path, as /etc/sockwarden/url, and not %q", w.urlFile)
+		return nil, fmt.Errorf("url_file must be an absolute path such as /etc/sockwarden/url, not %q", w.urlFile)
 	}
 	if d, ok := params["timeout"].(time.Duration); ok {
 		if w.timeout = d; d < 100*time.Millisecond || d > time.Minute {

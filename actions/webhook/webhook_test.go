@@ -180,7 +180,7 @@ func TestSources(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	must(t, "pipe", unix.Mkfifo(pipe, 0o600))
 	must(t, "write", os.WriteFile(file, []byte("hello"), 0o600))
-	for path, want := range map[string]string{file: file + " holds no http or https URL", "/dev/zero": "/dev/zero is no regular file", pipe: pipe + " is no regular file"} {
+	for path, want := range map[string]string{file: file + " holds no http or https URL", "/dev/zero": "/dev/zero is not a regular file", pipe: pipe + " is not a regular file"} {
 		n, err = Plugin().New(map[string]any{"url_file": path})
 		must(t, "New", err)
 		if err := n.Send(t.Context(), message()); err == nil || !strings.Contains(err.Error(), want) {

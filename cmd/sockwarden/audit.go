@@ -26,12 +26,12 @@ func auditCommand(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit [flags]",
 		Short: "Say what the rules would do here; never acts",
-		Long: `Runs one cycle of the rules, dry: it collects, decides and looks every target
-up again, and does nothing. Without privileges it says what it could not see.
+		Long: `Runs one cycle of the rules, dry: it collects, decides and looks up every target
+again, and does nothing. Without privileges it says what it could not see.
 
-Ages are proven, not guessed. Where one look cannot prove an age, as for servers
-with short keepalives, --observe looks twice; cron jobs and watchers remember
-what they saw in the state file.`,
+Ages are proven, not guessed. If one look cannot prove an age, as with servers
+that send keepalives often, --observe looks twice; runs from cron and watchers
+keep what they saw in the state file.`,
 		Example: `  sudo sockwarden audit
   sudo sockwarden audit --rules rules.yaml --var close_wait_timeout=30
   sudo sockwarden audit --observe 60s --each
@@ -48,7 +48,7 @@ what they saw in the state file.`,
 	d.rows(&a.rows)
 	d.quiet("print only if there are findings or errors")
 	d.allowUnknown(&a.allowUnknown, "say what run --live --allow-unknown-owner would do")
-	cmd.Flags().Var(duration{&a.observe}, "observe", "look twice, this `TIME` apart, and so prove more ages")
+	cmd.Flags().Var(duration{&a.observe}, "observe", "look twice, this `TIME` apart, which proves more ages")
 	cmd.Flags().BoolVar(&a.exitCode, "exit-code", false, "exit with 10 if there are findings to act on or to observe, or too many to act on (breaker)")
 	return cmd
 }

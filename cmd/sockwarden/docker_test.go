@@ -54,7 +54,7 @@ func TestDocker(t *testing.T) {
 		{leaks("--container", "hbbs", "--columns", "container,compose_service"), `(hbbs +-\s+){2}$`},
 		{leaks("--container", "hbbs,hbbr", "--by", "state"), `5 +CLOSE_WAIT`},
 		{leaks("--netns", "hbbr", "--columns", "netns,container"), `(hbbr +hbbr\s+){3}note`},
-		{leaks("--netns", "onhost"), `^error: network namespace of container onhost: it is that of the host: --netns host`},
+		{leaks("--netns", "onhost"), `^error: network namespace of container onhost: it uses the host's: --netns host`},
 		{leaks("--netns", "nosuch"), `^error: no network namespace "nosuch"`},
 		{[]string{"list", "-s", "listen", "--container", "onhost", "--columns", "port,netns,container"}, `8080 +host +onhost`},
 		{leaks("--netns", "hbbs,host", "--by", "netns"), ` 2 +hbbs .*\nnote`},

@@ -22,11 +22,11 @@ func doctorCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Say what sockwarden could do on this host, and what it lacks",
-		Long: `Looks at the kernel, the capabilities, /proc, cgroups, namespaces, the state file
-and a pause, destroys a loopback connection that it makes itself, and says for
-each rule what it could not do here. It takes --rules and --state-file as run
-does. Exit code 0 only if a live run would work, otherwise 4: fail keeps it from
-working, warn does not.`,
+		Long: `Checks the kernel, the capabilities, /proc, cgroups, namespaces, the state file
+and a pause, destroys a loopback connection of its own, and says what each rule
+could not do here. --rules and --state-file mean the same as for run. The exit
+code is 0 only if a live run would work, otherwise 4: a fail prevents it from
+working, a warn does not.`,
 		Example: `  sudo sockwarden doctor
   sudo sockwarden doctor --rules rules.yaml --state-file /var/lib/sockwarden/state.json
   sockwarden doctor -o json | jq '.checks[] | select(.level != "ok")'`,

@@ -60,7 +60,7 @@ func (e *ends) port(text string) (string, error) {
 		return ports, nil
 	}
 	names := slices.Concat(slices.Sorted(maps.Keys(e.sets)), slices.Sorted(maps.Keys(e.services)))
-	return "", fmt.Errorf("%q is no port, range (21115-21119), set of ports or service of %s%s", text, servicesFile, rules.Suggest(text, names))
+	return "", fmt.Errorf("%q is not a port, a range (21115-21119), a set of ports or a service of %s%s", text, servicesFile, rules.Suggest(text, names))
 }
 
 // peers returns the condition for peers: addresses, prefixes and sets of them, each also
@@ -137,7 +137,7 @@ func (e *ends) noPeer(text string) error {
 	if hint == "" && len(names) > 0 {
 		hint = "; sets are " + strings.Join(names, ", ")
 	}
-	return usagef("--peer: %q is no address, prefix or set of addresses (203.0.113.7, 203.0.113.0/24, 10/8, fd7a::/48), with or without a port "+
+	return usagef("--peer: %q is not an address, a prefix or a set of addresses (203.0.113.7, 203.0.113.0/24, 10/8, fd7a::/48), with or without a port "+
 		"(203.0.113.7:443, [fd7a::1]:443); names of hosts are not looked up%s", text, hint)
 }
 

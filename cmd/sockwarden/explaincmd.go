@@ -31,14 +31,14 @@ func rulesExplain(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain [RULE|EXPR] [flags]",
 		Short: "Say why rules take sockets or not; never acts",
-		Long: `Says of the sockets that match EXPR and all selectors why each rule takes them
-or not: the part of its condition that is not true, with what it read and what
-would make it true or known, or what spares them, and what else would. Without
-a selection it is about every socket in a state that the rules are about.
+		Long: `Says why each rule takes, or does not take, the sockets that match EXPR and all
+selectors: the part of its condition that is not true, with what it read and what
+would make it true or known; or what spares them, and what else would. Without a
+selection it is about every socket in a state that the rules are about.
 
-The whole host is judged, by all rules, as audit does it: EXPR, selectors, RULE
-and --rule only choose what is shown. Several sockets are summed up first; of
-each sum the oldest is shown. It never acts, and writes nothing.`,
+It judges the whole host by all rules, as audit does: EXPR, selectors, RULE and
+--rule only choose what it shows. It sums up the sockets by what decides, and then
+shows the oldest of each sum. It never acts, and writes nothing.`,
 		Example: `  sudo sockwarden rules explain 'port == 21118 and state == "CLOSE_WAIT"'
   sudo sockwarden rules explain close-wait
   sudo sockwarden rules explain -s close_wait --process hbbs --rule close-wait
@@ -62,7 +62,7 @@ each sum the oldest is shown. It never acts, and writes nothing.`,
 	d.events()
 	d.breaker()
 	d.allowUnknown(&x.allowUnknown, "explain what run --live --allow-unknown-owner would do")
-	cmd.Flags().Var(duration{&x.observe}, "observe", "look twice, this `TIME` apart, and so prove more ages")
+	cmd.Flags().Var(duration{&x.observe}, "observe", "look twice, this `TIME` apart, which proves more ages")
 	return cmd
 }
 
@@ -170,7 +170,7 @@ func noRule(args []string, p *rules.Program, err error) error {
 		known = append(known, r.Name)
 	}
 	if meant := rules.Suggest(args[0], known); meant != "" {
-		return usagef("no rule %q%s, and it is no condition either", args[0], meant)
+		return usagef("no rule %q%s, and it is not a condition either", args[0], meant)
 	}
 	return err
 }

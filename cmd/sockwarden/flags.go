@@ -134,7 +134,7 @@ func (d declare) auditLog() {
 // tuning declares the flags that show whether a shortcut is at fault.
 func (d declare) tuning() {
 	d.cmd.Flags().BoolVar(&d.app.flags.look.noPushdown, "no-pushdown", false, "read every socket instead of letting the kernel filter (for troubleshooting)")
-	d.cmd.Flags().StringVar(&d.app.flags.look.owners, "owners", "auto", "find owners by this `WAY`: bpf, proc, or auto for what is faster")
+	d.cmd.Flags().StringVar(&d.app.flags.look.owners, "owners", "auto", "find owners by this `WAY`: bpf, proc, or auto for the faster one")
 	d.complete("owners", fixed("auto", "bpf", "proc"))
 }
 
@@ -148,7 +148,7 @@ func (d declare) events() {
 // breaker is for commands that act on the findings of rules.
 func (d declare) breaker() {
 	d.cmd.Flags().Var(breakerLimits{&d.app.flags.breaker}, "breaker",
-		"act on nothing if it would be on more living targets than `COUNT[/SHARE%]|off`; wins over the rules")
+		"act on nothing if there would be more living targets than `COUNT[/SHARE%]|off`; overrides the rules")
 	d.complete("breaker", fixed("500/30%", "off"))
 }
 

@@ -63,10 +63,10 @@ shows them, asks, and then destroys exactly those that it showed. Processes keep
 running and are never signalled. All guards and the protect entries of the rules
 apply. Listeners, UDP sockets and connections of protected processes (sshd,
 docker-proxy) are left alone unless they are allowed. With --proto mptcp alone it
-ends whole connections of MPTCP by way of their process, as the action abort does.
-Of a socket that several processes hold, EXPR must be true for each of them, --pid,
---process, --container and --unit for one: it is gone for all, and those are named.
-While sockwarden is paused it refuses to act, with exit code 4.`,
+ends whole MPTCP connections through their process, as the action abort does. If
+several processes hold a socket, EXPR must be true for each of them, and --pid,
+--process, --container and --unit for one; it is gone for all of them, and kill
+names them. While sockwarden is paused it refuses to act, with exit code 4.`,
 		Example: `  sudo sockwarden kill -s established -p rustdesk        # shows, then asks
   sudo sockwarden kill -s established -p 21117 -y        # from a script
   sudo sockwarden kill --peer 203.0.113.9 --max 10

@@ -33,10 +33,10 @@ func listCommand(app *app) *cobra.Command {
 		Short: "List sockets, like ss, filtered by an expression and selectors",
 		Long: `Lists the sockets that match EXPR and all selectors: every state of TCP and UDP,
 listeners included, unless something is selected; MPTCP only with --proto mptcp or
-where EXPR reads protocol: its subflows are sockets of TCP with its mptcp_token.
-EXPR is a condition as in a rules file ("sockwarden rules fields" lists what it can
-read). It never acts. Of a socket that several processes hold, EXPR must be true for each of
-them, --pid, --process, --container and --unit for one.
+if EXPR reads protocol: its subflows are TCP sockets with its mptcp_token. EXPR is
+a condition as in a rules file ("sockwarden rules fields" lists what it can read).
+It never acts. If several processes hold a socket, EXPR must be true for each of
+them, and --pid, --process, --container and --unit for one.
 
 Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.
 

@@ -61,7 +61,7 @@ func notifyCommand(a *app) *cobra.Command {
 			if err := news.Send(cmd.Context(), builtinNotifiers(), config, m); err != nil {
 				return &exitError{code: exitFailed, err: fmt.Errorf("%s: %w", args[0], err)}
 			}
-			_, err = fmt.Fprintf(a.stdout, "%s has taken the message\n", args[0])
+			_, err = fmt.Fprintf(a.stdout, "%s has accepted the message\n", args[0])
 			return quietPipe(err)
 		},
 	}

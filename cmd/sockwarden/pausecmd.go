@@ -17,12 +17,12 @@ func pauseCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "pause [TIME]",
 		Short: "Make live runs and watchers only observe, for a time or until resume",
-		Long: `Throws a switch that live runs and watchers look at immediately before each
-effect: they go on looking, and do nothing, until the time is over or "sockwarden
-resume". kill refuses to act meanwhile, unless --despite-pause is given.
+		Long: `Sets a switch that live runs and watchers check immediately before each effect:
+they go on looking, and do nothing, until the time is up or "sockwarden resume"
+ends the pause. Meanwhile kill refuses to act, unless --despite-pause is given.
 
-Thrown by root it holds for the whole machine, for the runs of every user; thrown
-by another user for the runs of that user.`,
+Set by root, it stops the runs of every user of this machine; set by another user,
+only that user's runs.`,
 		Example: `  sudo sockwarden pause 30m
   sudo sockwarden pause          # until sockwarden resume`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -40,7 +40,7 @@ by another user for the runs of that user.`,
 			if len(args) == 1 {
 				d, err := rules.ParseDuration(args[0])
 				if err != nil || d <= 0 {
-					return usagef("%q is no time: write it as 30m or 2h", args[0])
+					return usagef("%q is not a time: write it as 30m or 2h", args[0])
 				}
 				p.Until = p.Since.Add(d)
 			}
@@ -72,8 +72,8 @@ func resumeCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "resume",
 		Short: "End a pause",
-		Long: `Ends the pause that this user can end: root that of the machine, others their
-own. If another one still holds, it says which.`,
+		Long: `Ends the pause that this user can end: root the machine's, others their own. If
+another pause is still in force, it says which.`,
 		Example: "  sudo sockwarden resume",
 		Args:    noArgs,
 		RunE:    func(*cobra.Command, []string) error { return resume(a) },

@@ -41,13 +41,13 @@ func rulesCheck(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [FILE|DIR...] [flags]",
 		Short: "Say everything that is wrong with rules files",
-		Long: `Reads and compiles rules files and prints every problem with its place. Of a
+		Long: `Reads and compiles rules files and prints every problem and where it is. From a
 directory it reads *.yaml and *.yml. Exit code 0 if they are valid, 3 if not, or
 with --strict if there are warnings.
 
-What stands in brackets behind a problem is its kind: --explain KIND says what it
-means and what to write instead. A comment silences a warning where it is meant,
-on its line, above it, or above a rule for all of it:
+The word in brackets after a problem is its kind: --explain KIND says what it
+means and what to write instead. A comment silences a warning: on its line, on the
+line above it, or, above a rule, in the whole rule:
 
     # sockwarden:ignore KIND REASON`,
 		Example: `  sockwarden rules check rules.yaml

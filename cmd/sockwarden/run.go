@@ -26,8 +26,8 @@ func runCommand(app *app) *cobra.Command {
 		Short: "Run one cycle of the rules; dry unless --live",
 		Long: `Runs one cycle of the rules. With --live it acts, verifies each outcome by
 looking again, and follows ladders to their end. SIGTERM ends it between two
-effects. Cool-downs and ages last in the state file, so that it can run from
-cron; a second live run at the same time is refused.`,
+effects. The state file keeps cool-downs and ages, so it can run from cron; a
+second live run at the same time is refused.`,
 		Example: `  sudo sockwarden run --rules builtin --var close_wait_timeout=30     # dry
   sudo sockwarden run --live --rules builtin --var exclude_ports+=3306
   */5 * * * * root /usr/local/bin/sockwarden run --live -q            # /etc/cron.d`,

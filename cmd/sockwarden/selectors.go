@@ -137,7 +137,7 @@ func (s *selectors) owner() (string, error) {
 	for i, p := range s.pids {
 		n, err := strconv.Atoi(p)
 		if err != nil || n < 1 {
-			return "", usagef("--pid: %q is no process id: a name is for --process", p)
+			return "", usagef("--pid: %q is not a process id: names go to --process", p)
 		}
 		s.pids[i] = strconv.Itoa(n)
 	}

@@ -106,7 +106,7 @@ func wrongValue(err *pflag.InvalidValueError) string {
 	case errors.Is(number, strconv.ErrRange):
 		return fmt.Sprintf("%s: %s is too large", name, value)
 	}
-	return fmt.Sprintf("%s: %q is no whole number", name, value)
+	return fmt.Sprintf("%s: %q is not a whole number", name, value)
 }
 
 // emptyValues refuses flags with an empty value, as from a script whose variable is not

@@ -54,15 +54,15 @@ func watchCommand(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch [flags]",
 		Short: "Run a cycle every interval, with hot reload of the rules; dry unless --live",
-		Long: `Runs a cycle every interval, until SIGTERM. The rules are read again as soon as
-their files change, however they change: what they spare is spared at once, what
-they take is acted on when they have stayed the same for 2 seconds, or after
-SIGHUP. Files with errors are reported once, and the last good generation goes
-on. Ages, cool-downs and "for" timers survive a reload for rules that did not
-change.
+		Long: `Runs a cycle every interval, until SIGTERM. It reads the rules again as soon as
+their files change, however they change: what they spare is spared at once; what
+they take is acted on after they have stayed the same for 2 seconds, or after
+SIGHUP. Files with errors are reported once, and the last good generation stays
+in force. For rules that did not change, ages, cool-downs and "for" timers survive
+a reload.
 
 Findings are logged when they appear and when their decision changes; with
--o jsonl they are also printed, one JSON object on a line.`,
+-o jsonl they are also printed, one JSON object per line.`,
 		Example: `  sudo sockwarden watch                              # dry: only says what it would do
   sudo sockwarden watch --live --interval 30s --log-file /var/log/sockwarden.log
   sockwarden watch -o jsonl | jq .rule`,

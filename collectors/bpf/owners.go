@@ -17,7 +17,7 @@ import (
 // Holder is one descriptor of a process: a socket, or one of the first three.
 type Holder struct {
 	// Inode is the inode of the socket in sockfs, as in idiag_inode and socket:[inode]. 0
-	// means that the descriptor is no socket and only proves that the iterator visited
+	// means that the descriptor is not a socket and only proves that the iterator visited
 	// the process.
 	Inode uint32
 	PID   int    // thread group, in the reader's PID namespace

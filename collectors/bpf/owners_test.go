@@ -141,7 +141,7 @@ func TestScanWithoutSockets(t *testing.T) {
 	pid, shown := child(t, 0), false
 	must(t, "scan", o.Scan(t.Context(), func(h Holder) bool {
 		if h.PID == pid && h.Inode != 0 {
-			t.Errorf("%+v is no socket", h)
+			t.Errorf("%+v is not a socket", h)
 		}
 		shown = shown || h.PID == pid
 		return true
@@ -179,7 +179,7 @@ func TestScanThreadTable(t *testing.T) {
 	<-ended
 }
 
-// The path name of a unix socket, opened with O_PATH, is no socket.
+// The path name of a unix socket, opened with O_PATH, is not a socket.
 func TestScanPathOnly(t *testing.T) {
 	o := openTest(t)
 	fd, inode := newSocket(t, unix.AF_UNIX, unix.SOCK_STREAM)

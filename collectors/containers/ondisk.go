@@ -34,7 +34,7 @@ func (d *disk) read(path string) ([]byte, error) {
 	f, err := d.checker.Open(path)
 	switch {
 	case errors.Is(err, trust.ErrNotRegular):
-		return nil, fmt.Errorf("%s: %w: it is no regular file", path, ErrUnreadable)
+		return nil, fmt.Errorf("%s: %w: it is not a regular file", path, ErrUnreadable)
 	case err != nil:
 		return nil, at(path, err)
 	}

@@ -59,7 +59,7 @@ func Host() Places {
 func (p *Places) AddDockerHost(value string) error {
 	path, ok := strings.CutPrefix(value, "unix://")
 	if !ok || !filepath.IsAbs(path) {
-		return fmt.Errorf("%q is no unix:///PATH: only an engine of this host can have its containers", value)
+		return fmt.Errorf("%q is not unix:///PATH: only an engine of this host can have its containers", value)
 	}
 	p.DockerSockets = slices.Insert(slices.Clone(p.DockerSockets), 0, path)
 	return nil

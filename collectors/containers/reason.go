@@ -31,7 +31,7 @@ var (
 	// ErrNotSupported: the container exists, but its engine cannot do that.
 	ErrNotSupported = errors.New("its engine cannot do that")
 	// ErrNoID: this is not the id of a container.
-	ErrNoID = errors.New("is no id of a container: 64 hex digits")
+	ErrNoID = errors.New("is not the id of a container: 64 hex digits")
 )
 
 // ranks orders the reasons of several places: the one that says least comes first.

@@ -178,7 +178,7 @@ func parse(line []byte, s *collectors.Socket) error {
 	if r.Cookie != "" {
 		c, err := strconv.ParseUint(r.Cookie, 16, 64)
 		if err != nil || c == 0 || c == ^uint64(0) {
-			return fmt.Errorf("record: cookie %q is no cookie", r.Cookie)
+			return fmt.Errorf("record: cookie %q is not a cookie", r.Cookie)
 		}
 		s.Cookie = c
 		s.Known.Add(collectors.Fields(collectors.FieldCookie))

@@ -79,9 +79,9 @@ func TestRefused(t *testing.T) {
 		replace(`80`, `70000`):              "record",
 		replace("10.0.0.2", "fe80::1"):      "one family",
 		replace("10.0.0.2", "nowhere"):      "record",
-		replace("1a2b", "xyz"):              "no cookie",
-		replace("1a2b", "0"):                "no cookie",
-		replace("1a2b", "ffffffffffffffff"): "no cookie",
+		replace("1a2b", "xyz"):              "not a cookie",
+		replace("1a2b", "0"):                "not a cookie",
+		replace("1a2b", "ffffffffffffffff"): "not a cookie",
 		good + good:                         "more than one object",
 		strings.Repeat("x", maxLine+1):      "too long",
 	} {

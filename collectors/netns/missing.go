@@ -27,7 +27,7 @@ func (e *MissingError) Error() string {
 	case e.Path != "" && slices.Contains(dirs[:], filepath.Dir(e.Path)):
 		return fmt.Sprintf("no network namespace %q: nothing is mounted on %s", e.Name, e.Path)
 	case e.Path != "":
-		return fmt.Sprintf("%s is no network namespace", e.Path)
+		return fmt.Sprintf("%s is not a network namespace", e.Path)
 	case IsPattern(e.Name):
 		return fmt.Sprintf("no network namespace matches %q", e.Name)
 	}
@@ -40,9 +40,9 @@ func (e *MissingError) Unwrap() error { return fs.ErrNotExist }
 // Hint says which names the user can give instead.
 func (e *MissingError) Hint() string {
 	if others := slices.DeleteFunc(slices.Clone(e.Known), func(n string) bool { return n == HostName }); len(others) > 0 {
-		return fmt.Sprintf("names under %s: %s; host is this one, all is every one", strings.Join(dirs[:], " and "), strings.Join(others, ", "))
+		return fmt.Sprintf("names under %s: %s; host means this one, all means every one", strings.Join(dirs[:], " and "), strings.Join(others, ", "))
 	}
-	return fmt.Sprintf("there are no names under %s: host is this one, all is every one", strings.Join(dirs[:], " or "))
+	return fmt.Sprintf("there are no names under %s: host means this one, all means every one", strings.Join(dirs[:], " or "))
 }
 
 func missing(name string, all []Handle) error {

@@ -204,7 +204,7 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// What is no network namespace is not selected, and said to be none.
+// What is not a network namespace is not selected, and said to be none.
 func TestSelectOtherFiles(t *testing.T) {
 	leakCheck(t)
 	socklab.Need(t)
@@ -214,7 +214,7 @@ func TestSelectOtherFiles(t *testing.T) {
 	must(t, "fifo", unix.Mkfifo(fifo, 0o600)) // to open it would wait for ever
 	for _, path := range []string{regular, fifo, "/proc/self/ns/uts", "/proc/self", "/dev/null"} {
 		all, err := Select(path)
-		if all != nil || !errors.Is(err, fs.ErrNotExist) || err.Error() != path+" is no network namespace" {
+		if all != nil || !errors.Is(err, fs.ErrNotExist) || err.Error() != path+" is not a network namespace" {
 			t.Errorf("%s: %s, %v", path, names(all), err)
 		}
 	}

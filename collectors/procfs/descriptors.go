@@ -42,7 +42,7 @@ func (d *Descriptors) Descriptor(pid int, startTime uint64, inode uint32) (int, 
 		return -1, err
 	}
 	defer p.close()
-	gone := fmt.Errorf("process %d does not hold the socket any more: %w", pid, collectors.ErrGone)
+	gone := fmt.Errorf("process %d no longer holds the socket: %w", pid, collectors.ErrGone)
 	if st.holdsNothing() {
 		return -1, gone
 	}

@@ -149,7 +149,7 @@ func TestWithoutFirstThread(t *testing.T) {
 	}
 }
 
-// A socket in flight between processes is in nobody's table, and this is known.
+// A socket in flight between processes is in nobody's table, but this is known.
 func TestSocketInFlight(t *testing.T) {
 	leakCheck(t)
 	socklab.Need(t)

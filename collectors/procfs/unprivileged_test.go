@@ -14,7 +14,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// Each missing capability hides processes, and this is counted. What can be
+// Each missing capability hides processes, but this is counted. What can be
 // seen all the same is.
 func TestWithoutCapabilities(t *testing.T) {
 	leakCheck(t)

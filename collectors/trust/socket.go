@@ -8,7 +8,7 @@ import (
 )
 
 // ErrNotSocket says that a path does not lead to a socket.
-var ErrNotSocket = errors.New("is no socket")
+var ErrNotSocket = errors.New("is not a socket")
 
 // Socket returns an error if somebody other than root and the running user could have put
 // a Unix socket there, to answer in the name of a service. It does not matter who may
@@ -24,7 +24,7 @@ func (c *Checker) Socket(path string) error {
 		return ErrNotSocket
 	}
 	if foreign(w.end.st.Uid) {
-		return fmt.Errorf("the socket %s belongs to uid %d, who can answer what he likes", w.end.path, w.end.st.Uid)
+		return fmt.Errorf("the socket %s belongs to uid %d, who can answer anything", w.end.path, w.end.st.Uid)
 	}
 	w.end.st.Mode &^= unix.S_IWGRP | unix.S_IWOTH // on a socket, write means connect
 	return c.trusted(w)

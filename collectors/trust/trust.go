@@ -23,7 +23,7 @@ import (
 
 // ErrNotRegular says that a path leads to a directory, a pipe, a device or a socket
 // instead of a file.
-var ErrNotRegular = errors.New("is no regular file")
+var ErrNotRegular = errors.New("is not a regular file")
 
 // Checker checks files. The zero value is ready to use. It remembers the mounts, so many
 // files cost little; do not share it between goroutines or keep it for long.
@@ -54,7 +54,7 @@ func (c *Checker) Open(path string) (*File, error) {
 
 const maxTries = 5
 
-var errReplaced = errors.New("it is being replaced all the time")
+var errReplaced = errors.New("somebody keeps replacing it")
 
 func (c *Checker) open(path string) (*File, error) {
 	w, err := follow(path)
@@ -110,7 +110,7 @@ func (r raw) Read(b []byte) (int, error) {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.EAGAIN):
-			return 0, errors.New("it has no end: whoever reads it waits for more")
+			return 0, errors.New("it never ends: a reader would wait for more")
 		case err != nil:
 			return 0, err //nolint:wrapcheck // an io.Reader
 		case n == 0:
@@ -167,7 +167,7 @@ func Program(path string) error {
 		return fmt.Errorf("program %s: %w", path, errors.Unwrap(err))
 	}
 	if st := &w.end.st; st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
-		return fmt.Errorf("program %s is no executable file", path)
+		return fmt.Errorf("program %s is not an executable file", path)
 	}
 	if err := new(Checker).trusted(w); err != nil {
 		return fmt.Errorf("program %s is not trusted: %w", path, err)

@@ -179,7 +179,7 @@ func TestDescriptors(t *testing.T) {
 	defer func() { _, _ = r.Close(), w.Close() }()
 	for path, want := range map[string]string{
 		file: "", strings.Replace(file, "self", "thread-self", 1): "", self + "/file": "", "/proc/self/cwd/../" + filepath.Base(cwd(t)) + "/trust.go": "",
-		gone: "it is not known where it lies", "/proc/self/fd/" + strconv.Itoa(int(r.Fd())): "no regular file",
+		gone: "it is not known where it lies", "/proc/self/fd/" + strconv.Itoa(int(r.Fd())): "not a regular file",
 		"/proc/self/mounts": "",
 	} {
 		f, err := new(Checker).Open(path)

@@ -81,7 +81,7 @@ func planted(dir, file *place) error {
 	kind, reason := file.st.Mode&unix.S_IFMT, ""
 	switch {
 	case kind != unix.S_IFREG:
-		reason = "this is no regular file"
+		reason = "this is not a regular file"
 	case file.st.Nlink != 1:
 		reason = fmt.Sprintf("the file has %d names: others could have added this one", file.st.Nlink)
 	case foreign(file.st.Uid) && dir.st.Mode&unix.S_ISVTX != 0:

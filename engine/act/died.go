@@ -20,7 +20,7 @@ func (h *Hand) died(ctx context.Context, l *ladder) string {
 		if _, looked := alive[end.Netns]; !looked {
 			var err error
 			if alive[end.Netns], err = h.harms.Established(ctx, l.findings[0].NS, end.Netns); err != nil {
-				return fmt.Sprintf("how many of its %s died with it cannot be told: %v", collectors.Counted(total, "established connection"), err)
+				return fmt.Sprintf("cannot tell how many of its %s died with it: %v", collectors.Counted(total, "established connection"), err)
 			}
 		}
 		if !alive[end.Netns][end.Cookie] {

@@ -142,7 +142,7 @@ func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began flo
 func (k *lastLook) allowed(l *ladder, now *look.Candidate) error {
 	rung := &l.rule.Then[l.rung]
 	if cond := rung.If; cond != nil && l.rung == 0 && now.Eval(cond) != rules.True {
-		return actions.Changedf("if of %s does not hold any more", l.rule.Name)
+		return actions.Changedf("if of %s is no longer true", l.rule.Name)
 	}
 	if why := k.judge.Guard(now, rung); why != "" {
 		return actions.Changedf("guarded by now: %s", why)
@@ -187,7 +187,7 @@ func overText(rule *rules.Rule) string {
 	if rule.Having == nil {
 		return fmt.Sprintf("nothing is beyond keep: %d of %s any more", rule.Keep, rule.Name)
 	}
-	return fmt.Sprintf("having of %s does not hold any more", rule.Name)
+	return fmt.Sprintf("having of %s is no longer true", rule.Name)
 }
 
 // regroup returns the group of a subject as it is now, nil if having no longer holds of it.

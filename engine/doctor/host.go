@@ -26,7 +26,7 @@ func stateFile(path string) Check {
 	case errors.Is(err, memory.ErrLocked):
 		c.Level, c.Detail, c.Cure = Warn, "in use: "+err.Error(), "none, if that is the watcher"
 	case errors.Is(err, memory.ErrNoBootID):
-		c.Level, c.Detail = Fail, "which boot this is cannot be told, as /proc/sys is hidden"
+		c.Level, c.Detail = Fail, "cannot tell which boot this is: /proc/sys is hidden"
 		c.Cure = "leave out ProcSubset=pid (subset=pid), or --state-file none"
 	default:
 		c.Level, c.Detail, c.Cure = Fail, err.Error(), "make its directory writable, or name another: --state-file"

@@ -39,7 +39,7 @@ func processes(ctx context.Context) Check {
 	case !sight.Inside:
 		return c
 	case missing > 0:
-		return spares(Fail, "run it with --pid=host", "of %s here this PID namespace does not show who has them: live runs spare those", collectors.Counted(missing, "socket"))
+		return spares(Fail, "run it with --pid=host", "this PID namespace does not show who holds %s here: live runs spare those", collectors.Counted(missing, "socket"))
 	case procfs.New("").InitialNetwork() && (!sight.Kernel || open > 0):
 		return spares(Warn, "run it with --pid=host", "the network is the host's, and its processes are outside of this PID namespace: live runs spare what they may hold")
 	}

@@ -48,7 +48,7 @@ func TestProcesses(t *testing.T) {
 	}{
 		{"all", "", "ok: all processes of this PID namespace are listed, and hold all sockets of its network ()", nil, true},
 		{"inside, nobody outside", "proc", "ok: all processes of this PID namespace are listed", inside, false},
-		{"inside", "proc", "fail: of 1 socket here this PID namespace does not show who has them: live runs spare those (run it with --pid=host, or --allow-unknown-owner)", inside, true},
+		{"inside", "proc", "fail: this PID namespace does not show who holds 1 socket here: live runs spare those (run it with --pid=host, or --allow-unknown-owner)", inside, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.socket {

@@ -85,7 +85,7 @@ func proof(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string
 	n, ok := threshold(cand, rule, owner, path)
 	switch {
 	case cand.Socket.Cookie == 0:
-		return "it has no cookie by which it could be told from another: its age is never known"
+		return "it has no cookie to tell it from another socket: its age is never known"
 	case ok && cand.Socket.State == collectors.TimeWait && n >= timeWait:
 		return "never: the kernel ends TIME_WAIT after 60s"
 	case !ok:
@@ -118,7 +118,7 @@ func unproven(cand *look.Candidate) string {
 	case s.State == collectors.TimeWait:
 		return "a repeated FIN starts its timer again"
 	}
-	return "only what is sent again and again proves an age of " + s.State.String()
+	return "only retransmissions prove an age of " + s.State.String()
 }
 
 // Span writes seconds as a duration: 41s, 4m31s, 2h, rounded up to a second.

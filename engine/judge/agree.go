@@ -209,7 +209,7 @@ func (k *council) NewerSpares(at Place, f *Case, fresh *look.Candidate) error {
 func (k *council) sparedBy(g *Generation, at Place, f *Case, fresh *look.Candidate) string {
 	group, agreed := f.agreed[g]
 	if !agreed && (f.Group != nil || f.NoSocket()) {
-		return "a group is decided on anew by the next cycle"
+		return "the next cycle decides on the group again"
 	}
 	if f.NoSocket() {
 		return ""

@@ -125,5 +125,5 @@ func (c *Cycle) whyTripped(name string) string {
 			return t.Reason()
 		}
 	}
-	return "the breaker has tripped, and two cycles in a row were not calm yet"
+	return "the breaker has tripped, and there have not been two calm cycles in a row yet"
 }

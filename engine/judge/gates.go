@@ -73,7 +73,7 @@ func having(_ *Judge, _ *hearing, f *Case) bool {
 	if !f.Rule.Grouped() || f.group != nil || f.Rule.Having == nil {
 		return false
 	}
-	f.set("", "having of %s does not hold of its group", f.Rule.Name)
+	f.set("", "having of %s is not true of its group", f.Rule.Name)
 	return true
 }
 

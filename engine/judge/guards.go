@@ -20,7 +20,7 @@ func (g *guards) guard(c *look.Candidate, rung *rules.Rung) string {
 	case plugin.Harmless:
 		return ""
 	case s.Cookie == 0:
-		return "no cookie that the kernel confirms: it cannot be told from another socket"
+		return "no cookie that the kernel confirms: nothing tells it from another socket"
 	case c.Blind:
 		return "the kernel waits for its lock, which a process keeps: its tcp_info cannot be read"
 	case s.Protocol == collectors.UDP && !plugin.Allowed.Has(actions.AllowUDP):
@@ -39,7 +39,7 @@ func (g *guards) guard(c *look.Candidate, rung *rules.Rung) string {
 		return why
 	}
 	if plugin.NeedsOwner() && g.world.Owners.Coverage().Foreign {
-		return "/proc has the processes of another PID namespace, with other numbers: mount the one of this (as unshare --mount-proc does)"
+		return "/proc shows another PID namespace, with other numbers: mount that of this one (as unshare --mount-proc does)"
 	}
 	if plugin.NeedsOwner() {
 		for _, o := range c.Processes(plugin) {

@@ -237,7 +237,7 @@ func (c *Candidate) NoSocket() bool { return c.Socket.Protocol == 0 }
 // NotKnown ends a reason that rests on an unknown value.
 func NotKnown(v rules.Tri) string {
 	if v == rules.Unknown {
-		return " (cannot be told)"
+		return " (unknown)"
 	}
 	return ""
 }

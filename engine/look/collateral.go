@@ -30,7 +30,7 @@ func (h *Harm) Exceeds(limit int) string {
 	switch {
 	case limit < 0:
 	case h.err != nil:
-		return fmt.Sprintf("max_collateral %d: how many established connections would die with %s cannot be told: %v", limit, h.name, h.err)
+		return fmt.Sprintf("max_collateral %d: cannot tell how many established connections would die with %s: %v", limit, h.name, h.err)
 	case len(h.Connections) > limit:
 		return fmt.Sprintf("max_collateral %d: %s would die with %s", limit, collectors.Counted(len(h.Connections), "established connection"), h.name)
 	}

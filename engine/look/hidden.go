@@ -66,7 +66,7 @@ func (k *Looker) usedOutside(ctx context.Context, ns *Namespace, o *outside, hol
 		return "this PID namespace does not show the processes of the host, whose network it is"
 	}
 	if o.failed[ns] != nil {
-		return fmt.Sprintf("whether processes outside of this PID namespace listen cannot be told: %v", o.failed[ns])
+		return fmt.Sprintf("cannot tell whether processes outside this PID namespace listen: %v", o.failed[ns])
 	}
 	var unseen []uint32
 	for _, inode := range o.listeners[ns] {

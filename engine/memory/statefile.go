@@ -192,7 +192,7 @@ func (s *StateFile) Decode(b []byte, m *Memory) error {
 		return fmt.Errorf("is broken: %w", err)
 	}
 	if doc.Format != StateFormat {
-		return fmt.Errorf("is not of this program (format %q)", doc.Format)
+		return fmt.Errorf("was not written by this program (format %q)", doc.Format)
 	}
 	switch {
 	case doc.BootID != s.BootID || doc.Clock != "" && doc.Clock != s.Clock:

@@ -148,7 +148,7 @@ func (p *Pause) read(fd int) error {
 		return err
 	}
 	if err := json.Unmarshal(b, p); err != nil {
-		return errors.New("it is no pause")
+		return errors.New("it is not a pause")
 	}
 	// A user's text ends up in logs and terminals.
 	p.By = strings.ToValidUTF8(p.By, "?")

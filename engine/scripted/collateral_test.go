@@ -123,7 +123,7 @@ func TestCollateralUnknown(t *testing.T) {
 		return nil
 	}
 	text := rule(closeWait, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 100}")
-	s.expectOf(s.run(s.file(text)), c, engine.DecideLimited, "cannot be told: out of buffers")
+	s.expectOf(s.run(s.file(text)), c, engine.DecideLimited, "cannot tell how many established connections would die with app[8]: out of buffers")
 	if !s.Runs(8) {
 		t.Error("it was ended")
 	}

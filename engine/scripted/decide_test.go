@@ -65,7 +65,7 @@ func TestOwnership(t *testing.T) {
 // What cannot be told spares, and the reason says so.
 func TestReasons(t *testing.T) {
 	for more, want := range map[string]string{
-		"unless: cmdline == 'x'": "unless of r (cannot be told)",
+		"unless: cmdline == 'x'": "unless of r (unknown)",
 		"unless: port > 0":       "unless of r",
 		"for: 90s":               "r for 1m30s, so far 0s",
 		"mode: observe":          "mode observe",

@@ -116,7 +116,7 @@ func ringer() *scripted.Script {
 	return rings
 }
 
-// What restrains a rule restrains it also where there is no socket.
+// What restrains a rule restrains it also where there is not a socket.
 func TestNothingListensIsRestrained(t *testing.T) {
 	for more, want := range map[string]engine.Decision{
 		"for: 1h": engine.DecidePending, "soak: 1h": engine.DecideSoak, `during: ["14:00-16:00"]`: engine.DecideWindow,

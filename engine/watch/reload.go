@@ -63,7 +63,7 @@ func (w *watcher) watchFiles(paths []string) {
 	err := w.files.Set(paths)
 	switch {
 	case err != nil && !w.reader.polled:
-		w.Log.Warn("changes of rules are not told and only looked for", "every", poll, "error", err)
+		w.Log.Warn("the kernel does not report changes of rules, looking for them instead", "every", poll, "error", err)
 	case err != nil:
 		w.Log.Debug("changes of rules are only looked for", "every", poll, "error", err)
 	case w.reader.polled:
@@ -98,7 +98,7 @@ func (w *watcher) reload(ctx context.Context, forced bool) (changed bool) {
 	}
 	if !w.gens().Add(p, w.World.Now()) {
 		if wasRejected {
-			w.Log.Info("rules are right again, and as they were", "generation", p.Short())
+			w.Log.Info("rules are valid again, and unchanged", "generation", p.Short())
 		}
 		return false
 	}
@@ -149,7 +149,7 @@ func (w *watcher) awaitWriters(was *rules.Program) bool {
 				r.warned = map[string]bool{}
 			}
 			r.warned[path] = true
-			w.Log.Warn("another process has it open for writing: what has changed in it is in force alone only when it is closed, or after SIGHUP", "file", path)
+			w.Log.Warn("another process has it open for writing: its changes take full effect only when it is closed, or after SIGHUP", "file", path)
 		}
 	}
 	for path := range r.warned {

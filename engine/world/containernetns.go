@@ -24,7 +24,7 @@ func FindNamespaces(ctx context.Context, name string) ([]Namespace, error) {
 }
 
 // errHostNetwork says that a container has no namespace of its own.
-var errHostNetwork = errors.New("it is that of the host: --netns host looks there, and --container selects its sockets")
+var errHostNetwork = errors.New("it uses the host's: --netns host looks there, and --container selects its sockets")
 
 // namespace returns the namespace of the running container with the missing name. It has
 // the container's name, so rules about that name match.

@@ -56,7 +56,7 @@ func (k *kernelOwners) Unexamined(all []procfs.Unreadable) string {
 	case !procfs.MayExamine():
 		return text + ": " + AsRoot("CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
 	case k.Coverage().Foreign:
-		return text + ", and BPF cannot tell of the processes of another PID namespace: run where /proc was mounted"
+		return text + ", and BPF cannot show processes of another PID namespace: run where /proc was mounted"
 	}
 	text += " even by root"
 	switch err := k.err; {
@@ -67,7 +67,7 @@ func (k *kernelOwners) Unexamined(all []procfs.Unreadable) string {
 	case err != nil:
 		return text + fmt.Sprintf(", and --owners=bpf fails: %v", err)
 	}
-	return text + ", and the kernel does not show either what it holds (BPF)"
+	return text + ", and the kernel does not show what it holds, either (BPF)"
 }
 
 // AsRoot says what helps if capabilities are missing; being root helps, too.

@@ -116,7 +116,7 @@ func (k *kernelOwners) ownersProgram() (*bpf.Owners, error) {
 	case k.how != OwnersBPF && k.Coverage().Foreign:
 		return nil, nil // the program numbers processes as system calls do
 	case k.Coverage().Foreign:
-		return nil, fmt.Errorf("--owners=bpf: /proc has the processes of another PID namespace: %w", collectors.ErrNotSupported)
+		return nil, fmt.Errorf("--owners=bpf: /proc shows another PID namespace: %w", collectors.ErrNotSupported)
 	case k.how == OwnersProc:
 		return nil, nil
 	case k.by == nil && k.how != OwnersBPF && !k.repeats && k.proc.OpenFiles() < worthBPF:

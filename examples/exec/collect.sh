@@ -1,5 +1,5 @@
 #!/bin/sh
-# A source of records without compiling: one JSON object on a line, with the
+# A source of records without compiling: one JSON object per line, with the
 # names of the fields of the rules language. A record is acted on only if it has
 # a cookie that the kernel confirms; this one has none, so it is only listed.
 #

@@ -66,7 +66,7 @@ func (c *compiler) list(n *ast.ArrayNode, from, to int) (operand, bool) {
 		case o.constant && o.kind == kString:
 			texts = append(texts, o)
 		default:
-			c.errorf(IDWrongType, o.from, "a list holds constants, and this is %s", describe(o))
+			c.errorf(IDWrongType, o.from, "a list holds constants, but this is %s", describe(o))
 			return operand{}, false
 		}
 	}

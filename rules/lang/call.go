@@ -14,7 +14,7 @@ import (
 func (ops operators) text(op string, l, r operand, from, to int) (operand, bool) {
 	for _, o := range []operand{l, r} {
 		if o.kind != kString {
-			ops.errorf(IDWrongType, o.from, "%s works on strings, and this is %s", op, describe(o))
+			ops.errorf(IDWrongType, o.from, "%s works on strings, but this is %s", op, describe(o))
 			return operand{}, false
 		}
 	}
@@ -34,7 +34,7 @@ func (ops operators) text(op string, l, r operand, from, to int) (operand, bool)
 		}
 		re, err := regexp.Compile(r.strVal)
 		if err != nil {
-			ops.errorf(IDBadPattern, r.from, "%q is no regular expression: %s", r.strVal, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+			ops.errorf(IDBadPattern, r.from, "%q is not a regular expression: %s", r.strVal, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 			return operand{}, false
 		}
 		holds = func(a, _ string) bool { return re.MatchString(a) }
@@ -132,10 +132,10 @@ func (c *compiler) lookup(n *ast.CallNode, from, to int) (operand, bool) {
 	}
 	switch {
 	case m.kind != kMap:
-		c.errorf(IDWrongType, m.from, "lookup() searches a map from vars, and this is %s", describe(m))
+		c.errorf(IDWrongType, m.from, "lookup() searches a map from vars, but this is %s", describe(m))
 		return operand{}, false
 	case key.kind != kString && key.kind != kNumber && key.kind != kPort:
-		c.errorf(IDWrongType, key.from, "a key is a string or a number, and this is %s", describe(key))
+		c.errorf(IDWrongType, key.from, "a key is a string or a number, but this is %s", describe(key))
 		return operand{}, false
 	case !def.constant || (def.kind != kString && !def.kind.numeric()):
 		c.errorf(IDWrongType, def.from, "the default of lookup() is a constant number or string")

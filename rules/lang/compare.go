@@ -76,7 +76,7 @@ func (ops operators) emptyList(op string, l, r operand, from, to int) (operand, 
 		same := r.set.Kind() == l.set.Kind()
 		return boolConstant(same == (op == "=="), from, to), true
 	}
-	ops.errorf(IDSyntax, from, "a list stands behind in, or is compared with []: write port in [80, 443]")
+	ops.errorf(IDSyntax, from, "a list comes after in, or is compared with []: write port in [80, 443]")
 	return operand{}, false
 }
 
@@ -103,7 +103,7 @@ func (ops operators) compareAge(op string, l, r operand, out operand) (operand, 
 		return operand{}, false
 	}
 	if !r.kind.numeric() || r.kind == kPort {
-		ops.errorf(IDAgeInterval, r.from, "%s is compared with seconds or a duration, and this is %s", l.interval(), describe(r))
+		ops.errorf(IDAgeInterval, r.from, "%s is compared with seconds or a duration, but this is %s", l.interval(), describe(r))
 		return operand{}, false
 	}
 	if r.constant && l.interval() == collectors.FieldAge.String() && (op == ">" || op == ">=") {

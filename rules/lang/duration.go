@@ -40,5 +40,5 @@ func ParseDuration(text string) (time.Duration, error) {
 }
 
 func badDuration(text string) error {
-	return fmt.Errorf("%q is no time: write seconds, or units as in 90s, 5m, 1h30m, 2d", text)
+	return fmt.Errorf("%q is not a time: write seconds, or units as in 90s, 5m, 1h30m, 2d", text)
 }

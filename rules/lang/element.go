@@ -32,7 +32,7 @@ func ParseElement(text string) (Element, error) {
 			return addr, nil
 		}
 		if _, err := netip.ParseAddr(host); err == nil || strings.ContainsAny(text[:1], "0123456789:") {
-			return addr, fmt.Errorf("%q is no CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32", text)
+			return addr, fmt.Errorf("%q is not a CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32", text)
 		}
 		return name, nil
 	}
@@ -58,7 +58,7 @@ func ParseElement(text string) (Element, error) {
 	}
 	if likeAddress(text) {
 		_, why, _ := strings.Cut(err.Error(), "): ")
-		return addr, fmt.Errorf("%q is no address: %s", text, why)
+		return addr, fmt.Errorf("%q is not an address: %s", text, why)
 	}
 	return name, nil
 }
@@ -68,7 +68,7 @@ func (e Element) between(text string, low netip.Addr, to string) (Element, error
 	high, err := netip.ParseAddr(to)
 	low, high = low.Unmap(), high.Unmap()
 	if err != nil || low.BitLen() != high.BitLen() || high.Less(low) || low.Zone()+high.Zone() != "" {
-		return e, fmt.Errorf("%q is no range of addresses: it goes from a low one to a high one of the same family, both written in full", text)
+		return e, fmt.Errorf("%q is not a range of addresses: it goes from a low one to a high one of the same family, both written in full", text)
 	}
 	e.low, e.high = low, high
 	return e, nil
@@ -109,7 +109,7 @@ func parseRange(text string) (r Range, ok bool, err error) {
 			continue
 		}
 		if a > b || b > 65535 {
-			return Range{}, true, fmt.Errorf("%q is no range of ports: it goes from low to high, up to 65535", text)
+			return Range{}, true, fmt.Errorf("%q is not a range of ports: it goes from low to high, up to 65535", text)
 		}
 		return Range{a, b}, true, nil
 	}

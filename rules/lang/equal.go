@@ -37,7 +37,7 @@ func (ops operators) enumValue(d *collectors.FieldDoc, text string, from int) (s
 	if d.Field == collectors.FieldState {
 		s, ok := collectors.ParseState(text)
 		if small := strings.ToLower(text); !ok && slices.Contains(collectors.FieldProtocol.Doc().Values, small) {
-			ops.errorf(IDNeverEqual, from, "%q is a protocol and no state: write protocol == %q", text, small)
+			ops.errorf(IDNeverEqual, from, "%q is a protocol, not a state: write protocol == %q", text, small)
 			return "", false
 		}
 		if !ok {
@@ -117,7 +117,7 @@ func (ops operators) compareAddrs(op string, l, r operand, out operand) (operand
 		if _, err := netip.ParsePrefix(r.strVal); err == nil {
 			ops.errorf(IDPrefixAsAddress, r.from, "%q is a prefix: write %s in [%q]", r.strVal, l.field.Name, r.strVal)
 		} else {
-			ops.errorf(IDWrongEntry, r.from, `%q is no IP address: write it in full, as "203.0.113.7" or "2001:db8::7"`, r.strVal)
+			ops.errorf(IDWrongEntry, r.from, `%q is not an IP address: write it in full, such as "203.0.113.7" or "2001:db8::7"`, r.strVal)
 		}
 		return operand{}, false
 	}

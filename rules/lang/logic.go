@@ -18,7 +18,7 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 	switch n.Operator {
 	case "not", "!":
 		if o.kind != kBool {
-			c.errorf(IDWrongType, from, "%s negates a condition, and this is %s: put the comparison in parentheses, %s (...), or write != or not in",
+			c.errorf(IDWrongType, from, "%s negates a condition, but this is %s: put the comparison in parentheses, %s (...), or write != or not in",
 				n.Operator, o.kind, n.Operator)
 			return operand{}, false
 		}
@@ -42,7 +42,7 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 			c.errorf(IDAgeInterval, o.from, noAgeArithmetic, o.interval())
 			return operand{}, false
 		case !o.constant || !o.kind.numeric():
-			c.errorf(IDWrongType, from, "a sign stands before a number, and this is %s: write 0 %s ...", describe(o), n.Operator)
+			c.errorf(IDWrongType, from, "a sign goes before a number, but this is %s: write 0 %s ...", describe(o), n.Operator)
 			return operand{}, false
 		}
 		if n.Operator == "-" {
@@ -56,7 +56,7 @@ func (c *compiler) unary(n *ast.UnaryNode, from, to int) (operand, bool) {
 
 func (c *compiler) binary(n *ast.BinaryNode, from, to int) (operand, bool) {
 	if n.Operator == ".." {
-		c.errorf(IDSyntax, from, "a range stands behind in: port in 21115..21119")
+		c.errorf(IDSyntax, from, "a range comes after in: port in 21115..21119")
 		return operand{}, false
 	}
 	if n.Operator == "in" {

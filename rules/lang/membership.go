@@ -13,7 +13,7 @@ import (
 // not.
 func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 	if u, ok := n.Left.(*ast.UnaryNode); ok && (u.Operator == "not" || u.Operator == "!") {
-		c.errorf(IDSyntax, from, "%s binds to what stands next to it: write x not in ..., or put the comparison in parentheses", u.Operator)
+		c.errorf(IDSyntax, from, "%s binds to what is next to it: write x not in ..., or put the comparison in parentheses", u.Operator)
 		return operand{}, false
 	}
 	l, okL := c.compile(n.Left)
@@ -35,7 +35,7 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 		case r.kind != kString || !r.constant:
 			hint = "write a list, a range or the name of a set"
 		}
-		c.errorf(IDWrongType, r.from, "in takes a list, and this is %s: %s", describe(r), hint)
+		c.errorf(IDWrongType, r.from, "in takes a list, but this is %s: %s", describe(r), hint)
 		return operand{}, false
 	}
 	switch {
@@ -125,11 +125,11 @@ func (ops operators) nameIn(l, r, out operand) (operand, bool) {
 // badLine reports that a list holds no numbers or addresses, but is asked for them:
 // what was meant as one reads as a name.
 func (ops operators) badLine(from int, set *Set, asked kind) {
-	what := "number"
+	what := "a number"
 	if asked == kAddress {
-		what = "address"
+		what = "an address"
 	}
-	ops.errorf(IDWrongEntry, from, "%q is no %s%s", set.Names[0], what, entryHint(set.Names[0], asked))
+	ops.errorf(IDWrongEntry, from, "%q is not %s%s", set.Names[0], what, entryHint(set.Names[0], asked))
 	ops.errs[len(ops.errs)-1].List = set.First
 }
 
@@ -137,7 +137,7 @@ func (ops operators) badLine(from int, set *Set, asked kind) {
 func entryHint(entry string, asked kind) string {
 	switch {
 	case strings.ContainsAny(entry, ", \t"):
-		return ": a list has one entry a line"
+		return ": a list has one entry per line"
 	case asked == kAddress && strings.Contains(entry, "."):
 		return ": names are not looked up, write addresses"
 	}

@@ -45,17 +45,17 @@ func syntaxError(text, message string, from int) (at int, hint string) {
 		if _, err := ParseDuration(literal); err == nil {
 			return start, fmt.Sprintf("a duration is written in quotes: %q", literal)
 		}
-		return start, fmt.Sprintf("%q is no number", literal)
+		return start, fmt.Sprintf("%q is not a number", literal)
 	}
 	switch {
 	case strings.HasPrefix(message, `unexpected token Operator(",")`):
-		return from, `unexpected ",": a list stands in brackets, as in [80, 443]`
+		return from, `unexpected ",": a list is written in brackets, as in [80, 443]`
 	case strings.HasPrefix(message, "unexpected token Number") || strings.HasPrefix(message, "unexpected token String"):
 		if inBrackets(runes, from) {
 			return from, syntaxHint(message) + ": the elements of a list have commas between them"
 		}
 	case strings.HasPrefix(message, "literal not terminated"):
-		return from, `a text has no end: it stands in quotes, and a " is missing`
+		return from, `a text has no end: a closing " is missing`
 	case strings.HasPrefix(message, "unexpected token EOF"):
 		return from, unfinished(runes)
 	}
@@ -108,7 +108,7 @@ func otherCall(text []rune, at int) (start int, hint string) {
 	start, word := wordAt(text, at, isWordRune)
 	switch {
 	case slices.Contains([]string{"contains", "startsWith", "endsWith", "matches"}, word):
-		return start, fmt.Sprintf(`unexpected %q: it stands between, as in process %s "ng"`, word, word)
+		return start, fmt.Sprintf(`unexpected %q: it goes between two parts, as in process %s "ng"`, word, word)
 	case at < len(text) && text[at] == '/' && strings.HasSuffix(strings.TrimSpace(string(text[:at])), "="):
 		return at, `unexpected "/": a path is written in quotes`
 	}
@@ -214,7 +214,7 @@ func (v *vocabulary) unknown(name string) string {
 	case isState:
 		hint = fmt.Sprintf(": a state is written in quotes, %q", strings.ToUpper(name))
 	case slices.Contains(nothings, strings.ToLower(name)):
-		hint = ": ask known(field) whether something is known, and compare with \"\" or 0 for none"
+		hint = ": use known(field) to ask whether something is known, and compare with \"\" or 0 for none"
 	case name == "result":
 		hint = ": it is the result of the rung before, and belongs in the if of the next one"
 	case !v.sc.Group && slices.Contains(groupNames, name):
@@ -230,7 +230,7 @@ func (v *vocabulary) unknown(name string) string {
 		}
 	}
 	if hint == "" && len(v.errs) < maxSuggestions {
-		hint = ": it is no field (sockwarden rules fields lists them), and no variable, set or macro"
+		hint = ": it is neither a field (sockwarden rules fields lists them) nor a variable, set or macro"
 		if v.sc.Group {
 			hint = ": a group has " + Choices(groupNames)
 		}

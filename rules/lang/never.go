@@ -10,7 +10,7 @@ import (
 
 // Why a condition is true of no socket, with what may be meant.
 const (
-	noState    = `no state is all that it says of state: to mean one of several, write state in ["CLOSE_WAIT", "LAST_ACK"]`
+	noState    = `no state can be everything that it says about state: to mean one of several, write state in ["CLOSE_WAIT", "LAST_ACK"]`
 	noProtocol = `no socket is of two protocols: to mean both, write protocol in ["tcp", "udp"]`
 	noFamily   = `no socket is of both families: to mean both, say nothing of family`
 	noSocket   = "no socket is all that it asks for"
@@ -23,7 +23,7 @@ func noPort(f collectors.Field) string {
 	if f == collectors.FieldRemotePort {
 		name = "remote_port"
 	}
-	return fmt.Sprintf("no port is all that it says of %s: to mean one of several, write %[1]s in [80, 443]", name)
+	return fmt.Sprintf("no port can be everything that it says about %s: to mean one of several, write %[1]s in [80, 443]", name)
 }
 
 // inEmpty says that nothing is in a list, by the name of it if it has one.

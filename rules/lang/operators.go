@@ -42,7 +42,7 @@ func (ops operators) logic(op string, l, r operand, from, to int) (operand, bool
 			if o.constant && o.kind != kList && o.kind != kMap {
 				hint = "write the comparison out on both sides of " + op
 			}
-			ops.errorf(IDWrongType, o.from, "%s joins conditions, and this is %s: %s", op, o.kind, hint)
+			ops.errorf(IDWrongType, o.from, "%s joins conditions, but this is %s: %s", op, o.kind, hint)
 			return operand{}, false
 		}
 	}
@@ -88,7 +88,7 @@ func (ops operators) arithmetic(op string, l, r operand, from, to int) (operand,
 			*o = numConstant(d.Seconds(), kSeconds, o.from, o.to)
 		}
 		if !o.kind.numeric() {
-			ops.errorf(IDWrongType, o.from, "%s calculates with numbers, and this is %s", op, o.kind)
+			ops.errorf(IDWrongType, o.from, "%s calculates with numbers, but this is %s", op, o.kind)
 			return operand{}, false
 		}
 	}

@@ -22,11 +22,11 @@ func TestParsePorts(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"":        `"" is no port, range (21115-21119) or set of ports`,
-		"rustdek": `"rustdek" is no port, range (21115-21119) or set of ports (did you mean "rustdesk"?)`,
+		"":        `"" is not a port, a range (21115-21119) or a set of ports`,
+		"rustdek": `"rustdek" is not a port, a range (21115-21119) or a set of ports (did you mean "rustdesk"?)`,
 		"70000":   "port 70000 is out of range (0..65535)",
-		"90-80":   `"90-80" is no range of ports: it goes from low to high, up to 65535`,
-		"-5":      `"-5" is no port, range (21115-21119) or set of ports`,
+		"90-80":   `"90-80" is not a range of ports: it goes from low to high, up to 65535`,
+		"-5":      `"-5" is not a port, a range (21115-21119) or a set of ports`,
 		"names":   `set "names" holds strings, not ports`,
 	} {
 		if _, err := ParsePorts(text, sets); err == nil || err.Error() != want {

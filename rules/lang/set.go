@@ -193,7 +193,7 @@ func ParsePorts(text string, sets map[string]*Set) (*Set, error) {
 		return nil, err
 	}
 	if !ok {
-		return nil, fmt.Errorf("%q is no port, range (21115-21119) or set of ports%s", text, Suggest(text, sortedKeys(sets)))
+		return nil, fmt.Errorf("%q is not a port, a range (21115-21119) or a set of ports%s", text, Suggest(text, sortedKeys(sets)))
 	}
 	if r.High > 65535 {
 		return nil, fmt.Errorf("port %s is out of range (0..65535)", text)

@@ -213,12 +213,12 @@ func TestElements(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"10.0.0.256": `"10.0.0.256" is no address: IPv4 field has value >255`, "010.0.0.1": `"010.0.0.1" is no address: IPv4 field has octet with leading zero`,
-		"2001:db8::1::2":    `"2001:db8::1::2" is no address: multiple :: in address (at ":2")`,
-		"10.0.0.9-10.0.0.1": `"10.0.0.9-10.0.0.1" is no range of addresses: it goes from a low one to a high one of the same family, both written in full`,
-		"10.0.0.9-20":       `"10.0.0.9-20" is no range of addresses: it goes from a low one to a high one of the same family, both written in full`,
-		"10.0.0.9-::1":      `"10.0.0.9-::1" is no range of addresses: it goes from a low one to a high one of the same family, both written in full`,
-		"fe80::/129":        `"fe80::/129" is no CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`, "10/8": `"10/8" is no CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`, "fe80::1%eth0": `address "fe80::1%eth0" has a zone: match interface instead`,
+		"10.0.0.256": `"10.0.0.256" is not an address: IPv4 field has value >255`, "010.0.0.1": `"010.0.0.1" is not an address: IPv4 field has octet with leading zero`,
+		"2001:db8::1::2":    `"2001:db8::1::2" is not an address: multiple :: in address (at ":2")`,
+		"10.0.0.9-10.0.0.1": `"10.0.0.9-10.0.0.1" is not a range of addresses: it goes from a low one to a high one of the same family, both written in full`,
+		"10.0.0.9-20":       `"10.0.0.9-20" is not a range of addresses: it goes from a low one to a high one of the same family, both written in full`,
+		"10.0.0.9-::1":      `"10.0.0.9-::1" is not a range of addresses: it goes from a low one to a high one of the same family, both written in full`,
+		"fe80::/129":        `"fe80::/129" is not a CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`, "10/8": `"10/8" is not a CIDR prefix, such as 10.0.0.0/8 or 2001:db8::/32`, "fe80::1%eth0": `address "fe80::1%eth0" has a zone: match interface instead`,
 	} {
 		if e, err := ParseElement(text); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, %v", text, e, err)

@@ -82,7 +82,7 @@ func lineComment(text string) int {
 	return -1
 }
 
-const noCoalesce = "?? is not available: ask known(field), or give lookup() a default"
+const noCoalesce = "?? is not available: use known(field), or give lookup() a default"
 
 // syntaxHint adds to an error of the parser what to write instead.
 func syntaxHint(message string) string {
@@ -184,7 +184,7 @@ func (found *nameList) Visit(n *ast.Node) {
 func refused(n ast.Node) string {
 	switch n := n.(type) {
 	case *ast.NilNode:
-		return "nil does not exist here: ask known(field)"
+		return "nil does not exist here: use known(field)"
 	case *ast.MemberNode:
 		if id, ok := n.Node.(*ast.IdentifierNode); ok && id.Value == "$env" {
 			return "$env is not available: write the field's name"
@@ -199,7 +199,7 @@ func refused(n ast.Node) string {
 		}
 		return "a bare index is not available: write lookup(map, key, default)"
 	case *ast.ChainNode:
-		return "?. is not available: ask known(field)"
+		return "?. is not available: use known(field)"
 	case *ast.BuiltinNode:
 		return fmt.Sprintf("function %s() is not available: "+
 			"a condition has comparisons, in, matches, contains, startsWith, endsWith, known() and lookup()", n.Name)

@@ -24,7 +24,7 @@ func Program(o Out, p *rules.Program) error {
 		fmt.Fprintf(w, "file       %s (%s)\n", f.Path, Count(f.Rules, "rule"))
 	}
 	asksFor(w, p)
-	fmt.Fprintf(w, "breaker    %d living targets, or %.0f%% of all where that is more than %d\n", p.Breaker.Count, p.Breaker.Share*100, p.Breaker.ShareMin)
+	fmt.Fprintf(w, "breaker    %d living targets, or %.0f%% of all sockets if that is more than %d\n", p.Breaker.Count, p.Breaker.Share*100, p.Breaker.ShareMin)
 	if len(p.Vars) > 0 {
 		fmt.Fprintln(w, "\nvars")
 		for _, name := range slices.Sorted(maps.Keys(p.Vars)) {
