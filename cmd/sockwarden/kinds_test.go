@@ -99,10 +99,11 @@ func TestKindsAreWhole(t *testing.T) {
 // TestLintsPage: docs/lints.md says what the program says.
 func TestLintsPage(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("# What `rules check` says\n\nThis page is written by `UPDATE_GOLDEN=1 go test ./cmd/sockwarden -run TestLintsPage` from the same text as\n" +
-		"`sockwarden rules check --explain KIND`. The kind of a problem stands in brackets behind it. Errors refuse a file; warnings\n" +
-		"are about what is valid and cannot be meant, or is not wise. `--strict` makes them fail, and a comment silences one where\n" +
-		"it is meant: on its line, on the line above, or above a rule for all of it.\n\n    # sockwarden:ignore no-anchor whatever runs here is ours\n")
+	b.WriteString("# What `rules check` says\n\n`UPDATE_GOLDEN=1 go test ./cmd/sockwarden -run TestLintsPage` writes this page from the text of\n" +
+		"`sockwarden rules check --explain KIND`. The word in brackets after a problem is its kind. An error refuses a file; a\n" +
+		"warning is about something valid that can hardly be intended, or is unwise. With `--strict` a warning fails the check,\n" +
+		"too. A comment silences one warning: on its line, on the line above it, or, above a rule, in the whole rule.\n\n" +
+		"    # sockwarden:ignore no-anchor whatever runs here is ours\n")
 	for _, warnings := range []bool{true, false} {
 		b.WriteString(map[bool]string{true: "\n## Warnings\n", false: "\n## Errors\n"}[warnings])
 		for _, k := range rules.Kinds() {
