@@ -44,12 +44,16 @@ type Candidate struct {
 	Listeners []actions.Listener
 	// listenersUnseen says that some of its listeners have no known owner.
 	listenersUnseen bool
-	// Blind says that we cannot read its tcp_info, because the kernel hangs; call is the
-	// look-up that found this out, until it is noted.
-	Blind bool
-	call  *stuck.Call
+	blindness
 	// younger says that a younger generation of rules may match it.
 	younger bool
+}
+
+// blindness says that we cannot read the tcp_info of a socket, because the kernel hangs;
+// call is the look-up that found this out, until it is noted.
+type blindness struct {
+	Blind bool
+	call  *stuck.Call
 }
 
 // Sightings say when a socket was seen, in seconds of CLOCK_MONOTONIC.

@@ -43,7 +43,7 @@ func (h *Harm) Exceeds(limit int) string {
 // What waits to be accepted dies with the process, too, unless the action is because
 // nobody accepts it: then nobody serves it.
 func (t *Harms) Of(ctx context.Context, c *Picture, cand *Candidate, o *collectors.Owner, plugin *actions.Bound) Harm {
-	key, served := TargetKey(o, plugin.Plugin), cand.forListener(plugin)
+	key, served := TargetKey(o, plugin.Plugin), forListener(cand, plugin)
 	if served {
 		key += " without its queues"
 	}

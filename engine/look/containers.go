@@ -29,7 +29,7 @@ func (k *Looker) nameContainers(ctx context.Context, c *Picture) {
 	}
 	for _, cand := range c.Candidates {
 		setPeerContainer(&cand.Facts)
-		cand.publish(answers, byProxy)
+		publish(cand, answers, byProxy)
 	}
 }
 

@@ -48,7 +48,7 @@ func (e ends) exclude(ctx context.Context, k *Looker, c *Picture, left []*Candid
 		local, remote := hostPort{s.Local, s.LocalPort}, hostPort{s.Remote, s.RemotePort}
 		n.local[local], n.remote[remote] = append(n.local[local], cand), append(n.remote[remote], cand)
 		namespaces[cand.NS.Inode] = cand.NS
-		abroad = abroad || !cand.staysInside()
+		abroad = abroad || !staysInside(cand)
 	}
 	if abroad {
 		for _, ns := range c.everywhere {
@@ -62,11 +62,11 @@ func (e ends) exclude(ctx context.Context, k *Looker, c *Picture, left []*Candid
 	}
 	for _, cands := range n.remote {
 		for _, cand := range cands {
-			if cand.staysInside() {
+			if staysInside(cand) {
 				k.loadListeners(ctx, c, cand.NS)
 			}
 			end := e[cand]
-			end.none = !end.unseen && !end.hidden && (!cand.staysInside() || cand.cameIn())
+			end.none = !end.unseen && !end.hidden && (!staysInside(cand) || cameIn(cand))
 		}
 	}
 }
@@ -81,10 +81,10 @@ func (n *nat) compare(ctx context.Context, k *Looker, ns *Namespace, abroad bool
 	for remote, cands := range n.remote {
 		for _, cand := range cands {
 			switch end := n.ends[cand]; {
-			case !cand.mayEndIn(&ns.Namespace):
+			case !mayEndIn(cand, &ns.Namespace):
 			case failed:
 				end.unseen = true
-			case !cand.staysInside() && ns.addresses.has(remote.addr):
+			case !staysInside(cand) && ns.addresses.has(remote.addr):
 				end.hidden = true
 			}
 		}
@@ -92,8 +92,8 @@ func (n *nat) compare(ctx context.Context, k *Looker, ns *Namespace, abroad bool
 }
 
 // mayEndIn reports whether the other end can be in a namespace.
-func (c *Candidate) mayEndIn(ns *world.Namespace) bool {
-	return !c.staysInside() || c.NS.Inode == ns.Inode
+func mayEndIn(c *Candidate, ns *world.Namespace) bool {
+	return !staysInside(c) || c.NS.Inode == ns.Inode
 }
 
 // compareWith notes for whom a socket can be the other end.
@@ -101,7 +101,7 @@ func (n *nat) compareWith(ns *Namespace, s *collectors.Socket) {
 	local, remote := hostPort{s.Local, s.LocalPort}, hostPort{s.Remote, s.RemotePort}
 	for _, cand := range n.remote[local] {
 		switch {
-		case !cand.mayEndIn(&ns.Namespace):
+		case !mayEndIn(cand, &ns.Namespace):
 		case remote == hostPort{cand.Socket.Local, cand.Socket.LocalPort}:
 			n.ends[cand].add(&ns.Namespace, s)
 		default:
@@ -111,14 +111,14 @@ func (n *nat) compareWith(ns *Namespace, s *collectors.Socket) {
 	for _, cand := range n.local[remote] {
 		// Other clients of a server are no other ends of a connection that came in there;
 		// that of loopback is told by whether one did.
-		if !cand.staysInside() && local != (hostPort{cand.Socket.Remote, cand.Socket.RemotePort}) {
+		if !staysInside(cand) && local != (hostPort{cand.Socket.Remote, cand.Socket.RemotePort}) {
 			n.ends[cand].hidden = true
 		}
 	}
 }
 
 // cameIn reports whether a listener of the namespace is where the connection came in.
-func (c *Candidate) cameIn() bool {
+func cameIn(c *Candidate) bool {
 	for i := range c.NS.listeners {
 		if listensFor(&c.NS.listeners[i], &c.Socket) {
 			return true

@@ -54,7 +54,7 @@ func (k *Looker) findEnds(ctx context.Context, c *Picture) ends {
 	for ns, cands := range own {
 		e.lookInto(ctx, k.world, &ns.Namespace, cands)
 	}
-	abroad := slices.DeleteFunc(e.missing(all), func(cand *Candidate) bool { return cand.staysInside() })
+	abroad := slices.DeleteFunc(e.missing(all), func(cand *Candidate) bool { return staysInside(cand) })
 	if len(abroad) > 0 {
 		e.lookAbroad(ctx, k, c, abroad)
 	}
@@ -63,7 +63,7 @@ func (k *Looker) findEnds(ctx context.Context, c *Picture) ends {
 }
 
 // staysInside reports whether the connection is within its namespace.
-func (c *Candidate) staysInside() bool { return c.Socket.Remote.Netip().IsLoopback() }
+func staysInside(c *Candidate) bool { return c.Socket.Remote.Netip().IsLoopback() }
 
 // missing are those of which the other end was not found.
 func (e ends) missing(cands []*Candidate) (left []*Candidate) {

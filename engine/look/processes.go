@@ -10,7 +10,7 @@ import (
 
 // forListener reports whether an action is for the process of a listener: because of the
 // listener itself, or of a connection that waits for it to accept.
-func (c *Candidate) forListener(b *actions.Bound) bool {
+func forListener(c *Candidate, b *actions.Bound) bool {
 	waits := c.Socket.Protocol.Connects() && c.Socket.State == collectors.Listen || collectors.Unaccepted(&c.Socket)
 	return waits && b.Allowed.Has(actions.AllowListener)
 }
@@ -93,7 +93,7 @@ func (c *Candidate) Glimpse(g world.Glance) *Candidate {
 // NewProcess returns a process that has the socket now or, if the rung is for that,
 // listens where it waits, and did not before; nil if there is none.
 func (c *Candidate) NewProcess(now *Candidate, b *actions.Bound) *collectors.Owner {
-	if o := newAmong(c.Facts.Owners, now.Facts.Owners); o != nil || !c.forListener(b) {
+	if o := newAmong(c.Facts.Owners, now.Facts.Owners); o != nil || !forListener(c, b) {
 		return o
 	}
 	return newAmong(listening(c.Listeners), listening(now.Listeners))

@@ -40,7 +40,7 @@ func (k *Looker) followProxies(ctx context.Context, c *Picture, decides bool) {
 
 // publish notes which port of the host leads to a candidate, or where its docker-proxy leads.
 // Of several owners all have to say the same.
-func (c *Candidate) publish(answers map[string]world.Container, proxies func() []collectors.Proxy) {
+func publish(c *Candidate, answers map[string]world.Container, proxies func() []collectors.Proxy) {
 	owners := c.Facts.Owners
 	if len(owners) == 0 && Waits(&c.Socket) && c.Facts.ListenerProcess() != "" {
 		owners = []collectors.Owner{*c.Facts.ListenerOwner}

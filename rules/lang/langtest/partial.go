@@ -1,6 +1,10 @@
 package langtest
 
-import "sockwarden/collectors"
+import (
+	"slices"
+
+	"sockwarden/collectors"
+)
 
 // group is what changes together in a record: of one of whose fields something is
 // known, everything is the same.
@@ -14,76 +18,86 @@ var whole = collectors.Fields(collectors.FieldState, collectors.FieldProtocol, c
 
 // groups lists everything in a record but those: TestPartial names a field that is
 // missing.
-func groups() []group {
-	of := collectors.Fields
-	socket := func(f func(to, from *collectors.Socket)) func(to, from *collectors.Record) {
-		return func(to, from *collectors.Record) { f(to.Socket, from.Socket) }
-	}
-	owner := func(f func(to, from *collectors.Owner)) func(to, from *collectors.Record) {
-		return func(to, from *collectors.Record) { f(to.Owner, from.Owner) }
-	}
+func groups() []group { return slices.Concat(socketGroups(), factGroups()) }
+
+func ofSocket(f func(to, from *collectors.Socket)) func(to, from *collectors.Record) {
+	return func(to, from *collectors.Record) { f(to.Socket, from.Socket) }
+}
+
+func ofOwner(f func(to, from *collectors.Owner)) func(to, from *collectors.Record) {
+	return func(to, from *collectors.Record) { f(to.Owner, from.Owner) }
+}
+
+// socketGroups lists what the kernel shows of a socket.
+func socketGroups() []group {
 	return []group{
-		{of(collectors.FieldFamily, collectors.FieldLocalAddr, collectors.FieldRemoteAddr, collectors.FieldRemotePort), socket(func(to, from *collectors.Socket) {
+		{collectors.Fields(collectors.FieldFamily, collectors.FieldLocalAddr, collectors.FieldRemoteAddr, collectors.FieldRemotePort), ofSocket(func(to, from *collectors.Socket) {
 			to.Family, to.Local, to.Remote, to.RemotePort = from.Family, from.Local, from.Remote, from.RemotePort
 		})},
-		{of(collectors.FieldPort), socket(func(to, from *collectors.Socket) { to.LocalPort = from.LocalPort })},
-		{of(collectors.FieldInterface), socket(func(to, from *collectors.Socket) { to.IfIndex = from.IfIndex })},
-		{of(collectors.FieldMPTCPToken), socket(func(to, from *collectors.Socket) { to.Token = from.Token })},
-		{of(collectors.FieldCookie), socket(func(to, from *collectors.Socket) { to.Cookie = from.Cookie })},
+		{collectors.Fields(collectors.FieldPort), ofSocket(func(to, from *collectors.Socket) { to.LocalPort = from.LocalPort })},
+		{collectors.Fields(collectors.FieldInterface), ofSocket(func(to, from *collectors.Socket) { to.IfIndex = from.IfIndex })},
+		{collectors.Fields(collectors.FieldMPTCPToken), ofSocket(func(to, from *collectors.Socket) { to.Token = from.Token })},
+		{collectors.Fields(collectors.FieldCookie), ofSocket(func(to, from *collectors.Socket) { to.Cookie = from.Cookie })},
 		{
-			of(collectors.FieldInode, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted, collectors.FieldEOFRead, collectors.FieldRecvQueue),
-			socket(func(to, from *collectors.Socket) { to.Inode, to.RecvQueue = from.Inode, from.RecvQueue }),
+			collectors.Fields(collectors.FieldInode, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted, collectors.FieldEOFRead, collectors.FieldRecvQueue),
+			ofSocket(func(to, from *collectors.Socket) { to.Inode, to.RecvQueue = from.Inode, from.RecvQueue }),
 		},
 		{ // an idle time is that of another stamp where nothing was sent, received or acknowledged
-			of(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle,
+			collectors.Fields(collectors.FieldIdle, collectors.FieldIdleRecv, collectors.FieldIdleSend, collectors.FieldAckIdle,
 				collectors.FieldRTT, collectors.FieldBytesSent, collectors.FieldBytesReceived),
-			socket(func(to, from *collectors.Socket) {
+			ofSocket(func(to, from *collectors.Socket) {
 				to.Info.LastDataRecv, to.Info.LastDataSent, to.Info.LastAckRecv = from.Info.LastDataRecv, from.Info.LastDataSent, from.Info.LastAckRecv
 				to.Info.RTT, to.Info.BytesSent, to.Info.BytesReceived = from.Info.RTT, from.Info.BytesSent, from.Info.BytesReceived
 			}),
 		},
-		{of(collectors.FieldSendQueue), socket(func(to, from *collectors.Socket) { to.SendQueue = from.SendQueue })},
-		{of(collectors.FieldCongestion), socket(func(to, from *collectors.Socket) { to.Congestion = from.Congestion })},
-		{of(collectors.FieldDrops), socket(func(to, from *collectors.Socket) { to.Drops = from.Drops })},
-		{of(collectors.FieldMark), socket(func(to, from *collectors.Socket) { to.Mark = from.Mark })},
-		{of(collectors.FieldSendBuffer), socket(func(to, from *collectors.Socket) { to.SendBuffer = from.SendBuffer })},
-		{of(collectors.FieldSendStalled), func(to, from *collectors.Record) { to.Facts.Stalled = from.Facts.Stalled }},
-		{of(collectors.FieldTimer, collectors.FieldTimerExpires, collectors.FieldRetransmits), socket(func(to, from *collectors.Socket) {
+		{collectors.Fields(collectors.FieldSendQueue), ofSocket(func(to, from *collectors.Socket) { to.SendQueue = from.SendQueue })},
+		{collectors.Fields(collectors.FieldCongestion), ofSocket(func(to, from *collectors.Socket) { to.Congestion = from.Congestion })},
+		{collectors.Fields(collectors.FieldDrops), ofSocket(func(to, from *collectors.Socket) { to.Drops = from.Drops })},
+		{collectors.Fields(collectors.FieldMark), ofSocket(func(to, from *collectors.Socket) { to.Mark = from.Mark })},
+		{collectors.Fields(collectors.FieldSendBuffer), ofSocket(func(to, from *collectors.Socket) { to.SendBuffer = from.SendBuffer })},
+		{collectors.Fields(collectors.FieldTimer, collectors.FieldTimerExpires, collectors.FieldRetransmits), ofSocket(func(to, from *collectors.Socket) {
 			to.Timer, to.TimerExpires, to.Retransmits = from.Timer, from.TimerExpires, from.Retransmits
 		})},
-		{of(collectors.FieldRTO, collectors.FieldBackoff), socket(func(to, from *collectors.Socket) {
+		{collectors.Fields(collectors.FieldRTO, collectors.FieldBackoff), ofSocket(func(to, from *collectors.Socket) {
 			to.Info.RTO, to.Info.Backoff = from.Info.RTO, from.Info.Backoff
 		})},
-		{of(collectors.FieldUnacked, collectors.FieldLost), socket(func(to, from *collectors.Socket) {
+		{collectors.Fields(collectors.FieldUnacked, collectors.FieldLost), ofSocket(func(to, from *collectors.Socket) {
 			to.Info.Unacked, to.Info.Lost = from.Info.Unacked, from.Info.Lost
 		})},
-		{of(collectors.FieldUID), socket(func(to, from *collectors.Socket) { to.UID = from.UID })},
-		{of(collectors.FieldOwners), func(to, from *collectors.Record) { to.Facts.Owners = from.Facts.Owners }},
-		{of(collectors.FieldPID), owner(func(to, from *collectors.Owner) { to.PID = from.PID })},
-		{of(collectors.FieldProcess), owner(func(to, from *collectors.Owner) { to.Name = from.Name })},
-		{of(collectors.FieldExe, collectors.FieldCmdline), owner(func(to, from *collectors.Owner) { to.Exe, to.Cmdline = from.Exe, from.Cmdline })},
-		{of(collectors.FieldProcessAge), owner(func(to, from *collectors.Owner) { to.Age = from.Age })},
-		{of(collectors.FieldUser), owner(func(to, from *collectors.Owner) { to.User = from.User })},
-		{of(collectors.FieldFDs, collectors.FieldFDLimit), owner(func(to, from *collectors.Owner) { to.FDs, to.FDLimit = from.FDs, from.FDLimit })},
-		{of(collectors.FieldUnit, collectors.FieldCgroup), owner(func(to, from *collectors.Owner) { to.Unit, to.Cgroup = from.Unit, from.Cgroup })},
-		{of(collectors.FieldListenerProcess), func(to, from *collectors.Record) { to.Facts.ListenerOwner = from.Facts.ListenerOwner }},
-		{of(collectors.FieldDirection), func(to, from *collectors.Record) { to.Facts.Direction = from.Facts.Direction }},
-		{of(collectors.FieldPublished), func(to, from *collectors.Record) { to.Facts.Published = from.Facts.Published }},
-		{of(collectors.FieldPeerPID, collectors.FieldPeerProcess, collectors.FieldPeerContainer), func(to, from *collectors.Record) {
+		{collectors.Fields(collectors.FieldUID), ofSocket(func(to, from *collectors.Socket) { to.UID = from.UID })},
+	}
+}
+
+// factGroups lists what is found out about it.
+func factGroups() []group {
+	return []group{
+		{collectors.Fields(collectors.FieldSendStalled), func(to, from *collectors.Record) { to.Facts.Stalled = from.Facts.Stalled }},
+		{collectors.Fields(collectors.FieldOwners), func(to, from *collectors.Record) { to.Facts.Owners = from.Facts.Owners }},
+		{collectors.Fields(collectors.FieldPID), ofOwner(func(to, from *collectors.Owner) { to.PID = from.PID })},
+		{collectors.Fields(collectors.FieldProcess), ofOwner(func(to, from *collectors.Owner) { to.Name = from.Name })},
+		{collectors.Fields(collectors.FieldExe, collectors.FieldCmdline), ofOwner(func(to, from *collectors.Owner) { to.Exe, to.Cmdline = from.Exe, from.Cmdline })},
+		{collectors.Fields(collectors.FieldProcessAge), ofOwner(func(to, from *collectors.Owner) { to.Age = from.Age })},
+		{collectors.Fields(collectors.FieldUser), ofOwner(func(to, from *collectors.Owner) { to.User = from.User })},
+		{collectors.Fields(collectors.FieldFDs, collectors.FieldFDLimit), ofOwner(func(to, from *collectors.Owner) { to.FDs, to.FDLimit = from.FDs, from.FDLimit })},
+		{collectors.Fields(collectors.FieldUnit, collectors.FieldCgroup), ofOwner(func(to, from *collectors.Owner) { to.Unit, to.Cgroup = from.Unit, from.Cgroup })},
+		{collectors.Fields(collectors.FieldListenerProcess), func(to, from *collectors.Record) { to.Facts.ListenerOwner = from.Facts.ListenerOwner }},
+		{collectors.Fields(collectors.FieldDirection), func(to, from *collectors.Record) { to.Facts.Direction = from.Facts.Direction }},
+		{collectors.Fields(collectors.FieldPublished), func(to, from *collectors.Record) { to.Facts.Published = from.Facts.Published }},
+		{collectors.Fields(collectors.FieldPeerPID, collectors.FieldPeerProcess, collectors.FieldPeerContainer), func(to, from *collectors.Record) {
 			to.Facts.Peers = from.Facts.Peers
 		}},
-		{of(collectors.FieldLocalAddrGone), func(to, from *collectors.Record) { to.Facts.LocalAddrGone = from.Facts.LocalAddrGone }},
-		{of(collectors.FieldNetNS), func(to, from *collectors.Record) {
+		{collectors.Fields(collectors.FieldLocalAddrGone), func(to, from *collectors.Record) { to.Facts.LocalAddrGone = from.Facts.LocalAddrGone }},
+		{collectors.Fields(collectors.FieldNetNS), func(to, from *collectors.Record) {
 			n := *to.Namespace
 			n.Name, to.Namespace = from.Namespace.Name, &n
 		}},
-		{of(collectors.FieldHost), func(to, from *collectors.Record) { to.Host = from.Host }},
-		{of(collectors.FieldContainerID), owner(func(to, from *collectors.Owner) { to.Container = from.Container })},
-		{of(collectors.FieldContainer), owner(func(to, from *collectors.Owner) { to.ContainerName = from.ContainerName })},
-		{of(collectors.FieldComposeService), owner(func(to, from *collectors.Owner) { to.ComposeService = from.ComposeService })},
-		{of(collectors.FieldPod), owner(func(to, from *collectors.Owner) { to.Pod = from.Pod })},
-		{of(collectors.FieldImage), owner(func(to, from *collectors.Owner) { to.Image = from.Image })},
-		{of(collectors.FieldAgeSource), func(to, from *collectors.Record) { to.Facts.Age.Source = from.Facts.Age.Source }},
+		{collectors.Fields(collectors.FieldHost), func(to, from *collectors.Record) { to.Host = from.Host }},
+		{collectors.Fields(collectors.FieldContainerID), ofOwner(func(to, from *collectors.Owner) { to.Container = from.Container })},
+		{collectors.Fields(collectors.FieldContainer), ofOwner(func(to, from *collectors.Owner) { to.ContainerName = from.ContainerName })},
+		{collectors.Fields(collectors.FieldComposeService), ofOwner(func(to, from *collectors.Owner) { to.ComposeService = from.ComposeService })},
+		{collectors.Fields(collectors.FieldPod), ofOwner(func(to, from *collectors.Owner) { to.Pod = from.Pod })},
+		{collectors.Fields(collectors.FieldImage), ofOwner(func(to, from *collectors.Owner) { to.Image = from.Image })},
+		{collectors.Fields(collectors.FieldAgeSource), func(to, from *collectors.Record) { to.Facts.Age.Source = from.Facts.Age.Source }},
 	}
 }
 
