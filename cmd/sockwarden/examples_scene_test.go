@@ -37,6 +37,7 @@ const (
 //	listen=ADDR[,IDLE,INTERVAL,COUNT]  a listener, whose connections have that
 //	                                   keepalive, in seconds, or none
 //	share=ADDR                         a listener that shares its port (SO_REUSEPORT)
+//	udp=ADDR                           a UDP socket that reads nothing
 //	name=COMM                          call itself that
 //	nofile=N                           as many descriptors
 func behave() {
@@ -56,6 +57,10 @@ func behave() {
 			l, err := net.FileListener(os.NewFile(uintptr(fd), "listener"))
 			must(err)
 			go behaveAt(l, nil)
+		case "udp":
+			c, err := net.ListenPacket("udp", value)
+			must(err)
+			defer func() { _ = c.Close() }() // until the test has ended
 		case "name":
 			must(os.WriteFile("/proc/self/comm", []byte(value), 0))
 		case "nofile":

@@ -115,49 +115,6 @@ func TestExampleAddressGone(t *testing.T) {
 	dial(t, "again", moved, asksNothing) // it still listens
 }
 
-// A relay is stuck if its client has stopped reading or is gone, not if it reads
-// slowly, has nothing to send, or loses a few packets after a long rest.
-func TestExampleStuckRelay(t *testing.T) {
-	if apart(t) {
-		return
-	}
-	addr := serverAddr(socklab.IPv4, 21117)
-	startServer(t, "listen="+addr)
-	stopped, gone := dial(t, "stopped", addr, asksMuch), dial(t, "gone", addr, asksMuch)
-	busy, slow := dial(t, "busy", addr, asksMuch), dial(t, "slow", addr, asksMuch)
-	silent, rested := dial(t, "silent", addr, asksNothing), dial(t, "rested", addr, asksBursts)
-	clients := []*client{stopped, gone, busy, slow, silent, rested}
-	gone.vanish()
-	busy.reads(1<<20, 0)
-	slow.reads(20<<10, 20*time.Millisecond)
-	rested.reads(1<<20, 0)
-	const found = "rustdesk-stuck-relay observe"
-	state := filepath.Join(t.TempDir(), "state")
-	audit := []string{"audit", "--rules", filepath.Join(root, "examples/rustdesk.yaml"), "--netns", "host", "--state-file", state, "--var", "relay_stuck=4"}
-	until(t, clients, verdicts{"stopped": found, "gone": found}, audit...)
-	// Its kernel answers the probes of its window, ever more seldom.
-	eventually(t, func() bool {
-		end := serverSide(t)[stopped.port()]
-		return end.IdleSend > 4 && end.AckIdle < 1
-	}, func() string { return "no probe was answered" })
-	if got := judge(t, clients, audit...); got["stopped"] != found {
-		t.Errorf("just after an ACK of the one that stopped reading: %v", got)
-	}
-	rested.vanish()
-	_, err := rested.Write([]byte{0})
-	rested.must(err)
-	until(t, clients, verdicts{"stopped": found, "gone": found, "rested": found}, audit...)
-	rested.comeBack()
-	until(t, clients, verdicts{"stopped": found, "gone": found}, audit...)
-
-	rules := edited(t, "rustdesk.yaml", "mode: observe", "mode: enforce")
-	live := []string{"run", "--live", "--rules", rules, "--netns", "host", "--state-file", state, "--var", "relay_stuck=4"}
-	untilDone(t, clients, verdicts{"stopped": "rustdesk-stuck-relay fd_still_held", "gone": "rustdesk-stuck-relay fd_still_held"}, live...)
-	for _, c := range clients[2:] {
-		c.lives()
-	}
-}
-
 // A web server: what it has leaked and who is gone is destroyed, who waits to be
 // accepted is reported; half-closed downloads and clients that pause are left alone.
 func TestExampleWebServer(t *testing.T) {
