@@ -153,8 +153,9 @@ func (e *Engine) Docker(args ...string) string {
 }
 
 // Image makes an image of the program service, which listens on port 8080, or on 8081 if
-// another one in its namespace has that, and never closes a connection. It is there as
-// sshd, too. Root is the way to the top of the project.
+// another one in its namespace has that, and never closes a connection. As /service with
+// arguments (21117/tcp 21116/udp) it is on these ports. It is there as sshd, too. Root is the
+// way to the top of the project.
 func (e *Engine) Image(name, root string) {
 	e.t.Helper()
 	dir := folder(e.t)

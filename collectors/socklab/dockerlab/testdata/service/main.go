@@ -1,26 +1,48 @@
 // Program service is what the containers of the tests run: it listens, keeps every
-// connection and reads none, and ends when it is asked to.
+// connection and reads none, and ends when it is asked to. Its arguments are ports, as
+// 21117/tcp and 21116/udp; without any it is 8080/tcp, or 8081/tcp if that is taken.
 package main
 
 import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
 func main() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	l, err := net.Listen("tcp", ":8080")
-	if err != nil { // another one in the namespace has it
-		l, err = net.Listen("tcp", ":8081")
-	}
-	if err == nil {
-		go keep(l)
+	if len(os.Args) > 1 {
+		for _, arg := range os.Args[1:] {
+			port, network, _ := strings.Cut(arg, "/")
+			if err := listen(network, port); err != nil {
+				panic(err)
+			}
+		}
+	} else if listen("tcp", "8080") != nil { // another one in the namespace has it
+		_ = listen("tcp", "8081")
 	}
 	<-stop
 }
+
+func listen(network, port string) error {
+	if network == "udp" {
+		c, err := net.ListenPacket(network, ":"+port)
+		if err == nil {
+			kept = append(kept, c)
+		}
+		return err
+	}
+	l, err := net.Listen(network, ":"+port)
+	if err == nil {
+		go keep(l)
+	}
+	return err
+}
+
+var kept []net.PacketConn // what is not referred to is closed
 
 func keep(l net.Listener) {
 	var kept []net.Conn // what is not referred to is closed

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"sockwarden/collectors/socklab"
+	"sockwarden/collectors/socklab/dockerlab"
+)
+
+// TestDockerRustDesk has a RustDesk server as Compose makes it in a bridge network, and the
+// example as it is shipped: from the host it names container and service, tells what does
+// not listen although docker-proxy does, and cures the leak; kill drops connections.
+func TestDockerRustDesk(t *testing.T) {
+	d := dockerlab.Start(t)
+	const image = "rustdesk/rustdesk-server:1"
+	d.Image(image, root)
+	service := func(name string, args ...string) (addr string) {
+		labels := []string{"--name", name, "--label", "com.docker.compose.project=rustdesk", "--label", "com.docker.compose.service=" + name}
+		id, _ := d.Run(append(labels, args...)...)
+		return d.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", id)
+	}
+	hbbr := service("hbbr", "-p", "21117:21117", image, "/service", "21117/tcp")
+	hbbs := service("hbbs", "-p", "21116:21116", "-p", "21116:21116/udp", "-p", "21118:21118", image, "/service", "21118/tcp", "21116/udp")
+	for _, addr := range []string{hbbr + ":21117", hbbs + ":21118"} {
+		d.Until(addr+" listens", func() bool {
+			c, err := net.Dial("tcp", addr)
+			if err == nil {
+				_ = c.Close()
+			}
+			return err == nil
+		})
+	}
+	for range 3 {
+		_ = outside(t, "21118").Close()
+	}
+	relayed := outside(t, "21117")
+
+	rules := filepath.Join(root, "examples/rustdesk.yaml")
+	example := []string{"--rules", rules, "--state-file", filepath.Join(t.TempDir(), "state"), "--var", "close_wait_timeout=1"}
+	want := map[string]int{
+		"rustdesk-close-wait would hbbr hbbr": 1, "rustdesk-close-wait would hbbs hbbs": 4,
+		"hbbs-missing-tcp pending": 1, // docker-proxy listens there
+	}
+	var got map[string]int
+	eventually(t, func() bool {
+		_, out, _ := run(t, append([]string{"audit", "-o", "json"}, example...)...)
+		got = ofServices(t, out)
+		return maps.Equal(got, want)
+	}, func() string { return fmt.Sprintf("%v, not %v", got, want) })
+	says := func(want string, args ...string) {
+		t.Helper()
+		code, out, errs := run(t, args...)
+		if !regexp.MustCompile(want).MatchString(out+errs) || code != 0 {
+			t.Errorf("%s: %d, not %s\n%s%s", args, code, want, out, errs)
+		}
+	}
+	says(`docker:hbbs`, append([]string{"audit"}, example...)...)
+	says(`(hbbs +hbbs +21118\s+){4}`, "list", "--netns", "all", "-p", "21118", "-s", "close_wait", "--columns", "container,compose_service,published")
+
+	established := []string{"kill", "-p", "rustdesk", "-s", "established", "-y"}
+	says(`other network namespaces not looked at; --netns all shows them`, established...)
+	says(`docker:hbbr(.*\n)*gone 1`, append(established, "--netns", "all", "--rules", rules)...)
+	_ = relayed.SetReadDeadline(time.Now().Add(patience))
+	if _, err := relayed.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
+		t.Errorf("the client of the relay: %v", err)
+	}
+
+	code, out, errs := run(t, append([]string{"run", "--live", "-o", "json"}, example...)...)
+	want = map[string]int{
+		"rustdesk-close-wait fd_still_held hbbr hbbr": 1, "rustdesk-close-wait fd_still_held hbbs hbbs": 4, "hbbs-missing-tcp pending": 1,
+	}
+	if got := ofServices(t, out); code != 0 || !maps.Equal(got, want) {
+		t.Errorf("run exits %d: %v, not %v\n%s", code, got, want, errs)
+	}
+	_ = outside(t, "21118").Close() // it still listens
+}
+
+// outside connects from another machine to a published port, by DNAT.
+func outside(t *testing.T, port string) (c net.Conn) {
+	t.Helper()
+	err := socklab.Peer(t).Do(func() (err error) {
+		c, err = net.Dial("tcp", net.JoinHostPort(socklab.IPv4.Local().String(), port))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// ofServices counts findings by rule, what became of them, container and service.
+func ofServices(t *testing.T, out string) map[string]int {
+	t.Helper()
+	var report struct {
+		Findings []struct {
+			Rule, Decision string
+			Actions        []struct{ Result string }
+			Socket         struct {
+				Container string
+				Service   string `json:"compose_service"`
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	n := map[string]int{}
+	for _, f := range report.Findings {
+		what := f.Decision
+		if len(f.Actions) > 0 {
+			what = f.Actions[len(f.Actions)-1].Result
+		}
+		n[strings.TrimSpace(strings.Join([]string{f.Rule, what, f.Socket.Container, f.Socket.Service}, " "))]++
+	}
+	return n
+}
