@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -176,5 +177,31 @@ func iproute(t *testing.T, n *socklab.Namespace, args ...string) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRustDeskCommands runs the commands of docs/rustdesk.md, of which one would look again
+// after minutes, and all dry.
+func TestRustDeskCommands(t *testing.T) {
+	socklab.Need(t)
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "examples"), os.DirFS(filepath.Join(root, "examples"))); err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, c := range commandsIn(t, filepath.Join(root, "docs/rustdesk.md"), regexp.MustCompile(`(?m)^    sudo (sockwarden [^#\n]*)`)) {
+		c = strings.Replace(strings.TrimSpace(c), " --observe 6m", "", 1)
+		if strings.Contains(c, "kill") {
+			c += " --dry-run"
+		}
+		cmd := exec.Command("sh", "-c", filepath.Dir(build(t))+"/"+c)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", c, err, out)
+		}
+		ran++
+	}
+	if ran < 10 {
+		t.Errorf("ran %d commands of docs/rustdesk.md, expected at least 10", ran)
 	}
 }
