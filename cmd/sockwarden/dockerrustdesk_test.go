@@ -15,8 +15,8 @@ import (
 	"sockwarden/collectors/socklab/dockerlab"
 )
 
-// TestDockerRustDesk has a RustDesk server as Compose makes it in a bridge network, and the
-// example as it is shipped: from the host it names container and service, tells what does
+// TestDockerRustDesk has a RustDesk server as Compose makes it in a bridge network, with a
+// service in the network of the host, and the example as it is shipped: from the host it names container and service, tells what does
 // not listen although docker-proxy does, and cures the leak; kill drops connections.
 func TestDockerRustDesk(t *testing.T) {
 	d := dockerlab.Start(t)
@@ -29,7 +29,8 @@ func TestDockerRustDesk(t *testing.T) {
 	}
 	hbbr := service("hbbr", "-p", "21117:21117", image, "/service", "21117/tcp")
 	hbbs := service("hbbs", "-p", "21116:21116", "-p", "21116:21116/udp", "-p", "21118:21118", image, "/service", "21118/tcp", "21116/udp")
-	for _, addr := range []string{hbbr + ":21117", hbbs + ":21118"} {
+	service("web", "--network", "host", image, "/service", "21119/tcp")
+	for _, addr := range []string{hbbr + ":21117", hbbs + ":21118", "127.0.0.1:21119"} {
 		d.Until(addr+" listens", func() bool {
 			c, err := net.Dial("tcp", addr)
 			if err == nil {
@@ -46,7 +47,7 @@ func TestDockerRustDesk(t *testing.T) {
 	rules := filepath.Join(root, "examples/rustdesk.yaml")
 	example := []string{"--rules", rules, "--state-file", filepath.Join(t.TempDir(), "state"), "--var", "close_wait_timeout=1"}
 	want := map[string]int{
-		"rustdesk-close-wait would hbbr hbbr": 1, "rustdesk-close-wait would hbbs hbbs": 4,
+		"rustdesk-close-wait would hbbr hbbr": 1, "rustdesk-close-wait would hbbs hbbs": 4, "rustdesk-close-wait would web web": 1,
 		"hbbs-missing-tcp pending": 1, // docker-proxy listens there
 	}
 	var got map[string]int
@@ -75,7 +76,8 @@ func TestDockerRustDesk(t *testing.T) {
 
 	code, out, errs := run(t, append([]string{"run", "--live", "-o", "json"}, example...)...)
 	want = map[string]int{
-		"rustdesk-close-wait fd_still_held hbbr hbbr": 1, "rustdesk-close-wait fd_still_held hbbs hbbs": 4, "hbbs-missing-tcp pending": 1,
+		"rustdesk-close-wait fd_still_held hbbr hbbr": 1, "rustdesk-close-wait fd_still_held hbbs hbbs": 4, "rustdesk-close-wait fd_still_held web web": 1,
+		"hbbs-missing-tcp pending": 1,
 	}
 	if got := ofServices(t, out); code != 0 || !maps.Equal(got, want) {
 		t.Errorf("run exits %d: %v, not %v\n%s", code, got, want, errs)

@@ -79,6 +79,7 @@ func TestExampleRustDesk(t *testing.T) {
 	hbbs := startServer(t, "listen="+addr, "listen=:21115", "listen=:21116", "udp=:21116", "name=hbbs", fmt.Sprint("nofile=", limit))
 	hbbr := startServer(t, "listen=:21117", "name=hbbr", fmt.Sprint("nofile=", limit))
 	dial(t, "relayed", serverAddr(socklab.IPv4, 21117), asksNothing)
+	inService(t, hbbs.Pid, "hbbs.service")
 	var clients []*client
 	have := func() int {
 		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", hbbs.Pid))
@@ -121,6 +122,10 @@ func TestExampleRustDesk(t *testing.T) {
 	holds(verdicts{"leak": "rustdesk-near-fd-limit pending"}, "rustdesk-near-fd-limit")
 	holds(verdicts{}, "rustdesk-near-fd-limit", "--var", "fd_percent=99")
 	holds(verdicts{"leak": "rustdesk-close-wait would"}, "rustdesk-close-wait", "--var", "close_wait_timeout=1")
+	_, out, _ := run(t, "audit", "--rules", file, "--netns", "host", "--state-file", state, "--var", "close_wait_timeout=1", "-o", "json")
+	if !strings.Contains(out, `"unit": "hbbs.service"`) {
+		t.Errorf("the unit is not named:\n%s", out)
+	}
 	missing()
 	spares(t, file, clients[0])
 
