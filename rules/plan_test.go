@@ -45,12 +45,14 @@ func TestPlan(t *testing.T) {
 			var want []int
 			for i, rule := range p.Rules {
 				about := r.Socket.Protocol == collectors.TCP || rule.When.Reads.Has(collectors.FieldProtocol)
-				// What only moves data still is remembered for its age.
+				// A socket that only still moves data is remembered for its age.
 				later := *r
 				later.Known.Remove(lang.IdleFields().Or(collectors.StallFields()))
-				facts := *r.Facts
-				facts.Stalled = collectors.NoAge()
-				later.Facts = &facts
+				if later.Facts != nil {
+					facts := *later.Facts
+					facts.Stalled = collectors.NoAge()
+					later.Facts = &facts
+				}
 				remembered := rule.When.Reads.Meets(collectors.AgeFields()) && r.Socket.State != collectors.Established && rule.When.Eval(&later) != False
 				if rule.Mode == ModeDisabled || !about || rule.When.Eval(r) == False && !remembered {
 					continue
