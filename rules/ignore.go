@@ -12,18 +12,18 @@ import (
 )
 
 // ignored is a comment that silences one kind of warning: on its line, on the line
-// below, or, above a rule, in all of it.
+// below, or, above a rule, in the whole rule.
 type ignored struct {
 	id       lang.ID
-	at       Problem // where the comment stands
-	from, to int     // the lines that it is about
+	at       Problem // where the comment is
+	from, to int     // the lines that it covers
 	used     bool
 }
 
 var ignoreComment = regexp.MustCompile(`#\s*sockwarden:ignore\b[ \t]*(\S*)[ \t]*(.*)$`)
 
-// readIgnored returns the comments of a file. Rules says at which lines each of its
-// rules begins and ends.
+// readIgnored returns the comments of a file. Rules has the first and last line of each of
+// its rules.
 func readIgnored(src *source, rules [][2]int) (found []*ignored) {
 	for i, text := range src.lines {
 		m := ignoreComment.FindStringSubmatchIndex(text)
@@ -34,14 +34,14 @@ func readIgnored(src *source, rules [][2]int) (found []*ignored) {
 		in := &ignored{id: lang.ID(text[m[2]:m[3]]), from: line, to: line}
 		switch {
 		case !isKind(in.id):
-			in.at = src.problem(idIgnoreUnknown, line, column, fmt.Sprintf("no kind of warning is named %q%s: sockwarden rules check --explain all lists them",
+			in.at = src.problem(idIgnoreUnknown, line, column, fmt.Sprintf("there is no kind of warning %q%s: sockwarden rules check --explain all lists them",
 				in.id, Suggest(string(in.id), kindNames())))
 		case text[m[4]:m[5]] == "":
 			in.at = src.problem(idIgnoreReason, line, column, fmt.Sprintf("say why %s does not matter here: # sockwarden:ignore %[1]s because ...", in.id))
 		default:
-			in.at = src.problem(idIgnoreUnused, line, column, fmt.Sprintf("there is no warning %s here: take the comment away", in.id))
+			in.at = src.problem(idIgnoreUnused, line, column, fmt.Sprintf("there is no warning %s here: remove the comment", in.id))
 		}
-		if strings.TrimSpace(text[:m[0]]) == "" { // it stands alone
+		if strings.TrimSpace(text[:m[0]]) == "" { // it is alone on its line
 			in.to = below(src, line)
 			for _, r := range rules {
 				if r[0] == in.to {
@@ -54,7 +54,7 @@ func readIgnored(src *source, rules [][2]int) (found []*ignored) {
 	return found
 }
 
-// below returns the next line that is no comment.
+// below returns the next line that is not a comment.
 func below(src *source, line int) int {
 	for ; line < len(src.lines); line++ {
 		if !strings.HasPrefix(strings.TrimSpace(src.lines[line]), "#") {
@@ -75,9 +75,9 @@ func spare(comments []*ignored, p *Problem) bool {
 	return spared
 }
 
-// leftOver returns what is wrong with the comments themselves. Whether they are of use is
-// only asked of the files as they stand, without variables of the command line, and
-// never of what only the host can say.
+// leftOver returns what is wrong with the comments themselves. A comment can count as
+// unused only if the files are read as they stand, without variables of the command line,
+// and never if only the host can give rise to the warning.
 func leftOver(comments []*ignored, asTheyStand bool) (problems Problems) {
 	for _, in := range comments {
 		if in.at.ID != idIgnoreUnused || asTheyStand && !in.used && in.id != IDProgramMissing {
@@ -102,7 +102,7 @@ func span(n *yaml.Node) [2]int {
 	return lines
 }
 
-// Warn adds a warning that only this host gave rise to, unless a comment silences it.
+// Warn adds a warning that only this host gives rise to, unless a comment silences it.
 func (p *Program) Warn(w Problem) {
 	if !spare(p.ignored, &w) {
 		p.Warnings = append(slices.Clone(p.Warnings), w)

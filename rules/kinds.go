@@ -17,11 +17,11 @@ type Kind struct {
 	Warning bool    `yaml:"warning"` // else an error: the files are refused
 	Means   string  `yaml:"means"`
 	Cure    string  `yaml:"cure"`
-	// Bad and Good are files that have the problem and that have not, "" where a file
-	// alone does not show it.
+	// Bad is a file with the problem and Good one without it, "" if a file alone does not
+	// show it.
 	Bad  string `yaml:"bad"`
 	Good string `yaml:"good"`
-	// Whole says that they stand as they are; else their first line is left out.
+	// Whole says that both are complete; otherwise they lack their first line.
 	Whole bool `yaml:"whole"`
 }
 
@@ -63,7 +63,7 @@ func kindNames() (names []string) {
 	return names
 }
 
-// Cure says what helps against the problem in general; "" for one without a kind.
+// Cure says what generally helps against the problem; "" for one without a kind.
 func (p *Problem) Cure() string {
 	k, _ := KindOf(p.ID)
 	return k.Cure
@@ -77,7 +77,7 @@ func (k *Kind) Severity() string {
 	return "error"
 }
 
-// suffix is how a problem names its kind behind its message.
+// suffix names the kind of a problem after its message.
 func (p *Problem) suffix() string {
 	if p.ID == "" {
 		return ""

@@ -9,7 +9,7 @@ import (
 // timeWaitLength is how long Linux keeps TIME_WAIT (TCP_TIMEWAIT_LEN), seconds.
 const timeWaitLength = 60
 
-// finTimeout is how long Linux keeps FIN_WAIT2 that no process has, as it is delivered
+// finTimeout is how long Linux keeps a FIN_WAIT2 that no process has by default
 // (net.ipv4.tcp_fin_timeout), seconds.
 const finTimeout = 60
 
@@ -18,7 +18,7 @@ func lintDead(r *rawRule, rule *Rule, warn warner) {
 	for _, part := range rule.When.Dead() {
 		switch why := part.Why; {
 		case part.True:
-			warn(idAlwaysTrue, r.when, part.From, "rule %q: %s is true of every socket: leave it out, or write what was meant", rule.Name, part.Text)
+			warn(idAlwaysTrue, r.when, part.From, "rule %q: %s is true of every socket: leave it out, or write what you meant", rule.Name, part.Text)
 		default:
 			if why != "" {
 				why = " (" + why + ")"
@@ -28,7 +28,7 @@ func lintDead(r *rawRule, rule *Rule, warn warner) {
 	}
 }
 
-// lintAges warns about ages that the kernel lets no socket reach.
+// lintAges warns about ages that no socket can reach.
 func lintAges(r *rawRule, rule *Rule, warn warner) {
 	if asShipped(rule.When) {
 		return
@@ -49,8 +49,8 @@ func lintAges(r *rawRule, rule *Rule, warn warner) {
 	}
 }
 
-// lintProbed warns about a silence that cannot come about: a peer without room in its
-// window answers every probe.
+// lintProbed warns about a silence that cannot occur: a peer without room in its window
+// answers every probe.
 func lintProbed(r *rawRule, rule *Rule, warn warner) {
 	if !rule.When.Reads.Has(collectors.FieldAckIdle) || rule.When.Reads.Meets(collectors.Fields(collectors.FieldIdleSend, collectors.FieldSendStalled)) {
 		return
@@ -66,5 +66,6 @@ func lintProbed(r *rawRule, rule *Rule, warn warner) {
 	if with(collectors.TimerProbe) == False || with(collectors.TimerRetransmit) != False || with(collectors.TimerNone) != False {
 		return
 	}
-	warn(idAckIdleRenewed, r.when, 0, "rule %q asks for ack_idle where the peer's window is full: its answers to the kernel's probes renew it; ask for send_stalled", rule.Name)
+	warn(idAckIdleRenewed, r.when, 0, "rule %q reads ack_idle of peers whose window is full: their answers to the kernel's probes renew it; use send_stalled",
+		rule.Name)
 }

@@ -7,14 +7,14 @@ import (
 )
 
 // anchors are the fields that tie a condition to a service, a place or a peer: without
-// one of them a rule is about whatever runs on the host, also what comes to it later.
+// one of them a rule is about every program on the host, even those that come later.
 var anchors = collectors.Fields(
 	collectors.FieldPort, collectors.FieldRemotePort, collectors.FieldLocalAddr, collectors.FieldRemoteAddr, collectors.FieldInterface,
 	collectors.FieldNetNS, collectors.FieldCookie, collectors.FieldInode, collectors.FieldProcess, collectors.FieldExe, collectors.FieldCmdline,
 	collectors.FieldPID, collectors.FieldUID, collectors.FieldUser, collectors.FieldListenerProcess, collectors.FieldCgroup, collectors.FieldUnit,
 	collectors.FieldContainerID).Or(collectors.ContainerFields())
 
-// lintLimits warns about rules that can do more than is likely to be meant.
+// lintLimits warns about rules that can do more than their author is likely to intend.
 func lintLimits(r *rawRule, rule *Rule, warn warner) {
 	if rule.Mode != ModeEnforce || !rule.ends(r) {
 		return
@@ -27,13 +27,14 @@ func lintLimits(r *rawRule, rule *Rule, warn warner) {
 	l := &rule.Limits
 	switch {
 	case !reads.Meets(anchors) && !rule.Grouped() && !rule.takesLiving():
-		warn(idNoAnchor, r.when, 0, "rule %q is about every program of the host, also those that come later: say which, as by port, process, unit or container", rule.Name)
+		warn(idNoAnchor, r.when, 0, "rule %q is about every program of the host, even those that come later: say which, by port, process, unit or container",
+			rule.Name)
 	case process >= 0 && l.MaxCollateral < 0:
-		warn(idNoCollateral, r.then[process].at, 0, "rule %q, %s: the healthy connections of the process die with it, however many: write limits: {max_collateral: 0}",
+		warn(idNoCollateral, r.then[process].at, 0, "rule %q, %s: all healthy connections of its process die, however many: write limits: {max_collateral: 0}",
 			rule.Name, r.then[process].action)
 	}
 	if rule.When.Names(collectors.FieldRemoteAddr) && l.Peer == 0 && l.PerMinute == 0 && l.Share == 0 && rule.takesLiving() {
-		warn(idPeerUnlimited, r.when, 0, "rule %q goes by the peer's address, and cuts one that connects again and again each time: "+
+		warn(idPeerUnlimited, r.when, 0, "rule %q goes by the peer's address, and cuts off a peer that reconnects again and again: "+
 			"write limits: {cooldown: {peer: 1m}}, or per_minute", rule.Name)
 	}
 }
@@ -43,7 +44,7 @@ func (rule *Rule) takesLiving() bool {
 	return rule.When.MayHold().States.Has(collectors.Established) && slices.ContainsFunc(rule.about(), collectors.Protocol.Connects)
 }
 
-// lintShadowed warns about a rule that never gets a socket, as something before it
+// lintShadowed warns about a rule that never gets a socket, because something before it
 // certainly takes or spares them all.
 func (b *builder) lintShadowed(r *rawRule, rule *Rule, warn warner) {
 	if rule.Mode != ModeEnforce {
@@ -63,17 +64,17 @@ func (b *builder) lintShadowed(r *rawRule, rule *Rule, warn warner) {
 	}
 }
 
-// owns reports whether the rule takes whatever its condition is true of, so that later
-// rules do not get it.
+// owns reports whether the rule takes every socket of which its condition is true, and
+// leaves none of these to later rules.
 func (rule *Rule) owns() bool {
 	return rule.Mode == ModeEnforce && !rule.Grouped() && rule.For == 0 && rule.Unless == nil && len(rule.Then) > 0
 }
 
-// comparable reports whether names mean the same in two files, as far as a condition
-// uses them: the lists of sets are not compared.
+// comparable reports whether the names in a condition mean the same in two files. It does
+// not compare the lists of sets.
 func comparable(file, other string, c *Cond) bool { return file == other || len(c.Sets) == 0 }
 
-// lintUnused warns about names that nothing in their file asks.
+// lintUnused warns about names that nothing in their file uses.
 func (b *builder) lintUnused() {
 	used := map[string]bool{}
 	for _, c := range b.compiled {
@@ -83,12 +84,12 @@ func (b *builder) lintUnused() {
 	}
 	for _, name := range sortedKeys(b.names.varsAt) {
 		if !used[name] {
-			b.warnf(idUnusedVar, b.names.varsAt[name], 0, "no condition of this file reads the variable %q", name)
+			b.warnf(idUnusedVar, b.names.varsAt[name], 0, "no condition of this file uses the variable %q", name)
 		}
 	}
 	for _, name := range sortedKeys(b.names.setsAt) {
 		if !used[name] {
-			b.warnf(idUnusedSet, b.names.setsAt[name], 0, "no condition of this file asks the set %q", name)
+			b.warnf(idUnusedSet, b.names.setsAt[name], 0, "no condition of this file uses the set %q", name)
 		}
 	}
 	for _, name := range sortedKeys(b.names.macros) {

@@ -12,13 +12,13 @@ import (
 	"sockwarden/collectors/containers"
 )
 
-// stopGrace is how long a stop waits for an engine that restarts a container: it can give
-// up when who asked has gone, and leave the container stopped. Containers have 10 s from
-// SIGTERM to SIGKILL, unless told otherwise.
+// stopGrace is how long a stop waits for an engine that restarts a container: an engine can
+// give up once its client has gone, and leave the container stopped. Containers have 10 s
+// from SIGTERM to SIGKILL by default.
 const stopGrace = 15 * time.Second
 
-// inContainer prepares the restart of the container of a process. Names age for a minute;
-// what is acted on is asked anew by Apply.
+// inContainer prepares the restart of the container of a process. Names can be a minute
+// old; Apply asks again about the container that it acts on.
 func (a action) inContainer(ctx context.Context, t *actions.Target, proves func() error) (actions.Effect, error) {
 	if err := proves(); err != nil {
 		return nil, err
@@ -35,11 +35,11 @@ func (a action) inContainer(ctx context.Context, t *actions.Target, proves func(
 	c := &answer.Container
 	if c.Pod != "" || ref.PodUID != "" || c.Engine != containers.Docker && c.Engine != containers.Podman {
 		return nil, &actions.TargetError{Err: fmt.Errorf(
-			"container %.12s is of a Kubernetes pod, and its kubelet alone restarts that: %w", ref.ID, collectors.ErrNotSupported)}
+			"container %.12s belongs to a Kubernetes pod, and only the kubelet restarts it: %w", ref.ID, collectors.ErrNotSupported)}
 	}
 	e := &containerEffect{names: a.names, ref: ref, group: group.UpContainer(), timeout: a.timeout, proves: proves, groupOf: a.proc.Cgroup}
 	e.what = fmt.Sprintf("restart container %s (%s)", nameOf(c), c.Engine)
-	if e.isIn(c) != nil { // it may have been started anew within that minute
+	if e.isIn(c) != nil { // it may have been restarted within that minute
 		fresh, err := a.names.Inspect(ctx, ref.ID)
 		if err != nil {
 			return nil, ofTarget(fmt.Errorf("restart of the container %.12s: %w", ref.ID, err))
@@ -58,7 +58,7 @@ func nameOf(c *containers.Container) string {
 	return c.Name
 }
 
-// ofTarget says what the reason of an engine means: it is about its containers only.
+// ofTarget says what an engine's reason means: it concerns only the engine's containers.
 func ofTarget(err error) error {
 	switch {
 	case errors.Is(err, containers.ErrNotSupported), errors.Is(err, containers.ErrNoEngine), errors.Is(err, containers.ErrNoSuch):
@@ -69,15 +69,15 @@ func ofTarget(err error) error {
 	return err
 }
 
-// containerEffect is what its engine is told.
+// containerEffect is the restart of a container by its engine.
 type containerEffect struct {
 	what    string
 	names   *containers.Names
 	ref     containers.Ref
 	group   cgroup.Path // of the container
 	timeout time.Duration
-	// proves says whether the process still holds one of the sockets, and groupOf what the
-	// control group of a process is.
+	// proves says whether the process still holds one of the sockets, and groupOf returns
+	// the control group of a process.
 	proves  func() error
 	groupOf func(pid int) (cgroup.Path, error)
 
@@ -89,10 +89,11 @@ type containerEffect struct {
 func (e *containerEffect) String() string { return e.what }
 
 // isIn reports whether the process is in the container that the engine means: anybody can
-// give a control group the name of one, but the container's first process is in its own.
+// name a control group like a container, but the container's first process is in the real
+// one.
 func (e *containerEffect) isIn(c *containers.Container) error {
 	if c.InitPID == 0 {
-		return actions.Changedf("the container does not run any more")
+		return actions.Changedf("the container no longer runs")
 	}
 	group, err := e.groupOf(c.InitPID)
 	switch {
@@ -135,7 +136,7 @@ func (e *containerEffect) Verify(ctx context.Context) actions.Outcome {
 	case err != nil && !errors.Is(err, containers.ErrSilent) && !errors.Is(err, containers.ErrNoEngine):
 		return e.end(actions.Outcome{Result: actions.Failed, Err: err})
 	case time.Since(e.began) > e.timeout:
-		return e.end(actions.Outcome{Result: actions.Timeout, Err: fmt.Errorf("it does not run again after %s; its engine may go on", e.timeout)})
+		return e.end(actions.Outcome{Result: actions.Timeout, Err: fmt.Errorf("it is not running again after %s; its engine may go on", e.timeout)})
 	}
 	return actions.Outcome{Result: actions.StillRunning, Pending: true}
 }

@@ -24,10 +24,10 @@ func Plugin() actions.Plugin {
 	return actions.Plugin{
 		Name:    "restart",
 		Summary: "restarts the systemd unit of the process, or its container",
-		Doc: "Where the process is in a container, its engine (Docker or Podman) is told to restart that, and systemctl the unit everywhere else. Once for " +
-			"each unit or container and cycle, however many sockets and processes it has. A rule that restarts must have a cool-down. Units of " +
-			"sessions and users (*.scope, whatever is below user@*.service) and processes outside of a unit are refused. Containers of Kubernetes pods " +
-			"have nobody who could be asked: unsupported, and other targets go on.",
+		Doc: "If the process is in a container, tells the container's engine (Docker or Podman) to restart it, otherwise tells systemctl to restart the unit. " +
+			"Once per unit or container and cycle, however many sockets and processes it has. A rule that restarts must have a cool-down. It refuses units of " +
+			"sessions and users (*.scope, anything below user@*.service) and processes outside of a unit. Nobody can be told to restart " +
+			"containers of Kubernetes pods: they are unsupported, and other targets go on.",
 		Needs: []actions.Need{
 			{Text: "systemd or the container's engine, and the right to ask it (root)"},
 			{Capability: actions.CapSysPtrace, For: "to see what its processes hold"},
@@ -60,8 +60,8 @@ type action struct {
 	names   *containers.Names
 }
 
-// Preflight says whether there is a systemd with a systemctl that can be trusted, or a
-// container engine that can be asked.
+// Preflight says whether there is a systemd with a systemctl that we can trust, or a
+// container engine that we can ask.
 func (a action) Preflight(context.Context) error {
 	err := systemctl()
 	asked := func(s containers.Source) bool { return s.Err == nil }

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rootID is the id of the root of the hierarchy. It is also that of every socket whose
-// process is only in hierarchies of version 1.
+// rootID is the id of the root of the hierarchy. Every socket whose process is only in
+// hierarchies of version 1 has it, too.
 const rootID = 1
 
-// Paths returns the paths of control groups by their ids, those that can be told: one that
-// was removed is not among them, nor is the root where hierarchies of version 1 are mounted,
-// too, nor any where the unified one is not. Root (CAP_DAC_READ_SEARCH) opens each by its id,
-// everybody else walks through all that there are.
+// Paths returns the known paths of control groups by their ids. It leaves out groups that
+// were removed, the root if hierarchies of version 1 are mounted as well, and all groups if
+// the unified hierarchy is not mounted. Root (CAP_DAC_READ_SEARCH) opens each group by its
+// id; everybody else walks through all of them.
 func Paths(ids []uint64) (map[uint64]string, error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -61,7 +61,7 @@ func Paths(ids []uint64) (map[uint64]string, error) {
 // mount is where the unified hierarchy is.
 type mount struct {
 	at     string // the directory
-	root   string // what of the hierarchy is there, from the root of the cgroup namespace
+	root   string // the part of the hierarchy that is mounted, from the root of the cgroup namespace
 	hybrid bool   // there are hierarchies of version 1, too
 }
 
@@ -85,12 +85,14 @@ func find(text string) (m mount, ok bool) {
 	return m, ok
 }
 
-// unescape undoes what mountinfo does to blanks (mangle in fs/proc_namespace.c).
+// unescape undoes what the kernel does to blanks in mountinfo (mangle in
+// fs/proc_namespace.c).
 func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// handleOfID is the type of a file handle that is the id alone (FILEID_KERNFS, Linux 5.5).
+// handleOfID is the type of a file handle that consists of the id alone (FILEID_KERNFS,
+// Linux 5.5).
 const handleOfID = 0xfe
 
 // byHandle opens a control group by its id. The error is ESTALE if it was removed.
@@ -111,7 +113,7 @@ func (m *mount) byHandle(dir int, id uint64) (string, error) {
 	return path, nil
 }
 
-// path turns the path of a file into that of a control group.
+// path turns the path of a directory into that of a control group.
 func (m *mount) path(at string) (string, bool) {
 	rest, ok := strings.CutPrefix(at, strings.TrimSuffix(m.at, "/"))
 	if !ok || rest != "" && rest[0] != '/' {
@@ -125,7 +127,7 @@ func is(at string, id uint64) bool {
 	return unix.Stat(at, &st) == nil && st.Ino == id
 }
 
-// walk returns the paths of all control groups. What cannot be read is left out.
+// walk returns the paths of all control groups that we can read.
 func (m *mount) walk() map[uint64]string {
 	all := map[uint64]string{}
 	_ = filepath.WalkDir(m.at, func(at string, d fs.DirEntry, err error) error {

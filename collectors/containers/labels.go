@@ -7,17 +7,17 @@ import (
 )
 
 const (
-	// maxShown bounds the labels that leave the machine, maxShownKey and maxShownValue
-	// each of them, and maxShownAll all together, in bytes.
+	// maxShown bounds the number of labels that leave the machine, maxShownKey and
+	// maxShownValue the parts of each, and maxShownAll all of them together, in bytes.
 	maxShown, maxShownKey, maxShownValue, maxShownAll = 32, 128, 256, 4096
 )
 
-// secretWords are in the keys of labels whose values are for nobody else, as those of
-// proxies that ask for passwords. Dots, dashes and underscores between do not count.
+// secretWords occur in the keys of labels with secret values, such as those of proxies that
+// ask for passwords. Dots, dashes and underscores between the letters do not count.
 var secretWords = []string{"secret", "token", "passw", "passphrase", "credential", "apikey", "accesskey", "privatekey", "basicauth", "digestauth"}
 
-// ShownLabels returns the labels for messages and programs: the first ones in order that
-// are short, and none that looks like a secret. It is nil if there are none.
+// ShownLabels returns the labels for messages and programs: in order, the first that are
+// short, and none that looks like a secret. It is nil if there are none.
 func (c *Container) ShownLabels() map[string]string {
 	var shown map[string]string
 	size := 0
@@ -37,8 +37,7 @@ func (c *Container) ShownLabels() map[string]string {
 	return shown
 }
 
-// isSecret reports whether a label looks like one that is for nobody else: by its key, or
-// by the password in a URL.
+// isSecret reports whether a label looks secret: by its key, or by a password in a URL.
 func isSecret(key, value string) bool {
 	word := strings.NewReplacer(".", "", "-", "", "_", "").Replace(strings.ToLower(key))
 	if slices.ContainsFunc(secretWords, func(w string) bool { return strings.Contains(word, w) }) {

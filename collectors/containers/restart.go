@@ -32,9 +32,9 @@ type Restart struct {
 // request. The error bears a reason: ErrNotSupported where nothing but files know
 // the container, as a CRI's, whose kubelet restarts what ends by itself.
 //
-// It asks nobody whether that is right: guards are the caller's. If still is not nil it
-// has the container as the engine knew it just before, and its error keeps the request
-// back.
+// It asks nobody whether that is right: guards are the caller's business. If still is not
+// nil, it gets the container as the engine knew it just before, and its error holds back
+// the request.
 func (n *Names) Restart(ctx context.Context, ref Ref, still func(*Container) error) (*Restart, error) {
 	s, c, err := n.inspect(ctx, ref.ID)
 	if errors.Is(err, ErrNoSuch) || errors.Is(err, ErrNoEngine) {

@@ -139,8 +139,8 @@ type Source struct {
 	Err error
 }
 
-// Asked is Sources, and whether those that can be asked answer, for which it gives each two
-// seconds. To connect to podman's socket starts podman where systemd listens.
+// Asked is Sources, and also tries whether each that we can ask answers within two seconds.
+// Connecting to podman's socket starts podman if systemd listens there.
 func (n *Names) Asked(ctx context.Context) []Source {
 	all := n.Sources()
 	for i := range all {
@@ -151,7 +151,7 @@ func (n *Names) Asked(ctx context.Context) []Source {
 	return all
 }
 
-// ping asks an engine for nothing but an answer.
+// ping asks an engine only for a sign of life.
 func ping(ctx context.Context, path string, wait time.Duration) error {
 	s, err := open(ctx, path)
 	if err != nil {

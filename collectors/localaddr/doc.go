@@ -1,6 +1,6 @@
-// Package localaddr tells which addresses a network namespace takes for its own.
+// Package localaddr says which addresses a network namespace has.
 //
-// Comes in: the namespace of the calling thread. Goes out: a Set that can be asked about
-// addresses. Nothing is kept open: an rtnetlink socket would pin its namespace. Whether an
-// address is in use, or ever was, is no business of this package.
+// Comes in: the namespace of the calling thread. Goes out: a Set that answers questions about
+// addresses. It keeps nothing open: an rtnetlink socket would pin its namespace. Whether an
+// address is in use, or ever was, is not this package's business.
 package localaddr

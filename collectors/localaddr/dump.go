@@ -11,7 +11,7 @@ import (
 // bufLen holds the largest datagram of a dump: the kernel fills at most 32 KiB at once.
 const bufLen = 32 << 10
 
-// errInterrupted says that what a dump shows was changed while it lasted.
+// errInterrupted says that what a dump shows changed during the dump.
 var errInterrupted = errors.New("changed during the dump")
 
 // conn is an rtnetlink socket. It keeps its namespace alive.
@@ -26,13 +26,13 @@ func dial() (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
-	// Without it (before Linux 4.20) the kernel ignores what a request asks for besides the family.
+	// Without it (before Linux 4.20) the kernel reads only the family of a request.
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
 	return &conn{fd: fd, buf: make([]byte, bufLen)}, nil
 }
 
-// request returns a request for a dump whose own header has that length and begins with the
-// family.
+// request returns a request for a dump. Its own header has the given length and begins with
+// the family.
 func request(typ uint16, family byte, header int) []byte {
 	b := make([]byte, unix.SizeofNlMsghdr+header)
 	ne.PutUint32(b, uint32(len(b)))
@@ -42,8 +42,8 @@ func request(typ uint16, family byte, header int) []byte {
 	return b
 }
 
-// dump sends a request and calls visit with each message of the answer, which is only on
-// loan.
+// dump sends a request and calls visit with each message of the answer. The message is
+// valid only during the call.
 func (c *conn) dump(request []byte, visit func(typ uint16, body []byte)) error {
 	c.seq++
 	ne.PutUint32(request[8:], c.seq)
@@ -85,7 +85,7 @@ func (c *conn) receive() ([]byte, error) {
 			return nil, fmt.Errorf("receive: %w", err)
 		case n > len(c.buf):
 			return nil, fmt.Errorf("netlink datagram of %d bytes", n)
-		case who != nil && who.Pid == 0: // anybody else can write to it, too
+		case who != nil && who.Pid == 0: // only the kernel: others can write to the socket, too
 			return c.buf[:n], nil
 		}
 	}

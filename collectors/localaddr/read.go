@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attempts is how often a dump is begun that the kernel says was changed meanwhile.
+// attempts is how often to begin a dump that, as the kernel says, changed meanwhile.
 const attempts = 8
 
-// errChanging says that the kernel changed what it showed, again and again.
+// errChanging says that the addresses changed during every dump.
 var errChanging = errors.New("addresses change faster than they can be read")
 
 // Read returns the addresses of the namespace that the calling thread is in. It needs no
-// privileges and leaves nothing open. Who decides by an address that is missing must have
-// seen its socket before: what comes while this reads may be missed.
+// privileges and leaves nothing open. Whoever decides because an address is missing must
+// have seen the socket before the call: Read may miss an address that appears meanwhile.
 func Read() (*Set, error) {
 	for range attempts {
 		s, err := read()
@@ -43,7 +43,7 @@ func read() (*Set, error) {
 		if err != nil && !absent(family, err) {
 			return nil, fmt.Errorf("addresses: %w", err)
 		}
-		// A kernel that can (Linux 4.20) shows only these of perhaps a million routes.
+		// Since Linux 4.20 the kernel can select these from perhaps a million routes.
 		for _, kind := range []byte{unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_ANYCAST} {
 			r := request(unix.RTM_GETROUTE, family, unix.SizeofRtMsg)
 			r[unix.SizeofNlMsghdr+routeType] = kind
@@ -77,8 +77,8 @@ func (s *Set) link(typ uint16, body []byte) {
 	}
 }
 
-// address notes an address of an interface. Between two points IFA_ADDRESS is that of the
-// other end.
+// address notes an address of an interface. On a point-to-point link, IFA_ADDRESS is that
+// of the other end.
 func (s *Set) address(typ uint16, body []byte) {
 	if typ != unix.RTM_NEWADDR || len(body) < unix.SizeofIfAddrmsg {
 		return
@@ -100,8 +100,8 @@ func (s *Set) address(typ uint16, body []byte) {
 	}
 }
 
-// route notes a local route, and one of a broadcast or anycast address, to which sockets
-// can be bound, too.
+// route notes a local route, or that of a broadcast or anycast address: sockets can be bound
+// to these, too.
 func (s *Set) route(typ uint16, body []byte) {
 	if typ != unix.RTM_NEWROUTE || len(body) < unix.SizeofRtMsg {
 		return
@@ -111,7 +111,7 @@ func (s *Set) route(typ uint16, body []byte) {
 	default:
 		return // an older kernel shows all of them
 	}
-	dst := netip.IPv4Unspecified() // what it does not name is everything
+	dst := netip.IPv4Unspecified() // a route without a destination is for every address
 	if body[0] == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}

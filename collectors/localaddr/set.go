@@ -9,9 +9,9 @@ import (
 // as the device of each local route of IPv6.
 const loopback = 1
 
-// Set is the addresses that a namespace takes for its own: those of its interfaces, and
-// what lies within a local route of any table (AnyIP is local without an address). The zero
-// value is that of a namespace without any.
+// Set is the addresses that a namespace has: those of its interfaces, and those within a
+// local route of any table (AnyIP is local without an address). The zero value is that of a
+// namespace without any.
 type Set struct {
 	at      map[netip.Addr][]uint32 // devices by single addresses, 0 for any
 	ranges  []span
@@ -39,7 +39,7 @@ func (s *Set) add(p netip.Prefix, device uint32) {
 
 // Holds reports whether an address is one of the namespace's own. The wildcard, multicast
 // and broadcast addresses always are. A link-local address of IPv6 belongs to a device:
-// that of the socket, 0 if that is not known, or bound to none.
+// device is the socket's, 0 if it is unknown or the socket is bound to none.
 func (s *Set) Holds(a netip.Addr, device uint32) bool {
 	a = a.Unmap()
 	if a.IsUnspecified() || a.IsMulticast() || a == broadcast {

@@ -15,20 +15,20 @@ import (
 )
 
 // dirs are where ip-netns(8) and docker name namespaces, by mounts. A file stays in
-// docker's for a while after the container is gone, with nothing mounted on it.
+// docker's directory for a while after the container is gone, with nothing mounted on it.
 var dirs = [...]string{"/run/netns", "/run/docker/netns"}
 
 // List returns the namespace of this process and all others that have a name
-// or a process, sorted by name behind the host's. A namespace that only an open
-// file or socket keeps alive cannot be found: AtPath finds it by the descriptor of its
-// holder. Those of processes that cannot be examined are left out.
+// or a process: the host's first, the others sorted by name. It cannot find a namespace
+// that only an open file or socket keeps alive; Select finds that by the path of the
+// descriptor. Namespaces of processes that we cannot examine are left out.
 func List() ([]Handle, error) {
 	l, err := scan()
 	return l.all, err
 }
 
-// Every is List that fails with ErrNotPermitted if there may be others, of processes that
-// cannot be examined.
+// Every is List, but fails with ErrNotPermitted if processes that we cannot examine may
+// have others.
 func Every() ([]Handle, error) {
 	l, err := scan()
 	if err == nil && l.unseen > 0 {
@@ -68,11 +68,12 @@ func scan() (listing, error) {
 type listing struct {
 	all []Handle
 	at  map[uint64]int // by inode
-	// unseen counts the processes whose namespace cannot be looked at.
+	// unseen counts the processes whose namespace we cannot look at.
 	unseen int
 }
 
-// add adds a namespace, or what h knows of one that is there: another name, a process.
+// add adds a namespace, or what h knows about one that is already there: another name, a
+// process.
 func (l *listing) add(h Handle) {
 	var st unix.Stat_t
 	switch err := unix.Stat(h.path, &st); {
@@ -99,7 +100,7 @@ func (l *listing) add(h Handle) {
 	}
 }
 
-// nameless is the name of a namespace that has none.
+// nameless returns the name of a namespace without one.
 func nameless(inode uint64) string { return fmt.Sprintf("net:[%d]", inode) }
 
 // nsfsMagic is NSFS_MAGIC (include/uapi/linux/magic.h). A file under /run/netns

@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// MissingError says that no network namespace has a name, or none is where a path leads.
+// MissingError says that no network namespace has that name, or that a path leads to none.
 // It is fs.ErrNotExist.
 type MissingError struct {
 	Name string
-	// Path is a file of that name that is no namespace, "" if there is none.
+	// Path is a file of that name that is not a namespace, "" if there is none.
 	Path string
 	// Known are the names of the existing namespaces, ours first; namespaces without a
 	// name are not listed.

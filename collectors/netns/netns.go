@@ -30,7 +30,7 @@ type Handle struct {
 	Inode  uint64 // of the nsfs file; reused after the namespace is gone
 	PID    int    // a process in it, 0 if none was looked for
 	path   string
-	socket bool // path is a socket that is in it
+	socket bool // path is a socket in it
 }
 
 // Named reports whether it is one of the names of the namespace.
@@ -76,8 +76,8 @@ func (h Handle) open() (*os.File, error) {
 	return f, nil
 }
 
-// ended reports whether a path led through a process that is gone. The kernel says
-// EACCES of one that ends while its path is walked (proc_ns_get_link in
+// ended reports whether a path led through a process that is gone. If a process ends while
+// the kernel walks its path, the kernel answers EACCES (proc_ns_get_link in
 // fs/proc/namespaces.c).
 func ended(path string) bool {
 	dir, inProc := strings.CutPrefix(path, "/proc/")
@@ -100,9 +100,9 @@ func Host() (Handle, error) {
 	return h, nil
 }
 
-// Tour calls visit on one thread in each of n namespaces, one after the other, with
-// what opened it: the thread goes from each to the next, which takes half as long as Do for
-// each. Where one cannot be opened or entered visit gets the error, and is somewhere else.
+// Tour calls visit in each of n namespaces, one after the other, on one thread that goes
+// from each to the next, which takes half as long as Do for each. If a namespace cannot be
+// opened or entered, visit gets the error, and runs somewhere else.
 func Tour(n int, open func(i int) (*os.File, error), visit func(i int, err error)) error {
 	done := make(chan error, 1)
 	go func() {

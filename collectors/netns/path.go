@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// atPath returns the namespace that a file is: one that a name is mounted on, one of a
-// process (/proc/PID/ns/net), or one that a process only holds (/proc/PID/fd/N), by its
-// file or by a socket in it.
+// atPath returns the namespace that a path leads to: a file on which a namespace is mounted,
+// the namespace of a process (/proc/PID/ns/net), or one that a process only holds
+// (/proc/PID/fd/N), by its file or by a socket in it.
 func atPath(all []Handle, path string) (Handle, error) {
 	h := Handle{path: filepath.Clean(path)}
 	var st unix.Stat_t
@@ -51,8 +51,8 @@ func atPath(all []Handle, path string) (Handle, error) {
 	return h, nil
 }
 
-// ProcessOf returns the process that a path leads through, 0 for none: the number that
-// the path has may be another process's later on.
+// ProcessOf returns the process that a path leads through, 0 for none: later on, the number
+// in the path may belong to another process.
 func ProcessOf(path string) int {
 	rest, inProc := strings.CutPrefix(filepath.Clean(path), "/proc/")
 	number, _, below := strings.Cut(rest, "/")
@@ -63,7 +63,7 @@ func ProcessOf(path string) int {
 	return pid
 }
 
-// OfProcess is the path of the namespace that a process is in.
+// OfProcess returns the path of the namespace that a process is in.
 func OfProcess(pid int) string { return fmt.Sprintf("/proc/%d/ns/net", pid) }
 
 // openBySocket opens the namespace of a socket that a process holds, by the path of its
@@ -91,7 +91,7 @@ func openBySocket(path string) (*os.File, error) {
 	return os.NewFile(uintptr(ns), path), nil
 }
 
-// classed makes what is gone fs.ErrNotExist.
+// classed makes the error fs.ErrNotExist if the process or file is gone.
 func classed(err error) error {
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EBADF) || errors.Is(err, unix.ENOTTY) {
 		return errors.Join(fs.ErrNotExist, err)

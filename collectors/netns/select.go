@@ -9,8 +9,8 @@ import (
 
 // Select returns the namespaces that a specification means: "host" (also for
 // ""), "all", or any of these separated by commas: a name, a pattern of names as in
-// a shell, or the path of a file that is one (AtPath). The error is a *MissingError if
-// one of them means none.
+// a shell, or a path that leads to a namespace. The error is a *MissingError if one of
+// them means none.
 func Select(spec string) ([]Handle, error) {
 	if spec == "" || spec == HostName {
 		h, err := Host()
@@ -35,7 +35,7 @@ func Select(spec string) ([]Handle, error) {
 	return selected, nil
 }
 
-// one returns those that a name, a pattern or a path means.
+// one returns the namespaces that a name, a pattern or a path means.
 func one(all []Handle, name string) (found []Handle, err error) {
 	if i := slices.IndexFunc(all, func(h Handle) bool { return h.Named(name) }); i >= 0 {
 		return all[i : i+1], nil
@@ -57,16 +57,16 @@ func one(all []Handle, name string) (found []Handle, err error) {
 	return found, nil
 }
 
-// IsPattern reports whether a name is one for several, as in a shell. What has no name is
-// shown as net:[inode], which is none.
+// IsPattern reports whether a name stands for several, as in a shell. net:[inode], which
+// shows a namespace without a name, is not a pattern.
 func IsPattern(name string) bool {
 	_, err := path.Match(name, "")
 	shown := strings.HasPrefix(name, "net:[") && strings.HasSuffix(name, "]")
 	return err == nil && strings.ContainsAny(name, "*?[") && !filepath.IsAbs(name) && !shown
 }
 
-// Matches reports whether a pattern matches a name. The host is matched by none: it is
-// asked for by its name, or not looked at.
+// Matches reports whether a pattern matches a name. No pattern matches the host: the user
+// asks for it by its name, or not at all.
 func Matches(pattern, name string) bool {
 	ok, err := path.Match(pattern, name)
 	return ok && err == nil && name != HostName

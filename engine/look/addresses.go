@@ -9,8 +9,8 @@ import (
 	"sockwarden/rules"
 )
 
-// findGone fills in local_addr_gone where a condition reads it, and drops the candidates
-// that no rule can match by it: what else must be found out costs more.
+// findGone fills in local_addr_gone if a condition reads it, and drops the candidates that
+// no rule can match because of it: everything else that we have to find out costs more.
 func (k *Looker) findGone(c *Picture) {
 	if !readsAddresses(c.Plan) {
 		return
@@ -28,7 +28,7 @@ func (k *Looker) findGone(c *Picture) {
 func readsAddresses(plan *rules.Program) bool { return plan.Reads.Has(collectors.FieldLocalAddrGone) }
 
 // RenewGone finds out again whether the local address of a candidate is gone, if the plan
-// reads that. The answer of the namespace may be that old, and any age if atMost is zero.
+// reads that. The namespace's answer may be up to atMost old, or of any age if that is zero.
 func (k *Looker) RenewGone(plan *rules.Program, cand *Candidate, atMost time.Duration) {
 	if readsAddresses(plan) && !cand.NoSocket() {
 		if err := k.setGone(cand, atMost); err != nil {
@@ -37,8 +37,8 @@ func (k *Looker) RenewGone(plan *rules.Program, cand *Candidate, atMost time.Dur
 	}
 }
 
-// addressesOf returns what a namespace takes for its own. It asks once, and again if the
-// last answer is older than atMost, if that is not zero.
+// addressesOf returns the addresses that belong to a namespace. It asks once, and again if
+// atMost is not zero and the last answer is older than that.
 func (k *Looker) addressesOf(ns *Namespace, atMost time.Duration) *addresses {
 	a := &ns.addresses
 	if a.at.IsZero() || atMost > 0 && k.world.Now().Sub(a.at) > atMost {
@@ -48,8 +48,8 @@ func (k *Looker) addressesOf(ns *Namespace, atMost time.Duration) *addresses {
 	return a
 }
 
-// setGone notes whether the local address of a candidate is gone, by an answer of its
-// namespace that may be that old, and any age if atMost is zero.
+// setGone notes whether the local address of a candidate is gone. The namespace's answer
+// may be up to atMost old, or of any age if that is zero.
 func (k *Looker) setGone(cand *Candidate, atMost time.Duration) error {
 	f := &cand.Facts
 	f.LocalAddrGone = false
@@ -66,22 +66,23 @@ func (k *Looker) setGone(cand *Candidate, atMost time.Duration) error {
 	return nil
 }
 
-// addresses is what a namespace takes for its own, as it was last asked.
+// addresses is the last answer to the question which addresses belong to a namespace.
 type addresses struct {
 	at  time.Time // zero for never
 	own world.Addresses
 	err error
 }
 
-// has reports whether the namespace, as far as anybody could ask it, has the address.
+// has reports whether the namespace, as far as we could ask it, has the address.
 func (a *addresses) has(addr collectors.Addr) bool {
 	return a.own.Holds != nil && a.own.Holds(addr.Netip(), 0)
 }
 
 // isGone reports whether the address of a socket has left its namespace, and whether that
-// is known. A transparent proxy has the addresses of others. What listens, or is connected
-// to nobody, can wait for an address that is not there yet, if an option or the namespace
-// lets it; what it accepts inherits the option, and not the excuse.
+// is known. A transparent proxy has the addresses of others. A socket that listens, or is
+// connected to nobody, can wait for an address that is not there yet, if an option or the
+// namespace allows it; the connections that it accepts inherit the option, but not the
+// excuse.
 func isGone(s *collectors.Socket, own *world.Addresses) (gone, known bool) {
 	local := s.Local.Netip()
 	device := s.IfIndex

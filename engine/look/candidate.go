@@ -39,8 +39,8 @@ type Candidate struct {
 	OwnersAt time.Time
 	// Hidden is why processes that we cannot see may hold it, "" if we know of none.
 	Hidden string
-	// Listeners are those for one of which it waits, if it waits to be accepted: all that
-	// fit and have connections in their queues.
+	// Listeners are, for a socket that waits to be accepted, the listeners that it may be
+	// waiting for: all that fit and have connections in their queues.
 	Listeners []actions.Listener
 	// listenersUnseen says that some of its listeners have no known owner.
 	listenersUnseen bool

@@ -7,9 +7,9 @@ import (
 	"sockwarden/collectors"
 )
 
-// findCgroups finds the control groups that sockets were made in, of those whose owners'
-// are not known: orphans, and what an unprivileged run cannot see. All are asked for at once,
-// and only if something reads it.
+// findCgroups finds the control groups in which sockets were made, for sockets whose owners'
+// control groups are unknown: orphans, and those that an unprivileged run cannot see. It
+// asks for all of them at once, and only if something reads them.
 func (k *Looker) findCgroups(c *Picture) {
 	field := collectors.Fields(collectors.FieldCgroup)
 	if k.world.Cgroups == nil || !c.Plan.Reads.Meets(field) && !k.shows.Meets(field) {

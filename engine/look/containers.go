@@ -9,9 +9,9 @@ import (
 	"sockwarden/engine/world"
 )
 
-// nameContainers asks what the containers are called in which candidates' owners are, and
-// those of the other ends: all in one question, and only if a condition or what is shown
-// reads it. What is published is said along with it.
+// nameContainers asks for the names of the containers of the candidates' owners and of the
+// other ends: of all in one question, and only if a condition or a column reads them. The
+// answer also says what is published.
 func (k *Looker) nameContainers(ctx context.Context, c *Picture) {
 	decides := c.Plan.Reads.Meets(collectors.EngineFields())
 	if !decides && !k.shows.Meets(collectors.ContainerFields()) {
@@ -33,7 +33,7 @@ func (k *Looker) nameContainers(ctx context.Context, c *Picture) {
 	}
 }
 
-// askContainers names the containers of all owners, and returns what was said, by control
+// askContainers names the containers of all owners, and returns the answers by control
 // group.
 func (k *Looker) askContainers(ctx context.Context, c *Picture, decides bool) map[string]world.Container {
 	inside := map[string][]*collectors.Owner{} // by control group
@@ -70,8 +70,8 @@ func (k *Looker) askContainers(ctx context.Context, c *Picture, decides bool) ma
 	return answers
 }
 
-// keepNames names the containers of processes as they were called a moment ago, so that an
-// engine is not asked again for each of them.
+// keepNames gives the containers of processes the names of a moment ago, which saves asking
+// an engine again for each of them.
 func keepNames(now, before []collectors.Owner) {
 	for i := range now {
 		for k := range before {
@@ -86,7 +86,7 @@ func keepNames(now, before []collectors.Owner) {
 	}
 }
 
-// name notes what is known of the container of a process.
+// name notes what is known about the container of a process.
 func name(o *collectors.Owner, a *world.Container) {
 	o.ContainerNames = a.ContainerNames
 	o.Known.Remove(collectors.ContainerFields())

@@ -8,9 +8,9 @@ import (
 	"sockwarden/engine/world"
 )
 
-// collectHeld streams what processes hold in a namespace that cannot be entered, as far as
-// this process may borrow their descriptors: actions on the sockets of their owners do
-// not enter it either. That this is not all was said.
+// collectHeld streams the sockets that processes hold in a namespace that we cannot enter,
+// as far as we may borrow their descriptors: actions through the owners do not enter it
+// either. The caller has said that this is not all.
 func (d *dumps) collectHeld(ctx context.Context, c *Picture, ns *Namespace) {
 	q := d.Query(c.Plan)
 	if q.Protocols = slices.DeleteFunc(slices.Clone(q.Protocols), func(p collectors.Protocol) bool { return p != collectors.TCP }); len(q.Protocols) == 0 {
@@ -27,8 +27,7 @@ func (d *dumps) collectHeld(ctx context.Context, c *Picture, ns *Namespace) {
 	}
 }
 
-// count counts the sockets of each namespace; what cannot be counted has none, and is not
-// sure of it.
+// count counts the sockets of each namespace. If that fails, the count is 0 and not sure.
 func (d *dumps) count(c *Picture) ([]world.Counts, []error) {
 	all := make([]*world.Namespace, len(c.Namespaces))
 	for i, ns := range c.Namespaces {

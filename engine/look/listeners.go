@@ -179,8 +179,8 @@ func (k *Looker) setListener(c *Picture, cand *Candidate, holders *world.Ownersh
 
 // Listener names the listener that a socket belongs to, as people write it: where it
 // listens, and on which device. Sockets that share their port by SO_REUSEPORT have one
-// name. It is "" where nobody listens, and not known if several listeners fit, or if that
-// cannot be looked up.
+// name. It is "" if nobody listens, and unknown if listeners with several names fit, or if
+// we could not look for listeners.
 func (c *Candidate) Listener() (name string, known bool) {
 	if !c.Socket.Protocol.Connects() {
 		return "", true

@@ -90,8 +90,8 @@ func (k *Looker) findNamespaces(ctx context.Context, c *Picture) error {
 // allNamespaces is the name that stands for every namespace.
 const allNamespaces = "all"
 
-// LookInto adds a namespace to those that the cycle looks into. Meant is what it was asked
-// for by: rules that name it so are about it.
+// LookInto adds a namespace to those that the cycle looks into. Meant is the word by which
+// the user asked for it: rules that say the same are about it.
 func (c *Picture) LookInto(one world.Namespace, meant string, byName bool) {
 	i := slices.IndexFunc(c.Namespaces, func(n *Namespace) bool { return n.Inode == one.Inode })
 	if i < 0 {
@@ -139,16 +139,16 @@ func hasEnded(ns *world.Namespace, err error) bool {
 	return errors.Is(err, fs.ErrNotExist) && !ns.IsOwn()
 }
 
-// lacks notes that a further look into a namespace failed. One that has ended since the
-// first took its sockets with it: nothing is missing.
+// lacks notes that a later look into a namespace failed. If the namespace has ended since
+// the first look, its sockets are gone, too, and nothing is missing.
 func (c *Picture) lacks(ns *Namespace, err, said error) {
 	if !hasEnded(&ns.Namespace, err) {
 		c.fail(said)
 	}
 }
 
-// notEntered notes that a namespace cannot be entered, together with the others of which
-// that is so.
+// notEntered notes that we cannot enter a namespace, in one error with the others of that
+// kind.
 func (c *Picture) notEntered(ns *Namespace, err error) {
 	c.Incomplete = true
 	for _, e := range c.Errors {

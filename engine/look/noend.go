@@ -7,15 +7,15 @@ import (
 	"sockwarden/engine/world"
 )
 
-// That no socket has the ends of a connection exchanged does not prove that its other end
-// is elsewhere: NAT (a published port, a Service of Kubernetes, REDIRECT) gives the two
-// sockets of a connection different addresses, and a socket that is bound to a device
-// answers no exact look-up; a transparent proxy has an address that is nobody's. So what is
-// left is compared with all connections of the host.
+// If no socket has the ends of a connection exchanged, that does not prove that the other
+// end is elsewhere: NAT (a published port, a Kubernetes Service, REDIRECT) gives the two
+// sockets of a connection different addresses; a socket bound to a device answers no exact
+// look-up; a transparent proxy has an address that is nobody's. So we compare the
+// connections that are left with all connections of the host.
 //
 // NAT that changes one address leaves the other end with half of the tuple. NAT that
-// changes both (DNAT with masquerading) leaves nothing, but it takes an address of this
-// host for what the other side sees.
+// changes both (DNAT with masquerading) leaves nothing in common, but the address that the
+// other side then sees is one of this host's.
 
 // connected are the states of sockets that are ends of a connection.
 var connected = collectors.Mask(collectors.Established, collectors.SynSent, collectors.SynRecv, collectors.FinWait1, collectors.FinWait2,
@@ -27,15 +27,15 @@ type hostPort struct {
 	port uint16
 }
 
-// nat compares connections whose other ends were not found with all connections.
+// nat compares connections without a known other end with all connections.
 type nat struct {
 	ends   ends
-	remote map[hostPort][]*Candidate // by their other ends
-	local  map[hostPort][]*Candidate // by their own
+	remote map[hostPort][]*Candidate // by their remote ends
+	local  map[hostPort][]*Candidate // by their local ends
 }
 
-// exclude decides of connections whose other ends were not found whether there is none on
-// this host.
+// exclude decides for each connection whose other end we did not find whether this host
+// certainly has none.
 func (e ends) exclude(ctx context.Context, k *Looker, c *Picture, left []*Candidate) {
 	n := nat{e, map[hostPort][]*Candidate{}, map[hostPort][]*Candidate{}}
 	namespaces := map[uint64]*Namespace{}
@@ -96,7 +96,7 @@ func mayEndIn(c *Candidate, ns *world.Namespace) bool {
 	return !staysInside(c) || c.NS.Inode == ns.Inode
 }
 
-// compareWith notes for whom a socket can be the other end.
+// compareWith notes for which candidates a socket can be the other end.
 func (n *nat) compareWith(ns *Namespace, s *collectors.Socket) {
 	local, remote := hostPort{s.Local, s.LocalPort}, hostPort{s.Remote, s.RemotePort}
 	for _, cand := range n.remote[local] {

@@ -12,11 +12,11 @@ import (
 // ends are the other ends of the candidates' connections.
 type ends map[*Candidate]*otherEnd
 
-// otherEnd is what was found of the other end of a connection.
+// otherEnd is what we found about the other end of a connection.
 type otherEnd struct {
 	found []foundEnd
-	// unseen says that somewhere nobody could look, hidden that NAT may be why nothing was
-	// found, and none that there is no such end on this host.
+	// unseen says that there is a place where we could not look, hidden that NAT may be why
+	// we found nothing, and none that this host does not have the other end.
 	unseen, hidden, none bool
 }
 
@@ -28,8 +28,8 @@ type foundEnd struct {
 }
 
 // findEnds looks for the other ends of the candidates' connections, if a condition reads
-// them: first in their own namespaces, then those that left one in all others. What has no
-// address of this host, or is bound to a device, exclude finds.
+// them: first in their own namespaces, then, for connections that leave one, in all others.
+// exclude finds those without an address of this host, and those bound to a device.
 func (k *Looker) findEnds(ctx context.Context, c *Picture) ends {
 	if !c.Plan.Reads.Meets(collectors.PeerFields()) {
 		return nil
@@ -65,7 +65,7 @@ func (k *Looker) findEnds(ctx context.Context, c *Picture) ends {
 // staysInside reports whether the connection is within its namespace.
 func staysInside(c *Candidate) bool { return c.Socket.Remote.Netip().IsLoopback() }
 
-// missing are those of which the other end was not found.
+// missing returns the candidates whose other end we did not find.
 func (e ends) missing(cands []*Candidate) (left []*Candidate) {
 	for _, cand := range cands {
 		if len(e[cand].found) == 0 {
@@ -75,7 +75,7 @@ func (e ends) missing(cands []*Candidate) (left []*Candidate) {
 	return left
 }
 
-// lookInto looks for the other ends in one namespace, all over one connection.
+// lookInto looks for the other ends in one namespace, for all of them by one netlink socket.
 func (e ends) lookInto(ctx context.Context, w *world.World, ns *world.Namespace, cands []*Candidate) {
 	socks := make([]*collectors.Socket, len(cands))
 	for i, cand := range cands {
@@ -105,15 +105,15 @@ func (o *otherEnd) add(ns *world.Namespace, s *collectors.Socket) {
 	}
 }
 
-// lookAbroad looks in other namespaces for the ends that the candidates left: in each for
-// those that have an address of it.
+// lookAbroad looks in other namespaces for the missing ends: in each for those that have one
+// of its addresses.
 func (e ends) lookAbroad(ctx context.Context, k *Looker, c *Picture, cands []*Candidate) {
 	all, err := k.world.Namespaces.Every()
 	for i := range all {
 		ns := &Namespace{Namespace: all[i]}
 		c.everywhere = append(c.everywhere, ns)
 		if k.addressesOf(ns, 0).err != nil {
-			continue // exclude says so of those that are not found elsewhere
+			continue // exclude notes it for those that turn up nowhere else
 		}
 		others := slices.DeleteFunc(slices.Clone(cands), func(cand *Candidate) bool {
 			return cand.NS.Inode == ns.Inode || !ns.addresses.has(cand.Socket.Remote)
@@ -130,7 +130,7 @@ func (e ends) lookAbroad(ctx context.Context, k *Looker, c *Picture, cands []*Ca
 	}
 }
 
-// inodes adds the sockets whose holders are wanted.
+// inodes adds the sockets whose holders we need.
 func (e ends) inodes(wanted map[uint32]bool) {
 	for _, end := range e {
 		if len(end.found) == 1 && end.found[0].inode != 0 {
@@ -161,7 +161,8 @@ func (e ends) setPeers(w *world.World, holders *world.Ownership, hides map[*Name
 	}
 }
 
-// setPeers notes the processes that hold the other end: of several what they have in common.
+// setPeers notes the processes that hold the other end: if there are several, what they
+// have in common.
 func setPeers(f *collectors.Facts, owners []collectors.Owner) {
 	if len(owners) == 0 {
 		return // on the way from one process to another
@@ -175,7 +176,7 @@ func setPeers(f *collectors.Facts, owners []collectors.Owner) {
 	}
 }
 
-// setPeerContainer notes the container of the other end, once that has its name.
+// setPeerContainer notes the container of the other end, once the container has its name.
 func setPeerContainer(f *collectors.Facts) {
 	differs := func(o collectors.Owner) bool {
 		first := &f.Peers[0]

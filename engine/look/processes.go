@@ -15,8 +15,9 @@ func forListener(c *Candidate, b *actions.Bound) bool {
 	return waits && b.Allowed.Has(actions.AllowListener)
 }
 
-// Processes are those that an action is for: who has the socket or, if it waits to be
-// accepted and the rung opts in, who listens where it waits. Each is there once.
+// Processes returns the processes that an action is for, each once: those that have the
+// socket or, if it waits to be accepted and the rung opts in, those that listen where it
+// waits.
 func (c *Candidate) Processes(b *actions.Bound) []collectors.Owner {
 	if !collectors.Unaccepted(&c.Socket) || !b.Allowed.Has(actions.AllowListener) {
 		return c.Facts.Owners
@@ -24,7 +25,7 @@ func (c *Candidate) Processes(b *actions.Bound) []collectors.Owner {
 	return listening(c.Listeners)
 }
 
-// listening are the processes that have any of the listeners.
+// listening returns the processes that have any of the listeners.
 func listening(all []actions.Listener) (owners []collectors.Owner) {
 	for i := range all {
 		for _, o := range all[i].Owners {
@@ -38,7 +39,7 @@ func listening(all []actions.Listener) (owners []collectors.Owner) {
 
 func sameProcess(a, b *collectors.Owner) bool { return a.PID == b.PID && a.StartTime == b.StartTime }
 
-// Targets names the processes or units that an action on processes is for, each once.
+// Targets names the processes or units that an action is for, each once.
 func (c *Candidate) Targets(b *actions.Bound) []string { return targetsOf(c.Processes(b), b.Plugin) }
 
 func targetsOf(owners []collectors.Owner, plugin *actions.Plugin) (keys []string) {
@@ -50,7 +51,7 @@ func targetsOf(owners []collectors.Owner, plugin *actions.Plugin) (keys []string
 	return keys
 }
 
-// WhoseQueue reports whether all listeners for one of which the socket waits lead to the
+// WhoseQueue reports whether all listeners that the socket may be waiting for lead to the
 // same targets. If not, nobody can tell whose queue it is in.
 func (c *Candidate) WhoseQueue(b *actions.Bound) bool {
 	var first []string
@@ -65,14 +66,14 @@ func (c *Candidate) WhoseQueue(b *actions.Bound) bool {
 	return true
 }
 
-// mayQueue reports whether connections can wait for a listener: its queue is not empty.
-// What still waits now has been in its queue all the time.
+// mayQueue reports whether connections can be waiting for a listener: its queue is not
+// empty. A connection that still waits now has been in its queue all the time.
 func mayQueue(l *collectors.Socket) bool {
 	return l.RecvQueue > 0 || !l.Known.Has(collectors.FieldRecvQueue)
 }
 
-// Glimpse is the candidate with the known processes that have it, or listen for it, as
-// they are right now.
+// Glimpse returns the candidate with its known owners, and the known processes that listen
+// for it, as they are right now.
 func (c *Candidate) Glimpse(g world.Glance) *Candidate {
 	now := c.Clone()
 	if len(now.Facts.Owners) > 0 {
@@ -90,8 +91,8 @@ func (c *Candidate) Glimpse(g world.Glance) *Candidate {
 	return now
 }
 
-// NewProcess returns a process that has the socket now or, if the rung is for that,
-// listens where it waits, and did not before; nil if there is none.
+// NewProcess returns a process that has the socket now and did not before or, if the rung
+// opts in, listens now where it waits and did not before; nil if there is none.
 func (c *Candidate) NewProcess(now *Candidate, b *actions.Bound) *collectors.Owner {
 	if o := newAmong(c.Facts.Owners, now.Facts.Owners); o != nil || !forListener(c, b) {
 		return o

@@ -13,7 +13,7 @@ import (
 	"sockwarden/engine/world"
 )
 
-// followProxies notes to which containers the docker-proxies among the owners lead.
+// followProxies notes which containers the docker-proxies among the owners lead to.
 func (k *Looker) followProxies(ctx context.Context, c *Picture, decides bool) {
 	proxies := map[netip.AddrPort][]*collectors.Owner{}
 	for _, cand := range c.Candidates {
@@ -58,7 +58,8 @@ func publish(c *Candidate, answers map[string]world.Container, proxies func() []
 	}
 }
 
-// publishedBy is what published says of a socket of a process; false if that is not known.
+// publishedBy returns what published says about a socket of a process; false if that is
+// not known.
 func publishedBy(s *collectors.Socket, o *collectors.Owner, answers map[string]world.Container, proxies func() []collectors.Proxy) (string, bool) {
 	switch {
 	case o.IsProxy():
@@ -72,12 +73,12 @@ func publishedBy(s *collectors.Socket, o *collectors.Owner, answers map[string]w
 	if a := answers[o.Cgroup]; a.PortsKnown {
 		return hostPorts(s, a.Ports), true
 	}
-	// Nobody can be asked. Without its docker-proxy a port can be published all the same.
+	// There is nobody to ask. A port without a docker-proxy may still be published.
 	text := hostPorts(s, proxies())
 	return text, text != ""
 }
 
-// hostPorts are the ports of the host that lead to a socket in a container, in order.
+// hostPorts returns the ports of the host that lead to a socket in a container, in order.
 func hostPorts(s *collectors.Socket, ports []collectors.Proxy) string {
 	var found []uint16
 	own, protocol := s.Local.Netip(), s.Protocol
@@ -99,7 +100,7 @@ func hostPorts(s *collectors.Socket, ports []collectors.Proxy) string {
 	return strings.Join(texts, ",")
 }
 
-// warnNames says that names of containers are not known.
+// warnNames warns that names of containers are not known.
 func (c *Picture) warnNames(unknown []error, of int) {
 	if len(unknown) > 0 {
 		c.warn(fmt.Errorf("names of containers are not known (%d of %d): %w", len(unknown), of, unknown[0]))

@@ -19,20 +19,20 @@ func (c *Candidate) SetStalled(a collectors.Age) {
 	}
 }
 
-// Stalled is what is proven of that by a record, which a look from began to now has shown to
-// memory, and by the looks before it.
+// Stalled returns the wait that a record and earlier looks prove. A look that lasted from
+// began to now has shown the record to memory.
 func Stalled(m *memory.Memory, s *collectors.Socket, began, now float64) collectors.Age {
 	return m.Stalled(collectors.KeyOf(s), stalledBy(s), began, now)
 }
 
 // stalledBy is what one record proves.
 //
-//   - While segments are under way, none was sent since the stamp of the last data, so that
-//     the oldest of them has waited at least as long; and nothing was acknowledged since the
-//     last ACK. A FIN has no stamp: where there may be one, another segment must be under way.
-//   - If all timeouts that the connection ever had came since the last progress, it has waited
-//     since the first of them.
-//   - It has had something waiting for no longer than in all its life (tcpi_busy_time).
+//   - While segments are in flight, none was sent after the stamp of the last data, so the
+//     oldest of them has waited at least that long; and nothing was acknowledged after the
+//     last ACK. A FIN has no stamp: if one may be in flight, there must be another segment.
+//   - If every timeout that the connection ever had came after the last progress, it has
+//     waited since the first of them.
+//   - It has waited no longer than it ever had anything waiting (tcpi_busy_time).
 func stalledBy(s *collectors.Socket) collectors.Age {
 	i := &s.Info
 	switch {
@@ -58,7 +58,7 @@ func stalledBy(s *collectors.Socket) collectors.Age {
 	return atMost(a, i.BusyTime > 0, float64(i.BusyTime)/1e6)
 }
 
-// findStalled does so for a candidate, if a condition reads it.
+// findStalled sets the wait of a candidate, if a condition reads it.
 func (k *Looker) findStalled(c *Picture, cand *Candidate) {
 	if !c.Plan.Reads.Meets(collectors.StallFields()) {
 		return
@@ -70,7 +70,7 @@ func (k *Looker) findStalled(c *Picture, cand *Candidate) {
 	cand.SetStalled(Stalled(k.memory, &cand.Socket, c.Looked, c.Now))
 }
 
-// stalls reports whether a candidate has to be remembered for how long it has been waiting.
+// stalls reports whether we have to remember a candidate for how long it has been waiting.
 func (c *Picture) stalls(cand *Candidate) bool {
 	return c.Plan.Reads.Meets(collectors.StallFields()) && memory.Waits(&cand.Socket)
 }

@@ -9,13 +9,13 @@ import (
 // DeadPart is a part of a condition whose value does not depend on the socket.
 type DeadPart struct {
 	Text string
-	From int  // where it stands in the condition, in runes
+	From int  // where it begins in the condition, in runes
 	True bool // it is never false; else it is never true
 	Why  string
 }
 
-// Dead returns the parts that decide nothing, the outermost ones only: what they say is
-// the same of every socket. Parts that ask a variable are left out: another value of it
+// Dead returns the parts that decide nothing, because they say the same about every socket:
+// the outermost ones only. It leaves out parts that read a variable, since another value
 // would make them say something else.
 func (c *Condition) Dead() (parts []DeadPart) { return c.root.dead(nil) }
 
@@ -26,7 +26,7 @@ func (n *node) dead(found []DeadPart) []DeadPart {
 		return append(found, DeadPart{Text: text, From: from, True: always, Why: why})
 	}
 	if n.op == OpMacro {
-		return found // its text stands elsewhere, and is the same for all who use it
+		return found // its text is elsewhere, and the same wherever it is used
 	}
 	for _, part := range n.parts {
 		found = part.dead(found)
@@ -92,8 +92,8 @@ func (n *node) conjuncts(all []*node) []*node {
 // known are the fields that every record knows.
 var known = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamily, collectors.FieldState, collectors.FieldPort, collectors.FieldRemotePort)
 
-// Implies reports whether it is certain that the other condition is true of every
-// socket that this one is true of. It is not whenever that would take thought.
+// Implies reports whether the other condition is certainly true of every socket of which
+// this one is true. It finds only the simple cases.
 func (c *Condition) Implies(o *Condition) bool {
 	for name, value := range o.Uses {
 		if v, ok := c.Uses[name]; ok && v != value {
@@ -111,8 +111,8 @@ func (c *Condition) Implies(o *Condition) bool {
 	return true
 }
 
-// AtLeast returns the most that the condition certainly demands of one of the fields, 0
-// for nothing.
+// AtLeast returns the greatest lower bound that the condition certainly demands of one of
+// the fields, 0 for none.
 func (c *Condition) AtLeast(fields collectors.FieldSet) (most float64) {
 	for _, n := range c.root.conjuncts(nil) {
 		if n.limit != nil && fields.Has(n.limit.field) && (n.limit.op == ">" || n.limit.op == ">=") {
@@ -122,8 +122,8 @@ func (c *Condition) AtLeast(fields collectors.FieldSet) (most float64) {
 	return most
 }
 
-// Names reports whether the condition names values of one field, by == or in, and can be
-// true of those only.
+// Names reports whether the condition names values of a field, by == or in, and can be true
+// only of these.
 func (c *Condition) Names(f collectors.Field) bool {
 	return slices.ContainsFunc(c.root.conjuncts(nil), func(n *node) bool {
 		return (n.op == OpCompare || n.op == OpIn) && !n.unequal && len(n.parts) == 0 && n.reads.fields == collectors.Fields(f)

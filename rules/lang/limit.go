@@ -9,7 +9,7 @@ type limit struct {
 	value float64
 }
 
-// limitOf returns the limit that a comparison is, nil if it is another one.
+// limitOf returns a comparison as a limit, nil if it is of another kind.
 func limitOf(op string, l, r *operand) *limit {
 	if l.field == nil || !r.constant {
 		return nil
@@ -17,7 +17,7 @@ func limitOf(op string, l, r *operand) *limit {
 	return &limit{l.field.Field, op, r.numVal}
 }
 
-// implies reports whether what is within one limit is within another, too.
+// implies reports whether every value within one limit is within the other, too.
 func (l *limit) implies(o *limit) bool {
 	if l == nil || o == nil || l.field != o.field {
 		return false
@@ -38,16 +38,16 @@ func (l *limit) implies(o *limit) bool {
 	return *l == *o // "=="
 }
 
-// excludes reports whether nothing is within both limits. An age is an interval: it is
-// above the one and below the other if both are proven.
+// excludes reports whether no value is within both limits. An age is an interval: it is
+// above one and below the other if both are proven.
 func (l *limit) excludes(o *limit) bool {
 	return o != nil && l.implies(&limit{o.field, opposites[o.op], o.value})
 }
 
 var opposites = map[string]string{">": "<=", ">=": "<", "<": ">=", "<=": ">", "==": "!=", "!=": "=="}
 
-// opposite holds wherever the limit does not; nil for none. An interval can be within neither,
-// as far as anybody can prove.
+// opposite returns the limit that holds wherever this one does not; nil for none. It may be
+// impossible to prove either of an interval.
 func (l *limit) opposite() *limit {
 	if l == nil || collectors.AgeFields().Or(collectors.StallFields()).Has(l.field) {
 		return nil
