@@ -219,9 +219,9 @@ func TestSetRefuses(t *testing.T) {
 		want  string
 	}{
 		{FieldPort, 65536, "port: cannot be 65536"},
-		{FieldPort, -1, "port: -1 (int) is no port"},
+		{FieldPort, -1, "port: -1 (int) is not a port"},
 		{FieldPort, 80.5, "port: cannot be 80.5"},
-		{FieldPort, "80", "port: 80 (string) is no port"},
+		{FieldPort, "80", "port: 80 (string) is not a port"},
 		{FieldPort, math.NaN(), "port: NaN"},
 		{FieldAge, math.Inf(1), "age: cannot be +Inf"},
 		{FieldRTT, 1e9, "rtt: cannot be"},
@@ -229,8 +229,8 @@ func TestSetRefuses(t *testing.T) {
 		{FieldTimer, "", `timer: unknown value ""`},
 		{FieldCookie, "xyz", "cookie: cannot be xyz"},
 		{FieldMPTCPToken, "100000000", "mptcp_token: cannot be 100000000"},
-		{FieldProcess, 7, "process: 7 (int) is no string"},
-		{FieldOwned, "yes", "owned: yes (string) is no bool"},
+		{FieldProcess, 7, "process: 7 (int) is not a string"},
+		{FieldOwned, "yes", "owned: yes (string) is not a bool"},
 		{FieldLocalAddr, "10.0.0.256", "local_addr: address"},
 		{FieldLocalAddr, "fe80::1%eth0", "local_addr: an address without a zone is wanted"},
 		{FieldLocalAddr, netip.Addr{}, "local_addr: an address"},
