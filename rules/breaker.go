@@ -61,11 +61,13 @@ func ParseBreaker(text string) (Breaker, error) {
 	return b, nil
 }
 
+var breakerKeys = keys[*defaults, *Breaker]{
+	{"count", "the most living targets in one cycle", countForm, func(d *defaults, b *Breaker, n *yaml.Node) { b.Count = d.count(n, "count") }},
+	{"share", "the largest part of all sockets in one cycle", shareForm, func(d *defaults, b *Breaker, n *yaml.Node) { b.Share = d.share(n, "share") }},
+}
+
 func (d *defaults) parseBreaker(n *yaml.Node) {
-	d.fields(n, "breaker", map[string]func(*yaml.Node){
-		"count": func(n *yaml.Node) { d.breaker.Count = d.count(n, "count") },
-		"share": func(n *yaml.Node) { d.breaker.Share = d.share(n, "share") },
-	})
+	breakerKeys.fields(d.reader, n, "breaker", d, &d.breaker)
 }
 
 // breaker is the strictest of what the files say, so that they cannot loosen each

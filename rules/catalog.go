@@ -34,6 +34,7 @@ type Param struct {
 // ActionSpec is what a rules file needs to know of an action.
 type ActionSpec struct {
 	Name   string
+	Doc    string // what it does, for editors: one line
 	Params []Param
 	// Main is the parameter that stands directly behind the name, as TERM in
 	// {signal: TERM}; "" for none.

@@ -33,6 +33,60 @@ func newRulesFile(path, text string, problems *problemList) *rulesFile {
 	}
 }
 
+// sections are what is read of a file after everything else in it.
+type sections struct {
+	version        bool // there is one
+	protect, rules []*yaml.Node
+}
+
+var fileKeys = keys[*rulesFile, *sections]{
+	{"version", "the version of the language: 1", schema{"enum": []any{1, "1"}}, (*rulesFile).parseVersion},
+	{
+		"netns", "where to look: host (the default), all, or names and patterns of network namespaces and containers",
+		anyOfForms(textForm, listForm(textForm).with("maxItems", maxNetNS)), func(f *rulesFile, _ *sections, n *yaml.Node) { f.parseNetNS(n) },
+	},
+	{
+		"timezone", "the time zone of during, as Europe/Vienna; local time if left out", filledForm,
+		func(f *rulesFile, _ *sections, n *yaml.Node) { f.defaults.parseZone(n) },
+	},
+	{
+		"vars", "constants of this file; --var sets them", namedForm(nameForm, refTo("variable")),
+		func(f *rulesFile, _ *sections, n *yaml.Node) { f.names.parseVars(n) },
+	},
+	{
+		"sets", "lists that conditions ask with in: ports, addresses or names", namedForm(nameForm, refTo("set")),
+		func(f *rulesFile, _ *sections, n *yaml.Node) { f.names.parseSets(n) },
+	},
+	{"macros", "parts of conditions that have a name", namedForm(nameForm, textForm), func(f *rulesFile, _ *sections, n *yaml.Node) { f.names.parseMacros(n) }},
+	{
+		"defaults", "limits of all rules of this file, and the breaker", refTo("defaults"),
+		func(f *rulesFile, _ *sections, n *yaml.Node) { f.defaults.parseDefaults(n) },
+	},
+	{
+		"actions", "configured notifiers, which rules name under notify", namedForm(ruleNameForm, refTo("notifier")),
+		func(f *rulesFile, _ *sections, n *yaml.Node) { f.notifiers.parse(n) },
+	},
+	{
+		"protect", "what every rule of every file spares", listForm(refTo("protect")),
+		func(f *rulesFile, s *sections, n *yaml.Node) {
+			s.protect = f.items(n, "protect", `"- name: ..." for each of its entries`)
+		},
+	},
+	{
+		"rules", "what to look for, and what to do about it; of several the first takes a socket", listForm(refTo("rule")),
+		func(f *rulesFile, s *sections, n *yaml.Node) {
+			s.rules = f.items(n, "rules", `"- name: ..." for each rule`)
+		},
+	},
+}
+
+func (f *rulesFile) parseVersion(s *sections, n *yaml.Node) {
+	s.version = true
+	if n.Value != "1" {
+		f.errorf(idNoVersion, n, "version %s is not known: write version: 1", nodeKind(n))
+	}
+}
+
 // parse reads the structure of a file. What is wrong goes to the problems;
 // the rest is there nevertheless, so that everything is reported at once.
 func (f *rulesFile) parse(catalog, notifiers Catalog) {
@@ -41,34 +95,17 @@ func (f *rulesFile) parse(catalog, notifiers Catalog) {
 	if !ok {
 		return
 	}
-	version := false
-	var protect, rules []*yaml.Node
-	f.fields(root, "the file", map[string]func(*yaml.Node){
-		"version": func(n *yaml.Node) {
-			version = true
-			if n.Value != "1" {
-				f.errorf(idNoVersion, n, "version %s is not known: write version: 1", nodeKind(n))
-			}
-		},
-		"netns":    f.parseNetNS,
-		"timezone": f.defaults.parseZone,
-		"vars":     f.names.parseVars,
-		"sets":     f.names.parseSets,
-		"macros":   f.names.parseMacros,
-		"defaults": f.defaults.parseDefaults,
-		"actions":  f.notifiers.parse,
-		"protect":  func(n *yaml.Node) { protect = f.items(n, "protect", `"- name: ..." for each of its entries`) },
-		"rules":    func(n *yaml.Node) { rules = f.items(n, "rules", `"- name: ..." for each rule`) },
-	})
-	if !version && root.Kind == yaml.MappingNode {
+	var s sections
+	fileKeys.fields(f.reader, root, "the file", f, &s)
+	if !s.version && root.Kind == yaml.MappingNode {
 		f.errorf(idNoVersion, root, "no version: write \"version: 1\" at the top")
 	}
 	f.names.checkNames()
-	for _, n := range protect {
+	for _, n := range s.protect {
 		f.rules.parseProtect(n)
 	}
 	// Only now: rules without limits of their own have those of defaults.
-	for _, n := range rules {
+	for _, n := range s.rules {
 		f.rules.parseRule(n)
 	}
 }

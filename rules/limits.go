@@ -23,26 +23,54 @@ type defaults struct {
 // suit a small server).
 var defaultLimits = Limits{PerCycle: 100, Cooldown: 5 * time.Minute, MaxCollateral: -1}
 
-func (d *defaults) parseDefaults(n *yaml.Node) {
-	d.fields(n, "defaults", map[string]func(*yaml.Node){
-		"limits":  func(n *yaml.Node) { d.limits = d.parseLimits(n, d.limits) },
-		"breaker": d.parseBreaker,
-	})
+var defaultsKeys = keys[*defaults, *defaults]{
+	{
+		"limits", "limits of the rules that have none of their own", refTo("limits"),
+		func(d, _ *defaults, n *yaml.Node) { d.limits = d.parseLimits(n, d.limits) },
+	},
+	{
+		"breaker", "what all rules together may do in a cycle; more, and nothing is done", refTo("breaker"),
+		func(d, _ *defaults, n *yaml.Node) { d.parseBreaker(n) },
+	},
 }
 
-func (d *defaults) parseLimits(n *yaml.Node, l Limits) Limits {
-	d.fields(n, "limits", map[string]func(*yaml.Node){
-		"per_cycle":  func(n *yaml.Node) { l.PerCycle = d.count(n, "per_cycle") },
-		"per_minute": func(n *yaml.Node) { l.PerMinute = d.count(n, "per_minute") },
-		"share":      func(n *yaml.Node) { l.Share = d.share(n, "share") },
-		"cooldown":   func(n *yaml.Node) { d.parseCooldown(n, &l) },
-		"max_collateral": func(n *yaml.Node) {
+func (d *defaults) parseDefaults(n *yaml.Node) { defaultsKeys.fields(d.reader, n, "defaults", d, d) }
+
+var limitsKeys = keys[*defaults, *Limits]{
+	{"per_cycle", "the most targets in one cycle", countForm, func(d *defaults, l *Limits, n *yaml.Node) { l.PerCycle = d.count(n, "per_cycle") }},
+	{"per_minute", "the most targets in any minute", countForm, func(d *defaults, l *Limits, n *yaml.Node) { l.PerMinute = d.count(n, "per_minute") }},
+	{
+		"share", "the largest part of the connections of one listener; more, and the rule does nothing", shareForm,
+		func(d *defaults, l *Limits, n *yaml.Node) { l.Share = d.share(n, "share") },
+	},
+	{
+		"cooldown", "the time between two actions on the same target, or {target: 5m, peer: 5m}", anyOfForms(durationForm, refTo("cooldown")),
+		func(d *defaults, l *Limits, n *yaml.Node) { d.parseCooldown(n, l) },
+	},
+	{
+		"max_collateral", "how many established connections may end with a process that is signalled or restarted", countForm.with("minimum", 0),
+		func(d *defaults, l *Limits, n *yaml.Node) {
 			if l.MaxCollateral = 0; n.Value != "0" {
 				l.MaxCollateral = d.count(n, "max_collateral")
 			}
 		},
-	})
+	},
+}
+
+func (d *defaults) parseLimits(n *yaml.Node, l Limits) Limits {
+	limitsKeys.fields(d.reader, n, "limits", d, &l)
 	return l
+}
+
+var cooldownKeys = keys[*defaults, *Limits]{
+	{
+		"target", "the time between two actions on the same socket, process or unit", durationForm,
+		func(d *defaults, l *Limits, n *yaml.Node) { l.Cooldown = d.duration(n, "target") },
+	},
+	{
+		"peer", "the time between two actions on connections of the same peer", durationForm,
+		func(d *defaults, l *Limits, n *yaml.Node) { l.Peer = d.duration(n, "peer") },
+	},
 }
 
 // parseCooldown reads a time, or {peer: time} besides that of the target.
@@ -51,10 +79,7 @@ func (d *defaults) parseCooldown(n *yaml.Node, l *Limits) {
 		l.Cooldown = d.duration(n, "cooldown")
 		return
 	}
-	d.fields(n, "cooldown", map[string]func(*yaml.Node){
-		"target": func(n *yaml.Node) { l.Cooldown = d.duration(n, "target") },
-		"peer":   func(n *yaml.Node) { l.Peer = d.duration(n, "peer") },
-	})
+	cooldownKeys.fields(d.reader, n, "cooldown", d, l)
 }
 
 // share reads a part such as 30%.

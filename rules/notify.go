@@ -20,6 +20,9 @@ func (n Notifier) Equal(o Notifier) bool {
 	return n.Plugin == o.Plugin && maps.Equal(n.Params, o.Params)
 }
 
+// pluginKey is the key of an entry of actions that is no parameter of its plugin.
+const pluginKey = "plugin"
+
 // actionSection reads the section actions.
 type actionSection struct {
 	*reader
@@ -51,7 +54,7 @@ func (as *actionSection) parseOne(at entry) {
 	}
 	var spec *ActionSpec
 	for _, e := range entries {
-		if e.key.Value != "plugin" {
+		if e.key.Value != pluginKey {
 			continue
 		}
 		found, ok := as.catalog.find(e.value.Value)
@@ -68,8 +71,8 @@ func (as *actionSection) parseOne(at entry) {
 	before := as.problems.seen
 	rung := rawRung{at: at.value, params: map[string]any{}}
 	for _, e := range entries {
-		if e.key.Value != "plugin" {
-			as.param(e, spec, &rung, "plugin")
+		if e.key.Value != pluginKey {
+			as.param(e, spec, &rung, pluginKey)
 		}
 	}
 	if as.problems.seen > before {

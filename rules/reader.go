@@ -164,29 +164,6 @@ func exampleOf(what string) string {
 	return ""
 }
 
-// fields calls set for each known key and reports the others.
-func (r *reader) fields(n *yaml.Node, what string, set map[string]func(*yaml.Node)) {
-	entries, ok := r.entries(n, what)
-	if !ok {
-		return
-	}
-	for _, e := range entries {
-		f, known := set[e.key.Value]
-		switch {
-		case known:
-			f(e.value)
-		case r.problems.full():
-			r.errorf(idUnknownKey, e.key, "unknown key")
-		default:
-			hint := Suggest(e.key.Value, sortedKeys(set))
-			if hint == "" {
-				hint = ": it has " + strings.Join(sortedKeys(set), ", ")
-			}
-			r.errorf(idUnknownKey, e.key, "unknown key %q in %s%s", e.key.Value, what, hint)
-		}
-	}
-}
-
 // maxQuoted bounds what an error repeats of the text that it is about, in runes.
 const maxQuoted = 60
 

@@ -21,6 +21,8 @@ const (
 	ModeEnforce  Mode = "enforce"
 )
 
+var modes = []string{string(ModeDisabled), string(ModeObserve), string(ModeEnforce)}
+
 // Order says which sockets of a group a rule keeps.
 type Order string
 
@@ -29,6 +31,8 @@ const (
 	OrderOldest Order = "oldest"
 	OrderNewest Order = "newest"
 )
+
+var orders = []string{string(OrderOldest), string(OrderNewest)}
 
 // Limits bounds what one rule does. A zero is no limit.
 type Limits struct {

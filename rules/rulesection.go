@@ -61,12 +61,7 @@ type rawRung struct {
 func (rs *ruleSection) parseProtect(n *yaml.Node) {
 	p := rawProtect{at: n}
 	before := rs.problems.seen
-	rs.fields(n, "an entry of protect", map[string]func(*yaml.Node){
-		"name":        func(n *yaml.Node) { p.name, _ = rs.text(n, "name") },
-		"description": func(n *yaml.Node) { rs.text(n, "description") },
-		"when":        func(n *yaml.Node) { p.when = n },
-		"during":      func(n *yaml.Node) { p.during = rs.defaults.windows(n) },
-	})
+	protectKeys.fields(rs.reader, n, "an entry of protect", rs, &p)
 	if rs.problems.seen > before {
 		return
 	}
@@ -90,34 +85,7 @@ func (rs *ruleSection) parseRule(n *yaml.Node) {
 	}
 	r := rawRule{at: n, nameAt: n, mode: ModeEnforce, limits: rs.defaults.limits}
 	before := rs.problems.seen
-	rs.fields(n, "a rule", map[string]func(*yaml.Node){
-		"name":        func(n *yaml.Node) { r.name, _ = rs.text(n, "name"); r.nameAt = n },
-		"description": func(n *yaml.Node) { r.description, _ = rs.text(n, "description") },
-		"when":        func(n *yaml.Node) { r.when = n },
-		"unless":      func(n *yaml.Node) { r.unless = n },
-		"for":         func(n *yaml.Node) { r.hold = rs.duration(n, "for") },
-		"group":       func(n *yaml.Node) { r.group = rs.parseGroup(n) },
-		"having":      func(n *yaml.Node) { r.having = n },
-		"keep":        func(n *yaml.Node) { r.keep, r.keepAt = rs.count(n, "keep"), n },
-		"order": func(n *yaml.Node) {
-			r.order, r.orderAt = Order(rs.oneOf(n, "order", string(OrderOldest), string(OrderNewest))), n
-		},
-		"during": func(n *yaml.Node) { r.during = rs.defaults.windows(n) },
-		"soak":   func(n *yaml.Node) { r.soak = rs.duration(n, "soak") },
-		"canary": func(n *yaml.Node) { r.canary = rs.defaults.share(n, "canary") },
-		"mode": func(n *yaml.Node) {
-			r.mode = Mode(rs.oneOf(n, "mode", string(ModeDisabled), string(ModeObserve), string(ModeEnforce)))
-		},
-		"then": func(n *yaml.Node) {
-			r.hasThen = true
-			for _, k := range rs.items(n, "then", "then: ["+rs.catalog.example(n)+"]") {
-				rs.parseRung(k, &r)
-			}
-		},
-		"notify": func(n *yaml.Node) { r.notify = rs.items(n, "notify", "notify: ["+scalarOr(n, "NAME")+"]") },
-		"limits": func(n *yaml.Node) { r.limits = rs.defaults.parseLimits(n, r.limits) },
-		"labels": func(n *yaml.Node) { r.labels = rs.parseLabels(n) },
-	})
+	ruleKeys.fields(rs.reader, n, "a rule", rs, &r)
 	rs.checkRule(&r, before)
 	rs.checkLadder(&r)
 	rs.rules = append(rs.rules, r)

@@ -34,12 +34,11 @@ func (rs *ruleSection) parseRung(n *yaml.Node, rule *rawRule) {
 	spec, _ := rs.catalog.find(rung.action)
 	rs.mainParams(entries[i].value, &spec, &rung)
 	for k, e := range entries {
+		own, ok := rungKeys.find(e.key.Value)
 		switch {
 		case k == i:
-		case e.key.Value == "wait":
-			rung.wait = rs.duration(e.value, "wait")
-		case e.key.Value == "if":
-			rung.cond = e.value
+		case ok:
+			own.read(rs, &rung, e.value)
 		default:
 			rs.param(e, &spec, &rung, besides...)
 		}
@@ -65,8 +64,16 @@ func (rs *ruleSection) mainParams(n *yaml.Node, spec *ActionSpec, rung *rawRung)
 	}
 }
 
-// besides are the keys of a rung that are no parameters of its action.
-var besides = []string{"wait", "if"}
+// rungKeys are the keys of a rung that are no parameters of its action.
+var rungKeys = keys[*ruleSection, *rawRung]{
+	{"wait", "how long it may take to succeed", durationForm, func(rs *ruleSection, r *rawRung, n *yaml.Node) { r.wait = rs.duration(n, "wait") }},
+	{
+		"if", "must be true for it to be done; can read result, the outcome of the rung before", conditionForm,
+		func(_ *ruleSection, r *rawRung, n *yaml.Node) { r.cond = n },
+	},
+}
+
+var besides = rungKeys.names()
 
 // param reads a parameter of a plugin; besides are the other keys that can stand
 // in its place.

@@ -31,13 +31,21 @@ type setFiles struct {
 	grownSet func(path string) *Set
 }
 
+var setKeys = keys[*setFiles, *setFile]{
+	{
+		"file", "a file with one entry a line; relative to this file", filledForm,
+		func(files *setFiles, f *setFile, n *yaml.Node) { f.path, _ = files.text(n, "file") },
+	},
+	{
+		"may_be_empty", "true if an empty file is no mistake", boolForm,
+		func(files *setFiles, f *setFile, n *yaml.Node) { f.mayBeEmpty = files.yesOrNo(n, "may_be_empty") },
+	},
+}
+
 // parse reads {file: path}: one entry a line, # or ; begins a comment.
 func (files *setFiles) parse(name string, n *yaml.Node) *Set {
 	file := setFile{at: n}
-	files.fields(n, "a set", map[string]func(*yaml.Node){
-		"file":         func(n *yaml.Node) { file.path, _ = files.text(n, "file") },
-		"may_be_empty": func(n *yaml.Node) { file.mayBeEmpty = files.yesOrNo(n, "may_be_empty") },
-	})
+	setKeys.fields(files.reader, n, "a set", files, &file)
 	if file.path == "" {
 		files.errorf(idWrongForm, n, "a set is a list, or {file: path}")
 		return nil

@@ -11,27 +11,33 @@ import (
 	"sockwarden/rules/lang"
 )
 
+// declaration is a variable that says what its values may be.
+type declaration struct{ value, typ, oneOf *yaml.Node }
+
+var varKeys = keys[*names, *declaration]{
+	{"value", "the value, unless --var gives another", refTo("value"), func(_ *names, d *declaration, n *yaml.Node) { d.value = n }},
+	{
+		"type", "what a list holds, for one that may be empty", oneOfForm(sortedKeys(listKinds)...),
+		func(_ *names, d *declaration, n *yaml.Node) { d.typ = n },
+	},
+	{"one_of", "the only values that it may have", filledList(textForm), func(_ *names, d *declaration, n *yaml.Node) { d.oneOf = n }},
+}
+
 // parseVar reads a variable: a value, or {value: .., type: .., one_of: [..]}.
 func (ns *names) parseVar(n *yaml.Node) *Var {
-	var value, typ, oneOf *yaml.Node
+	var d declaration
 	if n.Kind == yaml.MappingNode {
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			switch n.Content[i].Value {
-			case "value":
-				value = n.Content[i+1]
-			case "type":
-				typ = n.Content[i+1]
-			case "one_of":
-				oneOf = n.Content[i+1]
+			if k, ok := varKeys.find(n.Content[i].Value); ok {
+				k.read(ns, &d, n.Content[i+1])
 			}
 		}
 	}
+	value, typ, oneOf := d.value, d.typ, d.oneOf
 	if value == nil || (typ == nil && oneOf == nil) {
 		return ns.parseValue(n, false)
 	}
-	ns.fields(n, "a variable", map[string]func(*yaml.Node){
-		"value": func(*yaml.Node) {}, "type": func(*yaml.Node) {}, "one_of": func(*yaml.Node) {},
-	})
+	varKeys.fields(ns.reader, n, "a variable", ns, &declaration{}) // says which others it has
 	v := ns.parseValue(value, typ != nil && typ.Value == "strings")
 	if v == nil {
 		return nil
@@ -52,13 +58,15 @@ func (ns *names) parseVar(n *yaml.Node) *Var {
 	return v
 }
 
+// listKinds are what a list can be declared to hold.
+var listKinds = map[string]lang.SetKind{"ports": lang.KindNumber, "numbers": lang.KindNumber, "addresses": lang.KindAddr, "strings": lang.KindName}
+
 // declareType gives an empty list its type, and checks that of a full one.
 func (ns *names) declareType(n *yaml.Node, v *Var) {
-	kinds := map[string]lang.SetKind{"ports": lang.KindNumber, "numbers": lang.KindNumber, "addresses": lang.KindAddr, "strings": lang.KindName}
-	k, ok := kinds[n.Value]
+	k, ok := listKinds[n.Value]
 	switch {
 	case !ok:
-		ns.oneOf(n, "type", sortedKeys(kinds)...)
+		ns.oneOf(n, "type", sortedKeys(listKinds)...)
 	case v.Type != lang.TypeList:
 		ns.errorf(lang.IDWrongValue, n, "type is for lists, but this is a %s", v.Type)
 	case v.List.Kind() != lang.KindEmpty && v.List.Kind() != k:

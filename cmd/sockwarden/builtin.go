@@ -51,7 +51,7 @@ func builtinNotifiers() []actions.NotifierPlugin {
 func notifierCatalog() rules.Catalog {
 	var c rules.Catalog
 	for _, p := range builtinNotifiers() {
-		c = append(c, rules.ActionSpec{Name: p.Name, Params: catalog.Params(p.Params), Bind: func(params map[string]any) (any, error) {
+		c = append(c, rules.ActionSpec{Name: p.Name, Doc: p.Summary, Params: catalog.Params(p.Params), Bind: func(params map[string]any) (any, error) {
 			return p.New(params)
 		}})
 	}

@@ -12,7 +12,7 @@ func New(registry *actions.Registry) rules.Catalog {
 	var c rules.Catalog
 	for _, p := range registry.All() {
 		spec := rules.ActionSpec{
-			Name: p.Name, Params: Params(p.Params), Main: p.Main, OnProcess: p.OnProcess(), Single: p.Single(), NeedsCooldown: p.NeedsCooldown,
+			Name: p.Name, Doc: p.Summary, Params: Params(p.Params), Main: p.Main, OnProcess: p.OnProcess(), Single: p.Single(), NeedsCooldown: p.NeedsCooldown,
 			Spares: p.Harmless || p.Gentle, Never: registry.Never(&p), Warn: p.Warn,
 			Bind:    func(params map[string]any) (any, error) { return p.Bind(params) },
 			Refuses: func(bound any, s *collectors.Socket) string { return bound.(*actions.Bound).Refuses(s) }, //nolint:forcetypeassert // Bind made it
