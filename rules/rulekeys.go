@@ -59,7 +59,8 @@ var ruleKeys = keys[*ruleSection, *rawRule]{
 	},
 	{"limits", "how much it may do", refTo("limits"), func(rs *ruleSection, r *rawRule, n *yaml.Node) { r.limits = rs.defaults.parseLimits(n, r.limits) }},
 	{
-		"labels", "words of your own, which reports and messages repeat", schema{"type": "object", "additionalProperties": textForm},
+		"labels", "words of your own, which reports and messages repeat",
+		schema{"type": "object", "additionalProperties": textForm},
 		func(rs *ruleSection, r *rawRule, n *yaml.Node) { r.labels = rs.parseLabels(n) },
 	},
 }

@@ -80,7 +80,7 @@ func ruleSchema() schema {
 
 // rungSchema is an action alone, if it needs no parameters, or one with them.
 func rungSchema(actions Catalog) schema {
-	var alone []string
+	alone := []string{} // an enum, also without any
 	var forms []schema
 	for i := range actions {
 		if actions[i].standsAlone() {

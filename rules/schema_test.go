@@ -169,7 +169,7 @@ func TestSchemaByForm(t *testing.T) {
 		rule("mode: enforce"), rule("then: []"), rule("mode: on"), rule("then: [destroy], during: [01:00]"), rule("then: [destroy], during: []"),
 		rule("then: [destroy], group: pid"), rule("then: [destroy], having: count > 5"), rule("then: [destroy], keep: 5"), rule("then: [destroy], order: newest"),
 		rule("then: [destroy], group: pids, having: owned"), rule("then: [destroy], group: [pid, pid], having: owned"),
-		rule("then: [signal]"), rule("then: [{signal: }, {destory: }]"), rule("then: [{destroy: yes}]"), rule("then: [{signal: [TERM]}]"), rule("then: [{knock: 0}]"),
+		rule("then: [signal]"), rule("then: [{kill: }]"), rule("then: [{destroy: yes}]"), rule("then: [{signal: [TERM]}]"), rule("then: [{knock: 0}]"),
 		rule("then: [{destroy: , signal: TERM, udp: true}]"), rule("then: [{destroy: {wait: 5s}}]"), rule("then: [destroy], labels: {a: [b]}"),
 		rule("then: [destroy], limits: {per_cycle: 0}"), rule("then: [destroy], limits: {cooldown: {peers: 5m}}"), rule("then: [destroy], if: owned"),
 		top("sets: {a: {may_be_empty: true}}"), top("sets: {a-b: [80]}"), top("sets: {a: 80}"), top("sets: {a: {file: banned.txt, may_be_empty: 1}}"), top("netns: {a: b}"),

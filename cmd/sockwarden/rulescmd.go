@@ -17,7 +17,7 @@ import (
 
 func rulesCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "rules check|explain|fields|show",
+		Use:   "rules check|explain|fields|schema|show",
 		Short: "Check rules files, show what they can read and say, explain what they do",
 		Example: `  sockwarden rules check rules.yaml
   sudo sockwarden rules explain -p 21118
@@ -31,7 +31,7 @@ func rulesCommand(a *app) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(rulesCheck(a), rulesExplain(a), rulesFields(a), rulesShow(a))
+	cmd.AddCommand(rulesCheck(a), rulesExplain(a), rulesFields(a), rulesSchema(a), rulesShow(a))
 	return cmd
 }
 
