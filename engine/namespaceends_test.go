@@ -196,16 +196,18 @@ func TestNamespacesComeAndGo(t *testing.T) {
 		churn.Go(func() {
 			for ctx.Err() == nil {
 				name := fmt.Sprint("brief", i)
-				if err := exec.Command("ip", "netns", "add", name).Run(); err != nil {
-					t.Errorf("add %s: %v", name, err)
+				if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
+					t.Errorf("add %s: %v\n%s", name, err, out)
 					return
 				}
 				l := listens(t, name)
 				// One process that ends by itself, and one that leaves its own namespace behind.
-				_ = exec.Command("ip", "netns", "exec", name, "unshare", "-n", "true").Run()
+				if out, err := exec.Command("ip", "netns", "exec", name, "unshare", "-n", "true").CombinedOutput(); err != nil {
+					t.Errorf("unshare in %s: %v\n%s", name, err, out)
+				}
 				_ = unix.Close(l)
-				if err := exec.Command("ip", "netns", "del", name).Run(); err != nil {
-					t.Errorf("del %s: %v", name, err)
+				if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
+					t.Errorf("del %s: %v\n%s", name, err, out)
 					return
 				}
 				came[i].Add(1)

@@ -109,9 +109,10 @@ func TestServicesOfHost(t *testing.T) {
 		t.Errorf("%d names", len(all))
 	}
 	for _, name := range []string{"ssh", "https", "www", "domain"} {
-		out, err := exec.Command("getent", "services", name).Output()
+		out, err := exec.Command("getent", "services", name).CombinedOutput()
 		if err != nil {
-			continue // it has other names
+			t.Logf("%s: %v %s", name, err, out) // it has other names
+			continue
 		}
 		if port := strings.Trim(all.list(name), "[]") + "/"; !strings.Contains(string(out), " "+port) {
 			t.Errorf("%s: %s, not %s", name, all.list(name), out)

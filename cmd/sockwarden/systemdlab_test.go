@@ -134,10 +134,10 @@ func TestSystemd(t *testing.T) {
 	forgetful := l.invocation("forgetful.service")
 	rules := l.Write("rules.yaml", unitRules)
 
-	l.says(`action restart leaky\.service\n(.*\n)?(would act +leak .*\n){3}\n`, "audit", "--rules", rules)
+	l.says(`action restart unit leaky\.service\n(.*\n)?(would act +leak .*\n){3}\n`, "audit", "--rules", rules)
 	l.says(`3 +leaky\.service`, "list", "-p", "9001", "-s", "close_wait", "--by", "unit")
 	before := l.invocation("leaky.service")
-	l.says(`action restart leaky\.service\n(.*\n)?(done +leak .*\n){3}\n`, "run", "--live", "--rules", rules, "--state-file", "none")
+	l.says(`action restart unit leaky\.service\n(.*\n)?(done +leak .*\n){3}\n`, "run", "--live", "--rules", rules, "--state-file", "none")
 	if now := l.invocation("leaky.service"); now == before {
 		t.Errorf("it was not restarted: %s", now)
 	}

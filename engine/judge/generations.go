@@ -2,6 +2,7 @@ package judge
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"sockwarden/engine/look"
@@ -29,7 +30,9 @@ type Generations struct {
 	All       []*Generation
 	besides   []*Generation // those to ask apart from the first: each content once
 	confirmed time.Time     // when we last read the rules in force
-	wide      *rules.Program
+
+	planning sync.Mutex // last looks plan beside each other
+	wide     *rules.Program
 }
 
 // NewGenerations begins with one generation, which is in force.
@@ -113,7 +116,10 @@ func (g *Generations) changed() {
 			old.judged, old.matches = judged, judged.NewEvaluator()
 		}
 	}
-	g.wide, g.besides = nil, nil
+	g.planning.Lock()
+	g.wide = nil
+	g.planning.Unlock()
+	g.besides = nil
 	known := map[string]bool{g.All[0].Read.Generation: true}
 	for _, one := range slices.Backward(g.All[1:]) {
 		if !known[one.Read.Generation] {
@@ -138,6 +144,8 @@ func (k *council) Plan(p *rules.Program) *rules.Program {
 	if len(younger) == 0 {
 		return p
 	}
+	k.Gens.planning.Lock()
+	defer k.Gens.planning.Unlock()
 	if k.Gens.wide == nil {
 		others := make([]*rules.Program, len(younger))
 		for i, g := range younger {
