@@ -54,7 +54,7 @@ func (k *Looker) findEnds(ctx context.Context, c *Picture) ends {
 	for ns, cands := range own {
 		e.lookInto(ctx, k.world, &ns.Namespace, cands)
 	}
-	abroad := slices.DeleteFunc(e.missing(all), func(cand *Candidate) bool { return staysInside(cand) })
+	abroad := slices.DeleteFunc(e.missing(all), staysInside)
 	if len(abroad) > 0 {
 		e.lookAbroad(ctx, k, c, abroad)
 	}
