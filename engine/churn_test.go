@@ -97,6 +97,18 @@ func living(fd int) bool {
 // Connections that a process gives away all the time, while a rule destroys what it
 // has: those that the other has received stay.
 func TestHandoverChurn(t *testing.T) {
+	const tries = 5 // on a busy machine all are given away before anything is done
+	for range tries {
+		if handoverChurn(t) > 0 {
+			return
+		}
+	}
+	t.Errorf("%d times none was destroyed", tries)
+}
+
+// handoverChurn is one try, and returns how many connections were destroyed.
+func handoverChurn(t *testing.T) (destroyed int) {
+	t.Helper()
 	l := newLab(t, Options{Live: true})
 	lc := net.ListenConfig{}
 	lc.SetMultipathTCP(false)
@@ -131,7 +143,7 @@ func TestHandoverChurn(t *testing.T) {
 		line, _ := inetd.out.ReadString('\n')
 		done <- line
 	}()
-	destroyed, cycles := 0, 0
+	cycles := 0
 	for running := true; running; cycles++ {
 		select {
 		case line := <-done:
@@ -152,9 +164,10 @@ func TestHandoverChurn(t *testing.T) {
 	must(t, "count", err)
 	t.Logf("%d cycles: %d received, %d of them alive, %d destroyed before, %d afterwards", cycles, received, kept, destroyed, lost)
 	// In the last microseconds one can be given away and nobody sees it: docs/safety.md.
-	if lost > 1 || kept == 0 || destroyed == 0 {
+	if lost > 1 || kept == 0 {
 		t.Errorf("%d of %d connections that the other process had are destroyed; %d destroyed in all", lost, kept, destroyed)
 	}
+	return destroyed
 }
 
 // SOCK_DESTROY does not look at the state: of connections that are established at
