@@ -31,7 +31,7 @@ func holder(t testing.TB, conns ...*socklab.Conn) *socklab.Holder {
 // port is a condition for one socket of the lab.
 func port(c *socklab.Conn) string { return fmt.Sprintf("port == %d", c.Local.Port()) }
 
-// Of all sockets exactly the matching ones are destroyed.
+// Exactly the matching sockets are destroyed, no others.
 func TestDestroyExactly(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -91,13 +91,13 @@ rules:
 	}
 }
 
-// Sockets that no process has are gone, those whose process keeps its
-// descriptor are not free.
+// A destroyed socket that no process holds is gone; one whose process keeps the
+// descriptor is not freed.
 func TestOutcomesOfDestroy(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	var conns []*socklab.Conn
 	for _, k := range socklab.Kinds() {
-		// The listener of unaccepted ones is our own, and the kernel makes SYN_RECV again.
+		// Unaccepted ones wait at our own listener, and the kernel recreates SYN_RECV.
 		if k != socklab.Bound && k != socklab.SynRecv && !k.Unaccepted() {
 			c := socklab.Make(t, k, socklab.IPv4)
 			conns = append(conns, c)
@@ -123,7 +123,7 @@ func TestOutcomesOfDestroy(t *testing.T) {
 	}
 }
 
-// A program that closes its descriptor as soon as it wakes up leaves nothing.
+// A program that closes its descriptor as soon as it wakes up leaves nothing behind.
 func TestGoneWhenClosed(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	h := holder(t, c)
@@ -147,7 +147,7 @@ func TestGoneWhenClosed(t *testing.T) {
 	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(c), "closing"))), c), report.DecideAct, "", actions.Gone)
 }
 
-// What closed, or went on to another state, between the look and the act is
+// A socket that closed, or moved on to another state, between the look and the act is
 // left alone.
 func TestChanged(t *testing.T) {
 	l := newLab(t, Options{Live: true})
@@ -181,7 +181,7 @@ func TestChanged(t *testing.T) {
 	}
 }
 
-// procState is the state of a socket whoever has it.
+// procState returns the state of a socket, whoever has it.
 func procState(t testing.TB, c *socklab.Conn) (collectors.State, bool) {
 	t.Helper()
 	for _, s := range sockets(t) {
@@ -244,8 +244,8 @@ func TestDryRunCannotAct(t *testing.T) {
 	}
 }
 
-// Cool-downs are in the state file before the effect, and nothing is done if
-// they cannot be kept.
+// Cool-downs reach the state file before the effect; if they cannot be kept, nothing is
+// done.
 func TestCooldownBeforeEffect(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "run", "state.json")
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -288,8 +288,8 @@ func TestCooldownBeforeEffect(t *testing.T) {
 	})
 }
 
-// Asked to stop between two effects, the engine leaves the rest alone, and what
-// it did is in the report.
+// If the engine is asked to stop between two effects, it leaves the rest alone and still
+// reports what it did.
 func TestCancelBetweenEffects(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stopped := errors.New("asked to stop")
@@ -336,8 +336,8 @@ func TestCancelledLook(t *testing.T) {
 	}
 }
 
-// However many sockets of one process match, it gets one signal in a cycle: as
-// first action, on the way of a ladder, and if two rules ask for it.
+// However many sockets of one process match, the process gets one signal per cycle: as
+// the first action, on a later rung of a ladder, and if two rules ask for it.
 func TestOneSignal(t *testing.T) {
 	const n = 50
 	const second = "  - name: s\n    when: state == 'CLOSE_WAIT'\n    then: [{signal: USR1}]\n    limits: {cooldown: 0}\n"
@@ -345,7 +345,8 @@ func TestOneSignal(t *testing.T) {
 		"first": ruleFile(`state == "CLOSE_WAIT"`, "{signal: USR1}", "limits: {cooldown: 0}"),
 		"later": ruleFile(`state == "CLOSE_WAIT"`, `destroy, {signal: USR1, if: result == "fd_still_held"}`, "limits: {cooldown: 0}"),
 		"after": ruleFile(`state == "CLOSE_WAIT"`, `never, {signal: USR1}`, "limits: {cooldown: 0}"),
-		// The oldest socket is one that both want, or one that only the second does.
+		// The oldest socket is one that both rules want, or one that only the second
+		// wants.
 		"two rules":    ruleFile(`state == "CLOSE_WAIT" && port <= MIDDLE`, "{signal: USR1}", "limits: {cooldown: 0}") + second,
 		"second first": ruleFile(`state == "CLOSE_WAIT" && port > MIDDLE`, "{signal: USR1}", "limits: {cooldown: 0}") + second,
 	} {
@@ -370,7 +371,7 @@ func TestOneSignal(t *testing.T) {
 	}
 }
 
-// What is done to a process for two rules is done by the first; once none of its
+// When two rules act on one process, the first does it; once none of the first rule's
 // sockets is left, the second must decide for itself.
 func TestNotForAnotherRule(t *testing.T) {
 	l := newLab(t, Options{Live: true})
@@ -394,8 +395,8 @@ func TestNotForAnotherRule(t *testing.T) {
 	}
 }
 
-// A PID that was given to another process in the meantime is not signalled,
-// even if that holds the same socket.
+// A PID that another process has got in the meantime is not signalled, even if that
+// process holds the same socket.
 func TestReusedPID(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -426,8 +427,8 @@ func TestReusedPID(t *testing.T) {
 	}
 }
 
-// What is done is exactly what was decided on: a program of the command line
-// has no limits and no breaker.
+// Exactly what was decided on is done: a program from the command line has no limits and
+// no breaker.
 func TestSelection(t *testing.T) {
 	l := newLab(t, Options{Live: true, NoBreaker: true})
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 600)

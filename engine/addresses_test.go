@@ -19,7 +19,7 @@ import (
 	"sockwarden/engine/world"
 )
 
-// ip runs commands of ip(8) in the namespace of the tests.
+// ip runs commands of ip(8) in the tests' namespace.
 func ip(t *testing.T, commands ...string) {
 	t.Helper()
 	cmd := exec.Command("ip", "-batch", "-")
@@ -29,7 +29,7 @@ func ip(t *testing.T, commands ...string) {
 	}
 }
 
-// lend gives lab0 an address and returns how to take it away.
+// lend gives lab0 an address and returns a function that takes it away.
 func lend(t *testing.T, prefix string) (leave func()) {
 	t.Helper()
 	socklab.Peer(t)
@@ -49,7 +49,7 @@ func lend(t *testing.T, prefix string) (leave func()) {
 	return leave
 }
 
-// lent is a socket on an address that leaves.
+// lent is a socket on an address that goes away.
 type lent struct {
 	typ       int // SOCK_STREAM, SOCK_DGRAM
 	options   []int
@@ -88,7 +88,7 @@ func (s *lent) open(t *testing.T) uint16 {
 	return bound.Port()
 }
 
-// peer is where somebody listens for it.
+// peer starts a listener for the socket and returns its address.
 func (s *lent) peer(t *testing.T) (to netip.AddrPort) {
 	t.Helper()
 	must(t, "peer", socklab.Peer(t).Do(func() error {
@@ -110,7 +110,8 @@ func (s *lent) peer(t *testing.T) (to netip.AddrPort) {
 	return to
 }
 
-// gone says of each local port what is known of its address: gone, there or unknown.
+// gone returns for each local port what is known about its address: gone, there or
+// unknown.
 func gone(t *testing.T, l *lab, ports map[string]uint16) map[string]string {
 	t.Helper()
 	r := l.run(t, l.rules(t, ruleFile(`protocol in ["tcp", "udp"] and (local_addr_gone or not local_addr_gone or not known(local_addr_gone))`, "log", "mode: observe")))
@@ -136,7 +137,8 @@ func gone(t *testing.T, l *lab, ports map[string]uint16) map[string]string {
 	return found
 }
 
-// An address has left or it has not; what may wait for one is not without it.
+// An address has left or it has not; a socket that may wait for its address does not lack
+// it.
 func TestLocalAddrGone(t *testing.T) {
 	l := newLab(t, Options{})
 	at := func(a string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(a), 0) }
@@ -183,7 +185,7 @@ func TestLocalAddrGone(t *testing.T) {
 	if got := gone(t, l, ports); !maps.Equal(got, want) {
 		t.Errorf("%v, not\n%v", got, want)
 	}
-	// Here every program may wait for an address.
+	// Now any program may wait for an address.
 	socklab.Home(t).Sysctl(t, "net/ipv4/ip_nonlocal_bind", "1")
 	want["listener"], want["UDP"] = "there", "there"
 	if got := gone(t, l, ports); !maps.Equal(got, want) {
@@ -201,8 +203,8 @@ func TestLocalAddrGone(t *testing.T) {
 	}
 }
 
-// What a listener that may wait has accepted inherits that, and has lost its address all
-// the same. Mini-sockets do not show how they are.
+// A connection inherits from its listener that it may wait for an address, but has lost
+// its own all the same. Mini-sockets do not show whether they may wait.
 func TestLocalAddrGoneOfAccepted(t *testing.T) {
 	l := newLab(t, Options{})
 	leave := lend(t, "10.9.0.78/24")
@@ -214,7 +216,7 @@ func TestLocalAddrGoneOfAccepted(t *testing.T) {
 	must(t, "listen", unix.Listen(fd, 1))
 	addr := addrPort(name(t, fd))
 	accepted, finished := acceptFrom(t, fd, addr), acceptFrom(t, fd, addr)
-	must(t, "close", unix.Close(finished.FD)) // first: it is the one that waits
+	must(t, "close", unix.Close(finished.FD)) // first, so this end is the one in TIME_WAIT
 	must(t, "close the peer", unix.Close(finished.Peer))
 	finished.FD, finished.Peer = -1, -1
 	socklab.WaitFor(t, "TIME_WAIT", func() bool {
@@ -242,7 +244,7 @@ func TestLocalAddrGoneOfAccepted(t *testing.T) {
 	}
 }
 
-// acceptFrom is a connection from the peer namespace to a listener.
+// acceptFrom makes a connection from the peer namespace to a listener.
 func acceptFrom(t *testing.T, listener int, at netip.AddrPort) *socklab.Conn {
 	t.Helper()
 	peer, err := socklab.Peer(t).Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
@@ -265,7 +267,7 @@ func acceptFrom(t *testing.T, listener int, at netip.AddrPort) *socklab.Conn {
 	return c
 }
 
-// recordFor is what the kernel shows of a connection.
+// recordFor returns what the kernel shows of a connection.
 func recordFor(t *testing.T, local, remote netip.AddrPort) (collectors.Socket, bool) {
 	t.Helper()
 	for _, s := range sockets(t) {
@@ -276,8 +278,8 @@ func recordFor(t *testing.T, local, remote netip.AddrPort) (collectors.Socket, b
 	return collectors.Socket{}, false
 }
 
-// An address that is back when the action begins spares the connection: an interface that
-// is set up anew is without it for a moment.
+// If the address is back when the action begins, the connection is spared: an interface
+// that is being set up again lacks it for a moment.
 func TestLocalAddrComesBack(t *testing.T) {
 	leave := lend(t, "10.9.0.79/24")
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -306,7 +308,7 @@ func TestLocalAddrComesBack(t *testing.T) {
 	expect(t, findingOf(t, l.run(t, p), c), report.DecideAct, "", actions.FDStillHeld)
 }
 
-// addressless is a host on which nobody says which addresses it has.
+// addressless is a host that does not say which addresses it has.
 type addressless struct {
 	world.Network
 	asked int
@@ -317,8 +319,8 @@ func (a *addressless) Addresses(*world.Namespace) (world.Addresses, error) {
 	return world.Addresses{}, context.DeadlineExceeded
 }
 
-// Where addresses cannot be read none is gone, the report says why, and they are asked for
-// only where that is read, once in a cycle.
+// Where addresses cannot be read, none is gone and the report says why. The engine asks
+// for them only where a rule reads the field, once per cycle.
 func TestLocalAddressesUnknown(t *testing.T) {
 	socklab.Need(t)
 	host := hostWorld(t, world.OwnersProc, 1)

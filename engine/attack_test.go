@@ -21,16 +21,16 @@ import (
 )
 
 const (
-	// envTorture is how long the attack lasts, envSeed repeats one.
+	// envTorture sets how long the attack lasts; envSeed repeats one.
 	envTorture, envSeed = "SOCKWARDEN_TORTURE", "SOCKWARDEN_SEED"
-	// victimsAtOnce are attacked at the same time.
+	// victimsAtOnce is how many connections are attacked at the same time.
 	victimsAtOnce = 250
-	// tolerance is what is left to rounding, in seconds.
+	// tolerance allows for rounding, in seconds.
 	tolerance = 0.001
 )
 
-// attack is a peer in user space that does to many connections whatever comes to
-// its mind, with looks at all of them in between.
+// attack is a user-space peer that does whatever comes to its mind to many connections,
+// with looks at all of them in between.
 type attack struct {
 	t         *testing.T
 	start     time.Time
@@ -41,15 +41,15 @@ type attack struct {
 	listeners map[bool]*sock
 	victims   map[[2]netip.AddrPort]*victim
 	running   []*victim
-	memories  []*memory.Memory // of looks that come seldom, and more seldom
+	memories  []*memory.Memory // of all looks, of rare ones and of rarer ones
 
 	records, observed, byEvent, begun, overtaken int
-	shown                                        map[string]int // what was put to the test
+	shown                                        map[string]int // what was tested
 }
 
-// No age exceeds the truth, whatever a peer does, by one look, by several, and by
-// events; but for the one that only the peer can forge: its FIN with an old ACK
-// number. The truth is when the test itself saw the socket last in another state.
+// Whatever a peer does, no age exceeds the truth, by one look, by several or by events.
+// The one exception only the peer can forge: its FIN with an old ACK number. The truth is
+// when the test itself last saw the socket in another state.
 func TestAgesUnderAttack(t *testing.T) {
 	length, seed := 10*time.Second, uint64(time.Now().UnixNano())
 	if text := os.Getenv(envTorture); text != "" {
@@ -97,13 +97,13 @@ func newAttack(t *testing.T, seed uint64) *attack {
 	return a
 }
 
-// attacked are the states that are put to the test, each in both families.
+// attacked are the states under test, each in both families.
 var attacked = []collectors.State{
 	collectors.SynSent, collectors.Established, collectors.CloseWait, collectors.FinWait1, collectors.FinWait2,
 	collectors.Closing, collectors.LastAck, collectors.TimeWait,
 }
 
-// missing are those of them that were not.
+// missing returns the attacked states that were not tested.
 func (a *attack) missing() (names []string) {
 	for _, s := range attacked {
 		for _, family := range []string{"v4", "v6"} {
@@ -115,14 +115,14 @@ func (a *attack) missing() (names []string) {
 	return names
 }
 
-// goesOn reports whether the time is not over yet, which is longer on a machine that is too
-// slow for everything to come.
+// goesOn reports whether there is time left; a machine too slow to get to everything has
+// more.
 func (a *attack) goesOn(end time.Time) bool {
 	left := time.Until(end)
 	return left > 0 || left > -2*time.Minute && (a.observed == 0 || len(a.missing()) > 0)
 }
 
-// last goes on for that long, or until something is wrong.
+// last runs the attack for that long, or until something is wrong.
 func (a *attack) last(length time.Duration) {
 	end := time.Now().Add(length)
 	for wrong := 0; a.goesOn(end) && wrong < 5; {
@@ -150,7 +150,7 @@ func (a *attack) last(length time.Duration) {
 	for _, v := range a.running {
 		v.end()
 	}
-	// Nothing is left to the tests that follow: orphans have no peer any more.
+	// Leave nothing to the tests that follow: orphans no longer have a peer.
 	for _, l := range a.listeners {
 		l.reset()
 	}
@@ -159,7 +159,7 @@ func (a *attack) last(length time.Duration) {
 	defer func() { _ = conn.Close() }()
 	for _, s := range sockets(a.t) {
 		if local, remote := ends(&s); a.victims[[2]netip.AddrPort{local, remote}] != nil {
-			_ = conn.Destroy(a.t.Context(), &s) // gone by itself is as good
+			_ = conn.Destroy(a.t.Context(), &s) // gone by itself is just as good
 		}
 	}
 }
@@ -187,7 +187,7 @@ func (a *attack) accept() {
 	}
 }
 
-// look looks at all sockets, and compares what follows with the truth.
+// look looks at all sockets and compares its conclusions with the truth.
 func (a *attack) look() (wrong int) {
 	began, before := world.Mono(), time.Now()
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.AllStates &^ collectors.Mask(collectors.Listen, collectors.Close), Fields: collectors.InfoFields()}
@@ -212,7 +212,7 @@ func (a *attack) look() (wrong int) {
 		if v != nil && v.cookie == 0 {
 			v.cookie = all[i].Cookie
 		}
-		if v != nil && !v.wrong && v.cookie == all[i].Cookie { // a SYN to what is gone makes another socket
+		if v != nil && !v.wrong && v.cookie == all[i].Cookie { // a SYN to one that is gone makes another socket
 			v.saw(all[i].State, before, after)
 			if v.check(&all[i], looks, began, now, before, after); v.wrong {
 				wrong++
@@ -232,9 +232,9 @@ func (a *attack) look() (wrong int) {
 	return wrong
 }
 
-// overtaken reports whether a connection that took the place of another on the same
-// descriptor, between two looks, has received and sent more segments by then than
-// the one before: only events tell them apart (docs/ages.md).
+// overtaken reports whether a connection that replaced another on the same descriptor
+// between two looks has by then received and sent more segments than the earlier one:
+// only events tell them apart (docs/ages.md).
 func overtaken(before, now *memory.Mark, s collectors.State) bool {
 	if s == collectors.SynSent {
 		return now.FirstRTO > 0 && now.SegsIn >= before.SegsIn && now.SegsOut >= before.SegsOut
@@ -242,7 +242,7 @@ func overtaken(before, now *memory.Mark, s collectors.State) bool {
 	return now.SegsIn > before.SegsIn && now.SegsOut > before.SegsOut && now.Sent >= before.Sent && now.Received >= before.Received
 }
 
-// check compares what one record, and looks before it, say with the truth.
+// check compares what one record and the looks before it say with the truth.
 func (v *victim) check(rec *collectors.Socket, looks []*memory.Memory, began, now float64, before, after time.Time) {
 	truth, least := after.Sub(v.since).Seconds(), before.Sub(v.seenSince).Seconds()
 	key, mk := collectors.KeyOf(rec), memory.MarkOf(rec, began, now)

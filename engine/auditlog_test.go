@@ -22,7 +22,7 @@ import (
 	"sockwarden/engine/world"
 )
 
-// auditLines reads a log; a line that is none is an error.
+// auditLines reads a log; a line that is not an audit line is an error.
 func auditLines(t testing.TB, text []byte) (all []news.AuditLine) {
 	t.Helper()
 	for l := range bytes.Lines(text) {
@@ -39,7 +39,7 @@ func auditLines(t testing.TB, text []byte) (all []news.AuditLine) {
 	return all
 }
 
-// Each decision has a line, and each outcome, with when, by whom and under which
+// Each decision and each outcome has a line that says when, by whom and under which
 // rules.
 func TestAuditLines(t *testing.T) {
 	acted, gone, spared := socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -82,8 +82,7 @@ func TestAuditLines(t *testing.T) {
 	}
 }
 
-// The outcome of a signal names the process that got it, of several each its
-// own.
+// The outcome of a signal names the process that got it; of several, each names its own.
 func TestAuditNamesProcess(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	a := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true})
@@ -105,7 +104,7 @@ func TestAuditNamesProcess(t *testing.T) {
 	}
 }
 
-// A group has its evidence in the log; one without a socket has no socket there.
+// The log has a group's evidence; a group without a socket has no socket there.
 func TestAuditGroups(t *testing.T) {
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3)
 	holder(t, conns...)
@@ -124,7 +123,7 @@ func TestAuditGroups(t *testing.T) {
 	}
 }
 
-// A watcher writes a decision down when it changes, and not in every cycle.
+// A watcher logs a decision when it changes, not in every cycle.
 func TestAuditOnlyNews(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c)
@@ -145,9 +144,8 @@ func TestAuditOnlyNews(t *testing.T) {
 	}
 }
 
-// A disk that is full is said once in the log and in each report, and never fails a
-// cycle. What was lost is
-// counted, and noted as soon as there is room.
+// A full disk is reported once in the log, and in each report, and never fails a cycle.
+// What was lost is counted, and noted as soon as there is room.
 func TestAuditDiskFull(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	must(t, "open", err)
@@ -180,7 +178,7 @@ func TestAuditDiskFull(t *testing.T) {
 	if lines := l.journal.lines("level=WARN", "audit log is written again", "lost=8"); len(lines) != 1 || l.news.Audit.Lost != 0 {
 		t.Errorf("lost %d, said %q", l.news.Audit.Lost, lines)
 	}
-	// Full again to the end: the log says how many are missing.
+	// Full again until the end: the log says how many lines are missing.
 	w.w = full
 	l.run(t, l.rules(t, text))
 	l.Close()
@@ -193,7 +191,7 @@ type switched struct{ w io.Writer }
 
 func (s *switched) Write(b []byte) (int, error) { return s.w.Write(b) }
 
-// A line of which only a part fitted does not spoil the next one.
+// A line that only partly fitted does not spoil the next one.
 func TestAuditTornLine(t *testing.T) {
 	socklab.Need(t)
 	dir := t.TempDir()
@@ -234,7 +232,7 @@ func TestAuditTornLine(t *testing.T) {
 	}
 }
 
-// Nothing is written where nobody wants it.
+// Nothing is written if nobody wants it.
 func TestNoAuditLog(t *testing.T) {
 	a := news.AuditLog{}
 	a.Write(news.AuditLine{Event: "decision"})

@@ -13,8 +13,8 @@ import (
 	"sockwarden/engine/memory"
 )
 
-// benchSockets makes ESTABLISHED connections in processes that hold 8,000 each:
-// as many as the usual limits of descriptors and local ports allow.
+// benchSockets makes ESTABLISHED connections in processes that hold 8,000 each: as many
+// as the usual limits on descriptors and local ports allow.
 func benchSockets(b *testing.B, n int) {
 	b.Helper()
 	const each = 8000
@@ -23,10 +23,9 @@ func benchSockets(b *testing.B, n int) {
 	}
 }
 
-// BenchmarkCycle measures a dry cycle by the number of sockets: with rules for a
-// state that none is in, which the kernel filters; with rules that read each
-// record and take none; with rules whose ages are remembered; and with rules
-// that take all.
+// BenchmarkCycle measures a dry cycle by the number of sockets: with rules for a state
+// that no socket is in, which the kernel filters; with rules that read each record and
+// take none; with rules whose ages are remembered; and with rules that take all.
 func BenchmarkCycle(b *testing.B) {
 	p := map[string]string{
 		"filtered":   ruleFile(`state == "CLOSE_WAIT" && age > 60`, "destroy"),
@@ -58,8 +57,8 @@ func BenchmarkCycle(b *testing.B) {
 }
 
 // BenchmarkCycleNamespaces measures a dry cycle by the number of network namespaces, each
-// with a listener and a connection, or with nothing in it; and beside it what the kernel
-// takes for its walks alone, over connections that are open already.
+// empty or with a listener and a connection. It also measures what the kernel's walks
+// alone take, over connections that are already open.
 func BenchmarkCycleNamespaces(b *testing.B) {
 	text := "netns: all\n" + ruleFile(`state in ["CLOSE_WAIT", "FIN_WAIT2"] && age > 60`, "destroy")
 	for _, n := range []int{1, 20, 200} {
@@ -103,8 +102,8 @@ func BenchmarkCycleNamespaces(b *testing.B) {
 	}
 }
 
-// cpu is what this process has taken of the processors, in nanoseconds: on a busy machine
-// the time is that of others, too.
+// cpu returns the processor time that this process has used, in nanoseconds: on a busy
+// machine, elapsed time includes that of others.
 func cpu(b *testing.B) int64 {
 	b.Helper()
 	var u unix.Rusage
@@ -112,8 +111,8 @@ func cpu(b *testing.B) int64 {
 	return u.Utime.Nano() + u.Stime.Nano()
 }
 
-// BenchmarkStateFile measures how long keeping and reading what is remembered
-// about 10,000 sockets takes.
+// BenchmarkStateFile measures how long it takes to save and read what is remembered about
+// 10,000 sockets.
 func BenchmarkStateFile(b *testing.B) {
 	m := memory.NewMemory()
 	for i := range 10_000 {

@@ -15,8 +15,8 @@ import (
 	"sockwarden/engine/world"
 )
 
-// inCgroup makes sockets while this process is in a control group of its own, of the unified
-// hierarchy, and returns the path of that.
+// inCgroup lets f make sockets while this process is in a control group of its own, in
+// the unified hierarchy, and returns the group's path.
 func inCgroup(t *testing.T, f func()) (path string) {
 	t.Helper()
 	socklab.Need(t)
@@ -49,9 +49,9 @@ func inCgroup(t *testing.T, f func()) (path string) {
 	return path
 }
 
-// The control group is that of the process that has a socket; of one that nobody has it is
-// the one that it was made in, if the socket shows it. A unit or container is never said by
-// that.
+// A socket's control group is that of the process that has it; if nobody has it, it is
+// the group that the socket was made in, if the socket shows it. That group never tells a
+// unit or container.
 func TestCgroupOfSockets(t *testing.T) {
 	var orphan, owned, finished *socklab.Conn
 	path := inCgroup(t, func() {
@@ -87,7 +87,7 @@ func TestCgroupOfSockets(t *testing.T) {
 	expect(t, findingOf(t, r, orphan), report.DecideAct, "", "gone")
 }
 
-// It is asked for only where something reads it.
+// The engine asks for a socket's control group only where something reads it.
 func TestCgroupsAreNotAskedFor(t *testing.T) {
 	host := hostWorld(t, world.OwnersProc, 1)
 	asked := 0
