@@ -31,31 +31,32 @@ import (
 // envChild makes the test binary live one of the lives below.
 const envChild = "ENGINE_CHILD"
 
-// orders are what a child is told, in its environment.
+// orders tell a child, in its environment, what to do.
 type orders struct {
 	Life  string
 	Rules string // a file
 	State string
-	// Proc mounts /proc anew, Share hands the sockets on to a process of its own.
+	// Proc mounts /proc anew; Share passes the sockets on to a process of the child's
+	// own.
 	Proc, Share bool
 	Allow       bool // --allow-unknown-owner
 	Owners      world.OwnerSource
-	Pumps       [][2]int // descriptors that data goes from and to
-	// Shift puts the child in a time namespace of its own, with CLOCK_MONOTONIC so
-	// many seconds ahead; 0 for none.
+	Pumps       [][2]int // descriptors to move data from and to
+	// Shift puts the child in a time namespace of its own, with CLOCK_MONOTONIC that many
+	// seconds ahead; 0 for none.
 	Shift int
-	// Limit is a file of /proc/sys/user that is 0 until the child is told to raise it.
+	// Limit is a file in /proc/sys/user that is 0 until the child is told to raise it.
 	Limit string
 }
 
-// lives of children, in processes of their own. Each says READY first, and
-// ends when its standard input does.
+// lives are what children do, in processes of their own. Each says READY first and ends
+// when its standard input does.
 var lives = map[string]func(orders) error{
 	"engine": engineLife, "ancestor": ancestorLife, "counter": counterLife, "locker": lockerLife, "writer": writerLife,
 	"inetd": inetdLife, "keeper": keeperLife, "pumps": pumpsLife, "poller": pollerLife,
 }
 
-// runChild returns if this process is no child.
+// runChild returns if this process is not a child.
 func runChild() {
 	text, is := os.LookupEnv(envChild)
 	if !is {
@@ -98,7 +99,7 @@ func childCommand(o orders, conns ...*socklab.Conn) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// child is a running one.
+// child is a running child process.
 type child struct {
 	*exec.Cmd
 	in  io.WriteCloser
@@ -113,8 +114,7 @@ func startChild(t testing.TB, o orders, conns ...*socklab.Conn) *child {
 	return runCommand(t, cmd, "", conns...)
 }
 
-// runCommand is startChild for a command that is made already, with a login uid
-// unless that is "".
+// runCommand is startChild for a ready-made command, with a login uid unless login is "".
 func runCommand(t testing.TB, cmd *exec.Cmd, login string, conns ...*socklab.Conn) *child {
 	t.Helper()
 	var err error
@@ -202,8 +202,8 @@ func engineLife(o orders) error {
 	return errors.Join(r.Errors...)
 }
 
-// settleIn makes the surroundings of the process as ordered; end ends the process
-// that it shares its sockets with.
+// settleIn sets up the surroundings of the process as ordered; end ends the process that
+// it shares its sockets with.
 func settleIn(o orders) (end func(), err error) {
 	if o.Proc {
 		if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {

@@ -15,8 +15,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// inetdLife accepts connections, holds each for a moment and gives it to another
-// process. Its descriptors are the listener and the way to that process.
+// inetdLife accepts connections, holds each for a moment and gives it to another process.
+// Its descriptors are the listener and the channel to that process.
 func inetdLife(orders) error {
 	if err := os.WriteFile("/proc/self/comm", []byte("worker"), 0); err != nil {
 		return err
@@ -46,8 +46,8 @@ func inetdLife(orders) error {
 // churned is how many connections are given away.
 const churned = 1500
 
-// keeperLife receives connections and says at the end how many there were, and how
-// many of those that were alive when it had them are no more.
+// keeperLife receives connections and says at the end how many there were, and how many
+// that were alive when it got them no longer are.
 func keeperLife(orders) error {
 	if err := os.WriteFile("/proc/self/comm", []byte("sshd"), 0); err != nil {
 		return err
@@ -94,8 +94,8 @@ func living(fd int) bool {
 	return err == nil && info.State == unix.BPF_TCP_ESTABLISHED
 }
 
-// Connections that a process gives away all the time, while a rule destroys what it
-// has: those that the other has received stay.
+// A process keeps giving connections away while a rule destroys what it has: those that
+// the other process has received stay.
 func TestHandoverChurn(t *testing.T) {
 	const tries = 5 // on a busy machine all are given away before anything is done
 	for range tries {
@@ -170,8 +170,8 @@ func handoverChurn(t *testing.T) (destroyed int) {
 	return destroyed
 }
 
-// SOCK_DESTROY does not look at the state: of connections that are established at
-// the moment when a rule for SYN_SENT takes them, these stay.
+// SOCK_DESTROY does not look at the state; connections that become established just as a
+// rule for SYN_SENT takes them stay all the same.
 func TestSynSentChurn(t *testing.T) {
 	const tries = 5 // on a busy machine all are established before anything is done
 	for range tries {
@@ -182,7 +182,7 @@ func TestSynSentChurn(t *testing.T) {
 	t.Errorf("%d times none was destroyed", tries)
 }
 
-// synSentChurn is one try, and returns how many connections were destroyed.
+// synSentChurn makes one try and returns how many connections were destroyed.
 func synSentChurn(t *testing.T) (destroyed int) {
 	t.Helper()
 	const n = 2000
@@ -196,7 +196,7 @@ func synSentChurn(t *testing.T) (destroyed int) {
 	must(t, "getsockname", err)
 	var clients []*socklab.Conn
 	for range n {
-		time.Sleep(200 * time.Microsecond) // so that they do not all arrive at once
+		time.Sleep(200 * time.Microsecond) // so they do not all arrive at once
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		must(t, "socket", err)
 		clients = append(clients, &socklab.Conn{FD: fd, Peer: -1})
@@ -249,8 +249,8 @@ func synSentChurn(t *testing.T) (destroyed int) {
 		_ = unix.Close(fd)
 	}
 	t.Logf("of %d: %d destroyed, %d changed, %d accepted, %d of them dead", n, destroyed, changed, accepted, reset)
-	// Between look-up and destroy of eight sockets one can become established; with a
-	// thousand between them it is one in ten.
+	// Between the look-up and the destruction of eight sockets, one can become
+	// established; with a thousand in between, one in ten does.
 	if reset > accepted/50 || accepted == 0 {
 		t.Errorf("%d of %d accepted connections were destroyed", reset, accepted)
 	}

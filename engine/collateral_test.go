@@ -17,8 +17,8 @@ import (
 	"sockwarden/engine/report"
 )
 
-// connected makes connections over the loopback of a namespace: n accepted ones,
-// and n that wait for the listener, which is the last.
+// connected makes connections over a namespace's loopback: n accepted ones, and n that
+// wait for the listener, which comes last.
 func connected(t *testing.T, ns *socklab.Namespace, n int) []*socklab.Conn {
 	t.Helper()
 	open := func() int {
@@ -49,15 +49,15 @@ func connected(t *testing.T, ns *socklab.Namespace, n int) []*socklab.Conn {
 	return append(all, l)
 }
 
-// Whoever waits to be accepted is lost with the process of the listener, and so
-// are connections in other namespaces than that of the socket that it is about.
+// Connections that wait to be accepted are lost with the listener's process, and so are
+// its connections in namespaces other than that of the socket in question.
 func TestCollateralEverywhere(t *testing.T) {
 	if socklab.Apart(t) {
 		return
 	}
 	for _, test := range []struct {
 		name string
-		more func(t *testing.T) []*socklab.Conn // what the process has besides
+		more func(t *testing.T) []*socklab.Conn // what else the process has
 		want int
 	}{
 		{"accept queue", func(t *testing.T) []*socklab.Conn {
@@ -94,7 +94,7 @@ func TestCollateralEverywhere(t *testing.T) {
 			return append(all, socklab.Make(t, socklab.Established, socklab.IPv4))
 		}, 7},
 		{"nothing healthy", func(t *testing.T) []*socklab.Conn {
-			fd, err := socklab.NewNamespace(t, "elsewhere").Socket(unix.AF_INET, unix.SOCK_STREAM, 0) // as what is destroyed is
+			fd, err := socklab.NewNamespace(t, "elsewhere").Socket(unix.AF_INET, unix.SOCK_STREAM, 0) // like a destroyed one
 			must(t, "socket", err)
 			fresh := &socklab.Conn{FD: fd}
 			t.Cleanup(fresh.CloseFD)
@@ -122,7 +122,7 @@ func TestCollateralEverywhere(t *testing.T) {
 			if test.want == 0 {
 				died = ""
 			}
-			if strings.HasSuffix(test.name, "another's") && f.Last().Detail != died { // some were
+			if strings.HasSuffix(test.name, "another's") && f.Last().Detail != died { // some were another's
 				died = fmt.Sprintf("of its %s died with it", collectors.Counted(test.want, "established connection"))
 			}
 			if got := f.Last().Detail; f.Collateral != test.want || !strings.HasSuffix(got, died) || died == "" && got != "" {
@@ -135,8 +135,8 @@ func TestCollateralEverywhere(t *testing.T) {
 	}
 }
 
-// Without the right to open its sockets it cannot be told whether a process has
-// connections in other namespaces, and only if it has any.
+// Without the right to open a process's sockets, the engine cannot tell whether it has
+// connections in other namespaces, and says so only if it has any.
 func TestCollateralUnborrowed(t *testing.T) {
 	for _, foreign := range []bool{false, true} {
 		hung := socklab.Make(t, socklab.CloseWait, socklab.IPv4)

@@ -18,7 +18,7 @@ import (
 	"sockwarden/engine/world"
 )
 
-// envRounds is how often a descriptor is connected again, if not as often as usual.
+// envRounds overrides how often a descriptor is connected again.
 const envRounds = "SOCKWARDEN_ROUNDS"
 
 // eye looks at one socket again and again, and remembers what it saw.
@@ -28,7 +28,7 @@ type eye struct {
 	sock   collectors.Socket
 }
 
-// opens is an eye on the socket of that local end.
+// opens returns an eye on the socket with that local end.
 func opens(t *testing.T, local netip.AddrPort) *eye {
 	t.Helper()
 	conn, err := sockdiag.Dial(-1)
@@ -38,7 +38,7 @@ func opens(t *testing.T, local netip.AddrPort) *eye {
 	return &eye{conn: conn, memory: memory.NewMemory(), sock: rec}
 }
 
-// age is what this look and those before it prove.
+// age returns what this look and those before it prove.
 func (e *eye) age(t *testing.T) collectors.Age {
 	t.Helper()
 	began := world.Mono()
@@ -48,8 +48,8 @@ func (e *eye) age(t *testing.T) collectors.Age {
 	return e.memory.Observe(collectors.KeyOf(&rec), memory.MarkOf(&rec, began, now), look.Evidence(&rec), began, now)
 }
 
-// notOlderThan checks the age against when the descriptor was last disconnected, and
-// returns by how much it was too old, 0 if it was not.
+// notOlderThan checks the age against the time of the descriptor's last disconnect, and
+// returns how much too old it was, 0 if it was not.
 func (e *eye) notOlderThan(t *testing.T, round int, since time.Time) float64 {
 	t.Helper()
 	got := e.age(t)
@@ -60,7 +60,7 @@ func (e *eye) notOlderThan(t *testing.T, round int, since time.Time) float64 {
 	return 0
 }
 
-// rounds is how often a descriptor is connected again.
+// rounds returns how often a descriptor is connected again.
 func rounds(t *testing.T, usual int) int {
 	if text := os.Getenv(envRounds); text != "" {
 		n, err := strconv.Atoi(text)
@@ -70,9 +70,8 @@ func rounds(t *testing.T, usual int) int {
 	return usual
 }
 
-// A descriptor that is connected again every few milliseconds, with a look at each of
-// its connections: a stamp cannot tell one from the next, and all of them together are
-// not one old connection.
+// A descriptor is connected again every few milliseconds, with a look at each connection:
+// a stamp cannot tell one from the next, but together they are not one old connection.
 func TestAgeConnectedAgainAndAgain(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -128,8 +127,8 @@ func loopback(v6 bool) netip.Addr {
 	return netip.MustParseAddr("127.0.0.1")
 }
 
-// An old connection that has just moved data, and one that takes its place at once and
-// moves as much: the stamps of the old one are as new as those of the new one.
+// An old connection has just moved data when another takes its place and moves as much:
+// the old one's stamps are as new as the new one's.
 func TestAgeConnectedAgainAfterData(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -162,7 +161,7 @@ func TestAgeConnectedAgainAfterData(t *testing.T) {
 			}
 			passes(t, since, 150*time.Millisecond)
 			e.notOlderThan(t, i, since)
-			s.disconnect(t) // what follows begins with counters of its own
+			s.disconnect(t) // the next one begins with counters of its own
 			since = time.Now()
 			s.connect(t, s.local)
 			s.until(t, collectors.Established)

@@ -15,7 +15,7 @@ import (
 	"sockwarden/engine/report"
 )
 
-// decisions are those about one socket, in the order of the rules.
+// decisions returns the decisions about one socket, in the order of the rules.
 func decisions(r *report.Report, c *socklab.Conn) string {
 	var all []string
 	for _, f := range findingsOf(r, c) {
@@ -40,8 +40,8 @@ func checkSum(t testing.TB, r *report.Report) {
 	}
 }
 
-// The oldest go first, also if the condition does not read ages, and what is beyond
-// the limit waits for its turn.
+// The oldest go first, even if the condition does not read ages; those beyond the limit
+// wait for their turn.
 func TestPerCycle(t *testing.T) {
 	for _, when := range []string{`state == "CLOSE_WAIT" && age > 0`, `state == "CLOSE_WAIT"`} {
 		t.Run(when, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestPerCycle(t *testing.T) {
 				socklab.WaitFor(t, "the next to be younger", func() bool { return time.Since(conns[len(conns)-1].SeenAfter) > 60*time.Millisecond })
 			}
 			for _, c := range slices.Backward(conns) {
-				_, err := unix.GetsockoptUint64(c.FD, unix.SOL_SOCKET, unix.SO_COOKIE) // made now: the youngest has the lowest
+				_, err := unix.GetsockoptUint64(c.FD, unix.SOL_SOCKET, unix.SO_COOKIE) // assigned now: the youngest gets the lowest
 				must(t, "SO_COOKIE", err)
 			}
 			holder(t, conns...)
@@ -76,8 +76,8 @@ func TestPerCycle(t *testing.T) {
 	}
 }
 
-// A condition must hold for each of several owners; any owner is enough to
-// spare; a signal needs to be for all of them.
+// A condition must hold for each of several owners; any one owner is enough to spare the
+// socket; a signal must be for all of them.
 func TestSeveralOwners(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -127,8 +127,8 @@ func TestSeveralOwners(t *testing.T) {
 	b.Wait(t)
 }
 
-// A socket whose owner cannot be seen is nobody's: no comparison with a process
-// takes it, it is not acted on, unless a person says that it may be.
+// A socket whose owner cannot be seen is nobody's: no comparison with a process takes it,
+// and it is not acted on unless a person allows it.
 func TestUnknownOwner(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -189,7 +189,7 @@ func TestUnknownOwner(t *testing.T) {
 	}
 }
 
-// Counted are sockets that some rule would take if only they were proven old.
+// AgeUnproven counts the sockets that some rule would take if only they were proven old.
 func TestAgeUnproven(t *testing.T) {
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
 	other := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -211,7 +211,7 @@ func TestAgeUnproven(t *testing.T) {
 			t.Errorf("%s: %d, want %d", when, r.AgeUnproven, want)
 		}
 	}
-	// Not if another rule takes it.
+	// It does not count if another rule takes it.
 	l := newLab(t, Options{})
 	text := ruleFile(port(c)+" && age > 3600", "destroy") + "  - {name: s, when: " + port(c) + ", then: [destroy]}\n"
 	if r := l.cycle(t, l.rules(t, text)); r.AgeUnproven != 0 || r.Summary.WouldAct != 1 {
@@ -219,7 +219,7 @@ func TestAgeUnproven(t *testing.T) {
 	}
 }
 
-// The record of an orphan knows that nobody has it.
+// An orphan's record says that nobody has it.
 func TestOwnerless(t *testing.T) {
 	c := socklab.Make(t, socklab.LastAckOrphan, socklab.IPv6)
 	for when, want := range map[string]string{
@@ -232,7 +232,7 @@ func TestOwnerless(t *testing.T) {
 	}
 }
 
-// Every state of the lab matches a rule about it, and no other.
+// Every state in the lab matches the rule about it and no other.
 func TestStates(t *testing.T) {
 	l := newLab(t, Options{})
 	for _, k := range socklab.Kinds() {

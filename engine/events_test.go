@@ -15,8 +15,8 @@ import (
 	"sockwarden/rules"
 )
 
-// A socket that enters its state while events are watched has an exact age; one
-// that was in it before has what its record proves.
+// A socket that enters its state while events are watched has an exact age; one that was
+// in it before has the age that its record proves.
 func TestEventAge(t *testing.T) {
 	before := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	l := newLab(t, Options{Events: look.EventsOn})
@@ -43,7 +43,7 @@ func TestEventAge(t *testing.T) {
 	}
 }
 
-// Where events are off nothing is attached.
+// With events off, nothing is attached.
 func TestEventsOff(t *testing.T) {
 	for _, o := range []Options{{Events: look.EventsOff}, {}} {
 		l := newLab(t, o)
@@ -53,8 +53,8 @@ func TestEventsOff(t *testing.T) {
 	}
 }
 
-// However long the interval, what becomes old enough is acted on in time: by a
-// socket that the last look saw, and by one that has come since.
+// However long the interval, the engine acts in time on a socket that becomes old enough,
+// whether the last look saw it or it has come since.
 func TestActsInTime(t *testing.T) {
 	const threshold = time.Second
 	var mu sync.Mutex
@@ -71,7 +71,7 @@ func TestActsInTime(t *testing.T) {
 	w := watchRules(t, Options{Live: true, Events: look.EventsOn}, time.Hour, map[string]string{"a.yaml": ruleFile(rule, "note", "limits: {cooldown: 1h}")}, note)
 	socklab.WaitFor(t, "the first cycle", func() bool { return len(w.journal.lines("msg=cycle")) > 0 })
 	var late []time.Duration
-	quickest := time.Hour // start of a process, which says how busy this machine is
+	quickest := time.Hour // the start of a process shows how busy this machine is
 	for i := range 4 {
 		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 		began := time.Now()
@@ -92,14 +92,15 @@ func TestActsInTime(t *testing.T) {
 	}
 	slices.Sort(late)
 	t.Logf("behind the threshold by %v", late)
-	// On a busy machine some come late, and none would but after an hour if nothing told of them.
+	// On a busy machine some come late; if nothing announced them, all would come only
+	// after an hour.
 	if late[len(late)/2-1] > max(time.Second, 20*quickest) {
 		t.Errorf("behind the threshold by %v, a process starts in %s", late, quickest)
 	}
 }
 
-// Cycles that come early because something ripens share the limits and the
-// breaker of their interval, and do not calm what has tripped.
+// Cycles that come early because something ripens share the limits and the breaker of
+// their interval, and do not reset a tripped breaker.
 func TestEarlyCyclesShareLimits(t *testing.T) {
 	more := func() { holder(t, socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3)...) }
 	acted := func(l *lab, p *rules.Program, early bool) int {

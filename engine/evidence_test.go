@@ -20,21 +20,21 @@ type specimen struct {
 	*socklab.Conn
 	name    string
 	disturb func() // before each look
-	// proven is the age that must be provable in the end, as a part of the true
-	// one; 0 for none.
+	// proven is the age that must be provable in the end, as a fraction of the true age;
+	// 0 for none.
 	proven float64
 	// unproven says that this kernel proves no age at all.
 	unproven bool
-	// bounded says that there must be an upper bound, tight that it must be close
-	// to the lower one.
+	// bounded says that there must be an upper bound; tight says that it must be close to
+	// the lower one.
 	bounded, tight bool
 
 	best  collectors.Age
-	age   float64 // true age, at least, when best was seen
-	wrong bool    // was reported
+	age   float64 // least true age when best was seen
+	wrong bool    // already reported
 }
 
-// look checks what the evidence of one dump claims about all subjects.
+// glanceAt checks what the evidence of one dump claims about all subjects.
 func glanceAt(t *testing.T, subjects []*specimen) {
 	t.Helper()
 	for _, s := range subjects {
@@ -50,7 +50,7 @@ func glanceAt(t *testing.T, subjects []*specimen) {
 	}
 	after := time.Now()
 	if late = max(late, tickLate(t)); late > 10*time.Millisecond {
-		return // a machine without its processor: the stamps are as late as the tick
+		return // the machine had no processor: the stamps are as late as the tick
 	}
 	for _, s := range subjects {
 		rec, ok := all[[2]netip.AddrPort{s.Local, s.Remote}]
@@ -76,7 +76,7 @@ func glanceAt(t *testing.T, subjects []*specimen) {
 	}
 }
 
-// tickLate is how long ago the last tick was, which counts jiffies.
+// tickLate returns the time since the last tick, which counts jiffies.
 func tickLate(t *testing.T) time.Duration {
 	t.Helper()
 	var tick, now unix.Timespec
@@ -93,23 +93,23 @@ func newSubject(t *testing.T, k socklab.Kind, f socklab.Family) *specimen {
 	case socklab.CloseWait, socklab.CloseWaitFIN, socklab.CloseWaitUnread, socklab.CloseWaitUnaccepted, socklab.FinWait2:
 		s.proven, s.bounded, s.tight = 0.9, true, true
 	case socklab.FinWait1, socklab.FinWait1Orphan, socklab.LastAck, socklab.LastAckOrphan:
-		s.proven, s.bounded = 0.8, true // but for the first timeout
+		s.proven, s.bounded = 0.8, true // except for the first timeout
 	case socklab.SynSent:
-		s.Conn, s.proven, s.bounded = synSent(t, f), 0.5, true // but for the first second
+		s.Conn, s.proven, s.bounded = synSent(t, f), 0.5, true // except for the first second
 	}
 	s.bounded = s.bounded || k.State() == collectors.Closing
 	// A peer that repeats its FIN renews the only evidence.
 	if k.State() == collectors.Closing {
 		s.proven = 0
 	}
-	// How long a FIN or SYN waits the kernel tells since Linux 6.7.
+	// The kernel tells how long a FIN or SYN has waited only since Linux 6.7.
 	if slices.Contains([]collectors.State{collectors.FinWait1, collectors.LastAck, collectors.SynSent}, k.State()) && socklab.KernelBefore(6, 7) {
 		s.proven, s.unproven = 0, true
 	}
 	return s
 }
 
-// synSent is a connection to a listener that goes on to be deaf.
+// synSent makes a connection to a listener that stays deaf.
 func synSent(t *testing.T, f socklab.Family) *socklab.Conn {
 	t.Helper()
 	domain := func(v4 bool) int {
@@ -141,7 +141,7 @@ func synSent(t *testing.T, f socklab.Family) *socklab.Conn {
 	return c
 }
 
-// The true age lies within the bounds, for every state, while it grows.
+// In every state, the true age stays within the bounds as it grows.
 func TestEvidence(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -180,8 +180,8 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// late are connections that were idle for a while before they entered their
-// state: the time without data is not the age.
+// late makes connections that were idle for a while before they entered their state: the
+// time without data is not the age.
 func late(t *testing.T) []*specimen {
 	t.Helper()
 	begin := map[socklab.Kind]func(c *socklab.Conn) error{
@@ -215,7 +215,7 @@ func late(t *testing.T) []*specimen {
 	return all
 }
 
-// disturbed are sockets on which something happens all the time.
+// disturbed makes sockets on which something happens all the time.
 func disturbed(t *testing.T) []*specimen {
 	t.Helper()
 	write := func(fd *int, every time.Duration) func() {
@@ -248,15 +248,15 @@ func disturbed(t *testing.T) []*specimen {
 		s = add("data received in FIN_WAIT2 "+string(f), socklab.FinWait2, f, true)
 		s.disturb = write(&s.Peer, 300*time.Millisecond)
 		s = add("data sent in ESTABLISHED "+string(f), socklab.Established, f, false)
-		s.disturb = write(&s.FD, 300*time.Millisecond) // nothing was received: its stamp may be of no time at all
+		s.disturb = write(&s.FD, 300*time.Millisecond) // nothing was received: that stamp may mean no time at all
 		s = add("data received in ESTABLISHED "+string(f), socklab.Established, f, false)
 		s.disturb, s.proven = write(&s.Peer, 300*time.Millisecond), 0.9 // nothing was sent
 	}
 	return all
 }
 
-// filter makes a socket lose the segments that its test (offsets from the TCP
-// header) takes.
+// filter makes a socket drop the segments that code (with offsets from the TCP header)
+// selects.
 func filter(t *testing.T, fd int, code []unix.SockFilter) {
 	t.Helper()
 	prog := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
@@ -267,7 +267,7 @@ func dropAll(t *testing.T, fd int) {
 	filter(t, fd, []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}})
 }
 
-// dropFIN lets everything through that has no FIN flag.
+// dropFIN lets everything through that does not have the FIN flag.
 func dropFIN(t *testing.T, fd int) {
 	filter(t, fd, []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13},
@@ -284,10 +284,10 @@ func tcpInfo(t testing.TB, fd int) *unix.TCPInfo {
 	return i
 }
 
-// Data that was repeated for seconds before the FIN must not pass for the age
-// of the FIN: not while it is still unacknowledged, and not afterwards, when the
-// timeout keeps its length (without time stamps no ACK of repeated data is a
-// sample of the round trip).
+// Time spent repeating data before the FIN must not pass for the age of the FIN: not
+// while the data is still unacknowledged, and not afterwards, when the timeout keeps its
+// length (without time stamps, an ACK of repeated data is not a sample of the round
+// trip).
 func TestEvidenceDataBeforeFIN(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -367,12 +367,12 @@ func TestEvidenceLocalCongestion(t *testing.T) {
 	})
 }
 
-// There is no evidence in what the kernel did not show.
+// What the kernel did not show is not evidence.
 func TestEvidenceMissing(t *testing.T) {
 	full := collectors.TCPInfo{Len: 280, Retransmits: 3, Backoff: 3, RTO: 1_600_000, LastDataSent: 5000, LastDataRecv: 5000, LastAckRecv: 5000, BusyTime: 5_000_000}
 	for s := range collectors.State(14) {
 		for _, p := range []collectors.Protocol{collectors.TCP, collectors.UDP} {
-			// Without any field known there is at most the timer of TIME_WAIT.
+			// Without any known field there is at most the timer of TIME_WAIT.
 			got := look.Evidence(&collectors.Socket{Protocol: p, State: s, SendQueue: 1})
 			if got != collectors.NoAge() {
 				t.Errorf("%s %s: %+v", p, s, got)
@@ -384,11 +384,11 @@ func TestEvidenceMissing(t *testing.T) {
 			}
 		}
 	}
-	// A mini-socket in FIN_WAIT2 counts down from a time that does not show.
+	// A mini-socket in FIN_WAIT2 counts down from a time that it does not show.
 	if got := look.Evidence(&collectors.Socket{Protocol: collectors.TCP, State: collectors.FinWait2, Timer: collectors.TimerTimeWait, TimerExpires: 1}); got != collectors.NoAge() {
 		t.Errorf("FIN_WAIT2: %+v", got)
 	}
-	// Absurd values end in no claim, or in a finite one.
+	// Absurd values lead to no claim, or to a finite one.
 	for _, i := range []collectors.TCPInfo{{Retransmits: 255, Backoff: 255, RTO: 1<<32 - 1}, {Retransmits: 255, Backoff: 0, RTO: 1<<32 - 1}, {Retransmits: 1, Backoff: 30, RTO: 0}} {
 		for _, s := range []collectors.State{collectors.FinWait1, collectors.LastAck, collectors.SynSent} {
 			got := look.Evidence(&collectors.Socket{Protocol: collectors.TCP, State: s, SendQueue: 1, Known: collectors.InfoFields(), Info: i})
