@@ -13,18 +13,18 @@ import (
 	"sockwarden/engine/look"
 )
 
-// What no kernel does by itself, a peer in user space does: each of these made an
-// age exceed the truth once.
+// A user-space peer does what no kernel does by itself: each of these once made an age
+// exceed the truth.
 
-// notOlder checks everything that one record says about time against when the
-// connection began, and its state.
+// notOlder checks everything that one record says about time against when the connection
+// and its state began.
 func notOlder(t *testing.T, local netip.AddrPort, began, state time.Time) (collectors.Socket, collectors.Age) {
 	t.Helper()
 	rec, now := recordOf(t, local)
 	return rec, checkAge(t, rec, now, began, state)
 }
 
-// checkAge fails the test if the record of a connection at that time says that it is older
+// checkAge fails the test if a connection's record, taken at now, says that it is older
 // than it is.
 func checkAge(t *testing.T, rec collectors.Socket, now, began, state time.Time) collectors.Age {
 	t.Helper()
@@ -51,13 +51,13 @@ func families(t *testing.T, f func(t *testing.T, v6 bool)) {
 	t.Run("v6", func(t *testing.T) { f(t, true) })
 }
 
-// passes waits until that much time has gone by since then.
+// passes waits until d has gone by since then.
 func passes(t testing.TB, since time.Time, d time.Duration) {
 	t.Helper()
 	socklab.WaitFor(t, d.String()+" to pass", func() bool { return time.Since(since) > d })
 }
 
-// simultaneous opens a connection from both ends at the same time, up to where
+// simultaneous opens a connection from both ends at the same time, up to the point where
 // the kernel's socket waits for the last ACK.
 func simultaneous(t testing.TB, d *tunpeer.Device, v6 bool) (*sock, *tunpeer.Conn, time.Time) {
 	t.Helper()
@@ -71,7 +71,7 @@ func simultaneous(t testing.TB, d *tunpeer.Device, v6 bool) (*sock, *tunpeer.Con
 	return s, c, began
 }
 
-// The stamp of received data is zero: it counts from when jiffies did.
+// The stamp of received data is zero: it counts from when jiffies began.
 func TestAgeSimultaneousOpen(t *testing.T) {
 	d := tunpeer.Open(t)
 	families(t, func(t *testing.T, v6 bool) {
@@ -93,7 +93,7 @@ func TestAgeSimultaneousOpen(t *testing.T) {
 	})
 }
 
-// The same, with nobody else.
+// The same, with nobody at the other end.
 func TestAgeConnectedToItself(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		at := netip.MustParseAddr("127.0.0.1")
@@ -105,7 +105,7 @@ func TestAgeConnectedToItself(t *testing.T) {
 		s.connect(t, s.local)
 		state := s.until(t, collectors.Established)
 		notOlder(t, s.local, began, state)
-		// What it sends itself is data received: the stamps are good.
+		// What it sends itself counts as received data: the stamps are good.
 		_, err := unix.Write(s.fd, []byte("to myself"))
 		must(t, "write", err)
 		socklab.WaitFor(t, "the data", func() bool { rec, _ := recordOf(t, s.local); return rec.RecvQueue > 0 })
@@ -144,7 +144,7 @@ func TestAgeClosedBeforeHandshake(t *testing.T) {
 	})
 }
 
-// A Fast Open server has its stamps since the SYN: the last ACK may come later.
+// A Fast Open server's stamps date from the SYN: the last ACK may come later.
 func TestAgeFastOpen(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -184,8 +184,7 @@ func TestAgeFastOpen(t *testing.T) {
 	})
 }
 
-// The timeouts of a Fast Open server that closes before the last ACK are those of
-// its SYN.
+// If a Fast Open server closes before the last ACK, its timeouts are those of its SYN.
 func TestAgeFastOpenClosed(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -219,7 +218,7 @@ func TestAgeFastOpenClosed(t *testing.T) {
 	})
 }
 
-// The time with unacknowledged data goes on over connections of one descriptor.
+// The time with unacknowledged data carries over between connections of one descriptor.
 func TestAgeBusyBefore(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -245,9 +244,9 @@ func TestAgeBusyBefore(t *testing.T) {
 	})
 }
 
-// TCP_USER_TIMEOUT that changes while a FIN is repeated makes the timers short,
-// and the timeout doubles all the same.
-func TestAgeUserTimeout(t *testing.T) { // which has to be in time
+// A TCP_USER_TIMEOUT that changes while a FIN is repeated makes the timers short, but the
+// timeout still doubles.
+func TestAgeUserTimeout(t *testing.T) { // has to be in time
 	families(t, func(t *testing.T, v6 bool) {
 		d := tunpeer.Open(t)
 		for _, earlier := range []bool{false, true} {
@@ -266,8 +265,8 @@ func TestAgeUserTimeout(t *testing.T) { // which has to be in time
 	})
 }
 
-// underUserTimeout is one connection of TestAgeUserTimeout; false if the kernel ended it
-// before its time, or its timeout did not become long.
+// underUserTimeout tests one connection of TestAgeUserTimeout; it returns false if the
+// kernel ended it too early or its timeout did not become long.
 func underUserTimeout(t *testing.T, d *tunpeer.Device, v6, earlier bool) (done bool) {
 	t.Helper()
 	s, c := bound(t, tunpeer.Local(v6)), d.Await(v6)
@@ -304,7 +303,7 @@ func underUserTimeout(t *testing.T, d *tunpeer.Device, v6, earlier bool) (done b
 		return false
 	}
 	if tcpInfo(t, s.fd).Rto < 2_000_000 {
-		return false // nothing was put to the test
+		return false // nothing was tested
 	}
 	if socklab.KernelBefore(6, 7) && age.Min > 0 {
 		t.Errorf("%+v, although this kernel does not prove it: %+v", age, rec)

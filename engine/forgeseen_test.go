@@ -29,8 +29,8 @@ func observedAge(t *testing.T, l *lab, text string, local netip.AddrPort) collec
 	return collectors.NoAge()
 }
 
-// A descriptor that is disconnected and connected again between the same ports
-// keeps its cookie, and its state.
+// A descriptor that is disconnected and connected again between the same ports keeps its
+// cookie and its state.
 func TestAgeConnectedAgain(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -61,7 +61,7 @@ func TestAgeConnectedAgain(t *testing.T) {
 			if after, _ := recordOf(t, s.local); collectors.KeyOf(&after) != collectors.KeyOf(&before) {
 				t.Fatalf("another key: %+v, %+v", before, after)
 			}
-			// Also for another run, which knows it from the state file.
+			// The same holds for another run, which knows the socket from the state file.
 			other := newLab(t, Options{StateFile: l.store.State.Path})
 			for _, l := range []*lab{l, other} {
 				if got := observedAge(t, l, text, s.local); got.Min > time.Since(state).Seconds() {
@@ -72,7 +72,7 @@ func TestAgeConnectedAgain(t *testing.T) {
 	})
 }
 
-// connect(2) that is tried again on a bound socket begins a new SYN_SENT.
+// Trying connect(2) again on a bound socket begins a new SYN_SENT.
 func TestAgeConnectTriedAgain(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -104,8 +104,8 @@ func TestAgeConnectTriedAgain(t *testing.T) {
 	})
 }
 
-// The one thing that remains: only the peer can do it, and only to its own
-// connection. It is why a process is not signalled by one look.
+// The one forgery that remains: only the peer can do it, and only to its own connection.
+// This is why one look is not enough to signal a process.
 func TestAgeOldACKOnFIN(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -128,8 +128,8 @@ func TestAgeOldACKOnFIN(t *testing.T) {
 	})
 }
 
-// In a time namespace CLOCK_MONOTONIC is another: what a state file says of the
-// time there is nothing here, whoever wrote it.
+// A time namespace has its own CLOCK_MONOTONIC: what a state file says about time there
+// means nothing here, whoever wrote it.
 func TestAgeTimeNamespace(t *testing.T) {
 	const shift = 100_000
 	c, disturb := disturbedConn(t)

@@ -13,13 +13,13 @@ import (
 	"sockwarden/rules"
 )
 
-// reading is a generation that a test reads at a time, in seconds.
+// reading is a generation that a test reads at a given time, in seconds.
 type reading struct {
 	at      float64
-	program string // letter of a text of rules, and of one of a list: "Ax"
+	program string // letters of a text of rules and of a list: "Ax"
 }
 
-// TestGenerations: which rules count at which time, by their letters, oldest first.
+// TestGenerations checks which rules count at which time, by their letters, oldest first.
 func TestGenerations(t *testing.T) {
 	l := newLab(t, Options{})
 	dir := t.TempDir()
@@ -96,8 +96,8 @@ func TestGenerations(t *testing.T) {
 	})
 }
 
-// TestHalfWrittenNeverInForce: what was read while its file was written is never in
-// force, however long that takes.
+// TestHalfWrittenNeverInForce checks that rules read while their file is being written
+// are never in force, however long that takes.
 func TestHalfWrittenNeverInForce(t *testing.T) {
 	l := newLab(t, Options{})
 	path := filepath.Join(t.TempDir(), "rules.yaml")

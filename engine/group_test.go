@@ -30,7 +30,7 @@ func groupRule(when, group, having, then string, more ...string) string {
 
 const closeWait = `state == "CLOSE_WAIT"`
 
-// groupsOf are the groups of the findings, as JSON shows them, one for each.
+// groupsOf returns the groups of the findings as JSON shows them, each once.
 func groupsOf(t testing.TB, r *report.Report) []map[string]any {
 	t.Helper()
 	var all []map[string]any
@@ -49,8 +49,8 @@ func groupsOf(t testing.TB, r *report.Report) []map[string]any {
 	return all
 }
 
-// More than N hung sockets in one process: that process gets one signal, and no
-// other any.
+// If one process has more than N hung sockets, it gets one signal and no other process
+// gets any.
 func TestGroupOfProcess(t *testing.T) {
 	many, few := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 50), socklab.Many(t, socklab.CloseWait, socklab.IPv4, 5)
 	leaking, other := startChild(t, orders{Life: "counter"}, many...), startChild(t, orders{Life: "counter"}, few...)
@@ -84,8 +84,8 @@ func TestGroupOfProcess(t *testing.T) {
 	}
 }
 
-// sweep destroys what the kernel still has in a state that outlives processes,
-// now and after the test: others count sockets, too.
+// sweep destroys what the kernel still has in a state that outlives processes, now and
+// after the test: other tests count sockets, too.
 func sweep(t *testing.T, state collectors.State) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -105,12 +105,12 @@ func sweep(t *testing.T, state collectors.State) {
 	t.Cleanup(all)
 }
 
-// Sockets of which the key is not known, or that have none, are in no group.
+// Sockets whose key is unknown, or that have none, are in no group.
 func TestGroupNeedsKey(t *testing.T) {
 	owned := []*socklab.Conn{socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)}
 	holder(t, owned...)
 	sweep(t, collectors.TimeWait)
-	for range 2 { // without owner
+	for range 2 { // without an owner
 		socklab.Make(t, socklab.TimeWait, socklab.IPv4)
 	}
 	l := newLab(t, Options{})
@@ -132,7 +132,7 @@ func TestGroupNeedsKey(t *testing.T) {
 	timeWait := `state == "TIME_WAIT"`
 	for _, test := range []struct {
 		when, group string
-		want        []float64 // findings where owners are hidden, then the counts of groups
+		want        []float64 // number of findings with owners hidden, then the groups' counts
 	}{
 		{closeWait, "pid", []float64{0, 2}},
 		{closeWait, "process", []float64{0, 2}},
@@ -198,8 +198,8 @@ func (g *grower) redirect(t *testing.T, all ...string) {
 	}
 }
 
-// Findings of a group by process say how fast its descriptors grow and when it
-// will have no more, over two cycles or two runs.
+// Findings of a group by process say how fast its descriptors grow and when it will run
+// out of them, over two cycles or two runs.
 func TestLeakEvidence(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	const limit = 24
@@ -245,7 +245,7 @@ func TestLeakEvidence(t *testing.T) {
 	if rate := number(third, "fds_per_hour"); rate <= 0 || rate >= number(second, "fds_per_hour") {
 		t.Errorf("%v an hour after %v", rate, number(second, "fds_per_hour"))
 	}
-	// Below where it began there is nothing to leak, and it is counted from there.
+	// Below where it began there is no leak, and counting starts again from there.
 	g.redirect(t, "4<&-", "5<&-", "6<&-", "7<&-", "2<&-")
 	if fourth := look(); number(fourth, "fds") != fds-1 || fourth["fds_per_hour"] != nil {
 		t.Errorf("after a fall: %v", fourth)
@@ -253,7 +253,7 @@ func TestLeakEvidence(t *testing.T) {
 	if fifth := look(); fifth["fds_per_hour"] != float64(0) || fifth["full_in_seconds"] != nil {
 		t.Errorf("steady: %v", fifth)
 	}
-	// A process that is not seen any more is forgotten in time.
+	// A process that is no longer seen is forgotten in time.
 	l.memory.Expire(world.Mono() + 3601)
 	if len(l.memory.Descriptors) != 0 {
 		t.Errorf("remembered %v", l.memory.Descriptors)

@@ -13,7 +13,7 @@ import (
 	"sockwarden/engine/report"
 )
 
-// waiting are connections in the queues of listeners, by cookie.
+// waiting returns the connections in the queues of the port's listeners, by cookie.
 func waiting(t testing.TB, port uint16) map[uint64]collectors.Socket {
 	t.Helper()
 	queued := map[uint64]collectors.Socket{}
@@ -25,7 +25,7 @@ func waiting(t testing.TB, port uint16) map[uint64]collectors.Socket {
 	return queued
 }
 
-// listenOn is a listener on a port and, unless that is "", on a device.
+// listenOn makes a listener on a port and, unless device is "", on a device.
 func listenOn(t testing.TB, domain int, at unix.Sockaddr, device string, options ...int) *socklab.Conn {
 	t.Helper()
 	fd, err := socklab.Home(t).Socket(domain, unix.SOCK_STREAM, 0)
@@ -75,8 +75,8 @@ func give(t testing.TB, c *socklab.Conn, program string) {
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: program})
 }
 
-// Nothing in a queue is touched if any of the listeners that it can belong to is
-// of a protected process: the kernel does not tell which of them it is.
+// Nothing in a queue is touched if a protected process has any of the listeners that it
+// can belong to: the kernel does not tell which of them it is.
 func TestGuardEveryListener(t *testing.T) {
 	v4, v6 := netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("fd00:9::1")
 	for name, test := range map[string]struct {
@@ -145,7 +145,7 @@ func TestGuardEveryListener(t *testing.T) {
 	}
 }
 
-// backlog is how many connections wait for a listener.
+// backlog returns how many connections wait for a listener.
 func backlog(t testing.TB, fd int) int {
 	t.Helper()
 	info, err := unix.GetsockoptTCPInfo(fd, unix.SOL_TCP, unix.TCP_INFO)
@@ -153,8 +153,8 @@ func backlog(t testing.TB, fd int) int {
 	return int(info.Unacked)
 }
 
-// Listeners on the same port are told apart by their device, family and
-// IPV6_V6ONLY: each connection is guarded by its own.
+// Device, family and IPV6_V6ONLY tell listeners on the same port apart: each connection
+// is guarded by its own listener.
 func TestListenersToldApart(t *testing.T) {
 	all4, all6 := &unix.SockaddrInet4{Port: 7010}, &unix.SockaddrInet6{Port: 7011}
 	for _, test := range []struct {
@@ -233,8 +233,8 @@ func TestListenersToldApart(t *testing.T) {
 	}
 }
 
-// comeLinkLocal makes a connection between link-local addresses, which is bound
-// to its device on a listener that is not.
+// comeLinkLocal makes a connection between link-local addresses: it is bound to its
+// device, but its listener is not.
 func comeLinkLocal(t *testing.T, port uint16) {
 	t.Helper()
 	fd, err := socklab.Peer(t).Socket(unix.AF_INET6, unix.SOCK_STREAM, 0)
@@ -253,8 +253,8 @@ func comeLinkLocal(t *testing.T, port uint16) {
 	}
 }
 
-// A handshake that is under way belongs to its listener as what has come through
-// it does: until it is destroyed it can have become a connection.
+// A handshake under way belongs to its listener just as a completed one does: by the time
+// it is destroyed it can have become a connection.
 func TestGuardHandshake(t *testing.T) {
 	for program, want := range map[string]string{"sshd": "protected process sshd", "web": ""} {
 		listener := socklab.NewListener(t, socklab.IPv4, 0)
@@ -270,7 +270,7 @@ func TestGuardHandshake(t *testing.T) {
 	}
 }
 
-// A listener is its own, also where others share its port.
+// A listener is its own listener, even where others share its port.
 func TestListenerProcessOfListener(t *testing.T) {
 	for _, program := range []string{"web", "api"} {
 		give(t, listenOn(t, unix.AF_INET, &unix.SockaddrInet4{Port: 7020}, "", unix.SO_REUSEPORT), program)
@@ -280,7 +280,7 @@ func TestListenerProcessOfListener(t *testing.T) {
 	if len(r.Findings) != 1 || r.Findings[0].Facts.Owners[0].Name != "web" {
 		t.Error(describe(r))
 	}
-	// Of a process that forks servers, all have the same name.
+	// The servers that a process forks all have the same name.
 	c := listenOn(t, unix.AF_INET, &unix.SockaddrInet4{Port: 7021}, "")
 	come(t, socklab.Peer(t), netip.MustParseAddrPort("10.9.0.1:7021"), 1)
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Program: "web", Keep: true})

@@ -8,8 +8,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// By sudo in tmux or screen the ssh session is neither an ancestor nor in
-// SSH_CONNECTION. It is told by the login uid, whatever the name would protect.
+// With sudo in tmux or screen, the ssh session is neither an ancestor nor in
+// SSH_CONNECTION. The login uid identifies it, whatever its name would protect.
 func TestGuardLogin(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -28,7 +28,7 @@ func TestGuardLogin(t *testing.T) {
 		{"sshd", "0", "0", socklab.Established, `guarded "your own session"`},
 		{"sshd", "4321", "1234", socklab.Established, `guarded "protected process sshd`},
 		{"sshd", "", "1234", socklab.Established, `guarded "protected process sshd`},
-		{"sshd", "", "", socklab.Established, `guarded "protected process sshd`}, // none is not the same one
+		{"sshd", "", "", socklab.Established, `guarded "protected process sshd`}, // no login uid is not the same one
 		{"sshd", "1234", "", socklab.Established, `guarded "protected process sshd`},
 		{"mosh-server", "4321", "1234", socklab.UDPBound, "act "},
 		{"web", "1234", "1234", socklab.Established, "act "},

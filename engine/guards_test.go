@@ -28,10 +28,10 @@ const (
 	anySocket  = `protocol == "tcp" || protocol == "udp"`
 )
 
-// mustSpare runs a live cycle of a rule with every opt-in, by destroy, by signal
-// and by a later rung of a ladder, and checks that each spares the socket for
-// the reason. The rule is as wide as the language allows. The opt-in for protected
-// processes opens nothing but what is guarded as theirs.
+// mustSpare runs a live cycle of a rule with every opt-in, by destroy, by signal and by a
+// later rung of a ladder, and checks that each spares the socket for the reason. The rule
+// is as wide as the language allows. The opt-in for protected processes opens only what
+// is guarded as theirs.
 func mustSpare(t *testing.T, l *lab, c *socklab.Conn, reason string) {
 	t.Helper()
 	before := sockets(t)
@@ -59,8 +59,8 @@ func localOf(s *collectors.Socket) netip.AddrPort {
 	return local
 }
 
-// A rule without opt-in takes neither listeners nor UDP, and a rung that opts in
-// for one does not for the other.
+// A rule without an opt-in takes neither listeners nor UDP, and a rung that opts in to
+// one does not opt in to the other.
 func TestGuardOptIn(t *testing.T) {
 	for _, test := range []struct {
 		kind         socklab.Kind
@@ -88,7 +88,7 @@ func TestGuardOptIn(t *testing.T) {
 	}
 }
 
-// With the opt-in they are destroyed: what the guard says is the cure.
+// With the opt-in they are destroyed: the cure that the guard names works.
 func TestOptIn(t *testing.T) {
 	for _, k := range []socklab.Kind{socklab.Listen, socklab.UDPBound, socklab.UDPConnected} {
 		t.Run(k.String(), func(t *testing.T) {
@@ -106,8 +106,8 @@ func TestGuardOwnProcess(t *testing.T) {
 	mustSpare(t, l, socklab.Make(t, socklab.CloseWait, socklab.IPv4), "sockwarden's own")
 }
 
-// PID 1 is guarded as the init of the machine, and in a container by its name; else
-// it is the application there.
+// PID 1 is guarded as the machine's init, and in a container by its name; otherwise it is
+// the application there.
 func TestGuardPID1(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -135,8 +135,7 @@ func TestGuardPID1(t *testing.T) {
 	})
 }
 
-// What a process in between holds counts as PID 1's also if the other holder is
-// nobody special.
+// A socket that PID 1 holds counts as PID 1's even if its other holder is nobody special.
 func TestGuardAnyOwner(t *testing.T) {
 	l := newLab(t, Options{Live: true}).stranger().onHost()
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -168,8 +167,8 @@ func TestGuardAncestors(t *testing.T) {
 	}
 }
 
-// The connection that SSH_CONNECTION names is spared at both of its ends,
-// whoever holds it, and no other.
+// The connection that SSH_CONNECTION names is spared at both ends, whoever holds it, and
+// no other is.
 func TestGuardSSHConnection(t *testing.T) {
 	for _, f := range socklab.Families() {
 		t.Run(string(f), func(t *testing.T) {
@@ -190,8 +189,8 @@ func TestGuardSSHConnection(t *testing.T) {
 	}
 }
 
-// Names are protected by comm and by the executable, also where comm is cut at
-// 15 bytes. Names that only resemble them are not.
+// Names are protected by comm and by the executable, even where comm is cut at 15 bytes.
+// Names that only resemble them are not.
 func TestGuardProtectedProcess(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -199,7 +198,7 @@ func TestGuardProtectedProcess(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		holder    socklab.HolderOptions
-		protected string // "" for not
+		protected string // "" if not
 	}{
 		{"sshd by exe", socklab.HolderOptions{Program: "sshd", Comm: "innocent"}, "innocent"},
 		{"sshd by comm", socklab.HolderOptions{Comm: "sshd"}, "sshd"},
@@ -231,8 +230,8 @@ func TestGuardProtectedProcess(t *testing.T) {
 	}
 }
 
-// What waits to be accepted counts as the listener's: spared with it, and
-// never a reason to signal anybody.
+// What waits to be accepted counts as the listener's: it is spared with the listener and
+// is never a reason to signal anybody.
 func TestGuardUnaccepted(t *testing.T) {
 	for _, k := range []socklab.Kind{socklab.EstablishedUnaccepted, socklab.CloseWaitUnaccepted} {
 		for _, program := range []string{"sshd", "hbbs"} {
@@ -265,8 +264,8 @@ func TestGuardUnaccepted(t *testing.T) {
 	}
 }
 
-// A listener that this process or PID 1 has, and one whose process cannot be
-// seen, protect what waits there as what they hold itself.
+// A listener that this process or PID 1 has, or whose process cannot be seen, protects
+// what waits there as if its owner held it.
 func TestGuardUnacceptedOwner(t *testing.T) {
 	when := `state != "LISTEN"`
 	t.Run("own", func(t *testing.T) {
@@ -320,7 +319,7 @@ func TestGuardOwnerless(t *testing.T) {
 			r := l.run(t, l.rules(t, ruleFile(fmt.Sprintf("port == %d && state != 'LISTEN'", c.Local.Port()), killAll)))
 			reason := "no process has it"
 			if k == socklab.SynRecv {
-				reason = "its handshake is under way: sockwarden's own" // listener
+				reason = "its handshake is under way: sockwarden's own" // the listener is ours
 			}
 			expect(t, findingOf(t, r, c), report.DecideGuarded, reason)
 			if !alive(c) {
@@ -341,7 +340,7 @@ func TestGuardNoCookie(t *testing.T) {
 	}
 }
 
-// A subflow of MPTCP is recognised whatever the rule reads.
+// An MPTCP subflow is recognised whatever the rule reads.
 func TestGuardSubflow(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	client, server := socklab.ListenMPTCP(t, socklab.Home(t), socklab.IPv4).Dial(t)
@@ -354,7 +353,7 @@ func TestGuardSubflow(t *testing.T) {
 	}
 }
 
-// name is the local end of a socket.
+// name returns the local end of a socket.
 func name(t testing.TB, fd int) unix.Sockaddr {
 	t.Helper()
 	sa, err := unix.Getsockname(fd)
@@ -386,7 +385,7 @@ func TestGuardBound(t *testing.T) {
 	expect(t, findingOf(t, r, c), report.DecideGuarded, "bound, not connected")
 }
 
-// What older kernels get wrong is not asked of them.
+// The engine does not ask older kernels to do what they get wrong.
 func TestQuirks(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	orphan, owned, timeWait := socklab.Make(t, socklab.FinWait1Orphan, socklab.IPv4), socklab.Make(t, socklab.FinWait1, socklab.IPv4), socklab.Make(t, socklab.TimeWait, socklab.IPv4)
@@ -411,7 +410,7 @@ func TestQuirks(t *testing.T) {
 		}{{orphan, test.orphan}, {timeWait, test.timeWait}, {owned, ""}} {
 			e := dry
 			if of.why != "" {
-				e = l // to be sure
+				e = l // live, to be sure
 			}
 			p := e.rules(t, ruleFile(fmt.Sprintf("port == %d", of.c.Local.Port()), "destroy"))
 			f := findingOf(t, e.run(t, p), of.c)
@@ -427,7 +426,7 @@ func TestQuirks(t *testing.T) {
 	}
 }
 
-// A later rung is guarded as the first one is, by what the socket is then.
+// A later rung is guarded like the first one, by what the socket is by then.
 func TestGuardLaterRung(t *testing.T) {
 	first := outcomes("first", actions.Outcome{Result: actions.Refused})
 	for _, then := range []string{"destroy", "{signal: KILL}", `{signal: KILL, if: result == "refused"}`, `{destroy: {}, if: result == "refused"}`} {
@@ -465,11 +464,11 @@ func TestGuardsOfSelection(t *testing.T) {
 	}
 }
 
-// blind are the capabilities to see what other processes hold, through /proc and
+// blind lists the capabilities needed to see what other processes hold, through /proc and
 // by BPF.
 var blind = []int{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN}
 
-// hostInit are owners in a PID namespace whose PID 1 is that of the machine.
+// hostInit are owners in a PID namespace whose PID 1 is the machine's.
 type hostInit struct{ world.Owners }
 
 func (h hostInit) Coverage() world.Coverage {
@@ -478,7 +477,7 @@ func (h hostInit) Coverage() world.Coverage {
 	return c
 }
 
-// onHost makes the engine believe that its PID 1 is that of the machine.
+// onHost makes the engine believe that its PID 1 is the machine's.
 func (l *lab) onHost() *lab {
 	l.world.Owners = hostInit{l.world.Owners}
 	return l

@@ -14,8 +14,8 @@ import (
 	"sockwarden/engine/report"
 )
 
-// inUnit makes /proc show a process in a control group below system.slice, to the
-// tests alone.
+// inUnit makes /proc show a process in a control group below system.slice, but only to
+// the tests.
 func inUnit(t *testing.T, h *socklab.Holder, path string) {
 	t.Helper()
 	inCgroups(t, h, "0::/system.slice/"+path+"\n")
@@ -28,7 +28,7 @@ func inCgroups(t *testing.T, h *socklab.Holder, text string) {
 	must(t, "mount", unix.Mount(path, fmt.Sprintf("/proc/%d/cgroup", h.PID), "", unix.MS_BIND, ""))
 }
 
-// restarting is an engine with an action on units, which does nothing.
+// restarting returns an engine with an action on units that does nothing.
 func restarting(t *testing.T) *lab {
 	t.Helper()
 	restart := outcomes("again", actions.Outcome{Result: actions.Done})
@@ -39,8 +39,8 @@ func restarting(t *testing.T) *lab {
 	return l
 }
 
-// A unit is not restarted if anything is guarded that ends with it: what is in its
-// control group or below that, but not what only has a similar name.
+// A unit is not restarted if anything guarded ends with it: what is in its control group
+// or below, but not what only has a similar name.
 func TestGuardUnit(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -77,7 +77,8 @@ func TestGuardUnit(t *testing.T) {
 	}
 }
 
-// What is not in a unit is nobody's unit, and an action on processes is not for one.
+// Processes outside any unit do not share one, and an action on processes does not
+// concern a unit.
 func TestGuardNoUnit(t *testing.T) {
 	hung := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	h := holder(t, hung)
@@ -89,8 +90,8 @@ func TestGuardNoUnit(t *testing.T) {
 	expect(t, findingOf(t, other.run(t, other.rules(t, ruleFile(port(hung), "{signal: TERM}"))), hung), report.DecideAct, "", actions.Would)
 }
 
-// The restart of a unit ends all of its processes, so what they all serve counts,
-// also in units and containers below it.
+// Restarting a unit ends all of its processes, so what all of them serve counts,
+// including in units and containers below it.
 func TestCollateralOfUnits(t *testing.T) {
 	worker, hung, _ := crowd(t, 0)
 	server, _, _ := crowd(t, 1)
