@@ -203,8 +203,8 @@ func TestLocalAddrGone(t *testing.T) {
 	}
 }
 
-// A connection inherits from its listener that it may wait for an address, but has lost
-// its own all the same. Mini-sockets do not show whether they may wait.
+// An accepted connection inherits from its listener that it may wait for an address, but
+// has lost its address all the same. Mini-sockets do not show whether they may wait.
 func TestLocalAddrGoneOfAccepted(t *testing.T) {
 	l := newLab(t, Options{})
 	leave := lend(t, "10.9.0.78/24")

@@ -50,8 +50,8 @@ func inCgroup(t *testing.T, f func()) (path string) {
 }
 
 // A socket's control group is that of the process that has it; if nobody has it, it is
-// the group that the socket was made in, if the socket shows it. That group never tells a
-// unit or container.
+// the group that the socket was made in, if the socket shows it. That group never decides
+// the unit or container.
 func TestCgroupOfSockets(t *testing.T) {
 	var orphan, owned, finished *socklab.Conn
 	path := inCgroup(t, func() {

@@ -284,7 +284,7 @@ func tcpInfo(t testing.TB, fd int) *unix.TCPInfo {
 	return i
 }
 
-// Time spent repeating data before the FIN must not pass for the age of the FIN: not
+// Seconds spent repeating data before the FIN must not pass for the age of the FIN: not
 // while the data is still unacknowledged, and not afterwards, when the timeout keeps its
 // length (without time stamps, an ACK of repeated data is not a sample of the round
 // trip).
