@@ -17,10 +17,10 @@ import (
 	"sockwarden/engine/world"
 )
 
-// nobody is the user of a process that may not look at those of others.
+// nobody is the user of a process that may not look at other users' processes.
 const nobody = 65534
 
-// readableRules is a file of rules that every user can read.
+// readableRules writes a rules file that every user can read.
 func readableRules(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -31,7 +31,7 @@ func readableRules(t *testing.T, text string) string {
 	return path
 }
 
-// share hands sockets to a process of a user that does nothing with them.
+// share hands sockets to another user's process that does nothing with them.
 func share(t *testing.T, as *syscall.SysProcAttr, conns ...*socklab.Conn) {
 	t.Helper()
 	cmd := exec.Command("cat")
@@ -60,7 +60,7 @@ func TestHidePID(t *testing.T) {
 		return
 	}
 	for option, hides := range map[string]string{
-		"":                                 "[1] and 1 more cannot be examined (EACCES): run as root, or with CAP_SYS_PTRACE", // as everywhere: it is listed
+		"":                                 "[1] and 1 more cannot be examined (EACCES): run as root, or with CAP_SYS_PTRACE", // as everywhere: the process is listed
 		"hidepid=1":                        "cannot be examined",
 		"hidepid=2":                        "/proc hides processes (hidepid=",
 		"hidepid=4":                        "/proc hides processes (hidepid=",
@@ -99,7 +99,7 @@ func TestHidePID(t *testing.T) {
 					t.Errorf("allowed %t: not %q but %s", allow, want, got)
 				}
 			}
-			// Who may examine all processes is not hindered.
+			// hidepid does not hinder those who may examine all processes.
 			l := newLab(t, Options{})
 			expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(port(waits)+" && unaccepted", "destroy"))), waits), report.DecideGuarded, "sockwarden's own")
 			if cover := l.world.Owners.Coverage(); cover.HidePID != "" || cover.Foreign || !cover.Inside {
@@ -109,8 +109,8 @@ func TestHidePID(t *testing.T) {
 	}
 }
 
-// What /proc does not tell of a process the kernel does, to who may ask it: guards
-// and conditions go by that, and nothing is signalled by it.
+// The kernel tells those who may ask what /proc hides of a process: guards and conditions
+// go by that, but no process is signalled because of it.
 func TestKernelTellsOwners(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -138,7 +138,7 @@ func TestKernelTellsOwners(t *testing.T) {
 				c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 				as := &syscall.Credential{Uid: nobody, Gid: nobody}
 				share(t, &syscall.SysProcAttr{Credential: as}, c)
-				other := socklab.HolderOptions{Conns: []*socklab.Conn{c}} // of root
+				other := socklab.HolderOptions{Conns: []*socklab.Conn{c}} // root's
 				if test.sshd {
 					other.Program = "sshd"
 				}
@@ -156,8 +156,8 @@ func TestKernelTellsOwners(t *testing.T) {
 	}
 }
 
-// inPIDNamespace starts an engine in a PID namespace of its own, with a process
-// in it that holds the socket; ours is the network.
+// inPIDNamespace starts an engine in its own PID namespace, with a process in it that
+// holds the socket; the network is ours.
 func inPIDNamespace(t *testing.T, o orders, c *socklab.Conn) string {
 	t.Helper()
 	o.Life = "engine"
@@ -167,8 +167,8 @@ func inPIDNamespace(t *testing.T, o orders, c *socklab.Conn) string {
 	return runCommand(t, cmd, "", c).rest(t)
 }
 
-// A PID namespace does not show who holds a socket outside of it. That somebody is
-// there shows by a listener that nobody has who can be seen.
+// A PID namespace does not show who outside it holds a socket. A listener that no visible
+// process has shows that somebody is there.
 func TestHiddenByPIDNamespace(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -176,8 +176,8 @@ func TestHiddenByPIDNamespace(t *testing.T) {
 	const reason = `guarded "other owners may not be visible: processes that this PID namespace does not show listen in its network: run with --pid=host, or --allow-unknown-owner"`
 	for _, test := range []struct {
 		name   string
-		listen bool // sshd listens, too
-		holds  bool // and has the socket
+		listen bool // whether sshd listens, too
+		holds  bool // and whether it has the socket
 		allow  bool
 		owners world.OwnerSource
 		want   string
@@ -213,8 +213,8 @@ func TestHiddenByPIDNamespace(t *testing.T) {
 	}
 }
 
-// Where /proc is of another PID namespace, its numbers are not those of system
-// calls: no process is signalled by them, and one's own is known.
+// Where /proc belongs to another PID namespace, its PIDs are not those of system calls:
+// they are not used to signal a process, and the engine still knows its own process.
 func TestForeignProc(t *testing.T) {
 	for then, want := range map[string]string{
 		"{signal: KILL}": "/proc shows another PID namespace",

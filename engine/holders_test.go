@@ -9,8 +9,7 @@ import (
 	"sockwarden/engine/news"
 )
 
-// A message, the log and JSON name the process that was signalled, and all who have
-// the socket.
+// A message, the log and JSON name the signalled process and all that have the socket.
 func TestHoldersNamed(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)

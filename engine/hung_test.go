@@ -23,12 +23,11 @@ import (
 	"sockwarden/rules"
 )
 
-// hungAfter is the timeout of the built-in rules in these tests: far longer than
-// a busy machine lets a transfer rest.
+// hungAfter is the timeout of the built-in rules in these tests: far longer than a
+// transfer rests on a busy machine.
 const hungAfter = 3 * time.Second
 
-// builtin is the text of the built-in rules with that timeout, about every
-// namespace.
+// builtin is the text of the built-in rules with that timeout, for every namespace.
 func builtin(t testing.TB) string {
 	t.Helper()
 	b, err := os.ReadFile("../rules/default.yaml")
@@ -46,26 +45,25 @@ func builtin(t testing.TB) string {
 	return strings.Replace(text, "version: 1\n", "version: 1\nnetns: all\n", 1)
 }
 
-// transfer is a connection that is closed in one direction and goes on in the
-// other, between two descriptors of the child; from is -1 where the kernel alone
-// still sends.
+// transfer is a connection that is closed in one direction and continues in the other,
+// between two descriptors of the child; from is -1 where only the kernel still sends.
 type transfer struct {
 	*socklab.Conn
 	name     string
 	from, to int
 }
 
-// pumped is what the child says of a transfer.
+// pumped is what the child reports about a transfer.
 type pumped struct {
 	Moved int    // bytes that have arrived
-	Cut   string // why nothing more does
+	Cut   string // why no more arrive
 }
 
-// transfers makes connections that are half closed, for each family: at one the end
-// of the lab is in CLOSE_WAIT and sends, at one in FIN_WAIT2 and receives, and at
-// two a process has written all and has closed, and the kernel still delivers, in
-// FIN_WAIT1 and LAST_ACK. The other ends are in CLOSE_WAIT, FIN_WAIT2 or ESTABLISHED.
-// A child has them all and moves a little data, until it is told "stop".
+// transfers makes half-closed connections for each family: in one the lab's end is in
+// CLOSE_WAIT and sends, in one it is in FIN_WAIT2 and receives, and in two a process has
+// written everything and closed while the kernel still delivers, in FIN_WAIT1 and
+// LAST_ACK. The other ends are in CLOSE_WAIT, FIN_WAIT2 or ESTABLISHED. A child has them
+// all and moves a little data until it is told to "stop".
 func transfers(t *testing.T, families ...socklab.Family) ([]transfer, *child) {
 	t.Helper()
 	var all []transfer
@@ -95,8 +93,8 @@ func transfers(t *testing.T, families ...socklab.Family) ([]transfer, *child) {
 	return all, startChild(t, o, held...)
 }
 
-// fill writes until nothing more fits in. The other end has little room: the kernel
-// gives back that of a whole segment at a time, which can be 64 kB.
+// fill writes until nothing more fits. The other end has little room: the kernel frees
+// the room of a whole segment at a time, which can be 64 kB.
 func fill(t *testing.T, c *socklab.Conn) {
 	t.Helper()
 	must(t, "SO_RCVBUF", unix.SetsockoptInt(c.Peer, unix.SOL_SOCKET, unix.SO_RCVBUF, 8<<10))
@@ -110,8 +108,8 @@ func fill(t *testing.T, c *socklab.Conn) {
 	}
 }
 
-// pumpsLife moves a little data again and again, until it is told to stop. Told to
-// report it says how far it came.
+// pumpsLife moves a little data again and again until it is told to stop. When told to
+// report, it says how far it got.
 func pumpsLife(o orders) error {
 	told := make(chan string)
 	go func() {
@@ -161,7 +159,7 @@ func (p *pumped) pump(from, to int) {
 	}
 }
 
-// spared fails if a transfer was touched at either end.
+// spared fails if either end of a transfer was touched.
 func spared(t *testing.T, all []transfer, c *child, order string) {
 	t.Helper()
 	_, err := fmt.Fprintln(c.in, order)
@@ -175,7 +173,7 @@ func spared(t *testing.T, all []transfer, c *child, order string) {
 	}
 }
 
-// stateOf returns the state of a connection of the lab, Close if it is gone.
+// stateOf returns the state of a lab connection, Close if it is gone.
 func stateOf(t *testing.T, c *socklab.Conn) collectors.State {
 	t.Helper()
 	for _, s := range sockets(t) {
@@ -186,10 +184,10 @@ func stateOf(t *testing.T, c *socklab.Conn) collectors.State {
 	return collectors.Close
 }
 
-// A client sends its request, shuts its sending side down and downloads, slowly
-// and for longer than any timeout: neither end is touched, also where the server
-// has written all and closed. A plain leak is destroyed meanwhile, and so is each
-// transfer once it rests.
+// A client sends its request, shuts down its sending side and downloads, slowly and for
+// longer than any timeout: neither end is touched, even where the server has written
+// everything and closed. Meanwhile a plain leak is destroyed, and so is each transfer
+// once it rests.
 func TestHalfClosedTransfers(t *testing.T) {
 	t.Parallel()
 	for _, events := range []look.EventSource{look.EventsOn, look.EventsOff} {
@@ -232,7 +230,7 @@ func TestHalfClosedTransfers(t *testing.T) {
 	}
 }
 
-// The same by single runs, as from cron.
+// The same with single runs, as from cron.
 func TestHalfClosedTransfersAndRun(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -251,8 +249,8 @@ func TestHalfClosedTransfersAndRun(t *testing.T) {
 	spared(t, all, pumps, "report")
 }
 
-// While data moves the time in the state is noted all the same: a look later
-// that finds it still needs no third one.
+// The time in the state is noted even while data moves: a later look that finds the
+// connection still needs no third one.
 func TestRememberedWhileItMoves(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -272,7 +270,7 @@ func TestRememberedWhileItMoves(t *testing.T) {
 		t.Fatalf("taken while it moves:\n%s", describe(r))
 	}
 	socklab.WaitFor(t, "more time to pass", func() bool { return world.Mono()-first > limit.Seconds()/2 })
-	send() // renews the stamps that one look has
+	send() // renews the stamps that a single look has
 	last := world.Mono()
 	var f *report.Finding
 	socklab.WaitFor(t, "the rule to match", func() bool {
@@ -287,7 +285,7 @@ func TestRememberedWhileItMoves(t *testing.T) {
 	}
 }
 
-// However long the interval, what stops to move is acted on in time.
+// However long the interval, a connection that stops moving is acted on in time.
 func TestStillInTime(t *testing.T) {
 	if socklab.Apart(t) {
 		return

@@ -11,8 +11,8 @@ import (
 	"sockwarden/engine/report"
 )
 
-// Of the connections of one peer only those beyond the number are destroyed: the newest, or
-// by order the oldest, by since when they were seen.
+// Of one peer's connections, only those beyond the number are destroyed: the newest, or
+// the oldest if order says so, by when they were first seen.
 func TestKeep(t *testing.T) {
 	for order, want := range map[string][]bool{"oldest": {true, true, false, false}, "newest": {false, false, true, true}} {
 		t.Run(order, func(t *testing.T) {
@@ -30,12 +30,12 @@ func TestKeep(t *testing.T) {
 			rule := func(conns []*socklab.Conn) string {
 				return ruleFile(`state == "ESTABLISHED" and `+ports(conns), "destroy", "group: remote_addr", "keep: 2", "order: "+order)
 			}
-			// Two are seen first, and no others come before they have been seen.
+			// Two are seen first; no others come until then.
 			if r := l.run(t, l.rules(t, rule(first))); len(r.Findings) != 0 {
 				t.Fatalf("two are not more than two:\n%s", describe(r))
 			}
 			p := l.rules(t, rule(slices.Concat(first, last)))
-			// What was seen once has no place in the order, and takes none.
+			// A connection seen only once has no place in the order and takes none.
 			if r := l.run(t, p); len(r.Findings) != 0 {
 				t.Errorf("seen once:\n%s", describe(r))
 			}

@@ -22,8 +22,7 @@ func results(f *report.Finding) []actions.Result {
 	return all
 }
 
-// destroy, TERM for a process that keeps the descriptor, KILL for one that does
-// not obey.
+// destroy, TERM for a process that keeps the descriptor, KILL for one that does not obey.
 func TestLadder(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -37,7 +36,7 @@ func TestLadder(t *testing.T) {
 			start := time.Now()
 			r := l.cycle(t, l.rules(t, ruleFile(port(c), then)))
 			f := findingOf(t, r, c)
-			// Only what was just begun can still be waiting.
+			// Only what has just begun can still be waiting.
 			if until, waits := l.Pending(); !waits || until.Before(start) || until.After(time.Now().Add(600*time.Millisecond)) {
 				t.Fatalf("waits %t until %s: %s", waits, until, line(f))
 			}
@@ -68,7 +67,7 @@ func TestLadder(t *testing.T) {
 	}
 }
 
-// survives reports whether a socket that a holder has is still in its state.
+// survives reports whether a socket that a process holds is still in its state.
 func survives(t *testing.T, c *socklab.Conn) bool {
 	t.Helper()
 	s, ok := procState(t, c)

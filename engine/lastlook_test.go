@@ -17,7 +17,7 @@ import (
 	"sockwarden/engine/report"
 )
 
-// passOn gives the socket of a finding to a further process of that name.
+// passOn gives a finding's socket to another process, which has that name.
 func passOn(t *testing.T, f *report.Finding, c *socklab.Conn, name string) {
 	t.Helper()
 	o := f.Facts.Owners[0]
@@ -30,7 +30,8 @@ func passOn(t *testing.T, f *report.Finding, c *socklab.Conn, name string) {
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{&again}, Program: name})
 }
 
-// handovers are ways in which a socket gets into other hands, and what is said of it.
+// handovers are the ways in which a socket gets into other hands, and what is said about
+// it.
 var handovers = map[string]struct {
 	do  func(t *testing.T, h *socklab.Holder, f *report.Finding, c *socklab.Conn)
 	why string
@@ -53,13 +54,13 @@ var handovers = map[string]struct {
 	}, "does not match any more (unknown)"},
 }
 
-// laterOn waits until it has to be asked again who holds a socket.
+// laterOn waits until the engine has to ask again who holds a socket.
 func (l *lab) laterOn(t *testing.T, f *report.Finding) {
 	t.Helper()
 	socklab.WaitFor(t, "the owners to be old", func() bool { return time.Since(f.OwnersAt) > l.hand.Last.RecentFor() })
 }
 
-// inFlight puts the socket of a finding into a message that nobody receives.
+// inFlight puts a finding's socket into a message that nobody receives.
 func inFlight(t *testing.T, f *report.Finding) {
 	t.Helper()
 	o := f.Facts.Owners[0]
@@ -75,8 +76,8 @@ func inFlight(t *testing.T, f *report.Finding) {
 	must(t, "send", unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(fd), nil, 0))
 }
 
-// Between the decision and the effect a socket can get into other hands: whatever
-// the action, it is then left alone.
+// Between the decision and the effect a socket can get into other hands: it is then left
+// alone, whatever the action.
 func TestHandover(t *testing.T) {
 	t.Parallel()
 	for _, then := range []string{
@@ -93,7 +94,7 @@ func TestHandover(t *testing.T) {
 	}
 }
 
-// handover hands sockets over, in each way, before one action.
+// handover hands sockets over in each way before one action.
 func handover(t *testing.T, then, program string) {
 	t.Helper()
 	for name, way := range handovers {
@@ -131,8 +132,8 @@ func handover(t *testing.T, then, program string) {
 	}
 }
 
-// The same holds before each further rung, and for a descriptor that is left of
-// what was destroyed.
+// The same holds before each further rung, and for a descriptor that is left after
+// destroy.
 func TestHandoverBetweenRungs(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -172,8 +173,8 @@ func TestHandoverBetweenRungs(t *testing.T) {
 	})
 }
 
-// A group is counted again before each rung: a process that has closed most of
-// its sockets is not killed for those it had.
+// A group is counted again before each rung: a process that has closed most of its
+// sockets is not killed for those it had.
 func TestGroupCountedAgain(t *testing.T) {
 	if socklab.Apart(t) {
 		return

@@ -16,8 +16,8 @@ import (
 	"sockwarden/engine/report"
 )
 
-// What the breaker does not count is dead by evidence: whatever is missing of it,
-// or not known, makes a socket living.
+// What the breaker does not count is proven dead: if any of the evidence is missing or
+// unknown, the socket is living.
 func TestDeadByEvidence(t *testing.T) {
 	known := collectors.Fields(collectors.FieldOwned, collectors.FieldIdle, collectors.FieldSendQueue)
 	type evidence struct {
@@ -25,7 +25,7 @@ func TestDeadByEvidence(t *testing.T) {
 		inode uint32
 		queue uint32
 		age   float64
-		idle  uint32 // ms, the less of the two directions
+		idle  uint32 // ms, the smaller of the two directions
 		known collectors.FieldSet
 		proto collectors.Protocol
 	}
@@ -81,9 +81,9 @@ func TestDeadByEvidence(t *testing.T) {
 	}
 }
 
-// A leak is cured, as many at a time as per_cycle says, once it is proven to be
-// one; also by a rule that asks for no age, and where a living peer answers
-// keepalives, so that no single look proves an age.
+// A leak is cured, per_cycle sockets at a time, once it is proven to be one; also by a
+// rule that does not ask for an age, and where a living peer answers keepalives, so no
+// single look proves an age.
 func TestLeakIsCured(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -119,8 +119,8 @@ func TestLeakIsCured(t *testing.T) {
 	}
 }
 
-// One signal for a leak is one action: the rules of examples/groups.yaml act, here
-// with smaller numbers, where their sockets are most of all.
+// One signal for a leak is one action: the rules of examples/groups.yaml, here with
+// smaller numbers, act where most sockets belong to the leak.
 func TestGroupWithOneSignal(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -149,8 +149,8 @@ func TestGroupWithOneSignal(t *testing.T) {
 	}
 }
 
-// A watcher says once that a breaker has tripped, acts on none, and says that it
-// is over.
+// A watcher says once that a breaker has tripped, acts on nothing, and says when it is
+// over.
 func TestWatchTripped(t *testing.T) {
 	conns := socklab.Many(t, socklab.Established, socklab.IPv4, 4)
 	h := holder(t, conns...)
