@@ -37,8 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// journal keeps the lines that an engine logs; it is written and read from
-// different goroutines.
+// journal keeps the lines that an engine logs; different goroutines write and read it.
 type journal struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -50,7 +49,7 @@ func (j *journal) Write(b []byte) (int, error) {
 	return j.text.Write(b)
 }
 
-// lines returns the lines that hold all of the words.
+// lines returns the lines that contain all of the words.
 func (j *journal) lines(words ...string) []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -71,7 +70,7 @@ func (j *journal) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// lab is an engine with the real plugins and what a test wants besides.
+// lab is an engine with the real plugins and what else a test wants.
 type lab struct {
 	*Engine
 	actions *actions.Registry
@@ -90,8 +89,8 @@ func registry(t testing.TB, plugins ...actions.Plugin) *actions.Registry {
 	return r
 }
 
-// newLab makes an engine until the end of the test. Sources and Logger
-// are filled in; scripted actions are added to the real ones.
+// newLab makes an engine that lives until the end of the test. It fills in Sources and
+// Logger, and adds scripted actions to the real ones.
 func newLab(t testing.TB, o Options, scripted ...*script) *lab {
 	t.Helper()
 	l, err := openLab(t, o, scripted...)
@@ -130,14 +129,14 @@ func openLab(t testing.TB, o Options, scripted ...*script) (*lab, error) {
 	return l, err
 }
 
-// watching makes the engine believe that cycles come again and again.
+// watching makes the engine believe that cycles keep coming.
 func (l *lab) watching() *lab {
 	l.judge.Repeats, l.looker.Horizon = true, time.Nanosecond
 	return l
 }
 
-// stranger makes the engine believe that it runs in another process. Otherwise
-// all that the tests themselves hold is its own.
+// stranger makes the engine believe that it runs in another process. Otherwise everything
+// that the tests themselves hold is its own.
 func (l *lab) stranger() *lab {
 	l.world.Self.PID = -1
 	return l
@@ -165,8 +164,8 @@ func (l *lab) rules(t testing.TB, text string) *rules.Program {
 	return p
 }
 
-// ruleFile is a file with one rule, named r, that matches and does what is
-// given; more are further keys of the rule.
+// ruleFile is a file with one rule, named r, with the given condition and actions; more
+// holds further keys of the rule.
 func ruleFile(when, then string, more ...string) string {
 	text := "version: 1\nrules:\n  - name: r\n    when: " + when + "\n    then: [" + then + "]\n"
 	for _, m := range more {
@@ -182,7 +181,7 @@ func (l *lab) cycle(t testing.TB, p *rules.Program) *report.Report {
 	return r
 }
 
-// run is a cycle with the ladders to their end.
+// run is a cycle that takes the ladders to their end.
 func (l *lab) run(t testing.TB, p *rules.Program) *report.Report {
 	t.Helper()
 	r := l.cycle(t, p)
@@ -190,7 +189,7 @@ func (l *lab) run(t testing.TB, p *rules.Program) *report.Report {
 	return r
 }
 
-// program is the name of the processes of the tests, the binary's.
+// program is the name of the tests' processes, that of the binary.
 func program() string { return filepath.Base(os.Args[0]) }
 
 func must(t testing.TB, what string, err error) {
@@ -211,8 +210,7 @@ func ends(s *collectors.Socket) (local, remote netip.AddrPort) {
 	return netip.AddrPortFrom(s.Local.Netip(), s.LocalPort), netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort)
 }
 
-// findingsOf are the findings about a socket of the lab, in the order of the
-// rules.
+// findingsOf are the findings about a lab socket, in the order of the rules.
 func findingsOf(r *report.Report, c *socklab.Conn) []*report.Finding {
 	var found []*report.Finding
 	for _, f := range r.Findings {
@@ -223,7 +221,7 @@ func findingsOf(r *report.Report, c *socklab.Conn) []*report.Finding {
 	return found
 }
 
-// findingOf is the only one.
+// findingOf is the only finding about a lab socket.
 func findingOf(t testing.TB, r *report.Report, c *socklab.Conn) *report.Finding {
 	t.Helper()
 	found := findingsOf(r, c)
@@ -233,7 +231,7 @@ func findingOf(t testing.TB, r *report.Report, c *socklab.Conn) *report.Finding 
 	return found[0]
 }
 
-// expect checks decision, reason (a part of it) and results of one finding.
+// expect checks the decision, (part of) the reason and the results of one finding.
 func expect(t testing.TB, f *report.Finding, d report.Decision, reason string, results ...actions.Result) {
 	t.Helper()
 	ok := f.Decision == d && strings.Contains(f.Reason, reason) && len(results) == len(f.Actions)
@@ -262,7 +260,7 @@ func describe(r *report.Report) string {
 	return strings.Join(lines, "\n")
 }
 
-// sockets is what the namespace of the tests has now, by cookie.
+// sockets are those that the tests' namespace has now, by cookie.
 func sockets(t testing.TB) map[uint64]collectors.Socket {
 	t.Helper()
 	all := map[uint64]collectors.Socket{}
@@ -274,14 +272,13 @@ func sockets(t testing.TB) map[uint64]collectors.Socket {
 	return all
 }
 
-// alive reports whether the very socket is still as it was made.
+// alive reports whether this very socket is still as it was made.
 func alive(c *socklab.Conn) bool {
 	s, ok := c.Now()
 	return (ok || c.Kind == socklab.Bound) && (s == c.Kind.State() || c.Kind == socklab.Bound)
 }
 
-// script is an action that does what a test says, and takes down what it was
-// asked to do.
+// script is an action that does what a test says, and records what it was asked to do.
 type script struct {
 	name      string
 	onProcess bool
@@ -296,8 +293,8 @@ type script struct {
 	prepared, applied []actions.Target
 }
 
-// outcomes is an action whose Apply has these results one after the other, the
-// last one for ever, and whose Verify confirms them.
+// outcomes is an action whose Apply returns these results in turn, the last one for ever,
+// and whose Verify confirms them.
 func outcomes(name string, results ...actions.Outcome) *script {
 	s := &script{name: name}
 	s.apply = func(actions.Target) actions.Outcome { return results[min(len(s.applied), len(results))-1] }
@@ -358,7 +355,7 @@ type stoppable struct{ scripted }
 
 func (e *stoppable) Stop(context.Context) actions.Outcome { return e.stop(e.target) }
 
-// hostWorld is this host, looked at by some goroutines.
+// hostWorld is this host, with several goroutines looking at it.
 func hostWorld(t testing.TB, owners world.OwnerSource, workers int) *world.World {
 	t.Helper()
 	host, err := world.NewLinux(owners, workers, slog.New(slog.DiscardHandler))

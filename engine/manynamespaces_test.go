@@ -22,7 +22,7 @@ import (
 	"sockwarden/rules"
 )
 
-// asked is sock_diag that notes which namespaces it was asked about what.
+// asked is sock_diag that notes which namespaces it was asked about, and what.
 type asked struct {
 	mu  sync.Mutex
 	all map[uint64][]collectors.Query // by the inode of the namespace
@@ -56,7 +56,7 @@ func (n noting) Collect(ctx context.Context, q collectors.Query) iter.Seq2[*coll
 	return n.Collector.Collect(ctx, q)
 }
 
-// of says how often a namespace was asked, and forgets it.
+// of returns how often a namespace was asked about, and forgets it.
 func (a *asked) of(n *socklab.Namespace) int {
 	inode := inodeOf(n)
 	times := len(a.all[inode])
@@ -107,7 +107,7 @@ func (e *emptied) program(t *testing.T, when string) *rules.Program {
 	return e.rules(t, "netns: all\n"+ruleFile(when, "log"))
 }
 
-// counted is about every state of TCP that the kernel counts.
+// counted matches every TCP state that the kernel counts.
 const counted = `state in ["ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "LAST_ACK", "CLOSING", "SYN_SENT", "LISTEN"]`
 
 func (e *emptied) look(t *testing.T, what string, p *rules.Program, dumped bool, findings int) {
@@ -128,8 +128,8 @@ func (e *emptied) look(t *testing.T, what string, p *rules.Program, dumped bool,
 	}
 }
 
-// A namespace is dumped unless the kernel's counters prove that nothing is in it that a
-// rule could take.
+// A namespace is dumped unless the kernel's counters prove that it contains nothing that
+// a rule could take.
 func TestEmptyNamespaces(t *testing.T) {
 	e := newEmptied(t)
 	tcp, udp := e.program(t, counted), e.program(t, `protocol == "udp"`)
@@ -189,7 +189,7 @@ func TestConnectionAlone(t *testing.T) {
 	e.look(t, "closed", p, false, 0)
 }
 
-// Of 200 namespaces one cycle finds what is in each, and dumps only those in which there is
+// One cycle finds what is in each of 200 namespaces, and dumps only those that contain
 // something.
 func TestManyNamespaces(t *testing.T) {
 	a := &asked{all: map[uint64][]collectors.Query{}}
@@ -215,8 +215,8 @@ func TestManyNamespaces(t *testing.T) {
 	}
 }
 
-// A rule is about the namespaces that its names, patterns and paths mean, whatever else
-// these are called.
+// A rule is about the namespaces that its names, patterns and paths refer to, whatever
+// other names these have.
 func TestSelectedNamespaces(t *testing.T) {
 	l := newLab(t, Options{})
 	for _, name := range []string{"docker-a", "docker-b", "other"} {
@@ -229,7 +229,7 @@ func TestSelectedNamespaces(t *testing.T) {
 	dir := t.TempDir()
 	tests := map[string]struct{ spec, want string }{
 		"first":   {"other", "other"},
-		"second":  {"zwei", "other"}, // it bears the first
+		"second":  {"zwei", "other"}, // it goes by the first name
 		"pattern": {"docker-*", "docker-a docker-b"},
 		"list":    {"[docker-b, 'z*']", "docker-b other"},
 		"path":    {"/run/netns/docker-a", "docker-a"},

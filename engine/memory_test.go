@@ -41,8 +41,8 @@ func disturbedConn(t *testing.T) (*socklab.Conn, func()) {
 	}
 }
 
-// What is seen again and again is proven to be as old as that, and never older
-// than it is, by one engine and by the next one with the same state file.
+// A socket seen again and again is proven to be as old as that, and never older than it
+// is, by one engine and by the next one with the same state file.
 func TestObservedAge(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -60,7 +60,7 @@ func TestObservedAge(t *testing.T) {
 			if true := time.Since(c.StartedBefore).Seconds(); a.Min > true {
 				t.Fatalf("at least %.3fs, but it is at most %.3fs old", a.Min, true)
 			}
-			// A look that takes longer than all before it proves so much less.
+			// A look that takes longer than all before it proves that much less.
 			const slowest = 0.25
 			if a.Min < last-slowest || looks == 0 && a.Min < first-slowest {
 				t.Errorf("engine %d, look %d: %.3fs after %.3fs", i, looks, a.Min, last)
@@ -80,8 +80,8 @@ func TestObservedAge(t *testing.T) {
 	}
 }
 
-// A socket that left its state and came back to it with the same cookie and the
-// same ends is as old as its second stay.
+// A socket that left its state and came back to it, with the same cookie and the same
+// ends, is as old as its second stay.
 func TestReturnToState(t *testing.T) {
 	l := newLab(t, Options{})
 	home, peer := socklab.Home(t), socklab.Peer(t)
@@ -94,7 +94,7 @@ func TestReturnToState(t *testing.T) {
 	must(t, "socket", err)
 	c := &socklab.Conn{Kind: socklab.CloseWait, FD: fd, Remote: addrPort(name(t, server))}
 	t.Cleanup(c.CloseFD)
-	// Only a port that was asked for lasts.
+	// Only a port that was asked for stays.
 	free := socklab.NewListener(t, socklab.IPv4, 0)
 	must(t, "close", unix.Close(free.FD))
 	must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: socklab.IPv4.Local().As4(), Port: int(free.Addr.Port())}))
@@ -122,14 +122,14 @@ func TestReturnToState(t *testing.T) {
 	}
 	closeWait()
 	was := cookie()
-	// Own evidence must not do: each byte that we send is acknowledged.
+	// The socket's own evidence must not suffice: each byte that we send is acknowledged.
 	socklab.WaitFor(t, "an observed age", func() bool {
 		_, err := unix.Write(fd, []byte("x"))
 		must(t, "write", err)
 		a := l.age(t, c)
 		return a.Source == collectors.AgeObserved && a.Min > 0.5
 	})
-	// connect(AF_UNSPEC), which package unix does not know.
+	// connect(AF_UNSPEC), which package unix lacks.
 	unspec := [16]byte{}
 	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), uintptr(len(unspec)))
 	if errno != 0 {
@@ -156,8 +156,8 @@ func TestReturnToState(t *testing.T) {
 	})
 }
 
-// An upper bound of now does not contradict an observation of just now, however
-// long the look itself takes.
+// An upper bound from now does not contradict an observation made just now, however long
+// the look itself takes.
 func TestObservedBySlowLooks(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		m := memory.NewMemory()
@@ -166,9 +166,9 @@ func TestObservedBySlowLooks(t *testing.T) {
 		if slow {
 			end = 15
 		}
-		// Seen at 10.5 by a look from 10 to 11, entered its state at 10.4.
+		// Seen at 10.5 by a look from 10 to 11; it entered its state at 10.4.
 		m.Observe(key, memory.Mark{}, collectors.Age{Max: 0.1, Bounded: true, Source: collectors.AgeNone}, 10, 11)
-		// Seen again at 12, by a look from 12 on.
+		// Seen again at 12, by a look that began at 12.
 		got := m.Observe(key, memory.Mark{}, collectors.Age{Max: 1.6, Bounded: true, Source: collectors.AgeNone}, 12, end+2)
 		if got.Min != 1 || got.Source != collectors.AgeObserved {
 			t.Errorf("slow %t: %+v", slow, got)
@@ -176,7 +176,7 @@ func TestObservedBySlowLooks(t *testing.T) {
 	}
 }
 
-// flaky is a source whose dumps can be told to fail half way.
+// flaky is a source whose dumps can be made to fail half way.
 type flaky struct{ fails bool }
 
 var errFlaky = errors.New("connection lost")
@@ -207,8 +207,8 @@ func (f flakyCollector) Collect(ctx context.Context, q collectors.Query) iter.Se
 	}
 }
 
-// Forgotten are sockets that two complete looks in a row did not show, if they
-// would have shown them; an incomplete look forgets nothing.
+// Sockets are forgotten when two complete looks in a row that would have shown them did
+// not; an incomplete look forgets nothing.
 func TestPrune(t *testing.T) {
 	source := &flaky{}
 	l := newLab(t, Options{Sources: []collectors.Plugin{source.plugin()}})
@@ -252,7 +252,7 @@ func TestPrune(t *testing.T) {
 	looks("the other stays", 1)
 }
 
-// A miss that is followed by a look that shows the socket does not count.
+// A miss does not count if the next look shows the socket.
 func TestPruneInARow(t *testing.T) {
 	m := memory.NewMemory()
 	key := collectors.Key{Cookie: 1, Protocol: collectors.TCP, State: collectors.CloseWait}
@@ -274,8 +274,8 @@ func TestPruneInARow(t *testing.T) {
 	}
 }
 
-// Remembered are only sockets whose age decides, and no more than there is room
-// for. What has no cookie is not remembered at all.
+// Only sockets whose age decides are remembered, and no more than there is room for. A
+// socket without a cookie is not remembered at all.
 func TestMemoryIsBounded(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -285,7 +285,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	for text, want := range map[string]int{
 		ruleFile("true", "log"):                                       0,
-		ruleFile(`state == "CLOSE_WAIT" && age > 3600`, "log"):        1, // false now, but it will get older
+		ruleFile(`state == "CLOSE_WAIT" && age > 3600`, "log"):        1, // false now, but the socket will get older
 		ruleFile(`port == 1 && age > 3600`, "log"):                    0,
 		ruleFile(`age > 3600 && state == "ESTABLISHED"`, "log"):       1,
 		ruleFile(`state == "ESTABLISHED"`, "log", "unless: age < 60"): 1,
@@ -305,7 +305,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if len(m.Seen) != memory.MaxRemembered || len(m.Holds) != memory.MaxRemembered {
 		t.Errorf("%d and %d are remembered", len(m.Seen), len(m.Holds))
 	}
-	// Those that found no room are judged by their own evidence, not refused.
+	// Those for which there was no room are judged by their own evidence, not refused.
 	full := newLab(t, Options{})
 	*full.memory = *m
 	if a := full.age(t, c); a.Source != collectors.AgeTCPInfo {
@@ -316,7 +316,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// A rule with for: that is full of others does not act early.
+// A rule with for: does not act early when the memory is full of others.
 func TestHoldsAreBounded(t *testing.T) {
 	m := memory.NewMemory()
 	for i := range memory.MaxRemembered {
@@ -329,8 +329,8 @@ func TestHoldsAreBounded(t *testing.T) {
 	}
 }
 
-// In an incomplete cycle the matches of what was not seen do not last, but what
-// is known of it does.
+// In an incomplete cycle the matches of unseen sockets do not last, but what is known
+// about them does.
 func TestForAndIncompleteCycles(t *testing.T) {
 	n := socklab.NewNamespace(t, "flaky")
 	source := &flaky{}

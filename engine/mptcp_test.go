@@ -15,7 +15,7 @@ import (
 	"sockwarden/engine/report"
 )
 
-// mptcpRule is a rule about connections of MPTCP to one port.
+// mptcpRule is a rule about MPTCP connections to one port.
 func mptcpRule(l *socklab.MPTCPListener, when, then string) string {
 	return ruleFile(fmt.Sprintf(`protocol == "mptcp" && port == %d && %s`, l.Addr.Port(), when), then)
 }
@@ -29,8 +29,8 @@ func isReset(c *socklab.Conn) bool {
 	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNRESET)
 }
 
-// A rule with abort ends a whole connection of MPTCP: both ends see it, and those beside
-// it live on. Destroy is refused, and the reason says what is not.
+// A rule with abort ends a whole MPTCP connection: both ends see it, and the connections
+// beside it live on. Destroy is refused, and the reason says what would work.
 func TestMPTCP(t *testing.T) {
 	if socklab.Apart(t) { // the kernel keeps subflows for a while
 		return
@@ -64,8 +64,9 @@ func TestMPTCP(t *testing.T) {
 	}
 }
 
-// What a rule reads of MPTCP is known, or it spares: nothing is proven by one look, two
-// looks prove an age, and a rule that does not read protocol is about TCP alone.
+// A rule spares an MPTCP connection unless what it reads is known: one look proves
+// nothing, two looks prove an age, and a rule that does not read protocol is about TCP
+// alone.
 func TestMPTCPKnown(t *testing.T) {
 	if socklab.Apart(t) { // the kernel keeps subflows for a while
 		return
@@ -110,7 +111,7 @@ func TestMPTCPKnown(t *testing.T) {
 	}
 }
 
-// A connection that took the place of another has its own age: the token tells them apart,
+// A connection that took another's place has its own age: the token tells them apart
 // where cookie, ends and state are the same.
 func TestMPTCPAgain(t *testing.T) {
 	if socklab.Apart(t) { // the kernel keeps subflows for a while
@@ -123,7 +124,7 @@ func TestMPTCPAgain(t *testing.T) {
 	own := unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
 	must(t, "bind", unix.Bind(probe, &own))
 	own.Port = int(addrPort(name(t, probe)).Port())
-	_ = unix.Close(probe) // its port is free now, and can be asked for
+	_ = unix.Close(probe) // its port is free now and can be asked for
 	fd, err := socklab.Home(t).Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
 	must(t, "socket", err)
 	defer unix.Close(fd)
@@ -162,8 +163,8 @@ func TestMPTCPAgain(t *testing.T) {
 	}
 }
 
-// Guards hold for MPTCP as for TCP: the listener, what waits to be accepted, protected
-// processes, one's own sockets.
+// Guards hold for MPTCP as for TCP: the listener, connections that wait to be accepted,
+// protected processes, sockwarden's own sockets.
 func TestMPTCPGuards(t *testing.T) {
 	if socklab.Apart(t) { // the kernel keeps subflows for a while
 		return

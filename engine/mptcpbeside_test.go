@@ -13,8 +13,8 @@ import (
 	"sockwarden/engine/report"
 )
 
-// The kernel's counters say nothing of MPTCP: rules about it look into namespaces that are
-// empty by them, too.
+// The kernel's counters do not cover MPTCP: rules about it also look into namespaces that
+// the counters show as empty.
 func TestMPTCPAlone(t *testing.T) {
 	e := newEmptied(t)
 	about := e.program(t, `protocol == "mptcp" and `+counted)
@@ -33,8 +33,8 @@ func TestMPTCPAlone(t *testing.T) {
 	}
 }
 
-// A server of MPTCP that does not accept any more is signalled, because of its listener or
-// of what waits for it, by a rung that says so; connections have their listener as group.
+// An MPTCP server that no longer accepts is signalled, because of its listener or of what
+// waits for it, by a rung that asks for this; connections are grouped by their listener.
 func TestMPTCPStuckServer(t *testing.T) {
 	for when, rung := range map[string]string{
 		`state == "LISTEN" and recv_queue > 1`: forIt, "unaccepted": forIt, "unaccepted and age > 0.1": "{signal: {signal: TERM, listener: true, owners: all}}",
@@ -76,8 +76,8 @@ func TestMPTCPStuckServer(t *testing.T) {
 	}
 }
 
-// A connection of MPTCP can live on over other addresses than the one that has left, which
-// its subflow has lost.
+// An MPTCP connection can live on over other addresses when its subflow has lost one that
+// is gone.
 func TestMPTCPAddressGone(t *testing.T) {
 	l := newLab(t, Options{})
 	leave := lend(t, "10.9.0.79/24")

@@ -20,7 +20,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// ip runs ip(8), which holds nothing open afterwards.
+// runIP runs ip(8), which holds nothing open afterwards.
 func runIP(t testing.TB, args ...string) {
 	t.Helper()
 	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
@@ -28,8 +28,8 @@ func runIP(t testing.TB, args ...string) {
 	}
 }
 
-// pins returns the descriptors of this process that keep a namespace alive: files of it,
-// and sockets in it.
+// pins returns the descriptors of this process that keep a namespace alive: namespace
+// files, and sockets in it.
 func pins(inode uint64) (all []string) {
 	links, _ := filepath.Glob("/proc/self/fd/*")
 	for _, link := range links {
@@ -50,8 +50,8 @@ func pins(inode uint64) (all []string) {
 	return all
 }
 
-// marked makes a namespace in which this process holds nothing, and an end of a pair of
-// links to it, which is gone as soon as the kernel has freed it.
+// marked makes a namespace in which this process holds nothing, and one end of a pair of
+// links into it, which disappears as soon as the kernel has freed the namespace.
 func marked(t *testing.T, name string) (inode uint64, del func()) {
 	t.Helper()
 	socklab.Need(t)
@@ -88,9 +88,9 @@ func inNamed(t *testing.T, name string, f func() error) {
 	must(t, "in "+name, netns.Do(file, f))
 }
 
-// Between cycles nothing of a live engine keeps a namespace alive, neither a file nor a
-// netlink socket, also after it has acted there; and so the kernel frees it when its name
-// is gone.
+// Between cycles a live engine keeps no namespace alive, neither with a file nor with a
+// netlink socket, even after it has acted there; so the kernel frees the namespace when
+// its name is gone.
 func TestNothingIsHeldBetweenCycles(t *testing.T) {
 	for _, action := range []string{"destroy", "abort"} {
 		t.Run(action, func(t *testing.T) {
@@ -141,8 +141,8 @@ func connectHere() (client, server int, err error) {
 	return client, server, err
 }
 
-// A watcher that goes on looking holds a namespace for moments at most, and says nothing
-// when one is gone.
+// A watcher that keeps looking holds a namespace for moments at most, and says nothing
+// when one disappears.
 func TestWatchedNamespaceIsFreed(t *testing.T) {
 	w := watchRules(t, Options{}, 50*time.Millisecond, map[string]string{"a.yaml": "netns: all\n" + ruleFile(`port == 7000 && state == "LISTEN"`, "log", "mode: observe")})
 	for range 2 {
@@ -151,7 +151,7 @@ func TestWatchedNamespaceIsFreed(t *testing.T) {
 		l := listens(t, "freed")
 		socklab.WaitFor(t, "the finding", func() bool { return w.count() > before })
 		if held := pins(inode); len(held) == 0 {
-			t.Error("the listener does not show") // then nothing would
+			t.Error("the listener does not show") // then nothing would show
 		}
 		must(t, "close", unix.Close(l))
 		del()
@@ -165,7 +165,7 @@ func TestWatchedNamespaceIsFreed(t *testing.T) {
 	}
 }
 
-// listens makes a listener in a namespace with port 7000, -1 if it cannot.
+// listens makes a listener on port 7000 in a namespace; it returns -1 if it cannot.
 func listens(t *testing.T, name string) (l int) {
 	t.Helper()
 	file, err := os.Open("/run/netns/" + name)
@@ -185,7 +185,7 @@ func listens(t *testing.T, name string) (l int) {
 	return l
 }
 
-// Namespaces that come and go while a cycle looks are no errors, and leave no gap.
+// Namespaces that come and go while a cycle looks cause no errors and leave no gap.
 func TestNamespacesComeAndGo(t *testing.T) {
 	l := newLab(t, Options{})
 	p := l.rules(t, "netns: all\n"+ruleFile(`state in ["LISTEN", "ESTABLISHED"] && listener_process != "x"`, "log"))
@@ -201,7 +201,8 @@ func TestNamespacesComeAndGo(t *testing.T) {
 					return
 				}
 				l := listens(t, name)
-				// One process that ends by itself, and one that leaves its own namespace behind.
+				// One process that ends by itself, and one that leaves its own namespace
+				// behind.
 				if out, err := exec.Command("ip", "netns", "exec", name, "unshare", "-n", "true").CombinedOutput(); err != nil {
 					t.Errorf("unshare in %s: %v\n%s", name, err, out)
 				}

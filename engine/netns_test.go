@@ -29,8 +29,8 @@ import (
 	"sockwarden/rules"
 )
 
-// there is the other end of a connection, in the peer namespace, held by a
-// process of its own.
+// there returns a connection to the peer namespace and its other end, which a process of
+// its own holds there.
 func there(t *testing.T, k socklab.Kind) (here, other *socklab.Conn) {
 	t.Helper()
 	here = socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -60,8 +60,8 @@ func procStateIn(t testing.TB, n *socklab.Namespace, c *socklab.Conn) (collector
 	return 0, false
 }
 
-// Sockets of other namespaces are found with their owners, and destroyed where
-// they are, if the rules are about that namespace.
+// Sockets of other namespaces are found with their owners, and destroyed where they are,
+// if the rules are about that namespace.
 func TestNamespaces(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -125,7 +125,7 @@ func TestRulesForOtherNamespaces(t *testing.T) {
 	}
 }
 
-// One namespace that is not there is said, and keeps nobody from looking at the
+// A missing namespace is reported, and does not keep the engine from looking at the
 // others; if none is there, that is an error.
 func TestMissingNamespace(t *testing.T) {
 	l := newLab(t, Options{})
@@ -151,7 +151,7 @@ func TestMissingNamespace(t *testing.T) {
 	}
 }
 
-// A watcher says once that a namespace is away, and looks into it as soon as it is
+// A watcher says once that a namespace is missing, and looks into it as soon as it is
 // there.
 func TestWatchedNamespaceIsAway(t *testing.T) {
 	w := watchRules(t, Options{}, 100*time.Millisecond, map[string]string{"a.yaml": "netns: late\n" + ruleFile(`state == "LISTEN"`, "log", "mode: observe")})
@@ -169,8 +169,8 @@ func TestWatchedNamespaceIsAway(t *testing.T) {
 	}
 }
 
-// What has ended since it was found counts if it was asked for by name, and is not even
-// said where all namespaces are.
+// A namespace that has ended since it was found counts if it was asked for by name, and
+// is not even mentioned if all namespaces were.
 func TestEndedNamespace(t *testing.T) {
 	for _, byName := range []bool{false, true} {
 		c := &look.Picture{}
@@ -202,8 +202,7 @@ func listenIn(t *testing.T, n *socklab.Namespace) {
 	must(t, "listen", unix.Listen(fd, 1))
 }
 
-// A namespace that vanishes between the look and the act has taken its sockets
-// with it.
+// A namespace that vanishes between the look and the act takes its sockets with it.
 func TestNamespaceVanishes(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	var looked *report.Report
@@ -223,7 +222,7 @@ func TestNamespaceVanishes(t *testing.T) {
 	expect(t, r.Findings[0], report.DecideAct, "", actions.Changed)
 }
 
-// What was not looked at is counted.
+// Sockets that were not looked at are counted.
 func TestUnseen(t *testing.T) {
 	l := newLab(t, Options{})
 	_, _ = there(t, socklab.Established)
@@ -248,7 +247,7 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// sockets_total counts what the kernel's filter hides, too.
+// sockets_total also counts what the kernel's filter hides.
 func TestSocketsTotal(t *testing.T) {
 	l := newLab(t, Options{})
 	p := l.rules(t, ruleFile(`state == "CLOSE_WAIT"`, "log"))
@@ -266,8 +265,8 @@ func TestSocketsTotal(t *testing.T) {
 	}
 }
 
-// A connection is inbound if a listener has its port, family and address, and
-// outbound if none has and the port is an ephemeral one.
+// A connection is inbound if a listener has its port, family and address, and outbound if
+// none has and the port is ephemeral.
 func TestDirection(t *testing.T) {
 	l := newLab(t, Options{})
 	type test struct {
@@ -289,11 +288,12 @@ func TestDirection(t *testing.T) {
 	tests["dual-stack, v6"] = test{accepted(t, wide, socklab.IPv6, socklab.IPv6), "inbound", "wide"}
 	tests["dual-stack, mapped"] = test{accepted(t, wide, socklab.IPv4, socklab.Mapped), "inbound", "wide"}
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{{FD: wide}}, Program: "wide"})
-	// One for all, and beside it one for an address: that comes first.
+	// A listener for all addresses beside one for a single address: the latter comes
+	// first.
 	any4 := listener(t, unix.AF_INET, &unix.SockaddrInet4{})
 	tests["wildcard v4"] = test{accepted(t, any4, socklab.IPv4, socklab.IPv4), "inbound", "any4"}
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{{FD: any4}}, Program: "any4"})
-	// The listener is gone, and the port is no ephemeral one.
+	// The listener is gone, and the port is not ephemeral.
 	gone := socklab.NewListener(t, socklab.IPv4, 21118)
 	tests["neither"] = test{gone.Make(t, socklab.Established), "", ""}
 	must(t, "close", unix.Close(gone.FD))
@@ -302,7 +302,7 @@ func TestDirection(t *testing.T) {
 	tests["other family"] = test{gone6.Make(t, socklab.Established), "", ""}
 	must(t, "close", unix.Close(gone6.FD))
 	listener(t, unix.AF_INET, &unix.SockaddrInet4{Port: 21119})
-	tests["listener"] = test{socklab.Make(t, socklab.Listen, socklab.IPv4), "", program()} // it is its own
+	tests["listener"] = test{socklab.Make(t, socklab.Listen, socklab.IPv4), "", program()} // it is its own listener
 	tests["udp"] = test{socklab.Make(t, socklab.UDPConnected, socklab.IPv4), "", ""}
 
 	p := l.rules(t, ruleFile(`(`+anySocket+`) && (direction == "inbound" || port > 0 || listener_process == "x")`, "log"))
@@ -369,8 +369,8 @@ func accepted(t *testing.T, listener int, from, as socklab.Family) *socklab.Conn
 	return c
 }
 
-// If the listeners cannot be listed, nothing is said about directions: it is
-// not the same as that nobody listens.
+// If the listeners cannot be listed, nothing is said about directions: this is not the
+// same as nobody listening.
 func TestDirectionWithoutListeners(t *testing.T) {
 	plugin := sockdiag.Plugin()
 	real := plugin.New
@@ -422,7 +422,7 @@ func TestInterface(t *testing.T) {
 	}
 }
 
-// refusing is a source that is refused for a protocol.
+// refusing is a source that is refused for one protocol.
 type refusing struct {
 	collectors.Collector
 	protocol collectors.Protocol
@@ -455,7 +455,7 @@ func TestFallback(t *testing.T) {
 		protocol collectors.Protocol
 		err      error
 		errors   int
-		tcp, udp string // reason, of findings
+		tcp, udp string // reasons of the findings
 	}{
 		{collectors.UDP, collectors.ErrNotSupported, 1, "", "no cookie"},
 		{collectors.TCP, collectors.ErrNotPermitted, 1, "no cookie", ""},
@@ -477,7 +477,7 @@ func TestFallback(t *testing.T) {
 	}
 }
 
-// That /proc/net stands in is no failure, also if it has nothing to show.
+// It is no failure that /proc/net stands in, even if it has nothing to show.
 func TestFallbackFindsNothing(t *testing.T) {
 	refused := sockdiag.Plugin()
 	real := refused.New
@@ -489,14 +489,14 @@ func TestFallbackFindsNothing(t *testing.T) {
 	if r := l.cycle(t, l.rules(t, p)); len(r.Errors) != 1 || r.Summary.Scanned != 0 {
 		t.Errorf("errors %v, scanned %d", r.Errors, r.Summary.Scanned)
 	}
-	// But if nothing stands in, it is one.
+	// But if nothing stands in, it is a failure.
 	l = newLab(t, Options{Sources: []collectors.Plugin{refused}})
 	if r, err := l.Cycle(t.Context(), l.rules(t, p)); !errors.Is(err, look.ErrNothingSeen) || !errors.Is(err, collectors.ErrNotPermitted) {
 		t.Errorf("%v, %v", r, err)
 	}
 }
 
-// What a live run needs is asked for before it acts.
+// A live run checks that it has what it needs before it acts.
 func TestPreflight(t *testing.T) {
 	l := newLab(t, Options{})
 	destroys, signals := l.rules(t, ruleFile("true", "destroy")), l.rules(t, ruleFile("true", "{signal: TERM}, log"))
@@ -515,8 +515,8 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// Without the capability the kernel refuses, which ends everything and signals
-// nobody.
+// Without the capability the kernel refuses, which ends everything, and nobody is
+// signalled.
 func TestNotPermitted(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	conns := []*socklab.Conn{socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)}

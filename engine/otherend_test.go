@@ -17,13 +17,13 @@ import (
 	"sockwarden/engine/world"
 )
 
-// everyone is a lab of which all namespaces are known, as they are to root on a host. The
-// PID namespace of the tests does not show what runs outside.
+// everyone is a lab whose namespaces are all known, as they are to root on a host. The
+// tests' PID namespace does not show what runs outside.
 type everyone struct{ world.Namespaces }
 
 func (e everyone) Every() ([]world.Namespace, error) { return e.All() }
 
-// peerOf is what a finding knows of the other end, as PID and name; ? is unknown.
+// peerOf is what a finding knows about the other end, as PID and name; ? is unknown.
 func peerOf(f *report.Finding) string {
 	text := []string{"?", "?"}
 	record := f.Record()
@@ -35,8 +35,8 @@ func peerOf(f *report.Finding) string {
 	return strings.Join(text, " ")
 }
 
-// The process at the other end is known from both ends, also in another namespace and of a
-// socket that is bound to a device.
+// The process at the other end is known from both ends, even in another namespace and for
+// a socket that is bound to a device.
 func TestOtherEnds(t *testing.T) {
 	for _, device := range []string{"", "peer0"} {
 		for _, f := range socklab.Families() {
@@ -62,8 +62,8 @@ func TestOtherEnds(t *testing.T) {
 	}
 }
 
-// A peer that is no socket of this host is known to be none, where all of its namespaces
-// could be looked at.
+// A peer that is not a socket of this host is known not to be one if all of the host's
+// namespaces could be looked at.
 func TestOtherEndElsewhere(t *testing.T) {
 	d := tunpeer.Open(t)
 	for every, want := range map[bool]string{true: "0 ", false: "? ?"} {
@@ -89,7 +89,7 @@ func TestOtherEndElsewhere(t *testing.T) {
 	}
 }
 
-// A connection within loopback is ended by who has its other end, and no other is.
+// A rule on the process at the other end ends only that process's loopback connection.
 func TestOtherEndOnLoopback(t *testing.T) {
 	l := newLab(t, Options{Live: true}).stranger()
 	listener := bound(t, netip.MustParseAddr("127.0.0.1"))
@@ -106,7 +106,7 @@ func TestOtherEndOnLoopback(t *testing.T) {
 		s := recordOfPeer(t, c.local)
 		servers, clients = append(servers, s), append(clients, c)
 	}
-	// The client of the first is in another process, too.
+	// The first connection's client is in another process, too.
 	child := holder(t, &socklab.Conn{Kind: socklab.Established, Family: socklab.IPv4, Local: clients[0].local, Remote: listener.local, FD: clients[0].fd, Peer: -1})
 	when := fmt.Sprintf("port == %d and peer_pid == %d", listener.local.Port(), child.PID)
 	r := l.run(t, l.rules(t, ruleFile(when, destroy.Plugin().Name)))
@@ -119,7 +119,7 @@ func TestOtherEndOnLoopback(t *testing.T) {
 	}
 }
 
-// recordOfPeer is the record of the socket at the other end of a connection here.
+// recordOfPeer is the record of the socket here that is connected to remote.
 func recordOfPeer(t *testing.T, remote netip.AddrPort) collectors.Socket {
 	t.Helper()
 	for _, s := range sockets(t) {

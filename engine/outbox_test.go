@@ -22,8 +22,7 @@ import (
 	"sockwarden/rules"
 )
 
-// mailbox is a notifier that keeps what it gets, and does in Send what a test
-// says.
+// mailbox is a notifier that keeps what it gets; its Send does what a test says.
 type mailbox struct {
 	mu   sync.Mutex
 	got  []actions.Message
@@ -84,8 +83,8 @@ func (l *lab) notifyingRules(t testing.TB, text string) *rules.Program {
 	return p
 }
 
-// There is one message for each rule and cycle, with counts and the first few
-// findings, and only for what is new.
+// There is one message per rule and cycle, with counts and the first few findings, and
+// only for what is new.
 func TestMessages(t *testing.T) {
 	socklab.LeakCheck(t)
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 8)
@@ -111,25 +110,25 @@ func TestMessages(t *testing.T) {
 			t.Errorf("line %q", line)
 		}
 	}
-	// Nothing new: those that were acted on cool down, and two are acted on now.
+	// Nothing new: those that were acted on are cooling down, and two are acted on now.
 	for range 4 {
 		r = l.run(t, p)
 		l.Tell(t.Context(), p, r)
 	}
-	// What has ended is said once.
+	// The end is reported once.
 	h.CloseSockets(t)
 	for range 2 {
 		r = l.run(t, p)
 		l.Tell(t.Context(), p, r)
 	}
-	l.Close() // delivers what there is
+	l.Close() // delivers what is left
 	got := box.messages()
 	if len(got) != 4 || got[3].Event != actions.EventOver || got[3].Total != 0 || got[3].Lasted <= 0 {
 		t.Errorf("%d messages, the last %+v", len(got), got[len(got)-1])
 	}
 }
 
-// What is only pending alarms nobody, and a group is one finding, whichever sockets it has.
+// A pending finding alarms nobody, and a group is one finding, whichever sockets it has.
 func TestMessagesOfGroups(t *testing.T) {
 	h := holder(t, socklab.Many(t, socklab.CloseWait, socklab.IPv4, 6)...)
 	box := &mailbox{}
@@ -163,7 +162,7 @@ func TestMessagesOfGroups(t *testing.T) {
 	}
 }
 
-// Who only looks tells nobody.
+// A run that only looks notifies nobody.
 func TestNoMessagesWithoutNotify(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c)
@@ -177,8 +176,7 @@ func TestNoMessagesWithoutNotify(t *testing.T) {
 	}
 }
 
-// A finding without a socket is news like any other, and again after it was
-// gone.
+// A finding without a socket is news like any other, and again after it was gone.
 func TestMessageWithoutSocket(t *testing.T) {
 	box := &mailbox{}
 	l := newLab(t, Options{Notify: true, Notifiers: []actions.NotifierPlugin{box.plugin()}})
@@ -201,8 +199,7 @@ func TestMessageWithoutSocket(t *testing.T) {
 	}
 }
 
-// A receiver that hangs holds nothing up: what does not fit is dropped and
-// counted.
+// A hanging receiver holds nothing up: what does not fit is dropped and counted.
 func TestHangingNotifier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})
@@ -241,8 +238,8 @@ func TestHangingNotifier(t *testing.T) {
 	})
 }
 
-// Between two messages to one receiver there is time, and none before the first
-// or after the last.
+// There is a pause between two messages to one receiver, but none before the first or
+// after the last.
 func TestMessageRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := &mailbox{}
@@ -267,8 +264,7 @@ func TestMessageRate(t *testing.T) {
 	})
 }
 
-// The end of a run waits for a dead receiver only for so long, and takes its
-// goroutines along.
+// The end of a run waits only so long for a dead receiver, and ends its goroutines.
 func TestCloseGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := &mailbox{send: hang}
@@ -284,11 +280,11 @@ func TestCloseGivesUp(t *testing.T) {
 		if len(j.lines("messages given up")) != 1 || len(j.lines("level=WARN", "message not delivered", "name=ops", "rule=r", "context canceled")) != 1 || len(j.lines("messages were not delivered", "count=3")) != 1 {
 			t.Errorf("said %q", j.lines())
 		}
-		synctest.Wait() // and nothing is left, or the bubble would not end
+		synctest.Wait() // nothing is left, or the bubble would not end
 	})
 }
 
-// Not even one that does not listen to anything keeps the program alive.
+// Not even a receiver that ignores everything keeps the program alive.
 func TestCloseGivesUpOnDeaf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})
@@ -307,8 +303,8 @@ func TestCloseGivesUpOnDeaf(t *testing.T) {
 	})
 }
 
-// A receiver whose configuration changes is replaced; what waits for the old one
-// is still delivered. One that cannot be made is said, and harms nobody.
+// A receiver whose configuration changes is replaced; what waits for the old one is still
+// delivered. A receiver that cannot be made is reported, and harms nobody.
 func TestReconfiguredNotifier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := &mailbox{}
@@ -332,7 +328,8 @@ func TestReconfiguredNotifier(t *testing.T) {
 	})
 }
 
-// An outage is said once when it begins, and with a count when it is over or the run ends.
+// An outage is reported once when it begins, and with a count when it is over or the run
+// ends.
 func TestUndelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := &mailbox{send: func(context.Context) error { return errors.New("503") }}
@@ -362,7 +359,7 @@ func TestUndelivered(t *testing.T) {
 	})
 }
 
-// A watcher whose receiver hangs goes on as ever, and ends without it.
+// A watcher whose receiver hangs goes on as usual, and ends without it.
 func TestWatchWithHangingNotifier(t *testing.T) {
 	socklab.LeakCheck(t)
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -382,7 +379,7 @@ func TestWatchWithHangingNotifier(t *testing.T) {
 	}
 }
 
-// notify test sends at once and says what came of it.
+// notify test sends at once and says how it went.
 func TestNotify(t *testing.T) {
 	box := &mailbox{}
 	plugins := []actions.NotifierPlugin{box.plugin()}

@@ -22,8 +22,7 @@ func setPause(t testing.TB, path string) {
 	must(t, "pause", (&pause.Pause{Since: time.Now(), By: "root"}).Write(path))
 }
 
-// Whatever lies in the place of the switch pauses, unless it says that it is
-// over.
+// Whatever is in the place of the switch pauses, unless it says that the pause is over.
 func TestReadPause(t *testing.T) {
 	now := time.Now()
 	write := func(text string) func(string) error {
@@ -80,15 +79,16 @@ func TestReadPause(t *testing.T) {
 	if p := pause.Read(now, ""); p != nil {
 		t.Errorf("no file: %s", p)
 	}
-	// A part of the path that is no directory cannot hold a switch, and what cannot be told pauses.
+	// A path with a part that is not a directory cannot hold a switch, and when in doubt
+	// the engine pauses.
 	if p := pause.Read(now, "/dev/null/pause.json"); p == nil {
 		t.Error("a place that cannot be looked at does not pause")
 	}
 }
 
-// pause and resume, as the commands do.
+// Pause and resume, as the commands do it.
 func TestPauseAndResume(t *testing.T) {
-	path := pauseFile(t) // its directory is made
+	path := pauseFile(t) // its directory is made, too
 	if was, err := pause.Resume(path); was || err != nil {
 		t.Errorf("nothing to resume: %t, %v", was, err)
 	}
@@ -118,7 +118,7 @@ func TestPauseAndResume(t *testing.T) {
 	}
 }
 
-// The watcher says once that it is paused, and once that it is not any more.
+// The watcher says once that it is paused, and once that it no longer is.
 func TestWatchSaysPause(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c)
@@ -135,8 +135,8 @@ func TestWatchSaysPause(t *testing.T) {
 	w.logged(t, 1, "level=INFO", "msg=resumed")
 }
 
-// The switch of the machine stops the runs of every user, besides their own,
-// and its file can be read by all and written by root alone, whatever the umask.
+// The machine's switch stops every user's runs, besides their own switch; all can read
+// its file and only root can write it, whatever the umask.
 func TestMachinePause(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c)

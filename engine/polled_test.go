@@ -41,7 +41,7 @@ func TestPolled(t *testing.T) {
 			write("one")
 			cmd, err := childCommand(orders{Life: "poller", Rules: path, Limit: "/proc/sys/user/" + limit})
 			must(t, "child", err)
-			// The limits are those of a user namespace.
+			// The limits are per user namespace.
 			cmd.SysProcAttr = &syscall.SysProcAttr{
 				Cloneflags:  unix.CLONE_NEWUSER,
 				UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},

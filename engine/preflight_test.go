@@ -13,12 +13,12 @@ import (
 	"sockwarden/engine/act"
 )
 
-// unhandled is a protocol for which no kernel has a handler: it answers as it does
-// for TCP where tcp_diag is missing.
+// unhandled is a protocol for which no kernel has a handler: the kernel answers as it
+// does for TCP where tcp_diag is missing.
 const unhandled collectors.Protocol = 132
 
-// Without a handler there are no cookies, and nothing could be acted on: that is
-// found before.
+// Without a handler there are no cookies, and nothing could be acted on: preflight finds
+// that out.
 func TestPreflightWithoutHandler(t *testing.T) {
 	l := newLab(t, Options{})
 	for then, missing := range map[string]bool{"destroy": true, "{signal: TERM}": true, "log": false} {
@@ -34,14 +34,14 @@ func TestPreflightWithoutHandler(t *testing.T) {
 	}
 }
 
-// withoutHandler is a source that answers as a kernel without one.
+// withoutHandler is a source that answers like a kernel without a handler.
 type withoutHandler struct{ collectors.Collector }
 
 func (withoutHandler) Collect(context.Context, collectors.Query) iter.Seq2[*collectors.Socket, error] {
 	return func(yield func(*collectors.Socket, error) bool) { yield(nil, collectors.ErrNotSupported) }
 }
 
-// Ages of sockets without a cookie are not promised to be remembered.
+// A report does not promise to remember ages of sockets without a cookie.
 func TestAgeWithoutCookie(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	missing := collectors.Plugin{Name: "none", New: func(int) collectors.Collector { return withoutHandler{} }}

@@ -13,9 +13,9 @@ import (
 	"sockwarden/engine/report"
 )
 
-// What acts on one connection can ask for those of protected processes, and what
-// takes nothing from a connection that lives need not ask. Listeners, sockets
-// without a peer, and what an init has stay out of reach.
+// An action on one connection can opt in to those of protected processes, and an action
+// that takes nothing from a living connection need not. Listeners, sockets without a
+// peer, and sockets of an init stay out of reach.
 func TestProtectedOptIn(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -67,8 +67,8 @@ func TestProtectedOptIn(t *testing.T) {
 	}
 }
 
-// The opt-in of one rung is not that of the next: a protected process is never
-// signalled, also where its descriptor is left.
+// The opt-in of one rung does not hold for the next: a protected process is never
+// signalled, even where its descriptor is left.
 func TestProtectedLadder(t *testing.T) {
 	l := newLab(t, Options{Live: true})
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -81,7 +81,7 @@ func TestProtectedLadder(t *testing.T) {
 	}
 }
 
-// With the opt-in all others who have the socket are still looked at.
+// Even with the opt-in, all others that have the socket are looked at.
 func TestProtectedAndOthers(t *testing.T) {
 	t.Run("own", func(t *testing.T) {
 		l := newLab(t, Options{Live: true})
@@ -101,9 +101,9 @@ func TestProtectedAndOthers(t *testing.T) {
 	})
 }
 
-// What waits in the queue of a protected process is let at by the same opt-in, but
-// not if a listener of sockwarden's own, or one that nobody is seen to have, can be
-// the one that it waits for.
+// The same opt-in allows acting on what waits in the queue of a protected process, but
+// not if it may be waiting for a listener of sockwarden's own, or for one that no visible
+// process has.
 func TestProtectedQueue(t *testing.T) {
 	at := func(t *testing.T, port int) *socklab.Conn {
 		return listenOn(t, unix.AF_INET, &unix.SockaddrInet4{Port: port}, "", unix.SO_REUSEPORT)
@@ -115,7 +115,7 @@ func TestProtectedQueue(t *testing.T) {
 		t.Helper()
 		before := len(waiting(t, port))
 		r := l.run(t, l.rules(t, ruleFile(fmt.Sprintf("port == %d && unaccepted", port), then, "limits: {per_cycle: 1000, cooldown: 0}")))
-		if !strings.Contains(reason, "not visible") { // which a report says besides
+		if !strings.Contains(reason, "not visible") { // the report says that as an error, too
 			noErrors(t, r)
 		}
 		if len(r.Findings) != before {
@@ -159,8 +159,8 @@ func TestProtectedQueue(t *testing.T) {
 	})
 }
 
-// adrift leaves a socket to nobody whom /proc shows: its descriptor is in a message
-// that is not received.
+// adrift leaves a socket to nobody that /proc shows: its descriptor is in a message that
+// is not received.
 func adrift(t *testing.T, c *socklab.Conn) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

@@ -12,8 +12,8 @@ import (
 	"sockwarden/engine/report"
 )
 
-// What was decided on is looked at again immediately before it is acted on, with
-// the rule's condition: also after a person has thought about it.
+// A target is looked at again immediately before it is acted on, with the rule's
+// condition, even after a person has thought about it.
 func TestRecheck(t *testing.T) {
 	for _, then := range []string{"destroy", "{destroy: {method: pidfd}}"} {
 		t.Run(then, func(t *testing.T) { rechecked(t, then) })
@@ -48,7 +48,7 @@ func rechecked(t *testing.T, then string) {
 	}
 }
 
-// The cool-down of a rule outlasts runs that do not know the rule.
+// A rule's cool-down outlasts runs that do not know the rule.
 func TestCooldownOfOtherRules(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	poke := outcomes("poke", actions.Outcome{Result: actions.Done})
@@ -70,7 +70,7 @@ func TestCooldownOfOtherRules(t *testing.T) {
 	expect(t, findingOf(t, again.run(t, p), c), report.DecideCooldown, "cool-down 1h")
 }
 
-// A target that a ladder is at is left alone by later cycles, whatever their
+// Later cycles leave a target alone while a ladder is at work on it, whatever their
 // cool-down.
 func TestUnderWay(t *testing.T) {
 	poke := outcomes("poke", actions.Outcome{Result: actions.Ended})

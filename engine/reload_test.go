@@ -21,7 +21,7 @@ import (
 )
 
 // TestRulesAwayForAMoment: rules that are incomplete for a moment destroy nothing that
-// the whole ones spare, whatever is lost and however the files are written.
+// the complete ones spare, whatever is lost and however the files are written.
 func TestRulesAwayForAMoment(t *testing.T) {
 	const tries = 5
 	for range tries {
@@ -34,7 +34,7 @@ func TestRulesAwayForAMoment(t *testing.T) {
 	t.Errorf("%d times they were away for longer than a moment", tries)
 }
 
-// rulesAwayForAMoment is one try; it returns for how long the rules were away if that was
+// rulesAwayForAMoment is one try; it returns how long the rules were away if that was
 // longer than a moment.
 func rulesAwayForAMoment(t *testing.T) (tooLong time.Duration) {
 	t.Helper()
@@ -46,8 +46,8 @@ func rulesAwayForAMoment(t *testing.T) (tooLong time.Duration) {
 	none := with("")
 	cases := map[string]struct {
 		whole map[string]string // files
-		file  string            // that is incomplete for a moment
-		half  string            // what it holds then, "" if it is away
+		file  string            // the one that is incomplete for a moment
+		half  string            // what it contains then, "" if it is away
 	}{
 		"file with protect":  {map[string]string{"a.yaml": protected, "b.yaml": none}, "a.yaml", ""},
 		"protect at the end": {map[string]string{"a.yaml": none + strings.TrimPrefix(protected, "version: 1\n")}, "a.yaml", none},
@@ -72,7 +72,7 @@ func rulesAwayForAMoment(t *testing.T) (tooLong time.Duration) {
 	}
 	var all []*moment
 	for name, c := range cases {
-		how := []string{"in place", "replaced"}[len(all)%2] // whichever comes first
+		how := []string{"in place", "replaced"}[len(all)%2] // in whichever order they come
 		conn := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 		holder(t, conn)
 		fill := strings.NewReplacer("PORT", fmt.Sprint(conn.Local.Port()), "KEYS", "").Replace
@@ -80,7 +80,7 @@ func rulesAwayForAMoment(t *testing.T) (tooLong time.Duration) {
 		for f, text := range c.whole {
 			files[f] = fill(text)
 		}
-		// In the cheapest way: all of them must keep up.
+		// In the cheapest way: all watchers must keep up.
 		w := watchRules(t, Options{Live: true, Events: look.EventsOff, Owners: world.OwnersProc}, 500*time.Millisecond, files)
 		all = append(all, &moment{w, conn, name + " " + how, c.file, fill(c.half), files[c.file], how == "in place"})
 	}
@@ -88,7 +88,7 @@ func rulesAwayForAMoment(t *testing.T) (tooLong time.Duration) {
 		from := time.Now()
 		socklab.WaitFor(t, "a while", func() bool { return time.Since(from) > d })
 	}
-	away := time.Duration(0) // the longest, of any of them
+	away := time.Duration(0) // the longest time that any of them was away
 	for range 2 {
 		from := time.Now()
 		putAll(t, all, true)
@@ -99,7 +99,7 @@ func rulesAwayForAMoment(t *testing.T) (tooLong time.Duration) {
 	}
 	rest(rules.Settle + 500*time.Millisecond)
 	lost := slices.ContainsFunc(all, func(m *moment) bool { return !survives(t, m.conn) })
-	if lost && away > rules.Settle*3/4 { // this machine is too busy for a moment
+	if lost && away > rules.Settle*3/4 { // this machine is too busy to do that in a moment
 		for _, m := range all {
 			m.end(t)
 		}
@@ -110,7 +110,7 @@ func rulesAwayForAMoment(t *testing.T) (tooLong time.Duration) {
 			t.Errorf("%s: destroyed:\n%s", m.name, strings.Join(m.journal.lines(), "\n"))
 		}
 	}
-	// They are not half of something any more.
+	// Now what is there is no longer half of something.
 	began := time.Now()
 	putAll(t, all, true)
 	for _, m := range all {
@@ -122,7 +122,7 @@ func rulesAwayForAMoment(t *testing.T) (tooLong time.Duration) {
 	return 0
 }
 
-// moment is a watcher one file of which is half written for a moment.
+// moment is a watcher with one file that is half written for a moment.
 type moment struct {
 	*watched
 	conn              *socklab.Conn
@@ -131,7 +131,7 @@ type moment struct {
 	inPlace           bool
 }
 
-// putAll writes the files, and waits until they were read.
+// putAll writes the files, and waits until they have been read.
 func putAll(t *testing.T, all []*moment, half bool) {
 	t.Helper()
 	before := make([]int, len(all))
@@ -156,8 +156,8 @@ func putAll(t *testing.T, all []*moment, half bool) {
 	}
 }
 
-// TestSparedAtOnce: what new rules spare is spared at once, in the middle of a cycle,
-// too.
+// TestSparedAtOnce: what new rules spare is spared at once, even in the middle of a
+// cycle.
 func TestSparedAtOnce(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -171,8 +171,8 @@ func TestSparedAtOnce(t *testing.T) {
 	began := time.Now()
 	_, _, err := rules.Load(rules.Options{Paths: []string{w.dir}, Catalog: catalog.New(w.actions)})
 	must(t, "load", err)
-	// In the middle of a cycle reading takes a tenth of the time at most: all of the
-	// actions take far longer than ten readings do here.
+	// In the middle of a cycle, reading takes at most a tenth of the time: here all of
+	// the actions together take far longer than ten readings.
 	each := max(20*time.Millisecond, 5*time.Since(began))
 	apply := slow.apply
 	slow.apply = func(target actions.Target) actions.Outcome {
@@ -194,7 +194,7 @@ func TestSparedAtOnce(t *testing.T) {
 	}
 }
 
-// ladderUnder is a watcher whose ladder waits for its second rung, KILL.
+// ladderUnder returns a watcher whose ladder waits for its second rung, KILL.
 func ladderUnder(t *testing.T, wait string) (w *watched, h *socklab.Holder, ladder string) {
 	t.Helper()
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -205,8 +205,8 @@ func ladderUnder(t *testing.T, wait string) (w *watched, h *socklab.Holder, ladd
 	return w, h, ladder
 }
 
-// TestLadderSparedAtOnce: a ladder that waits takes no further step once new rules spare
-// its target.
+// TestLadderSparedAtOnce: a waiting ladder takes no further step once new rules spare its
+// target.
 func TestLadderSparedAtOnce(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -237,8 +237,8 @@ func TestLadderSparedAtOnce(t *testing.T) {
 	}
 }
 
-// TestLadderOverAMoment: rules that are away as a ladder's time is over hold it up and do
-// not end it.
+// TestLadderOverAMoment: rules that are away when a ladder's time is over hold the ladder
+// up but do not end it.
 func TestLadderOverAMoment(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -260,8 +260,8 @@ func TestLadderOverAMoment(t *testing.T) {
 	}
 }
 
-// TestListOfBans: a line that is added to a list acts within a second, and a list that
-// changes all the time starts no timer again.
+// TestListOfBans: a line added to a list acts within a second, and a list that changes
+// all the time does not restart any timer.
 func TestListOfBans(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -309,12 +309,12 @@ rules:
 	_, err = fmt.Fprintln(f)
 	must(t, "write", err)
 	socklab.WaitFor(t, "the ban", func() bool { return !survives(t, c) })
-	if took := time.Since(began); took > rules.Settle && took > 4*look { // a look takes a busy machine long
+	if took := time.Since(began); took > rules.Settle && took > 4*look { // a look takes long on a busy machine
 		t.Errorf("banned after %s, half a line was looked at after %s", took, look)
 	}
 }
 
-// TestProgramsAndReload: what runs for a rule goes on when a list changes, and may end
+// TestProgramsAndReload: what runs for a rule goes on when a list changes, and may finish
 // when its rule is changed; nothing follows then.
 func TestProgramsAndReload(t *testing.T) {
 	if socklab.Apart(t) {

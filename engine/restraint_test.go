@@ -45,7 +45,7 @@ func expectTally(t testing.TB, r *report.Report, want map[report.Decision]int) {
 	}
 }
 
-// document is a report as its JSON says.
+// document is a report as decoded from its JSON.
 func document(t testing.TB, r *report.Report) (doc struct {
 	Errors   []string
 	Findings []map[string]any
@@ -58,7 +58,7 @@ func document(t testing.TB, r *report.Report) (doc struct {
 	return doc
 }
 
-// among is a condition for some sockets of the lab.
+// among is a condition that matches some sockets of the lab.
 func among(conns ...*socklab.Conn) string {
 	var all []string
 	for _, c := range conns {
@@ -67,7 +67,7 @@ func among(conns ...*socklab.Conn) string {
 	return "port in [" + strings.Join(all, ", ") + "]"
 }
 
-// faulty is sock_diag with a query that the kernel fails to answer.
+// faulty is sock_diag with some queries that the kernel fails to answer.
 func faulty(fails func(collectors.Query) bool) collectors.Plugin {
 	plugin := sockdiag.Plugin()
 	real := plugin.New
@@ -89,8 +89,7 @@ func (f faultyCollector) Collect(ctx context.Context, q collectors.Query) iter.S
 	return f.Collector.Collect(ctx, q)
 }
 
-// Ports of two namespaces are two listeners: what is calm in one does not reset
-// the other.
+// The same port in two namespaces is two listeners: calm in one does not reset the other.
 func TestShareOfNamespaces(t *testing.T) {
 	here := socklab.NewListener(t, socklab.IPv4, twicePort)
 	calm := []*socklab.Conn{here.Make(t, socklab.CloseWait), here.Make(t, socklab.Established), here.Make(t, socklab.Established)}
@@ -105,12 +104,12 @@ func TestShareOfNamespaces(t *testing.T) {
 	}
 }
 
-// twicePort is a port that no connection has by chance, for a listener here and
-// one in the peer namespace.
+// twicePort is a port that no connection has by chance, for a listener here and one in
+// the peer namespace.
 const twicePort = 7117
 
-// hungAtPeer is a CLOSE_WAIT socket in the peer namespace that came in by a
-// listener on that port there.
+// hungAtPeer is a CLOSE_WAIT socket in the peer namespace that came in through a listener
+// on that port there.
 func hungAtPeer(t *testing.T, port uint16) *socklab.Conn {
 	t.Helper()
 	n := socklab.Peer(t)
@@ -145,8 +144,8 @@ func hungAtPeer(t *testing.T, port uint16) *socklab.Conn {
 	return c
 }
 
-// What has tripped acts again only in the second calm cycle, in whatever engine,
-// and no dry run or incomplete look counts as calm.
+// A tripped breaker lets actions through only in the second calm cycle, in whichever
+// engine, and no dry run or incomplete look counts as calm.
 func TestBreakerStaysTripped(t *testing.T) {
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3)
 	h := holder(t, conns...)
@@ -167,7 +166,7 @@ rules:
 		return newLab(t, Options{Live: true, StateFile: path, Sources: []collectors.Plugin{source}}, keeper())
 	}
 	l := live()
-	// As a watcher does, it keeps what it saw only now and then.
+	// Like a watcher, it saves what it saw only now and then.
 	l.store.Every = time.Hour
 	noErrors(t, l.run(t, l.rules(t, ruleFile("port == 1", "keep"))))
 	r := l.run(t, l.rules(t, text))
@@ -175,7 +174,7 @@ rules:
 	if len(r.Errors) != 1 || !strings.HasPrefix(r.Errors[0].Error(), "breaker: would act on 4 living targets (4 for rule r) of ") {
 		t.Errorf("errors %v", r.Errors)
 	}
-	// It is in the file though nothing was closed in order.
+	// It is in the file although nothing was closed properly.
 	if kept := keptState(t, path); kept.Tripped["breaker 3/30%"] != memory.CalmCycles {
 		t.Errorf("kept %+v", kept.Tripped)
 	}
@@ -215,7 +214,7 @@ func keptState(t testing.TB, path string) (doc memory.StateDoc) {
 	return doc
 }
 
-// Trip again before it is calm, and it begins to count anew.
+// A breaker that trips again before it is calm starts counting anew.
 func TestBreakerTripsAgain(t *testing.T) {
 	l := newLab(t, Options{})
 	c := &judge.Cycle{Picture: &look.Picture{}, Report: &report.Report{}}
@@ -226,7 +225,7 @@ func TestBreakerTripsAgain(t *testing.T) {
 			t.Errorf("cycle %d: %s %s", i, f.Decision, f.Reason)
 		}
 	}
-	// Something that has never tripped does nothing.
+	// What has never tripped changes nothing.
 	l.judge.Breaker.Trip(c, &report.TrippedError{Name: "y"}, false, nil)
 	if len(l.memory.Tripped) != 0 || len(c.Report.Errors) != 4 {
 		t.Errorf("tripped %v, errors %v", l.memory.Tripped, c.Report.Errors)
@@ -244,7 +243,8 @@ func crowd(t *testing.T, healthy int) (*socklab.Holder, *socklab.Conn, []*sockla
 	return holder(t, append(slices.Clone(others), hung)...), hung, others
 }
 
-// A process that serves more than the rule allows is spared, with the number.
+// A process that serves more connections than the rule allows is spared, and the reason
+// gives the number.
 func TestMaxCollateral(t *testing.T) {
 	busy, hung, healthy := crowd(t, 2)
 	idle, alone, _ := crowd(t, 0)
@@ -278,7 +278,7 @@ func TestMaxCollateral(t *testing.T) {
 	expect(t, findingOf(t, l.run(t, l.rules(t, ruleFile(when, "destroy", "limits: {max_collateral: 0}"))), hung), report.DecideAct, "", actions.Would)
 }
 
-// A connection with two descriptors is one, and each process has its own count.
+// A connection with two descriptors counts once, and each process has its own count.
 func TestCollateralCounts(t *testing.T) {
 	hung, healthy := socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
 	small := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{hung}, Keep: true})

@@ -15,8 +15,8 @@ import (
 	"sockwarden/engine/report"
 )
 
-// forged is a connection of a process of its own whose peer has just closed it in
-// a way that makes it look old.
+// forged returns a connection held by a process of its own, whose peer has just closed it
+// in a way that makes it look old.
 func forged(t *testing.T, d *tunpeer.Device, v6 bool) (*sock, *socklab.Holder, time.Time) {
 	t.Helper()
 	s, c := bound(t, tunpeer.Local(v6)), d.Await(v6)
@@ -33,8 +33,8 @@ func forged(t *testing.T, d *tunpeer.Device, v6 bool) (*sock, *socklab.Holder, t
 	return s, h, time.Now()
 }
 
-// seenOnce are rules that take the process of such a connection, each by another
-// way: at once, later in a ladder, by a group, by idle times.
+// seenOnceRules are rules that act on the process of such a connection, each in another
+// way: at once, later in a ladder, by group, by idle times.
 var seenOnceRules = map[string]string{
 	"signal":  ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "{signal: TERM}"),
 	"exec":    ruleFile("state == 'CLOSE_WAIT' && age > 0.5", "wide"),
@@ -46,7 +46,7 @@ var seenOnceRules = map[string]string{
 	"max_age": ruleFile("state == 'CLOSE_WAIT'", "{signal: TERM}", "group: pid", "having: max_age > 0.5"),
 }
 
-// scripts are an action that does more than end a connection, and one on a
+// scripts returns an action that does more than end a connection, and an action on a
 // connection that fails.
 func scripts() (wide, refuses *script) {
 	wide = outcomes("wide", actions.Outcome{Result: actions.Done})
@@ -55,8 +55,8 @@ func scripts() (wide, refuses *script) {
 	return wide, refuses
 }
 
-// A peer that forges the age of its own connection does not get a program killed
-// that closes what its peer has closed.
+// A peer that forges the age of its own connection does not get a program killed that
+// closes what its peer has closed.
 func TestForgedAgeKillsNobody(t *testing.T) {
 	t.Parallel()
 	for name, text := range seenOnceRules {
@@ -69,7 +69,7 @@ func TestForgedAgeKillsNobody(t *testing.T) {
 			l.stranger()
 			p := l.rules(t, text)
 			_, h, _ := forged(t, tunpeer.Open(t), len(name)%2 == 1) // in both families
-			// The program takes its time, but not a second.
+			// The program takes its time, but less than a second.
 			closed := make(chan struct{})
 			time.AfterFunc(300*time.Millisecond, func() { h.CloseSockets(t); close(closed) })
 			r := l.run(t, p)
@@ -81,7 +81,7 @@ func TestForgedAgeKillsNobody(t *testing.T) {
 	}
 }
 
-// What is still there a second later is acted on by the same run.
+// The same run acts on what is still there a second later.
 func TestSeenTwiceInOneRun(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"signal", "exec", "later", "held", "group"} {
@@ -109,7 +109,7 @@ func TestSeenTwiceInOneRun(t *testing.T) {
 	}
 }
 
-// A rule that reads no time, and one that is for the connection only, do not wait.
+// A rule that reads no time does not wait, nor does one that acts only on the connection.
 func TestSeenOnceIsEnough(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -131,7 +131,7 @@ func TestSeenOnceIsEnough(t *testing.T) {
 			t.Errorf("%s\n%s", describe(r), text)
 		}
 		l.Finish(t.Context(), r)
-		if !signals { // what it still holds is not for the next
+		if !signals { // what it still holds must not reach the next one
 			must(t, "kill", unix.Kill(h.PID, unix.SIGKILL))
 		}
 		h.Wait(t)
@@ -171,7 +171,7 @@ func TestWatcherLooksTwice(t *testing.T) {
 	h.Wait(t)
 }
 
-// An event needs no second look; and it is not forged.
+// An event needs no second look, and is not forged.
 func TestEventNeedsNoSecondLook(t *testing.T) {
 	if socklab.Apart(t) {
 		return

@@ -13,13 +13,13 @@ import (
 	"sockwarden/engine/world"
 )
 
-// changing are the fields of a socket that two looks at it can tell apart.
+// changing are the fields of a socket that can differ between two looks.
 var changing = []string{
 	"age", "age_max", "age_source", "idle", "idle_recv", "idle_send", "ack_idle", "timer", "timer_expires", "process_age",
 	"retransmits", "backoff", "rto", "unacked", "lost", "bytes_sent", "fds",
 }
 
-// shown lists what a report says of each socket, but for what changes by itself.
+// shown lists what a report says about each socket, except for what changes by itself.
 func shown(t testing.TB, r *report.Report) []string {
 	t.Helper()
 	var all []string
@@ -37,8 +37,8 @@ func shown(t testing.TB, r *report.Report) []string {
 	return all
 }
 
-// However it is looked, by what the kernel filters or by all that it has, in one
-// pass or two, by BPF or /proc, the findings are the same, with all their fields.
+// However the engine looks, with the kernel's filter or at everything, in one pass or
+// two, by BPF or /proc, the findings are the same, with all their fields.
 func TestShortcuts(t *testing.T) {
 	if socklab.Apart(t) {
 		return

@@ -26,7 +26,7 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
 }
 
-// bound is a new socket with a port of its own on an address.
+// bound is a new socket with its own port on an address.
 func bound(t testing.TB, at netip.Addr) *sock {
 	t.Helper()
 	s := &sock{v6: at.Is6()}
@@ -43,8 +43,8 @@ func bound(t testing.TB, at netip.Addr) *sock {
 	return s
 }
 
-// keepsPort is a new socket like bound whose port stays when it is disconnected:
-// one that was asked for by its number.
+// keepsPort is a new socket like bound whose port stays when it is disconnected, because
+// it was asked for by number.
 func keepsPort(t testing.TB, at netip.Addr) *sock {
 	t.Helper()
 	first := bound(t, at)
@@ -78,7 +78,7 @@ func (s *sock) connect(t testing.TB, to netip.AddrPort) {
 	}
 }
 
-// disconnect is connect(AF_UNSPEC): the descriptor can be connected again.
+// disconnect is connect(AF_UNSPEC): afterwards the descriptor can be connected again.
 func (s *sock) disconnect(t testing.TB) {
 	t.Helper()
 	_, _, e := unix.Syscall(unix.SYS_CONNECT, uintptr(s.fd), uintptr(unsafe.Pointer(&[16]byte{})), 16)
@@ -92,8 +92,8 @@ func (s *sock) state(t testing.TB) collectors.State {
 	return collectors.State(tcpInfo(t, s.fd).State)
 }
 
-// until waits for the socket to be in a state, and returns when it was last seen
-// in another one: its age is at most the time since then.
+// until waits for the socket to be in a state, and returns when it was last seen in
+// another one: its age is at most the time since then.
 func (s *sock) until(t testing.TB, want collectors.State) (before time.Time) {
 	t.Helper()
 	before = time.Now()
@@ -108,7 +108,7 @@ func (s *sock) until(t testing.TB, want collectors.State) (before time.Time) {
 	return before
 }
 
-// record is what the kernel shows of the socket of that local end.
+// recordOf is what the kernel shows of the socket with that local end.
 func recordOf(t testing.TB, local netip.AddrPort) (collectors.Socket, time.Time) {
 	t.Helper()
 	rec, now, found := recordAt(t, local)
