@@ -19,7 +19,8 @@ import (
 	"sockwarden/engine/world"
 )
 
-// stalled is what this look and those before it prove of how long the socket has waited.
+// stalled is how long the socket has waited, as far as this look and those before it
+// prove.
 func (e *eye) stalled(t *testing.T) (a collectors.Age, began, now float64) {
 	t.Helper()
 	began = world.Mono()
@@ -32,7 +33,7 @@ func (e *eye) stalled(t *testing.T) (a collectors.Age, began, now float64) {
 	return cand.Facts.Stalled, began, now
 }
 
-// opensOn is an eye on a socket of the lab.
+// opensOn is an eye on a lab socket.
 func opensOn(t *testing.T, c *socklab.Conn) *eye {
 	t.Helper()
 	conn, err := sockdiag.Dial(-1)
@@ -45,7 +46,7 @@ func opensOn(t *testing.T, c *socklab.Conn) *eye {
 	return &eye{conn: conn, memory: memory.NewMemory(), sock: rec}
 }
 
-// sender is a connection with what the test itself sees of it, again and again.
+// sender is a connection with what the test itself has seen of it.
 type sender struct {
 	*socklab.Conn
 	eye *eye
@@ -54,10 +55,10 @@ type sender struct {
 	acked        uint64
 	waits        bool
 	polled       float64
-	longest      float64 // that was proven
+	longest      float64 // wait that was proven
 }
 
-// poll looks at the descriptor. Something waits if any was sent that is not acknowledged.
+// poll looks at the descriptor. Something waits if anything sent is not acknowledged.
 func (s *sender) poll(t *testing.T) {
 	t.Helper()
 	p := world.Mono()
@@ -88,9 +89,9 @@ func (s *sender) check(t *testing.T, seed uint64) {
 	s.longest = max(s.longest, got.Min)
 }
 
-// However a peer reads, no wait is proven to be longer than it is: what drains and fills
-// again between two looks has other counters. One that never reads is proven to wait nearly
-// since it stopped.
+// However a peer reads, no wait is proven to be longer than it is: if the queue drains
+// and fills again between two looks, the counters have changed. If a peer never reads,
+// the wait is proven back to nearly when it stopped.
 func TestStalledIsNeverTooLong(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 1))
@@ -144,15 +145,15 @@ func TestStalledIsNeverTooLong(t *testing.T) {
 	}
 }
 
-// lose makes a socket lose all that comes in.
+// lose makes a socket lose everything that comes in.
 func lose(t *testing.T, fd int) {
 	t.Helper()
 	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
 	must(t, "filter", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing}))
 }
 
-// Of a peer that is gone one look proves it: the timeouts since the last progress, the time
-// in which nothing was sent and nothing acknowledged.
+// When the peer is gone, one look proves the wait: by the timeouts since the last
+// progress, the time in which nothing was sent and nothing acknowledged.
 func TestStalledByOneLook(t *testing.T) {
 	for _, f := range socklab.Families() {
 		c := socklab.Make(t, socklab.Established, f)
@@ -178,7 +179,7 @@ func TestStalledByOneLook(t *testing.T) {
 	}
 }
 
-// A FIN that waits has no stamp of its own: the last data was long before.
+// A waiting FIN has no stamp of its own: the last data was long before.
 func TestStalledFIN(t *testing.T) {
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
 	_, err := unix.Write(c.FD, []byte("data"))
@@ -194,8 +195,8 @@ func TestStalledFIN(t *testing.T) {
 	}
 }
 
-// What is disconnected and connected again between the same ports is another connection,
-// though as much may be acknowledged there.
+// A socket that is disconnected and connected again between the same ports is another
+// connection, even if as much is acknowledged there.
 func TestStalledIsOfOneConnection(t *testing.T) {
 	fd := -1
 	must(t, "listen", socklab.Peer(t).Do(func() (err error) {
@@ -244,8 +245,8 @@ func TestStalledIsOfOneConnection(t *testing.T) {
 	must(t, "close", unix.Close(peer))
 }
 
-// Runs with one state file prove it together; who only reads proves nothing by one look.
-// A rule acts on it, and not on what has begun to move by then.
+// Runs with one state file prove a wait together; a run that only reads proves nothing
+// with one look. A rule acts on a wait, but not on what has begun to move by then.
 func TestStalledRule(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	stuck, busy := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv6)

@@ -26,7 +26,7 @@ import (
 	"sockwarden/engine/world"
 )
 
-// A second engine goes on with the holds and the cool-downs of the first.
+// A second engine continues the holds and cool-downs of the first.
 func TestStateSurvives(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "directory", "state.json")
 	keep := outcomes("keep", actions.Outcome{Result: actions.Refused})
@@ -62,8 +62,9 @@ func TestStateSurvives(t *testing.T) {
 	}
 }
 
-// What is not a state file of this program and user stops a live run, named with the
-// cure and what that costs; a dry run says so and goes on. It is left as it is.
+// A file that is not a state file of this program and user stops a live run, whose error
+// names it with the cure and what that costs; a dry run says so and goes on. The file is
+// left as it is.
 func TestStateRefused(t *testing.T) {
 	dir := t.TempDir()
 	good := memory.NewMemory()
@@ -173,7 +174,7 @@ func snapshot(t testing.TB, path string) string {
 	return text
 }
 
-// The lock must not be somebody's way to have a file overwritten.
+// The lock must not let somebody have a file overwritten.
 func TestLockIsNoSymlink(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
@@ -188,8 +189,8 @@ func TestLockIsNoSymlink(t *testing.T) {
 	}
 }
 
-// What others have put where the state, its lock, or what is about to become it
-// would be is refused or left alone, and nothing waits for it.
+// What others have put in the place of the state, its lock, or the file about to become
+// the state is refused or left alone, and nothing waits for it.
 func TestStateAmongOthers(t *testing.T) {
 	const stranger = 54321
 	give := func(path string) error { return os.Lchown(path, stranger, stranger) }
@@ -248,8 +249,8 @@ func TestStateAmongOthers(t *testing.T) {
 	}
 }
 
-// Somebody who swaps what is written for a file of his own does not get it into
-// the place of the state, and writers that were killed leave nothing for long.
+// Somebody who swaps the file being written for his own does not get it into the place of
+// the state, and killed writers leave nothing for long.
 func TestReplaceFile(t *testing.T) {
 	dir := t.TempDir()
 	path := dir + "/state.json"
@@ -287,7 +288,7 @@ func TestReplaceFile(t *testing.T) {
 	}
 }
 
-// What another boot has left means nothing now, and is replaced.
+// State from another boot means nothing now, and is replaced.
 func TestStateOfAnotherBoot(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	doc := memory.StateDoc{
@@ -307,7 +308,7 @@ func TestStateOfAnotherBoot(t *testing.T) {
 	}
 }
 
-// Times of the future and other nonsense are dropped.
+// Times in the future and other nonsense are dropped.
 func TestStateNonsense(t *testing.T) {
 	s := &memory.StateFile{Now: world.Mono, BootID: bootID(t)}
 	now := world.Mono()
@@ -375,7 +376,7 @@ func TestTwoLiveRuns(t *testing.T) {
 	// Another file is free.
 	other := newLab(t, Options{StateFile: path + "2", Live: true})
 	other.Close()
-	// And so is this one when the first is gone, however it went.
+	// This one is, too, when the first run is gone, however it ended.
 	must(t, "kill", first.Process.Kill())
 	_ = first.Wait()
 	l = newLab(t, Options{StateFile: path, Live: true})
@@ -385,7 +386,7 @@ func TestTwoLiveRuns(t *testing.T) {
 	l.Close()
 }
 
-// A dry run beside a live one reads what that has kept and writes nothing.
+// A dry run beside a live one reads what the live one has saved and writes nothing.
 func TestDryBesideLive(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -409,8 +410,8 @@ func TestDryBesideLive(t *testing.T) {
 	}
 }
 
-// A dry run keeps nobody from acting, and does not undo what a live run has
-// kept in the meantime.
+// A dry run keeps nobody from acting, and does not undo what a live run has saved in the
+// meantime.
 func TestLiveBesideDry(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -446,7 +447,7 @@ func TestLiveBesideDry(t *testing.T) {
 	}
 }
 
-// What only reads leaves nothing behind.
+// A read-only run leaves nothing behind.
 func TestReadOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "state.json")
 	l := newLab(t, Options{StateFile: path, ReadOnly: true})
@@ -456,7 +457,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// A dry run that may not write where the state is does without.
+// A dry run that may not write where the state is does without it.
 func TestDryCannotWrite(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	must(t, "write", os.WriteFile(file, nil, 0o600))
@@ -473,7 +474,7 @@ func TestDryCannotWrite(t *testing.T) {
 	noErrors(t, dry.cycle(t, dry.rules(t, ruleFile("true", "log"))))
 }
 
-// A reader never sees half a file, also if the writer is killed.
+// A reader never sees half a file, even if the writer is killed.
 func TestAtomicWrite(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -513,8 +514,8 @@ func TestDefaultStateFile(t *testing.T) {
 	}
 }
 
-// FuzzState reads any bytes as a state file: it ends, without more in memory
-// than there is room for, and what was kept can be written and read again.
+// FuzzState reads any bytes as a state file: reading ends, keeps no more in memory than
+// there is room for, and what was kept can be written and read again.
 func FuzzState(f *testing.F) {
 	boot, err := host.BootID()
 	must(f, "boot id", err)

@@ -9,8 +9,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// A watcher that is told to look more often than it can leaves half of the time
-// to others.
+// A watcher that is told to look more often than it can leaves half of the time to
+// others.
 func TestWatchStretches(t *testing.T) {
 	const needs = 30 * time.Millisecond
 	var mu sync.Mutex

@@ -14,12 +14,12 @@ import (
 	"sockwarden/engine/report"
 )
 
-// unhurried is far more than any look takes that the kernel comes back from, with
-// those that it does not given up.
+// unhurried is far more than any look takes, including giving up on those from which the
+// kernel does not return.
 const unhurried = 12 * stuck.Limit
 
-// A socket of which a process keeps the lock holds up whoever reads its tcp_info.
-// It is left behind, named, and spared; all others are treated as ever.
+// A socket whose lock a process keeps holds up whoever reads its tcp_info. It is left
+// behind, named, and spared; all others are treated as usual.
 func TestLockedSocket(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -28,7 +28,7 @@ func TestLockedSocket(t *testing.T) {
 	locked, free := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
 	holder(t, free)
 	ports := []string{fmt.Sprint(locked.Local.Port())}
-	if socklab.KernelBefore(6, 9) { // of which no ages are known then
+	if socklab.KernelBefore(6, 9) { // no ages are known then
 		ports = append(ports, fmt.Sprint(free.Local.Port()))
 	}
 	p := l.rules(t, ruleFile(`state == "ESTABLISHED" && age > 0`, "destroy")+
@@ -41,7 +41,7 @@ func TestLockedSocket(t *testing.T) {
 		t.Errorf("the cycle took %s", took)
 	}
 	lockedWhy := "its lock"
-	if socklab.KernelBefore(6, 9) { // nothing else can be looked at either
+	if socklab.KernelBefore(6, 9) { // no other socket can be looked at either
 		lockedWhy = "no cookie"
 		expect(t, findingOf(t, r, free), report.DecideGuarded, lockedWhy)
 	} else {
@@ -78,7 +78,7 @@ func TestLockedSocket(t *testing.T) {
 	}
 }
 
-// A look that reads no tcp_info gets it for what it found, and is held up there.
+// A look that reads no tcp_info fetches it for what it found, and is held up there.
 func TestLockedSocketWithoutInfo(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -108,7 +108,7 @@ func TestLockedSocketWithoutInfo(t *testing.T) {
 	expect(t, findingOf(t, r, locked), report.DecideGuarded, "its lock")
 }
 
-// Other namespaces are looked at as ever.
+// Other namespaces are looked at as usual.
 func TestLockedSocketElsewhere(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -122,7 +122,7 @@ func TestLockedSocketElsewhere(t *testing.T) {
 	for _, f := range r.Findings {
 		ends[f.Namespace()]++
 	}
-	if socklab.KernelBefore(6, 9) { // of /proc/net no ages are known
+	if socklab.KernelBefore(6, 9) { // /proc/net gives no ages
 		if said := fmt.Sprint(r.Errors); len(r.Findings) > 0 || !strings.Contains(said, "holds up all others") {
 			t.Errorf("findings by namespace: %v, errors %s", ends, said)
 		}
@@ -134,8 +134,8 @@ func TestLockedSocketElsewhere(t *testing.T) {
 	_ = free
 }
 
-// Before Linux 6.9 one look that hangs holds up all others: none is begun, and
-// /proc/net shows what there is.
+// Before Linux 6.9 one hanging look holds up all others: none is begun, and /proc/net
+// shows what there is.
 func TestLockedSocketOnOldKernels(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -159,8 +159,8 @@ func TestLockedSocketOnOldKernels(t *testing.T) {
 	}
 }
 
-// A watcher in which a look hangs goes on, and stops when it is told to: with its
-// state kept, and saying what still hangs.
+// A watcher in which a look hangs goes on, and stops when it is told to: it keeps its
+// state and says what still hangs.
 func TestStopWhileLookHangs(t *testing.T) {
 	if socklab.Apart(t) {
 		return

@@ -13,8 +13,9 @@ import (
 	"sockwarden/engine/report"
 )
 
-// stuckAt is a listener in the tests' namespace whose queue takes two connections and has
-// two, held by a process that never accepts; and the ones that share its port, which accept.
+// stuckAt returns a listener in the tests' namespace whose queue takes two connections
+// and has two, the process that holds it and never accepts, and the processes that share
+// its port and accept.
 func stuckAt(t *testing.T, port int, siblings ...string) (stuck *socklab.Conn, server *socklab.Holder, others []*socklab.Holder) {
 	t.Helper()
 	at := &unix.SockaddrInet4{Port: port}
@@ -32,7 +33,7 @@ func stuckAt(t *testing.T, port int, siblings ...string) (stuck *socklab.Conn, s
 	return stuck, server, others
 }
 
-// untilAll runs cycles until all findings of one have a decision.
+// untilAll runs cycles until all findings of one cycle have a given decision.
 func (l *lab) untilAll(t *testing.T, text string, want report.Decision) (r *report.Report) {
 	t.Helper()
 	p := l.rules(t, text)
@@ -54,8 +55,9 @@ const (
 	forIt     = "{signal: TERM, listener: true}"
 )
 
-// A server that does not accept any more is signalled, because of its listener or of what
-// waits for it; not the one that shares its port, nor by a rung that does not say so.
+// A server that no longer accepts is signalled, because of its listener or of what waits
+// for it; the one that shares its port is not, and a rung that does not ask for it
+// signals nobody.
 func TestStuckServer(t *testing.T) {
 	for when, port := range map[string]int{fullQueue: 7301, queueing: 7302} {
 		t.Run(when, func(t *testing.T) {
@@ -81,8 +83,8 @@ func TestStuckServer(t *testing.T) {
 	}
 }
 
-// What has changed between the decision and the effect spares the process: the server
-// accepts again, or another process listens, too.
+// A change between the decision and the effect spares the process: the server accepts
+// again, or another process listens, too.
 func TestStuckServerRecovers(t *testing.T) {
 	for when, port := range map[string]int{fullQueue: 7301, queueing: 7302} {
 		for _, change := range []string{"accepts", "shares"} {
@@ -115,14 +117,15 @@ func TestStuckServerRecovers(t *testing.T) {
 					socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{{FD: dup}}, Program: "second"})
 					want = "holds it now"
 				}
-				// Who holds it is asked again only when the last answer is not recent.
+				// The engine asks again who holds it only if the last answer is not
+				// recent.
 				socklab.WaitFor(t, "the answer to be old", func() bool {
 					return time.Since(looked.Findings[0].OwnersAt) > l.hand.Last.RecentFor()
 				})
 				r := l.Act(t.Context(), p, looked)
 				l.Finish(t.Context(), r)
 				for _, f := range r.Findings {
-					for _, a := range f.Actions { // of both processes
+					for _, a := range f.Actions { // on both processes
 						if a.Result != actions.Changed || !strings.Contains(a.Detail, want) {
 							t.Errorf("not %s: %s", want, line(f))
 						}

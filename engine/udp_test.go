@@ -11,8 +11,8 @@ import (
 	"sockwarden/engine/report"
 )
 
-// What is done to a UDP socket never climbs, whatever came of it: a server that
-// goes on answering is well. A rung that asks for the result is started.
+// An action on a UDP socket never climbs, whatever its result: a server that goes on
+// answering is well. A rung that asks for the result is started.
 func TestUDPNeverClimbs(t *testing.T) {
 	if socklab.Apart(t) {
 		return

@@ -14,7 +14,7 @@ import (
 	"sockwarden/engine/memory"
 )
 
-// victim is one socket of the kernel with the peer that attacks it.
+// victim is one socket of the kernel, with the peer that attacks it.
 type victim struct {
 	*sock
 	a      *attack
@@ -30,14 +30,14 @@ type victim struct {
 
 	began     time.Time // of the connection, or before
 	state     collectors.State
-	since     time.Time // it was in another state, or another connection, then
-	seenSince time.Time // it was first seen in this one then
-	lastSeen  time.Time // it was in its state at that time, or later
+	since     time.Time // when it was in another state, or another connection
+	seenSince time.Time // when it was first seen in this state
+	lastSeen  time.Time // it was in its state at this time, or later
 	oldACK    bool      // a FIN came with an old ACK number
 	cookie    uint64
 	again     bool // it was connected again
-	// What the last record said of what waits to be acknowledged, when that look began, and
-	// the time after which something has moved since, or begun to wait.
+	// What the last record said about what waits to be acknowledged, when that look
+	// began, and the time after which something has moved since, or begun to wait.
 	acked  uint64
 	waits  bool
 	looked time.Time
@@ -58,7 +58,7 @@ func (v *victim) say(format string, args ...any) {
 
 func (v *victim) story() string { return strings.Join(v.log, "\n") }
 
-// anew notes that from now on everything is of a new connection.
+// anew notes that from now on everything belongs to a new connection.
 func (v *victim) anew() {
 	v.began = time.Now()
 	v.since, v.seenSince, v.lastSeen, v.state, v.oldACK = v.began, time.Time{}, v.began, 0, false
@@ -73,8 +73,8 @@ func (v *victim) saw(s collectors.State, before, after time.Time) {
 	v.lastSeen = before
 }
 
-// poll looks at the state by the descriptor; false if that has none any more. What
-// the kernel goes on with in TIME_WAIT is closed for the descriptor.
+// poll looks at the state through the descriptor; it returns false if that has none any
+// more. To the descriptor, what the kernel goes on with in TIME_WAIT is closed.
 func (v *victim) poll() bool {
 	if v.fd < 0 {
 		return false
@@ -126,7 +126,7 @@ func (v *victim) passive(fast bool) {
 	}
 }
 
-// someOptions are those of a handshake: window scale, time stamps, SACK.
+// someOptions sets some options of a handshake: window scale, time stamps, SACK.
 func (v *victim) someOptions() {
 	if v.rng.IntN(2) == 0 {
 		v.peer.SetOptions([]byte{2, 4, 5, 180, 3, 3, 7, 4, 2})
@@ -298,7 +298,7 @@ func (v *victim) attack() {
 	}
 }
 
-// end is the last that is done: what remains of the socket is looked at on.
+// end is the last step: what remains of the socket is still looked at.
 func (v *victim) end() {
 	v.steps = 0
 	switch v.rng.IntN(3) {
@@ -316,8 +316,8 @@ func (v *victim) end() {
 	}
 }
 
-// moves returns the latest time after which something was acknowledged, or began to wait, as
-// far as the records show; the look at this one began at before.
+// moves returns the latest time after which something was acknowledged, or began to wait,
+// as far as the records show; the look for this record began at before.
 func (v *victim) moves(rec *collectors.Socket, before time.Time) time.Time {
 	waits := memory.Waits(rec)
 	switch {

@@ -29,14 +29,14 @@ type watched struct {
 	reload chan os.Signal
 
 	mu       sync.Mutex
-	findings []string // "rule decision", as they came
+	findings []string // "rule decision", in the order they came
 	times    []time.Time
 
 	stop context.CancelFunc
 	done chan error
 }
 
-// watch starts a watcher; the files are those of its directory.
+// watchRules starts a watcher; files are those of its directory.
 func watchRules(t *testing.T, o Options, interval time.Duration, files map[string]string, scripted ...*script) *watched {
 	t.Helper()
 	w := &watched{lab: newLab(t, o, scripted...), dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
@@ -80,7 +80,7 @@ func (w *watched) end(t *testing.T) {
 	w.done = nil
 }
 
-// write replaces a file as editors do: by another one with its name.
+// write replaces a file as editors do: with another one of the same name.
 func (w *watched) write(t *testing.T, name, text string) {
 	t.Helper()
 	tmp := filepath.Join(w.dir, "."+name+".tmp")
@@ -88,7 +88,7 @@ func (w *watched) write(t *testing.T, name, text string) {
 	must(t, "rename", os.Rename(tmp, filepath.Join(w.dir, name)))
 }
 
-// found returns when a finding came, as "rule decision".
+// found returns when a finding came, given as "rule decision".
 func (w *watched) found(what string) (time.Time, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,9 +127,9 @@ func (w *watched) logged(t *testing.T, n int, words ...string) []string {
 
 func (w *watched) cycles() int { return len(w.journal.lines("level=DEBUG", "msg=cycle")) }
 
-// inTime checks that what new rules lead to came when they had stayed so for as long as
-// they must. That it comes long before the interval is over, however slow this machine
-// is, says that it came at all.
+// inTime checks that the effect of new rules came only when they had stayed the same for
+// as long as they must. The interval is so long that, however slow this machine is, the
+// effect came before it was over if it came at all.
 func inTime(t *testing.T, what string, took time.Duration) {
 	t.Helper()
 	if took < rules.Settle {
@@ -137,8 +137,8 @@ func inTime(t *testing.T, what string, took time.Duration) {
 	}
 }
 
-// A change of the rules is seen, and takes effect, in a cycle of its own, long before
-// the interval is over, whatever way the file is changed.
+// A change of the rules is seen, and takes effect, in a cycle of its own, long before the
+// interval is over, however the file is changed.
 func TestReloadInTime(t *testing.T) {
 	t.Parallel()
 	path := func(w *watched) string { return filepath.Join(w.dir, "rules.yaml") }
@@ -181,7 +181,7 @@ func TestReloadInTime(t *testing.T) {
 			}
 			w.write(t, "rules.yaml", never)
 			socklab.WaitFor(t, "the old rules", func() bool { return len(w.journal.lines("rules reloaded")) > n })
-			// At last a rule that acts.
+			// Finally a rule that acts.
 			begin = time.Now()
 			w.write(t, "rules.yaml", strings.Replace(ruleFile(port(c), "destroy"), "name: r", "name: destroyer", 1))
 			socklab.WaitFor(t, "the socket to be destroyed", func() bool { return !survives(t, c) })
@@ -201,7 +201,7 @@ func elsewhere(t *testing.T, text string) string {
 	return path
 }
 
-// piecewise writes a file in two halves, of which the first is no valid file.
+// piecewise writes a file in two halves; the first alone is not a valid file.
 func piecewise(t *testing.T, path, text string) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -234,10 +234,10 @@ func TestReloadInBusyDirectory(t *testing.T) {
 	}()
 	t.Cleanup(func() { close(stop); <-stopped })
 	w.write(t, "rules.yaml", ruleFile(port(c), "log", "mode: observe"))
-	w.await(t, "r observe") // how soon: TestReadSoon of engine/watch
+	w.await(t, "r observe") // TestReadSoon of engine/watch tests how soon
 }
 
-// Of very many errors a few are logged, and how many there are besides.
+// Of very many errors, a few are logged, with the number of the others.
 func TestManyProblems(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -256,8 +256,8 @@ func TestManyProblems(t *testing.T) {
 	w.logged(t, 1, "rules are valid again, and unchanged")
 }
 
-// Files with errors leave the last good generation in force and are reported
-// once, again when what is wrong changes, and again when they are good.
+// Files with errors leave the last good generation in force and are reported once, again
+// when the errors change, and again when they are good.
 func TestBrokenRules(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -322,8 +322,8 @@ func TestForcedReload(t *testing.T) {
 	w.logged(t, 1, "rules reloaded", "added=[new]")
 }
 
-// Where nothing tells of changes, files are read again before what was read of them is
-// in force.
+// Where nothing tells of changes, files are read again before what was read from them
+// comes into force.
 func TestPolledRules(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -354,7 +354,7 @@ func TestPolledRules(t *testing.T) {
 	}
 }
 
-// What changed between the first load and the watch is not missed.
+// A change between the first load and the watch is not missed.
 func TestChangeWhileStarting(t *testing.T) {
 	w := &watched{lab: newLab(t, Options{}), reload: make(chan os.Signal), done: make(chan error, 1)}
 	programs := []*rules.Program{w.rules(t, ruleFile("port == 1", "log")), w.rules(t, ruleFile("port == 2", "log"))}
@@ -372,7 +372,8 @@ func TestWatchErrors(t *testing.T) {
 	if err := l.Watch(t.Context(), watch.Options{Load: func() (*rules.Program, []string, error) { return nil, nil, broken }}); !errors.Is(err, broken) {
 		t.Errorf("load: %v", err)
 	}
-	// A host that refuses is said, and the watch goes on: it may be one process only.
+	// A refusal by the host is reported, and the watch goes on: it may concern only one
+	// process.
 	deny := outcomes("deny", actions.Outcome{Result: actions.NotPermitted, Err: collectors.ErrNotPermitted})
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	holder(t, c)
@@ -393,7 +394,7 @@ func TestWatchErrors(t *testing.T) {
 	}
 }
 
-// What a reload changes is logged by name; that protection is gone, loudly.
+// What a reload changes is logged by name; the loss of protection is a warning.
 func TestReloadLines(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -420,8 +421,8 @@ func TestReloadLines(t *testing.T) {
 	w.logged(t, 1, "level=WARN", "msg=rules", "never matches")
 }
 
-// Findings of one kind are one line when they are new, one when something else becomes of
-// them, and one when they are over; each is handed on.
+// Findings of one kind make one line when they are new, one when their decision changes,
+// and one when they are over; each finding is handed on.
 func TestFindingLines(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -440,7 +441,7 @@ func TestFindingLines(t *testing.T) {
 	if got := w.count(); got != n {
 		t.Errorf("%d findings were handed on, not %d", got, n)
 	}
-	// Who waits when is no news, and what was decided otherwise is handed on.
+	// Which of them wait is no news, but changed decisions are handed on.
 	w.write(t, "rules.yaml", strings.Replace(text, "per_cycle: 1000", fmt.Sprintf("per_cycle: %d", n-3), 1))
 	socklab.WaitFor(t, "other decisions", func() bool { return w.count() > n })
 	w.write(t, "rules.yaml", strings.Replace(text, "destroy", "log", 1))
@@ -449,8 +450,8 @@ func TestFindingLines(t *testing.T) {
 	w.logged(t, 1, "msg=over", "rule=r", "state=CLOSE_WAIT", fmt.Sprintf("count=%d", n), "lasted=")
 }
 
-// A hold goes on over a reload that leaves its rule alone, and starts again
-// with a rule that is changed.
+// A hold continues across a reload that leaves its rule alone, and starts again if its
+// rule is changed.
 func TestHoldsAndReload(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -468,7 +469,7 @@ func TestHoldsAndReload(t *testing.T) {
 	w.write(t, "rules.yaml", two(", labels: {x: y}"))
 	w.logged(t, 1, "rules changed", "changed=[b]")
 	a, b := w.await(t, "a act"), w.await(t, "b act")
-	if a.Sub(start) < 3*time.Second || b.Sub(a) < time.Second { // two, where no cycle is late
+	if a.Sub(start) < 3*time.Second || b.Sub(a) < time.Second { // two seconds if no cycle is late
 		t.Errorf("the unchanged rule acted after %s, %s before the other", a.Sub(start), b.Sub(a))
 	}
 	if took := b.Sub(changed); took < 2*time.Second {
@@ -476,7 +477,7 @@ func TestHoldsAndReload(t *testing.T) {
 	}
 }
 
-// Observed ages and cool-downs are not the rules': they last.
+// Observed ages and cool-downs do not belong to the rules: they last.
 func TestAgesAndReload(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -488,8 +489,8 @@ func TestAgesAndReload(t *testing.T) {
 	w := watchRules(t, Options{Live: true}, 20*time.Millisecond, map[string]string{"rules.yaml": text}, keep)
 	w.await(t, "keep act")
 	w.await(t, "keep cooldown")
-	// Other rules all the time, each for less time than the age grows until it is the one
-	// that is asked for.
+	// The rules change all the time, each version staying for less time than the age
+	// needs to grow to the one asked for.
 	asked := time.Since(c.StartedBefore).Truncate(time.Second) + 5*time.Second
 	text = strings.Replace(text, "age > 3600", fmt.Sprintf("age > %g", asked.Seconds()), 1)
 	written := 0
@@ -511,7 +512,7 @@ func TestAgesAndReload(t *testing.T) {
 	}
 }
 
-// The watcher takes waiting ladders further between cycles.
+// The watcher moves waiting ladders on between cycles.
 func TestWatchLadder(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -526,8 +527,8 @@ func TestWatchLadder(t *testing.T) {
 	w.logged(t, 1, "msg=acted", `action="signal KILL"`, "result=ended")
 }
 
-// A ladder whose rule is gone takes no further step, even if its time was over
-// when the rules were read.
+// A ladder whose rule is gone takes no further step, even if its time was over when the
+// rules were read.
 func TestReloadBeforeStep(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -577,8 +578,8 @@ func TestWatchLeavesNothing(t *testing.T) {
 	}
 }
 
-// A leak is one line when it begins, one when all of it was acted on, however many cycles
-// that takes, and one when it is over.
+// A leak makes one line when it begins, one when all of it was acted on, however many
+// cycles that takes, and one when it is over.
 func TestLeakLines(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -604,7 +605,7 @@ func TestLeakLines(t *testing.T) {
 	}
 }
 
-// What was added up is said when the watcher is told to stop.
+// What was added up is logged when the watcher is told to stop.
 func TestHeldBackIsSaid(t *testing.T) {
 	if socklab.Apart(t) {
 		return
