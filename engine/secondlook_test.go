@@ -56,7 +56,7 @@ func scripts() (wide, refuses *script) {
 }
 
 // A peer that forges the age of its own connection does not get a program killed that
-// closes what its peer has closed.
+// closes what the peer has closed.
 func TestForgedAgeKillsNobody(t *testing.T) {
 	t.Parallel()
 	for name, text := range seenOnceRules {

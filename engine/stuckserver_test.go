@@ -56,8 +56,8 @@ const (
 )
 
 // A server that no longer accepts is signalled, because of its listener or of what waits
-// for it; the one that shares its port is not, and a rung that does not ask for it
-// signals nobody.
+// for it; the one that shares its port is not, and a rung without listener: true signals
+// nobody.
 func TestStuckServer(t *testing.T) {
 	for when, port := range map[string]int{fullQueue: 7301, queueing: 7302} {
 		t.Run(when, func(t *testing.T) {
