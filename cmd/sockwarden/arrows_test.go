@@ -11,15 +11,15 @@ import (
 	"testing"
 )
 
-// theHost are the packages by which the host is reached: of the engine only world does.
+// theHost are the packages that reach the host; in the engine only world uses them.
 var theHost = []string{
 	"sockwarden/collectors/sockdiag", "sockwarden/collectors/procfs", "sockwarden/collectors/procnet", "sockwarden/collectors/netns", "sockwarden/collectors/cgroupfs", "sockwarden/collectors/localaddr", "sockwarden/collectors/bpf", "sockwarden/collectors/containers", "net",
 }
 
-// engineItself is what assembles the rooms: none of them knows it.
+// engineItself assembles the rooms; none of them knows it.
 const engineItself = "sockwarden/engine"
 
-// TestArrows holds the imports between the rooms.
+// TestArrows checks the imports between the rooms.
 func TestArrows(t *testing.T) {
 	forbidden := map[string][]string{
 		"collectors":          {"sockwarden/rules", "sockwarden/engine", "sockwarden/actions", "sockwarden/cmd"},
@@ -54,7 +54,7 @@ func TestArrows(t *testing.T) {
 			for _, imported := range file.Imports {
 				name := strings.Trim(imported.Path.Value, `"`)
 				for _, other := range others {
-					// A room can use what lies in it.
+					// A room may use what lies inside it.
 					if strings.HasPrefix(name, "sockwarden/"+room+"/") {
 						continue
 					}
@@ -74,8 +74,8 @@ func TestArrows(t *testing.T) {
 	}
 }
 
-// TestOnlyWorldReachesTheHost holds that no other room of the engine asks the host, or
-// what time it is. Doctor looks at the host on purpose.
+// TestOnlyWorldReachesTheHost checks that no other room of the engine asks the host for
+// anything, or for the time. Doctor looks at the host on purpose.
 func TestOnlyWorldReachesTheHost(t *testing.T) {
 	files := 0
 	err := filepath.WalkDir(filepath.Join(root, "engine"), func(path string, d fs.DirEntry, err error) error {

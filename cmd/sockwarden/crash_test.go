@@ -26,15 +26,15 @@ import (
 )
 
 const (
-	execPort   = 20030 // a program is run for each CLOSE_WAIT
+	execPort   = 20030 // the rules run a program for each CLOSE_WAIT
 	gonePort   = 20031 // destroyed
-	signalPort = 20040 // and following: SIGUSR1 for the process
+	signalPort = 20040 // and up: SIGUSR1 for the process
 )
 
-// remembered is how many targets the state file of TestCrash is about, at least.
+// remembered is the least number of targets in the state file of TestCrash.
 const remembered = 50_000
 
-// notebook is a program that rules run; it adds what it is given to a file.
+// notebook is a program that rules run; it appends what it is given to a file.
 type notebook struct{ program, file string }
 
 // newNotebook writes the program; rest is what it does afterwards.
@@ -51,7 +51,7 @@ func newNotebook(t *testing.T, name, rest string) notebook {
 
 var cookie = regexp.MustCompile(`"cookie":"([0-9a-f]+)"`)
 
-// cookies returns the cookies of the sockets for which it has run, in order.
+// cookies returns the cookies of the sockets that the program has run for, in order.
 func (n notebook) cookies(t *testing.T) (cookies []string) {
 	t.Helper()
 	text, err := os.ReadFile(n.file)
@@ -68,8 +68,8 @@ func (n notebook) cookies(t *testing.T) (cookies []string) {
 	return cookies
 }
 
-// TestCrash kills the watcher at all moments of a cycle, again and again: what it
-// did it does not do again within the cool-down, and its state file stays whole.
+// TestCrash kills the watcher at every moment of a cycle, again and again: it does
+// nothing twice within the cool-down, and its state file stays whole.
 func TestCrash(t *testing.T) {
 	if apart(t) {
 		return
@@ -109,7 +109,7 @@ rules:
 		leftovers = max(leftovers, len(besides(t, stateDir)))
 		sockets = holder.ask(t, "more "+strconv.Itoa(perRound)).Leaked
 	}
-	// In peace, at last: everything is acted on that was not taken up before.
+	// Now in peace: the watcher acts on everything that it had not taken up before.
 	if err := replaceRules(path, strings.Replace(text, "per_cycle: 10,", "per_cycle: 100,", 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +141,8 @@ rules:
 		rounds, kinds, sockets, len(runs), signals, rounds, leftovers)
 }
 
-// rememberMuch makes a state file as large as that of a busy host, so that
-// writing it takes a moment: what it remembers of one target it then does of many.
+// rememberMuch makes the state file as large as a busy host's, so that writing it takes a
+// moment: it copies what the file remembers of one target to many.
 func rememberMuch(t *testing.T, path string) {
 	t.Helper()
 	var doc map[string]any
@@ -186,9 +186,9 @@ func idleCycles(w *warden) (n int) {
 	return n
 }
 
-// crashOnce starts a watcher and kills it at a moment that depends on the round:
-// while the state file is written, when it has just been, when so many programs
-// were run, after so many lines about effects, or at any time.
+// crashOnce starts a watcher and kills it at a moment that depends on the round: while it
+// writes the state file, just after that, after a few programs have run, after a few log
+// lines about effects, or at any time.
 func crashOnce(t *testing.T, ns *socklab.Namespace, stateDir, path, state string, n notebook, round int) (kind string) {
 	t.Helper()
 	var w *warden
@@ -262,7 +262,7 @@ func watchDir(t *testing.T, dirs ...string) *dirEvents {
 	return e
 }
 
-// await returns at the first event that is wanted, or after a while.
+// await returns at the first wanted event, or after a while.
 func (e *dirEvents) await(want func(name string, mask uint32) bool) {
 	buf := make([]byte, 64<<10)
 	_ = e.f.SetReadDeadline(time.Now().Add(time.Second))
@@ -271,7 +271,7 @@ func (e *dirEvents) await(want func(name string, mask uint32) bool) {
 		if err != nil {
 			return
 		}
-		// struct inotify_event: wd, mask, cookie, len, each of 4 bytes, and the name.
+		// struct inotify_event: wd, mask, cookie and len, 4 bytes each, then the name.
 		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
 			size := unix.SizeofInotifyEvent + int(wire.NativeEndian.Uint32(b[12:]))
 			name := string(bytes.TrimRight(b[unix.SizeofInotifyEvent:size], "\x00"))
@@ -285,7 +285,7 @@ func (e *dirEvents) await(want func(name string, mask uint32) bool) {
 
 func (e *dirEvents) close() { _ = e.f.Close() }
 
-// besides lists what a directory has besides a state file and its lock.
+// besides lists what a directory holds besides a state file and its lock.
 func besides(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -316,7 +316,8 @@ func checkState(t *testing.T, path string) {
 	}
 }
 
-// processes returns the processes with those names, and those that nobody waits for.
+// processes returns the processes with those names: those that run, and those that have
+// ended but that nobody has waited for.
 func processes(t *testing.T, comms ...string) (running, zombies []int) {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -343,7 +344,7 @@ func processes(t *testing.T, comms ...string) (running, zombies []int) {
 	return running, zombies
 }
 
-// reapOrphans ends what programs of that name a killed watcher has left to this
+// reapOrphans reaps the programs of that name that a killed watcher has left to this
 // process, the first of its PID namespace.
 func reapOrphans(t *testing.T, comm string) {
 	t.Helper()

@@ -13,15 +13,15 @@ import (
 	"sockwarden/collectors/socklab/dockerlab"
 )
 
-// leakRules are about what a service of Compose forgets, wherever it runs.
+// leakRules destroy what a service of Compose leaks, wherever it runs.
 const leakRules = `version: 1
 netns: all
 rules:
   - {name: relay-leak, when: 'compose_service == "relay" && state == "CLOSE_WAIT"', then: [destroy]}
 `
 
-// TestDocker looks from the host at containers of a real engine, by their names, and ends
-// what one of them leaks.
+// TestDocker looks from the host at containers of a real engine, by name, and ends what
+// one of them leaks.
 func TestDocker(t *testing.T) {
 	d := dockerlab.Start(t)
 	d.Image("relay:1", root)
@@ -45,7 +45,7 @@ func TestDocker(t *testing.T) {
 
 	for _, c := range []struct {
 		args []string
-		want string // a regular expression, of what is said
+		want string // a regular expression for the output
 	}{
 		{[]string{"audit", "--rules", path, "--state-file", "none"}, `where docker:hbbr\n.*\n(would act +relay-leak .*\n){3}`},
 		{leaks("--netns", "all", "--by", "container"), `3 +hbbr .*\n +2 +hbbs `},
@@ -59,10 +59,10 @@ func TestDocker(t *testing.T) {
 		{[]string{"list", "-s", "listen", "--container", "onhost", "--columns", "port,netns,container"}, `8080 +host +onhost`},
 		{leaks("--netns", "hbbs,host", "--by", "netns"), ` 2 +hbbs .*\nnote`},
 		{leaks("--netns", "hbb*", "--by", "netns"), ` 3 +hbbr .*\n +2 +hbbs `},
-		{leaks("--netns", "*hos?", "--netns", "*r"), `(CLOSE_WAIT .*\n){3}`}, // the first matches onhost, which has none
+		{leaks("--netns", "*hos?", "--netns", "*r"), `(CLOSE_WAIT .*\n){3}`}, // the first matches onhost, which has none of its own
 		{leaks("--netns", hbbs[:12], "--by", "netns"), ` 2 +hbbs `},
 		{leaks("--netns", d.Docker("inspect", "-f", "{{.State.Pid}}", hbbr), "--by", "state"), ` 3 +CLOSE_WAIT`},
-		{leaks("--netns", "beside", "--by", "netns"), ` 3 +beside `}, // whose network is that of hbbr
+		{leaks("--netns", "beside", "--by", "netns"), ` 3 +beside `}, // it shares hbbr's network
 		{leaks("--netns", "*es[i]de,hbbr", "--by", "netns"), ` 3 +beside `},
 		{[]string{"__complete", "list", "--netns", "hbbs,"}, `hbbs,hbbr\tcontainer of relay:1`},
 		{leaks("--container", "nosuch", "--by", "state"), `^COUNT.*\n$`},
@@ -88,8 +88,8 @@ func TestDocker(t *testing.T) {
 	provesProxy(t, d)
 }
 
-// leakInto makes connections into a container that its program keeps and their peers have
-// closed.
+// leakInto connects to a container and closes its ends; the container's program keeps the
+// others.
 func leakInto(t *testing.T, d *dockerlab.Engine, id string, n int) {
 	t.Helper()
 	addr := net.JoinHostPort(d.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", id), "8080")

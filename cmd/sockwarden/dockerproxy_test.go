@@ -17,7 +17,7 @@ import (
 	"sockwarden/collectors/socklab/dockerlab"
 )
 
-// proxyRules are about what docker-proxy leaks, by all that one could think of.
+// proxyRules act on what docker-proxy leaks, in every way one could think of.
 const proxyRules = `version: 1
 rules:
   - {name: gently, when: 'published endsWith ":8080" && state == "CLOSE_WAIT"', then: [destroy]}
@@ -25,8 +25,8 @@ rules:
   - {name: cut, when: 'peer_container == "relayd"', then: [{destroy: {protected: true}}]}
 `
 
-// provesProxy looks at both sides of a published port: docker-proxy on the host, which takes
-// what comes in over loopback, and the container.
+// provesProxy looks at both sides of a published port: docker-proxy on the host, which
+// takes what comes in over loopback, and the container.
 func provesProxy(t *testing.T, d *dockerlab.Engine) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
@@ -35,7 +35,7 @@ func provesProxy(t *testing.T, d *dockerlab.Engine) {
 	}
 	id, _ := d.Run("--name", "relayd", "-p", "21117:8080", "-p", "31117:8080", "-p", "21118:8081", "relay:1")
 	inside := d.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", id)
-	leakInto(t, d, id, 1) // it listens, and one came in without the proxy
+	leakInto(t, d, id, 1) // it listens, and one connection came in without the proxy
 	d.Run("--name", "side", "--network", "container:"+id, "relay:1")
 	connect := func() {
 		t.Helper()
@@ -100,16 +100,16 @@ func provesProxy(t *testing.T, d *dockerlab.Engine) {
 	if unix.Kill(proxy, 0) != nil || proxyPID(t) != proxy {
 		t.Error("docker-proxy did not survive")
 	}
-	// What is ended in the container ends on both sides of docker-proxy.
+	// Ending a connection in the container ends it on both sides of docker-proxy.
 	connect()
 	d.Until("docker-proxy is in CLOSE_WAIT again", func() bool { return len(by(leaked)) == 1 })
 	said(`gone|fd_still_held`, "kill", "--container", "relayd", "-s", "close_wait", `peer_process == "docker-proxy"`, "-y")
 	d.Until("docker-proxy has let go", func() bool { return len(by(leaked)) == 0 })
 }
 
-// behindNAT connects to the port by an address of the host, from here and from the other
-// machine of the lab. DNAT leads these into the container, where the peer's address is as it
-// came: nobody can tell the other end, from either side.
+// behindNAT connects to the port by an address of the host, from here and from the lab's
+// other machine. DNAT leads these connections into the container without changing the
+// peer's address: from neither side can anybody tell what the other end is.
 func behindNAT(t *testing.T, d *dockerlab.Engine, by func(...string) []map[string]any) {
 	t.Helper()
 	to := netip.AddrPortFrom(socklab.IPv4.Local(), 21117).String()
@@ -138,7 +138,7 @@ func behindNAT(t *testing.T, d *dockerlab.Engine, by func(...string) []map[strin
 	}
 }
 
-// proxyPID is the docker-proxy of port 21117.
+// proxyPID returns the PID of the docker-proxy of port 21117.
 func proxyPID(t *testing.T) int {
 	t.Helper()
 	all, err := procfs.New("").Named(t.Context(), "docker-proxy")

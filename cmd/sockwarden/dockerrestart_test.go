@@ -26,8 +26,8 @@ rules:
   - {name: destroyed, when: 'container == "hbbs" && state == "CLOSE_WAIT"', then: [destroy]}
 `
 
-// TestDockerRestart restarts one container of a real engine and nothing beside it, and
-// follows one that somebody else restarts.
+// TestDockerRestart restarts one container of a real engine and nothing else, and follows
+// one that somebody else restarts.
 func TestDockerRestart(t *testing.T) {
 	d := dockerlab.Start(t)
 	d.Image("relay:1", root)
@@ -102,7 +102,7 @@ func TestDockerRestart(t *testing.T) {
 	follows(t, d, path, hbbs)
 }
 
-// proxiesOf are the processes of docker-proxy, with their numbers and arguments.
+// proxiesOf lists the docker-proxy processes, with their PIDs and arguments.
 func proxiesOf(t *testing.T) (all []string) {
 	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -117,7 +117,7 @@ func proxiesOf(t *testing.T) (all []string) {
 	return all
 }
 
-// follows has a watcher cure a container, which is then restarted and has another network
+// follows has a watcher cure a container that is then restarted, with another network
 // namespace.
 func follows(t *testing.T, d *dockerlab.Engine, rules, id string) {
 	t.Helper()
@@ -132,7 +132,7 @@ func follows(t *testing.T, d *dockerlab.Engine, rules, id string) {
 		_ = watch.Wait()
 	}()
 	seen := map[string]bool{}
-	// The program never closes, so that its descriptors stay.
+	// The program never closes, so its descriptors stay.
 	cured := func() int {
 		b, _ := os.ReadFile(log)
 		for line := range bytes.Lines(b) {

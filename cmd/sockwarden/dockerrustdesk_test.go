@@ -15,9 +15,10 @@ import (
 	"sockwarden/collectors/socklab/dockerlab"
 )
 
-// TestDockerRustDesk has a RustDesk server as Compose makes it in a bridge network, with a
-// service in the network of the host, and the example as it is shipped: from the host it names container and service, tells what does
-// not listen although docker-proxy does, and cures the leak; kill drops connections.
+// TestDockerRustDesk runs a RustDesk server as Compose sets it up in a bridge network, a
+// service in the host's network, and the example as shipped. From the host the example
+// names container and service, tells what does not listen although docker-proxy does, and
+// cures the leak; kill drops connections.
 func TestDockerRustDesk(t *testing.T) {
 	d := dockerlab.Start(t)
 	const image = "rustdesk/rustdesk-server:1"
@@ -85,7 +86,7 @@ func TestDockerRustDesk(t *testing.T) {
 	_ = outside(t, "21118").Close() // it still listens
 }
 
-// outside connects from another machine to a published port, by DNAT.
+// outside connects to a published port from another machine, by DNAT.
 func outside(t *testing.T, port string) (c net.Conn) {
 	t.Helper()
 	err := socklab.Peer(t).Do(func() (err error) {
@@ -99,7 +100,7 @@ func outside(t *testing.T, port string) (c net.Conn) {
 	return c
 }
 
-// ofServices counts findings by rule, what became of them, container and service.
+// ofServices counts findings by rule, outcome, container and service.
 func ofServices(t *testing.T, out string) map[string]int {
 	t.Helper()
 	var report struct {

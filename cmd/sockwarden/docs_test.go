@@ -25,10 +25,10 @@ var (
 	buildErr  error
 )
 
-// envBinary is where the program is that an earlier process of the tests has built.
+// envBinary holds the path of the program if an earlier test process has built it.
 const envBinary = "SOCKWARDEN_BUILT"
 
-// build makes the program once; it is run inside the namespaces of the tests.
+// build makes the program once; the tests run it inside their namespaces.
 func build(t *testing.T) string {
 	t.Helper()
 	if built := os.Getenv(envBinary); built != "" {
@@ -125,7 +125,7 @@ func runRules(t *testing.T, name, file string) {
 		args = append(args, "--strict")
 	}
 	code, out, errs := run(t, args...)
-	// Programs of documents are on no machine.
+	// No machine has the programs that documents name.
 	if code != 0 || strings.Contains(missingProgram.ReplaceAllString(out, ""), "warning") {
 		t.Errorf("%s: rules check exits %d\n%s%s", name, code, out, errs)
 	}
@@ -135,7 +135,7 @@ func runRules(t *testing.T, name, file string) {
 	}
 }
 
-// TestGuardsHaveTests checks that the tests which docs/safety.md names exist.
+// TestGuardsHaveTests checks that the tests named in docs/safety.md exist.
 func TestGuardsHaveTests(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "docs/safety.md"))
 	if err != nil {
@@ -168,8 +168,8 @@ func TestGuardsHaveTests(t *testing.T) {
 	}
 }
 
-// TestDocumentedNames holds the decisions and results that scripts see against
-// the tables of docs/json.md: a name that is changed breaks them.
+// TestDocumentedNames checks the decisions and results that scripts see against the
+// tables of docs/json.md: changing a name breaks scripts.
 func TestDocumentedNames(t *testing.T) {
 	read := func(file string) string {
 		b, err := os.ReadFile(filepath.Join(root, file))
@@ -199,8 +199,8 @@ func TestDocumentedNames(t *testing.T) {
 	}
 }
 
-// TestMigration runs each command of docs/migrating.md, live ones included: in
-// the namespaces of the tests they have nothing to act on.
+// TestMigration runs each command of docs/migrating.md, live ones included: in the
+// namespaces of the tests they find nothing to act on.
 func TestMigration(t *testing.T) {
 	socklab.Need(t)
 	commands := commandsIn(t, filepath.Join(root, "docs/migrating.md"), regexp.MustCompile("`(sockwarden [^`]*)`"))
@@ -221,8 +221,8 @@ func TestMigration(t *testing.T) {
 	}
 }
 
-// TestCronLines holds that cron, which does not look into /usr/local/bin, finds what
-// its lines name.
+// TestCronLines checks that cron, which does not look into /usr/local/bin, finds the
+// programs that its lines name.
 func TestCronLines(t *testing.T) {
 	n := 0
 	for _, file := range append(documents(t), "testdata/golden/help-run.txt") {
@@ -251,8 +251,8 @@ func commandsIn(t *testing.T, file string, re *regexp.Regexp) []string {
 	return commands
 }
 
-// TestReadmeCommands runs the commands of README.md that are not for a terminal
-// or for ever.
+// TestReadmeCommands runs the commands of README.md, except those that need a terminal or
+// run for ever.
 func TestReadmeCommands(t *testing.T) {
 	socklab.Need(t)
 	dir := t.TempDir()
@@ -282,8 +282,8 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// TestHelpExamples parses the examples in the help of every command: each names
-// flags that exist.
+// TestHelpExamples parses the examples in the help of every command: the flags that they
+// use exist.
 func TestHelpExamples(t *testing.T) {
 	top := (&app{}).root()
 	flag := regexp.MustCompile(`(?:^| )-{1,2}([a-z][a-z-]*)`)
@@ -313,8 +313,8 @@ func TestHelpExamples(t *testing.T) {
 	}
 }
 
-// TestReadmeTable holds the first output in README.md against what the program printed,
-// and every table of the documents against 80 columns.
+// TestReadmeTable checks the first output in README.md against what the program printed,
+// and that every table of the documents fits 80 columns.
 func TestReadmeTable(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
