@@ -10,7 +10,7 @@ import (
 	"sockwarden/rules"
 )
 
-// setsOf are those of a rules file: numbers, addresses and names.
+// setsOf returns the sets of a rules file: numbers, addresses and names.
 func setsOf(t *testing.T, text string) map[string]*rules.Set {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
@@ -37,7 +37,7 @@ sctp	9/sctp
 http-alt	8080/tcp
 `
 
-// What people write of ports and peers, and the condition that it becomes.
+// What people write for ports and peers, and the condition that it becomes.
 func TestEnds(t *testing.T) {
 	sets := setsOf(t, `{ssh: [2222], web: [80, 443], banned: [198.51.100.7, 10.0.0.0/8], users: ["a"]}`)
 	e := ends{sets: sets, services: readServices(strings.NewReader(someServices)), read: true}
@@ -102,7 +102,7 @@ func TestNamesSets(t *testing.T) {
 	}
 }
 
-// The names of this host are those that ss takes.
+// The names of this host are the ones that ss takes.
 func TestServicesOfHost(t *testing.T) {
 	all := hostServices()
 	if all.list("ssh") == "" || all.list("https") == "" {
@@ -111,7 +111,7 @@ func TestServicesOfHost(t *testing.T) {
 	for _, name := range []string{"ssh", "https", "www", "domain"} {
 		out, err := exec.Command("getent", "services", name).CombinedOutput()
 		if err != nil {
-			t.Logf("%s: %v %s", name, err, out) // it has other names
+			t.Logf("%s: %v %s", name, err, out) // this host has other names
 			continue
 		}
 		if port := strings.Trim(all.list(name), "[]") + "/"; !strings.Contains(string(out), " "+port) {

@@ -16,15 +16,15 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// A relay is stuck if its client has stopped reading or is gone, not if it reads
-// slowly, has nothing to send, or loses a few packets after a long rest. A device of the
-// tailnet may sleep.
+// A relay is stuck if its client has stopped reading or is gone, but not if the client
+// reads slowly, has nothing to send, or loses a few packets after a long rest. A device
+// of the tailnet may sleep.
 func TestExampleStuckRelay(t *testing.T) {
 	if apart(t) {
 		return
 	}
 	addr := serverAddr(socklab.IPv4, 21117)
-	const here, there = "100.64.0.90", "100.64.0.91" // of the tailnet
+	const here, there = "100.64.0.90", "100.64.0.91" // in the tailnet
 	iproute(t, socklab.Home(t), "addr", "add", here+"/32", "dev", "lab0")
 	iproute(t, socklab.Home(t), "route", "add", there+"/32", "dev", "lab0", "src", here)
 	iproute(t, socklab.Peer(t), "addr", "add", there+"/32", "dev", "peer0")
@@ -45,7 +45,7 @@ func TestExampleStuckRelay(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	audit := []string{"audit", "--rules", filepath.Join(root, "examples/rustdesk.yaml"), "--netns", "host", "--state-file", state, "--var", "relay_stuck=4"}
 	until(t, clients, verdicts{"stopped": found, "gone": found, "sleeps": spared}, audit...)
-	// Its kernel answers the probes of its window, ever more seldom.
+	// Its kernel answers the window probes, ever less often.
 	eventually(t, func() bool {
 		end := serverSide(t)[stopped.port()]
 		return end.IdleSend > 4 && end.AckIdle < 1
@@ -68,8 +68,8 @@ func TestExampleStuckRelay(t *testing.T) {
 	}
 }
 
-// hbbs leaks until it is near its limit of descriptors, and hbbr does not; then they end, one
-// after the other, and what only docker-proxy listens on is missing all the same.
+// hbbs leaks until it is near its limit of descriptors, and hbbr does not; then they end,
+// one after the other. What only docker-proxy listens on still counts as missing.
 func TestExampleRustDesk(t *testing.T) {
 	if apart(t) {
 		return
@@ -147,8 +147,8 @@ func TestExampleRustDesk(t *testing.T) {
 	missing(tcp)
 }
 
-// spares drops what clients have open, and neither an administrator's console nor what is
-// no connection.
+// spares checks that kill drops the connections of clients, but neither an
+// administrator's console nor the leak.
 func spares(t *testing.T, file string, leaked *client) {
 	t.Helper()
 	var console net.Conn
@@ -185,8 +185,8 @@ func iproute(t *testing.T, n *socklab.Namespace, args ...string) {
 	}
 }
 
-// TestRustDeskCommands runs the commands of docs/rustdesk.md, of which one would look again
-// after minutes, and all dry.
+// TestRustDeskCommands runs the commands of docs/rustdesk.md, all dry, and without the
+// flag that has one look again after minutes.
 func TestRustDeskCommands(t *testing.T) {
 	socklab.Need(t)
 	dir := t.TempDir()

@@ -31,15 +31,15 @@ const (
 	asksBursts  = 'b' // it sends 8 MiB for each further byte
 )
 
-// behave is a server in a process of its own that treats each client as it asks,
-// and keeps what clients have closed. Its arguments are words:
+// behave is a server in its own process that treats each client as the client asks, and
+// keeps what clients have closed. Its arguments are words:
 //
-//	listen=ADDR[,IDLE,INTERVAL,COUNT]  a listener, whose connections have that
+//	listen=ADDR[,IDLE,INTERVAL,COUNT]  a listener; its connections have that
 //	                                   keepalive, in seconds, or none
 //	share=ADDR                         a listener that shares its port (SO_REUSEPORT)
 //	udp=ADDR                           a UDP socket that reads nothing
 //	name=COMM                          call itself that
-//	nofile=N                           as many descriptors
+//	nofile=N                           limit itself to N descriptors
 func behave() {
 	for _, arg := range os.Args[1:] {
 		key, value, _ := strings.Cut(arg, "=")
@@ -60,7 +60,7 @@ func behave() {
 		case "udp":
 			c, err := net.ListenPacket("udp", value)
 			must(err)
-			defer func() { _ = c.Close() }() // until the test has ended
+			defer func() { _ = c.Close() }() // until the test ends
 		case "name":
 			must(os.WriteFile("/proc/self/comm", []byte(value), 0))
 		case "nofile":
@@ -72,12 +72,12 @@ func behave() {
 		}
 	}
 	fmt.Println("READY")
-	_, _ = io.Copy(io.Discard, os.Stdin) // the test has ended
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends
 }
 
 const queueOfMany = 128
 
-// sharing listens on a port that others can share, with a queue of that length.
+// sharing listens on a port that others can share, with a queue of the given length.
 func sharing(at netip.AddrPort, queue int) (fd int, err error) {
 	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -117,7 +117,7 @@ func behaveTo(c *net.TCPConn) {
 	for what := ask[0]; ; {
 		if what != asksMuch {
 			if _, err := io.ReadFull(c, ask); err != nil {
-				return // and it is not closed
+				return // and c stays open
 			}
 		}
 		if what != asksNothing {
@@ -136,7 +136,7 @@ func onFD(c *net.TCPConn, f func(fd int) error) error {
 	return errors.Join(raw.Control(func(fd uintptr) { err = f(int(fd)) }), err)
 }
 
-// startServer starts behave and returns its process; it ends with the test.
+// startServer starts behave and returns its process, which ends with the test.
 func startServer(t *testing.T, args ...string) *os.Process {
 	t.Helper()
 	exe, err := os.Executable()
@@ -203,8 +203,8 @@ func (c *client) must(err error) {
 	}
 }
 
-// vanish makes the client lose whatever comes in, as though it were switched off;
-// comeBack ends that.
+// vanish makes the client lose whatever comes in, as if it were switched off; comeBack
+// ends that.
 func (c *client) vanish() {
 	c.t.Helper()
 	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
@@ -218,8 +218,7 @@ func (c *client) comeBack() {
 	c.must(onFD(c.TCPConn, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) }))
 }
 
-// reads reads on and on, so many bytes at a time with a rest between, until the
-// test ends.
+// reads reads on and on until the test ends, size bytes at a time with a rest between.
 func (c *client) reads(size int, rest time.Duration) {
 	go func() {
 		for buf := make([]byte, size); ; time.Sleep(rest) {
@@ -246,7 +245,7 @@ type end struct {
 	AckIdle  float64 `json:"ack_idle"`
 }
 
-// serverSide is what connections there are, by the port of their peers.
+// serverSide returns the connections there are, by the port of their peers.
 func serverSide(t *testing.T) map[uint16]end {
 	t.Helper()
 	code, out, errs := run(t, "list", "--columns", "remote_port,state,idle_send,ack_idle", "-o", "json")
@@ -261,12 +260,12 @@ func serverSide(t *testing.T) map[uint16]end {
 	return ends
 }
 
-// verdicts is what a run says of each client: the decision or, after acting, the
-// result, with the rule before it.
+// verdicts are what a run says of each client: the rule, then the decision or, after
+// acting, the result.
 type verdicts map[string]string
 
-// judge runs sockwarden with rules, and returns what it says of the clients. What
-// is about no client is there by the port of its peer.
+// judge runs sockwarden with rules and returns what it says of the clients. A finding
+// that is about none of them is there under its peer's port.
 func judge(t *testing.T, clients []*client, args ...string) verdicts {
 	t.Helper()
 	code, out, errs := run(t, append(args, "-o", "json")...)
@@ -297,7 +296,7 @@ func judge(t *testing.T, clients []*client, args ...string) verdicts {
 	return v
 }
 
-// until judges again and again until it says what is wanted.
+// until judges again and again until the verdicts are the wanted ones.
 func until(t *testing.T, clients []*client, want verdicts, args ...string) {
 	t.Helper()
 	var got verdicts
@@ -307,8 +306,8 @@ func until(t *testing.T, clients []*client, want verdicts, args ...string) {
 	}, func() string { return fmt.Sprintf("%v:\n%v, not\n%v", args, got, want) })
 }
 
-// untilDone runs again and again until everything that is wanted has been seen, and
-// nothing else: what waits or has been done leaves the picture.
+// untilDone runs again and again until it has seen everything that is wanted, and nothing
+// else: what waits or has been done drops out of the picture.
 func untilDone(t *testing.T, clients []*client, want verdicts, args ...string) {
 	t.Helper()
 	seen := verdicts{}
@@ -325,7 +324,7 @@ func untilDone(t *testing.T, clients []*client, want verdicts, args ...string) {
 	}
 }
 
-// eventually polls: what the kernel's timers bring takes seconds.
+// eventually polls: what the kernel's timers bring about takes seconds.
 func eventually(t *testing.T, cond func() bool, what func() string) {
 	t.Helper()
 	for began := time.Now(); !cond(); time.Sleep(250 * time.Millisecond) {
@@ -335,8 +334,8 @@ func eventually(t *testing.T, cond func() bool, what func() string) {
 	}
 }
 
-// edited copies the examples and changes one of them, as somebody would who tries
-// it: pairs of old and new text. What is to be replaced must be there, once.
+// edited copies the examples and changes one of them, as somebody would who tries it:
+// pairs are old and new text. Each old text must be there, once.
 func edited(t *testing.T, name string, pairs ...string) (path string) {
 	t.Helper()
 	dir := t.TempDir()

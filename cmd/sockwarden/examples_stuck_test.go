@@ -8,8 +8,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// A prefork server that no longer accepts: its unit is restarted, once, because of its full
-// queue or of what waits there; neither the one beside it nor what shares its port is.
+// A prefork server no longer accepts: its unit is restarted, once, for its full queue or
+// for what waits there; the one beside it and the one that shares its port are not.
 func TestExampleStuckServer(t *testing.T) {
 	socklab.Need(t)
 	addr, other := serverAddr(socklab.IPv4, 8000), serverAddr(socklab.IPv4, 8001)
@@ -22,7 +22,7 @@ func TestExampleStuckServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	stuck := &socklab.Conn{Kind: socklab.Listen, FD: fd}
-	clients := []*client{dial(t, "first", addr, asksNothing), dial(t, "second", addr, asksNothing)} // one more than it is for
+	clients := []*client{dial(t, "first", addr, asksNothing), dial(t, "second", addr, asksNothing)} // one more than the queue is for
 	for _, keeps := range []bool{true, false} {
 		worker := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{stuck}, Program: "gunicorn", Keep: keeps})
 		inService(t, worker.PID, "stuck.service")
@@ -34,7 +34,7 @@ func TestExampleStuckServer(t *testing.T) {
 	clients = append(clients, served)
 
 	calls := systemctl(t)
-	const queueFull = "0" // of a listener, which has no peer
+	const queueFull = "0" // a listener has no peer
 	dir := t.TempDir()
 	observed := verdicts{queueFull: "queue-full pending", "first": "not-accepted observe", "second": "not-accepted observe"}
 	until(t, clients, observed, "audit", "--rules", filepath.Join(root, "examples/stuck-server.yaml"),

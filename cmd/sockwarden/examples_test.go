@@ -15,8 +15,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// Databases with the keepalive that they set by themselves: who answers is left
-// alone or loses nothing, who is gone is found out.
+// Databases with the keepalive that they set themselves: clients that answer are left
+// alone or lose nothing, and those that are gone are found out.
 func TestExampleHalfOpen(t *testing.T) {
 	if apart(t) {
 		return
@@ -27,13 +27,13 @@ func TestExampleHalfOpen(t *testing.T) {
 		port      uint16
 		keepalive string
 	}{
-		"postgres": {5432, ",7200,75,9"}, "mysql": {3306, ",7200,75,9"}, "redis": {6379, ",300,100,3"}, // as Debian 12 has them
+		"postgres": {5432, ",7200,75,9"}, "mysql": {3306, ",7200,75,9"}, "redis": {6379, ",300,100,3"}, // as in Debian 12
 		"other": {5431, ""},
 	} {
 		addrs[name] = serverAddr(socklab.IPv4, at.port)
 		listen = append(listen, "listen="+addrs[name]+at.keepalive)
 	}
-	// The same port at another address, with none and with a quick one.
+	// The same ports at another address: one without keepalive, one with a quick one.
 	addrs["none"], addrs["quick"] = serverAddr(socklab.IPv6, 5432), serverAddr(socklab.IPv6, 6379)
 	startServer(t, append(listen, "listen="+addrs["none"], "listen="+addrs["quick"]+",1,1,100")...)
 	busy := dial(t, "busy", addrs["postgres"], asksBursts)
@@ -84,10 +84,10 @@ func TestExampleHalfOpen(t *testing.T) {
 	}
 }
 
-// A virtual IP moves to another node: what was connected to it ends, what listens there or
-// speaks from another address goes on.
+// A virtual IP moves to another node: what was connected to it ends; what listens there
+// or speaks from another address goes on.
 func TestExampleAddressGone(t *testing.T) {
-	t.Parallel() // its address is its own
+	t.Parallel() // no other test uses its address
 	socklab.Need(t)
 	const vip = "10.9.0.90"
 	move := func(how string) {
@@ -115,8 +115,9 @@ func TestExampleAddressGone(t *testing.T) {
 	dial(t, "again", moved, asksNothing) // it still listens
 }
 
-// A web server: what it has leaked and who is gone is destroyed, who waits to be
-// accepted is reported; half-closed downloads and clients that pause are left alone.
+// A web server: the rules destroy what it has leaked and clients that are gone, and
+// report those that wait to be accepted. They leave half-closed downloads and pausing
+// clients alone.
 func TestExampleWebServer(t *testing.T) {
 	if apart(t) {
 		return
@@ -137,7 +138,7 @@ func TestExampleWebServer(t *testing.T) {
 
 	vars := []string{"--state-file", filepath.Join(t.TempDir(), "state"), "--var", "leak=5", "--var", "half_open=5", "--var", "not_accepted=1"}
 	audit := append([]string{"audit", "--rules", filepath.Join(root, "examples/web-server.yaml")}, vars...)
-	// The clients are in the network of the balancers: the leak is one all the same.
+	// The clients are in the network of the balancers: the leak still counts.
 	until(t, clients, verdicts{"leak": "web-leak would", "gone": "web-half-open pending", "waiting": "web-not-accepting observe"}, audit...)
 	rules := edited(t, "web-server.yaml", "balancers: [10.0.0.0/8]", "balancers: [10.88.0.0/16]", "for: 2m", "for: 1s")
 	live := append([]string{"run", "--live", "--rules", rules}, vars...)
@@ -147,7 +148,7 @@ func TestExampleWebServer(t *testing.T) {
 	}
 }
 
-// Any server: a leak is taken, by the patience with its program, a half-closed
+// Any server: a leak is destroyed, after the patience set for its program; a half-closed
 // download and what is on an excluded port are not.
 func TestExampleHungConnections(t *testing.T) {
 	if apart(t) {
@@ -172,8 +173,8 @@ func TestExampleHungConnections(t *testing.T) {
 	}
 }
 
-// An address on the list loses what it has open, at once; others and one's own
-// networks nothing.
+// An address on the list loses what it has open, at once; others and one's own networks
+// lose nothing.
 func TestExampleBanList(t *testing.T) {
 	if apart(t) {
 		return
@@ -215,8 +216,8 @@ func TestExampleBanList(t *testing.T) {
 	other.lives()
 }
 
-// The service that is near its limit of descriptors is restarted, once; neither
-// the one that has room nor one that is not named.
+// The service near its limit of descriptors is restarted, once; the one that has room and
+// the one that is not named are not.
 func TestExampleFDLimit(t *testing.T) {
 	if apart(t) {
 		return
@@ -267,7 +268,7 @@ func TestExampleFDLimit(t *testing.T) {
 	}
 }
 
-// inService makes /proc show a process in a unit, to the tests alone.
+// inService makes /proc show a process in a unit, but only to the tests.
 func inService(t *testing.T, pid int, unit string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "cgroup")
@@ -280,11 +281,11 @@ func inService(t *testing.T, pid int, unit string) {
 	}
 }
 
-// systemctl puts a program in its place, in the mount namespace of the tests, and
-// returns with what it was called.
+// systemctl puts a program in the place of systemctl, in the mount namespace of the
+// tests; calls returns what it was called with.
 func systemctl(t *testing.T) (calls func() string) {
 	t.Helper()
-	const dir = "/usr/local/sbin" // the first in which restart looks
+	const dir = "/usr/local/sbin" // where restart looks first
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755"); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// smallDisk mounts a file system of some pages.
+// smallDisk mounts a file system of a few pages.
 func smallDisk(t *testing.T, pages int) string {
 	t.Helper()
 	socklab.Need(t)
@@ -47,8 +47,8 @@ func wholeLines(t *testing.T, path string) int {
 	return n
 }
 
-// A full disk under the audit log is exit code 1 and among the errors, and leaves no
-// part of a line in front of what is written when there is room again.
+// A full disk under the audit log gives exit code 1, is among the errors, and leaves no
+// partial line in front of what is written when there is room again.
 func TestAuditLogOnFullDisk(t *testing.T) {
 	dir := smallDisk(t, 3)
 	log, filler := filepath.Join(dir, "audit.jsonl"), filepath.Join(dir, "filler")
@@ -67,7 +67,7 @@ func TestAuditLogOnFullDisk(t *testing.T) {
 	for _, command := range [][]string{{"audit"}, {"audit", "--exit-code"}, {"run"}, {"run", "--live"}, {"kill", "port == 21990", "-n", "--allow-listen"}} {
 		code, whole := 0, 0
 		var out, errs string
-		for range 20 { // until the disk is full: a line each
+		for range 20 { // until the disk is full: a line each time
 			if code, out, errs = run(t, append(append(command, "-o", "json"), args...)...); code != 0 && code != exitFindings {
 				break
 			}
@@ -84,7 +84,7 @@ func TestAuditLogOnFullDisk(t *testing.T) {
 			t.Errorf("%v: %d lines, not %d", command, n, whole)
 		}
 		if st, err := os.Stat(log); err != nil || st.Size()%int64(os.Getpagesize()) == 0 {
-			t.Errorf("the disk is full to its end: %v", err) // nothing was torn, and nothing is tested
+			t.Errorf("the disk is full to its end: %v", err) // no line was torn, so this tests nothing
 		}
 	}
 	before := wholeLines(t, log)
@@ -99,8 +99,8 @@ func TestAuditLogOnFullDisk(t *testing.T) {
 	}
 }
 
-// What a crash has left in front of the next line, and cannot be taken back, ends
-// before it.
+// A partial line that a crash has left, and that cannot be taken back, ends before the
+// next line.
 func TestAuditLogAfterCrash(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "audit.jsonl")
@@ -120,7 +120,7 @@ func TestAuditLogAfterCrash(t *testing.T) {
 	if text, err := os.ReadFile(path); err != nil || string(text) != "{\"event\":\"deci\n{}\n{}\n" {
 		t.Errorf("%q, %v", text, err)
 	}
-	// Nothing is taken back that is not the end any more.
+	// What is no longer at the end is not taken back.
 	if _, err := l.f.WriteString("one"); err != nil {
 		t.Fatal(err)
 	}

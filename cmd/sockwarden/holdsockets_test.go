@@ -29,11 +29,11 @@ func keep(what ...any) {
 
 // holdSockets is a process with sockets on loopback. Its arguments are words:
 //
-//	host=ADDR      where the next port listens (127.0.0.1); of :: the clients
-//	               speak IPv4, so that its connections have mapped addresses
+//	host=ADDR      where the next port listens (127.0.0.1); at :: the clients
+//	               speak IPv4, so its connections have mapped addresses
 //	port=N         listen here (0: anywhere), for what follows
-//	close_wait=N   so many connections whose clients have closed
-//	established=N  so many open connections, their clients in this process
+//	close_wait=N   N connections whose clients have closed
+//	established=N  N open connections, their clients in this process
 //	udp=N          a UDP socket on this port
 //	ignore_term    outlive SIGTERM
 //	name=COMM      call itself that
@@ -69,7 +69,7 @@ func holdSockets() {
 		case "ignore_term":
 			signal.Ignore(syscall.SIGTERM)
 		case "child":
-			runtime.LockOSThread() // its death is that of the child
+			runtime.LockOSThread() // the child dies with this thread
 			must(startSharer(value))
 		case "name":
 			must(os.WriteFile("/proc/self/comm", []byte(value), 0o644))
@@ -82,8 +82,8 @@ func holdSockets() {
 	select {}
 }
 
-// startSharer starts a process that has the server's ends of all connections, too,
-// until this one ends.
+// startSharer starts a process that also has the server's ends of all connections, until
+// this one ends.
 func startSharer(comm string) error {
 	cmd := exec.Command("holdsockets", "name="+comm)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

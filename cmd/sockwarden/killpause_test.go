@@ -36,8 +36,8 @@ func terminal(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
-// A pause that somebody throws while kill asks counts: nothing is done, and the
-// exit code says so.
+// A pause that somebody sets while kill asks counts: kill does nothing, and its exit code
+// says so.
 func TestPauseWhileKillAsks(t *testing.T) {
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
 	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}})

@@ -47,8 +47,8 @@ func kindsOf(t *testing.T, text string) (ids []lang.ID) {
 	return ids
 }
 
-// TestKinds: the bad example of each kind of problem has that one, and the good one has
-// none at all.
+// TestKinds: the bad example of each kind of problem has that problem, and the good one
+// has none at all.
 func TestKinds(t *testing.T) {
 	for _, k := range rules.Kinds() {
 		if k.Means == "" || k.Cure == "" {

@@ -47,8 +47,8 @@ func silentMount(t *testing.T) (dir string, release func()) {
 	return dir, release
 }
 
-// Rules on a file system that does not answer hold up nothing: not the end, and
-// a watcher goes on. Nothing piles up, and when it answers again it is read anew.
+// Rules on a file system that does not answer hold nothing up: sockwarden can end, and a
+// watcher goes on. Nothing piles up, and when it answers again the rules are read anew.
 func TestRulesThatHang(t *testing.T) {
 	socklab.Need(t)
 	dir, release := silentMount(t)
@@ -88,7 +88,7 @@ func TestRulesThatHang(t *testing.T) {
 	socklab.WaitFor(t, "an answer", func() bool { p, _, err := l.next(t.Context()); return err == nil && p.Rules[0].Name == "r" })
 }
 
-// SIGTERM ends what waits for such a file system.
+// SIGTERM ends a command that waits for such a file system.
 func TestTermWhileRulesHang(t *testing.T) {
 	socklab.Need(t)
 	dir, _ := silentMount(t)
@@ -131,8 +131,8 @@ func waitsForFUSE(task string) bool {
 	return false
 }
 
-// A log is opened anew by the same rules: what others have put there since is
-// refused, and the old one goes on.
+// A log is reopened by the same rules: what others have put there since is refused, and
+// the old log goes on.
 func TestLogReopen(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
@@ -175,7 +175,7 @@ func TestLogReopen(t *testing.T) {
 	}
 }
 
-// A pipe whose reader stands still costs lines, and no standstill.
+// A pipe whose reader stands still costs lines, but stops nothing.
 func TestLogPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := unix.Mkfifo(path, 0o600); err != nil {

@@ -15,8 +15,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// TestMPTCP lists connections of MPTCP with their subflows, explains what becomes of them,
-// and ends one by kill.
+// TestMPTCP lists MPTCP connections with their subflows, explains what becomes of them,
+// and ends one with kill.
 func TestMPTCP(t *testing.T) {
 	l := socklab.ListenMPTCP(t, socklab.Home(t), socklab.IPv4)
 	client, server := l.Dial(t)

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noNetlink replaces itself by the program that its arguments name, in which
-// socket(AF_NETLINK) fails with EAFNOSUPPORT, as under RestrictAddressFamilies=
-// of systemd.
+// noNetlink replaces itself with the program that its arguments name, in which
+// socket(AF_NETLINK) fails with EAFNOSUPPORT, as under systemd's
+// RestrictAddressFamilies=.
 func noNetlink() {
 	runtime.LockOSThread()
 	const (

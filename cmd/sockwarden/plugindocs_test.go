@@ -21,7 +21,7 @@ func allActions(t testing.TB) []actions.Plugin {
 	return registry.All()
 }
 
-// actionsTable is what docs/rules.md says of the actions.
+// actionsTable is what docs/rules.md says about the actions.
 func actionsTable(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
@@ -41,7 +41,7 @@ func actionsTable(t testing.TB) string {
 	return b.String()
 }
 
-// TestActionsTable: the table of actions in docs/rules.md is what they say of themselves.
+// TestActionsTable: the table in docs/rules.md is what the actions say about themselves.
 func TestActionsTable(t *testing.T) {
 	path := filepath.Join(root, "docs/rules.md")
 	text, err := os.ReadFile(path)
