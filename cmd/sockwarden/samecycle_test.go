@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The line that says how to go on repeats every flag on which it depends what is done,
-// as a shell reads it.
+// The line that says how to go on repeats every flag that decides what is done, as a
+// shell reads it.
 func TestSameCycle(t *testing.T) {
 	cmd := auditCommand(&app{})
 	args := []string{
@@ -25,7 +25,7 @@ func TestSameCycle(t *testing.T) {
 	if got := sameCycle(auditCommand(&app{})); got != "" {
 		t.Error(got)
 	}
-	// A new flag is in one of the two lists.
+	// Every flag, a new one too, is in one of the two lists.
 	shown := []string{"output", "quiet", "each", "all", "audit-log", "live", "dry-run"}
 	runCommand(&app{}).Flags().VisitAll(func(f *pflag.Flag) {
 		if slices.Contains(cycleFlags, f.Name) == slices.Contains(shown, f.Name) {

@@ -18,8 +18,8 @@ import (
 // schemaLine is how the examples name the schema.
 const schemaLine = "# yaml-language-server: $schema=../docs/rules.schema.json\n"
 
-// TestSchema: docs/rules.schema.json is what rules schema prints; it takes the built-in rules and
-// all examples, which name it.
+// TestSchema: docs/rules.schema.json is what rules schema prints; it accepts the built-in
+// rules and all examples, which name it.
 func TestSchema(t *testing.T) {
 	text := schemaText(t)
 	path := filepath.Join(root, "docs/rules.schema.json")
@@ -61,7 +61,7 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// schemaText is what rules schema prints.
+// schemaText returns what rules schema prints.
 func schemaText(t *testing.T) []byte {
 	t.Helper()
 	registry, err := builtinActions(slog.New(slog.DiscardHandler))
@@ -92,8 +92,8 @@ func compileSchema(t *testing.T, text []byte) *jsonschema.Schema {
 	return schema
 }
 
-// TestSchemaOfRungs: the schema knows the parameters of the actions; those that need one it does
-// not take by their bare names.
+// TestSchemaOfRungs: the schema knows the parameters of the actions, and rejects the bare
+// name of an action that needs one.
 func TestSchemaOfRungs(t *testing.T) {
 	schema := compileSchema(t, schemaText(t))
 	takes := func(then string) bool {

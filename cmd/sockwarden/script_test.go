@@ -55,16 +55,16 @@ func (c cleaning) Run() int {
 //	server NAME ARGS...        a background process with sockets, see holdSockets
 //	unprivileged ARGS...       sw as nobody, without capabilities
 //	service ARGS...            sw as nobody, with what a live run needs
-//	blind ARGS...              sw as nobody, who may destroy and not see whose sockets
-//	told ARGS...               the same, who may ask the kernel by BPF
-//	lesser ARGS...             sw as root that may not see what others hold
+//	blind ARGS...              sw as nobody, who may destroy but not see whose sockets
+//	told ARGS...               the same, but may also ask the kernel by BPF
+//	lesser ARGS...             sw as root, who may not see what others hold
 //	golden NAME                compares stdout, made repeatable, with testdata/golden
 //	alive NAME, ! alive NAME   whether that process still runs; end NAME ends it
 func TestScripts(t *testing.T) { scripts(t, "testdata/script") }
 
-// TestSerialScripts runs the one that throws a switch for the whole machine.
+// TestSerialScripts runs the script that throws a switch for the whole machine.
 func TestSerialScripts(t *testing.T) {
-	t.Cleanup(func() { _, _ = pause.Resume(pause.Machine) }) // what a script that fails leaves holds up all others
+	t.Cleanup(func() { _, _ = pause.Resume(pause.Machine) }) // what a failed script leaves would hold up all others
 	scripts(t, "testdata/serial")
 }
 
@@ -95,10 +95,10 @@ func scripts(t *testing.T, dir string) {
 // nobody runs a command as uid 65534 without any capability.
 var nobody = []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"}
 
-// service runs a command as uid 65534 with what the user of a service would have.
+// service runs a command as uid 65534 with what a service's user would have.
 var service = asNobody("net_admin", "sys_ptrace", "dac_read_search")
 
-// lesser runs a command as root without what it takes to see what others hold.
+// lesser runs a command as root without what it needs to see what others hold.
 var lesser = []string{"setpriv", "--bounding-set=-sys_ptrace,-dac_read_search,-dac_override,-bpf,-perfmon,-sys_admin"}
 
 // asNobody runs a command as uid 65534 with some capabilities.
@@ -146,7 +146,7 @@ func setupScript(env *testscript.Env) error {
 	env.Setenv("NETNS", name)
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("STATE", filepath.Join(env.WorkDir, "state.json"))
-	// Scripts run at once: the unprivileged must reach the program and the files.
+	// Scripts run in parallel: the unprivileged must reach the program and the files.
 	return errors.Join(os.Chmod(filepath.Dir(env.WorkDir), 0o755), os.Chmod(env.WorkDir, 0o755))
 }
 
@@ -177,7 +177,7 @@ func sw(ts *testscript.TestScript, prefix, args []string) {
 	}
 }
 
-// server starts a background process with sockets and waits until they are there.
+// server starts a background process with sockets and waits until they exist.
 func server(ts *testscript.TestScript, _ bool, args []string) {
 	name, _ := ts.Value(netnsKey{}).(string)
 	servers, _ := ts.Value(serversKey{}).(map[string]*exec.Cmd)
@@ -211,7 +211,7 @@ func alive(ts *testscript.TestScript, neg bool, args []string) {
 	servers, _ := ts.Value(serversKey{}).(map[string]*exec.Cmd)
 	cmd := servers[args[0]]
 	if neg {
-		_ = cmd.Wait() // it has ended, or the test hangs and says so
+		_ = cmd.Wait() // returns if it has ended; otherwise the test hangs and says so
 		delete(servers, args[0])
 		return
 	}

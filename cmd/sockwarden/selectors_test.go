@@ -7,7 +7,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// What --container and --unit ask of a process, and which processes they are about.
+// What --container and --unit ask of a process, and which processes they match.
 func TestContainerAndUnit(t *testing.T) {
 	id := "ab12cd" + strings.Repeat("0", 58)
 	hbbs := collectors.Owner{PID: 7, Name: "hbbs", Unit: "docker-" + id + ".scope", Container: id, ContainerNames: collectors.ContainerNames{ContainerName: "hbbs"}}
@@ -15,7 +15,7 @@ func TestContainerAndUnit(t *testing.T) {
 	for _, c := range []struct {
 		sel           selectors
 		want          string
-		inside, owned bool // whether it is about hbbs, and about the one on the host
+		inside, owned bool // whether it matches hbbs, and the one on the host
 	}{
 		{selectors{containers: []string{"hbbs"}}, `(container == "hbbs")`, true, false},
 		{selectors{containers: []string{"hbbr", "hbbs"}}, `(container == "hbbr" or container == "hbbs")`, true, false},
@@ -42,7 +42,7 @@ func TestContainerAndUnit(t *testing.T) {
 	}
 }
 
-// A container is looked for in every namespace, unless --netns says where.
+// A container is searched for in every namespace, unless --netns says where.
 func TestContainerNamespaces(t *testing.T) {
 	in, other := selectors{containers: []string{"hbbs"}}, selectors{units: []string{"hbbs"}}
 	for _, c := range []struct{ got, want string }{

@@ -14,21 +14,21 @@ import (
 	"testing"
 )
 
-// speaking are the functions whose texts people read, and told the members of values
-// that they do.
+// speaking are the functions whose texts people read; told are the members of values
+// whose texts they read.
 var (
 	speaking = regexp.MustCompile(`^(Errorf|New|usagef|Fprintf?|Fprintln|Sprintf|Changedf|set|Info|Warn|Error|Join|problem|errorf|warnf|spares|fail|add)$`)
 	told     = []string{"Short", "Long", "Summary", "Doc", "Meaning", "Unknown", "GoOn", "Cure", "Detail", "Why", "Reason", "Hint"}
 )
 
-// clumsy are words that were found to be read twice.
+// clumsy are wordings that people had to read twice.
 var clumsy = regexp.MustCompile(`\(s\)|\bit is (looked|waited|asked)\b|\bis not to be\b|\bthere are slack\b|\bthe the\b`)
 
 // printable keeps a sentence on one line.
 var printable = strings.NewReplacer("\n", `\n`, "\t", `\t`, "\x00", `\0`)
 
 // TestSentences collects every text that the program can print in one file, to be read in
-// one sitting: a change of words shows in a review, in its place.
+// one sitting: a review shows each change of words, in its place.
 func TestSentences(t *testing.T) {
 	var all []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -82,7 +82,7 @@ func TestSentences(t *testing.T) {
 	}
 }
 
-// sentences are the texts of a file that people read.
+// sentences returns the texts of a file that people read.
 func sentences(file *ast.File) (found []string) {
 	var take func(n ast.Expr)
 	take = func(n ast.Expr) {

@@ -12,8 +12,8 @@ import (
 	"sockwarden/rules"
 )
 
-// TestLiveWaitsForRules: a command that acts at once takes no rules that somebody is
-// writing, and a dry one does not wait.
+// TestLiveWaitsForRules: a command that acts at once does not take rules that somebody is
+// still writing, and a dry one does not wait.
 func TestLiveWaitsForRules(t *testing.T) {
 	if apart(t) {
 		return
@@ -48,7 +48,7 @@ func TestLiveWaitsForRules(t *testing.T) {
 }
 
 // TestLoaderNeedsItsDirectory: a watcher takes the built-in rules only as long as there
-// never was a directory.
+// has never been a directory.
 func TestLoaderNeedsItsDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sockwarden")
 	registry, err := builtinActions(slog.New(slog.DiscardHandler))

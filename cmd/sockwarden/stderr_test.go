@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// TestProgramsShowStderr checks that no test hides what a program says when it
-// fails: whoever makes a command, and does not hand it on, gives it a place for
-// stderr, and no shell throws it away.
+// TestProgramsShowStderr checks that no test hides what a program says when it fails:
+// whoever makes a command and does not hand it on gives its stderr a place, and no shell
+// throws it away.
 func TestProgramsShowStderr(t *testing.T) {
 	hides := regexp.MustCompile(`2>+ ?/dev/null|>+ ?/dev/null 2>&1|&> ?/dev/null`)
 	programs := 0
@@ -83,7 +83,7 @@ func checkStderr(t *testing.T, path string, text []byte) (programs int) {
 }
 
 // handsOn reports whether a function returns its command, or gives it to startWarden,
-// which reads what it says.
+// which reads its stderr.
 func handsOn(f *ast.FuncDecl) (found bool) {
 	if f.Type.Results != nil {
 		for _, r := range f.Type.Results.List {

@@ -39,8 +39,8 @@ func TestSystemdUnits(t *testing.T) {
 		if err != nil || !bytes.Contains(text, []byte("RuntimeDirectoryPreserve=yes")) {
 			t.Errorf("%s: the state file does not outlive a restart (%v)", unit, err)
 		}
-		// Logs have a place, nobody else reads them, and the filter lets BPF and pidfd_getfd
-		// through, without which owners, events and abort would fail.
+		// Logs have a place that nobody else can read, and the filter lets BPF and
+		// pidfd_getfd through: without them owners, events and abort would fail.
 		for _, want := range []string{"LogsDirectory=sockwarden", "UMask=0077", "SystemCallArchitectures=native", "SystemCallFilter=@system-service bpf perf_event_open pidfd_getfd"} {
 			if !slices.Contains(strings.Split(string(text), "\n"), want) {
 				t.Errorf("%s: no %s", unit, want)
@@ -66,7 +66,7 @@ func watchUntilTerm(t *testing.T, unit string, args []string) {
 	if err != nil || !strings.Contains(line, "watching") {
 		t.Errorf("%s: first line %q, %v", unit, line, err)
 	}
-	ended := cmd.Process.Signal(syscall.SIGTERM) // an error if it has ended by itself: the rest says why
+	ended := cmd.Process.Signal(syscall.SIGTERM) // an error if it ended by itself: the rest says why
 	rest, err := io.ReadAll(stderr)
 	err = errors.Join(ended, err)
 	if err := errors.Join(err, cmd.Wait()); err != nil {

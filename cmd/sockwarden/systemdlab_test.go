@@ -13,7 +13,7 @@ import (
 	"sockwarden/collectors/socklab/systemdlab"
 )
 
-// unitRules restart the unit leaky for what it forgets, and nothing else.
+// unitRules restart the unit leaky for what it leaks, and nothing else.
 const unitRules = `version: 1
 rules:
   - name: leak
@@ -22,7 +22,7 @@ rules:
     limits: {cooldown: 300ms}
 `
 
-// watchedRules also end what another unit forgets.
+// watchedRules also end what another unit leaks.
 const watchedRules = unitRules + `  - name: forgotten
     when: unit == "forgetful.service" && state == "CLOSE_WAIT"
     then: [destroy]
@@ -47,7 +47,7 @@ func newSystemd(t *testing.T) *lab {
 	return l
 }
 
-// copyProgram gives the test binary the name by which it knows what to be.
+// copyProgram copies the test binary to the name that tells it what to be.
 func copyProgram(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -66,7 +66,7 @@ func copyProgram(from, to string) error {
 }
 
 // start starts a unit whose program keeps connections that its clients have closed, and
-// waits until there are as many.
+// waits until it has all of them.
 func (l *lab) start(unit string, port, leaks int) {
 	l.t.Helper()
 	l.Unit(unit, fmt.Sprintf(`[Unit]
@@ -93,7 +93,7 @@ func (l *lab) leaks(unit string) int {
 	return strings.Count(out, "\n")
 }
 
-// invocation is another one after each start of a unit.
+// invocation returns something that differs after each start of a unit.
 func (l *lab) invocation(unit string) string {
 	l.t.Helper()
 	return l.Systemctl("show", unit, "--property=InvocationID,ExecMainStartTimestampMonotonic")
@@ -108,7 +108,7 @@ func (l *lab) says(want string, args ...string) {
 	}
 }
 
-// ship installs the units of examples/systemd as they are, with the drop-in that makes the
+// ship installs the units of examples/systemd unchanged, with the drop-in that makes the
 // watcher act.
 func (l *lab) ship() {
 	l.t.Helper()
@@ -125,8 +125,8 @@ func (l *lab) ship() {
 	l.Systemctl("daemon-reload")
 }
 
-// TestSystemd restarts the unit that leaks by a real systemd, and no other: by hand, and by
-// the shipped units with all that they forbid themselves.
+// TestSystemd has a real systemd restart the unit that leaks, and no other: by hand, and
+// through the shipped units with everything that they forbid themselves.
 func TestSystemd(t *testing.T) {
 	l := newSystemd(t)
 	l.start("leaky.service", 9001, 3)
