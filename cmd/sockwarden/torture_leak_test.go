@@ -18,12 +18,12 @@ type leaking struct {
 	world  *living
 	server *listening
 	open   []pair
-	kept   []*net.TCPConn // destroyed, with their descriptors
+	kept   []*net.TCPConn // destroyed, but their descriptors are open
 	turn   int
 }
 
-// pair is a connection whose client has closed. Where nothing is to happen to it
-// the client has only shut it down, and still hears what the server says.
+// pair is a connection whose client has closed. Where nothing may happen to it, the
+// client has only shut it down and still hears what the server says.
 type pair struct{ server, client *net.TCPConn }
 
 func (p pair) state() collectors.State {
@@ -54,7 +54,7 @@ func (k *leaking) fill(n int) error {
 			return err
 		}
 		if _, err := io.Copy(io.Discard, p.server); err != nil && !k.Named {
-			return err // a named one can be destroyed at once
+			return err // a named one may already be destroyed
 		}
 		k.open = append(k.open, p)
 		k.world.count(func(s *stats) {
@@ -92,7 +92,7 @@ func (k *leaking) run() {
 	}
 }
 
-// refill makes as many as were destroyed, unless nothing is to be opened any more.
+// refill replaces those that were destroyed, unless nothing may be opened any more.
 func (k *leaking) refill() {
 	k.world.mu.Lock()
 	missing := min(k.Count-len(k.open)-len(k.kept), 10)

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// life says what a program with sockets does. All its ports are its own choice,
-// as its namespace is.
+// life says what a program with sockets does. All its ports are its own choice, as is its
+// namespace.
 type life struct {
 	Comm       string // what it calls itself, "" for the kernel's choice
 	IgnoreTerm bool   // SIGTERM has no effect
@@ -34,16 +34,16 @@ type life struct {
 // leak is sockets in CLOSE_WAIT, accepted by one of the addresses of Serve.
 type leak struct {
 	Addr string
-	// Count is how many there are. Named ones are made again when they are
-	// destroyed; the death of others is an error.
+	// Count is how many there are. Named ones are made again when they are destroyed;
+	// the death of others is an error.
 	Count int
 	Named bool
 	// KeepFD keeps the descriptors of destroyed ones until SIGUSR1.
 	KeepFD bool
 }
 
-// traffic is connections with data whose echo is checked, in this process at
-// one end and in whatever listens there at the other.
+// traffic is connections with data whose echo is checked: one end is in this process, the
+// other in whatever listens there.
 type traffic struct {
 	Long    int      // connections that last until the end
 	To      []string // where they go
@@ -52,14 +52,14 @@ type traffic struct {
 	UDP     []string
 }
 
-// stats is what a life came to.
+// stats are the figures of a life.
 type stats struct {
 	Opened, Closed int // connections
 	Leaked         int // CLOSE_WAIT made
 	Destroyed      int // of those
-	Named          int // of those that should be destroyed, are not yet
-	Survived       int // long-lived connections and CLOSE_WAIT nobody named, at the end
-	Died           int // connections that were expendable
+	Named          int // of those that should be destroyed, but are not yet
+	Survived       int // long-lived connections and unnamed CLOSE_WAIT, at the end
+	Died           int // expendable connections
 	RoundTrips     int
 	Bytes          int
 	Datagrams      int
@@ -69,7 +69,7 @@ type stats struct {
 
 const envLife = "SOCKWARDEN_TEST_LIFE"
 
-// A life has to begin before TestMain makes namespaces of its own.
+// A life must begin before TestMain makes its own namespaces.
 func init() {
 	text, is := os.LookupEnv(envLife)
 	if !is {
@@ -87,7 +87,7 @@ func init() {
 	os.Exit(0)
 }
 
-// living is a life that is lived.
+// living is a life in progress.
 type living struct {
 	life
 	enter func(func() error) error // runs what makes sockets, in the right namespace
@@ -99,9 +99,9 @@ type living struct {
 	long    []*longLived
 	stop    chan struct{} // no more churn, no more leaks
 	end     chan struct{}
-	busy    sync.WaitGroup // those that end by stop
+	busy    sync.WaitGroup // those that end at stop
 	all     sync.WaitGroup
-	freed   chan struct{} // SIGUSR1: kept descriptors are to be closed
+	freed   chan struct{} // SIGUSR1: close the kept descriptors
 }
 
 func newWorld(l life, enter func(func() error) error) *living {

@@ -38,7 +38,7 @@ func (l life) start(t *testing.T, ns *socklab.Namespace) *program {
 	if p.in, err = p.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
-	out, w, err := os.Pipe() // of our own: Wait must not close it before it is read
+	out, w, err := os.Pipe() // our own: Wait must not close it before it is read
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func (p *program) read(t *testing.T) (s stats) {
 	return s
 }
 
-// ended returns how the process ended, false if it has not.
+// ended returns how the process ended, or false if it has not.
 func (p *program) ended() (syscall.WaitStatus, bool) {
 	select {
 	case <-p.done:

@@ -17,7 +17,7 @@ import (
 	"sockwarden/rules"
 )
 
-// The ports of sockets in CLOSE_WAIT, by what spares them; the first is destroyed.
+// The ports of sockets in CLOSE_WAIT, by what spares them; those at the first are destroyed.
 const (
 	reloadNamed = 21000 + iota
 	reloadProtect
@@ -33,7 +33,7 @@ const (
 )
 
 // wholeRules are files that spare all ports but one, each by something else, and mostly
-// by what stands last: without it they are valid and destroy.
+// by what comes last: without it they are valid and destroy.
 func wholeRules() map[string]string {
 	rule := func(name string, port int, more ...string) string {
 		text := fmt.Sprintf("  - name: %s\n    then: [destroy]\n    limits: {cooldown: 1s}\n    when: state == \"CLOSE_WAIT\" and port == %d\n", name, port)
@@ -60,14 +60,14 @@ func wholeRules() map[string]string {
 	}
 }
 
-// meddler writes the rules of one watcher anew all the time, in every way in which they
-// are incomplete for a moment.
+// meddler keeps rewriting the rules of one watcher, in every way that leaves them
+// incomplete for a moment.
 type meddler struct {
-	base    string // dir in it is a link to where the files are
+	base    string // the dir in it is a link to where the files are
 	whole   map[string]string
 	version int
 	stop    chan struct{}
-	longest time.Duration // that anything was incomplete
+	longest time.Duration // for which anything was incomplete
 	err     error
 }
 
@@ -82,7 +82,7 @@ func newMeddler(t *testing.T) *meddler {
 
 func (m *meddler) dir() string { return filepath.Join(m.base, "dir") }
 
-// text is the whole content of a file, never twice the same.
+// text returns the whole content of a file, never the same twice.
 func (m *meddler) text(name string) string {
 	m.version++
 	return m.whole[name] + fmt.Sprintf("# %d\n", m.version)
@@ -105,7 +105,8 @@ func (m *meddler) swap() error {
 	return errors.Join(errs...)
 }
 
-// half writes a part of a file, and the rest later; between it is closed or not.
+// half writes part of a file, and the rest later; closed says whether it closes the file
+// in between.
 func (m *meddler) half(name string, closed bool) error {
 	path, text := filepath.Join(m.dir(), name), m.text(name)
 	cut := rand.IntN(len(text))
@@ -181,15 +182,15 @@ func (m *meddler) run() {
 			if m.err = m.swap(); m.err == nil {
 				m.err = m.many()
 			}
-			began = time.Now() // all were whole all the time
+			began = time.Now() // all were whole throughout
 		}
 		m.longest = max(m.longest, time.Since(began))
 		m.pause(500)
 	}
 }
 
-// TestTortureReloads has watchers read their rules again and again while they are half
-// written, replaced or away: nothing that the whole files spare is destroyed. Ten
+// TestTortureReloads has watchers read their rules again and again while these are half
+// written, replaced or gone: nothing that the whole files spare is destroyed. For ten
 // thousand times: make torture.
 func TestTortureReloads(t *testing.T) {
 	if apart(t) {
@@ -206,8 +207,8 @@ func TestTortureReloads(t *testing.T) {
 	t.Errorf("%d times rules were incomplete for too long", tries)
 }
 
-// tortureReloads is one try; it returns for how long rules were incomplete if something
-// was lost and that was long: this machine is too busy then.
+// tortureReloads is one try. If something was lost and rules were incomplete for long, it
+// returns for how long: this machine is too busy then.
 func tortureReloads(t *testing.T, name string) (away time.Duration) {
 	t.Helper()
 	_, scale := tortureSize(t)

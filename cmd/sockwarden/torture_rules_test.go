@@ -14,28 +14,28 @@ import (
 	"sockwarden/rules"
 )
 
-// The ports of the torture, by what its rules say of CLOSE_WAIT there.
+// The ports of the torture, by what its rules say about CLOSE_WAIT there.
 const (
 	named4      = 20001 // destroyed
 	named6      = 20002 // destroyed
 	namedAged   = 20003 // destroyed when older than a second
 	namedEither = 20004 // destroyed by one rule or another
-	namedKept   = 20005 // destroyed, and SIGUSR1 for who keeps the descriptor
+	namedKept   = 20005 // destroyed, and SIGUSR1 for whoever keeps the descriptor
 	politePort  = 20006 // SIGTERM, which is enough
 	rudePort    = 20007 // SIGTERM, and then SIGKILL
 	other4      = 20010 // not named
 	other6      = 20011 // not named
-	exceptPort  = 20012 // named, but for unless
-	protectPort = 20013 // named, but for protect
+	exceptPort  = 20012 // named, but spared by unless
+	protectPort = 20013 // named, but spared by protect
 	guardedPort = 20014 // named, but held by a protected process
-	ownPort     = 20015 // named, but held by the one who started sockwarden
+	ownPort     = 20015 // named, but held by whoever started sockwarden
 	observePort = 20016 // named by a rule that only observes
 	canaryPort  = 20017 // named by a rule whose canary is nobody
-	quotaPort   = 20018 // named, one for each cycle
+	quotaPort   = 20018 // named, one per cycle
 )
 
-// tortureRules is a rules file; its variants differ in what changes nothing for
-// the sockets.
+// tortureRules returns a rules file; its variants differ only in what makes no difference
+// to the sockets.
 func tortureRules(variant int) string {
 	list := []string{
 		`  - {name: observed, when: 'state == "CLOSE_WAIT" && port == 20016', mode: observe, then: [destroy]}`,
@@ -79,7 +79,7 @@ rules:
 `, variant, strings.Join(list, "\n"))
 }
 
-// lethal is the end of everything if it is ever taken over.
+// lethal is the end of everything if it is ever adopted.
 const lethal = `version: 1
 defaults: {limits: {per_cycle: 100000, cooldown: 1s}, breaker: {count: 1000000, share: 100%}}
 rules:
@@ -87,7 +87,7 @@ rules:
   - {name: lethal-udp, when: protocol == "udp", then: [{destroy: {udp: true}}]}
 `
 
-// broken are files none of which may ever be taken over.
+// broken are files that must never be adopted.
 var broken = []string{
 	"",
 	"version: 1\n",
@@ -104,7 +104,7 @@ var broken = []string{
 	lethal + "\x00",
 }
 
-// rewriter rewrites a rules file all the time.
+// rewriter keeps rewriting a rules file.
 type rewriter struct {
 	path string
 	stop chan struct{}
@@ -135,7 +135,7 @@ func (r *rewriter) run() {
 	defer func() { r.err = errors.Join(r.err, replaceRules(r.path, tortureRules(0), 0o600)) }()
 	last := []func(int) error{r.replace, r.breakIt, r.overwrite, r.distrust, r.replace, r.remove}
 	for n := 0; r.err == nil; n++ {
-		// A burst, of which nobody can say what of it is read, and time to read its end.
+		// A burst, any part of which may be read, and time to read its end.
 		for range 3 {
 			r.err = errors.Join(r.err, last[rand.IntN(len(last))](n))
 			if r.pause(time.Duration(rand.IntN(30)) * time.Millisecond) {
@@ -144,7 +144,7 @@ func (r *rewriter) run() {
 		}
 		r.err = errors.Join(r.err, last[n%len(last)](n))
 		length := time.Duration(300+rand.IntN(400)) * time.Millisecond
-		if n%len(last) == 0 { // long enough to be in force
+		if n%len(last) == 0 { // long enough to take effect
 			length += rules.Settle
 		}
 		if r.pause(length) {
@@ -167,7 +167,7 @@ func (r *rewriter) replace(n int) error {
 	return replaceRules(r.path, tortureRules(n), 0o600)
 }
 
-// overwrite truncates and writes; where there is none it makes one.
+// overwrite truncates and writes; if there is no file it makes one.
 func (r *rewriter) overwrite(n int) error {
 	r.valid++
 	return os.WriteFile(r.path, []byte(tortureRules(n)), 0o600)
@@ -192,7 +192,7 @@ func (r *rewriter) remove(int) error {
 	return nil
 }
 
-// replaceRules writes as editors do: another file takes the name.
+// replaceRules writes as editors do: another file takes over the name.
 func replaceRules(path, text string, mode os.FileMode) error {
 	tmp := filepath.Join(filepath.Dir(path), ".new")
 	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {

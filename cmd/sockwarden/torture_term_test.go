@@ -52,16 +52,16 @@ func liveCommand(t *testing.T, words []string, path, state string) (args []strin
 	return append(slices.Clone(words), "--live", "-v", "--log-format", "json", "--rules", path, "--state-file", state)
 }
 
-// endsBetweenEffects has the first of many programs that the rules run send
-// SIGTERM to who has started it: what began is ended, what did not is untouched,
-// and the next run does that and nothing else.
+// endsBetweenEffects has the first of many programs that the rules run send SIGTERM to
+// whoever started it: what had begun is ended, what had not is untouched, and is all that
+// the next run does.
 func endsBetweenEffects(t *testing.T, words []string, want int) {
 	const targets = 150
 	ns := socklab.NewNamespace(t, "term")
 	n := newNotebook(t, "slow", "kill -TERM $(cut -d' ' -f4 /proc/$PPID/stat)\nsetsid sleep 60 &\nwait\n")
 	t.Cleanup(func() { reapOrphans(t, "sleep") }) // children of killed programs
 	holder := life{Comm: "holder", Serve: []string{at(execPort)}, Leaks: named(targets, at(execPort))}.start(t, ns)
-	// The oldest first: what is destroyed comes behind.
+	// The oldest come first: what is destroyed comes after them.
 	socklab.WaitFor(t, "sockets of some age", func() bool {
 		w := startWarden(t, ns, itself(t, "list", fmt.Sprintf(`state == "CLOSE_WAIT" && port == %d && age > "200ms"`, execPort), "--by", "port", "-o", "jsonl", "--state-file", "none"), nil)
 		w.exit(t)
@@ -84,7 +84,7 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 	if want != 0 {
 		checkInterrupted(t, w, targets)
 	}
-	// Again, with a program that is quick.
+	// Again, with a quick program.
 	if err := os.WriteFile(n.program, []byte("#!/bin/sh\nread -r finding\nprintf '%s\\n' \"$finding\" >>"+n.file+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +107,11 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 		}
 		seen[c] = true
 	}
-	// One that was killed before its first word is neither.
+	// A program killed before its first word counts as neither.
 	if missing := targets - len(seen); missing > targets/4 || len(all) <= len(begun) {
 		t.Errorf("%d of %d were not acted on, although they had not begun", missing, targets)
 	}
-	begunToo := 0 // of the rule that destroys
+	begunToo := 0 // by the rule that destroys
 	for _, l := range w.messages() {
 		if l.Msg == "effect" && l.Rule == "gone" && l.Result != "failed" {
 			begunToo++
@@ -126,7 +126,7 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 	t.Logf("%d programs and %d destroys had begun, %d programs were left to the next run, %d sockets were untouched", len(begun), begunToo, len(all)-len(begun), 20-begunToo)
 }
 
-// checkInterrupted looks at the report of a run that was ended.
+// checkInterrupted checks the report of an interrupted run.
 func checkInterrupted(t *testing.T, w *warden, targets int) {
 	t.Helper()
 	if !strings.Contains(w.tail(), "interrupted") {
@@ -155,7 +155,7 @@ func checkInterrupted(t *testing.T, w *warden, targets int) {
 	}
 }
 
-// noProgramLeft fails the test if a program runs on, or nobody has waited for it.
+// noProgramLeft fails the test if a program still runs, or nobody has waited for it.
 func noProgramLeft(t *testing.T) {
 	t.Helper()
 	running, zombies := processes(t, "slow")
@@ -180,7 +180,7 @@ func endsOnLadder(t *testing.T, words []string, want int) {
 	if code, took := w.term(t); code != want || took > 5*time.Second {
 		t.Errorf("exit code %d, not %d, after %s\n%s", code, want, took, w.tail())
 	}
-	// What was done is in the log, although nobody waited for what comes of it.
+	// What was done is in the log, although nobody waited to see what came of it.
 	if !slices.ContainsFunc(w.messages(), func(l logLine) bool { return l.Msg == "effect" && l.Result == "still_running" }) {
 		t.Errorf("nothing is said of the signal:\n%s", w.tail())
 	}
@@ -189,8 +189,7 @@ func endsOnLadder(t *testing.T, words []string, want int) {
 	}
 }
 
-// endsPrograms ends a watcher when programs that were started in an earlier
-// cycle still run.
+// endsPrograms ends a watcher while programs started in an earlier cycle still run.
 func endsPrograms(t *testing.T) {
 	const targets = 5
 	ns := socklab.NewNamespace(t, "term")
@@ -209,7 +208,7 @@ func endsPrograms(t *testing.T) {
 	noProgramLeft(t)
 }
 
-// hangup has a watcher reload its rules and open its logs anew.
+// hangup has a watcher reload its rules and reopen its logs.
 func hangup(t *testing.T) {
 	ns := socklab.NewNamespace(t, "term")
 	holder := life{Comm: "holder", Serve: []string{at(execPort)}, Leaks: spared(3, at(execPort))}.start(t, ns)

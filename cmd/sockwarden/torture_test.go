@@ -17,11 +17,11 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// envTorture is how long the torture lasts, such as 5m; with it there are more
-// connections, too.
+// envTorture is how long the torture lasts, such as 5m; if it is set there are also more
+// connections.
 const envTorture = "SOCKWARDEN_TORTURE"
 
-// torture is how long and how much.
+// tortureSize returns how long and how much.
 func tortureSize(t *testing.T) (length time.Duration, scale int) {
 	t.Helper()
 	text := os.Getenv(envTorture)
@@ -35,7 +35,7 @@ func tortureSize(t *testing.T) (length time.Duration, scale int) {
 	return length, 4
 }
 
-// apart is socklab.Apart; where the torture is long it has the machine to itself.
+// apart is socklab.Apart; a long torture has the machine to itself.
 func apart(t *testing.T) (done bool) {
 	t.Helper()
 	return os.Getenv(envTorture) == "" && socklab.Apart(t)
@@ -52,7 +52,7 @@ func spared(n int, addrs ...string) (l []leak) {
 	return l
 }
 
-// named are leaks that are to be destroyed.
+// named are leaks that must be destroyed.
 func named(n int, addrs ...string) (l []leak) {
 	for _, a := range addrs {
 		l = append(l, leak{Addr: a, Count: n, Named: true})
@@ -60,9 +60,9 @@ func named(n int, addrs ...string) (l []leak) {
 	return l
 }
 
-// TestTorture lets thousands of connections open and close under live rules that
-// are rewritten all the time: everything that the rules name is destroyed, and
-// nothing else. A longer one: make torture.
+// TestTorture lets thousands of connections open and close under live rules that are
+// constantly rewritten: everything that the rules name is destroyed, and nothing else.
+// For a longer one: make torture.
 func TestTorture(t *testing.T) {
 	if apart(t) {
 		return
@@ -79,7 +79,7 @@ func TestTorture(t *testing.T) {
 		"other":   {Comm: "other", Serve: []string{at(other4), at6(other6)}, UDP: []string{at(other4), at6(other6)}, Leaks: spared(40*scale, at(other4), at6(other6))},
 		"guarded": {Comm: "dropbear", Serve: []string{at(guardedPort)}, Leaks: spared(20*scale, at(guardedPort))},
 	}
-	// The connections go to ports that are named, too: the rules are about CLOSE_WAIT only.
+	// The connections also go to named ports: the rules are about CLOSE_WAIT only.
 	clients := life{Comm: "clients", Traffic: traffic{
 		Long: 200 * scale, To: []string{at(named4), at6(named6), at6(namedEither), at(other4), at6(other6), at(guardedPort), at(namedKept), at(exceptPort)},
 		Churn: 4 + 4*scale, ChurnTo: []string{at(other4), at6(other6), at(namedAged), at(guardedPort)},
@@ -107,7 +107,7 @@ func TestTorture(t *testing.T) {
 		t.Fatal(rewriting.err)
 	}
 
-	// Now what is named must go, to the last one.
+	// Now everything that is named must go, down to the last one.
 	for _, p := range programs {
 		p.ask(t, "quiet")
 	}
@@ -163,7 +163,7 @@ func ownWorld(t *testing.T, ns *socklab.Namespace, l life) *living {
 	return w
 }
 
-// add adds up what a program came to, and fails the test for what went wrong.
+// add adds a program's figures, and fails the test for what went wrong.
 func (s *stats) add(t *testing.T, name string, p stats) {
 	t.Helper()
 	for _, e := range p.Errors {
@@ -184,9 +184,9 @@ func (s *stats) add(t *testing.T, name string, p stats) {
 	s.Died += p.Died
 }
 
-// dieByLadder keeps a process that SIGTERM ends and one that it does not where
-// the rules signal them, for so long and until good and bad rules have been read,
-// and returns how many were ended.
+// dieByLadder keeps two processes where the rules signal them, one that SIGTERM ends and
+// one that it does not. It goes on for that length and until good and bad rules have been
+// read, and returns how many were ended.
 func dieByLadder(t *testing.T, ns *socklab.Namespace, w *warden, length time.Duration) (ended int) {
 	t.Helper()
 	mortals := map[unix.Signal]life{
@@ -195,7 +195,7 @@ func dieByLadder(t *testing.T, ns *socklab.Namespace, w *warden, length time.Dur
 	}
 	began, alive := time.Now(), map[unix.Signal]*program{}
 	w.awaitLong(t, "the processes that are named to end", length+patience, func() bool {
-		// However slow the machine is: some of what was written must have been read.
+		// However slow the machine is, some of what was written must have been read.
 		lines := w.counted()
 		over := time.Since(began) > length && lines["rules reloaded"] >= 2 && rejected(lines) >= 2
 		for how, l := range mortals {
@@ -219,7 +219,7 @@ func dieByLadder(t *testing.T, ns *socklab.Namespace, w *warden, length time.Dur
 	return ended
 }
 
-// checkTorture holds what sockwarden says it did against what happened.
+// checkTorture compares what sockwarden says it did with what happened.
 func checkTorture(t *testing.T, w *warden, auditLog string, total stats, scale int) {
 	t.Helper()
 	mayAct := map[string][]int{
@@ -252,8 +252,8 @@ func checkTorture(t *testing.T, w *warden, auditLog string, total stats, scale i
 	}
 }
 
-// TestTortureEverything runs a rule for everything on a busy host: what the
-// guards, limits and the breaker promise holds.
+// TestTortureEverything runs a rule for everything on a busy host: the guards, the limits
+// and the breaker keep their promises.
 func TestTortureEverything(t *testing.T) {
 	if apart(t) {
 		return
@@ -320,8 +320,7 @@ defaults:
 	}
 }
 
-// TestReloadUnderLadder takes a ladder further under rules that are fewer than
-// those that it began with.
+// TestReloadUnderLadder takes a ladder further under fewer rules than it began with.
 func TestReloadUnderLadder(t *testing.T) {
 	if apart(t) {
 		return

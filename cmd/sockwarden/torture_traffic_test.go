@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// listening is a listener. The first byte of a connection says what becomes of it:
-// E is echoed and closed after its end, L is never closed.
+// listening is a listener. The first byte of a connection says what becomes of it: an E
+// is echoed and closed after its end, an L is never closed.
 type listening struct {
 	world  *living
 	l      net.Listener
@@ -74,7 +74,7 @@ func (w *living) dial(addr string, kind byte) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), err
 }
 
-// roundTrip sends something random and wants it back.
+// roundTrip sends something random and expects it back.
 func (w *living) roundTrip(c net.Conn, r *rand.Rand) error {
 	sent := make([]byte, 1+r.IntN(2048))
 	for i := range sent {
@@ -132,7 +132,7 @@ func (c *longLived) run() {
 	}
 }
 
-// churn opens and closes connections in all the ways that programs do.
+// churn opens and closes connections in all the ways programs do.
 func (w *living) churn() {
 	r := rand.New(rand.NewPCG(rand.Uint64(), 2))
 	for {

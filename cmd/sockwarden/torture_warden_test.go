@@ -31,12 +31,12 @@ type warden struct {
 	hook   func(logLine)  // called with each line, nil for none
 }
 
-// logLine is what tests want of a line of the log.
+// logLine is what tests need from a line of the log.
 type logLine struct {
 	Level, Msg, Rule, Result string
 }
 
-// isCycle reports whether the line is the end of a cycle: its warnings have the
+// isCycle reports whether the line is the end of a cycle: a cycle's warnings have the
 // same message.
 func (l logLine) isCycle() bool { return l.Msg == "cycle" && l.Level == "DEBUG" }
 
@@ -74,8 +74,8 @@ func startWarden(t *testing.T, ns *socklab.Namespace, cmd *exec.Cmd, hook func(l
 	return w
 }
 
-// itself is sockwarden as this test binary has it: under the race detector if
-// the tests are.
+// itself is sockwarden as built into this test binary: under the race detector if the
+// tests are.
 func itself(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
@@ -87,7 +87,7 @@ func itself(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// log returns the lines that have come, but for the first skip.
+// log returns the lines that have come, except the first skip.
 func (w *warden) log(skip int) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -96,7 +96,7 @@ func (w *warden) log(skip int) []string {
 
 func (w *warden) add(line string) {
 	var l logLine
-	_ = json.Unmarshal([]byte(line), &l) // what is no JSON has no message
+	_ = json.Unmarshal([]byte(line), &l) // what is not JSON has no message
 	w.mu.Lock()
 	w.lines, w.parsed = append(w.lines, line), append(w.parsed, l)
 	if l.Msg != "cycle" || l.isCycle() {
@@ -115,15 +115,15 @@ func (w *warden) messages() []logLine {
 	return slices.Clone(w.parsed)
 }
 
-// counted says how many lines have each message.
+// counted returns how many lines have each message.
 func (w *warden) counted() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.counts)
 }
 
-// patience is how long a test waits for what must come: long enough for a busy
-// machine, since how fast it comes is for other tests to say.
+// patience is how long a test waits for what must come: long enough for a busy machine,
+// since other tests check how fast it comes.
 const patience = 3 * time.Minute
 
 // await waits for a condition, longer than socklab does.
@@ -132,7 +132,7 @@ func (w *warden) await(t *testing.T, what string, cond func() bool) {
 	w.awaitLong(t, what, patience, cond)
 }
 
-// awaitLong waits for what takes a time of its own.
+// awaitLong waits for what has a time limit of its own.
 func (w *warden) awaitLong(t *testing.T, what string, limit time.Duration, cond func() bool) {
 	t.Helper()
 	for until := time.Now().Add(limit); !cond(); time.Sleep(5 * time.Millisecond) {
@@ -153,7 +153,7 @@ func (w *warden) tail() string {
 	return strings.Join(lines[max(0, len(lines)-30):], "\n")
 }
 
-// term ends it as systemd does and returns the exit code, and how long it took.
+// term ends sockwarden as systemd does and returns the exit code, and how long it took.
 func (w *warden) term(t *testing.T) (code int, took time.Duration) {
 	t.Helper()
 	began := time.Now()
@@ -170,7 +170,7 @@ func (w *warden) exit(t *testing.T) int {
 	case <-w.done:
 	case <-time.After(patience):
 		said := w.tail()
-		_ = w.Process.Signal(syscall.SIGQUIT) // where it hangs
+		_ = w.Process.Signal(syscall.SIGQUIT) // shows where it hangs
 		<-w.done
 		t.Fatalf("sockwarden does not end:\n%s\n%s", said, strings.Join(w.log(0), "\n"))
 	}
@@ -178,7 +178,7 @@ func (w *warden) exit(t *testing.T) int {
 	return w.ProcessState.ExitCode()
 }
 
-// healthy fails the test if it complained about itself.
+// healthy fails the test if sockwarden complained about itself.
 func (w *warden) healthy(t *testing.T) {
 	t.Helper()
 	for i, line := range w.log(0) {
@@ -189,7 +189,7 @@ func (w *warden) healthy(t *testing.T) {
 	}
 }
 
-// auditOutcome is an outcome of the audit log.
+// auditOutcome is an outcome in the audit log.
 type auditOutcome struct {
 	Event, Rule, Action, Result string
 	Socket                      struct {
@@ -200,7 +200,7 @@ type auditOutcome struct {
 	}
 }
 
-// auditOutcomes reads an audit log, all lines of which must be whole.
+// auditOutcomes reads an audit log, whose lines must all be whole.
 func auditOutcomes(t *testing.T, path string) (outcomes []auditOutcome) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -222,8 +222,7 @@ func auditOutcomes(t *testing.T, path string) (outcomes []auditOutcome) {
 	return outcomes
 }
 
-// perCycle returns the most sockets that a rule acted on between two ends of
-// cycles.
+// perCycle returns the most sockets that a rule acted on between two ends of cycles.
 func (w *warden) perCycle(rule string) (most int) {
 	n := 0
 	for _, l := range w.messages() {
@@ -237,7 +236,7 @@ func (w *warden) perCycle(rule string) (most int) {
 	return most
 }
 
-// signals says which signals a program was sent, but for those given.
+// signals returns the signals that a program was sent, except those given.
 func (s stats) signals(but ...string) (got []string) {
 	for name, n := range s.Signals {
 		if !slices.Contains(but, name) {

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// wrongInput is something that people write and that is wrong.
+// wrongInput is something wrong that people write.
 type wrongInput struct {
 	args  []string
 	files map[string]string
@@ -51,7 +51,7 @@ func check(rules string) wrongInput {
 	return wrongInput{[]string{"rules", "check", "rules.yaml"}, map[string]string{"rules.yaml": "version: 1\nrules:\n" + rules}}
 }
 
-// wrongConditions are conditions as they are written in other languages, or by a mistake.
+// wrongConditions are conditions as other languages write them, or mistyped ones.
 var wrongConditions = []string{
 	`state == "CLOSE_WAIT" AND age > 60`,
 	`state = "CLOSE_WAIT"`,
@@ -171,7 +171,7 @@ var wrongRules = []string{
 	"then: [log, destroy]",
 }
 
-// wrongFiles are files as a whole.
+// wrongFiles are whole files.
 var wrongFiles = []string{
 	"",
 	"rules: []\n",
@@ -202,7 +202,7 @@ var wrongFiles = []string{
 	"\xff\xfe",
 }
 
-// absent is a list whose file is not there.
+// absent is a list whose file does not exist.
 const absent = "-"
 
 var wrongLists = []string{
@@ -281,8 +281,8 @@ var wrongFlags = []string{
 	"help|audti",
 }
 
-// Whatever is wrong is answered with what to write instead. The golden file has each
-// input with its answer, to be read by people: UPDATE_GOLDEN=1 writes it anew.
+// Every wrong input is answered with what to write instead. The golden file has each
+// input with its answer, for people to read: UPDATE_GOLDEN=1 writes it anew.
 func TestWrongInputs(t *testing.T) {
 	path := "testdata/wrong-inputs.golden"
 	want, err := os.ReadFile(path)
@@ -332,8 +332,8 @@ func (in *wrongInput) write(t *testing.T, dir string) {
 	}
 }
 
-// answer is the input with the exit code and what is said. That must be something: an
-// error, or a warning of what is valid.
+// answer returns the input with the exit code and what sockwarden says. It must say
+// something: an error, or a warning about what is valid.
 func (in *wrongInput) answer(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
