@@ -7,7 +7,8 @@ import (
 	"sockwarden/engine/world"
 )
 
-// TestDead: who holds what is dead, with what is unknown of it; that nobody does is said.
+// TestDead: Dead shows who holds what is dead, with what is unknown about it, and says if
+// nobody does.
 func TestDead(t *testing.T) {
 	known := collectors.Fields(collectors.FieldPID, collectors.FieldProcess)
 	all := []world.Dead{

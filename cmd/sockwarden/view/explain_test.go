@@ -13,8 +13,8 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// explanation is of so many sockets of which the same part decides, which has a long text
-// and a hostile name in it, and of one that is acted on.
+// explanation explains n sockets that the same part decides, with a long text and a
+// hostile name in it, and one that is acted on.
 func explanation(n int) *explain.Explanation {
 	long := `process in ["` + strings.Repeat("long-name-", 8) + `", "other"] or port in [80, 8080, 21117]`
 	decides := lang.Part{
@@ -68,7 +68,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// However many sockets there are, there are few lines: JSON has them all.
+// However many sockets there are, the lines are few: JSON has them all.
 func TestExplainMany(t *testing.T) {
 	few := shown(t, Text, func(o Out) error { return Explain(o, explanation(3), setting()) })
 	many := shown(t, Text, func(o Out) error { return Explain(o, explanation(3000), setting()) })

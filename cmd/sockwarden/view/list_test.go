@@ -51,7 +51,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// Groups have the values that JSON says of them: processes of one name are one group,
+// Groups have the values that JSON gives for them: processes of one name are one group,
 // unless the process id is asked for.
 func TestBy(t *testing.T) {
 	by := func(f Format, g Grouping) string {
@@ -76,8 +76,7 @@ func TestBy(t *testing.T) {
 	}
 }
 
-// Groups are sorted by all that is shown of them; the largest comes first if nothing is
-// said.
+// Groups are sorted by everything shown of them; by default the largest comes first.
 func TestBySort(t *testing.T) {
 	g := Grouping{Fields: []collectors.Field{collectors.FieldPort}}
 	if names := fmt.Sprint(g.SortNames()); names != "[count port age recv_queue send_queue]" {
@@ -107,7 +106,7 @@ func TestBySort(t *testing.T) {
 	}
 }
 
-// Of a docker-proxy the container behind it is named, where that is known.
+// A docker-proxy is shown with the container behind it, where that is known.
 func TestBehindProxy(t *testing.T) {
 	for leads, want := range map[string]string{"docker:hbbr": "for docker:hbbr", "": "host"} {
 		c := held(collectors.CloseWait, 21117, "docker-proxy", 12, func(c *engine.Candidate) {

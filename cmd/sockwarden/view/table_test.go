@@ -18,7 +18,7 @@ func written(t *table, o Out) string {
 	return b.String()
 }
 
-// Whatever a table says, it fits where it is shown, and says all of it.
+// Whatever a table says fits where it is shown, and nothing is lost.
 func TestTablesFit(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	heads := []string{"STATE", "LOCAL", "PEER", "PROCESS", "WHERE", "AGE", "RECV-Q", "TIMER", "ACTION"}
@@ -63,8 +63,8 @@ func TestTableWidth(t *testing.T) {
 	}
 }
 
-// What was asked for with --columns has its place, and where no terminal is, one line for each
-// row, as scripts expect.
+// What --columns asks for has its place; where there is no terminal each row is one line,
+// as scripts expect.
 func TestAskedColumns(t *testing.T) {
 	l := &Listing{Sockets: sockets()[:2], Report: &engine.Report{}, Columns: []collectors.Field{
 		collectors.FieldState, collectors.FieldProcess, collectors.FieldNetNS, collectors.FieldRemoteAddr, collectors.FieldLocalAddr,
@@ -85,8 +85,8 @@ func TestAskedColumns(t *testing.T) {
 	}
 }
 
-// On a terminal states and decisions have colours, which take no place, and sentences are
-// wrapped between words.
+// On a terminal states and decisions have colours, which take no room, and sentences wrap
+// between words.
 func TestTerminal(t *testing.T) {
 	var b bytes.Buffer
 	if err := Report(Out{W: &b, Format: Text, Width: 70, Wrap: true, Color: true}, dryReport(), setting(), Rows{}); err != nil {
@@ -101,7 +101,7 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// A socket that two rules match counts once, as what was done about it.
+// A socket that two rules match counts once, under what was done about it.
 func TestCountedOnce(t *testing.T) {
 	c := held(collectors.CloseWait, 80, "app", 5)
 	r := &engine.Report{Mode: "dry-run", Findings: []*engine.Finding{

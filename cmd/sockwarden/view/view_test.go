@@ -38,7 +38,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// shown is what a view writes.
+// shown returns what a view writes.
 func shown(t *testing.T, f Format, view func(o Out) error) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -293,7 +293,7 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("%s, not %s", got, want)
 		}
 		line := shown(t, Text, func(o Out) error { return List(o, &Listing{Sockets: []*engine.Candidate{c}, Report: &engine.Report{}}) })
-		if want != "host" && !strings.Contains(line, want) { // a column that says the same everywhere is left out
+		if want != "host" && !strings.Contains(line, want) { // a column with the same value everywhere is left out
 			t.Errorf("%s is not in %s", want, line)
 		}
 	}
