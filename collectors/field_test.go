@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Each field is declared once, in order, with all that its documentation needs.
+// Each field is declared once, in order, with everything that its documentation needs.
 func TestFieldDocs(t *testing.T) {
 	word := regexp.MustCompile(`^[a-z][a-z_]*[a-z]$`)
 	seen := map[string]Field{}
@@ -62,7 +62,7 @@ func TestFieldDocs(t *testing.T) {
 	}
 }
 
-// aRecord has something in each member.
+// aRecord fills every member.
 func aRecord() Record {
 	o := Owner{PID: 7, Age: 5.5, FDs: 3, FDLimit: math.MaxUint64, Comm: "web", Name: "web", User: "www", Cgroup: "/a", Unit: "a.service"}
 	return NewRecord(
@@ -75,8 +75,8 @@ func aRecord() Record {
 		&o, "here")
 }
 
-// Whatever is said to be known, of records with and without their parts: reading
-// it does not panic, has the type of the field, and can be written as JSON.
+// Records with and without their parts, whatever they say is known: reading a field does
+// not panic, returns its type, and the value can be written as JSON.
 func TestAnySubsetIsReadable(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	known := []FieldSet{{}, everyBit}
@@ -165,7 +165,7 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// What a record knows comes from its parts.
+// A record knows what its parts know.
 func TestNewRecord(t *testing.T) {
 	ns := &Namespace{Name: "blue", Interfaces: map[uint32]string{2: "eth0"}}
 	for name, c := range map[string]struct {
@@ -193,7 +193,7 @@ func TestNewRecord(t *testing.T) {
 	}
 }
 
-// The family is what the connection speaks.
+// The family is the one that the connection speaks.
 func TestFamily(t *testing.T) {
 	addr := func(s string) Addr { return AddrFrom(netip.MustParseAddr(s)) }
 	for _, c := range []struct {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// everyBit is the largest set, with more fields than there are.
+// everyBit is the largest set: it has more fields than exist.
 var everyBit = FieldSet{math.MaxUint64, math.MaxUint64}
 
 func TestFieldSets(t *testing.T) {
@@ -33,7 +33,7 @@ func TestFieldSets(t *testing.T) {
 	}
 }
 
-// A set does what a map of its fields does, with every one of its bits.
+// A set behaves like a map of its fields, for every one of its bits.
 func TestFieldSetIsASet(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 300 {
@@ -79,7 +79,7 @@ func setOf(m map[Field]bool) FieldSet {
 	return s
 }
 
-// BenchmarkFieldSet is what the decoder and each read of a field do with sets.
+// BenchmarkFieldSet measures what the decoder and each read of a field do with sets.
 func BenchmarkFieldSet(b *testing.B) {
 	base, more, one := Fields(FieldState, FieldPort), Fields(FieldOwners, FieldDirection), Fields(FieldPort)
 	b.Run("add", func(b *testing.B) {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// Where a docker-proxy leads is in its arguments; whatever else has them is none.
+// The arguments of a docker-proxy say where it leads; another program with the same
+// arguments is not a proxy.
 func TestProxy(t *testing.T) {
 	to := func(p Protocol, host, container string) Proxy {
 		x := Proxy{Protocol: p, Container: netip.MustParseAddrPort(container)}

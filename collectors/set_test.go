@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// samples are values of a field: all of a bool, all that are declared, or some.
+// samples are values of a field: both of a bool, every declared one, or a few.
 func samples(d *FieldDoc) []any {
 	var all []any
 	switch {
@@ -38,8 +38,8 @@ func samples(d *FieldDoc) []any {
 	return []any{0.0, 1.0, 200.0}
 }
 
-// TestMain demands that every declaration is whole, before tests call what is not
-// there.
+// TestMain fails unless every declaration is complete, because tests would call what is
+// missing.
 func TestMain(m *testing.M) {
 	if err := undeclared(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// undeclared names each field of which something is missing.
+// undeclared names each field with an incomplete declaration.
 func undeclared() error {
 	var errs []error
 	all := AllFields()
@@ -68,8 +68,7 @@ func undeclared() error {
 	return errors.Join(errs...)
 }
 
-// Each field: what its setter sets is what its reader, JSON and the parts of the
-// record then have.
+// What a field's setter sets shows in its reader, in JSON and in the parts of the record.
 func TestEachFieldIsWhole(t *testing.T) {
 	all := AllFields()
 	for i := range all {
@@ -82,7 +81,7 @@ func TestEachFieldIsWhole(t *testing.T) {
 	}
 }
 
-// missing says which reader or setter the type needs and the declaration lacks.
+// missing names the reader or setter that the type needs and the declaration lacks.
 func (d *FieldDoc) missing() error {
 	type access struct{ reads, sets bool }
 	has := map[string]access{
@@ -132,7 +131,7 @@ func checkSet(t *testing.T, d *FieldDoc, v any) {
 	}
 }
 
-// A record that JSON shows can be set from it.
+// A record can be set from its own JSON.
 func TestSetWhatJSONShows(t *testing.T) {
 	r := aRecord()
 	r.Owner.FDLimit, r.Socket.Info.BytesSent, r.Socket.Info.BytesReceived = 1024, 1<<40, 7
@@ -150,7 +149,7 @@ func TestSetWhatJSONShows(t *testing.T) {
 	}
 }
 
-// fieldsIn is what JSON shows without what is no field.
+// fieldsIn returns the fields that JSON shows, without the rest.
 func fieldsIn(r *Record) map[string]any {
 	m := Map(r)
 	delete(m, "owner_processes")
@@ -183,7 +182,7 @@ func checkSetFrom(t *testing.T, r *Record) {
 	}
 }
 
-// Whatever is set in whatever order: it is there as it was set, or was refused.
+// A value set in any order either stays as set or is refused.
 func TestSetKeepsWhatItSet(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	refused := 0
@@ -211,7 +210,7 @@ func TestSetKeepsWhatItSet(t *testing.T) {
 	}
 }
 
-// What does not fit a field is an error that says so.
+// A value that does not fit a field is an error that says so.
 func TestSetRefuses(t *testing.T) {
 	for _, c := range []struct {
 		field Field
@@ -245,8 +244,7 @@ func TestSetRefuses(t *testing.T) {
 	}
 }
 
-// Of fields that are read from the same thing, the later one may not take back what
-// the earlier one said.
+// Where two fields are read from the same thing, the second may not undo the first.
 func TestSetContradictions(t *testing.T) {
 	type said struct {
 		field Field
@@ -288,7 +286,7 @@ func TestSetContradictions(t *testing.T) {
 	}
 }
 
-// The groups are what the costs say.
+// The groups match the costs.
 func TestGroups(t *testing.T) {
 	groups := map[Cost]FieldSet{}
 	for _, d := range AllFields() {
@@ -313,7 +311,7 @@ func TestGroups(t *testing.T) {
 			t.Errorf("the group %s is %s, not %s", name, got[0], got[1])
 		}
 	}
-	// As the sources of the documentation have it.
+	// The groups also match the sources in the documentation.
 	for _, d := range AllFields() {
 		for group, says := range map[string]bool{"tcp_info": InfoFields().Has(d.Field), proc: OwnerFields().Has(d.Field)} {
 			if strings.Contains(d.Source, group) && !says && d.Field != FieldListenerProcess {

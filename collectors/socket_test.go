@@ -49,8 +49,7 @@ func TestAddrText(t *testing.T) {
 	}
 }
 
-// There is one way to write a prefix, and only a prefix of IPv4 holds an IPv4
-// address.
+// There is one way to write a prefix, and only an IPv4 prefix contains IPv4 addresses.
 func TestPlainPrefix(t *testing.T) {
 	for text, want := range map[string]string{
 		"::ffff:10.1.2.3/104": "10.0.0.0/8",
@@ -100,7 +99,7 @@ func FuzzAddrText(f *testing.F) {
 	})
 }
 
-// Orphans and unaccepted sockets are nobody's, each in its states.
+// Orphans and unaccepted sockets have no owner, each in its states.
 func TestOwnerless(t *testing.T) {
 	orphans, waiting := Mask(FinWait1, FinWait2, Closing, LastAck), Mask(Established, CloseWait)
 	for s := range State(14) {
@@ -118,8 +117,8 @@ func TestOwnerless(t *testing.T) {
 	}
 }
 
-// The key tells apart what is another socket, or the same in another state, and
-// nothing else.
+// Keys differ between two sockets and between two states of one socket, and in no other
+// case.
 func TestKeyOf(t *testing.T) {
 	s := Socket{Cookie: 1, NetNS: 2, Local: Addr{3}, Remote: Addr{4}, LocalPort: 5, RemotePort: 6, Protocol: TCP, State: CloseWait}
 	for name, change := range map[string]func(*Socket){
@@ -151,7 +150,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// The parts of a query are together the query, and none has what another has.
+// The parts of a query add up to the query and do not overlap.
 func TestSplit(t *testing.T) {
 	both := []Protocol{TCP, UDP}
 	for _, c := range []struct {
@@ -190,8 +189,8 @@ func TestCovers(t *testing.T) {
 	}
 }
 
-// A clause covers what all its parts hold for, and a query what one of its
-// clauses does.
+// A clause covers whatever all its parts match, and a query whatever one of its clauses
+// matches.
 func TestCoversClauses(t *testing.T) {
 	key := Key{
 		Protocol: TCP, State: CloseWait, LocalPort: 21117, RemotePort: 40000,
@@ -230,7 +229,7 @@ func TestMergePorts(t *testing.T) {
 	}
 }
 
-// What two parts of a query ask for is disjoint, and together all of it.
+// The two parts of a query do not overlap and together ask for everything.
 func TestSplitAt(t *testing.T) {
 	q := Query{Protocols: []Protocol{TCP}, States: AllStates}
 	for _, at := range []uint16{1, 40000, 65535} {
@@ -290,7 +289,8 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
-// Each protocol has a name and a place of its own in sets; MPTCP has the low bits of TCP.
+// Each protocol has its own name and its own place in sets; MPTCP has the low bits of
+// TCP.
 func TestProtocols(t *testing.T) {
 	var all ProtocolSet
 	for i, p := range Protocols() {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The spellings of the kernel, of ss, of netstat and of people.
+// State names as the kernel, ss, netstat and people spell them.
 func TestParseState(t *testing.T) {
 	for want, names := range map[State][]string{
 		Established: {"ESTABLISHED", "ESTAB", "established", "estab", " Established "},
@@ -40,7 +40,7 @@ func TestParseState(t *testing.T) {
 	}
 }
 
-// The groups of ss, member by member.
+// The groups of ss, state by state.
 func TestParseStates(t *testing.T) {
 	connected := []State{Established, SynSent, SynRecv, FinWait1, FinWait2, TimeWait, CloseWait, LastAck, Closing}
 	without := func(some []State, s ...State) []State {
