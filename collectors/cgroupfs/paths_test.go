@@ -13,8 +13,8 @@ import (
 
 func TestMain(m *testing.M) { socklab.Main(m) }
 
-// hierarchy mounts the unified hierarchy, for the tests alone, and makes a control group
-// with one below it. It returns the mount, and their paths and ids.
+// hierarchy mounts the unified hierarchy for the tests alone, and makes a control group
+// with another below it. It returns the mount, and the paths and ids of both.
 func hierarchy(t *testing.T) (m mount, paths []string, ids []uint64) {
 	t.Helper()
 	socklab.Need(t)
@@ -38,14 +38,14 @@ func hierarchy(t *testing.T) (m mount, paths []string, ids []uint64) {
 	return m, paths, ids
 }
 
-// Paths are found by id, with and without the right to open by it; what was removed is not.
+// Paths are found by id, with and without the right to open by id.
 func TestPaths(t *testing.T) {
 	_, paths, ids := hierarchy(t)
 	want := map[uint64]string{ids[0]: paths[0], ids[1]: paths[1]}
 	found := func() (got map[uint64]string, err error) { return Paths(append([]uint64{0, 1, 1 << 60}, ids...)) }
 	check := func(what string, got map[uint64]string, err error) {
 		t.Helper()
-		delete(got, rootID) // told by hosts without version 1
+		delete(got, rootID) // hosts without version 1 report it
 		if err != nil || !maps.Equal(got, want) {
 			t.Errorf("%s: %v, %v, not %v", what, got, err, want)
 		}
@@ -70,7 +70,7 @@ func TestRemoved(t *testing.T) {
 	}
 }
 
-// Which mount it is, and whether its root says anything.
+// find tells which mount it is; path tells where in the hierarchy a place of it is.
 func TestFind(t *testing.T) {
 	const (
 		v1    = "36 25 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -96,7 +96,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// The root stands for nothing where processes are in other hierarchies.
+// The root means nothing where processes are in other hierarchies.
 func TestRoot(t *testing.T) {
 	socklab.Need(t)
 	text, err := os.ReadFile("/proc/self/mountinfo")
