@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// BenchmarkLookup looks containers up of which nothing is known yet, in an engine
-// that answers at once, and again while the answers count.
+// BenchmarkLookup looks up unknown containers in an engine that answers at once, and
+// again while the answers are still valid.
 func BenchmarkLookup(b *testing.B) {
 	for _, size := range []int{1, 10, 100} {
 		refs := make([]Ref, size)

@@ -18,8 +18,7 @@ import (
 	"sockwarden/collectors/socklab/dockerlab"
 )
 
-// inside starts a container and returns what the control group of its first process
-// says of it.
+// inside starts a container and returns what the control group of its first process says.
 func inside(t *testing.T, d *dockerlab.Engine, args ...string) (ref Ref, pid int) {
 	t.Helper()
 	id, pid := d.Run(args...)
@@ -41,7 +40,7 @@ func sameFile(t testing.TB, a, b string) bool {
 	return os.SameFile(x, y)
 }
 
-// TestDocker asks a real engine about containers that it runs, by its API and by
+// TestDocker asks a real engine about the containers that it runs, through its API and
 // its files, while it renames, restarts and removes them, and hangs.
 func TestDocker(t *testing.T) {
 	d := dockerlab.Start(t)
@@ -148,7 +147,7 @@ func provesProxy(t *testing.T, n *Names) {
 	}
 }
 
-// provesHang stops dockerd: the kernel takes connections for it, and nothing comes.
+// provesHang stops dockerd: the kernel still accepts connections, but no answer comes.
 func provesHang(t *testing.T, d *dockerlab.Engine, ref Ref) {
 	must(t, "stop", d.Process.Signal(unix.SIGSTOP))
 	defer func() { _ = d.Process.Signal(unix.SIGCONT) }()
@@ -160,8 +159,8 @@ func provesHang(t *testing.T, d *dockerlab.Engine, ref Ref) {
 		})
 	})
 	places := Places{DockerSockets: []string{dockerlab.Socket}}
-	// A look ends long before what goes on beside does, at least now and then on a busy
-	// machine.
+	// A look ends long before the work in the background does, at least now and then on a
+	// busy machine.
 	var n *Names
 	took := time.Hour
 	for tries := 0; took > askLimit && tries < 5; tries++ {
@@ -186,7 +185,7 @@ func provesHang(t *testing.T, d *dockerlab.Engine, ref Ref) {
 	})
 }
 
-// provesRestart restarts a container and sees that it was.
+// provesRestart restarts a container and checks that it did restart.
 func provesRestart(t *testing.T, d *dockerlab.Engine, n *Names, ref Ref, pid int) {
 	before, err := n.Inspect(t.Context(), ref.ID)
 	must(t, "inspect", err)

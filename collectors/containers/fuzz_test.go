@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// FuzzAnswer reads any text as the answer of an engine, and as each of its files:
-// nothing that comes out can write to a terminal.
+// FuzzAnswer reads any text as the answer of an engine and as each of its files: nothing
+// in the result can send control codes to a terminal.
 func FuzzAnswer(f *testing.F) {
 	for _, name := range []string{
 		"docker-20.10.24-inspect.json", "docker-20.10.24-list.json", "docker-20.10.24-config.v2.json", "podman-4.3.1-inspect.json",

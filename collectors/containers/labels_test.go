@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What leaves the machine is little, always the same, and no secret.
+// What leaves the machine is short, always the same, and contains no secret.
 func TestShownLabels(t *testing.T) {
 	plain := map[string]string{
 		"com.docker.compose.service": "relay", "org.opencontainers.image.authors": "a", "team": "net", "url": "https://example.org/a:b@c", "empty": "",

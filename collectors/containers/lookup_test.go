@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// One engine after the other, by recordings of both.
+// Engines are asked one after the other, from recordings of both.
 func TestLookup(t *testing.T) {
 	docker := engine(t, recording(t, dockers()))
 	podman := engine(t, recording(t, map[string]string{
@@ -45,7 +45,7 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// An answer counts for a minute, a no for ten seconds.
+// An answer is valid for a minute, a no for ten seconds.
 func TestMemory(t *testing.T) {
 	var requests atomic.Int64
 	of := dockers()
@@ -66,17 +66,17 @@ func TestMemory(t *testing.T) {
 		}
 	}
 	step(0, 3)                        // list, both
-	step(0, 0)                        // all is known
+	step(0, 0)                        // everything is known
 	step(DefaultRetry-1, 0)           // still
 	step(1, 2)                        // list, nobody
 	step(DefaultKeep-DefaultRetry, 3) // both again
 	step(DefaultKeep-time.Second, 2)  // only nobody
 	step(time.Second, 1+1)            // only hbbr
 	n.memory.put(Ref{ID: hbbr, PodUID: "x"}, Answer{}, false)
-	step(DefaultRetry, 3) // what was said of another pod's is no answer
+	step(DefaultRetry, 3) // an answer about another pod's container does not count
 }
 
-// However many ids come along, no more than so many are remembered.
+// The memory stays within its limit, however many ids come along.
 func TestBounded(t *testing.T) {
 	n, _ := asked(Places{})
 	refs := make([]Ref, maxKept*3/2)
@@ -89,7 +89,7 @@ func TestBounded(t *testing.T) {
 	}
 }
 
-// What engines must not do: nobody waits for long, nothing is believed, and
+// What engines must not do: nobody waits for long, nothing they say is believed, and
 // nothing is left behind.
 func TestBadEngines(t *testing.T) {
 	silence := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
@@ -169,7 +169,7 @@ func descriptors(t testing.TB) int {
 	return len(open)
 }
 
-// drip sends a byte now and then, so that no single read takes long.
+// drip sends a byte now and then, so no single read takes long.
 func drip(w http.ResponseWriter, r *http.Request, text string) {
 	for tick := time.Tick(10 * time.Millisecond); ; {
 		_, err := w.Write([]byte(text))
@@ -185,7 +185,7 @@ func drip(w http.ResponseWriter, r *http.Request, text string) {
 	}
 }
 
-// flood does not end.
+// flood never ends.
 func flood(w http.ResponseWriter, r *http.Request, text string) {
 	for r.Context().Err() == nil {
 		if _, err := w.Write([]byte(strings.Repeat(text, 1000))); err != nil {
@@ -194,8 +194,7 @@ func flood(w http.ResponseWriter, r *http.Request, text string) {
 	}
 }
 
-// An engine that is silent keeps nobody waiting twice, and is known as soon as it
-// answers again.
+// A silent engine makes nobody wait twice, and is known again as soon as it answers.
 func TestSilentOnce(t *testing.T) {
 	var silent atomic.Bool
 	silent.Store(true)
@@ -217,7 +216,7 @@ func TestSilentOnce(t *testing.T) {
 		t.Errorf("%s: it did not wait", took)
 	}
 	settle(n)
-	n.patience = time.Hour // a wait would not end
+	n.patience = time.Hour // a wait would never end
 	if _, err := look(t, n, Ref{ID: hostnet}); !errors.Is(err, ErrSilent) {
 		t.Errorf("%v", err)
 	}
@@ -231,13 +230,13 @@ func TestSilentOnce(t *testing.T) {
 	if c, err := look(t, n, Ref{ID: hbbr}); err != nil || c.Name != "hbbr" {
 		t.Errorf("%+v, %v", c, err)
 	}
-	if c, err := look(t, n, Ref{ID: hostnet}); err != nil || c.Name != "hostnet" { // waits again
+	if c, err := look(t, n, Ref{ID: hostnet}); err != nil || c.Name != "hostnet" { // it waits again
 		t.Errorf("%+v, %v", c, err)
 	}
 }
 
-// A container that its engine holds locked is known by the list, and keeps no
-// other one waiting.
+// A container that its engine holds locked is known from the list, and delays no other
+// one.
 func TestLockedContainer(t *testing.T) {
 	of := dockers()
 	var asks atomic.Int64
@@ -257,7 +256,7 @@ func TestLockedContainer(t *testing.T) {
 	if c := a[hostnet].Container; c.Name != "hostnet" || !c.Has(PartInit) {
 		t.Errorf("%+v, %v", c, a[hostnet].Err)
 	}
-	// It is asked again soon, and meanwhile nobody waits for that.
+	// It is soon asked about again, and nobody waits for that.
 	turned.t = turned.t.Add(DefaultRetry)
 	n.patience = time.Hour
 	if c, err := look(t, n, Ref{ID: hbbr}); err != nil || c.Name != "hbbr" {
@@ -269,7 +268,7 @@ func TestLockedContainer(t *testing.T) {
 	}
 }
 
-// An engine that is not there costs a few system calls, and is said to be none.
+// An absent engine costs a few system calls, and the error says that there is none.
 func TestNoEngine(t *testing.T) {
 	dir := folder(t)
 	l, err := net.Listen("unix", dir+"/dead.sock")

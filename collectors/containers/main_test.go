@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { socklab.Main(m) }
 
-// The containers of the recordings.
+// The containers in the recordings.
 const (
 	hbbr    = "83543cc32ef5700ba19cca5185490faecb13564ec1002e765e145c56d2588a32" // docker
 	hostnet = "8ddde18438b215933de369194cc6446467d2fe5a7af7cd97901c5a86051a4ce6"
@@ -38,7 +38,7 @@ func recorded(t testing.TB, name string) []byte {
 	return b
 }
 
-// folder is a directory that only we can write.
+// folder makes a directory that only we can write.
 func folder(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -52,7 +52,7 @@ func put(t testing.TB, path string, content []byte) {
 	must(t, "write", os.WriteFile(path, content, 0o600))
 }
 
-// engine listens as one does, and answers with what it is given.
+// engine listens like an engine and answers with handler.
 func engine(t testing.TB, handler http.HandlerFunc) (path string) {
 	t.Helper()
 	path = folder(t) + "/engine.sock"
@@ -63,15 +63,15 @@ func engine(t testing.TB, handler http.HandlerFunc) (path string) {
 	done := make(chan error)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
-		cancel() // what keeps its answer back ends
+		cancel() // ends handlers that withhold their answer
 		_ = s.Close()
 		<-done
 	})
 	return path
 }
 
-// recording answers with recordings by the path of the request, and says no to all
-// else as Docker does.
+// recording answers with the recording for the path of the request, and refuses
+// everything else as Docker does.
 func recording(t testing.TB, of map[string]string) http.HandlerFunc {
 	t.Helper()
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -93,7 +93,7 @@ func recording(t testing.TB, of map[string]string) http.HandlerFunc {
 	}
 }
 
-// dockers are the recorded answers of a Docker engine.
+// dockers maps paths to the recorded answers of a Docker engine.
 func dockers() map[string]string {
 	return map[string]string{
 		"/containers/json":                    "docker-20.10.24-list.json",
@@ -103,19 +103,19 @@ func dockers() map[string]string {
 	}
 }
 
-// clock is one that tests turn.
+// clock is a clock that tests turn.
 type clock struct{ t time.Time }
 
 func (c *clock) now() time.Time { return c.t }
 
-// asked makes a Names with patience enough for a slow machine.
+// asked makes a Names with enough patience for a slow machine.
 func asked(p Places) (*Names, *clock) {
 	n, c := impatient(p)
 	n.waits = waits{30 * time.Second, 30 * time.Second, time.Minute}
 	return n, c
 }
 
-// impatient makes one that waits for engines as it does, and is waited for.
+// impatient makes a Names with the usual limits for engines; its callers wait for those.
 func impatient(p Places) (*Names, *clock) {
 	c := &clock{time.Unix(1e9, 0)}
 	return New(Options{Places: p, Patience: time.Minute, Now: c.now}), c
@@ -131,7 +131,7 @@ func look(t testing.TB, n *Names, ref Ref) (Container, error) {
 	return a.Container, a.Err
 }
 
-// settle waits until nothing goes on beside.
+// settle waits until nothing runs in the background.
 func settle(n *Names) {
 	n.lane.mu.Lock()
 	done := n.lane.done

@@ -18,7 +18,7 @@ import (
 
 const podUID = "01234567-89ab-cdef-0123-456789abcdef"
 
-// hostTree is a host with the files of every engine.
+// hostTree makes a host with the files of every engine.
 func hostTree(t testing.TB) (dir string, p Places) {
 	t.Helper()
 	dir = folder(t)
@@ -64,7 +64,7 @@ func TestFiles(t *testing.T) {
 	if _, err := n.Restart(t.Context(), Ref{ID: nobody, PodUID: podUID}, nil); !errors.Is(err, ErrNotSupported) {
 		t.Errorf("restart: %v", err)
 	}
-	// A pod that the control group contradicts is no answer.
+	// A pod that contradicts the control group is not an answer.
 	n, _ = asked(Places{Bundles: p.Bundles})
 	if c, err := look(t, n, Ref{ID: nobody, PodUID: strings.Replace(podUID, "0", "f", 1)}); !errors.Is(err, ErrUnreadable) {
 		t.Errorf("another pod: %+v, %v", c, err)
@@ -88,8 +88,8 @@ func TestDataRoot(t *testing.T) {
 	}
 }
 
-// What others could have written is not believed, and what is no answer is said
-// to be none.
+// Files that others could have written are not believed, and a file without an answer is
+// reported as such.
 func TestBadFiles(t *testing.T) {
 	const stranger = 54321
 	config := "/docker/containers/" + hbbr + "/config.v2.json"
@@ -154,8 +154,8 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-// Podman is asked only about what its storage has, or may have: to connect to it
-// can start it.
+// Podman is asked only about containers that its storage has or may have, because a
+// connection can start it.
 func TestPodmanIsAskedWhereItKnows(t *testing.T) {
 	_, p := hostTree(t)
 	var asks atomic.Int64
@@ -168,7 +168,7 @@ func TestPodmanIsAskedWhereItKnows(t *testing.T) {
 	if c, err := look(t, n, Ref{ID: podHbbr}); err != nil || c.ComposeService != "relay" || !c.Has(PartPorts) || asks.Load() != 2 {
 		t.Errorf("%+v, %v, asked %d times", c, err, asks.Load())
 	}
-	p.Storages = nil // nobody can tell
+	p.Storages = nil // no storage can tell
 	n, _ = asked(p)
 	asks.Store(0)
 	if _, err := look(t, n, Ref{ID: hostnet}); !errors.Is(err, ErrNoSuch) || asks.Load() != 2 {
@@ -176,7 +176,7 @@ func TestPodmanIsAskedWhereItKnows(t *testing.T) {
 	}
 }
 
-// A disk that hangs keeps one goroutine, and nobody waits for it twice.
+// A disk that hangs costs one goroutine, and nobody waits for it twice.
 func TestHangingDisk(t *testing.T) {
 	var l diskLane
 	back := make(chan struct{})

@@ -17,7 +17,7 @@ func ports(protocol, host, container string) Published {
 	return Published{Protocol: protocol, Host: netip.MustParseAddrPort(host), Container: netip.MustParseAddrPort(container)}
 }
 
-// wantHbbr is the container of the recordings of Docker.
+// wantHbbr is the container in the recordings of Docker.
 func wantHbbr() Container {
 	return Container{
 		ID: hbbr, Engine: Docker, Known: PartName | PartPod | PartImage | PartLabels | PartPorts | PartInit | PartMode | PartSandbox,
@@ -50,7 +50,7 @@ func TestInspected(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", file, diff)
 		}
 	}
-	// What shares a namespace, has none of its own, or does not run.
+	// Containers that share a namespace, have none of their own, or do not run.
 	for file, want := range map[string]Container{
 		"docker-20.10.24-inspect-sidecar.json": {Name: "side", NetworkMode: "container:" + hbbr}, // it has ended
 		"docker-20.10.24-inspect-host.json":    {Name: "hostnet", NetworkMode: "host", SandboxKey: "/run/docker/netns/default", InitPID: 1},
@@ -84,7 +84,7 @@ func TestListed(t *testing.T) {
 		len(all[1].Published) != 1 || all[1].Published[0] != ports("tcp", "0.0.0.0:21117", "10.88.0.2:8080") {
 		t.Errorf("podman: %+v", all)
 	}
-	// An entry that makes no sense takes no other with it.
+	// An entry that makes no sense does not spoil the others.
 	all, err = parseListed([]byte(`[{"Id":"x","Names":["/a"]},{"Id":"`+hbbr+`","Names":["/a\u001b"]},{"Id":"`+hostnet+`","Names":["/b/link","/b"]}]`), Docker)
 	if err != nil || len(all) != 1 || all[0].Name != "b" {
 		t.Errorf("%+v, %v", all, err)
@@ -98,7 +98,7 @@ func TestStored(t *testing.T) {
 		all[0].Known != PartName|PartPod|PartImage || all[1].Name != "hostnet" {
 		t.Errorf("%+v", all)
 	}
-	// As CRI-O names what it stores.
+	// The names that CRI-O gives what it stores.
 	all, err = parseStorage([]byte(`[
 		{"id":"` + hbbr + `","names":["k8s_POD_web-0_shop_` + podUID + `_0","k8s_web-0_shop_` + podUID + `_0"],"metadata":"{}"},
 		{"id":"` + hostnet + `","names":["k8s_nginx_web-0_shop_` + podUID + `_3"],"metadata":"{\"image-name\":\"docker.io/nginx:1\"}"},
@@ -115,7 +115,7 @@ func TestBundled(t *testing.T) {
 		return []byte(`{"annotations":{"io.kubernetes.cri.sandbox-namespace":"shop","io.kubernetes.cri.sandbox-name":"web-0","io.kubernetes.cri.sandbox-uid":"` +
 			uid + `"` + more + `},"linux":{"namespaces":[{"type":"pid"},{"type":"network","path":"/proc/17/ns/net"}]}}`)
 	}
-	// In a pod's own network namespace, as the CRI mounts it; or in the host's.
+	// In a pod's own network namespace, where the CRI mounts it, or in the host's.
 	for path, want := range map[string]Container{
 		`{"type":"network","path":"/var/run/netns/cni-1"}`: {SandboxKey: "/var/run/netns/cni-1", Known: PartSandbox},
 		`{"type":"pid"}`:                          {NetworkMode: "host", Known: PartMode | PartSandbox},
@@ -173,7 +173,7 @@ func TestKubeName(t *testing.T) {
 	}
 }
 
-// Which container address a published port leads to is said only if it is one.
+// A published port's container address is returned only if it is an address.
 func TestBehind(t *testing.T) {
 	for _, c := range []struct{ addrs, host, want string }{
 		{"172.18.0.2", "0.0.0.0", "172.18.0.2"},

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// All engines at once, and not again at once.
+// All engines are asked at the same time, and not again right away.
 func TestRunning(t *testing.T) {
 	var asks atomic.Int64
 	count := func(serve http.HandlerFunc) http.HandlerFunc {
@@ -39,7 +39,7 @@ func TestRunning(t *testing.T) {
 	if _, err := n.Running(t.Context()); err != nil || asks.Load() != 4 {
 		t.Errorf("asked %d times, %v", asks.Load(), err)
 	}
-	// One that does not answer takes the others' answers away from nobody.
+	// An engine that does not answer costs nobody the answers of the others.
 	p.DockerSockets = append(p.DockerSockets, engine(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	n, _ = asked(p)
 	n.waits.list = time.Second
@@ -48,7 +48,7 @@ func TestRunning(t *testing.T) {
 	}
 }
 
-// Whether engines answer is asked of those that could be.
+// Only engines that could answer are asked whether they do.
 func TestAsked(t *testing.T) {
 	of := map[string]string{"/_ping": "OK"}
 	silent := engine(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
@@ -66,8 +66,8 @@ func TestAsked(t *testing.T) {
 	}
 }
 
-// A restart is asked for at once, whoever waits; the connection stays until the
-// engine has done it.
+// A restart is requested at once, whoever else waits; the connection stays until the
+// engine is done.
 func TestRestart(t *testing.T) {
 	running, restarted := make(chan string, 1), make(chan struct{})
 	var broke atomic.Bool
@@ -112,7 +112,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// What the engine refuses is said.
+// A refusal by the engine is reported.
 func TestRestartRefused(t *testing.T) {
 	of := dockers()
 	n, _ := asked(Places{DockerSockets: []string{engine(t, func(w http.ResponseWriter, r *http.Request) {

@@ -13,7 +13,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// Only root and the running user are engines.
+// Only root and the running user can be engines.
 func TestForeignSocket(t *testing.T) {
 	const stranger = 54321
 	for name, change := range map[string]func(path string) error{
@@ -42,7 +42,7 @@ func TestForeignSocket(t *testing.T) {
 	}
 }
 
-// A socket of root's in which somebody else listens is none of root's either.
+// Nor is a socket of root's an engine when somebody else listens on it.
 func TestForeignListener(t *testing.T) {
 	path := folder(t) + "/engine.sock"
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -51,7 +51,7 @@ func TestForeignListener(t *testing.T) {
 	must(t, "bind", unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
 	listened := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and not unlocked: the thread ends with its user
+		runtime.LockOSThread() // and never unlocked: the thread ends with its user
 		const keep = ^uintptr(0)
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, keep, 54321, keep); errno != 0 {
 			listened <- errno
@@ -68,7 +68,7 @@ func TestForeignListener(t *testing.T) {
 	}
 }
 
-// An ordinary user is told what it takes.
+// An ordinary user learns what is needed.
 func TestUnprivileged(t *testing.T) {
 	const path = "/run/nobody/engine.sock"
 	if !socklab.IsNobody() {
@@ -76,7 +76,7 @@ func TestUnprivileged(t *testing.T) {
 		l, err := net.Listen("unix", path)
 		must(t, "listen", err)
 		defer func() { _ = l.Close() }()
-		must(t, "chmod", os.Chmod(path, 0o600)) // the group stays
+		must(t, "chmod", os.Chmod(path, 0o600)) // the group does not change
 		put(t, "/run/nobody/data/containers/"+hbbr+"/config.v2.json", recorded(t, "docker-20.10.24-config.v2.json"))
 		must(t, "chmod", os.Chmod("/run/nobody/data", 0o700))
 	}
