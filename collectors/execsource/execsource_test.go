@@ -112,7 +112,7 @@ func TestProgram(t *testing.T) {
 	if _, err := collect(t, ctx, program(t, "sleep 60")); err == nil {
 		t.Error("a cancelled context is no error")
 	}
-	// The environment is clean, and the reader can go away.
+	// The environment is clean, and the reader may go away.
 	t.Setenv("SECRET", "x")
 	if _, err := collect(t, t.Context(), program(t, `test -z "$SECRET"`)); err != nil {
 		t.Errorf("environment: %v", err)
@@ -126,8 +126,7 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-// alive reports whether the process whose number is in a file beside the program
-// still runs.
+// alive reports whether a process still runs, by the number in a file beside the program.
 func alive(t testing.TB, program string) bool {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(program), "pid"))
@@ -141,13 +140,13 @@ func alive(t testing.TB, program string) bool {
 	return !errors.Is(unix.Kill(pid, 0), unix.ESRCH)
 }
 
-// away starts something in a session of its own that holds the output.
+// away starts a process in its own session that holds the output.
 const away = `(setsid sh -c 'echo $$ > '$(dirname $0)'/pid; exec sleep 1000' &)
 while ! test -s $(dirname $0)/pid; do :; done
 `
 
-// Nothing is left of a program whose time is over, that is stopped, whose
-// records are wrong, or of which nobody wants more.
+// Nothing is left of a program that ran out of time, was stopped, sent bad records, or
+// whose reader wants no more.
 func TestNothingIsLeft(t *testing.T) {
 	run := func(t *testing.T, ctx context.Context, timeout time.Duration, text string, each func() bool) error {
 		t.Helper()
@@ -171,7 +170,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if err := run(t, t.Context(), 500*time.Millisecond, "sleep 1000", yes); err == nil || !strings.Contains(err.Error(), "killed after 500ms") {
 		t.Errorf("timeout: %v", err)
 	}
-	// In the middle of a record, too.
+	// In the middle of a record as well.
 	err := run(t, t.Context(), 500*time.Millisecond, `printf '{"protocol":'; sleep 1000`, yes)
 	if err == nil || !strings.Contains(err.Error(), "killed after 500ms") {
 		t.Errorf("timeout: %v", err)
@@ -189,8 +188,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// What a program leaves behind does not hold anybody up, and does not pass for
-// its end.
+// What a program leaves behind delays nobody, and is not mistaken for its end.
 func TestOutputHeld(t *testing.T) {
 	path := program(t, away+"echo '"+good+"'")
 	var got int
