@@ -19,7 +19,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// envStart makes the test binary start a program and wait, to be killed.
+// envStart makes the test binary start a program and wait to be killed.
 const envStart = "LEASH_START"
 
 func TestMain(m *testing.M) {
@@ -71,7 +71,7 @@ func await(t testing.TB, r *Running) (e Ending) {
 	return e
 }
 
-// written waits for lines in a file beside the program.
+// written waits for n lines in a file beside the program.
 func written(t testing.TB, path, name string, n int) []string {
 	t.Helper()
 	var lines []string
@@ -83,8 +83,8 @@ func written(t testing.TB, path, name string, n int) []string {
 	return lines
 }
 
-// escapes are the ways in which a program leaves its parent. Each writes down
-// two processes that would go on.
+// escapes are the ways in which a program leaves its parent. Each records two processes
+// that would go on.
 var escapes = map[string]string{
 	"child": `sleep 1000 & echo $! >> $here/pids; echo $$ >> $here/pids; wait`,
 	"deaf":  `trap '' TERM HUP INT QUIT; sleep 1000 & echo $! >> $here/pids; echo $$ >> $here/pids; wait`,
@@ -118,8 +118,8 @@ func childless(t testing.TB) {
 	}
 }
 
-// Whatever it does, nothing of the program is left when its time is over, when
-// it is stopped, or when whoever started it was killed.
+// Whatever a program does, nothing of it is left once its time is over, it is stopped, or
+// the process that started it is killed.
 func TestNothingIsLeft(t *testing.T) {
 	socklab.Need(t)
 	for name, body := range escapes {
@@ -157,7 +157,7 @@ func TestNothingIsLeft(t *testing.T) {
 				written(t, path, "pids", 2)
 				must(t, "kill", starter.Process.Kill())
 				_ = starter.Wait()
-				// The keeper is ours now, for we are the first process here.
+				// We are the first process here, so the keeper is now our child.
 				socklab.WaitFor(t, "the end of the keeper", func() bool {
 					_, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
 					return errors.Is(err, unix.ECHILD)
@@ -168,8 +168,8 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// What a program leaves behind when it ends by itself is left alone, and nobody
-// waits for it.
+// What a program leaves behind when it ends by itself is left alone, and nobody waits for
+// it.
 func TestLeftBehind(t *testing.T) {
 	socklab.Need(t)
 	path := script(t, `(setsid sleep 1000 & echo $! >> $here/pids); exit 7`)
@@ -181,7 +181,7 @@ func TestLeftBehind(t *testing.T) {
 	must(t, "it was killed", unix.Kill(pid, 0))
 	must(t, "kill", unix.Kill(pid, unix.SIGKILL))
 	if os.Getpid() == 1 {
-		_, err = unix.Wait4(pid, nil, 0, nil) // ours now
+		_, err = unix.Wait4(pid, nil, 0, nil) // our child now
 		must(t, "wait", err)
 	}
 }
@@ -205,7 +205,7 @@ func TestEndings(t *testing.T) {
 	childless(t)
 }
 
-// A program that ended in time is not late, although nobody asked until later.
+// A program that ended in time is not late, even if nobody asked until later.
 func TestAskedLate(t *testing.T) {
 	socklab.Need(t)
 	const timeout = time.Second
@@ -232,7 +232,7 @@ func TestNotStarted(t *testing.T) {
 	childless(t)
 }
 
-// Without its keeper the program does not go on.
+// Without its keeper the program ends.
 func TestKeeperKilled(t *testing.T) {
 	socklab.Need(t)
 	path := script(t, "echo $$ >> $here/pids; exec sleep 1000")
@@ -250,7 +250,7 @@ func TestKeeperKilled(t *testing.T) {
 	gone(t, pids)
 }
 
-// The two ways to find children find the same, and nobody else.
+// Both ways to find children find the same ones, and no others.
 func TestChildren(t *testing.T) {
 	socklab.Need(t)
 	var want []int
@@ -281,7 +281,7 @@ func TestChildren(t *testing.T) {
 	}
 }
 
-// The name under which the keeper runs does nothing for others.
+// The name under which the keeper runs does nothing for anybody else.
 func TestNobodysKeeper(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{keeperName, "1h", "/bin/true"}
@@ -291,7 +291,7 @@ func TestNobodysKeeper(t *testing.T) {
 	}
 }
 
-// BenchmarkRun is what it costs to run a program that does nothing.
+// BenchmarkRun measures the cost of running a program that does nothing.
 func BenchmarkRun(b *testing.B) {
 	socklab.Need(b)
 	for b.Loop() {
