@@ -16,8 +16,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// Do runs in the namespace, returns the error of the function, and the thread
-// is home afterwards.
+// Do runs the function in the namespace and returns its error; afterwards the thread is
+// home.
 func TestDo(t *testing.T) {
 	leakCheck(t)
 	socklab.NewNamespace(t, "visited")
@@ -27,7 +27,7 @@ func TestDo(t *testing.T) {
 	defer f.Close()
 	home := own()
 	mine := errors.New("mine")
-	for range 50 { // so that threads are used again
+	for range 50 { // so threads are used again
 		var inside uint64
 		err := Do(f, func() error {
 			inside = own()
@@ -65,7 +65,7 @@ func TestDo(t *testing.T) {
 	}
 }
 
-// What is no network namespace is not entered, and f does not run.
+// Do does not enter anything but a network namespace, and does not run f.
 func TestDoFails(t *testing.T) {
 	leakCheck(t)
 	socklab.Need(t)
@@ -89,7 +89,7 @@ func TestDoFails(t *testing.T) {
 
 const envNobody = "NETNS_TEST_AS_NOBODY"
 
-// Another user finds the named namespaces and its own, and enters none.
+// Another user finds the named namespaces and its own, but enters none.
 func TestUnprivileged(t *testing.T) {
 	if os.Getenv(envNobody) != "" {
 		asNobody(t)
@@ -115,7 +115,7 @@ func asNobody(t *testing.T) {
 		socklab.Lacks(t, fmt.Errorf("setuid: %w", err)) // a user namespace with one user
 	}
 	all := list(t)
-	if names(all) != "host named peer" { // processes of others cannot be examined
+	if names(all) != "host named peer" { // it cannot examine processes of others
 		t.Errorf("%s", names(all))
 	}
 	if every, err := Every(); !errors.Is(err, collectors.ErrNotPermitted) || names(every) != names(all) {

@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(envChild) != "" { // a process that only is there
+	if os.Getenv(envChild) != "" { // a process that only exists
 		fmt.Println("READY")
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
@@ -34,14 +34,14 @@ func must(t testing.TB, what string, err error) {
 	}
 }
 
-// process is a child that only is there.
+// process is a child that only exists.
 type process struct {
 	cmd    *exec.Cmd
 	stdin  io.Closer
 	stdout io.Reader
 }
 
-// start starts a process in the namespace of the thread, or a new one by flags.
+// start starts a process in the namespace of the thread, or in a new one if flags say so.
 func start(flags uintptr) (*process, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -71,13 +71,13 @@ func start(flags uintptr) (*process, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// ns is the namespace that it is in, by its path.
+// ns is the path of its namespace.
 func (p *process) ns() string { return fmt.Sprintf("/proc/%d/ns/net", p.pid()) }
 
 // kill ends the process and leaves a zombie.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
-	_, _ = io.Copy(io.Discard, p.stdout) // to its end, which is that of the process
+	_, _ = io.Copy(io.Discard, p.stdout) // until it ends, which is when the process does
 }
 
 func (p *process) reap() {
@@ -85,8 +85,8 @@ func (p *process) reap() {
 	_ = p.cmd.Wait()
 }
 
-// startIn starts a process in a namespace until the end of the test: that of do,
-// or a new one by flags.
+// startIn starts a process until the end of the test, in the namespace of do or in a new
+// one if flags say so.
 func startIn(t *testing.T, do func(func() error) error, flags uintptr) *process {
 	t.Helper()
 	socklab.Need(t)
@@ -108,7 +108,7 @@ func inodeOf(t testing.TB, path string) uint64 {
 	return st.Ino
 }
 
-// own is the namespace of the thread that calls it.
+// own is the namespace of the calling thread.
 func own() uint64 {
 	var st unix.Stat_t
 	if unix.Stat("/proc/thread-self/ns/net", &st) != nil {
@@ -132,7 +132,7 @@ func names(all []Handle) string {
 	return strings.Join(b, " ")
 }
 
-// byInode returns the namespace of a list, which must have it once at most.
+// byInode returns the namespace with that inode, which the list must have at most once.
 func byInode(t testing.TB, all []Handle, inode uint64) (Handle, bool) {
 	t.Helper()
 	var found []Handle
@@ -150,8 +150,8 @@ func byInode(t testing.TB, all []Handle, inode uint64) (Handle, bool) {
 	return found[0], true
 }
 
-// leakCheck is socklab.LeakCheck without the garbage collector, which would
-// close what was forgotten before it is seen.
+// leakCheck is socklab.LeakCheck without the garbage collector, which would close
+// forgotten files before the check.
 func leakCheck(t *testing.T) {
 	t.Helper()
 	percent := debug.SetGCPercent(-1)

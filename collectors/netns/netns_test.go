@@ -30,8 +30,8 @@ func TestHost(t *testing.T) {
 	must(t, "close", f.Close())
 }
 
-// Named namespaces and those of processes are found, once each, with ours first
-// and the others by name.
+// Named namespaces and those of processes are found, each once, ours first and the others
+// by name.
 func TestList(t *testing.T) {
 	leakCheck(t)
 	named := socklab.NewNamespace(t, "named")
@@ -65,14 +65,14 @@ func TestList(t *testing.T) {
 		t.Errorf("%s", names(all))
 	}
 
-	// A process in a named namespace is known with it.
+	// A process in a named namespace is listed with it.
 	inside := startIn(t, named.Do, 0)
 	if h, ok := byInode(t, list(t), inodeOf(t, "/run/netns/named")); !ok || h.Name != "named" || h.PID != inside.pid() {
 		t.Errorf("named, with process %d: %+v, %t", inside.pid(), h, ok)
 	}
 }
 
-// What only an open file keeps alive is not found.
+// A namespace that only an open file keeps alive is not found.
 func TestListLosesUnnamed(t *testing.T) {
 	p := startIn(t, here, unix.CLONE_NEWNET)
 	inode := inodeOf(t, p.ns())
@@ -93,7 +93,7 @@ func TestListLosesUnnamed(t *testing.T) {
 	}
 }
 
-// The process by which a namespace was found has ended, and another is there.
+// The process that led to a namespace has ended, and another process is there.
 func TestOpenByAnotherProcess(t *testing.T) {
 	leakCheck(t)
 	socklab.Need(t)
@@ -124,7 +124,7 @@ func TestOpenByAnotherProcess(t *testing.T) {
 	check("the first is gone")
 }
 
-// A name that stands for another namespace now is not opened.
+// A name that now means another namespace is not opened.
 func TestOpenRenamed(t *testing.T) {
 	leakCheck(t)
 	var old Handle
@@ -134,7 +134,7 @@ func TestOpenRenamed(t *testing.T) {
 	})
 	keep := socklab.NewNamespace(t, "renewed")
 	if inodeOf(t, "/run/netns/renewed") == old.Inode {
-		t.Skip("the kernel gave the inode to the new namespace at once") // then they cannot be told apart
+		t.Skip("the kernel gave the inode to the new namespace at once") // then nobody can tell them apart
 	}
 	if f, err := old.Open(); f != nil || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("open: %v, %v", f, err)
@@ -165,7 +165,7 @@ func TestSelect(t *testing.T) {
 		" blue , host":               "blue host",
 		private:                      private,
 		"b*":                         "blue",
-		"?[rl]*":                     "azure blue",                      // green is another name of azure
+		"?[rl]*":                     "azure blue",                      // the host matches none of them
 		"*":                          "azure blue " + private + " peer", // the host is none of them
 		"net:*":                      private,
 		"blue,*e":                    "blue azure",
@@ -173,7 +173,7 @@ func TestSelect(t *testing.T) {
 		"/run/netns/../netns/green/": "azure",
 		"/proc/self/ns/net":          "host",
 		inside.ns() + ",blue":        private + " blue",
-		"green":                      "azure", // one namespace of two names
+		"green":                      "azure", // one namespace with two names
 		"green,azure,green,green":    "azure",
 	} {
 		all, err := Select(spec)
@@ -204,14 +204,14 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// What is not a network namespace is not selected, and said to be none.
+// Anything but a network namespace is not selected, and the error says so.
 func TestSelectOtherFiles(t *testing.T) {
 	leakCheck(t)
 	socklab.Need(t)
 	regular := t.TempDir() + "/regular"
 	must(t, "file", os.WriteFile(regular, nil, 0o600))
 	fifo := t.TempDir() + "/fifo"
-	must(t, "fifo", unix.Mkfifo(fifo, 0o600)) // to open it would wait for ever
+	must(t, "fifo", unix.Mkfifo(fifo, 0o600)) // opening it would wait for ever
 	for _, path := range []string{regular, fifo, "/proc/self/ns/uts", "/proc/self", "/dev/null"} {
 		all, err := Select(path)
 		if all != nil || !errors.Is(err, fs.ErrNotExist) || err.Error() != path+" is not a network namespace" {
@@ -220,8 +220,8 @@ func TestSelectOtherFiles(t *testing.T) {
 	}
 }
 
-// What only a process holds is found by its descriptor: a file of the namespace, or a
-// socket in it, which is all that keeps it alive.
+// A namespace that only a process keeps alive is found by a descriptor: a file of the
+// namespace, or a socket in it.
 func TestSelectHeld(t *testing.T) {
 	leakCheck(t)
 	n := socklab.NewNamelessNamespace(t)
@@ -254,8 +254,8 @@ func TestSelectHeld(t *testing.T) {
 	}
 }
 
-// A process that ends while it is looked at takes what only it had with it, and that is no
-// lack of permission.
+// A process that ends during the look takes along what only it had; that is not a lack of
+// permission.
 func TestEndsMeanwhile(t *testing.T) {
 	leakCheck(t)
 	for range 20 {
