@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A test that runs apart has another network namespace than the others of its binary, and
-// a name that it can be told by.
+// A test that runs apart has another network namespace than the rest of its binary, and a
+// name that tells it apart.
 func TestApart(t *testing.T) {
 	const envOther = "SOCKLAB_OTHER"
 	own, err := os.Readlink("/proc/self/ns/net")
@@ -26,7 +26,7 @@ func TestApart(t *testing.T) {
 	}
 }
 
-// What comes of a test is known by its own line, not by that of a subtest or of another.
+// The outcome of a test is on its own line, not on that of a subtest or another test.
 func TestSaid(t *testing.T) {
 	const out = "=== RUN   TestX\n--- FAIL: TestX (1.00s)\n    --- PASS: TestX/a (0.50s)\n--- PASS: TestXY (0.10s)\nFAIL\n"
 	for name, want := range map[string]bool{"TestX": false, "TestX/a": true, "TestXY": true, "TestY": false, "Test": false} {

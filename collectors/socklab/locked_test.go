@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The lock is kept from everybody until the holder ends.
+// The lock keeps everybody out until the holder ends.
 func TestLock(t *testing.T) {
 	c := Make(t, Established, IPv4)
 	fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)

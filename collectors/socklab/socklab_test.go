@@ -17,8 +17,8 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-// Every kind is what it says, by the word of /proc/net, and so is what a
-// listener accepts.
+// /proc/net shows every kind of socket as what it claims to be, and so what a listener
+// accepts.
 func TestMake(t *testing.T) {
 	LeakCheck(t)
 	for _, k := range Kinds() {
@@ -35,7 +35,7 @@ func TestMake(t *testing.T) {
 
 func check(t *testing.T, c *Conn) {
 	t.Helper()
-	if c.Kind != Bound { // /proc/net/tcp does not show those
+	if c.Kind != Bound { // /proc/net/tcp does not show bound sockets
 		if got, ok := procState(c.Kind.Protocol(), c.Local, c.Remote); !ok || got != c.Kind.State() {
 			t.Errorf("state is %s (%t)", got, ok)
 		}
@@ -51,7 +51,7 @@ func check(t *testing.T, c *Conn) {
 	}
 }
 
-// The reset of the cleanup also ends what no process has.
+// The reset at cleanup also ends sockets that no process has.
 func TestCleanupEndsOrphans(t *testing.T) {
 	Need(t)
 	for _, k := range []Kind{FinWait1Orphan, FinWait2Orphan, ClosingOrphan, LastAckOrphan, CloseWaitUnaccepted} {
@@ -77,7 +77,7 @@ func TestMany(t *testing.T) {
 	}
 }
 
-// No process and no namespace of the host is seen from inside.
+// From inside, no process and no namespace of the host is visible.
 func TestIsolation(t *testing.T) {
 	Need(t)
 	processes, err := filepath.Glob("/proc/[0-9]*")
@@ -157,7 +157,7 @@ func TestHolder(t *testing.T) {
 	}
 }
 
-// Without IgnoreTerm a holder obeys, and the sockets live on in another one.
+// Without IgnoreTerm a holder obeys, and the sockets live on in another holder.
 func TestTwoHolders(t *testing.T) {
 	c := Make(t, CloseWaitFIN, IPv6)
 	first := StartHolder(t, HolderOptions{Conns: []*Conn{c}, Keep: true})
@@ -210,7 +210,7 @@ func TestWithoutCapability(t *testing.T) {
 	}
 }
 
-// A leak is seen, and what was there before is none.
+// A leak is noticed; what was there before is not a leak.
 func TestLeakCheck(t *testing.T) {
 	before := openFDs()
 	r, w, err := os.Pipe()
