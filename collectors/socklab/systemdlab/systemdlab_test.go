@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { socklab.Main(m) }
 
-// Units are started and known, write nothing into the directories of the host, and of all
-// of it nothing is left.
+// Units start and are known, write nothing into directories of the host, and leave
+// nothing behind.
 func TestManager(t *testing.T) {
 	socklab.LeakCheck(t)
 	var group string
