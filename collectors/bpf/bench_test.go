@@ -9,7 +9,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// perChild stays below the hard limit of open files that the build machines have.
+// perChild stays below the hard limit on open files of the build machines.
 const perChild = 15_000
 
 func BenchmarkOwnersScan(b *testing.B) {
@@ -70,8 +70,8 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkTransitions makes sockets listen and close again, without a program
-// and with one that notes either nothing or each.
+// BenchmarkTransitions makes sockets listen and close again: without a program, with one
+// that notes nothing, and with one that notes every transition.
 func BenchmarkTransitions(b *testing.B) {
 	for name, states := range map[string]collectors.StateMask{"noting": collectors.AllStates, "watching": 0} {
 		b.Run(name, func(b *testing.B) {

@@ -29,7 +29,7 @@ func watch(t testing.TB, o EventOptions) *Events {
 	return e
 }
 
-// shown returns the record that sock_diag has of a socket of the lab.
+// shown returns sock_diag's record of a socket of the lab.
 func shown(t testing.TB, local, remote netip.AddrPort) collectors.Socket {
 	t.Helper()
 	c, err := sockdiag.Dial(-1)
@@ -49,7 +49,7 @@ func shown(t testing.TB, local, remote netip.AddrPort) collectors.Socket {
 	return found[0]
 }
 
-// lookup returns the entry of a socket, which must be there or not.
+// lookup returns the entry of a socket, which must or must not exist.
 func lookup(t testing.TB, e *Events, cookie uint64, want bool) Entry {
 	t.Helper()
 	entry, ok, err := e.Lookup(cookie)
@@ -59,13 +59,13 @@ func lookup(t testing.TB, e *Events, cookie uint64, want bool) Entry {
 	return entry
 }
 
-// checkEntry holds an entry against what made the socket and what sock_diag says.
+// checkEntry compares an entry with what made the socket and with sock_diag.
 func checkEntry(t testing.TB, entry *Entry, s *collectors.Socket, c *socklab.Conn) {
 	t.Helper()
 	if entry.State != c.Kind.State() || !entry.Fits(s) {
 		t.Errorf("%+v is not of %s, port %d to %d", entry, s.State, s.LocalPort, s.RemotePort)
 	}
-	// The clocks are read in the order that makes the bounds wider.
+	// Reading the clocks in this order widens the bounds.
 	start := host.Monotonic() - time.Since(c.StartedBefore).Seconds()
 	seen := -time.Since(c.SeenAfter).Seconds()
 	if seen += host.Monotonic(); entry.Since < start || entry.Since > seen {
@@ -73,8 +73,7 @@ func checkEntry(t testing.TB, entry *Entry, s *collectors.Socket, c *socklab.Con
 	}
 }
 
-// The entry of a socket says exactly what sock_diag shows, and since when it is
-// true.
+// The entry of a socket says exactly what sock_diag shows, and since when.
 func TestEntry(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -100,8 +99,8 @@ func TestEntry(t *testing.T) {
 	}
 }
 
-// For the program these sockets are closed, although sock_diag shows them: what
-// they have is no entry, or one of CLOSE, and says nothing of their age.
+// To the program these sockets are closed, although sock_diag shows them: they have no
+// entry, or one in CLOSE, and it says nothing about their age.
 func TestMiniSockets(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -119,7 +118,7 @@ func TestMiniSockets(t *testing.T) {
 	}
 }
 
-// What is not wanted is not noted, and what was noted goes with its state.
+// Unwanted states are not noted, and a noted state goes when the socket leaves it.
 func TestStates(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -133,8 +132,8 @@ func TestStates(t *testing.T) {
 	first := lookup(t, e, cookie, true)
 
 	must(t, "states", e.SetStates(collectors.Mask(collectors.Established, collectors.LastAck)))
-	lookup(t, e, idleCookie, false)                          // it came before
-	if entry := lookup(t, e, cookie, true); entry != first { // it is still true
+	lookup(t, e, idleCookie, false)                          // it was there before
+	if entry := lookup(t, e, cookie, true); entry != first { // the entry is still right
 		t.Errorf("%+v was %+v", entry, first)
 	}
 	next := socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -142,7 +141,7 @@ func TestStates(t *testing.T) {
 	other := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	lookup(t, e, shown(t, other.Local, other.Remote).Cookie, false)
 
-	// Neither CLOSE_WAIT nor CLOSE is wanted now.
+	// Now neither CLOSE_WAIT nor CLOSE is wanted.
 	must(t, "shut down", unix.SetsockoptLinger(c.FD, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
 	c.CloseFD()
 	lookup(t, e, cookie, false)
@@ -170,7 +169,7 @@ func TestBeforeAttach(t *testing.T) {
 	}
 }
 
-// A socket that is connected again keeps its cookie, but not its age.
+// A reconnected socket keeps its cookie, but not its age.
 func TestReuse(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -206,7 +205,7 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// disconnect is connect(AF_UNSPEC), which package unix does not know.
+// disconnect is connect(AF_UNSPEC), which package unix lacks.
 func disconnect(t testing.TB, fd int) {
 	t.Helper()
 	addr := unix.RawSockaddr{Family: unix.AF_UNSPEC}
@@ -215,7 +214,7 @@ func disconnect(t testing.TB, fd int) {
 	}
 }
 
-// More sockets than it has room for: some have no entry, none has a wrong one.
+// With more sockets than it has room for, some have no entry, and none has a wrong one.
 func TestCapacity(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -245,7 +244,7 @@ func TestCapacity(t *testing.T) {
 		t.Errorf("%d of %d sockets have an entry", found, seen)
 	}
 	t.Logf("%d of %d sockets have an entry", found, seen)
-	// Other tests on this machine make sockets, too.
+	// Other tests on this machine also make sockets.
 	socklab.WaitFor(t, "an entry of a new socket", func() bool {
 		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 		s := shown(t, c.Local, c.Remote)
@@ -254,7 +253,7 @@ func TestCapacity(t *testing.T) {
 	})
 }
 
-// Sockets of all namespaces are seen.
+// The sockets of all namespaces are seen.
 func TestOtherNamespace(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -272,8 +271,8 @@ func TestOtherNamespace(t *testing.T) {
 	}
 }
 
-// A connection that comes in begins in SYN_RECV, as a copy of its listener. That
-// is not noted.
+// An incoming connection begins in SYN_RECV, as a copy of its listener. That is not
+// noted.
 func TestClone(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -287,7 +286,7 @@ func TestClone(t *testing.T) {
 	}
 }
 
-// Of MPTCP, sock_diag shows the TCP socket below the one that the program has.
+// For MPTCP, sock_diag shows the TCP socket beneath the one that the program holds.
 func TestMPTCP(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -310,8 +309,8 @@ func TestMPTCP(t *testing.T) {
 	}
 }
 
-// Wait returns for each transition into a wanted state, also if nobody waited
-// then, and ends with Close.
+// Wait returns for each transition into a wanted state, even one that happened while
+// nobody waited, and ends with Close.
 func TestWait(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -405,7 +404,7 @@ func TestEventsClose(t *testing.T) {
 	}
 }
 
-// A value that is half another socket's is none.
+// A value that is half another socket's is not an entry.
 func TestDecodeEntry(t *testing.T) {
 	var mine, other [valueSize]byte
 	fill := func(v *[valueSize]byte, cookie, since uint64) {
@@ -433,7 +432,7 @@ func TestDecodeEntry(t *testing.T) {
 	}
 }
 
-// The verifier's word is not about permission, whatever its number.
+// A verdict of the verifier is not about permission, whatever its number.
 func TestClassify(t *testing.T) {
 	for err, want := range map[error]error{
 		unix.EPERM:         collectors.ErrNotPermitted,

@@ -25,8 +25,8 @@ const (
 	envChild  = "BPF_TEST_CHILD"
 )
 
-// TestMain stays out of the lab, which is a PID namespace of its own, so that both
-// are seen. Tests that need it run again inside: see inLab.
+// TestMain stays out of the lab, which is a PID namespace of its own, so the tests see
+// both. Tests that need the lab run again inside: see inLab.
 func TestMain(m *testing.M) {
 	runChild()
 	if os.Getenv(envLab) != "" {
@@ -35,15 +35,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// inLab reports whether this process is in the lab. If not, it runs the test
-// there.
+// inLab reports whether this process is in the lab. If not, it runs the test there.
 func inLab(t *testing.T) bool {
 	t.Helper()
 	return again(t, envLab)
 }
 
-// asNobody reports whether this process is without privileges. If not, it runs
-// the test in one that is.
+// asNobody reports whether this process is unprivileged. If not, it runs the test in an
+// unprivileged one.
 func asNobody(t *testing.T) bool {
 	t.Helper()
 	if !again(t, envNobody) {
@@ -85,8 +84,8 @@ func must(t testing.TB, what string, err error) {
 	}
 }
 
-// capable skips the test, or fails it where everything is required, if the
-// kernel does not let this process do it.
+// capable skips the test if the kernel does not let this process do it, or fails it where
+// everything is required.
 func capable(t testing.TB, err error) {
 	t.Helper()
 	if errors.Is(err, collectors.ErrNotPermitted) || errors.Is(err, collectors.ErrNotSupported) {
@@ -95,8 +94,8 @@ func capable(t testing.TB, err error) {
 	must(t, "open", err)
 }
 
-// leakCheck is socklab.LeakCheck without the garbage collector, which would
-// close what was forgotten before it is seen.
+// leakCheck is socklab.LeakCheck without the garbage collector, which would close
+// forgotten files before the check.
 func leakCheck(t *testing.T) {
 	t.Helper()
 	percent := debug.SetGCPercent(-1)
@@ -104,7 +103,7 @@ func leakCheck(t *testing.T) {
 	socklab.LeakCheck(t)
 }
 
-// runChild is the life of a process that child starts. It returns in any other.
+// runChild is the life of a process that child starts. In any other process it returns.
 func runChild() {
 	n, err := strconv.Atoi(os.Getenv(envChild))
 	if err != nil {
@@ -121,8 +120,8 @@ func runChild() {
 	os.Exit(0)
 }
 
-// child starts a process that opens n sockets, and has the given ones as
-// descriptors 3, 4, ..., until the end of the test.
+// child starts a process that opens n sockets and has the given ones as descriptors 3, 4,
+// ..., until the end of the test.
 func child(t testing.TB, n int, sockets ...int) (pid int) {
 	t.Helper()
 	exe, err := os.Executable()

@@ -73,8 +73,8 @@ func startOf(t testing.TB, pid int) uint64 {
 	return start
 }
 
-// Every descriptor of every process that shares sockets is found, of any family,
-// and nothing else, as /proc has it.
+// A scan finds every descriptor of every process that shares sockets, of any family, and
+// nothing else, as /proc shows.
 func TestScan(t *testing.T) { scans(t) }
 
 func scans(t *testing.T) {
@@ -121,7 +121,7 @@ func scans(t *testing.T) {
 	}
 }
 
-// Many times the buffer comes through whole.
+// The scan delivers everything, even many buffers full.
 func TestScanMany(t *testing.T) {
 	const n = 15_000
 	pid := child(t, n)
@@ -135,7 +135,7 @@ func TestScanMany(t *testing.T) {
 	}
 }
 
-// A process shows also if it has no socket.
+// A process shows even if it has no socket.
 func TestScanWithoutSockets(t *testing.T) {
 	o := openTest(t)
 	pid, shown := child(t, 0), false
@@ -151,13 +151,13 @@ func TestScanWithoutSockets(t *testing.T) {
 	}
 }
 
-// A thread can have a table of its own.
+// A thread can have its own table.
 func TestScanThreadTable(t *testing.T) {
 	o := openTest(t)
 	opened, done, ended := make(chan Holder), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		runtime.LockOSThread() // and the thread dies with the goroutine
+		runtime.LockOSThread() // so the thread dies with the goroutine
 		var h Holder
 		err := unix.Unshare(unix.CLONE_FILES)
 		if err == nil {
@@ -197,7 +197,7 @@ func TestScanPathOnly(t *testing.T) {
 	}
 }
 
-// A scan can be left at any time, and the next one starts anew.
+// A scan can be abandoned at any time, and the next one starts anew.
 func TestScanStops(t *testing.T) {
 	leakCheck(t)
 	o := openTest(t)
@@ -219,8 +219,8 @@ func TestScanStops(t *testing.T) {
 	}
 }
 
-// How many descriptors a socket has is counted over all processes: those that
-// share a table count once, copies of it and messages that carry it as well.
+// The descriptors of a socket are counted over all processes: sharers of a table count
+// once, copies of a table and messages that carry the socket count as well.
 func TestScanReferences(t *testing.T) {
 	o := openTest(t)
 	fd, inode := newSocket(t, unix.AF_INET, unix.SOCK_STREAM)
@@ -278,15 +278,15 @@ func TestOwnersUnprivileged(t *testing.T) {
 	}
 }
 
-// In a PID namespace of its own a reader sees the processes of that, by their
-// numbers there.
+// In its own PID namespace a reader sees that namespace's processes, by their numbers
+// there.
 func TestOwnersNested(t *testing.T) {
 	if inLab(t) {
 		scans(t)
 	}
 }
 
-// Records may come in any pieces, and what is left stays.
+// Records may arrive in any pieces; an incomplete one waits for the rest.
 func TestDecode(t *testing.T) {
 	var b []byte
 	for i := range 3 {
@@ -296,7 +296,7 @@ func TestDecode(t *testing.T) {
 		b = binary.NativeEndian.AppendUint64(b, uint64(400+i))
 		b = binary.NativeEndian.AppendUint64(b, uint64(500+i))
 	}
-	binary.NativeEndian.PutUint64(b[recordSize:], 1<<32) // no number of sockfs
+	binary.NativeEndian.PutUint64(b[recordSize:], 1<<32) // not a number of sockfs
 	for _, n := range []int{0, 1, 31, 32, 33, 95, 96} {
 		var got []Holder
 		used, stop := decode(b[:n], 1, func(h Holder) bool { got = append(got, h); return true })
