@@ -10,13 +10,13 @@ const (
 	idA     = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	idB     = "f00dfeedf00dfeedf00dfeedf00dfeedf00dfeedf00dfeedf00dfeedf00dfeed"
 	uid     = "01234567-89ab-cdef-0123-456789abcdef"
-	uidFile = "0123456789abcdef0123456789abcdef" // of a pod from a file
+	uidFile = "0123456789abcdef0123456789abcdef" // of a pod read from a file
 )
 
-// of systemd's driver: dashes make slices there.
+// uidSlice is the UID as systemd's driver writes it: dashes separate slices there.
 var uidSlice = strings.ReplaceAll(uid, "-", "_")
 
-// One line of the unified hierarchy, as systemd and container engines arrange it.
+// A single line for the unified hierarchy, laid out by systemd and container engines.
 func TestUnified(t *testing.T) {
 	const (
 		user    = "/user.slice/user-1000.slice/user@1000.service"
@@ -90,7 +90,7 @@ func TestUnified(t *testing.T) {
 
 		{"outside of the reader's namespace", "/../../docker/" + idA, "", idA, ""},
 		{"service outside of it", "/../system.slice/nginx.service", "nginx.service", "", ""},
-		{"pod outside of it", "/../../pod" + uid + "/" + idA, "", idA, ""}, // whose, nothing says
+		{"pod outside of it", "/../../pod" + uid + "/" + idA, "", idA, ""}, // nothing says whose it is
 		{"above the reader's root", "/..", "", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func check(t *testing.T, text, path, unit, container, pod string) {
 	}
 }
 
-// Of several hierarchies the one that says most.
+// Of several hierarchies, the one that says most counts.
 func TestHierarchies(t *testing.T) {
 	for _, c := range []struct{ name, text, path string }{
 		{
@@ -161,7 +161,7 @@ func TestContainerOfOthers(t *testing.T) {
 	}
 }
 
-// Only a UID below kubepods is a pod's.
+// Only a UID below kubepods belongs to a pod.
 func TestPodOfOthers(t *testing.T) {
 	for _, path := range []string{
 		"/pod" + uid, "/system.slice/pod" + uid + ".service", "/kubepods/tripod" + uid, "/kubepods/pod" + uid[1:], "/kubepods/pod" + uid + "0",
@@ -196,7 +196,7 @@ func TestUp(t *testing.T) {
 		{"/system.slice/__web.service", "_web.service", "/system.slice/__web.service"},
 		{"/system.slice/__web.service", "web.service", ""},
 		{"/web.service", "web.service", "/web.service"},
-		{"web.service", "web.service", ""}, // no path
+		{"web.service", "web.service", ""}, // not a path
 		{"/system.slice/web.service", "", ""},
 		{"/", "web.service", ""},
 		{"", "web.service", ""},
@@ -271,7 +271,8 @@ func TestOfSystem(t *testing.T) {
 	}
 }
 
-// FuzzText reads any text as /proc/PID/cgroup: what comes out is in it.
+// FuzzText reads any text as /proc/PID/cgroup: everything in the result occurs in the
+// text.
 func FuzzText(f *testing.F) {
 	f.Add([]byte("1:name=systemd:/docker/" + idA + "\n0::/system.slice/docker-" + idB + ".scope\n"))
 	f.Add([]byte("0::/kubepods.slice/kubepods-pod" + uidSlice + ".slice/crio-" + idA + ".scope (deleted)\n"))
