@@ -53,7 +53,7 @@ func TestBefore(t *testing.T) {
 	}
 }
 
-// What the kernel says elsewhere is the same.
+// The kernel says the same elsewhere.
 func TestRunningKernel(t *testing.T) {
 	k, err := RunningKernel()
 	text := read(t, "/proc/sys/kernel/osrelease")
@@ -72,7 +72,7 @@ func TestBootID(t *testing.T) {
 	}
 }
 
-// The clocks go on, and SinceBoot is the one of /proc/uptime.
+// The clocks advance, and SinceBoot is the clock of /proc/uptime.
 func TestClocks(t *testing.T) {
 	for name, clock := range map[string]func() float64{"monotonic": Monotonic, "since boot": SinceBoot} {
 		before := clock()
@@ -91,7 +91,7 @@ func TestClocks(t *testing.T) {
 	}
 }
 
-// Each of the 64 capabilities is as /proc shows it of the thread.
+// Each of the 64 capabilities is as /proc shows it for the thread.
 func TestEffective(t *testing.T) {
 	got, err := Effective()
 	if err != nil {
@@ -114,8 +114,8 @@ func TestEffective(t *testing.T) {
 	}
 }
 
-// A file of nsfs is of the initial namespace by its inode; other kinds and files
-// are not, and a file that is not there is an error.
+// The inode tells whether a file of nsfs is the initial namespace; other kinds and files
+// are not, and a missing file is an error.
 func TestInitial(t *testing.T) {
 	for n, kind := range map[Initial]string{InitialTime: "time", InitialPID: "pid", InitialUser: "user"} {
 		if n.String() != kind {
@@ -123,7 +123,7 @@ func TestInitial(t *testing.T) {
 		}
 		link, err := os.Readlink("/proc/self/ns/" + kind)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // a kernel without the kind
+			continue // this kernel lacks the kind
 		}
 		want := link == kind+":["+strconv.FormatUint(uint64(n), 10)+"]"
 		if in, err := n.In(); err != nil || in != want {
