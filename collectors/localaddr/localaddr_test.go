@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { socklab.Main(m) }
 
-// ip runs commands of ip(8) in a namespace.
+// ip runs ip(8) commands in a namespace.
 func ip(t *testing.T, n *socklab.Namespace, commands ...string) {
 	t.Helper()
 	cmd := exec.Command("ip", "-n", n.Name, "-batch", "-")
@@ -25,7 +25,7 @@ func ip(t *testing.T, n *socklab.Namespace, commands ...string) {
 	}
 }
 
-// setIn is Read in a namespace.
+// setIn calls Read in a namespace.
 func setIn(t *testing.T, n *socklab.Namespace) (s *Set) {
 	t.Helper()
 	err := n.Do(func() (err error) {
@@ -38,7 +38,7 @@ func setIn(t *testing.T, n *socklab.Namespace) (s *Set) {
 	return s
 }
 
-// index is the number of an interface of a namespace.
+// index returns the number of an interface in a namespace.
 func index(t *testing.T, n *socklab.Namespace, name string) (i uint32) {
 	t.Helper()
 	err := n.Do(func() error {
@@ -54,7 +54,7 @@ func index(t *testing.T, n *socklab.Namespace, name string) (i uint32) {
 	return i
 }
 
-// bindable asks the kernel: it refuses addresses that are not there.
+// bindable asks the kernel, which refuses addresses that are not there.
 func bindable(n *socklab.Namespace, a netip.Addr, device uint32) (bool, error) {
 	domain, at := unix.AF_INET, unix.Sockaddr(nil)
 	if a.Is4() {
@@ -74,8 +74,8 @@ func bindable(n *socklab.Namespace, a netip.Addr, device uint32) (bool, error) {
 	return err == nil, err
 }
 
-// What is held to be an own address is what the kernel lets a socket be bound to, and a
-// little more: other tables, and AnyIP of IPv6, which has connections and no binding.
+// Local addresses are those that the kernel lets a socket bind to, and a few more: other
+// tables, and AnyIP of IPv6, which allows connections but no binding.
 func TestAgreesWithBind(t *testing.T) {
 	n := socklab.NewNamespace(t, "addresses")
 	ip(t, n,
@@ -96,7 +96,7 @@ func TestAgreesWithBind(t *testing.T) {
 		a := netip.MustParseAddr(text)
 		device := uint32(0)
 		if a.IsMulticast() && a.Is6() {
-			device = d1 // bind wants one
+			device = d1 // bind requires one
 		}
 		binds, err := bindable(n, a, device)
 		if err != nil || binds != want.binds {
@@ -122,8 +122,8 @@ func TestAgreesWithBind(t *testing.T) {
 	}
 }
 
-// An address is gone when its interface is, or when it is taken away; the namespace is left
-// alone by who asks.
+// An address is gone when its interface is, or when somebody removes it; asking leaves
+// the namespace as it was.
 func TestAddressesLeave(t *testing.T) {
 	socklab.LeakCheck(t)
 	n := socklab.NewNamespace(t, "leaving")
@@ -144,8 +144,8 @@ func TestAddressesLeave(t *testing.T) {
 	check("within a local route of any table", true, false)
 }
 
-// A device in a bridge (or VRF) and the bridge itself have link-local addresses of each
-// other: sockets are bound to either.
+// A device in a bridge (or VRF) and the bridge itself have each other's link-local
+// addresses: sockets are bound to either.
 func TestMasters(t *testing.T) {
 	n := socklab.NewNamespace(t, "masters")
 	ip(t, n, "link add d1 type veth peer name d2", "link add name b0 type bridge", "link set d1 master b0",
@@ -158,7 +158,7 @@ func TestMasters(t *testing.T) {
 	}
 }
 
-// The routes of a router are not read to find the few that are local.
+// A router's many routes are not all read to find the few local ones.
 func TestManyRoutes(t *testing.T) {
 	n := socklab.NewNamespace(t, "router")
 	commands := []string{"link add d1 type veth peer name d2", "link set d1 up", "link set d2 up", "addr add 192.0.2.1/24 dev d1"}
@@ -172,7 +172,7 @@ func TestManyRoutes(t *testing.T) {
 	}
 }
 
-// An older kernel ignores what is asked for, and shows all routes: the others are left out.
+// An older kernel ignores the filter and shows all routes; the rest are left out.
 func TestWithoutStrictChecks(t *testing.T) {
 	n := socklab.NewNamespace(t, "loose")
 	ip(t, n, "link add d1 type veth peer name d2", "link set d1 up", "link set d2 up", "addr add 192.0.2.1/24 dev d1", "route add 10.0.0.0/8 dev d1", "route add local 203.0.113.0/24 dev lo")
