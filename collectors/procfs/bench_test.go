@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// perChild stays below the hard limit of open files that the build machines have.
+// perChild stays below the hard limit on open files of the build machines.
 const perChild = 15_000
 
-// BenchmarkHolders searches for n sockets in the descriptors of processes that
-// hold only them; 60,000 are spread over four.
+// BenchmarkHolders searches for n sockets in the descriptors of processes that hold
+// nothing else; 60,000 are spread over four processes.
 func BenchmarkHolders(b *testing.B) {
 	for _, n := range []int{100, 10_000, 60_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -32,8 +32,8 @@ func BenchmarkHolders(b *testing.B) {
 	}
 }
 
-// BenchmarkHoldersOne searches for one socket among n: what a look before an
-// action costs.
+// BenchmarkHoldersOne searches for one socket among n: the cost of a look before an
+// action.
 func BenchmarkHoldersOne(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -50,7 +50,7 @@ func BenchmarkHoldersOne(b *testing.B) {
 	}
 }
 
-// BenchmarkHoldersAmong searches for one socket among n processes that hold none.
+// BenchmarkHoldersAmong searches for one socket among n processes that hold no socket.
 func BenchmarkHoldersAmong(b *testing.B) {
 	for _, n := range []int{10, 300} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -70,8 +70,8 @@ func BenchmarkHoldersAmong(b *testing.B) {
 	}
 }
 
-// BenchmarkSearch searches for 40,000 sockets of eight processes by several
-// workers, who take a few processes at a time.
+// BenchmarkSearch searches for 40,000 sockets of eight processes with several workers,
+// each taking a few processes at a time.
 func BenchmarkSearch(b *testing.B) {
 	inodes := map[uint32]bool{}
 	for range 8 {
@@ -91,7 +91,7 @@ func BenchmarkSearch(b *testing.B) {
 	}
 }
 
-// manySockets has n sockets held by child processes and returns their inodes.
+// manySockets makes n sockets, held by child processes, and returns their inodes.
 func manySockets(b *testing.B, n int) map[uint32]bool {
 	b.Helper()
 	inodes := make(map[uint32]bool, n)
@@ -114,7 +114,7 @@ func manySockets(b *testing.B, n int) map[uint32]bool {
 	return inodes
 }
 
-// raiseLimit raises the soft limit of open files, which children inherit.
+// raiseLimit raises the soft limit on open files, which children inherit.
 func raiseLimit(b *testing.B) {
 	b.Helper()
 	var limit unix.Rlimit

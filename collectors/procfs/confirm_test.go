@@ -10,9 +10,9 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// What another source says is taken over with the start time and the number of
-// descriptors, if the process still has it; if not, it is searched; and a process
-// that is gone holds nothing.
+// Confirm accepts what another source says if the process still has the socket, and adds
+// the start time and the number of descriptors; otherwise it searches the process. A
+// process that is gone holds nothing.
 func TestConfirm(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	var st unix.Stat_t
@@ -33,7 +33,7 @@ func TestConfirm(t *testing.T) {
 			continue
 		}
 		got, want := found.Tables[0], searched.Tables[0]
-		// The directory of descriptors that a search has open counts, too.
+		// The directory of descriptors that a search has open counts as well.
 		if got.PID != pid || got.StartTime != want.StartTime || got.FDs < want.FDs-1 || got.FDs > want.FDs+1 || !slices.Contains(got.Held, want.Held[0]) {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}

@@ -10,8 +10,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// The network of the tests is their own; one that cannot be told from the
-// machine's counts as that.
+// The tests have their own network; one that looks like the machine's counts as the
+// machine's.
 func TestInitialNetwork(t *testing.T) {
 	socklab.Need(t)
 	if New("").InitialNetwork() {
@@ -31,7 +31,7 @@ func TestInitialNetwork(t *testing.T) {
 	}
 }
 
-// The tests run in a PID namespace, with a /proc of it.
+// The tests run in a PID namespace, with its own /proc.
 func TestCoverage(t *testing.T) {
 	socklab.Need(t)
 	f := New("")
@@ -41,7 +41,7 @@ func TestCoverage(t *testing.T) {
 	if self, err := f.Self(); err != nil || self != os.Getpid() {
 		t.Errorf("self is %d, %v", self, err)
 	}
-	// Without the capability it depends on the mount.
+	// Without the capability the answer depends on the mount.
 	must(t, "mount", unix.Mount("proc", "/proc", "proc", 0, "hidepid=4"))
 	t.Cleanup(func() { must(t, "unmount", unix.Unmount("/proc", unix.MNT_DETACH)) })
 	var blind Coverage
@@ -55,7 +55,7 @@ func TestCoverage(t *testing.T) {
 	if initial, err := host.InitialUser.In(); err == nil && initial != (f.Coverage().HidePID == "") {
 		t.Errorf("with it: %+v", f.Coverage())
 	}
-	// A tree that this process is not in.
+	// A tree that does not contain this process.
 	if c := New(tree(t, map[string]string{"1/stat": "1 (init) S 0"})).Coverage(); !c.Foreign || !c.Inside {
 		t.Errorf("a tree of others: %+v", c)
 	}

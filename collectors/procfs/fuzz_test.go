@@ -26,7 +26,7 @@ func FuzzParseStat(f *testing.F) {
 	})
 }
 
-// FuzzProcessFiles feeds the text of the other files of a process.
+// FuzzProcessFiles feeds any text as the other files of a process.
 func FuzzProcessFiles(f *testing.F) {
 	f.Add([]byte("Max open files            1024                 4096                 files     \n"))
 	f.Add([]byte("socket:[4294967295]"))
@@ -40,7 +40,7 @@ func FuzzProcessFiles(f *testing.F) {
 	})
 }
 
-// FuzzCutEntry feeds what getdents64(2) could return.
+// FuzzCutEntry feeds anything that getdents64(2) could return.
 func FuzzCutEntry(f *testing.F) {
 	f.Add([]byte("00000000" + "00000000" + "\x18\x00" + "\x0a" + "12\x00\x00\x00" + "rest"))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -7,8 +7,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// A glance sees what became of known holders: renamed, another program, without
-// the socket, no more.
+// A glance sees what became of known holders: renamed, running another program, without
+// the socket, or gone.
 func TestGlance(t *testing.T) {
 	f := New("")
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)

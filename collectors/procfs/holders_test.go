@@ -50,7 +50,7 @@ func TestOneOwner(t *testing.T) {
 	}
 }
 
-// Whoever has a descriptor of the socket is reported once, in the order of PIDs.
+// Every process with a descriptor of the socket is reported once, in order of PID.
 func TestSharedSocket(t *testing.T) {
 	leakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv6)
@@ -76,8 +76,7 @@ func TestSharedSocket(t *testing.T) {
 	}
 }
 
-// A thread can have a descriptor table of its own, which does not show under
-// /proc/PID/fd.
+// A thread can have its own descriptor table, which /proc/PID/fd does not show.
 func TestThreadWithOwnTable(t *testing.T) {
 	leakCheck(t)
 	socklab.Need(t)
@@ -106,7 +105,7 @@ func TestThreadWithOwnTable(t *testing.T) {
 	if held, err := New("").Holds(os.Getpid(), startOf(t, os.Getpid()), inode); err != nil || !held {
 		t.Errorf("holds: %t, %v", held, err)
 	}
-	// The table was copied, and keeps what this process then closes.
+	// The table was copied, and keeps what this process closes afterwards.
 	must(t, "dup3", unix.Dup3(2, shared, unix.O_CLOEXEC))
 	if pids := pidsOf(holders(t, sharedInode).ByInode[sharedInode]); !slices.Equal(pids, []int{os.Getpid(), other}) {
 		t.Errorf("owners of a socket that another process has too: %v", pids)
@@ -116,14 +115,14 @@ func TestThreadWithOwnTable(t *testing.T) {
 	socklab.WaitFor(t, "the end of the thread", func() bool { return len(holders(t, inode).ByInode) == 0 })
 }
 
-// onDyingThread runs f on a thread that ends with it. It is not the first one:
-// that cannot end, and /proc/PID/fd shows its descriptors.
+// onDyingThread runs f on a thread that then ends. It is not the first thread, which
+// cannot end and whose descriptors /proc/PID/fd shows.
 func onDyingThread(f func()) (ended chan struct{}) {
 	ended = make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == os.Getpid() {
-			<-onDyingThread(func() { f(); close(ended) }) // not here: this thread is taken
+			<-onDyingThread(func() { f(); close(ended) }) // not here: this thread is unsuitable
 			runtime.UnlockOSThread()
 			return
 		}
@@ -133,7 +132,7 @@ func onDyingThread(f func()) (ended chan struct{}) {
 	return ended
 }
 
-// A process lives on after its first thread has ended.
+// A process lives on after its first thread ended.
 func TestWithoutFirstThread(t *testing.T) {
 	pid := child(t, "headless")
 	socklab.WaitFor(t, "the end of the first thread", func() bool {
@@ -149,7 +148,7 @@ func TestWithoutFirstThread(t *testing.T) {
 	}
 }
 
-// A socket in flight between processes is in nobody's table, but this is known.
+// A socket in flight between processes is in no table, and the answer says so.
 func TestSocketInFlight(t *testing.T) {
 	leakCheck(t)
 	socklab.Need(t)
@@ -182,14 +181,14 @@ func TestSocketInFlight(t *testing.T) {
 	}
 }
 
-// The user is the one whom the process runs as, whoever started it.
+// The user is the one that the process runs as, whoever started it.
 func TestUser(t *testing.T) {
 	for _, uid := range []int{65534, 54321} {
 		c := socklab.Make(t, socklab.Established, socklab.IPv4)
 		inode := inodeOf(t, c.FD)
 		p := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, UID: uid})
 		f := New("")
-		for range 2 { // the second answer comes from memory
+		for range 2 { // the second answer is from memory
 			h, err := f.Holders(t.Context(), map[uint32]bool{inode: true})
 			must(t, "holders", err)
 			if pids := pidsOf(h.ByInode[inode]); !slices.Equal(pids, []int{p.PID}) {

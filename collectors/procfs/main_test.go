@@ -32,7 +32,7 @@ func must(t testing.TB, what string, err error) {
 	}
 }
 
-// inodeOf is the inode of an open descriptor of this process.
+// inodeOf returns the inode of an open descriptor of this process.
 func inodeOf(t testing.TB, fd int) uint32 {
 	t.Helper()
 	var st unix.Stat_t
@@ -50,7 +50,7 @@ func newSocket(t testing.TB) (fd int, inode uint32) {
 	return fd, inodeOf(t, fd)
 }
 
-// startOf is the start time of a process, read without the code under test.
+// startOf returns the start time of a process, read without the code under test.
 func startOf(t testing.TB, pid int) uint64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -61,10 +61,9 @@ func startOf(t testing.TB, pid int) uint64 {
 	return start
 }
 
-// cat starts cat(1), which ends with its standard input. It holds the sockets
-// as descriptors 3, 4, ... Unlike a holder of socklab it runs another program,
-// so that it is an ordinary process of its user. wait reaps it; a test that
-// does not call it leaves that to the cleanup.
+// cat starts cat(1), which ends when its standard input does. It holds the sockets as
+// descriptors 3, 4, ... Unlike a holder of socklab it runs another program, so it is an
+// ordinary process of its user. wait reaps it; without a call of wait, the cleanup does.
 func cat(t testing.TB, attr *syscall.SysProcAttr, sockets ...int) (pid int, wait func()) {
 	t.Helper()
 	socklab.Need(t)
@@ -91,8 +90,8 @@ func cat(t testing.TB, attr *syscall.SysProcAttr, sockets ...int) (pid int, wait
 		}
 	}
 	t.Cleanup(wait)
-	_ = in[0].Close() // or it would not end with ours
-	// When it answers it has no more files of its loader open.
+	_ = in[0].Close() // or it would not end when we close ours
+	// Once it answers, its loader has no more files open.
 	_, err = in[1].WriteString("x")
 	must(t, "ask cat", err)
 	_, err = out[0].Read(make([]byte, 1))
@@ -112,19 +111,19 @@ const envChild = "PROCFS_TEST_CHILD"
 
 func init() {
 	if os.Getenv(envChild) == "headless" {
-		runtime.LockOSThread() // only so is the first thread that of TestMain
+		runtime.LockOSThread() // only this way is the first thread the one of TestMain
 	}
 }
 
-// runChild is the life of a child process that these tests start from their own
-// binary; it returns in any other process.
+// runChild is the life of a child process that these tests start from their own binary;
+// in any other process it returns.
 func runChild() {
 	role, n, _ := strings.Cut(os.Getenv(envChild), " ")
 	count, _ := strconv.Atoi(n)
 	switch role {
 	case "":
 		return
-	case "sockets": // opens many
+	case "sockets": // opens many sockets
 		for range count {
 			if _, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 				fmt.Println(err)
@@ -171,7 +170,7 @@ func child(t testing.TB, role string) (pid int) {
 	return cmd.Process.Pid
 }
 
-// descriptors counts what a process has open, without the code under test.
+// descriptors counts the open descriptors of a process, without the code under test.
 func descriptors(t testing.TB, pid int) int {
 	t.Helper()
 	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
@@ -179,7 +178,7 @@ func descriptors(t testing.TB, pid int) int {
 	return len(links)
 }
 
-// holders searches and fails the test if that cannot be done.
+// holders searches, and fails the test if the search fails.
 func holders(t testing.TB, inodes ...uint32) Holders {
 	t.Helper()
 	wanted := make(map[uint32]bool)
@@ -196,7 +195,7 @@ func holders(t testing.TB, inodes ...uint32) Holders {
 	return h
 }
 
-// pidsOf lists the PIDs of owners as they come.
+// pidsOf lists the PIDs of owners in their order.
 func pidsOf(owners []collectors.Owner) []int {
 	pids := make([]int, len(owners))
 	for i := range owners {
@@ -205,8 +204,8 @@ func pidsOf(owners []collectors.Owner) []int {
 	return pids
 }
 
-// leakCheck is socklab.LeakCheck without the garbage collector, which would
-// close what was forgotten before it is seen.
+// leakCheck is socklab.LeakCheck without the garbage collector, which would close
+// forgotten files before the check.
 func leakCheck(t *testing.T) {
 	t.Helper()
 	percent := debug.SetGCPercent(-1)

@@ -37,7 +37,7 @@ func TestParseSockstat(t *testing.T) {
 	}
 }
 
-// A namespace of one's own counts what is made in it and nothing else.
+// A new namespace counts only the sockets made in it.
 func TestSockstat(t *testing.T) {
 	leakCheck(t)
 	n, f := socklab.NewNamespace(t, "counted"), New("")
@@ -73,7 +73,7 @@ func TestSockstat(t *testing.T) {
 	}
 }
 
-// identity tells the sockets of /proc/net apart, which can show one twice.
+// identity tells apart the sockets of /proc/net, which can show one twice.
 type identity struct {
 	key    collectors.Key
 	family collectors.Family
@@ -91,8 +91,8 @@ func listed(t *testing.T) map[identity]bool {
 	return all
 }
 
-// Every socket that /proc/net lists is counted once, TIME_WAIT and orphans too;
-// only those in SYN_RECV are not.
+// Every socket that /proc/net lists is counted once, including TIME_WAIT and orphans, but
+// not SYN_RECV.
 func TestSockstatStates(t *testing.T) {
 	socklab.Need(t)
 	f := New("")
@@ -100,7 +100,7 @@ func TestSockstatStates(t *testing.T) {
 		socklab.Make(t, k, socklab.IPv4)
 		socklab.Make(t, k, socklab.IPv6)
 	}
-	socklab.WaitFor(t, "the counts to fit", func() bool { // sockets end meanwhile
+	socklab.WaitFor(t, "the counts to fit", func() bool { // sockets end in between
 		var want Counts
 		for s := range listed(t) {
 			switch {
@@ -122,7 +122,7 @@ func TestSockstatStates(t *testing.T) {
 	}
 }
 
-// Where the kernel does not tell all of it, what seems to be empty may not be.
+// If the kernel leaves something out, what seems empty may not be.
 func TestSockstatUnsure(t *testing.T) {
 	const (
 		four = "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n"

@@ -72,15 +72,15 @@ func stateOf(t *testing.T, pid int) byte {
 	return st.state
 }
 
-// A PID that was given to another process, even one that holds the same socket,
-// is not the process that was seen.
+// If another process gets the PID, even one that holds the same socket, it is not the
+// process that was seen.
 func TestReusedPID(t *testing.T) {
 	fd, inode := newSocket(t)
 	pid, wait := cat(t, nil, fd)
 	f, start := New(""), startOf(t, pid)
 	wait()
 	socklab.WaitFor(t, "the PID to be used again", func() bool {
-		// Threads of this process can take the PID first.
+		// Threads of this process may take the PID first.
 		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0); err != nil {
 			t.Fatalf("ns_last_pid: %v", err)
 		}
@@ -127,7 +127,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 }
 
-// Names are what their programs like.
+// Programs choose their names freely.
 func TestHostileName(t *testing.T) {
 	const comm = "a) R (b\nx"
 	h := socklab.StartHolder(t, socklab.HolderOptions{Comm: comm, Args: []string{"", "\n\x1b[31m", ""}})
@@ -142,7 +142,7 @@ func TestHostileName(t *testing.T) {
 	}
 }
 
-// Within its own PID namespace a test sees no kernel thread: one is made up.
+// A test sees no kernel thread from its own PID namespace, so one is made up.
 func TestKernelThread(t *testing.T) {
 	socklab.Need(t)
 	own, err := New("").Describe(os.Getpid())
@@ -155,8 +155,8 @@ func TestKernelThread(t *testing.T) {
 	}
 }
 
-// The list that HeldLately goes by never makes it say that a process holds what
-// it closed, or gave the number of to another socket.
+// HeldLately goes by a list, but never says that a process holds a socket that it closed
+// or replaced under the same number.
 func TestHeldLately(t *testing.T) {
 	leakCheck(t)
 	f, pid := New(""), os.Getpid()
@@ -184,7 +184,7 @@ func TestHeldLately(t *testing.T) {
 	}
 }
 
-// Processes are found by their comm, with what is known of them.
+// Processes are found by their comm, along with what is known of them.
 func TestNamed(t *testing.T) {
 	leakCheck(t)
 	pid, wait := cat(t, nil)

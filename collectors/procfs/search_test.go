@@ -18,7 +18,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// searchBy searches all processes by several workers, who take n at a time.
+// searchBy searches all processes with several workers, each taking n at a time.
 func searchBy(t testing.TB, f *FS, workers, n int, inodes map[uint32]bool) (all Found) {
 	t.Helper()
 	pids, err := f.PIDs()
@@ -49,7 +49,7 @@ func searchBy(t testing.TB, f *FS, workers, n int, inodes map[uint32]bool) (all 
 	return all
 }
 
-// inodesOf counts in how many tables each socket was found.
+// inodesOf counts the tables in which each socket was found.
 func inodesOf(found Found) map[uint32]int {
 	n := map[uint32]int{}
 	for _, table := range found.Tables {
@@ -60,8 +60,8 @@ func inodesOf(found Found) map[uint32]int {
 	return n
 }
 
-// sameHolders compares but for the ages, which grow, and how many descriptors
-// this process has, of which some are those of the search.
+// sameHolders ignores the ages, which grow, and this process's number of descriptors,
+// which includes those of the search.
 func sameHolders(a, b Holders) bool {
 	for _, h := range []Holders{a, b} {
 		for _, owners := range h.ByInode {
@@ -76,8 +76,8 @@ func sameHolders(a, b Holders) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// However the processes are divided, the answer is that of Holders, which is
-// what the links of the descriptors say.
+// However the processes are divided, the answer is the same as that of Holders and as the
+// links of the descriptors.
 func TestSearchDivided(t *testing.T) {
 	leakCheck(t)
 	wanted := map[uint32]bool{}
@@ -91,7 +91,7 @@ func TestSearchDivided(t *testing.T) {
 	for range 3 {
 		pids = append(pids, socklab.StartHolder(t, socklab.HolderOptions{Conns: shared, Keep: true}).PID)
 	}
-	pids = append(pids, child(t, "sockets 3000")) // more than one buffer of names
+	pids = append(pids, child(t, "sockets 3000")) // more than one buffer holds
 	for _, pid := range pids {
 		for inode := range linked(t, pid) {
 			wanted[inode] = true
@@ -126,8 +126,8 @@ func TestSearchDivided(t *testing.T) {
 	}
 }
 
-// linked reads the sockets of a process and their descriptors without the code
-// under test.
+// linked reads the sockets of a process and their descriptors without the code under
+// test.
 func linked(t *testing.T, pid int) map[uint32][]int {
 	t.Helper()
 	links, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/fd/*")
@@ -136,7 +136,7 @@ func linked(t *testing.T, pid int) map[uint32][]int {
 	for _, l := range links {
 		target, err := os.Readlink(l)
 		if err != nil {
-			continue // that of the list itself
+			continue // the descriptor of the listing itself
 		}
 		if i, ok := socketInode([]byte(target)); ok {
 			fd, _ := strconv.Atoi(filepath.Base(l))
@@ -146,8 +146,8 @@ func linked(t *testing.T, pid int) map[uint32][]int {
 	return inodes
 }
 
-// Without kcmp(2), as in a tree, the tables of all threads are searched once,
-// for what no process was found to hold, however the search was divided.
+// Without kcmp(2), as in a tree, the tables of all threads are searched once for sockets
+// that no process seems to hold, however the search was divided.
 func TestSearchDividedTree(t *testing.T) {
 	files := map[string]string{}
 	addProcess(files, 20, "web", "", "socket:[100]")
@@ -172,8 +172,8 @@ func TestSearchDividedTree(t *testing.T) {
 	}
 }
 
-// Who has ended since the search, or whose PID belongs to another, is nobody's
-// owner.
+// A process that has ended since the search, or whose PID now belongs to another, owns
+// nothing.
 func TestOwnersOfEnded(t *testing.T) {
 	fd, inode := newSocket(t)
 	pid, wait := cat(t, nil, fd)
@@ -197,7 +197,7 @@ func TestOwnersOfEnded(t *testing.T) {
 	}
 }
 
-// A failure of our own hides processes: it must not look as if nobody held it.
+// A failure of our own hides processes; that must not look as if nobody held the socket.
 func TestSearchOutOfDescriptors(t *testing.T) {
 	fd, inode := newSocket(t)
 	pid, _ := cat(t, nil, fd)
@@ -225,7 +225,7 @@ func TestSearchCancelled(t *testing.T) {
 	}
 }
 
-// The links of the directory task tell the number of threads.
+// The link count of the directory task gives the number of threads.
 func TestThreads(t *testing.T) {
 	fd, _ := newSocket(t)
 	pid, _ := cat(t, nil, fd)
@@ -245,8 +245,8 @@ func TestThreads(t *testing.T) {
 	})
 }
 
-// What a thread holds in a table of its own counts as held by its process, but
-// has no descriptor there.
+// What a thread holds in its own table counts as held by its process, but has no
+// descriptor there.
 func TestDescriptorOfThread(t *testing.T) {
 	leakCheck(t)
 	socklab.Need(t)
@@ -289,8 +289,8 @@ func TestDescriptorOfThread(t *testing.T) {
 	})
 }
 
-// A PID that another user's process has now says that the one which was meant is
-// gone, although the new one cannot be looked at.
+// If a process of another user now has the PID, the process that was meant is gone, even
+// though the new one cannot be examined.
 func TestDescriptorOfReusedPID(t *testing.T) {
 	fd, inode := newSocket(t)
 	pid, _ := cat(t, nil, fd)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// fields 3 to 22 of /proc/PID/stat: state S, parent 7, flags, 4 threads, start 123456.
+// statFields are fields 3 to 22 of /proc/PID/stat: state S, parent 7, flags, 4 threads,
+// start 123456.
 const statFields = " S 7 1 1 0 -1 4194560 10 0 0 0 1 2 3 4 20 0 4 0 123456 1000 20"
 
 func TestParseStat(t *testing.T) {
@@ -46,7 +47,7 @@ func TestFullName(t *testing.T) {
 	for _, c := range []struct{ comm, cmdline, exe, want string }{
 		{"nginx", "nginx: master process\x00", "/usr/sbin/nginx", "nginx"},
 		{long[:15], "/lib/systemd/" + long + "\x00--flag\x00", "", long},
-		{long[:15], long, "", long}, // without NUL at the end
+		{long[:15], long, "", long}, // no NUL at the end
 		{long[:15], "", "/lib/systemd/" + long, long},
 		{long[:15], "resolver\x00" + long + "\x00", "/lib/systemd/" + long, long}, // the program renamed itself
 		{long[:15], "resolver\x00", "/usr/bin/other", long[:15]},

@@ -12,8 +12,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// tree makes a directory such as /proc: files by their path, links as a target
-// behind "-> ".
+// tree makes a directory like /proc: files by their path, links as "-> " and a target.
 func tree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -29,7 +28,7 @@ func tree(t *testing.T, files map[string]string) string {
 	return root
 }
 
-// process adds the files of a process to a tree.
+// addProcess adds the files of a process to a tree.
 func addProcess(files map[string]string, pid int, comm, cmdline string, links ...string) {
 	dir := fmt.Sprintf("%d/", pid)
 	files[dir+"stat"] = fmt.Sprintf("%d (%s)%s", pid, comm, statFields)

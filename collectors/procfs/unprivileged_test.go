@@ -14,8 +14,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// Each missing capability hides processes, but this is counted. What can be
-// seen all the same is.
+// Each missing capability hides processes, but these are counted. The others are still
+// seen.
 func TestWithoutCapabilities(t *testing.T) {
 	leakCheck(t)
 	fd, inode := newSocket(t)
@@ -34,9 +34,10 @@ func TestWithoutCapabilities(t *testing.T) {
 		sees       []int
 	}{
 		{"all capabilities", nil, 0, append([]int{os.Getpid()}, others...)},
-		// Processes with more capabilities than the reader, and those of other users.
+		// Hidden: processes with more capabilities than the reader, and those of other
+		// users.
 		{"without CAP_SYS_PTRACE", []int{unix.CAP_SYS_PTRACE}, len(others), []int{os.Getpid()}},
-		// The directories of other users' processes.
+		// Hidden: the directories of other users' processes.
 		{"without CAP_DAC_READ_SEARCH", search, len(others) - 1, []int{os.Getpid(), own}},
 		{"without both", append(search, unix.CAP_SYS_PTRACE), len(others), []int{os.Getpid()}},
 	} {
@@ -67,7 +68,7 @@ func TestWithoutCapabilities(t *testing.T) {
 	}
 }
 
-// What has ended holds nothing, although nobody else may look.
+// An ended process holds nothing, even if another user may not look at it.
 func TestZombieOfAnotherUser(t *testing.T) {
 	leakCheck(t)
 	if !socklab.IsNobody() {
@@ -102,7 +103,7 @@ func TestZombieOfAnotherUser(t *testing.T) {
 	})
 }
 
-// anotherUser is nobody; nil where there is only one user.
+// anotherUser is nobody, or nil where there is only one user.
 func anotherUser() *syscall.SysProcAttr {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil || len(b) == 0 {
