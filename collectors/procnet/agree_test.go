@@ -62,7 +62,7 @@ func differences(here, there map[identity]collectors.Socket) string {
 			w, _ := collectors.Value(f, &o)
 			switch {
 			case f == collectors.FieldTimerExpires && math.Abs(v.(float64)-w.(float64)) < 0.5:
-			case f == collectors.FieldRetransmits && s.State == collectors.SynRecv: // sock_diag also counts what the peer asked for
+			case f == collectors.FieldRetransmits && s.State == collectors.SynRecv: // sock_diag also counts those that the peer asked for
 			case v != w:
 				fmt.Fprintf(&b, "%s is %v, not %v, in %+v\n", f, v, w, s)
 			}
@@ -71,7 +71,7 @@ func differences(here, there map[identity]collectors.Socket) string {
 	return b.String()
 }
 
-// agree compares what both sources show, twice or more: sockets change meanwhile.
+// agree compares what both sources show, at least twice: sockets change in between.
 func agree(t *testing.T, netns, atLeast int) {
 	t.Helper()
 	diff := ""
@@ -117,7 +117,7 @@ func TestAgreesWithSockDiag(t *testing.T) {
 	agree(t, pidfd, n)
 }
 
-// A namespace shows its own sockets and no others, and is left again.
+// A namespace shows its own sockets and no others, and the thread leaves it again.
 func TestOtherNamespace(t *testing.T) {
 	leakCheck(t)
 	other := socklab.NewNamespace(t, "other")
@@ -138,13 +138,13 @@ func TestOtherNamespace(t *testing.T) {
 	}
 }
 
-// Unanswered keepalives count as probes in both sources.
+// Both sources count unanswered keepalives as probes.
 func TestProbesAgree(t *testing.T) {
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
 	for opt, v := range map[int]int{unix.TCP_KEEPIDLE: 1, unix.TCP_KEEPINTVL: 1} {
 		must(t, "keepalive", unix.SetsockoptInt(c.FD, unix.SOL_TCP, opt, v))
 	}
-	// The peer loses whatever comes in.
+	// The peer loses everything that arrives.
 	deaf := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
 	must(t, "SO_ATTACH_FILTER", unix.SetsockoptSockFprog(c.Peer, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &deaf[0]}))
 	must(t, "SO_KEEPALIVE", unix.SetsockoptInt(c.FD, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))

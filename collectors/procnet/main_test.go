@@ -18,8 +18,8 @@ func must(t testing.TB, what string, err error) {
 	}
 }
 
-// leakCheck is socklab.LeakCheck without the garbage collector, which would
-// close what was forgotten before it is seen.
+// leakCheck is socklab.LeakCheck without the garbage collector, which would close
+// forgotten files before the check.
 func leakCheck(t *testing.T) {
 	t.Helper()
 	percent := debug.SetGCPercent(-1)
@@ -27,7 +27,7 @@ func leakCheck(t *testing.T) {
 	socklab.LeakCheck(t)
 }
 
-// inodeOf is the inode of an open descriptor of this process.
+// inodeOf returns the inode of an open descriptor of this process.
 func inodeOf(t testing.TB, fd int) uint32 {
 	t.Helper()
 	var st unix.Stat_t

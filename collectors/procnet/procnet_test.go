@@ -13,7 +13,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// readTestdata reads a file that was copied from a real kernel.
+// readTestdata reads a file copied from a real kernel.
 func readTestdata(t testing.TB, name string, kind table) (all []collectors.Socket) {
 	t.Helper()
 	f, err := os.Open("testdata/" + name)
@@ -27,7 +27,7 @@ func readTestdata(t testing.TB, name string, kind table) (all []collectors.Socke
 	return all
 }
 
-// What a record of testdata is to be, beyond protocol and family.
+// netLine is what a record of testdata should be, beyond protocol and family.
 type netLine struct {
 	state         collectors.State
 	local, remote string
@@ -98,7 +98,7 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
-// checkNet checks what every record of /proc/net has in common.
+// checkNet checks what all records of /proc/net have in common.
 func checkNet(t testing.TB, s *collectors.Socket) {
 	t.Helper()
 	may := netKnown.Or(netOwnerless).Or(collectors.Fields(collectors.FieldUID))
@@ -122,7 +122,7 @@ func checkNet(t testing.TB, s *collectors.Socket) {
 
 const goodLine = "   0: 0100007F:53A4 0200007F:0016 08 00000001:0000000B 02:00000064 00000000  1000        2 31337 1 0000000000000000 100 0 0 10 0"
 
-// Lines that are not as they should be are errors.
+// Malformed lines are errors.
 func TestBrokenLines(t *testing.T) {
 	var s collectors.Socket
 	tcp := table{collectors.TCP, collectors.IPv4}
@@ -162,7 +162,7 @@ func TestBrokenLines(t *testing.T) {
 	}
 }
 
-// An error ends the stream behind what is true, and names the file.
+// An error ends the stream after the valid records, and names the file.
 func TestBrokenFile(t *testing.T) {
 	const heading = "  sl  local_address rem_address   st\n"
 	for name, file := range map[string]string{
@@ -206,7 +206,7 @@ func TestStatesAreFiltered(t *testing.T) {
 	}
 }
 
-// Without IPv6 there are no files for it; without IPv4 something is wrong.
+// Without IPv6 its files are missing; if those of IPv4 are missing, something is wrong.
 func TestMissingFiles(t *testing.T) {
 	b, err := os.ReadFile("testdata/tcp-6.18")
 	must(t, "read", err)
