@@ -28,8 +28,8 @@ func labSockets(t testing.TB, c *Conn) []*collectors.Socket {
 	return all
 }
 
-// Many look-ups at a time find what one by one does, whatever the state and the
-// family, and tell which is not there.
+// Looking up many at a time finds the same as one by one, whatever the state and the
+// family, and says which are missing.
 func TestGetAll(t *testing.T) {
 	c := dialTest(t, -1)
 	var asked []*collectors.Socket
@@ -47,7 +47,7 @@ func TestGetAll(t *testing.T) {
 		nobody := i%2 == 1
 		switch {
 		case nobody && errors.Is(errs[i], collectors.ErrGone):
-		case !nobody && errors.Is(err, collectors.ErrGone): // a state that does not last has ended
+		case !nobody && errors.Is(err, collectors.ErrGone): // a short-lived state has ended
 		case err != nil || errs[i] != nil:
 			t.Errorf("%s %x: %v, one by one %v", s.State, s.Cookie, errs[i], err)
 		case collectors.KeyOf(&now[i]) != collectors.KeyOf(&one) || now[i].Known != one.Known || now[i].Inode != one.Inode:
@@ -61,8 +61,7 @@ func TestGetAll(t *testing.T) {
 	}
 }
 
-// Many are destroyed at a time; of those that are not it is said why, each by
-// its own.
+// Many sockets are destroyed at a time; each that is not comes with its own reason.
 func TestDestroyAll(t *testing.T) {
 	c := dialTest(t, -1)
 	conns := socklab.Many(t, socklab.CloseWait, socklab.IPv4, 3*batchLen+7)
@@ -106,8 +105,7 @@ func TestDestroyAll(t *testing.T) {
 	}
 }
 
-// A connection that is in use for a dump, or an end of the context, is an error
-// for each.
+// If the connection is in use for a dump, or the context ends, each socket gets an error.
 func TestBatchRefused(t *testing.T) {
 	c := dialTest(t, -1)
 	s := find(t, c, socklab.Make(t, socklab.CloseWait, socklab.IPv4))
@@ -131,7 +129,7 @@ func TestBatchRefused(t *testing.T) {
 	check(errBusy, c.DestroyAll(t.Context(), two))
 }
 
-// BenchmarkGet compares looking sockets up one by one and in batches.
+// BenchmarkGet compares looking up sockets one by one and in batches.
 func BenchmarkGet(b *testing.B) {
 	c := dialTest(b, -1)
 	socklab.Many(b, socklab.CloseWait, socklab.IPv4, 1000)

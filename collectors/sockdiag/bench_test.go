@@ -8,8 +8,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// BenchmarkDecode goes through n records in memory, 32 KiB at a time as they
-// come from the kernel.
+// BenchmarkDecode goes through n records in memory, in the kernel's portions of 32 KiB.
 func BenchmarkDecode(b *testing.B) {
 	body := aRecord(b, collectors.CloseWait)
 	one := message(typeByFamily, 1, 2, body)
@@ -70,7 +69,7 @@ func count(t testing.TB, c *Conn, q collectors.Query) (n int) {
 	return n
 }
 
-// What a dump allocates does not depend on how much it finds.
+// The allocations of a dump do not depend on how much it finds.
 func TestDumpAllocations(t *testing.T) {
 	socklab.Need(t)
 	q := collectors.Query{Protocols: []collectors.Protocol{collectors.TCP}, States: collectors.Mask(collectors.Established), Fields: collectors.InfoFields()}

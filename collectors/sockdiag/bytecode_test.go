@@ -12,7 +12,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// randomClauses returns clauses about some of the sockets, and some others.
+// randomClauses returns clauses about some of the sockets, and about others.
 func randomClauses(w *rand.Rand, socks []collectors.Socket) []collectors.Clause {
 	port := func(p uint16) collectors.PortRange {
 		low, high := p, p
@@ -41,9 +41,9 @@ func randomClauses(w *rand.Rand, socks []collectors.Socket) []collectors.Clause 
 			ip := socks[w.IntN(len(socks))].Remote.Netip()
 			p := netip.PrefixFrom(ip, ip.BitLen()-w.IntN(20)).Masked()
 			switch w.IntN(6) {
-			case 0: // a short one of IPv6, among whose addresses the mapped ones lie
+			case 0: // a short IPv6 prefix that includes the mapped addresses
 				p = netip.PrefixFrom(netip.AddrFrom16(ip.As16()), w.IntN(collectors.MappedBits)).Masked()
-			case 1: // one of mapped addresses
+			case 1: // a prefix of mapped addresses
 				p = netip.PrefixFrom(netip.AddrFrom16(ip.As16()), 128-w.IntN(20))
 			}
 			c.Peers = append(c.Peers, p)
@@ -54,8 +54,8 @@ func randomClauses(w *rand.Rand, socks []collectors.Socket) []collectors.Clause 
 	return clauses
 }
 
-// widened is the query as the kernel can be asked: sockets of IPv6 that speak
-// IPv4 are among the others, also for a short prefix of IPv6.
+// widened is the query as the kernel can be asked: IPv6 sockets that speak IPv4 are among
+// the others, even for a short IPv6 prefix.
 func widened(q collectors.Query, s *collectors.Socket) collectors.Query {
 	q.Clauses = slices.Clone(q.Clauses)
 	for i := range q.Clauses {
@@ -71,8 +71,8 @@ func widened(q collectors.Query, s *collectors.Socket) collectors.Query {
 	return q
 }
 
-// For random clauses the kernel shows exactly the sockets that they hold for, of
-// every state; and all that speak IPv4 over a socket of IPv6 for one about that.
+// For random clauses the kernel shows exactly the sockets that match, in every state; for
+// a clause about IPv4 over an IPv6 socket it shows all of those.
 func TestBytecode(t *testing.T) {
 	for _, k := range socklab.Kinds() {
 		for _, f := range socklab.Families() {
@@ -99,7 +99,7 @@ func TestBytecode(t *testing.T) {
 		for _, s := range before {
 			key := collectors.KeyOf(&s)
 			if !after[s.Cookie] {
-				continue // ended meanwhile
+				continue // ended in between
 			}
 			want, may := q.Covers(&key), widened(q, &s)
 			if want && !got[s.Cookie] || got[s.Cookie] && !may.Covers(&key) {
@@ -121,8 +121,8 @@ func TestBytecode(t *testing.T) {
 	}
 }
 
-// holds runs a program as the kernel does (inet_diag_bc_run in
-// net/ipv4/inet_diag.c), for ports only.
+// holds runs a program as the kernel does (inet_diag_bc_run in net/ipv4/inet_diag.c), for
+// ports only.
 func holds(t testing.TB, code []byte, local, remote uint16) bool {
 	t.Helper()
 	at := 0
@@ -148,8 +148,8 @@ func holds(t testing.TB, code []byte, local, remote uint16) bool {
 	return at == len(code)
 }
 
-// A program for more clauses or ranges than the kernel should run through holds
-// for more sockets, never for fewer.
+// With more clauses or ranges than the kernel should go through, the program matches more
+// sockets, never fewer.
 func TestCoarserBytecode(t *testing.T) {
 	c := dialTest(t, -1)
 	for _, n := range []int{1, 2, 48, 49, 97, 500, 3000} {
@@ -183,14 +183,14 @@ func TestCoarserBytecode(t *testing.T) {
 				}
 				q := everything
 				q.Clauses = clauses
-				dumpTest(t, c, q) // the kernel takes it
+				dumpTest(t, c, q) // the kernel accepts it
 			})
 		}
 	}
 }
 
-// Where one clause asks for everything, or there are too many that have nothing
-// in common, nothing is filtered.
+// Nothing is filtered if one clause asks for everything, or if there are too many clauses
+// with nothing in common.
 func TestNoBytecode(t *testing.T) {
 	for name, clauses := range map[string][]collectors.Clause{
 		"none":     nil,
@@ -227,7 +227,7 @@ func TestBytecodeLayout(t *testing.T) {
 	}
 }
 
-// One walk for both families shows the same records as one for each.
+// One walk for both families shows the same records as one walk for each.
 func TestOneWalk(t *testing.T) {
 	for _, k := range socklab.Kinds() {
 		for _, f := range socklab.Families() {
@@ -272,8 +272,8 @@ func TestOneWalk(t *testing.T) {
 	}
 }
 
-// A kernel that does not understand a request is asked in the simplest way, over
-// the same connection.
+// A kernel that does not understand a request is asked in the simplest way, over the same
+// connection.
 func TestRequestNotUnderstood(t *testing.T) {
 	made := socklab.Make(t, socklab.CloseWait, socklab.IPv6)
 	c := dialTest(t, -1)

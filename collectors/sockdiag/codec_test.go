@@ -11,8 +11,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// aRecord returns the body of a recorded message that has that state and a
-// complete tcp_info.
+// aRecord returns the body of a recorded message with that state and a complete tcp_info.
 func aRecord(t testing.TB, state collectors.State) []byte {
 	t.Helper()
 	b := readRecording(t, "testdata/linux-6.18-tcp-v4.bin")
@@ -44,8 +43,8 @@ func tcpInfoOf(t testing.TB, body []byte) []byte {
 	return nil
 }
 
-// Older kernels have a shorter tcp_info, newer ones a longer: each field is
-// known as soon as the structure reaches to its end.
+// Older kernels have a shorter tcp_info, newer ones a longer: a field is known once the
+// structure reaches its end.
 func TestInfoLengths(t *testing.T) {
 	body := aRecord(t, collectors.CloseWait)
 	info := tcpInfoOf(t, body)
@@ -139,8 +138,7 @@ func TestDecodeBroken(t *testing.T) {
 	}
 }
 
-// Which protocol has a subflow of MPTCP, and which an upper layer of another
-// kind, is told by the nested attributes.
+// The nested attributes tell a subflow of MPTCP from another upper layer protocol.
 func TestDecodeULP(t *testing.T) {
 	body := aRecord(t, collectors.Established)[:msgLen]
 	name := attr(1, []byte("mptcp\x00"))

@@ -10,8 +10,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// A descriptor tells the same of its connection as the kernel's record, as far as it tells
-// anything.
+// Whatever a descriptor tells about its connection agrees with the kernel's record.
 func TestOfDescriptor(t *testing.T) {
 	socklab.Need(t)
 	told := 0
@@ -68,7 +67,7 @@ func TestOfDescriptor(t *testing.T) {
 	}
 }
 
-// What is no connection is none, whatever it is.
+// Anything but a connection is not taken for one.
 func TestOfNoConnection(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {

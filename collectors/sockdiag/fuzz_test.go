@@ -7,7 +7,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// recordings returns the bytes of all recordings.
+// recordings returns the content of all recordings.
 func recordings(f *testing.F) (all [][]byte) {
 	files, err := filepath.Glob("testdata/*.bin")
 	if err != nil || len(files) == 0 {
@@ -19,8 +19,8 @@ func recordings(f *testing.F) (all [][]byte) {
 	return all
 }
 
-// FuzzDecode feeds one record: whatever it holds, decoding ends, and what it
-// makes known can be read.
+// FuzzDecode feeds one record: whatever it contains, decoding ends, and every field that
+// becomes known can be read.
 func FuzzDecode(f *testing.F) {
 	for _, b := range recordings(f) {
 		d := datagrams{buf: b, n: len(b), seq: ne.Uint32(b[8:]), pid: ne.Uint32(b[12:])}
@@ -41,7 +41,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzDatagram feeds what one read from the kernel returns.
+// FuzzDatagram feeds anything that one read from the kernel could return.
 func FuzzDatagram(f *testing.F) {
 	for _, b := range recordings(f) {
 		f.Add(b, ne.Uint32(b[8:]), ne.Uint32(b[12:]))

@@ -16,7 +16,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// open makes a socket in a namespace, until the end of the test.
+// open makes a socket in a namespace until the end of the test.
 func open(t testing.TB, n *socklab.Namespace, domain, typ, proto int) int {
 	t.Helper()
 	fd, err := n.Socket(domain, typ, proto)
@@ -59,8 +59,8 @@ func TestDestroyedListenerStaysBound(t *testing.T) {
 	}
 }
 
-// The kernel looks only at one member of an SO_REUSEPORT group; Get finds them
-// all, one after the other over the same connection.
+// The kernel looks at only one member of an SO_REUSEPORT group; Get finds them all, one
+// by one over the same connection.
 func TestReuseport(t *testing.T) {
 	socklab.Need(t)
 	for name, typ := range map[string]int{"tcp": unix.SOCK_STREAM, "udp": unix.SOCK_DGRAM} {
@@ -104,8 +104,8 @@ func TestReuseport(t *testing.T) {
 	}
 }
 
-// Of a group, Destroy reaches only the member that the kernel looks up. It
-// never takes one for the other.
+// Of a group, Destroy reaches only the member that the kernel looks up. It never mistakes
+// one for another.
 func TestReuseportDestroy(t *testing.T) {
 	c, n := dialTest(t, -1), socklab.Home(t)
 	addr := &unix.SockaddrInet4{Addr: socklab.IPv4.Local().As4()}
@@ -190,7 +190,7 @@ func TestLinkLocal(t *testing.T) {
 	}
 }
 
-// A connection into another namespace shows that one's sockets and no others.
+// A connection into another namespace shows the sockets of that one only.
 func TestOtherNamespace(t *testing.T) {
 	socklab.LeakCheck(t)
 	other := socklab.NewNamespace(t, "other")
@@ -228,7 +228,7 @@ func TestOtherNamespace(t *testing.T) {
 	}
 }
 
-// The kernel says EOPNOTSUPP for a family whose sockets cannot be destroyed.
+// The kernel returns EOPNOTSUPP for a family whose sockets it cannot destroy.
 func TestNotSupported(t *testing.T) {
 	c := dialTest(t, -1)
 	req := make([]byte, reqLen)
@@ -255,8 +255,8 @@ func TestDestroyNeedsCookie(t *testing.T) {
 	}
 }
 
-// Both the context's error and that of its cancellation reach the caller, at
-// the latest with the next datagram.
+// A context that is cancelled, before or during a dump, ends it with its error, at the
+// latest with the next datagram.
 func TestDumpCancelled(t *testing.T) {
 	socklab.LeakCheck(t)
 	socklab.Many(t, socklab.Established, socklab.IPv4, 1000)
@@ -292,7 +292,7 @@ func TestDumpAbandoned(t *testing.T) {
 	}
 }
 
-// What is left of an abandoned dump is never taken for an answer.
+// The rest of an abandoned dump is never taken for an answer.
 func TestAbandonedConnection(t *testing.T) {
 	subject := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	c := dialTest(t, -1)
@@ -320,8 +320,8 @@ func TestAbandonedConnection(t *testing.T) {
 
 const ipprotoMPTCP = 262 // IPPROTO_MPTCP, include/uapi/linux/in.h
 
-// The TCP connections under MPTCP say what they are, but in dumps only along
-// with tcp_info.
+// The TCP connections under MPTCP are shown as such, but a dump only says so along with
+// tcp_info.
 func TestMPTCPSubflow(t *testing.T) {
 	c := dialTest(t, -1)
 	server, err := socklab.Peer(t).Socket(unix.AF_INET, unix.SOCK_STREAM, ipprotoMPTCP)

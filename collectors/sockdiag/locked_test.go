@@ -10,12 +10,11 @@ import (
 	"sockwarden/collectors/stuck"
 )
 
-// unhurried is far more than a request takes that is left behind.
+// unhurried is far longer than a request that is left behind takes.
 const unhurried = 12 * stuck.Limit
 
-// Of many sockets one is locked. Its look-up is left behind, and it is said of which
-// socket that is; what was asked before is answered, and what comes after was not
-// asked.
+// One of several sockets is locked. Its look-up is left behind and the error names it;
+// earlier sockets are answered, and later ones were not asked about.
 func TestGetAllPastLock(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -62,8 +61,8 @@ func TestGetAllPastLock(t *testing.T) {
 	}
 }
 
-// A request to destroy that waits for a lock is carried out when that is free: no
-// sooner, and also for what stands behind it.
+// A request to destroy that waits for a lock is carried out once the lock is free, no
+// sooner, and so are the requests after it.
 func TestDestroyAllPastLock(t *testing.T) {
 	if socklab.Apart(t) {
 		return

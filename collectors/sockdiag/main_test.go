@@ -10,15 +10,15 @@ import (
 
 func TestMain(m *testing.M) { socklab.Main(m) }
 
-// everything is the query for all that there is.
+// everything asks for all sockets.
 var everything = collectors.Query{
 	Protocols: []collectors.Protocol{collectors.TCP, collectors.UDP},
 	States:    collectors.AllStates,
 	Fields:    collectors.InfoFields().Or(collectors.MemoryFields()).Or(collectors.CongestionFields()),
 }
 
-// dialTest opens a connection in the namespace of an open descriptor, or in
-// that of the tests for -1, until the end of the test.
+// dialTest opens a connection until the end of the test, in the namespace of an open
+// descriptor, or for -1 in that of the tests.
 func dialTest(t testing.TB, netns int) *Conn {
 	t.Helper()
 	socklab.Need(t)
@@ -51,8 +51,8 @@ func ends(s *collectors.Socket) (local, remote netip.AddrPort) {
 	return netip.AddrPortFrom(s.Local.Netip(), s.LocalPort), netip.AddrPortFrom(s.Remote.Netip(), s.RemotePort)
 }
 
-// hidden reports whether the kernel shows no sockets of the kind of a connection,
-// and holds it to that.
+// hidden reports whether the kernel shows no sockets of the connection's kind, and fails
+// the test if it does show some after all.
 func hidden(t testing.TB, c *Conn, subject *socklab.Conn) bool {
 	t.Helper()
 	if subject.Kind.Shown() {

@@ -22,7 +22,7 @@ func errnoBody(e unix.Errno) []byte {
 	return ne.AppendUint32(nil, uint32(-int32(e)))
 }
 
-// What a datagram says, message by message.
+// The content of a datagram, message by message.
 func TestMessages(t *testing.T) {
 	rec := make([]byte, msgLen)
 	join := func(parts ...[]byte) (all []byte) {

@@ -13,7 +13,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// whole asks for connections of MPTCP, with their tokens.
+// whole asks for MPTCP connections, with their tokens.
 var whole = collectors.Query{Protocols: []collectors.Protocol{collectors.MPTCP}, States: collectors.AllStates, Fields: collectors.InfoFields()}
 
 func cookieOf(t *testing.T, fd int) uint64 {
@@ -23,7 +23,7 @@ func cookieOf(t *testing.T, fd int) uint64 {
 	return cookie
 }
 
-// byCookie returns the record with the cookie of a descriptor.
+// byCookie returns the record with the cookie of a descriptor's socket.
 func byCookie(t *testing.T, all []collectors.Socket, fd int) *collectors.Socket {
 	t.Helper()
 	cookie := cookieOf(t, fd)
@@ -34,8 +34,8 @@ func byCookie(t *testing.T, all []collectors.Socket, fd int) *collectors.Socket 
 	return &all[i]
 }
 
-// Connections of MPTCP are shown as what they are, in both families, with the token that
-// their subflows have, too, and are found again by it or without it.
+// MPTCP connections are shown as such in both families, with the token that their
+// subflows have as well, and a look-up finds them with or without it.
 func TestMPTCP(t *testing.T) {
 	n := socklab.NewNamespace(t, "mptcp")
 	n.AddSubflows(t, netip.MustParseAddr("127.0.0.5"))
@@ -77,7 +77,7 @@ func TestMPTCP(t *testing.T) {
 			}
 			without := *s
 			without.Token = 0
-			reused := *s // by a connection that came later
+			reused := *s // by a later connection
 			reused.Token = byCookie(t, all, client.FD).Token
 			for _, asked := range []*collectors.Socket{s, &without, &reused, listener} {
 				if now, err := c.Get(t.Context(), asked); err != nil || now.Cookie != asked.Cookie || now.State != asked.State || now.NetNS != c.NetNS() {
@@ -93,7 +93,7 @@ func TestMPTCP(t *testing.T) {
 	}
 }
 
-// Many are looked up at a time, of all protocols.
+// Many sockets of all protocols are looked up at a time.
 func TestMPTCPAmongOthers(t *testing.T) {
 	n := socklab.NewNamespace(t, "mptcp")
 	l := socklab.ListenMPTCP(t, n, socklab.IPv4)
@@ -127,7 +127,8 @@ func TestMPTCPAmongOthers(t *testing.T) {
 	}
 }
 
-// What the kernel cannot do is not asked of it, and nothing else is destroyed instead.
+// Nothing is asked of the kernel that it cannot do, and nothing else is destroyed
+// instead.
 func TestMPTCPIsNotDestroyed(t *testing.T) {
 	n := socklab.NewNamespace(t, "mptcp")
 	client, server := socklab.ListenMPTCP(t, n, socklab.IPv4).Dial(t)
@@ -149,7 +150,7 @@ func TestMPTCPIsNotDestroyed(t *testing.T) {
 	}
 }
 
-// The kernel's filter is for MPTCP, too.
+// The kernel's filter also works for MPTCP.
 func TestMPTCPFilter(t *testing.T) {
 	n := socklab.NewNamespace(t, "mptcp")
 	l := socklab.ListenMPTCP(t, n, socklab.IPv6)
@@ -186,8 +187,8 @@ func TestDecodeMPTCP(t *testing.T) {
 	}
 }
 
-// Kernels before 5.9 do not know of the attribute that names the protocol. What they read
-// instead must be nothing of theirs.
+// Kernels before 5.9 do not know the attribute that names the protocol. What they read
+// instead must not match anything of theirs.
 func TestMPTCPRequest(t *testing.T) {
 	s := collectors.Socket{Protocol: collectors.MPTCP, Family: collectors.IPv4, Token: 0xcafe, Cookie: 0xbad}
 	for _, b := range [][]byte{exactRequest(&s), dumpRequest(collectors.IPv4, collectors.MPTCP, collectors.AllStates, extInfo, nil)} {

@@ -10,7 +10,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// The mark of a socket is shown in every state, and only to who may set one.
+// The mark of a socket is shown in every state, but only to a user who may set one.
 func TestMark(t *testing.T) {
 	socklab.Need(t)
 	l := socklab.NewListener(t, socklab.IPv4, 0)
@@ -46,7 +46,7 @@ func TestMark(t *testing.T) {
 	}, unix.CAP_NET_ADMIN))
 }
 
-// The congestion control is that of the connection, whatever the system's is.
+// The congestion control is the connection's, whatever the system's is.
 func TestCongestion(t *testing.T) {
 	for _, name := range []string{"reno", "cubic"} {
 		c := socklab.Make(t, socklab.Established, socklab.Mapped)
@@ -61,7 +61,8 @@ func TestCongestion(t *testing.T) {
 	}
 }
 
-// What a UDP socket had no room for is counted; TCP counts something else there.
+// Datagrams that a UDP socket had no room for are counted; TCP counts something else
+// there.
 func TestDrops(t *testing.T) {
 	c := socklab.Make(t, socklab.UDPConnected, socklab.IPv4)
 	must(t, "receive buffer", unix.SetsockoptInt(c.FD, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<10))

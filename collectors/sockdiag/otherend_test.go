@@ -12,8 +12,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// The other end of a connection is found from either end, in its own namespace only; also
-// that of a dual-stack socket, and one that nobody holds any more.
+// The other end of a connection is found from either end, only in its own namespace, also
+// for a dual-stack socket and for one that nobody holds any more.
 func TestOtherEnds(t *testing.T) {
 	for _, f := range socklab.Families() {
 		t.Run(string(f), func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestOtherEnds(t *testing.T) {
 	}
 }
 
-// A listener that would take such a connection is no end of it.
+// A listener that would accept such a connection is not its other end.
 func TestOtherEndIsNoListener(t *testing.T) {
 	c := dialTest(t, -1)
 	l := socklab.NewListener(t, socklab.IPv4, 0)
@@ -54,7 +54,7 @@ func TestOtherEndIsNoListener(t *testing.T) {
 	}
 }
 
-// A socket that is bound to a device answers only to who names the device.
+// A socket bound to a device answers only a query that names the device.
 func TestOtherEndBoundToDevice(t *testing.T) {
 	one := socklab.Make(t, socklab.Established, socklab.IPv4)
 	must(t, "SO_BINDTODEVICE", unix.BindToDevice(one.Peer, "peer0"))
@@ -64,8 +64,8 @@ func TestOtherEndBoundToDevice(t *testing.T) {
 	}
 }
 
-// loopback makes connections within this namespace that have n ends together, and returns
-// all of these.
+// loopback makes connections in this namespace that have n ends in total, and returns
+// these.
 func loopback(t testing.TB, c *Conn, n int) []*collectors.Socket {
 	t.Helper()
 	var lc net.ListenConfig
@@ -98,7 +98,7 @@ func loopback(t testing.TB, c *Conn, n int) []*collectors.Socket {
 	return all
 }
 
-// More than fit into one system call are all found.
+// All are found, even more than fit into one system call.
 func TestManyOtherEnds(t *testing.T) {
 	c := dialTest(t, -1)
 	socks := loopback(t, c, 3*batchLen+2)
@@ -110,7 +110,7 @@ func TestManyOtherEnds(t *testing.T) {
 	}
 }
 
-// BenchmarkOtherEnds looks for the other ends of n sockets that are connected over loopback.
+// BenchmarkOtherEnds looks for the other ends of n sockets connected over loopback.
 func BenchmarkOtherEnds(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

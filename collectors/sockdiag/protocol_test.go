@@ -11,7 +11,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// answer is a connection to a kernel that answers every request so.
+// answer connects to a kernel that answers every request with f.
 func answer(t *testing.T, f nltest.Func) *Conn {
 	t.Helper()
 	nl := nltest.Dial(f)
@@ -46,7 +46,7 @@ func TestErrnos(t *testing.T) {
 	}
 }
 
-// The request names the socket by everything that it has.
+// The request identifies the socket by everything known about it.
 func TestDestroyRequest(t *testing.T) {
 	s := collectors.Socket{
 		Protocol: collectors.TCP, Family: collectors.IPv6, State: collectors.CloseWait, Cookie: 0x1122334455667788, IfIndex: 9,

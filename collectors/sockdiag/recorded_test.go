@@ -49,7 +49,7 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
-// What a kernel sent can be set again from the JSON that shows it.
+// A record from the kernel can be set again from the JSON that shows it.
 func TestRecordedCanBeSet(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")
 	if err != nil || len(files) == 0 {
@@ -79,8 +79,8 @@ func TestRecordedCanBeSet(t *testing.T) {
 	}
 }
 
-// decodeRecording returns JSON with all known fields of each record, and what
-// of it only the collector knows.
+// decodeRecording returns JSON with all known fields of each record, including what only
+// the collector knows.
 func decodeRecording(t testing.TB, name string) []byte {
 	t.Helper()
 	var all []map[string]any
@@ -113,8 +113,7 @@ func protocolOf(name string) collectors.Protocol {
 	return collectors.TCP
 }
 
-// decodeAll goes through datagrams as a dump does. The first message says
-// whom they are for.
+// decodeAll goes through datagrams as a dump does. The first message names the recipient.
 func decodeAll(b []byte, p collectors.Protocol) func(yield func(*collectors.Socket, error) bool) {
 	return func(yield func(*collectors.Socket, error) bool) {
 		d := datagrams{buf: b, n: len(b)}

@@ -6,7 +6,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// extOf returns idiag_ext of each walk that answers a query: they must agree.
+// extOf returns the idiag_ext of each walk that answers a query; all must agree.
 func extOf(t *testing.T, q collectors.Query, p collectors.Protocol) uint8 {
 	t.Helper()
 	all := walks(q, p)
@@ -27,7 +27,7 @@ func extOf(t *testing.T, q collectors.Query, p collectors.Protocol) uint8 {
 	return ext
 }
 
-// extOfCost is what the kernel is asked for: nothing for any other cost.
+// extOfCost is what the kernel is asked for, by cost: nothing for any other cost.
 var extOfCost = map[collectors.Protocol]map[collectors.Cost]uint8{
 	collectors.TCP: {
 		collectors.CostInfo: extInfo, collectors.CostAge: extInfo, collectors.CostStall: extInfo, collectors.CostMemory: extMemory,
@@ -36,8 +36,7 @@ var extOfCost = map[collectors.Protocol]map[collectors.Cost]uint8{
 	collectors.UDP: {collectors.CostMemory: extMemory},
 }
 
-// What a field costs is asked for if it is wanted, in each kind of request, and
-// nothing else.
+// Each kind of request asks for what the wanted fields cost, and for nothing else.
 func TestExtensions(t *testing.T) {
 	both := []collectors.Protocol{collectors.TCP, collectors.UDP}
 	clauses := map[string][]collectors.Clause{"all": nil, "IPv6": {{Family: collectors.IPv6}}, "ports": {{Local: []collectors.PortRange{{Low: 80, High: 81}}}}}

@@ -12,9 +12,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// The dump shows the same set of sockets as ss from iproute2: protocol, state
-// and both ends. TCP sockets that are only bound are left out, since ss before
-// 6.9 does not ask for them.
+// The dump shows the same sockets as ss from iproute2: protocol, state and both ends. TCP
+// sockets that are only bound are left out, since ss before 6.9 does not ask for them.
 func TestSameAsSS(t *testing.T) {
 	if _, err := exec.LookPath("ss"); err != nil {
 		socklab.Lacks(t, err)
@@ -37,7 +36,7 @@ func TestSameAsSS(t *testing.T) {
 	} {
 		t.Run(args, func(t *testing.T) {
 			var want, got []string
-			// Leftovers of other tests may end between the two looks.
+			// Leftovers of other tests may end between the two dumps.
 			for range 3 {
 				if want, got = bySS(t, args), byDump(t, c, q); slices.Equal(want, got) && len(got) > 0 {
 					return
@@ -82,7 +81,7 @@ func bySS(t *testing.T, args string) []string {
 	var all []string
 	for line := range strings.Lines(string(out)) {
 		f := strings.Fields(line)
-		if !strings.Contains(args, "t") || !strings.Contains(args, "u") { // no column for the protocol
+		if !strings.Contains(args, "t") || !strings.Contains(args, "u") { // there is no column for the protocol
 			f = append([]string{map[bool]string{true: "tcp", false: "udp"}[strings.Contains(args, "t")]}, f...)
 		}
 		state, ok := collectors.ParseState(f[1])
@@ -95,8 +94,8 @@ func bySS(t *testing.T, args string) []string {
 	return all
 }
 
-// endBySS reads addr:port as ss writes it: *:* for [::]:0, brackets around
-// IPv6, * for port 0, %interface behind link-local addresses.
+// endBySS reads addr:port as ss writes it: *:* for [::]:0, IPv6 in brackets, * for port
+// 0, %interface after link-local addresses.
 func endBySS(t *testing.T, s string) netip.AddrPort {
 	t.Helper()
 	i := strings.LastIndexByte(s, ':')

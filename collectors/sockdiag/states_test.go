@@ -17,7 +17,7 @@ type shown struct {
 	recv, send uint32
 	timer      collectors.Timer
 	segments   bool // the part of tcp_info that counts segments
-	stamps     bool // and the rest of it
+	stamps     bool // the rest of tcp_info
 }
 
 var shownBy = map[socklab.Kind]shown{
@@ -44,8 +44,8 @@ var shownBy = map[socklab.Kind]shown{
 	socklab.UDPConnected:          {},
 }
 
-// Every kind of socket in every family: the dump shows it as it is, a look-up
-// by its cookie gives the same, and destroyed it is gone.
+// Every kind of socket in every family: the dump shows it as it is, a look-up by its
+// cookie shows the same, and once destroyed it is gone.
 func TestStates(t *testing.T) {
 	socklab.Need(t)
 	for _, k := range socklab.Kinds() {
@@ -68,7 +68,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// checkIdentity holds the record against what getsockopt and fstat say.
+// checkIdentity compares the record with getsockopt and fstat.
 func checkIdentity(t *testing.T, c *Conn, subject *socklab.Conn, s *collectors.Socket) {
 	t.Helper()
 	if s.Cookie == 0 || s.NetNS == 0 || s.NetNS != c.NetNS() {
@@ -120,7 +120,7 @@ func checkFacts(t *testing.T, subject *socklab.Conn, s *collectors.Socket) {
 	if subject.Family == socklab.IPv6 {
 		wantFamily = "ipv6"
 	}
-	// A mapped listener is known by its address, which is IPv4.
+	// A mapped listener is recognised by its address, which is IPv4.
 	if m["family"] != wantFamily {
 		t.Errorf("field family is %v", m["family"])
 	}
@@ -165,7 +165,7 @@ func checkKnown(t *testing.T, subject *socklab.Conn, s *collectors.Socket) {
 	}
 }
 
-// jiffies is the grain of times in tcp_info, generously.
+// jiffies is a generous bound on the resolution of times in tcp_info.
 const jiffies = 20 * time.Millisecond
 
 func checkInfo(t *testing.T, subject *socklab.Conn, s *collectors.Socket) {
@@ -203,7 +203,7 @@ func checkInfo(t *testing.T, subject *socklab.Conn, s *collectors.Socket) {
 	}
 }
 
-// waited is how long the steps before the last one can take.
+// waited is how long the steps before the last one may take.
 const waited = 500 * time.Millisecond
 
 func checkGet(t *testing.T, c *Conn, subject *socklab.Conn, s *collectors.Socket) {
@@ -233,7 +233,7 @@ func checkGet(t *testing.T, c *Conn, subject *socklab.Conn, s *collectors.Socket
 func checkDestroy(t *testing.T, c *Conn, subject *socklab.Conn, s *collectors.Socket) {
 	t.Helper()
 	err := c.Destroy(t.Context(), s)
-	if subject.Kind == socklab.Bound { // the kernel does not look such sockets up
+	if subject.Kind == socklab.Bound { // the kernel does not look up bound sockets
 		if !errors.Is(err, collectors.ErrGone) {
 			t.Errorf("destroy: %v", err)
 		}

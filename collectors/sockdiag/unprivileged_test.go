@@ -18,7 +18,7 @@ import (
 
 const envNobody = "SOCKDIAG_TEST_PORT_FOR_NOBODY"
 
-// A thread without CAP_NET_ADMIN sees everything and may not destroy.
+// A thread without CAP_NET_ADMIN sees everything but may not destroy.
 func TestWithoutNetAdmin(t *testing.T) {
 	subject := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	s := find(t, dialTest(t, -1), subject)
@@ -41,8 +41,8 @@ func TestWithoutNetAdmin(t *testing.T) {
 	}
 }
 
-// Another user sees everything, and may neither destroy nor enter another
-// namespace. The user is changed in a child, for good.
+// Another user sees everything, but may neither destroy nor enter another namespace. The
+// user change is permanent, so it happens in a child.
 func TestUnprivileged(t *testing.T) {
 	if port, is := os.LookupEnv(envNobody); is {
 		asNobody(t, port)
@@ -82,7 +82,7 @@ func asNobody(t *testing.T, port string) {
 		if err := c.Destroy(t.Context(), &s); !errors.Is(err, collectors.ErrNotPermitted) {
 			t.Errorf("destroy: %v", err)
 		}
-		s.Cookie++ // the kernel looks for the socket before it asks who wants it
+		s.Cookie++ // the kernel looks for the socket before it checks permissions
 		if err := c.Destroy(t.Context(), &s); !errors.Is(err, collectors.ErrGone) {
 			t.Errorf("destroy another cookie: %v", err)
 		}
