@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What does not sleep uninterruptibly is waited for however long it takes.
+// A call that is not in uninterruptible sleep is waited for, however long it takes.
 func TestSlowIsNotStuck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -24,7 +24,7 @@ func TestSlowIsNotStuck(t *testing.T) {
 	})
 }
 
-// What returns is no error.
+// A call that returns is not an error.
 func TestReturned(t *testing.T) {
 	t.Parallel()
 	ran := false
@@ -36,7 +36,7 @@ func TestReturned(t *testing.T) {
 	}
 }
 
-// Under OnThisThread a call has the thread of its caller.
+// Under OnThisThread a call runs on its caller's thread.
 func TestOnThisThread(t *testing.T) {
 	t.Parallel()
 	runtime.LockOSThread()
@@ -53,7 +53,7 @@ func TestOnThisThread(t *testing.T) {
 	}
 }
 
-// BenchmarkDo is what it costs to be able to leave a call behind.
+// BenchmarkDo measures the cost of being able to leave a call behind.
 func BenchmarkDo(b *testing.B) {
 	ctx := b.Context()
 	b.ReportAllocs()
