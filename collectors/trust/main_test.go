@@ -20,7 +20,7 @@ func must(t testing.TB, what string, err error) {
 	}
 }
 
-// tree makes a directory that only we can write, and files in it.
+// tree makes a directory that only we can write, with files in it.
 func tree(t testing.TB, files ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,7 +43,7 @@ func put(t testing.TB, path string) {
 
 const stranger = 54321
 
-// give gives a file, or a link itself, to somebody else.
+// give gives a file, or the link itself, to somebody else.
 func give(t testing.TB, path string) {
 	t.Helper()
 	err := os.Lchown(path, stranger, stranger)
@@ -53,7 +53,7 @@ func give(t testing.TB, path string) {
 	must(t, "chown", err)
 }
 
-// change is what happens to a tree before a test.
+// change changes a tree before a test.
 type change func(t testing.TB, dir string)
 
 func all(changes ...change) change {
@@ -65,8 +65,8 @@ func all(changes ...change) change {
 	}
 }
 
-// The changes: a file, a link (also to an absolute path, if it begins with DIR),
-// a hard link, a pipe, another mode, another owner, a read-only mount.
+// The changes: a file, a link (absolute if it begins with DIR), a hard link, a pipe,
+// another mode, another owner, a read-only mount.
 func file(path string) change {
 	return func(t testing.TB, dir string) { t.Helper(); put(t, dir+"/"+path) }
 }

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A socket is trusted by its owner and by the way to it, whoever may connect.
+// The owner of a socket and the way to it decide whether it is trusted, not who may
+// connect.
 func TestSocket(t *testing.T) {
 	socket := func(t testing.TB, dir string) {
 		t.Helper()

@@ -18,14 +18,14 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// What is opened is what the kernel opens, whatever the path looks like, and
-// whoever could change the way to it is named.
+// Open opens what the kernel would, whatever the path looks like, and names whoever could
+// change the way to it.
 func TestOpen(t *testing.T) {
 	for name, test := range map[string]struct {
-		change  change // there are dir/a/b/file and dir/c/file
+		change  change // the tree has dir/a/b/file and dir/c/file
 		path    string // below dir
 		content string // below dir; "" for what os.ReadFile says
-		want    string // in the reason why it is not trusted, "" for trusted
+		want    string // in the reason for not trusting it, "" for trusted
 	}{
 		"plain":            {nil, "a/b/file", "a/b/file", ""},
 		"many slashes":     {nil, "a//b/./file", "a/b/file", ""},
@@ -99,7 +99,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// Relative paths begin in the working directory, wherever that lies.
+// Relative paths start in the working directory, wherever it is.
 func TestRelative(t *testing.T) {
 	dir := tree(t, "a/", "a/file", "b/")
 	must(t, "link", os.Symlink("../a", dir+"/b/l"))
@@ -121,8 +121,8 @@ func TestRelative(t *testing.T) {
 	}
 }
 
-// What is no file is said to be none, what is not there is said as the kernel
-// does, and nothing waits.
+// Anything but a file is reported as such, a missing file gives the kernel's error, and
+// nothing waits.
 func TestNoFile(t *testing.T) {
 	dir := tree(t, "a/", "file")
 	must(t, "pipe", unix.Mkfifo(dir+"/pipe", 0o600))
@@ -150,7 +150,8 @@ func TestNoFile(t *testing.T) {
 			t.Errorf("%q: %v, want %v", path, err, want)
 		}
 	}
-	// It passes for a regular file, and gives nothing until the kernel says something.
+	// /proc/kmsg looks like a regular file, and gives nothing until the kernel says
+	// something.
 	f, err := new(Checker).Open("/proc/kmsg")
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 		t.Skipf("kernel log: %v", err)
@@ -162,8 +163,8 @@ func TestNoFile(t *testing.T) {
 	}
 }
 
-// Links of /proc to what is open lead there, and are trusted only if the path
-// that they say leads there, too.
+// Links of /proc to open files lead to those, and are trusted only if the path that they
+// show leads there as well.
 func TestDescriptors(t *testing.T) {
 	dir := tree(t, "file", "gone")
 	open := func(path string) string {
@@ -210,7 +211,7 @@ func cwd(t *testing.T) string {
 	return dir
 }
 
-// An idmapped mount shows owners that the files do not have.
+// An idmapped mount shows owners other than those of the files.
 func TestIdmapped(t *testing.T) {
 	dir := tree(t, "a/", "a/file", "there/")
 	sleeper := exec.Command("sleep", "1000")
@@ -272,7 +273,7 @@ garbage
 			t.Errorf("mount %d: %v, want %q", id, err, want)
 		}
 	}
-	// The real mounts are read for one that is not among them.
+	// The real mounts are searched for one that does not exist.
 	if err := table.trusted(map[uint64]string{1 << 60: "PATH"}); err == nil || !strings.HasPrefix(err.Error(), "the mount of PATH cannot be examined") {
 		t.Errorf("%v", err)
 	}
@@ -281,7 +282,7 @@ garbage
 	}
 }
 
-// A chroot shows no mount of its root in its own list.
+// In a chroot the list of mounts does not show the mount of the root.
 func TestChroot(t *testing.T) {
 	if os.Getenv("TRUST_CHROOT") != "" {
 		must(t, "chroot", unix.Chroot(os.Getenv("TRUST_CHROOT")))
@@ -301,8 +302,8 @@ func TestChroot(t *testing.T) {
 	}
 }
 
-// What is to be watched are the directories in which something can change what
-// a path leads to.
+// Places returns the directories to watch: a change in one of them can change what a path
+// leads to.
 func TestPlaces(t *testing.T) {
 	dir := tree(t, "a/", "a/file", "b/", "c/")
 	must(t, "link", os.Symlink("../b/l", dir+"/c/l"))
@@ -319,8 +320,8 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// A file that is replaced all the time is opened as one or the other, and what
-// is said of it is true of what was opened.
+// A file that is constantly replaced is opened as one version or the other, and the
+// verdict is about the opened one.
 func TestReplaced(t *testing.T) {
 	dir := tree(t, "good", "bad")
 	must(t, "chmod", os.Chmod(dir+"/bad", 0o666))

@@ -10,15 +10,15 @@ import (
 	"testing"
 )
 
-// Logs go where the path says and nobody else has a hand in it; what lies there
-// stays as it is.
+// Logs go where the path says, if nobody else can interfere; an existing file stays as it
+// is.
 func TestAppend(t *testing.T) {
 	const sticky, forAll = 0o777 | os.ModeSticky, 0o777
 	for name, test := range map[string]struct {
 		mode   os.FileMode // of the directory dir/d
 		change change
 		path   string // "" for d/log
-		goes   string // where a line goes, "" for refused
+		goes   string // where a line goes, "" if refused
 		want   string // in the error
 	}{
 		"new":                       {0o755, nil, "", "d/log", ""},
@@ -78,9 +78,8 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// Descriptors that were handed to us are written to whatever they are, as
-// /dev/stderr is on a terminal of another user; a reader that stands still costs
-// an error and no time.
+// Inherited descriptors are written to whatever they are, such as /dev/stderr on a
+// terminal of another user; a stalled reader costs an error and no time.
 func TestAppendDescriptor(t *testing.T) {
 	r, w, err := os.Pipe()
 	must(t, "pipe", err)
@@ -97,7 +96,7 @@ func TestAppendDescriptor(t *testing.T) {
 	}
 }
 
-// State is written only where no link of others leads.
+// State is never written through a link that others made.
 func TestParent(t *testing.T) {
 	dir := tree(t, "d/", "victim/", "file")
 	must(t, "link", os.Symlink("../victim", dir+"/d/ours"))
@@ -126,7 +125,7 @@ func TestParent(t *testing.T) {
 	}
 }
 
-// Directories are made as far as they are missing, and not behind a link of others.
+// Missing directories are made, but not behind a link that others made.
 func TestMakeDir(t *testing.T) {
 	dir := tree(t, "d/", "victim/", "file")
 	must(t, "link", os.Symlink("../victim", dir+"/d/theirs"))
@@ -152,7 +151,7 @@ func TestMakeDir(t *testing.T) {
 	}
 }
 
-// A file with a secret is to be read by its owner, and not to be written by others.
+// A file with a secret must be readable by its owner and not writable by others.
 func TestSecret(t *testing.T) {
 	dir := tree(t, "open", "closed", "group", "foreign", "d/")
 	for name, mode := range map[string]os.FileMode{"closed": 0o600, "group": 0o640, "foreign": 0o600} {
