@@ -34,7 +34,7 @@ func TestOutcomeOf(t *testing.T) {
 	}
 }
 
-// No result is two things at once.
+// Each result falls into at most one category.
 func TestResults(t *testing.T) {
 	want := map[Result]string{
 		Would: "", Gone: "succeeded", FDStillHeld: "succeeded", Ended: "succeeded", StillRunning: "climbs", Done: "succeeded",
@@ -82,7 +82,7 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
-// Only what is known is said.
+// Only known facts are logged.
 func TestAttrs(t *testing.T) {
 	bare := Sealed{Namespace: collectors.Namespace{Name: "host"}}
 	full := bare

@@ -15,8 +15,8 @@ func gate() *Plugin {
 	}}
 }
 
-// What a rung must opt in to for listeners, and for what waits to be accepted, follows from
-// what its action has; it is said as it is written.
+// What a rung must opt in to, for listeners and for connections that wait to be accepted,
+// follows from its action's scope and parameters, and is shown as one writes it.
 func TestForListeners(t *testing.T) {
 	listen := Param{Name: "listen", Type: "bool", Allows: AllowListen}
 	for _, test := range []struct {
@@ -42,7 +42,7 @@ func TestForListeners(t *testing.T) {
 	}
 }
 
-// Only what a parameter says, by the very value that it says, is allowed.
+// Only what a parameter's exact value says is allowed.
 func TestAllows(t *testing.T) {
 	for _, test := range []struct {
 		params map[string]any
@@ -62,8 +62,7 @@ func TestAllows(t *testing.T) {
 	}
 }
 
-// What an action is said to take as an opt-in does opt in, and what is asked for is
-// what comes out.
+// The opt-ins that an action lists do opt in, and asking for one yields exactly that one.
 func TestAsking(t *testing.T) {
 	const all = AllowListen | AllowUDP | AllowProtected | AllowAllOwners | AllowListener
 	want := map[string]any{"open": true, "protected": true, "whose": "all"}
@@ -86,7 +85,7 @@ func TestAsking(t *testing.T) {
 	}
 }
 
-// An action without the opt-in for protected processes says why, and who has it.
+// An action that cannot opt in to protected processes says why, and which actions can.
 func TestNever(t *testing.T) {
 	plugins := []Plugin{
 		*gate(),
@@ -117,7 +116,7 @@ func TestNever(t *testing.T) {
 	}
 }
 
-// What guards ask of a scope.
+// What guards want to know about a scope.
 func TestScope(t *testing.T) {
 	for s, want := range map[Scope][5]bool{ // OnProcess, OnUnit, Single, OnOwner, NeedsOwner
 		ScopeNone:        {},

@@ -6,8 +6,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// What a rung is never applied to is said by what the action is for, and what the rung
-// opts in to.
+// The purpose of an action and the opt-ins of a rung decide what the rung is never
+// applied to.
 func TestRefuses(t *testing.T) {
 	const none, has = 0, 7 // inodes
 	tcp := func(state collectors.State, inode uint32) *collectors.Socket {
