@@ -57,7 +57,7 @@ func expect(t testing.TB, what string, out actions.Outcome, want actions.Result)
 	}
 }
 
-// receive reads what a socket of this process gets next.
+// receive reads what arrives next at a socket of this process.
 func receive(t *testing.T, fd int) (data string, err error) {
 	t.Helper()
 	buf := make([]byte, 100)
@@ -98,8 +98,8 @@ func shown(t *testing.T, cookie uint64) bool {
 	return slices.ContainsFunc(actiontest.SealAll(t, collectors.TCP, nil), func(s actions.Sealed) bool { return s.Socket.Cookie == cookie })
 }
 
-// Every connection that a process has is gone afterwards, and the peer gets a
-// RST where TCP sends one (tcp_need_reset in net/ipv4/tcp.c).
+// Every connection that a process has is gone afterwards, and the peer gets a RST where
+// TCP sends one (tcp_need_reset in net/ipv4/tcp.c).
 func TestEveryKind(t *testing.T) {
 	socklab.Need(t)
 	reset := collectors.Mask(collectors.Established, collectors.CloseWait, collectors.FinWait1, collectors.FinWait2)
@@ -118,7 +118,8 @@ func TestEveryKind(t *testing.T) {
 				expect(t, "Apply", e.Apply(t.Context()), actions.Gone)
 				sent := resets(t) - before
 				expect(t, "Verify", e.Verify(t.Context()), actions.FDStillHeld)
-				// In CLOSING the peer sends its FIN again and gets a RST when it finds nobody.
+				// In CLOSING the peer sends its FIN again, and gets a RST if it finds no
+				// socket.
 				if want := reset.Has(k.State()); (sent == 1) != want && k != socklab.Closing {
 					t.Errorf("%d RSTs", sent)
 				}
@@ -139,7 +140,7 @@ func TestEveryKind(t *testing.T) {
 	}
 }
 
-// A process that keeps the descriptor is named, until it closes it.
+// A process that keeps the descriptor is named until it closes it.
 func TestDescriptorStillHeld(t *testing.T) {
 	actiontest.LeakCheck(t)
 	h := actiontest.Held(t, socklab.HolderOptions{Comm: "leaky"})
@@ -161,7 +162,8 @@ func TestDescriptorStillHeld(t *testing.T) {
 	}
 }
 
-// Two processes hold it: both must let go, and the one that does not is named.
+// Two processes hold the descriptor: both must let go, and the one that does not is
+// named.
 func TestDescriptorHeldByTheSecond(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv6)
@@ -190,8 +192,8 @@ func TestWakes(t *testing.T) {
 	expect(t, "Verify", e.Verify(t.Context()), actions.Gone)
 }
 
-// What the program does with the socket afterwards is not taken for what was
-// decided on, and not aborted.
+// What the program does with the socket afterwards is not mistaken for the connection
+// that was decided on, and is not aborted.
 func TestConnectedAgain(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -227,7 +229,7 @@ func TestConnectedAgain(t *testing.T) {
 	}
 }
 
-// What was decided on is a connection in one state.
+// The decision was about a connection in one state.
 func TestStateChanged(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -247,7 +249,7 @@ func TestStateChanged(t *testing.T) {
 	}
 }
 
-// Listeners, UDP and what is no connection are refused and live on.
+// Listeners, UDP and anything else that is not a connection are refused and live on.
 func TestNoConnection(t *testing.T) {
 	actiontest.LeakCheck(t)
 	for _, k := range []socklab.Kind{socklab.Listen, socklab.Bound, socklab.UDPBound, socklab.UDPConnected} {
@@ -273,7 +275,7 @@ func TestNoConnection(t *testing.T) {
 	}
 }
 
-// pair makes a connection within a namespace and returns its ends.
+// pair makes a connection within a namespace and returns both ends.
 func pair(t *testing.T, n *socklab.Namespace) (client, server int) {
 	t.Helper()
 	l, err := n.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
@@ -297,7 +299,7 @@ func pair(t *testing.T, n *socklab.Namespace) (client, server int) {
 	return client, server
 }
 
-// The namespace is not entered, and no capability on networks is needed.
+// No namespace is entered, and no network capability is needed.
 func TestOtherNamespace(t *testing.T) {
 	actiontest.LeakCheck(t)
 	client, server := pair(t, socklab.NewNamespace(t, "other"))
@@ -332,7 +334,7 @@ func TestOtherNamespace(t *testing.T) {
 	}
 }
 
-// Without the capability it is not permitted, which is not the target's fault.
+// Without the capability the result is "not permitted", which is not the target's fault.
 func TestNotPermitted(t *testing.T) {
 	actiontest.LeakCheck(t)
 	h := actiontest.Held(t, socklab.HolderOptions{UID: 65534})

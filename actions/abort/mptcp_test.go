@@ -15,7 +15,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// mptcp makes two connections of MPTCP in a namespace of their own, each with as many
+// mptcp makes two MPTCP connections in a namespace of their own, each with that many
 // subflows, and seals the server's end of the first.
 func mptcp(t *testing.T, subflows int) (client, server, neighbour *socklab.Conn, s actions.Sealed, open func() (*os.File, error)) {
 	t.Helper()
@@ -36,7 +36,7 @@ func seal(t *testing.T, c *socklab.Conn, open func() (*os.File, error)) actions.
 	return actiontest.Seal(t, collectors.MPTCP, c.Local, c.Remote, open)
 }
 
-// subflowsOf returns those of a connection, found by its token.
+// subflowsOf finds the subflows of a connection by its token.
 func subflowsOf(t *testing.T, c *socklab.Conn, open func() (*os.File, error)) []actions.Sealed {
 	t.Helper()
 	token := seal(t, c, open).Socket.Token
@@ -45,8 +45,8 @@ func subflowsOf(t *testing.T, c *socklab.Conn, open func() (*os.File, error)) []
 	})
 }
 
-// The whole connection ends with all its subflows: the peer has a reset at once, the
-// owner a socket without a connection, and the connection beside it lives on.
+// The whole connection ends with all its subflows: the peer gets a reset at once, the
+// owner keeps a socket without a connection, and the neighbouring connection lives on.
 func TestMPTCP(t *testing.T) {
 	actiontest.LeakCheck(t)
 	client, server, neighbour, s, open := mptcp(t, 2)
@@ -74,7 +74,8 @@ func TestMPTCP(t *testing.T) {
 	expect(t, "Verify after it was closed", e.Verify(t.Context()), actions.Gone)
 }
 
-// Half-closed connections are ended, too; and in another state than was decided on none is.
+// Half-closed connections are ended as well, but none in another state than the one
+// decided on.
 func TestMPTCPStates(t *testing.T) {
 	actiontest.LeakCheck(t)
 	client, server, _, before, open := mptcp(t, 1)
@@ -89,7 +90,7 @@ func TestMPTCPStates(t *testing.T) {
 	if e, err := prepare(t, before); e != nil || !errors.Is(err, collectors.ErrGone) {
 		t.Errorf("Prepare: %v, %v", e, err)
 	}
-	other := s // the descriptor has had another connection before
+	other := s // an earlier connection of the descriptor
 	other.Socket.Token++
 	if e, err := prepare(t, other); e != nil || !errors.Is(err, collectors.ErrGone) {
 		t.Errorf("Prepare of another connection: %v, %v", e, err)
@@ -105,8 +106,8 @@ func TestMPTCPStates(t *testing.T) {
 	}
 }
 
-// Where the peer speaks only TCP, MPTCP falls back to it, and the kernel says no token to
-// the owner any more.
+// With a peer that speaks only TCP, MPTCP falls back to TCP, and the kernel no longer
+// tells the owner a token.
 func TestMPTCPFallback(t *testing.T) {
 	actiontest.LeakCheck(t)
 	n := socklab.NewNamespace(t, "mptcp")
