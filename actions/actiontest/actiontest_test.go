@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { socklab.Main(m) }
 
-// kill is an action that keeps the contract, if it is not told otherwise.
+// kill is an action that keeps the contract, apart from what breaks names.
 type kill struct {
 	breaks string
 	target actions.Target
@@ -61,7 +61,7 @@ func (k kill) Prepare(_ context.Context, t actions.Target) (actions.Effect, erro
 		if err := unix.Kill(t.Process.PID, unix.SIGKILL); err != nil {
 			return nil, err
 		}
-		for { // a signal takes its time
+		for { // a signal takes a moment
 			if running, err := procfs.New("").Running(t.Process.PID, t.Process.StartTime); err != nil || !running {
 				return k, err
 			}
@@ -105,7 +105,7 @@ func (k kill) Apply(context.Context) actions.Outcome {
 	return actions.Outcome{Result: actions.Ended}
 }
 
-// stubborn is a kill that cannot be stopped, though it says so.
+// stubborn is a kill that cannot be stopped, but claims that it was.
 type stubborn struct{ kill }
 
 func (s stubborn) Stop(context.Context) actions.Outcome {
@@ -118,7 +118,7 @@ func (k kill) Verify(ctx context.Context) actions.Outcome {
 	switch {
 	case k.breaks == "VerifyOnlyLooks":
 		_ = unix.Kill(k.target.Process.PID, unix.SIGKILL)
-		for { // a signal takes its time
+		for { // a signal takes a moment
 			if running, err := procfs.New("").Running(k.target.Process.PID, k.target.Process.StartTime); err != nil || !running {
 				return actions.Outcome{Result: actions.Ended}
 			}
@@ -133,7 +133,7 @@ func (k kill) Verify(ctx context.Context) actions.Outcome {
 	switch {
 	case err != nil:
 		return actions.OutcomeOf(err)
-	case k.breaks == "Apply": // says so, and does nothing
+	case k.breaks == "Apply": // claims success, and does nothing
 	case k.breaks == "Apply by forgetting" && verified%2 == 0:
 		return actions.Outcome{Result: actions.Failed}
 	case running:
@@ -174,8 +174,8 @@ func newKill(breaks string) actions.Plugin {
 
 const envBreaks = "ACTIONTEST_BREAKS"
 
-// An action that keeps the contract passes, and one that breaks it fails where
-// it does. Each is tested in a process of its own.
+// An action that keeps the contract passes, and one that breaks it fails in the right
+// place. Each is tested in its own process.
 func TestRun(t *testing.T) {
 	if breaks, is := os.LookupEnv(envBreaks); is {
 		Run(t, newKill(breaks), Cases{

@@ -10,8 +10,8 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// A process can hold a socket of any kind that it can have, as a target for actions; it
-// is that target that vanishes.
+// A process can hold, as a target for actions, a socket of any kind that it can have;
+// Vanish removes that target.
 func TestHeldIn(t *testing.T) {
 	for _, kind := range socklab.Kinds() {
 		if !kind.Owned() || !kind.Shown() || kind == socklab.Bound {
