@@ -52,7 +52,7 @@ func prepared(t testing.TB, s actions.Sealed) actions.Effect {
 	return e
 }
 
-// Every kind of socket is gone afterwards, or said not to be.
+// Every kind of socket is gone afterwards, or reported as not destroyed.
 func TestEveryKind(t *testing.T) {
 	socklab.Need(t)
 	for _, k := range socklab.Kinds() {
@@ -64,7 +64,7 @@ func TestEveryKind(t *testing.T) {
 			}
 			e := prepared(t, actiontest.Sealed(t, c))
 			out := e.Apply(t.Context())
-			if k == socklab.Bound { // the kernel does not look such sockets up
+			if k == socklab.Bound { // the kernel does not look up bound sockets
 				if out.Result != actions.Refused || out.Detail == "" {
 					t.Errorf("Apply: %+v", out)
 				}
@@ -90,7 +90,7 @@ func TestEveryKind(t *testing.T) {
 	}
 }
 
-// A process that keeps the descriptor is named, until it closes it.
+// A process that keeps the descriptor is named until it closes it.
 func TestDescriptorStillHeld(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := actiontest.Held(t, socklab.HolderOptions{Comm: "leaky"})
@@ -113,7 +113,7 @@ func TestDescriptorStillHeld(t *testing.T) {
 	}
 }
 
-// Two processes hold it: both must let go.
+// Two processes hold the descriptor: both must let go.
 func TestDescriptorHeldByTheSecond(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv6)
 	first := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{c}, Keep: true})
@@ -133,7 +133,7 @@ func TestDescriptorHeldByTheSecond(t *testing.T) {
 	}
 }
 
-// What was decided on is a socket in one state.
+// The decision was about a socket in one state.
 func TestStateChanged(t *testing.T) {
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
 	s := actiontest.Sealed(t, c)
@@ -150,7 +150,7 @@ func TestStateChanged(t *testing.T) {
 	}
 }
 
-// A socket with the same addresses and another cookie is another one.
+// A socket with the same addresses but another cookie is another socket.
 func TestAnotherCookie(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	s := actiontest.Sealed(t, c)
@@ -181,15 +181,14 @@ func TestOneSocketOnly(t *testing.T) {
 	}
 }
 
-// Of an SO_REUSEPORT group the kernel finds one member, whichever is asked for.
-// The others are not destroyed, and that is not taken for success or for their
-// end.
+// The kernel finds one member of an SO_REUSEPORT group, no matter which one is asked for.
+// The others survive, and are reported neither as destroyed nor as gone.
 func TestReuseportListeners(t *testing.T) {
 	actiontest.LeakCheck(t)
 	sealed, fds := reuseportGroup(t)
 	refused := 0
-	// The kernel picks by a hash of the addresses, and puts the last member in the
-	// place of one that went: it cannot pick all in the order in which they came.
+	// The kernel picks by a hash of the addresses, and moves the last member to the place
+	// of one that is gone, so it cannot pick them all in the order of their creation.
 	for i, s := range sealed {
 		out := prepared(t, s).Apply(t.Context())
 		listens, err := unix.GetsockoptInt(fds[i], unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
@@ -242,8 +241,8 @@ func reuseportGroup(t *testing.T) (sealed []actions.Sealed, fds []int) {
 	return sealed, fds
 }
 
-// A listener and a connected UDP socket that chose their port stay bound to it.
-// What was decided on is gone all the same.
+// A listener and a connected UDP socket that chose their ports stay bound to them. What
+// was decided on is gone all the same.
 func TestStaysBound(t *testing.T) {
 	actiontest.LeakCheck(t)
 	auto := socklab.Make(t, socklab.Listen, socklab.IPv4)
@@ -275,8 +274,8 @@ func TestStaysBound(t *testing.T) {
 	}
 }
 
-// A program that waits for connections is woken for ever, and each accept fails:
-// servers that do not expect that spin and fill their logs.
+// A program that waits for connections wakes up for ever, and every accept fails: servers
+// that do not expect this spin and fill their logs.
 func TestListenerWakesForEver(t *testing.T) {
 	actiontest.LeakCheck(t)
 	auto := socklab.Make(t, socklab.Listen, socklab.IPv4)
@@ -299,7 +298,7 @@ func TestListenerWakesForEver(t *testing.T) {
 	}
 }
 
-// bindUDP binds to a port of its choice, that was free.
+// bindUDP binds explicitly to a free port.
 func bindUDP(t *testing.T) (fd int, local netip.AddrPort) {
 	t.Helper()
 	auto := socklab.Make(t, socklab.UDPBound, socklab.IPv4)
@@ -311,7 +310,7 @@ func bindUDP(t *testing.T) (fd int, local netip.AddrPort) {
 	return fd, auto.Local
 }
 
-// The socket's namespace is entered for each look.
+// Each look enters the namespace of the socket.
 func TestOtherNamespace(t *testing.T) {
 	actiontest.LeakCheck(t)
 	n := socklab.NewNamespace(t, "other")
@@ -356,7 +355,7 @@ func TestOtherNamespace(t *testing.T) {
 	}
 }
 
-// Without CAP_NET_ADMIN it is not permitted, which is not the target's fault.
+// Without CAP_NET_ADMIN the result is "not permitted", which is not the target's fault.
 func TestNotPermitted(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := actiontest.Held(t, socklab.HolderOptions{})
@@ -380,7 +379,7 @@ func TestNotPermitted(t *testing.T) {
 
 const envOther = "DESTROY_TEST_IN_USER_NAMESPACE"
 
-// Root of another user namespace may look and may not destroy.
+// Root of another user namespace may look but not destroy.
 func TestUserNamespace(t *testing.T) {
 	if addr, is := os.LookupEnv(envOther); is {
 		inUserNamespace(t, addr)

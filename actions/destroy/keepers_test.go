@@ -8,7 +8,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// Everybody who keeps the descriptor is named, and nobody who does not.
+// Every process that keeps the descriptor is named, and no other.
 func TestKeepers(t *testing.T) {
 	e := &effect{}
 	for pid, name := range map[int]string{5: "a", 6: "b", 7: "c", 8: "d", 9: "e"} {

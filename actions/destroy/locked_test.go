@@ -12,10 +12,10 @@ import (
 	"sockwarden/collectors/stuck"
 )
 
-// Of several sockets one is locked when they are destroyed together. What is gone is
-// so, and of the others it is said that the kernel has the request: that never climbs.
-// Before Linux 6.9 the kernel shows nothing while it hangs, and each is asked for
-// only once.
+// Several sockets are destroyed together, and one of them is locked. Those that are gone
+// are reported as gone; for the others the result says that the kernel has the request,
+// which never climbs. Before Linux 6.9 the kernel shows nothing while it hangs, and each
+// socket is asked about only once.
 func TestLockedWhenDestroyed(t *testing.T) {
 	t.Parallel()
 	for _, session := range []bool{false, true} {
@@ -68,7 +68,7 @@ func lockedWhenDestroyed(t *testing.T, session bool) {
 	if took := time.Since(began); took > 12*stuck.Limit {
 		t.Errorf("it took %s", took)
 	}
-	// Looked at again before it is destroyed, it is not even tried.
+	// A fresh look before destroying it fails, so nobody even tries.
 	if _, err := a.Prepare(t.Context(), targets[1]); actions.OutcomeOf(err).Result != actions.Timeout {
 		t.Errorf("Prepare: %v", err)
 	}

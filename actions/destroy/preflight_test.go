@@ -12,8 +12,8 @@ import (
 	"sockwarden/collectors/stuck"
 )
 
-// Whether sockets can be destroyed is found out before, and only of the way that was
-// chosen; what is needed for it is declared.
+// Preflight checks in advance whether sockets can be destroyed, only for the chosen
+// method, and what that method needs is declared.
 func TestPreflight(t *testing.T) {
 	socklab.Need(t)
 	plugin := Plugin()

@@ -15,12 +15,12 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// udpKind is how a UDP socket came by its port and its peer.
+// udpKind says how a UDP socket got its port and its peer.
 type udpKind struct {
-	port      bool // bound to a port of its choice
-	auto      bool // bound to any port, that is to one of the kernel's choice
+	port      bool // bound to a port that it chose
+	auto      bool // bound to any port: the kernel chose one
 	connected bool
-	group     bool // shares its port by SO_REUSEPORT, alone
+	group     bool // shares its port by SO_REUSEPORT, with no other socket
 }
 
 func sockaddr(a netip.AddrPort) (domain int, sa unix.Sockaddr) {
@@ -74,12 +74,12 @@ func hears(t *testing.T, fd int, to *collectors.Socket) bool {
 	from, err := socklab.Home(t).Socket(domain, unix.SOCK_DGRAM, 0)
 	must(t, "socket", err)
 	defer unix.Close(from)
-	must(t, "send", unix.Sendto(from, []byte("anybody?"), 0, sa)) // to this host: it is there at once
+	must(t, "send", unix.Sendto(from, []byte("anybody?"), 0, sa)) // to this host, so it arrives at once
 	n, _ := unix.Read(fd, make([]byte, 16))
 	return n == 8
 }
 
-// What the kernel does to UDP sockets of each kind, and that it is said. Seen on
+// What the kernel does to each kind of UDP socket, and that the result says so. Seen on
 // Linux 6.18.
 func TestUDP(t *testing.T) {
 	actiontest.LeakCheck(t)
@@ -117,7 +117,7 @@ func TestUDP(t *testing.T) {
 				}
 				want := c.hears
 				if c.kind.port && c.kind.connected && f == socklab.IPv6 {
-					want = false // the kernel forgets the port of the peer, and keeps its address
+					want = false // the kernel forgets the port of the peer, but keeps its address
 				}
 				if got := hears(t, fd, &s.Socket); got != want {
 					t.Errorf("it hears: %t", got)
@@ -127,8 +127,8 @@ func TestUDP(t *testing.T) {
 	}
 }
 
-// Of the sockets of a UDP server that share a port the kernel finds one, as of
-// listeners: the others are not touched, and that is said.
+// Of UDP sockets that share a port the kernel finds one, as of listeners; the others stay
+// untouched, and the result says so.
 func TestReuseportUDP(t *testing.T) {
 	actiontest.LeakCheck(t)
 	fd, first := udpKind{port: true, group: true}.make(t, socklab.IPv4)
@@ -161,7 +161,7 @@ func TestReuseportUDP(t *testing.T) {
 	}
 }
 
-// A warning says what destroying does not do, where it could be asked for.
+// A warning says what destroying does not do, wherever a rule could expect it.
 func TestWarnUDP(t *testing.T) {
 	both, tcp := []collectors.Protocol{collectors.TCP, collectors.UDP}, []collectors.Protocol{collectors.TCP}
 	for _, c := range []struct {
