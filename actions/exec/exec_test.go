@@ -22,7 +22,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// input runs a program that keeps what it is given.
+// input runs a program that keeps its input.
 func input(t *testing.T, target actions.Target) (text string, object map[string]any) {
 	t.Helper()
 	program := script(t, `cat > $(dirname $0)/input`)
@@ -34,8 +34,7 @@ func input(t *testing.T, target actions.Target) (text string, object map[string]
 	return text, object
 }
 
-// The finding is one line of JSON with the documented names, and only what is
-// known.
+// The finding is one line of JSON with the documented names, and only with known values.
 func TestInput(t *testing.T) {
 	actiontest.LeakCheck(t)
 	h := actiontest.HeldOnProcess(t, socklab.HolderOptions{Comm: "x\"\n\xff\\"})
@@ -78,7 +77,7 @@ func TestInput(t *testing.T) {
 	}
 }
 
-// Nothing is null, and sockets without owners and with several are told apart.
+// Nothing is null, and sockets without owners differ from those with several.
 func TestInputOwners(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv6)
@@ -101,7 +100,7 @@ func TestInputOwners(t *testing.T) {
 	}
 }
 
-// Much more than a pipe holds, and nobody has to read it.
+// The input is much larger than a pipe holds, and the program need not read it.
 func TestLongInput(t *testing.T) {
 	actiontest.LeakCheck(t)
 	one := target(t)
@@ -115,11 +114,11 @@ func TestLongInput(t *testing.T) {
 	}
 }
 
-// The program runs in a surrounding that says nothing about ours.
+// The program's environment reveals nothing of ours.
 func TestSurroundings(t *testing.T) {
 	actiontest.LeakCheck(t)
 	t.Setenv("SECRET", "x")
-	// What we were started with can be without FD_CLOEXEC.
+	// Descriptors that we inherited can lack FD_CLOEXEC.
 	r, w, err := os.Pipe()
 	must(t, "pipe", err)
 	defer r.Close()
@@ -147,7 +146,7 @@ cat /proc/self/stat > stat
 	var fds []string
 	for line := range strings.Lines(said(t, program, "fds")) {
 		before, to, found := strings.Cut(line, " -> ")
-		if words := strings.Fields(before); found && !strings.HasPrefix(to, "/proc/") { // of ls itself
+		if words := strings.Fields(before); found && !strings.HasPrefix(to, "/proc/") { // not those of ls itself
 			fds = append(fds, words[len(words)-1])
 		}
 	}
@@ -172,7 +171,7 @@ func TestEndings(t *testing.T) {
 		"signal":          {body: "echo bye; kill -SEGV $$", result: actions.Failed, err: "ended by SIGSEGV: bye"},
 		"killed":          {body: "kill -KILL $$", result: actions.Failed, err: "ended by SIGKILL"},
 		"escape sequence": {body: `printf 'a\033[2Jb\a\r\n\tc\351\342\200\256d'`, result: actions.Done, detail: "a?[2Jb? c??d"},
-		// Another way to the same output.
+		// Other paths to the same output.
 		"device files": {body: "echo one > /dev/stderr; echo two > /dev/stdout", result: actions.Done, detail: "one two"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -196,8 +195,7 @@ func TestString(t *testing.T) {
 	}
 }
 
-// Nothing is started if nothing is left of the target, and what is gone is not
-// told.
+// Nothing starts if nothing of the target is left, and the input omits what is gone.
 func TestTargetGone(t *testing.T) {
 	actiontest.LeakCheck(t)
 	one, two := socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -231,7 +229,7 @@ func TestTargetGone(t *testing.T) {
 	childless(t)
 }
 
-// Sockets are looked up in their namespaces.
+// Sockets are looked up in their own namespaces.
 func TestOtherNamespace(t *testing.T) {
 	actiontest.LeakCheck(t)
 	n := socklab.NewNamespace(t, "other")
@@ -266,7 +264,7 @@ func TestOtherNamespace(t *testing.T) {
 	}
 }
 
-// A command of the system is looked for in fixed places, whatever our own PATH.
+// A command of the system is looked up in fixed places, whatever our own PATH is.
 func TestNewCommand(t *testing.T) {
 	actiontest.LeakCheck(t)
 	t.Setenv("PATH", t.TempDir())
@@ -286,7 +284,7 @@ func TestNewCommand(t *testing.T) {
 	}
 }
 
-// A connection that waits to be accepted has no process, and says who listens.
+// A connection that waits to be accepted has no process, so its input names the listener.
 func TestListenersAreDescribed(t *testing.T) {
 	listener := actions.Listener{
 		Socket: collectors.Socket{Local: collectors.AddrFrom(netip.MustParseAddr("192.0.2.1")), LocalPort: 8080, Inode: 7},

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A script that the kernel could not start is found before it is needed.
+// A script that the kernel could not start is reported before it is needed.
 func TestInterpreter(t *testing.T) {
 	for name, c := range map[string]struct{ text, why string }{
 		"a script":       {"#!/bin/sh\ntrue\n", ""},

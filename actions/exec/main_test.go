@@ -26,7 +26,7 @@ func must(t testing.TB, what string, err error) {
 	}
 }
 
-// script writes a shell script. It can find its directory by $(dirname $0).
+// script writes a shell script, which can find its directory as $(dirname $0).
 func script(t testing.TB, body string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "program")
@@ -40,7 +40,7 @@ func write(t testing.TB, path, content string, mode os.FileMode) {
 	must(t, "chmod", os.Chmod(path, mode))
 }
 
-// said is what a program has written to a file beside itself.
+// said returns what a program wrote to a file beside itself.
 func said(t testing.TB, program, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(filepath.Dir(program), name))
@@ -48,7 +48,7 @@ func said(t testing.TB, program, name string) string {
 	return string(b)
 }
 
-// target is a socket of this process.
+// target returns a socket of this process.
 func target(t testing.TB) actions.Target {
 	t.Helper()
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -66,8 +66,8 @@ func prepare(t testing.TB, program string, timeout time.Duration, target actions
 	return a.Prepare(t.Context(), target)
 }
 
-// started prepares and starts a program. At the end of the test it is ended,
-// and no child is left.
+// started prepares and starts a program. At the end of the test it ends the program and
+// checks that no child is left.
 func started(t testing.TB, program string, timeout time.Duration, target actions.Target) *effect {
 	t.Helper()
 	e, err := prepare(t, program, timeout, target)
@@ -79,12 +79,12 @@ func started(t testing.TB, program string, timeout time.Duration, target actions
 	return e.(*effect)
 }
 
-// end kills what is under way, as the engine does when it is asked to stop.
+// end kills a running effect, as the engine does when told to stop.
 func end(t testing.TB, e actions.Effect) {
 	socklab.WaitFor(t, "the end of the program", func() bool { return !actions.Stop(context.Background(), e).Pending })
 }
 
-// await asks until there is a final outcome.
+// await asks until the outcome is final.
 func await(t testing.TB, e actions.Effect) (out actions.Outcome) {
 	t.Helper()
 	socklab.WaitFor(t, "the end of the program", func() bool {
@@ -108,7 +108,7 @@ func run(t testing.TB, body string) actions.Outcome {
 	return out
 }
 
-// childless checks that there is no child, running or a zombie.
+// childless checks that no child is left, not even a zombie.
 func childless(t testing.TB) {
 	t.Helper()
 	var info unix.Siginfo
@@ -167,7 +167,7 @@ exit 0
 	})
 }
 
-// noting notes the effects that an action has prepared.
+// noting notes the effects that an action prepares.
 type noting struct {
 	actions.Action
 	effects *[]actions.Effect

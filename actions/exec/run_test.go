@@ -30,7 +30,7 @@ func exists(t *testing.T, program, name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// Nobody waits for the program, and it is asked for until it has ended.
+// Nobody waits for the program; Verify is called until it has ended.
 func TestPending(t *testing.T) {
 	actiontest.LeakCheck(t)
 	program := script(t, "echo ready > $(dirname $0)/ready; read line < $(dirname $0)/fifo; echo heard $line; exit 3")
@@ -50,8 +50,8 @@ func TestPending(t *testing.T) {
 	childless(t)
 }
 
-// family starts a program that ignores what it can ignore, with a child in a
-// session of its own, and returns both.
+// family starts a program that ignores every signal it can, with a child in its own
+// session, and returns both.
 func family(t *testing.T, timeout time.Duration) (e *effect, child int) {
 	t.Helper()
 	program := script(t, `trap '' TERM HUP INT
@@ -79,7 +79,7 @@ func killed(t *testing.T, pid int) {
 	childless(t)
 }
 
-// When its time is over it is killed, with everything that it started.
+// When its time is over, the program is killed with everything that it started.
 func TestTimeout(t *testing.T) {
 	actiontest.LeakCheck(t)
 	const timeout = 700 * time.Millisecond
@@ -98,8 +98,7 @@ func TestTimeout(t *testing.T) {
 	killed(t, child)
 }
 
-// Its time ends also while nobody asks, such as a watcher that waits for the
-// kernel.
+// Its time also ends while nobody asks, for example while a watcher waits for the kernel.
 func TestTimeoutUnasked(t *testing.T) {
 	actiontest.LeakCheck(t)
 	e, child := family(t, 700*time.Millisecond)
@@ -110,7 +109,7 @@ func TestTimeoutUnasked(t *testing.T) {
 	killed(t, child)
 }
 
-// Whoever asks to stop ends it, and is told so: that is no timeout.
+// A request to stop ends the program and reports that, not a timeout.
 func TestCancelled(t *testing.T) {
 	actiontest.LeakCheck(t)
 	e, child := family(t, 0)
@@ -129,7 +128,7 @@ func TestCancelled(t *testing.T) {
 	killed(t, child)
 }
 
-// A program that has ended before anybody asked is not late, and is not killed.
+// A program that ended before anybody asked is not late, and is not killed.
 func TestEndedBeforeTimeout(t *testing.T) {
 	actiontest.LeakCheck(t)
 	program := script(t, "echo done; echo > $(dirname $0)/ready")
@@ -145,7 +144,7 @@ func TestEndedBeforeTimeout(t *testing.T) {
 	}
 }
 
-// A daemon that the program leaves behind does not hold anybody up.
+// A daemon that the program leaves behind delays nobody.
 func TestLeftBehind(t *testing.T) {
 	actiontest.LeakCheck(t)
 	program := script(t, "sleep 1000 & echo $! > $(dirname $0)/child; echo started")
@@ -158,13 +157,13 @@ func TestLeftBehind(t *testing.T) {
 	must(t, "it was killed", unix.Kill(child, 0))
 	must(t, "kill", unix.Kill(child, unix.SIGKILL))
 	if os.Getpid() == 1 {
-		_, err = unix.Wait4(child, nil, 0, nil) // ours now
+		_, err = unix.Wait4(child, nil, 0, nil) // our child now
 		must(t, "wait", err)
 	}
 	childless(t)
 }
 
-// However much it prints, a little is kept.
+// However much the program prints, only a little is kept.
 func TestHugeOutput(t *testing.T) {
 	actiontest.LeakCheck(t)
 	e := started(t, script(t, "head -c 100000000 /dev/zero | tr '\\0' x; echo the end"), 0, target(t))
@@ -177,8 +176,8 @@ func TestHugeOutput(t *testing.T) {
 	}
 }
 
-// While nobody asks the program waits, and takes no more memory than the pipe
-// has. An endless one is ended in time.
+// While nobody asks, the program waits, and its output takes no more memory than the pipe
+// holds. Endless output ends in time.
 func TestEndlessOutput(t *testing.T) {
 	actiontest.LeakCheck(t)
 	e := started(t, script(t, "exec yes"), time.Second, target(t))
@@ -199,7 +198,7 @@ func TestEndlessOutput(t *testing.T) {
 	childless(t)
 }
 
-// What it writes to files is its own affair: it may keep a log, or a dump.
+// What the program writes to files is its own business: it may keep a log, or a dump.
 func TestLargeFile(t *testing.T) {
 	actiontest.LeakCheck(t)
 	program := script(t, "head -c 20000000 /dev/zero > $(dirname $0)/dump && ulimit -f")
@@ -208,7 +207,7 @@ func TestLargeFile(t *testing.T) {
 	}
 }
 
-// The end is cut where it may be within a character.
+// The tail is cut by bytes, perhaps within a character.
 func TestTail(t *testing.T) {
 	actiontest.LeakCheck(t)
 	e := started(t, script(t, "for i in 1 2 3 4 5 6 7 8 9 0; do printf '€%.0s' $(seq 1000); done; echo .. "), 0, target(t))
@@ -218,13 +217,13 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// Asking for what was not started harms nobody: neither other children nor our
-// own process group.
+// Asking about a program that was never started harms neither other children nor our own
+// process group.
 func TestVerifyBeforeApply(t *testing.T) {
 	actiontest.LeakCheck(t)
-	// If it were otherwise, only this test would be harmed.
+	// If it did, only this test would be harmed.
 	must(t, "new process group", unix.Setpgid(0, 0))
-	other := exec.Command("false") // of our process group
+	other := exec.Command("false") // in our process group
 	other.Stderr = os.Stderr
 	must(t, "start", other.Start())
 	var info unix.Siginfo
@@ -241,7 +240,7 @@ func TestVerifyBeforeApply(t *testing.T) {
 	}
 }
 
-// What cannot be started is said, and leaves nothing open.
+// A program that cannot start is reported, and nothing stays open.
 func TestNotStarted(t *testing.T) {
 	actiontest.LeakCheck(t)
 	for name, spoil := range map[string]func(path string){

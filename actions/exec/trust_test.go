@@ -14,8 +14,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// What is no program, or could be somebody else's, is refused before anything
-// is started. None of that says anything about the target.
+// Anything that is not a program, or that somebody else could change, is refused before
+// it starts. Such an error says nothing about the target.
 func TestPrograms(t *testing.T) {
 	sockets := target(t)
 	chmod := func(t *testing.T, path string, mode os.FileMode) { t.Helper(); must(t, "chmod", os.Chmod(path, mode)) }
@@ -65,7 +65,7 @@ func TestPrograms(t *testing.T) {
 			write(t, dir+"/program", "#!/bin/sh\n", 0o777)
 			must(t, "remount", unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 			return dir + "/program"
-		}, "is not trusted"}, // it can be writable elsewhere
+		}, "is not trusted"}, // it may be writable elsewhere
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "dir")
