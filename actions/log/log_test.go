@@ -27,7 +27,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// lines prepares, applies and verifies, and returns what was logged.
+// lines prepares, applies and verifies, and returns the logged lines.
 func lines(t *testing.T, params map[string]any, target actions.Target) []map[string]any {
 	t.Helper()
 	var b bytes.Buffer
@@ -57,8 +57,8 @@ func lines(t *testing.T, params map[string]any, target actions.Target) []map[str
 	return all
 }
 
-// A line says which rule, socket and process; what the process chose is never
-// part of the message.
+// A line names the rule, socket and process; the message never contains text that the
+// process chose.
 func TestLine(t *testing.T) {
 	const hostile = "\x1b[2J\nlevel=ER"
 	s := actiontest.Held(t, socklab.HolderOptions{Comm: hostile})
@@ -79,7 +79,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// One line for each socket; none below the level of the log.
+// Each socket gets one line, or none below the level of the log.
 func TestLines(t *testing.T) {
 	one, two := actiontest.Held(t, socklab.HolderOptions{}), actiontest.Held(t, socklab.HolderOptions{})
 	both := actions.Target{Rule: "group", Sockets: append(one.Target.Sockets, two.Target.Sockets...)}
