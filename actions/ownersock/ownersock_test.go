@@ -36,7 +36,7 @@ func cookieOf(fd int) uint64 {
 	return cookie
 }
 
-// found checks that With finds the socket, and hands out a descriptor of its own.
+// found checks that With finds the socket and passes its own descriptor of it.
 func found(t *testing.T, s *actions.Sealed) {
 	t.Helper()
 	calls := 0
@@ -55,7 +55,7 @@ func found(t *testing.T, s *actions.Sealed) {
 	}
 }
 
-// fails checks that With fails by that error.
+// fails checks that With fails with that error.
 func fails(t *testing.T, s *actions.Sealed, want error) {
 	t.Helper()
 	err := With(t.Context(), procfs.New(""), s, func(fd int) error {
@@ -100,8 +100,7 @@ func TestHolder(t *testing.T) {
 	fails(t, s, collectors.ErrGone)
 }
 
-// The error of the function is handed out as it is, and the next owner is not
-// tried.
+// The function's error is returned as it is, and the next owner is not tried.
 func TestErrorOfFunction(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -119,7 +118,7 @@ func TestNobody(t *testing.T) {
 	fails(t, &s, ErrNoOwner)
 }
 
-// The descriptor is the one by which the process has it now.
+// The process's current descriptor of the socket is used.
 func TestNumbers(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -130,7 +129,7 @@ func TestNumbers(t *testing.T) {
 	number := c.FD
 	c.CloseFD()
 	found(t, &s)
-	// Another socket takes the number, and then there is only that.
+	// Another socket takes the number; without the duplicate, only that one is left.
 	other := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	if other.FD != number {
 		must(t, "dup3", unix.Dup3(other.FD, number, unix.O_CLOEXEC))
@@ -170,8 +169,8 @@ func TestAnotherStartTime(t *testing.T) {
 	fails(t, s, collectors.ErrGone)
 }
 
-// Of several owners the first that still has it is taken. One that may not be
-// looked at can still have it: that is not the end of the socket.
+// The first of several owners that still has the socket is used. An owner that may not be
+// examined may still have it, so the socket does not count as gone.
 func TestSeveralOwners(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv6)
@@ -196,7 +195,7 @@ func TestSeveralOwners(t *testing.T) {
 	fails(t, &s, collectors.ErrGone)
 }
 
-// cat starts cat(1) of a user with a socket; it is ended and reaped by wait.
+// cat starts cat(1) as a user, with a socket; wait ends and reaps it.
 func cat(t *testing.T, socket int, uid uint32) (pid int, wait func()) {
 	t.Helper()
 	path, err := exec.LookPath("cat")
@@ -225,7 +224,7 @@ func cat(t *testing.T, socket int, uid uint32) (pid int, wait func()) {
 	return pid, wait
 }
 
-// heldBy makes a socket that cat(1) holds, as its only owner that is known.
+// heldBy makes a socket that cat(1) holds, as its only known owner.
 func heldBy(t *testing.T, uid uint32) (c *socklab.Conn, s actions.Sealed, pid int, wait func()) {
 	t.Helper()
 	c = socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -238,14 +237,13 @@ func heldBy(t *testing.T, uid uint32) (c *socklab.Conn, s actions.Sealed, pid in
 	return c, s, pid, wait
 }
 
-// The PID is given to another process that holds the same socket: it was not
-// decided on.
+// Another process that holds the same socket gets the PID; the decision was not about it.
 func TestReusedPID(t *testing.T) {
 	c, s, pid, wait := heldBy(t, 0)
 	found(t, &s)
 	wait()
 	socklab.WaitFor(t, "the PID to be used again", func() bool {
-		// Threads of this process can take the PID first.
+		// Threads of this process may take the PID first.
 		must(t, "ns_last_pid", os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0))
 		again, end := cat(t, c.FD, 0)
 		o, err := procfs.New("").Describe(again)
@@ -262,7 +260,7 @@ func TestReusedPID(t *testing.T) {
 	}
 }
 
-// A process that only waits for its parent has nothing any more.
+// A process that only waits for its parent no longer has anything.
 func TestZombie(t *testing.T) {
 	actiontest.LeakCheck(t)
 	_, s, pid, _ := heldBy(t, 0)
@@ -274,7 +272,7 @@ func TestZombie(t *testing.T) {
 	fails(t, &s, collectors.ErrGone)
 }
 
-// The socket of another network namespace is had without entering it.
+// With gets the socket from another network namespace without entering it.
 func TestOtherNamespace(t *testing.T) {
 	actiontest.LeakCheck(t)
 	n := socklab.NewNamespace(t, "other")
@@ -298,8 +296,8 @@ func TestOtherNamespace(t *testing.T) {
 	}, unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN))
 }
 
-// Both capabilities are needed: one to list what the process has, the other to
-// take it.
+// Both capabilities are needed: one to list the process's descriptors, the other to take
+// one.
 func TestNotPermitted(t *testing.T) {
 	actiontest.LeakCheck(t)
 	_, s, _, _ := heldBy(t, 65534)
@@ -320,7 +318,7 @@ func TestNotPermitted(t *testing.T) {
 	}, unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_DAC_OVERRIDE, unix.CAP_KILL))
 }
 
-// The limit of descriptors says nothing about the process.
+// Our limit on descriptors says nothing about the process.
 func TestOutOfDescriptors(t *testing.T) {
 	h := actiontest.Held(t, socklab.HolderOptions{})
 	var old unix.Rlimit
@@ -338,7 +336,7 @@ func TestClassify(t *testing.T) {
 		unix.ESRCH: collectors.ErrGone, unix.EBADF: collectors.ErrGone, unix.ENOENT: collectors.ErrGone, unix.ENOTSOCK: collectors.ErrGone,
 		unix.EPERM: collectors.ErrNotPermitted, unix.EACCES: collectors.ErrNotPermitted,
 		unix.ENOSYS: collectors.ErrNotSupported,
-		// One socket, not the host.
+		// These are about one socket, not the host.
 		unix.EOPNOTSUPP: nil, unix.EMFILE: nil, unix.EINVAL: nil,
 	} {
 		err := Classify("do", fmt.Errorf("call: %w", errno))
@@ -353,7 +351,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// listener returns how a listening socket of the other end is reached.
+// listener returns the address of a socket that listens at the other end.
 func listener(t *testing.T) (addr unix.Sockaddr) {
 	t.Helper()
 	fd, err := socklab.Peer(t).Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
@@ -366,7 +364,7 @@ func listener(t *testing.T) (addr unix.Sockaddr) {
 	return addr
 }
 
-// connect connects a socket and returns it as it is then.
+// connect connects a socket and returns its record from then.
 func connect(t *testing.T, fd int, to unix.Sockaddr) (s actions.Sealed) {
 	t.Helper()
 	if err := unix.Connect(fd, to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
@@ -398,15 +396,15 @@ func TestAnotherState(t *testing.T) {
 	}
 }
 
-// A socket can be connected again: then it has the cookie, the state and one of
-// the two ends that were decided on.
+// A socket can be reconnected: then it has the cookie, the state and one of the two ends
+// that were decided on.
 func TestConnectedAgain(t *testing.T) {
 	one, other := listener(t), listener(t)
 	for _, keeps := range []string{"local end", "remote end"} {
 		fd, err := socklab.Home(t).Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 		must(t, "socket", err)
 		defer unix.Close(fd)
-		if keeps == "local end" { // it stays bound to a port of its choice
+		if keeps == "local end" { // it stays bound to a port that it chose
 			free := socklab.Make(t, socklab.Bound, socklab.IPv4)
 			free.CloseFD()
 			must(t, "bind", unix.Bind(fd, &unix.SockaddrInet4{Addr: free.Local.Addr().As4(), Port: int(free.Local.Port())}))
@@ -434,7 +432,7 @@ func TestConnectedAgain(t *testing.T) {
 	}
 }
 
-// No connection, no TCP and several sockets are refused.
+// Anything but one TCP connection is refused.
 func TestOne(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	good := actiontest.Sealed(t, c)
@@ -479,7 +477,7 @@ func TestHolds(t *testing.T) {
 }
 
 func disconnect(fd int) error {
-	// A family of 0 is AF_UNSPEC.
+	// Family 0 is AF_UNSPEC.
 	addr := make([]byte, 16)
 	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&addr[0])), uintptr(len(addr))); errno != 0 {
 		return errno

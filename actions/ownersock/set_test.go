@@ -15,7 +15,7 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// nodelay is an action as somebody could add it: all that it has to say of its own.
+// nodelay is an action that anybody could add, with everything specific to it.
 func nodelay() actions.Plugin {
 	setter := ownersock.Setter{
 		Name: "nodelay", States: collectors.Mask(collectors.Established, collectors.CloseWait), Proc: procfs.New(""),
@@ -46,7 +46,8 @@ func TestSetterConformance(t *testing.T) {
 	}
 }
 
-// What is set is told, what was set is left alone, and what the owner sets back is seen.
+// New settings are reported, existing ones are left alone, and a reset by the owner is
+// noticed.
 func TestSetter(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -82,7 +83,7 @@ func TestSetter(t *testing.T) {
 	}
 }
 
-// It is for connections in its states.
+// The action is only for connections in its states.
 func TestSetterStates(t *testing.T) {
 	actiontest.LeakCheck(t)
 	p := nodelay()
