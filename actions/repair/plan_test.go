@@ -14,13 +14,13 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// returns ends what vanish began: the other end gets what comes in again.
+// returns undoes vanish: packets reach the other end again.
 func returns(t *testing.T, c *socklab.Conn) {
 	t.Helper()
 	must(t, "no filter", unix.SetsockoptInt(c.Peer, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0))
 }
 
-// silent waits until the peer has given no sign for so long.
+// silent waits until the peer has been silent for longer than d.
 func silent(t *testing.T, c *socklab.Conn, d time.Duration) {
 	t.Helper()
 	socklab.WaitFor(t, "silence", func() bool {
@@ -30,9 +30,8 @@ func silent(t *testing.T, c *socklab.Conn, d time.Duration) {
 	})
 }
 
-// A live peer survives five seconds in which every packet is lost, however long
-// it has been silent before, and whatever user_timeout is asked for or set by the
-// program.
+// A live peer survives five seconds in which every packet is lost, however long it was
+// silent before, and whatever user_timeout the action asks for or the program has set.
 func TestLivePeerSurvivesLoss(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -100,8 +99,8 @@ func TestLivePeerSurvivesLoss(t *testing.T) {
 	}
 }
 
-// What keepalive of the program asks already is not cut short: its unanswered
-// probes would count.
+// Keepalive that the program already uses is not cut short, because its unanswered probes
+// would count.
 func TestProbesUnanswered(t *testing.T) {
 	if socklab.Apart(t) {
 		return

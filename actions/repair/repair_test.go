@@ -26,8 +26,8 @@ func must(t testing.TB, what string, err error) {
 	}
 }
 
-// options reads what is set on the socket of another process, by numbers of its
-// own: SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT.
+// options reads, by number, what is set on the socket of another process: SO_KEEPALIVE,
+// TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT.
 func options(t testing.TB, s *actions.Sealed) string {
 	t.Helper()
 	var all []int
@@ -72,7 +72,7 @@ func TestConformance(t *testing.T) {
 			bad("whole number", "count", 1.5),
 			bad("user_timeout", "user_timeout", time.Second-1),
 			bad("user_timeout", "user_timeout", -time.Hour),
-			// Cut to 32 bits this would be 705 ms.
+			// Cut to 32 bits, this would be 705 ms.
 			bad("500h", "user_timeout", (1<<32+705)*time.Millisecond),
 		},
 		Make: func(t testing.TB) *actiontest.Subject {
@@ -91,7 +91,7 @@ func prepare(t testing.TB, params map[string]any, s ...actions.Sealed) (actions.
 	return a.Prepare(t.Context(), actions.Target{Rule: "test", Sockets: s})
 }
 
-// applied repairs and returns the outcome, of which Verify has the same opinion.
+// applied repairs and returns the outcome, on which Verify must agree.
 func applied(t testing.TB, params map[string]any, s actions.Sealed) actions.Outcome {
 	t.Helper()
 	e, err := prepare(t, params, s)
@@ -106,8 +106,8 @@ func applied(t testing.TB, params map[string]any, s actions.Sealed) actions.Outc
 	return out
 }
 
-// All that was asked for is set, on the socket of another process in every state
-// with a peer, and nothing else.
+// Everything that was asked for, and nothing else, is set on the socket of another
+// process, in every state with a peer.
 func TestSets(t *testing.T) {
 	actiontest.LeakCheck(t)
 	for _, k := range []socklab.Kind{socklab.Established, socklab.CloseWait, socklab.CloseWaitUnread, socklab.FinWait1, socklab.FinWait2} {
@@ -137,8 +137,7 @@ func TestSets(t *testing.T) {
 	}
 }
 
-// One after the other: the second time nothing is to be done, and what was set
-// before is said.
+// Repeated repairs: the second finds nothing to do, and each reports what was set before.
 func TestUnchanged(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := actiontest.Held(t, socklab.HolderOptions{}).Target.Sockets[0]
@@ -175,7 +174,7 @@ func TestUnchanged(t *testing.T) {
 			actions.Outcome{Result: actions.Unchanged, Detail: "keepalive idle 60s interval 10s count 6, user_timeout 2m30.5s"},
 			"1 60 10 6 150500",
 		},
-		// Not asked for: left as it is.
+		// What nobody asked for stays as it is.
 		{nil, actions.Outcome{Result: actions.Unchanged, Detail: "keepalive idle 60s interval 10s count 6, user_timeout 2m30.5s"}, "1 60 10 6 150500"},
 	} {
 		if out := applied(t, step.params, s); out != step.want {
@@ -187,8 +186,8 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
-// A program that sets it back is found out; what was set before counts when it
-// is done, not when it is prepared.
+// Verify notices if the program undoes the repair. The settings "before" are those at
+// Apply, not at Prepare.
 func TestSetBack(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -209,8 +208,7 @@ func TestSetBack(t *testing.T) {
 	}
 }
 
-// In these states the kernel sends no probes, or there is nobody to send them
-// to.
+// In these states the kernel sends no probes, or has nobody to send them to.
 func TestOtherStates(t *testing.T) {
 	actiontest.LeakCheck(t)
 	for _, k := range []socklab.Kind{socklab.Listen, socklab.Bound, socklab.SynSent, socklab.Closing, socklab.LastAck, socklab.UDPConnected} {
@@ -253,7 +251,7 @@ func TestStateChanged(t *testing.T) {
 	}
 }
 
-// Without the capability it is not permitted, which is not the target's fault.
+// Without the capability the result is "not permitted", which is not the target's fault.
 func TestNotPermitted(t *testing.T) {
 	actiontest.LeakCheck(t)
 	h := actiontest.Held(t, socklab.HolderOptions{UID: 65534})
@@ -273,8 +271,8 @@ func TestNotPermitted(t *testing.T) {
 	}
 }
 
-// vanish makes the other end lose whatever comes in, as though its host had
-// been switched off. SO_ATTACH_FILTER with a program that keeps 0 bytes.
+// vanish makes the other end lose everything that arrives, as if its host were switched
+// off: SO_ATTACH_FILTER with a program that keeps 0 bytes.
 func vanish(t *testing.T, c *socklab.Conn) {
 	t.Helper()
 	filter := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
@@ -282,7 +280,7 @@ func vanish(t *testing.T, c *socklab.Conn) {
 	must(t, "filter", unix.SetsockoptSockFprog(c.Peer, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog))
 }
 
-// segments is how many segments the other end has got.
+// segments returns how many segments the other end has received.
 func segments(t *testing.T, c *socklab.Conn) uint32 {
 	t.Helper()
 	info, err := unix.GetsockoptTCPInfo(c.Peer, unix.IPPROTO_TCP, unix.TCP_INFO)
@@ -290,8 +288,8 @@ func segments(t *testing.T, c *socklab.Conn) uint32 {
 	return info.Segs_in
 }
 
-// The purpose: the owner of a connection to nobody is told within the time, and
-// closes; one to a peer that lives stays, and nothing is lost.
+// The purpose: the owner of a connection to a dead peer learns of it in time and closes;
+// a connection to a live peer stays, and nothing is lost.
 func TestDeadAndLivePeer(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -302,7 +300,7 @@ func TestDeadAndLivePeer(t *testing.T) {
 	dead, live := socklab.Make(t, socklab.Established, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv6)
 	deadReader, liveReader := actiontest.Read(t, dead), actiontest.Read(t, live)
 	deadSealed, liveSealed := actiontest.Sealed(t, dead), actiontest.Sealed(t, live)
-	// The program has its own idea of how long to wait, which is left to it.
+	// The program's own user timeout is left to it.
 	slow := socklab.Make(t, socklab.Established, socklab.Mapped)
 	const slowWithin = within + 3*time.Second
 	must(t, "TCP_USER_TIMEOUT", unix.SetsockoptInt(slow.FD, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(slowWithin/time.Millisecond)))
@@ -320,8 +318,8 @@ func TestDeadAndLivePeer(t *testing.T) {
 	if code := deadReader.End(t); code != 1 || !strings.Contains(deadReader.Err.String(), "Connection timed out") {
 		t.Errorf("cat: %d, %q", code, &deadReader.Err)
 	}
-	// It ended later than it was told, timers of the kernel come late, and so does a busy
-	// machine; by itself it would have ended in two hours.
+	// It may end later than told, because kernel timers and busy machines are late; on
+	// its own it would have ended after two hours.
 	if took := time.Since(start); took < within-100*time.Millisecond || took > within+time.Minute {
 		t.Errorf("it took %s, not %s", took, within)
 	}
@@ -350,8 +348,8 @@ func TestDeadAndLivePeer(t *testing.T) {
 	}
 }
 
-// While data waits to be acknowledged no probes are sent: user_timeout is for
-// that.
+// While data waits for an acknowledgement the kernel sends no probes; that is what
+// user_timeout is for.
 func TestUserTimeout(t *testing.T) {
 	if socklab.Apart(t) {
 		return
