@@ -17,7 +17,7 @@ import (
 	"sockwarden/collectors/socklab/dockerlab"
 )
 
-// inDocker is the target of a process in a container: a socket of it, and the process.
+// inDocker returns a target in a container: a process and a socket of it.
 func inDocker(t *testing.T, pid int) actions.Target {
 	t.Helper()
 	proc := procfs.New("")
@@ -82,7 +82,7 @@ func TestContainer(t *testing.T) {
 			t.Errorf("again: %v", err)
 		}
 	})
-	t.Run("stop", func(t *testing.T) { // with the run, not with the container
+	t.Run("stop", func(t *testing.T) { // of the run, not of the container
 		e, err := prepare(t, inDocker(t, pidIn(t, d, "hbbr")), nil)
 		must(t, "Prepare", err)
 		was := started("hbbr")
@@ -96,7 +96,7 @@ func TestContainer(t *testing.T) {
 		target := inDocker(t, neighbour)
 		o := *target.Process
 		for _, group := range []string{
-			"/user.slice/user-1000.slice/user@1000.service/" + id, // anybody can make that
+			"/user.slice/user-1000.slice/user@1000.service/" + id, // anybody can make this one
 			strings.Replace(o.Cgroup, o.Container, id, 1) + "/../" + id,
 		} {
 			o.Cgroup, o.Container, target.Process = group, id, &o
@@ -119,7 +119,7 @@ func pidIn(t *testing.T, d *dockerlab.Engine, name string) (pid int) {
 	return pid
 }
 
-// provesTimeout has a container that takes its time to stop, which is its own.
+// provesTimeout runs a container with a long stop timeout of its own.
 func provesTimeout(t *testing.T, d *dockerlab.Engine) {
 	_, pid := d.Run("--name", "slow", "--stop-signal", "USR1", "--stop-timeout", "600", "relay:1")
 	e, err := prepare(t, inDocker(t, pid), map[string]any{"timeout": time.Second})
@@ -135,8 +135,8 @@ func provesTimeout(t *testing.T, d *dockerlab.Engine) {
 	}
 }
 
-// provesTogether finds whoever ends with a container: also the processes of others that
-// are in its PID namespace, and not those of a neighbour.
+// provesTogether finds every process that ends with a container, including those of other
+// containers in its PID namespace, but none of a neighbour's.
 func provesTogether(t *testing.T, d *dockerlab.Engine) {
 	d.Docker("exec", "-d", "hbbr", "/sshd")
 	_, sharing := d.Run("--name", "sharing", "--pid", "container:hbbr", "relay:1")
@@ -159,7 +159,7 @@ func provesTogether(t *testing.T, d *dockerlab.Engine) {
 	if names, pids := members(pid); len(pids) != 3 || !slices.Contains(pids, pid) || !slices.Contains(pids, sharing) {
 		t.Errorf("%v %v with %d and %d", names, pids, pid, sharing)
 	}
-	for _, pid := range []int{neighbour, sharing} { // who shares takes nobody along
+	for _, pid := range []int{neighbour, sharing} { // sharing a namespace takes nobody along
 		if _, pids := members(pid); !slices.Equal(pids, []int{pid}) {
 			t.Errorf("%v with %d", pids, pid)
 		}
@@ -172,7 +172,7 @@ func provesTogether(t *testing.T, d *dockerlab.Engine) {
 	}
 }
 
-// What nobody can restart is unsupported, and others go on.
+// What nobody can restart is unsupported, and the other targets go on.
 func TestNobodyToAsk(t *testing.T) {
 	socklab.Need(t)
 	h := held(t)

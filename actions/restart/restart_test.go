@@ -28,11 +28,11 @@ func must(t testing.TB, what string, err error) {
 	}
 }
 
-// first is the first directory in which systemctl is looked for.
+// first is the first directory searched for systemctl.
 const first = "/usr/local/sbin"
 
-// standIn puts a shell script in the place of systemctl, in the mount namespace
-// of the tests, until the end of the test. It notes its arguments in calls.
+// standIn replaces systemctl by a shell script until the end of the test, in the mount
+// namespace of the tests. calls returns the arguments of each call.
 func standIn(t testing.TB, body string) (calls func() string) {
 	t.Helper()
 	socklab.Need(t) // or this would be the host
@@ -51,7 +51,7 @@ func standIn(t testing.TB, body string) (calls func() string) {
 	}
 }
 
-// held is a process in a unit of the system that is named after it.
+// held starts a process in a system unit that is named after it.
 func held(t testing.TB) *actiontest.HeldSubject {
 	t.Helper()
 	h := actiontest.HeldOnProcess(t, socklab.HolderOptions{})
@@ -70,7 +70,7 @@ func prepare(t testing.TB, target actions.Target, params map[string]any) (action
 	return a.Prepare(t.Context(), target)
 }
 
-// started prepares and applies; at the end of the test it is ended.
+// started prepares and applies; the end of the test ends the effect.
 func started(t testing.TB, target actions.Target, params map[string]any) actions.Effect {
 	t.Helper()
 	e, err := prepare(t, target, params)
@@ -82,7 +82,7 @@ func started(t testing.TB, target actions.Target, params map[string]any) actions
 	return e
 }
 
-// end kills what is under way, as the engine does when it is asked to stop.
+// end kills a running effect, as the engine does when told to stop.
 func end(t testing.TB, e actions.Effect) {
 	socklab.WaitFor(t, "the end of systemctl", func() bool { return !actions.Stop(context.Background(), e).Pending })
 }
@@ -97,7 +97,7 @@ func await(t testing.TB, e actions.Effect) (out actions.Outcome) {
 }
 
 func TestConformance(t *testing.T) {
-	// A unit is named after its process, which the restart ends.
+	// Each unit is named after its process, which the restart ends.
 	standIn(t, `pid=${3#holder-}; pid=${pid%.service}
 kill -KILL $pid && while [ -d /proc/$pid ]; do :; done
 exit 0`)
@@ -132,7 +132,7 @@ exit 0`)
 	}
 }
 
-// noting notes the effects that an action has prepared.
+// noting notes the effects that an action prepares.
 type noting struct {
 	actions.Action
 	effects *[]actions.Effect
@@ -178,8 +178,8 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// Only a service of the system's own manager is restarted: one that only slices
-// are above.
+// Only a service of the system's own manager is restarted: one with nothing but slices
+// above it.
 func TestUnits(t *testing.T) {
 	actiontest.LeakCheck(t)
 	calls := standIn(t, "")
@@ -198,7 +198,7 @@ func TestUnits(t *testing.T) {
 		{"session-2.scope", "/user.slice/user-0.slice/session-2.scope", "", false},
 		{"run-1.scope", "/system.slice/run-1.scope", "", false},
 		{"user@0.service", "/user.slice/user-0.slice/user@0.service", "", false},
-		// Of a user's manager: the system can have one of the same name.
+		// Of a user's manager: the system may have a unit with the same name.
 		{"nginx.service", "/user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service", "", false},
 		// Of a container's manager, likewise.
 		{"nginx.service", "/system.slice/docker-" + id + ".scope/system.slice/nginx.service", id, false},
@@ -208,7 +208,7 @@ func TestUnits(t *testing.T) {
 		{"docker.service", "/system.slice/docker.service", id, false},
 		{"nginx.service", "/../nginx.service", "", false},
 		{"nginx.service", "/nginx.service.d/nginx.service", "", false},
-		// Patterns, options and nonsense, by a control group that somebody made.
+		// Patterns, options and nonsense, in a control group that somebody made.
 		{"*.service", "/system.slice/*.service", "", false},
 		{"[a-z].service", "/system.slice/[a-z].service", "", false},
 		{"a b.service", "/system.slice/a b.service", "", false},
@@ -216,7 +216,7 @@ func TestUnits(t *testing.T) {
 		{"-.slice", "/-.slice", "", false},
 		{"nginx", "/system.slice/nginx", "", false},
 		{"nginx.service", "/system.slice/other.service", "", false},
-		{"nginx.service", "", "", false}, // where it is, is not known
+		{"nginx.service", "", "", false}, // nothing says where it is
 	} {
 		target := h.Target
 		process := *h.Target.Process
@@ -241,7 +241,7 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// A process that has let go of the socket is no reason any more.
+// A process that has let go of the socket is no longer a reason.
 func TestSocketClosed(t *testing.T) {
 	actiontest.LeakCheck(t)
 	calls := standIn(t, "")
@@ -283,8 +283,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// Without systemd there is nothing to ask, and a systemctl that others can write
-// is not asked.
+// Without systemd there is nobody to ask, and a systemctl that others can write is not
+// asked.
 func TestNoSystemctl(t *testing.T) {
 	actiontest.LeakCheck(t)
 	calls := standIn(t, "")
