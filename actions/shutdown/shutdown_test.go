@@ -56,7 +56,7 @@ func prepared(t testing.TB, how string, s actions.Sealed) actions.Effect {
 	return e
 }
 
-// applied shuts down and expects success.
+// applied shuts the socket down and expects success.
 func applied(t testing.TB, how string, s actions.Sealed) {
 	t.Helper()
 	e := prepared(t, how, s)
@@ -68,7 +68,7 @@ func applied(t testing.TB, how string, s actions.Sealed) {
 	}
 }
 
-// receive reads what a socket of this process gets next.
+// receive reads what arrives next at a socket of this process.
 func receive(t *testing.T, fd int) (data string, err error) {
 	t.Helper()
 	buf := make([]byte, 100)
@@ -122,8 +122,8 @@ func TestReadWakes(t *testing.T) {
 	}
 }
 
-// The peer hears nothing of a shutdown for reading, and a FIN of one for
-// writing, behind what was sent before.
+// A shutdown for reading sends the peer nothing; one for writing sends a FIN after the
+// data sent before.
 func TestPeer(t *testing.T) {
 	actiontest.LeakCheck(t)
 	for how, want := range map[string]collectors.State{
@@ -165,8 +165,8 @@ func TestPeer(t *testing.T) {
 	}
 }
 
-// After write the program still gets what the peer sends; after both that is
-// answered by a RST, as the documentation says.
+// After "write" the program still gets what the peer sends; after "both" a RST answers
+// it, as the documentation says.
 func TestPeerSendsOn(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -192,7 +192,7 @@ func TestPeerSendsOn(t *testing.T) {
 	}
 }
 
-// A CLOSE_WAIT that nobody closes goes the way of a close.
+// A CLOSE_WAIT that nobody closes ends as if it were closed.
 func TestCloseWaitEnds(t *testing.T) {
 	actiontest.LeakCheck(t)
 	h := actiontest.Held(t, socklab.HolderOptions{})
@@ -213,7 +213,7 @@ func TestCloseWaitEnds(t *testing.T) {
 	}
 }
 
-// An attempt to connect is given up.
+// The attempt to connect is given up.
 func TestSynSent(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.SynSent, socklab.IPv4)
@@ -223,7 +223,7 @@ func TestSynSent(t *testing.T) {
 	}
 }
 
-// What was decided on is a connection in one state.
+// The decision was about a connection in one state.
 func TestStateChanged(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
@@ -245,8 +245,8 @@ func TestStateChanged(t *testing.T) {
 	}
 }
 
-// Shutting a listener down would end the service; that and what is no
-// connection is refused, also if a rule asks for it.
+// Shutting down a listener would end the service; that is refused, as is anything but a
+// connection, even if a rule asks for it.
 func TestNoConnection(t *testing.T) {
 	actiontest.LeakCheck(t)
 	for _, k := range []socklab.Kind{socklab.Listen, socklab.Bound, socklab.UDPBound, socklab.UDPConnected} {
@@ -268,7 +268,7 @@ func TestNoConnection(t *testing.T) {
 	}
 }
 
-// Without the capability it is not permitted, which is not the target's fault.
+// Without the capability the result is "not permitted", which is not the target's fault.
 func TestNotPermitted(t *testing.T) {
 	actiontest.LeakCheck(t)
 	h := actiontest.Held(t, socklab.HolderOptions{UID: 65534})
