@@ -81,7 +81,7 @@ func prepared(t testing.TB, signal string, target actions.Target) actions.Effect
 	return e
 }
 
-// check waits for a result of Verify.
+// verify waits for a result of Verify.
 func verify(t *testing.T, e actions.Effect, want actions.Result) {
 	t.Helper()
 	var out actions.Outcome
@@ -116,7 +116,7 @@ func TestTermEnds(t *testing.T) {
 	}
 }
 
-// A ladder: TERM is ignored, KILL is not.
+// A ladder: the process ignores TERM, but not KILL.
 func TestTermIgnored(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := actiontest.HeldOnProcess(t, socklab.HolderOptions{IgnoreTerm: true})
@@ -138,7 +138,7 @@ func TestTermIgnored(t *testing.T) {
 	}
 }
 
-// A signal that is not to end a process is done when it is sent.
+// A signal that is not meant to end a process is done once it is sent.
 func TestOtherSignals(t *testing.T) {
 	s := actiontest.HeldOnProcess(t, socklab.HolderOptions{})
 	stopped := func() bool {
@@ -182,8 +182,8 @@ func TestSocketClosed(t *testing.T) {
 	}
 }
 
-// A connection that waits to be accepted has no process: the listener that it waits for
-// proves the one that listens, for as long as that has it.
+// A connection that waits to be accepted has no process: its listener proves the
+// listening process, for as long as that process has the listener.
 func TestListenerProves(t *testing.T) {
 	s, other := actiontest.HeldOnProcess(t, socklab.HolderOptions{}), actiontest.HeldOnProcess(t, socklab.HolderOptions{})
 	target := s.Target
@@ -202,7 +202,7 @@ func TestListenerProves(t *testing.T) {
 	verify(t, e, actions.Ended)
 }
 
-// One of several sockets is enough.
+// Holding one of several sockets is enough.
 func TestOneOfSeveralSockets(t *testing.T) {
 	s, other := actiontest.HeldOnProcess(t, socklab.HolderOptions{}), actiontest.HeldOnProcess(t, socklab.HolderOptions{})
 	target := s.Target
@@ -217,7 +217,7 @@ func TestOneOfSeveralSockets(t *testing.T) {
 	}
 }
 
-// No process, another one, a socket of nobody, another start time: not signalled.
+// Not signalled: no process, another process, a socket of nobody, another start time.
 func TestWrongTargets(t *testing.T) {
 	s := actiontest.HeldOnProcess(t, socklab.HolderOptions{})
 	for name, c := range map[string]struct {
@@ -248,8 +248,8 @@ func TestWrongTargets(t *testing.T) {
 	}
 }
 
-// cat starts cat(1) with a socket; it ends with its standard input and is
-// reaped only by wait.
+// cat starts cat(1) with a socket; cat ends when its standard input does, and only wait
+// reaps it.
 func cat(t *testing.T, socket int) (pid int, wait func()) {
 	t.Helper()
 	path, err := exec.LookPath("cat")
@@ -292,7 +292,7 @@ func onProcess(t *testing.T, c *socklab.Conn, pid int) actions.Target {
 	return actions.Target{}
 }
 
-// A process that only waits for its parent has ended.
+// A process that only waits for its parent counts as ended.
 func TestZombie(t *testing.T) {
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -312,8 +312,8 @@ func TestZombie(t *testing.T) {
 	verify(t, e, actions.Ended)
 }
 
-// The PID is given to another process that holds the same socket. It was not
-// decided on and is not signalled.
+// Another process that holds the same socket gets the PID. The decision was not about it,
+// so it gets no signal.
 func TestReusedPID(t *testing.T) {
 	c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 	pid, wait := cat(t, c.FD)
@@ -321,7 +321,7 @@ func TestReusedPID(t *testing.T) {
 	e := prepared(t, "KILL", target)
 	wait()
 	socklab.WaitFor(t, "the PID to be used again", func() bool {
-		// Threads of this process can take the PID first.
+		// Threads of this process may take the PID first.
 		must(t, "ns_last_pid", os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0))
 		again, end := cat(t, c.FD)
 		o, err := procfs.New("").Describe(again)
@@ -347,7 +347,8 @@ func TestReusedPID(t *testing.T) {
 	}
 }
 
-// Without the capabilities it is not permitted, which is not the target's fault.
+// Without the capabilities the result is "not permitted", which is not the target's
+// fault.
 func TestNotPermitted(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := actiontest.HeldOnProcess(t, socklab.HolderOptions{UID: 65534})
