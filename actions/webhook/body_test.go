@@ -30,7 +30,7 @@ func bodyOf(t *testing.T, format string, m actions.Message) string {
 	return string(b)
 }
 
-// textOf is the text that a chat program is given.
+// textOf returns the text that a chat program gets.
 func textOf(t *testing.T, format string, m actions.Message) string {
 	t.Helper()
 	var body map[string]any
@@ -44,7 +44,7 @@ func textOf(t *testing.T, format string, m actions.Message) string {
 	return text
 }
 
-// The three shapes, byte by byte.
+// The three formats, byte by byte.
 func TestBodies(t *testing.T) {
 	for format, want := range map[string]string{
 		"generic": `{"time":"2026-03-01T12:30:00Z","host":"web1","mode":"live","rule":"close-wait","labels":{"severity":"warning"},` +
@@ -63,7 +63,7 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// What is empty is empty, not null.
+// Empty values are empty, not null.
 func TestEmptyBodies(t *testing.T) {
 	m := actions.Message{Host: "h", Mode: "dry-run", Rule: "r"}
 	if got, want := bodyOf(t, "generic", m), `{"time":"0001-01-01T00:00:00Z","host":"h","mode":"dry-run","rule":"r","labels":{},"generation":"","event":"","total":0,"counts":[],"findings":[]}`; got != want {
@@ -82,8 +82,7 @@ var hostile = []string{
 	"&lt;!channel&gt;", "@\u200beveryone", "\\`", "@@everyone``",
 }
 
-// Names come from programs: whatever they are, nobody is called, and nothing is
-// interpreted.
+// Programs choose the names in messages; no name may mention anybody or be interpreted.
 func TestHostileNames(t *testing.T) {
 	for _, name := range hostile {
 		m := message()
@@ -133,8 +132,8 @@ func TestHarmless(t *testing.T) {
 	}
 }
 
-// A message is never longer than the chat programs take, whole characters are
-// left, and what is left out is counted.
+// A message never exceeds the limits of the chat programs, keeps whole characters, and
+// counts what it leaves out.
 func TestLongMessages(t *testing.T) {
 	for _, unit := range []string{"x", "<", "@", "&", "€", "\U0001f600", "`", "\xff", "\n"} {
 		for _, length := range []int{1, 30, 399, 400, 401, 5000} {
@@ -161,7 +160,7 @@ func TestLongMessages(t *testing.T) {
 	}
 }
 
-// What is missing, and what is over, is said as such.
+// The text says whether something is missing or over.
 func TestEvents(t *testing.T) {
 	for want, m := range map[string]actions.Message{
 		"sockwarden on `h` (live): rule `r`: no socket matches":                            {Event: actions.EventMissing, Counts: []actions.Count{{What: "done", Count: 1}}, Lines: []string{"done: no socket matches"}},
@@ -176,7 +175,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// A test message finds nothing, and says what it is.
+// A test message reports no finding, and says that it is a test.
 func TestTestMessage(t *testing.T) {
 	m := actions.Message{Host: "h", Mode: "test", Event: actions.EventTest, Rule: "test"}
 	for _, format := range []string{"slack", "discord"} {
@@ -186,7 +185,7 @@ func TestTestMessage(t *testing.T) {
 	}
 }
 
-// What the README shows is what is sent: its message in each format.
+// The README shows exactly the message that is sent, in each format.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {

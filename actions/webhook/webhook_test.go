@@ -51,7 +51,7 @@ func notifier(t *testing.T, url string, params map[string]any) *webhook {
 	return w
 }
 
-// server is a receiver that notes what comes in and answers as told.
+// server is a receiver that records requests and answers them with a function.
 type server struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -60,7 +60,7 @@ type server struct {
 	bodies   []string
 }
 
-// serve answers with handle, which is told the number of the request, from 1.
+// serve answers with handle, which gets the number of the request, from 1.
 func serve(t *testing.T, handle func(w http.ResponseWriter, r *http.Request, n int)) *server {
 	t.Helper()
 	socklab.Need(t)
@@ -127,7 +127,7 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// One POST for each message, in the shape that was asked for.
+// Each message is one POST, in the configured format.
 func TestPost(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := serve(t, status(http.StatusNoContent))
@@ -153,7 +153,7 @@ func TestPost(t *testing.T) {
 	}
 }
 
-// The URL is read for each message, from the one place or the other.
+// The URL is read for each message, from the file or the environment.
 func TestSources(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := serve(t, status(http.StatusOK))
@@ -176,7 +176,7 @@ func TestSources(t *testing.T) {
 			t.Errorf("%s, not %s", got, want)
 		}
 	}
-	// Not a URL, without an end, and a pipe that nobody writes to.
+	// Not a URL, an endless file, and a pipe that nobody writes to.
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	must(t, "pipe", unix.Mkfifo(pipe, 0o600))
 	must(t, "write", os.WriteFile(file, []byte("hello"), 0o600))
@@ -192,7 +192,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// Others do not choose where a live run's messages go.
+// In a live run, nobody else may choose where messages go.
 func TestForeignURL(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := serve(t, status(http.StatusOK))
@@ -213,7 +213,7 @@ func TestForeignURL(t *testing.T) {
 	must(t, "Send", n.Send(t.Context(), m))
 }
 
-// A file system that does not answer costs the message, and no more than its time.
+// A file system that does not answer costs the message, but no more than its time.
 func TestSilentFileSystem(t *testing.T) {
 	socklab.Need(t)
 	fuse, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -237,7 +237,7 @@ func TestSilentFileSystem(t *testing.T) {
 	}
 }
 
-// Who is busy is asked again, after growing pauses; with the same message.
+// A busy server gets the same message again, after growing pauses.
 func TestTriesAgain(t *testing.T) {
 	actiontest.LeakCheck(t)
 	for _, code := range []int{500, 502, 503, 504, 429} {
@@ -269,7 +269,7 @@ func TestGivesUp(t *testing.T) {
 	}
 }
 
-// What is wrong with the message or the URL does not get better.
+// Errors in the message or the URL are final.
 func TestFinal(t *testing.T) {
 	actiontest.LeakCheck(t)
 	for _, code := range []int{400, 401, 403, 404, 410, 413, 304, 299 + 1} {
@@ -300,7 +300,7 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// The other side says how long it is busy.
+// The server says how long it is busy.
 func TestRetryAfter(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request, n int) {
@@ -313,7 +313,7 @@ func TestRetryAfter(t *testing.T) {
 	if s.count() != 2 || s.times[1].Sub(s.times[0]) < time.Second {
 		t.Errorf("%d attempts at %v", s.count(), s.times)
 	}
-	// No number of seconds, or less than we would wait.
+	// Not a number of seconds, or less than the usual pause.
 	for _, value := range []string{"", "0", "-7", "soon", "Wed, 21 Oct 2099 07:28:00 GMT", "1e9"} {
 		s := serve(t, func(w http.ResponseWriter, _ *http.Request, n int) {
 			if n == 1 {
@@ -326,7 +326,7 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("%q: %d attempts, %v", value, s.count(), err)
 		}
 	}
-	// Far too long is not for ever, and not never.
+	// A far too long wait is cut to the longest pause.
 	for _, value := range []string{"3600", "99999999999", "9223372036854775807"} {
 		s := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
 			w.Header().Set("Retry-After", value)
@@ -340,10 +340,10 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// hang does not answer until the request is given up.
+// hang does not answer until the client gives up.
 func hang(_ http.ResponseWriter, r *http.Request, _ int) { <-r.Context().Done() }
 
-// Each attempt has its own time.
+// Each attempt has its own time limit.
 func TestSlow(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
@@ -364,7 +364,7 @@ func TestSlow(t *testing.T) {
 	}
 }
 
-// An answer without an end is not read to its end.
+// An endless answer is not read to the end.
 func TestLongAnswer(t *testing.T) {
 	actiontest.LeakCheck(t)
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
@@ -381,7 +381,7 @@ func TestLongAnswer(t *testing.T) {
 	}
 }
 
-// Whoever asks to stop does not wait, neither for an answer nor for a pause.
+// A request to stop waits neither for an answer nor for a pause.
 func TestCancelled(t *testing.T) {
 	actiontest.LeakCheck(t)
 	for name, handle := range map[string]func(http.ResponseWriter, *http.Request, int){
@@ -417,7 +417,7 @@ func TestCancelled(t *testing.T) {
 
 const secret = "S3CR3T"
 
-// raw is a server that reads a request and answers by itself.
+// raw is a server that reads a request and writes its own answer.
 func raw(t *testing.T, answer func(c net.Conn, request []byte)) string {
 	t.Helper()
 	socklab.Need(t)
@@ -441,8 +441,8 @@ func raw(t *testing.T, answer func(c net.Conn, request []byte)) string {
 	return l.Addr().String()
 }
 
-// The URL is a secret: no error and no text about the notifier has it, or a part
-// of it, whatever goes wrong.
+// The URL is secret: no error and no text about the notifier contains any of it, whatever
+// goes wrong.
 func TestSecret(t *testing.T) {
 	actiontest.LeakCheck(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
