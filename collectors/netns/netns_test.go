@@ -165,8 +165,8 @@ func TestSelect(t *testing.T) {
 		" blue , host":               "blue host",
 		private:                      private,
 		"b*":                         "blue",
-		"?[rl]*":                     "azure blue",                      // the host matches none of them
-		"*":                          "azure blue " + private + " peer", // the host is none of them
+		"?[rl]*":                     "azure blue",                      // green is another name of azure
+		"*":                          "azure blue " + private + " peer", // the host does not match
 		"net:*":                      private,
 		"blue,*e":                    "blue azure",
 		"/run/netns/blue":            "blue",
