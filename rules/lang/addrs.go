@@ -7,8 +7,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// addrs is a set of addresses: 8 bytes for a span of IPv4, 32 for one of IPv6, and what
-// finds them.
+// addrs is a set of addresses: 8 bytes for a span of IPv4, 32 for one of IPv6, and an
+// index to find them.
 type addrs struct {
 	ipv4           []span[uint32]
 	ipv6           []span[u128]
@@ -60,7 +60,7 @@ func (s *addrs) has6(n u128) bool {
 	return low > 0 && !s.ipv6[low-1].High.less(n)
 }
 
-// prefixes calls yield for the prefixes that together are the set, until it says no.
+// prefixes calls yield for each prefix of the set, until yield returns false.
 func (s *addrs) prefixes(yield func(netip.Prefix) bool) {
 	for _, r := range s.ipv4 {
 		if !prefixesOf(u128{0, uint64(r.Low)}, u128{0, uint64(r.High)}, 32, yield) {
@@ -74,15 +74,15 @@ func (s *addrs) prefixes(yield func(netip.Prefix) bool) {
 	}
 }
 
-// prefixesOf does so for one span of addresses of so many bits.
+// prefixesOf does the same for one span of addresses of so many bits.
 func prefixesOf(low, high u128, width int, yield func(netip.Prefix) bool) bool {
 	return blocksOf(span[u128]{low, high}, width, func(low u128, size int) bool {
 		return yield(netip.PrefixFrom(addrOf(low, width), width-size))
 	})
 }
 
-// blocksOf calls yield for the blocks of 1<<size addresses that together are a span,
-// until it says no.
+// blocksOf calls yield for each block of 1<<size addresses of a span, until yield returns
+// false.
 func blocksOf(s span[u128], width int, yield func(low u128, size int) bool) bool {
 	low, high := s.Low, s.High
 	for {

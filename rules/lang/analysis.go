@@ -26,7 +26,7 @@ func (n *node) dead(found []DeadPart) []DeadPart {
 		return append(found, DeadPart{Text: text, From: from, True: always, Why: why})
 	}
 	if n.op == OpMacro {
-		return found // its text is elsewhere, and the same wherever it is used
+		return found // its text is elsewhere, and the same in every use
 	}
 	for _, part := range n.parts {
 		found = part.dead(found)

@@ -2,7 +2,7 @@ package lang
 
 import "github.com/expr-lang/expr/ast"
 
-// listOperand compiles the right side of in, where also a range can stand.
+// listOperand compiles the right side of in, where a range can stand too.
 func (c *compiler) listOperand(n ast.Node) (operand, bool) {
 	b, ok := n.(*ast.BinaryNode)
 	if !ok || b.Operator != ".." {

@@ -1,16 +1,16 @@
 package lang
 
-// blocks find the span of IPv6 that an address is in by a hash of the address without
-// its last bits: of addresses that crowd, the leading bits say little. They are for
-// lists whose spans are prefixes of a few lengths, as most are.
+// blocks find the span of IPv6 that holds an address by a hash of the address without its
+// last bits: where addresses crowd, the leading bits say little. They are for lists whose
+// spans are prefixes of a few lengths, as most are.
 type blocks struct {
 	table table
 	sizes []int // how many last bits are left out; each size has a block
 }
 
 const (
-	// blocksFrom is how many spans are worth a hash: fewer are found as fast by their
-	// leading bits, which fit into a cache.
+	// blocksFrom is how many spans are worth a hash: the leading bits, which fit into a
+	// cache, find fewer just as fast.
 	blocksFrom = 4096
 	// maxSizes bounds the sizes of blocks: each costs a search.
 	maxSizes = 4
@@ -71,7 +71,7 @@ func fewSizes(count [129]int, n int) (sizes []int, as [129]int, all int) {
 	return sizes, as, all
 }
 
-// has reports whether one of the spans that the blocks are of holds a number.
+// has reports whether one of the spans in the blocks holds a number.
 func (b *blocks) has(n u128, spans []span[u128]) bool {
 	for _, size := range b.sizes {
 		at, tag := b.table.slot(hash128(n.from(size), size))

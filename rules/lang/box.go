@@ -7,9 +7,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// box is a set of sockets, by what every record shows: what the kernel can be
-// asked for, and what finds the rules that can match. Nil ports and peers stand
-// for all of them.
+// box is a set of sockets, by what every record shows: what the kernel can be asked for,
+// and what finds the rules that can match. Nil ports and peers mean all of them.
 type box struct {
 	states    collectors.StateMask
 	protocols collectors.ProtocolSet

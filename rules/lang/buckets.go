@@ -2,9 +2,9 @@ package lang
 
 import "math/bits"
 
-// buckets say where in a sorted list a search has to begin and to end: by the leading
-// bits of a number, of which as many are taken as make about one bucket for each span.
-// Where spans crowd, as those of one provider, buckets have buckets of their own.
+// buckets say where in a sorted list a search begins and ends, by the leading bits of a
+// number: as many as make about one bucket for each span. Where spans crowd, as those of
+// one provider do, buckets have buckets of their own.
 type buckets struct {
 	start, end int // the part of the list that they divide
 	base       uint64
@@ -55,8 +55,8 @@ func (b *buckets) divide(low func(i int) uint64) {
 	}
 }
 
-// around returns between which places of the list the first span is that begins behind
-// a number.
+// around returns the part of the list that holds the first span beginning behind a
+// number.
 func (b *buckets) around(number uint64) (from, to int) {
 	for b.first != nil {
 		if number < b.base {

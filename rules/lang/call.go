@@ -99,8 +99,8 @@ func (c *compiler) known(n *ast.CallNode, from, to int) (operand, bool) {
 	return operand{}, false
 }
 
-// knownTri answers known(). While the costly fields have not been fetched yet
-// nothing can be said about them.
+// knownTri answers known(). Until the costly fields have been fetched it cannot say
+// anything about them.
 func knownTri(r *collectors.Record, bit collectors.FieldSet) Tri {
 	switch {
 	case r.Known.Meets(bit):

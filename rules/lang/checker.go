@@ -7,8 +7,8 @@ type Error struct {
 	ID      ID
 	From    int
 	Message string
-	// List is the first entry of a list which is wrong, and not the expression; nil
-	// otherwise.
+	// List is the first wrong entry of a list, if the mistake is there and not in the
+	// expression; else nil.
 	List *Place
 }
 
@@ -33,7 +33,7 @@ func (c *checker) errorf(id ID, from int, format string, args ...any) {
 	c.errs = append(c.errs, Error{ID: id, From: from, Message: fmt.Sprintf(format, args...)})
 }
 
-// note is a warning about a place, as errorf is an error.
+// note adds a warning about a place, as errorf adds an error.
 func (c *checker) note(id ID, from int, message string) {
 	if c.at != nil {
 		from = c.at[0]

@@ -10,8 +10,8 @@ import (
 
 var mirrored = map[string]string{"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
-// compare compiles ==, !=, <, <=, > and >=. A constant comes to the right, so
-// that "60 < age" is "age > 60".
+// compare compiles ==, !=, <, <=, > and >=. A constant moves to the right: "60 < age"
+// becomes "age > 60".
 func (ops operators) compare(op string, l, r operand, from, to int) (operand, bool) {
 	written := op
 	if l.constant && !r.constant {
@@ -111,7 +111,7 @@ func (ops operators) compareAge(op string, l, r operand, out operand) (operand, 
 	}
 	out.limit = limitOf(op, &l, &r)
 	limit, age := r.num, l.age
-	// Each decides by the proven bounds: true, false, or not known.
+	// Each decides by the proven bounds: true, false, or unknown.
 	var above, below func(a *collectors.Age, n float64) bool
 	switch op {
 	case ">":
@@ -179,8 +179,8 @@ func (ops operators) compareNumbers(op string, l, r operand, out operand) (opera
 	return out, true
 }
 
-// numbers checks that two operands are numbers that can be compared. From is where
-// they are.
+// numbers checks that two operands are numbers that can be compared. From is where they
+// stand.
 func (ops operators) numbers(l, r operand, from int) (operand, operand, bool) {
 	if l.kind == kSeconds || r.kind == kSeconds {
 		var ok1, ok2 bool
@@ -230,8 +230,8 @@ func (ops operators) isPort(n float64, from int) bool {
 	return true
 }
 
-// compareBounds compares a number that is only bounded: it is known to hold, or
-// not to, if that is so for every number within the bounds.
+// compareBounds compares a number of which only bounds are known: the comparison is true,
+// or false, if it is so for every number within the bounds.
 func compareBounds(l operand, with func(*collectors.Record) (float64, bool), holds func(x, y float64) bool) func(*collectors.Record) Tri {
 	equality := holds(0, 0)
 	return func(rec *collectors.Record) Tri {

@@ -39,7 +39,7 @@ func newCompiler(sc *Scope, text string, macros ...string) *compiler {
 	}
 }
 
-// compile compiles a part of the expression. What is a condition keeps its node.
+// compile compiles a part of the expression. A condition keeps its node.
 func (c *compiler) compile(n ast.Node) (operand, bool) {
 	if !c.spend() {
 		return operand{}, false
@@ -133,13 +133,13 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 	return operand{}, false
 }
 
-// notOfGroup refuses what is about a socket where a group is asked about.
+// notOfGroup refuses what is about a socket in a question about a group.
 func (c *compiler) notOfGroup(from int, name string) {
 	c.errorf(IDGroupOnly, from, "having asks about the group: %s; write %s into when", Choices(groupNames), name)
 }
 
-// expand compiles the text of a macro in the place of its name. What is wrong
-// inside is reported at the macro itself, once; here it only fails.
+// expand compiles the text of a macro in place of its name. Errors inside are reported
+// once, at the macro itself; here it only fails.
 func (c *compiler) expand(name, text string, from, to int) (operand, bool) {
 	if slices.Contains(c.macros, name) {
 		c.errorf(IDMacroCircle, from, "macros that name each other in a circle: %s", strings.Join(append(c.macros, name), " -> "))

@@ -9,16 +9,16 @@ import (
 // Condition is a compiled condition. It is immutable and safe for concurrent use.
 type Condition struct {
 	Text string
-	// Reads are the fields that decide about it.
+	// Reads are the fields that decide it.
 	Reads collectors.FieldSet
-	// Uses lists what the text refers to, with the values, so that a change of
-	// a variable counts as a change of the rule.
+	// Uses lists what the text refers to, with the values: a change of a variable counts
+	// as a change of the rule.
 	Uses map[string]string
 	// Sets says how it asks each set that it asks.
 	Sets map[string]SetUse
 	// Ages lists the constants that age must exceed for it to hold.
 	Ages []AgeBound
-	// Notes are what is valid and maybe not meant.
+	// Notes are about what is valid but maybe not meant.
 	Notes []Error
 	// Constant is set for a condition that does not depend on the socket.
 	Constant bool
@@ -54,7 +54,7 @@ func Compile(text string, sc *Scope) (*Condition, []Error) {
 	}, nil
 }
 
-// exampleOf is a comparison of an operand, "" if it is not easily made up.
+// exampleOf is a comparison of an operand, "" if none is easily made up.
 func exampleOf(o *operand) string {
 	switch {
 	case o.field == nil:
@@ -86,12 +86,12 @@ func (c *Condition) AgesOver() []float64 {
 // keep r.
 func (c *Condition) Eval(r *collectors.Record) Tri { return c.eval(r) }
 
-// MayHold returns where the condition may be true, rather too wide than too narrow, by
+// MayHold returns where the condition may be true, too wide rather than too narrow, by
 // what every record shows. A clause without states is nowhere.
 func (c *Condition) MayHold() collectors.Clause { return c.may.yes.clause() }
 
-// AndOfOneOwner returns the condition with another besides that must hold for one of
-// the owners, and not, as the first, for each of several.
+// AndOfOneOwner returns the condition joined with another, which must hold for one of the
+// owners; the first must hold for each of them.
 func (c *Condition) AndOfOneOwner(one *Condition) *Condition {
 	both := *c
 	both.Reads.Add(one.Reads)
@@ -106,8 +106,8 @@ func (c *Condition) AndOfOneOwner(one *Condition) *Condition {
 	return &both
 }
 
-// forOneOwner is true if a condition is for one of the owners of a record, and false
-// only if it is for all of them, and there are no others.
+// forOneOwner is true if a condition holds for one of the owners of a record, and false
+// only if it is false for all of them and there are no others.
 func forOneOwner(r *collectors.Record, eval func(*collectors.Record) Tri) Tri {
 	if r.Facts == nil || len(r.Facts.Owners) == 0 {
 		return eval(r)
@@ -139,8 +139,8 @@ func IdleFields() collectors.FieldSet { return idleFields }
 // peer has taken nothing.
 func (c *Condition) ReadsIdle() bool { return c.Reads.Meets(idleFields.Or(collectors.StallFields())) }
 
-// EvalOnceIdle is Eval for a later time at which nothing may have moved for as
-// long as one likes: how long that has been is not known.
+// EvalOnceIdle is Eval for a later time, when nothing may have moved for any length of
+// time: it counts that length as unknown.
 func (c *Condition) EvalOnceIdle(r *collectors.Record) Tri {
 	known, facts := r.Known, r.Facts
 	r.Known.Remove(idleFields.Or(collectors.StallFields()))

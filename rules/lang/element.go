@@ -16,10 +16,10 @@ type Element struct {
 	low, high netip.Addr // both IPv4 and not mapped, or both IPv6
 }
 
-// ParseElement reads one element of a set as it is written in a rules file, in
-// a set's file or on the command line: a number, a range (a..b, a-b, a:b), an
-// address, a prefix, a range of addresses (a-b, a..b), or a name. Numbers that are
-// ranges must be ports. What looks like an address and is none is an error.
+// ParseElement reads one element of a set as it is written in a rules file, in a set's
+// file or on the command line: a number, a range (a..b, a-b, a:b), an address, a prefix,
+// a range of addresses (a-b, a..b), or a name. Ranges of numbers must be ports. What
+// looks like an address but is not one is an error.
 func ParseElement(text string) (Element, error) {
 	if r, ok, err := parseRange(text); ok {
 		return Element{Kind: KindNumber, number: r}, err
@@ -116,8 +116,8 @@ func parseRange(text string) (r Range, ok bool, err error) {
 	return Range{}, false, nil
 }
 
-// parseNumber reads a number of at most 32 bits. Most of what is asked is none, and
-// costs no error.
+// parseNumber reads a number of at most 32 bits. Most texts that it gets are not numbers,
+// and that costs no error.
 func parseNumber(text string) (float64, bool) {
 	if text == "" || text[0] < '0' || text[0] > '9' || strings.Trim(text, "0123456789") != "" {
 		return 0, false
@@ -135,7 +135,7 @@ type SetBuilder struct {
 	kind   SetKind
 }
 
-// Expect says of what kind the elements are before there is one.
+// Expect says of what kind the elements are before there are any.
 func (b *SetBuilder) Expect(k SetKind) { b.kind = k }
 
 // Reserve makes room for n elements like the first, if they are addresses: growing step
@@ -169,7 +169,7 @@ func (b *SetBuilder) Add(text string, asName bool) error {
 	return nil
 }
 
-// Put adds an element that was read, without a look at its kind.
+// Put adds an element that was already read, without checking its kind.
 func (b *SetBuilder) Put(text string, e *Element) {
 	switch {
 	case e.Kind == KindNumber:
@@ -183,7 +183,7 @@ func (b *SetBuilder) Put(text string, e *Element) {
 	}
 }
 
-// TakeBack takes back what was put last, which was an element like e.
+// TakeBack takes back the last element put, which was like e.
 func (b *SetBuilder) TakeBack(e *Element) {
 	switch {
 	case e.Kind == KindNumber:
@@ -197,7 +197,7 @@ func (b *SetBuilder) TakeBack(e *Element) {
 	}
 }
 
-// AddAll takes over what a set holds.
+// AddAll adds all that a set holds.
 func (b *SetBuilder) AddAll(s *Set) {
 	b.ranges, b.names = append(b.ranges, s.Ranges...), append(b.names, s.Names...)
 	b.ipv4, b.ipv6 = append(b.ipv4, s.addrs.ipv4...), append(b.ipv6, s.addrs.ipv6...)

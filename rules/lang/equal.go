@@ -55,7 +55,7 @@ func (ops operators) enumValue(d *collectors.FieldDoc, text string, from int) (s
 	return "", false
 }
 
-// oneOf compiles the question whether a string is one of the values.
+// oneOf compiles the question whether a string is one of several values.
 func oneOf(l operand, values []string, negate bool, out operand) operand {
 	switch {
 	case l.field != nil && l.field.Field == collectors.FieldState:

@@ -7,37 +7,37 @@ import (
 	"sockwarden/collectors"
 )
 
-// Part is a part of a condition that is a condition itself, and what it says of one
-// record. Explain makes it anew each time: it belongs to who asked.
+// Part is a part of a condition that is itself a condition, and what it says of one
+// record. Explain makes it anew each time: it belongs to the caller.
 type Part struct {
 	Op Op
-	// Text is the part as it is written, From and To where in the text it stands, in
-	// runes. Macro names the macro whose text that is, "" for that of the condition.
+	// Text is the part as written, From and To where it stands in the text, in runes.
+	// Macro names the macro whose text that is, "" for the condition's own.
 	Text     string
 	From, To int
 	Macro    string
 	Name     string // of a macro that it stands for, whose text is its only part
-	// Value is what it says of the record, also where the rest decides without it.
+	// Value is what it says of the record, even where the rest decides without it.
 	Value Tri
 	// Names are the fields that it reads, and the values of a group, in the order of
-	// their declaration. Those of an age come together.
+	// their declaration. The fields of an age come together.
 	Names []string
-	// Reads has their values (bool, float64, string or netip.Addr), Unknown says of
-	// those that are not known, or not exactly, when that is so.
+	// Reads has their values (bool, float64, string or netip.Addr). Unknown says of those
+	// that are not known, or not exactly, when they are.
 	Reads   map[string]any
 	Unknown map[string]string
 	Parts   []Part
 }
 
-// Explain says of every part of the condition what it says of a record, and what it
-// read. The value of the whole is that of Eval.
+// Explain says of every part of the condition what it says of a record, and what it read.
+// The value of the whole is the one that Eval returns.
 func (c *Condition) Explain(r *collectors.Record) Part { return c.root.explain(r) }
 
 // Tree returns the parts of the condition without a record: nothing has a value.
 func (c *Condition) Tree() Part { return c.root.explain(nil) }
 
-// Values appends what every part says of a record, in the order of Tree, each before
-// those that it consists of: it is Explain for many records.
+// Values appends what every part says of a record, in the order of Tree, each part before
+// its own parts: it is Explain for many records.
 func (c *Condition) Values(r *collectors.Record, into []Tri) []Tri { return c.root.values(r, into) }
 
 func (n *node) values(r *collectors.Record, into []Tri) []Tri {
@@ -80,7 +80,7 @@ func (n *node) explain(r *collectors.Record) Part {
 	return p
 }
 
-// value follows from the values of the parts.
+// value computes the value from the values of the parts.
 func (n *node) value(r *collectors.Record, parts []Tri) Tri {
 	if n.tri != nil {
 		return n.tri(r)
@@ -106,7 +106,7 @@ func (n *node) value(r *collectors.Record, parts []Tri) Tri {
 // otherNames are what a condition can read besides fields.
 var otherNames = append(slices.Clone(groupNames), "result")
 
-// other returns the readings of a name that is no field.
+// other returns the readings of a name that is not a field.
 func other(name string) readings { return readings{others: 1 << slices.Index(otherNames, name)} }
 
 func (r readings) has(name string) bool { return r.others&other(name).others != 0 }
@@ -126,8 +126,8 @@ func (r readings) names() []string {
 	return names
 }
 
-// read returns what a record says of a name, nil if it does not, and when it does not
-// know that exactly.
+// read returns what a record says of a name, nil if nothing, and why if it does not know it
+// exactly.
 func read(name string, r *collectors.Record) (value any, why string) {
 	o, ofGroup := groupOperand(name, 0, 0)
 	f, isField := collectors.FieldByName(name)
@@ -147,7 +147,7 @@ func read(name string, r *collectors.Record) (value any, why string) {
 	return nil, f.Doc().Unknown
 }
 
-// readGroup does so for a value of a group, which may be only a lower bound.
+// readGroup does the same for a value of a group, which may be only a lower bound.
 func readGroup(o *operand, r *collectors.Record) (value any, why string) {
 	if o.age != nil {
 		if r.Group.Age.Bounded && r.Group.Age.Min == r.Group.Age.Max {

@@ -4,8 +4,8 @@ package lang
 // explanation, and comments in rules files name it.
 type ID string
 
-// The kinds of errors in conditions. What each means, and what cures it, stands with
-// the kinds of the rules files.
+// The kinds of errors in conditions. What each means, and its cure, stands with the kinds
+// of the rules files.
 const (
 	IDAgeInterval     ID = "age-interval"
 	IDBadPattern      ID = "bad-pattern"

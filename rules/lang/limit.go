@@ -38,16 +38,16 @@ func (l *limit) implies(o *limit) bool {
 	return *l == *o // "=="
 }
 
-// excludes reports whether no value is within both limits. An age is an interval: it is
-// above one and below the other if both are proven.
+// excludes reports whether no value is within both limits. An age is an interval: it can
+// be above one and below the other if both are proven.
 func (l *limit) excludes(o *limit) bool {
 	return o != nil && l.implies(&limit{o.field, opposites[o.op], o.value})
 }
 
 var opposites = map[string]string{">": "<=", ">=": "<", "<": ">=", "<=": ">", "==": "!=", "!=": "=="}
 
-// opposite returns the limit that holds wherever this one does not; nil for none. It may be
-// impossible to prove either of an interval.
+// opposite returns the limit that holds wherever this one does not; nil for none. Of an
+// interval, it may be impossible to prove either.
 func (l *limit) opposite() *limit {
 	if l == nil || collectors.AgeFields().Or(collectors.StallFields()).Has(l.field) {
 		return nil

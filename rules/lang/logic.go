@@ -64,7 +64,7 @@ func (c *compiler) binary(n *ast.BinaryNode, from, to int) (operand, bool) {
 	}
 	within := c.sense
 	if op := n.Operator; op != "and" && op != "&&" && op != "or" && op != "||" {
-		within = eitherWay // a condition that is compared counts for both
+		within = eitherWay // a compared condition counts for both
 	}
 	l, okL := c.within(within, n.Left)
 	if id, ok := n.Right.(*ast.IdentifierNode); ok && okL && c.bareText(l, id) {

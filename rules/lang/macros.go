@@ -1,9 +1,9 @@
 package lang
 
-// CheckMacros finds what is wrong with the macros of a scope, each for itself, and
-// notes the bad ones as broken. Those that refused says so of are broken in any case;
-// of the others report gets the errors, which are none for a good one. A macro comes
-// after those that it uses: what is wrong in them is reported there alone.
+// CheckMacros finds what is wrong with each macro of a scope, and notes the bad ones as
+// broken. Those that refused names are broken in any case; report gets the errors of the
+// others, none for a good one. A macro comes after those that it uses, whose errors are
+// reported only there.
 func (sc *Scope) CheckMacros(refused func(name string) bool, report func(name string, errs []Error)) {
 	seen := map[string]bool{}
 	var check func(name string)
@@ -27,7 +27,7 @@ func (sc *Scope) CheckMacros(refused func(name string) bool, report func(name st
 			_, ok = c.compile(node)
 		}
 		if (!ok || len(c.errs) > 0) && sc.ofGroup(name) {
-			return // it is for having, and refused where a socket is asked about
+			return // it is for having, and refused in a question about a socket
 		}
 		report(name, c.errs)
 		sc.Broken[name] = !ok || len(c.errs) > 0
@@ -37,7 +37,7 @@ func (sc *Scope) CheckMacros(refused func(name string) bool, report func(name st
 	}
 }
 
-// ofGroup reports whether a macro is right where a group is asked about.
+// ofGroup reports whether a macro is right in a question about a group.
 func (sc *Scope) ofGroup(name string) bool {
 	group := *sc
 	group.Group = true

@@ -53,7 +53,7 @@ func (c *compiler) in(n *ast.BinaryNode, from, to int) (operand, bool) {
 	return c.memberOf(l, r, operand{kind: kBool, from: from, to: to, reads: l.reads, may: unbounded})
 }
 
-// memberOf asks a set that is not empty; of out all is set but how.
+// memberOf asks a set that is not empty; all of out is set but how.
 func (ops operators) memberOf(l, r, out operand) (operand, bool) {
 	switch has := r.set.Kind(); {
 	case l.kind.numeric() && has == KindNumber:
@@ -122,8 +122,8 @@ func (ops operators) nameIn(l, r, out operand) (operand, bool) {
 	return oneOf(l, values, false, out), true
 }
 
-// badLine reports that a list holds no numbers or addresses, but is asked for them:
-// what was meant as one reads as a name.
+// badLine reports that a list asked for numbers or addresses holds none: a mistyped one
+// reads as a name.
 func (ops operators) badLine(from int, set *Set, asked kind) {
 	what := "a number"
 	if asked == kAddress {
@@ -133,7 +133,7 @@ func (ops operators) badLine(from int, set *Set, asked kind) {
 	ops.errs[len(ops.errs)-1].List = set.First
 }
 
-// entryHint says what to do about an entry of a list that is no number or address.
+// entryHint says what to do about an entry of a list that is not a number or address.
 func entryHint(entry string, asked kind) string {
 	switch {
 	case strings.ContainsAny(entry, ", \t"):

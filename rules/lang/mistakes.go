@@ -14,7 +14,7 @@ import (
 )
 
 // syntaxError says what is wrong where the parser gave up, and what to write instead:
-// first what people write who know another language, then what the parser says.
+// first for what people write who know another language, then by what the parser says.
 func syntaxError(text, message string, from int) (at int, hint string) {
 	runes := []rune(text)
 	if start, word := wordAt(runes, from, isWordRune); word != "" {
@@ -62,7 +62,7 @@ func syntaxError(text, message string, from int) (at int, hint string) {
 	return from, syntaxHint(message)
 }
 
-// otherWords and otherSigns are operators of other languages, with what to write here.
+// otherWords and otherSigns are operators of other languages, with what to write instead.
 var (
 	otherWords = map[string]string{
 		"is": "==", "eq": "==", "ne": "!=", "gt": ">", "lt": "<", "ge": ">=", "le": "<=",
@@ -102,7 +102,7 @@ func otherOperator(text []rune, at int) (start int, hint string) {
 	return 0, ""
 }
 
-// otherCall is advice for an operator that is written as a function, and for a path without
+// otherCall is advice for an operator written as a function, and for a path without
 // quotes.
 func otherCall(text []rune, at int) (start int, hint string) {
 	start, word := wordAt(text, at, isWordRune)
@@ -115,13 +115,13 @@ func otherCall(text []rune, at int) (start int, hint string) {
 	return 0, ""
 }
 
-// units are the words for units of time, with what stands for them in a duration.
+// units are the words for units of time, with their short forms in a duration.
 var units = map[string]string{
 	"s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s", "m": "m", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
 	"h": "h", "hour": "h", "hours": "h", "d": "d", "day": "d", "days": "d",
 }
 
-// spacedDuration is advice for a number with the word for a unit behind it.
+// spacedDuration is advice for a number followed by the word for a unit.
 func spacedDuration(text []rune, at int) (start int, hint string) {
 	start, word := wordAt(text, at, isWordRune)
 	number, from := wordBefore(text, start)
@@ -145,8 +145,8 @@ func unfinished(text []rune) string {
 	return "the condition ends too early"
 }
 
-// inSmallLetters is advice for an operator or constant that is written in capitals,
-// "" for every other word.
+// inSmallLetters is advice for an operator or constant written in capitals, "" for any
+// other word.
 func inSmallLetters(word string) string {
 	small := slices.IndexFunc(reserved, func(r string) bool { return r != word && strings.EqualFold(r, word) })
 	if small < 0 {
@@ -171,7 +171,7 @@ func wordAt(text []rune, at int, is func(rune) bool) (start int, word string) {
 	return start, string(text[start:end])
 }
 
-// wordBefore returns the word that stands before a place, with blanks between.
+// wordBefore returns the word before a place, with blanks between.
 func wordBefore(text []rune, at int) (word string, start int) {
 	for at = min(at, len(text)); at > 0 && unicode.IsSpace(text[at-1]); at-- {
 	}
@@ -202,7 +202,7 @@ var elsewhere = map[string]string{
 	"send_q": "send_queue", "sendq": "send_queue", "tx_queue": "send_queue",
 }
 
-// unknown says what may be meant with a name that stands for nothing.
+// unknown says what may be meant by a name that stands for nothing.
 func (v *vocabulary) unknown(name string) string {
 	if hint := inSmallLetters(name); hint != "" {
 		return hint
@@ -238,7 +238,7 @@ func (v *vocabulary) unknown(name string) string {
 	return fmt.Sprintf("unknown name %q%s", name, hint)
 }
 
-// bareText reports a name that stands for nothing, next to a field that is a text.
+// bareText reports a name that stands for nothing, next to a text field.
 func (c *compiler) bareText(l operand, n *ast.IdentifierNode) bool {
 	if l.kind != kString || l.field == nil || l.field.Field == collectors.FieldState {
 		return false
@@ -251,7 +251,7 @@ func (c *compiler) bareText(l operand, n *ast.IdentifierNode) bool {
 	return true
 }
 
-// nothings are what other languages write where nothing is known.
+// nothings are what other languages write for an unknown value.
 var nothings = []string{"null", "none", "undefined"}
 
 // standsFor reports whether a name stands for something.
@@ -272,8 +272,8 @@ func (p *places) written(n ast.Node) string {
 	return string(runes[min(from, len(runes)):min(to, len(runes))])
 }
 
-// asRange is a range as it is written in conditions, of one that is written as --port
-// takes it; "" for every other text.
+// asRange is a range as conditions write it, for one as --port takes it; "" for any other
+// text.
 func asRange(text string) string {
 	ends := rangeText.FindStringSubmatch(text)
 	if ends == nil {

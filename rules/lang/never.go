@@ -8,7 +8,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// Why a condition is true of no socket, with what may be meant.
+// Why a condition is true of no socket, with what may have been meant.
 const (
 	noState    = `no state can be everything that it says about state: to mean one of several, write state in ["CLOSE_WAIT", "LAST_ACK"]`
 	noProtocol = `no socket is of two protocols: to mean both, write protocol in ["tcp", "udp"]`
@@ -17,7 +17,7 @@ const (
 	noMatter   = "its condition is false, whatever the socket is"
 )
 
-// noPort says that of the local or the remote port.
+// noPort says so of the local or the remote port.
 func noPort(f collectors.Field) string {
 	name := "port"
 	if f == collectors.FieldRemotePort {
@@ -26,7 +26,7 @@ func noPort(f collectors.Field) string {
 	return fmt.Sprintf("no port can be everything that it says about %s: to mean one of several, write %[1]s in [80, 443]", name)
 }
 
-// inEmpty says that nothing is in a list, by the name of it if it has one.
+// inEmpty says that a list is empty, by its name if it has one.
 func (p *places) inEmpty(list ast.Node) string {
 	if _, named := list.(*ast.IdentifierNode); named {
 		return fmt.Sprintf("nothing is in %s, which is empty", p.written(list))

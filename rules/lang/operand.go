@@ -27,8 +27,8 @@ func (k kind) String() string {
 
 func (k kind) numeric() bool { return k == kNumber || k == kSeconds || k == kPort }
 
-// operand is a checked and compiled expression. Of the functions only the one
-// of its kind is set; constants have their value besides.
+// operand is a checked and compiled expression. Only the function of its kind is set;
+// constants have their value too.
 type operand struct {
 	kind     kind
 	from, to int // runes of the text that it came from
@@ -52,7 +52,7 @@ type operand struct {
 
 	reads collectors.FieldSet
 	may   bounds     // of conditions
-	ages  []AgeBound // that a condition cannot hold below
+	ages  []AgeBound // below which a condition cannot hold
 	node  *node      // of a condition
 	limit *limit     // a condition that only compares a field with a constant
 	parts []*node    // the conditions that it was made of
@@ -163,7 +163,7 @@ func orTri(a, b func(*collectors.Record) Tri) func(*collectors.Record) Tri {
 	}
 }
 
-// ageOf returns the age of a socket, nil before it was looked for.
+// ageOf returns the age of a socket, nil until it has been looked for.
 func ageOf(r *collectors.Record) *collectors.Age {
 	if r.Facts == nil {
 		return nil
@@ -171,7 +171,7 @@ func ageOf(r *collectors.Record) *collectors.Age {
 	return &r.Facts.Age
 }
 
-// stalledOf does so for how long what it has sent has been waiting. That is also read where
+// stalledOf does so for how long what it has sent has been waiting. It is also read where
 // only its upper bound is proven, and so the field is not known.
 func stalledOf(r *collectors.Record) *collectors.Age {
 	if r.Facts == nil {
@@ -192,7 +192,7 @@ func (o *operand) interval() string {
 	return collectors.FieldAge.String()
 }
 
-// groupNames are what having can ask of a group.
+// groupNames are what having can ask about a group.
 var groupNames = []string{"count", "max_age", "sum_recv_queue", "sum_send_queue", "fds", "fd_limit"}
 
 // groupOperand reads a value of a group.
@@ -235,8 +235,8 @@ func groupOperand(name string, from, to int) (operand, bool) {
 	return o, true
 }
 
-// upperSum bounds a sum: by itself, or by nothing if some members are uncertain, or their
-// queues not known.
+// upperSum is the upper bound of a sum: the sum itself, or none if some members are
+// uncertain or their queues unknown.
 func upperSum(sum func(*collectors.Record) (float64, bool)) func(*collectors.Record) float64 {
 	return func(r *collectors.Record) float64 {
 		if r.Group.Uncertain > 0 || r.Group.Unsummed {

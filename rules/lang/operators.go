@@ -9,10 +9,10 @@ import (
 	"sockwarden/collectors"
 )
 
-// operators joins operands that are compiled already.
+// operators joins compiled operands.
 type operators struct{ *checker }
 
-// joined compiles two operands and what stands between them.
+// joined compiles two operands and the operator between them.
 func (ops operators) joined(n *ast.BinaryNode, l, r operand, from, to int) (operand, bool) {
 	switch op := n.Operator; op {
 	case "and", "&&", "or", "||":
@@ -51,8 +51,8 @@ func (ops operators) logic(op string, l, r operand, from, to int) (operand, bool
 		l, r = r, l
 	}
 	if l.constant {
-		// Only what was asked of the protocol stays asked: a rule that mentions
-		// it is not about TCP alone, whatever a variable decides.
+		// Only the question about the protocol stays: a rule that mentions it is not
+		// about TCP alone, whatever a variable decides.
 		asked := l.reads.Or(r.reads).And(protocolField)
 		if l.boolVal != and {
 			may := l.may

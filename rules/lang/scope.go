@@ -10,18 +10,18 @@ import (
 	"sockwarden/collectors"
 )
 
-// Scope is what names an expression can use besides fields.
+// Scope is what names an expression can use in addition to fields.
 type Scope struct {
 	Vars   map[string]*Value
 	Sets   map[string]*Set
 	Macros map[string]string // their texts
-	Broken map[string]bool   // names with problems of their own, which nobody repeats
+	Broken map[string]bool   // names with problems of their own, which are not repeated
 	Shared *Shared           // nil for an expression that is in no file
-	// Grown are sets with what a younger generation has added, for where more in the
-	// set can only make the condition true of more.
+	// Grown are sets with what a younger generation has added, for where a larger set can
+	// only make the condition true of more.
 	Grown map[string]*Set
-	// Result is set where the outcome of the rung before can be read, Group where
-	// a group and not a socket is asked about.
+	// Result is set where the outcome of the previous rung can be read, Group where the
+	// question is about a group and not a socket.
 	Result, Group bool
 }
 
@@ -29,8 +29,8 @@ type Scope struct {
 // expanded: a file of a few kilobytes can mean billions.
 const maxFileNodes = 500_000
 
-// Shared is what the expressions of a file share while they are compiled, so that
-// nothing is done again for each of them.
+// Shared is what the expressions of a file share while they are compiled, to avoid
+// repeated work.
 type Shared struct {
 	left   int                 // nodes that can still be compiled
 	full   func() bool         // whether problems are only counted
@@ -38,8 +38,8 @@ type Shared struct {
 	parsed map[string]ast.Node // texts of macros
 }
 
-// NewShared returns what the expressions of one file share; full says that problems
-// are only counted, so that nobody reads what is found out about them.
+// NewShared returns what the expressions of one file share; full says that problems are
+// only counted: nobody reads what is found out about them.
 func NewShared(full func() bool) *Shared {
 	return &Shared{left: maxFileNodes, full: full, prints: map[string]string{}, parsed: map[string]ast.Node{}}
 }
@@ -89,8 +89,8 @@ func (c *compiler) spend() bool {
 // maxSuggestions is how many errors of one expression have a suggestion.
 const maxSuggestions = 50
 
-// suggest is Suggest for the names that the expression can use, as long as
-// somebody will read it.
+// suggest is Suggest for the names that the expression can use, as long as somebody will
+// read the result.
 func (v *vocabulary) suggest(name string) string {
 	if len(v.errs) >= maxSuggestions || v.sc.Shared != nil && v.sc.Shared.full() {
 		return ""

@@ -2,8 +2,8 @@ package lang
 
 import "github.com/expr-lang/expr/ast"
 
-// sense says what becomes of a condition as a part of it becomes true: it becomes
-// true too, or false, or that cannot be told.
+// sense says what happens to a condition as a part of it becomes true: it becomes true
+// too, or false, or one cannot tell.
 type sense int8
 
 const (
@@ -25,9 +25,9 @@ func (c *compiler) within(s sense, n ast.Node) (operand, bool) {
 	return o, ok
 }
 
-// useSet notes in which sense a set is asked, and returns it, or it with what was added since
-// where that can only make the condition true of more. What it holds is data: a
-// condition stays the same when that changes.
+// useSet notes in which sense a set is asked, and returns the set, or the set with later
+// additions where these can only make the condition true of more. Its contents are data:
+// a condition stays the same when they change.
 func (v *vocabulary) useSet(name string, s *Set, asked sense) *Set {
 	v.uses[name] = "a set"
 	use := v.sets[name]

@@ -16,8 +16,7 @@ import (
 type Set struct {
 	Ranges []Range // sorted, disjoint
 	Names  []string
-	// First is where its first entry stands in the file that it was read from, nil for
-	// none.
+	// First is where its first entry stands in the file that it was read from, else nil.
 	First *Place
 
 	ports *[1024]uint64 // the ranges, if all lie within 0..65535
@@ -82,7 +81,7 @@ func (s *Set) onlyIPv6() bool {
 	return len(s.addrs.ipv4) == 0 && len(s.addrs.ipv6) == 1 && s.addrs.ipv6[0] == all
 }
 
-// prefixes returns the set as prefixes; nil if that are more than so many.
+// prefixes returns the set as prefixes; nil if there are more than so many.
 func (s *Set) prefixes(most int) []netip.Prefix {
 	out := []netip.Prefix{}
 	s.addrs.prefixes(func(p netip.Prefix) bool { out = append(out, p); return len(out) <= most })
@@ -97,8 +96,8 @@ func newSet(ranges []Range, names []string) *Set {
 	return (&SetBuilder{ranges: slices.Clone(ranges), names: names}).Set()
 }
 
-// With returns the set with what another has besides: one of the two, if it has all
-// of the other. It is nil if they do not go together.
+// With returns the union with another set: one of the two, if it has all of the other. It
+// is nil if they do not go together.
 func (s *Set) With(more *Set) *Set {
 	switch {
 	case s == more || more.Kind() == KindEmpty:
@@ -179,8 +178,7 @@ func (s *Set) hasName(n string) bool {
 	return ok
 }
 
-// ParsePorts reads what --port takes: a port, a range, or the name of a set in
-// sets.
+// ParsePorts reads the value of --port: a port, a range, or the name of a set in sets.
 func ParsePorts(text string, sets map[string]*Set) (*Set, error) {
 	if s, ok := sets[text]; ok {
 		if s.Kind() != KindNumber {

@@ -78,7 +78,7 @@ func (o order[K]) merge(in []span[K]) []span[K] {
 		}
 	}
 	if cap(out)-len(out) > len(out)/8 {
-		out = slices.Clone(out) // what is kept for long takes no more than it needs
+		out = slices.Clone(out) // what is kept for long takes no more memory than it needs
 	}
 	return out
 }
@@ -108,7 +108,7 @@ func (o order[K]) join(a, b []span[K]) []span[K] {
 	}
 	n := 0
 	o.joined(a, b, func(span[K]) { n++ })
-	both := make([]span[K], 0, n) // a million of them are no longer in memory than they must
+	both := make([]span[K], 0, n) // keep a million of them in memory no longer than needed
 	o.joined(a, b, func(s span[K]) { both = append(both, s) })
 	return both
 }

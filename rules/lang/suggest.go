@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// maxSuggested bounds the names that are compared, in bytes: what is longer is no
+// maxSuggested bounds the names that are compared, in bytes: anything longer is not a
 // slip of the finger.
 const maxSuggested = 64
 

@@ -16,7 +16,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// language is what the parser knows, which takes longer to make than to use.
+// language is the parser's setup, which takes longer to make than to use.
 var language = sync.OnceValue(func() *conf.Config {
 	config := conf.CreateNew()
 	config.MaxNodes = maxNodes
@@ -122,9 +122,9 @@ func (v *vocabulary) parseMacro(text string) (ast.Node, bool) {
 	return node, ok
 }
 
-// places says where parts of one text stand.
+// places says where the parts of one text stand.
 type places struct {
-	spans  map[ast.Node][2]int // of nodes that are known already
+	spans  map[ast.Node][2]int // of known nodes
 	source *written            // the text that is being compiled
 }
 
@@ -172,15 +172,15 @@ func namesIn(n ast.Node) []string {
 
 type nameList []string
 
-// Visit keeps the names of the nodes that are one.
+// Visit keeps the names of the nodes that have one.
 func (found *nameList) Visit(n *ast.Node) {
 	if id, ok := (*n).(*ast.IdentifierNode); ok {
 		*found = append(*found, id.Value)
 	}
 }
 
-// refused says why a part of expr is no part of the rules language, and what
-// to write instead.
+// refused says why a part of expr is not part of the rules language, and what to write
+// instead.
 func refused(n ast.Node) string {
 	switch n := n.(type) {
 	case *ast.NilNode:

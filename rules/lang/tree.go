@@ -13,8 +13,9 @@ import (
 // Op says what a part of a condition does.
 type Op string
 
-// The operators. The text operators contains, startsWith and endsWith are matches, too;
-// not in and not matches are one part, as they are one operator to who writes them.
+// The operators. The text operators contains, startsWith and endsWith are matches too;
+// not in and not matches are one part, as they are one operator to the person who writes
+// them.
 const (
 	OpAnd      Op = "and"
 	OpOr       Op = "or"
@@ -28,8 +29,8 @@ const (
 	OpConstant Op = "constant" // true, false, or a variable that is
 )
 
-// node is a part of a condition that is a condition itself. What the whole says it
-// leaves to the closure; it is there for who asks why.
+// node is a part of a condition that is itself a condition. The closure gives the value
+// of the whole; the node is for explaining it.
 type node struct {
 	op       Op
 	name     string // of a macro
@@ -47,8 +48,8 @@ type node struct {
 type readings struct {
 	fields collectors.FieldSet
 	others uint8 // by place in otherNames
-	// settable is set for what a variable, or a list that is empty now, decides: on
-	// another day it says something else.
+	// settable is set for what a variable, or a list that is empty now, decides: it may
+	// say something else another day.
 	settable bool
 }
 
@@ -58,7 +59,7 @@ func (r *readings) add(o readings) {
 	r.settable = r.settable || o.settable
 }
 
-// node is the part that a node of the syntax tree was compiled to.
+// node returns the part that a node of the syntax tree was compiled to.
 func (c *compiler) node(n ast.Node, o *operand, from, to int) *node {
 	out := &node{op: c.op(n), in: c.source, from: from, to: to, reads: c.seen, parts: o.parts, may: o.may, limit: o.limit}
 	switch n := n.(type) {
@@ -112,7 +113,7 @@ func negatedOperator(n *ast.UnaryNode) bool {
 	return ok && b.Location() == n.Location()
 }
 
-// conditions returns the parts that operands are, if they are conditions.
+// conditions returns the parts that the operands are, if they are conditions.
 func conditions(operands ...*operand) (parts []*node) {
 	for _, o := range operands {
 		if o.node != nil {
@@ -122,7 +123,7 @@ func conditions(operands ...*operand) (parts []*node) {
 	return parts
 }
 
-// written is a text in which parts stand: that of a condition, or of a macro.
+// written is a text in which parts stand: the text of a condition, or of a macro.
 type written struct {
 	text  string
 	macro string // its name, "" for none
@@ -132,7 +133,7 @@ type written struct {
 	tokens []lexer.Token
 }
 
-// within returns the text of a part, and where it stands, with the parentheses and
+// within returns the text of a part, and where it stands, including parentheses and
 // brackets that close behind it or open before it: a node does not tell where they are.
 func (w *written) within(from, to int) (text string, begin, end int) {
 	w.once.Do(func() {

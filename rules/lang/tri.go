@@ -1,7 +1,7 @@
 package lang
 
-// Tri is a truth value of Kleene's strong logic. A condition that reads an
-// unknown field is Unknown unless the rest of it decides alone.
+// Tri is a truth value of Kleene's strong logic. A condition that reads an unknown field
+// is Unknown unless the rest of it decides alone.
 type Tri uint8
 
 // The three truth values.

@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// Value is what a name of a rules file stands for. Of the values only the one of its
-// type is set.
+// Value is what a name of a rules file stands for. Only the value of its type is set.
 type Value struct {
 	Type   ValueType
 	Number float64
