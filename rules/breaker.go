@@ -8,19 +8,18 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Breaker bounds what all rules together do in one cycle: more than Count living
-// targets, or more of them than Share of all sockets where that is more than
-// ShareMin, and nothing is done.
+// Breaker bounds what all rules together do in one cycle: nothing is done if they would
+// hit more than Count living targets, or more than Share of all sockets where that is
+// more than ShareMin.
 type Breaker struct {
 	Count    int     // 0 for no limit
 	Share    float64 // 0 for no limit
 	ShareMin int
-	// ByHand says that it was given on the command line, and not by files.
+	// ByHand says that it comes from the command line, not from files.
 	ByHand bool
 }
 
-// defaultBreaker is in force where no file says anything (DESIGN: it suits a
-// small server).
+// defaultBreaker is in force where no file sets one (DESIGN: it suits a small server).
 var defaultBreaker = Breaker{Count: 500, Share: 0.30, ShareMin: 50}
 
 // String writes it as --breaker takes it: 500/30%, 2000, off.
@@ -34,7 +33,7 @@ func (b Breaker) String() string {
 	return fmt.Sprintf("%d/%.3g%%", b.Count, b.Share*100)
 }
 
-// Origin is String with who said so, if that was not a file.
+// Origin is String with who set it, if that was not a file.
 func (b Breaker) Origin() string {
 	if b.ByHand {
 		return b.String() + " (--breaker)"
@@ -70,9 +69,9 @@ func (d *defaults) parseBreaker(n *yaml.Node) {
 	breakerKeys.fields(d.reader, n, "breaker", d, &d.breaker)
 }
 
-// breaker is the strictest of what the files say, so that they cannot loosen each
-// other's. A file that does not mention it has no say, and the defaults stand in
-// only for what none mentions.
+// breaker is the strictest of what the files set: no file can loosen another's. A file
+// that does not mention it has no say, and the defaults stand in only for what none
+// mentions.
 func (l *loader) breaker() Breaker {
 	if l.opts.Breaker != nil {
 		return *l.opts.Breaker
@@ -97,7 +96,7 @@ func (b Breaker) Stricter(other Breaker) Breaker {
 	return b
 }
 
-// stricter returns the smaller of two limits, of which 0 is none.
+// stricter returns the smaller of two limits, where 0 means none.
 func stricter[T int | float64](a, b T) T {
 	if a == 0 || b == 0 {
 		return max(a, b)

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// compileAll compiles the files into one program. The problems say whether it
-// is of use.
+// compileAll compiles the files into one program. The problems say whether it is usable.
 func (l *loader) compileAll() *Program {
 	p := &Program{Breaker: l.breaker(), Sets: map[string]*Set{}, Vars: map[string]string{}}
 	names, protected := map[string]string{}, map[string]string{}

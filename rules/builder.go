@@ -10,12 +10,12 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// builder compiles the conditions of one file, and makes rules of them.
+// builder compiles the conditions of one file and makes rules of them.
 type builder struct {
 	*rulesFile
 	scope   *lang.Scope
 	program *Program
-	notes   problemList // what is valid in conditions, and maybe not meant
+	notes   problemList // about what is valid in conditions but maybe not meant
 	// compiled are the conditions of the file.
 	compiled []*Cond
 	in       []string // the namespaces that its rules are about
@@ -44,7 +44,7 @@ func (b *builder) rule(r *rawRule) *Rule {
 		Group: r.group, Keep: r.keep, Order: r.order, For: r.hold, During: r.during, Soak: r.soak, Canary: r.canary,
 		Mode: r.mode, Limits: r.limits, Labels: r.labels,
 	}
-	// All of them: everything that is wrong is said at once.
+	// All of them: every error is reported at once.
 	ok := b.conditions(r, rule)
 	ok = b.notified(r, rule) && ok
 	ok = b.ladder(r, rule) && ok
@@ -57,7 +57,7 @@ func (b *builder) rule(r *rawRule) *Rule {
 	return rule
 }
 
-// conditions compiles what the rule asks of sockets and groups.
+// conditions compiles what the rule asks about sockets and groups.
 func (b *builder) conditions(r *rawRule, rule *Rule) bool {
 	ok := true
 	ofWhen := *b.scope
@@ -147,7 +147,7 @@ func (b *builder) cond(n *yaml.Node, sc *lang.Scope) *Cond {
 	return c
 }
 
-// exampleCondition says how the parts of a condition that is none are joined.
+// exampleCondition says how to join the parts of something that is not a condition.
 func exampleCondition(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.SequenceNode:
@@ -167,7 +167,7 @@ func exampleCondition(n *yaml.Node) string {
 	return `: write one, as state == "CLOSE_WAIT" and age > 60`
 }
 
-// passNotes hands what was noted of the conditions on to the program.
+// passNotes hands the notes on the conditions to the program.
 func (b *builder) passNotes() {
 	for _, note := range b.notes.kept {
 		b.program.warnings.add(note)

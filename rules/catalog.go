@@ -31,35 +31,35 @@ type Param struct {
 	SecretFile bool
 }
 
-// ActionSpec is what a rules file needs to know of an action.
+// ActionSpec is what a rules file needs to know about an action.
 type ActionSpec struct {
 	Name   string
 	Doc    string // what it does, for editors: one line
 	Params []Param
-	// Main is the parameter that stands directly behind the name, as TERM in
-	// {signal: TERM}; "" for none.
+	// Main is the parameter directly after the name, as TERM in {signal: TERM}; "" for
+	// none.
 	Main string
-	// OnProcess and Single say whether it is for a process, with all its sockets,
-	// or for one socket.
+	// OnProcess and Single say whether it acts on a process, with all its sockets, or on
+	// one socket.
 	OnProcess, Single bool
 	// NeedsCooldown says that a rule that uses it must have a cool-down.
 	NeedsCooldown bool
-	// Results are the outcomes that it can have, besides those that end the ladder;
-	// nil if they are not known.
+	// Results are its possible outcomes, apart from those that end the ladder; nil if
+	// they are not known.
 	Results []string
 	// Spares says that it ends neither connections nor processes.
 	Spares bool
-	// Never says of parameters of other actions why this one does not have them.
+	// Never says why it lacks certain parameters of other actions.
 	Never map[string]string
 	// Bind says what is wrong with the values of the parameters, or returns what rungs
 	// keep as Bound.
 	Bind func(params map[string]any) (any, error)
-	// Refuses says why a rung, as Bind has bound it, is never applied to sockets of such a
-	// kind, "" if it may be; nil if it is for all.
+	// Refuses says why a rung, as Bind has bound it, is never applied to sockets of such
+	// a kind, "" if it may be; nil if it may be applied to all.
 	Refuses func(bound any, s *collectors.Socket) string
-	// Warn says what may not be meant with valid ones, for sockets as the query asks for
-	// that have been silent for as long at least; "" for nothing, nil if there is never
-	// anything to say.
+	// Warn says what may not be meant by valid parameters, for sockets that the query
+	// asks for and that have been silent for at least so long; "" for nothing, nil if
+	// there is never anything to say.
 	Warn func(params map[string]any, of *collectors.Query, silent time.Duration) string
 }
 
@@ -82,7 +82,7 @@ func (c Catalog) names() []string {
 	return names
 }
 
-// example is an action as it is written into a ladder, after what stands there.
+// example is an action as one writes it into a ladder, made from what stands there.
 func (c Catalog) example(n *yaml.Node) string {
 	words := strings.Fields(n.Value)
 	if n.Kind == yaml.ScalarNode && len(words) > 0 && len(words) < 3 {
@@ -93,8 +93,8 @@ func (c Catalog) example(n *yaml.Node) string {
 	return "destroy"
 }
 
-// takes returns the action that takes a word as its main parameter, as it is written
-// with that, "" for none or several.
+// takes returns the action whose main parameter takes a word, as it is written with that
+// word; "" for none or several.
 func (c Catalog) takes(word string) string {
 	found := ""
 	for i := range c {
@@ -111,7 +111,7 @@ func (c Catalog) takes(word string) string {
 	return found
 }
 
-// written is the action with what stands behind its name.
+// written is the action with what follows its name.
 func (a *ActionSpec) written(params []string) string {
 	if len(params) == 0 || a.Main == "" {
 		return a.Name

@@ -9,13 +9,13 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// cutByComment is what is wrong with a condition without quotes that YAML ends where a
-// comment begins.
+// cutByComment is the error of an unquoted condition that YAML ends where a comment
+// begins.
 const cutByComment = `" #" begins a comment in YAML, so the condition ends there: ` +
 	`put all of it into quotes, '...', or into a block, when: |`
 
-// commentAfter returns the comment behind a scalar without quotes, and where it begins;
-// "" for none.
+// commentAfter returns the comment after an unquoted scalar, and where it begins; "" for
+// none.
 func (s *source) commentAfter(n *yaml.Node) (comment string, line, column int) {
 	if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
 		return "", 0, 0
@@ -29,11 +29,12 @@ func (s *source) commentAfter(n *yaml.Node) (comment string, line, column int) {
 	return comment, line, end + len([]rune(rest)) - len([]rune(comment))
 }
 
-// joins are the words by which what stands in a comment goes on with a condition.
+// joins are the words with which a comment continues a condition.
 var joins = []string{"and", "&&", "or", "||"}
 
-// checkComment says that a comment has cut a condition off, if its errors or the comment
-// prove that; false if they do not. Of a condition that has none it is a warning.
+// checkComment reports that a comment has cut a condition off, if the errors of the
+// condition or the comment prove that, and false if they do not. For a condition without
+// errors it is a warning.
 func (b *builder) checkComment(n *yaml.Node, errs []lang.Error) bool {
 	comment, line, column := b.src.commentAfter(n)
 	if comment == "" || b.problems.full() {

@@ -1,7 +1,7 @@
 package rules
 
 // Changes names the rules that differ between two generations, and the sets whose
-// contents do: those are data, no rule is another for it.
+// contents do: contents are data and do not change a rule.
 type Changes struct{ Added, Changed, Removed, ProtectRemoved, Sets []string }
 
 // Diff compares p with the generation before it, by the rules' names.

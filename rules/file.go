@@ -8,8 +8,8 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// rulesFile is one parsed file; its conditions are not compiled yet. Each of its
-// parts reads the sections that it keeps.
+// rulesFile is one parsed file; its conditions are not compiled yet. Each of its parts
+// reads its own sections.
 type rulesFile struct {
 	*reader
 	netns     []string
@@ -19,8 +19,8 @@ type rulesFile struct {
 	rules     *ruleSection
 }
 
-// newRulesFile is the file of that name before it is parsed. What is wrong with it
-// goes to the problems.
+// newRulesFile returns the file of that name before it is parsed. Errors in it go to the
+// problems.
 func newRulesFile(path, text string, problems *problemList) *rulesFile {
 	r := &reader{src: newSource(path, text), problems: problems}
 	d := &defaults{reader: r, limits: defaultLimits, zone: time.Local}
@@ -33,7 +33,7 @@ func newRulesFile(path, text string, problems *problemList) *rulesFile {
 	}
 }
 
-// sections are what is read of a file after everything else in it.
+// sections are what is read of a file after everything else.
 type sections struct {
 	version        bool // there is one
 	protect, rules []*yaml.Node
@@ -87,8 +87,8 @@ func (f *rulesFile) parseVersion(s *sections, n *yaml.Node) {
 	}
 }
 
-// parse reads the structure of a file. What is wrong goes to the problems;
-// the rest is there nevertheless, so that everything is reported at once.
+// parse reads the structure of a file. Errors go to the problems, and the rest is read
+// nevertheless, to report everything at once.
 func (f *rulesFile) parse(catalog, notifiers Catalog) {
 	f.rules.catalog, f.notifiers.catalog = catalog, notifiers
 	root, ok := f.parseYAML()
@@ -104,7 +104,7 @@ func (f *rulesFile) parse(catalog, notifiers Catalog) {
 	for _, n := range s.protect {
 		f.rules.parseProtect(n)
 	}
-	// Only now: rules without limits of their own have those of defaults.
+	// Only now: rules without limits of their own take those of defaults.
 	for _, n := range s.rules {
 		f.rules.parseRule(n)
 	}

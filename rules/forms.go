@@ -15,7 +15,8 @@ func (s schema) with(keyword string, value any) schema {
 // a schema knows no conditions, names or files. It refuses nothing that the loader takes and
 // a person would write.
 var (
-	// textForm is that of reader.text: any scalar but null, whatever YAML makes of it.
+	// textForm is the form of reader.text: any scalar but null, whatever YAML makes of
+	// it.
 	textForm      = schema{"type": []string{"string", "number", "boolean"}}
 	filledForm    = textForm.with("minLength", 1)
 	conditionForm = schema{"type": []string{"string", "boolean"}, "minLength": 1}
@@ -30,12 +31,12 @@ var (
 		"pattern": `^(0*(100(\.0*)?|\d{1,2}(\.\d*)?|\.\d+)%|0*\.\d+)$`,
 	}
 	windowsForm = filledList(schema{"type": "string", "pattern": `^\s*\d{1,2}:\d{2}\s*-\s*\d{1,2}:\d{2}\s*$`})
-	// ruleNameForm is that of validRuleName, nameForm that of names.checkName.
+	// ruleNameForm is the form of validRuleName, nameForm the form of names.checkName.
 	ruleNameForm = textForm.with("pattern", `^[A-Za-z0-9._-]{1,100}$`)
 	nameForm     = schema{"pattern": `^[A-Za-z_][A-Za-z0-9_]*$`}
 )
 
-// oneOfForm is that of reader.oneOf.
+// oneOfForm is the form of reader.oneOf.
 func oneOfForm(values ...string) schema { return schema{"enum": values} }
 
 func listForm(of schema) schema { return schema{"type": "array", "items": of} }

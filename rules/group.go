@@ -12,8 +12,7 @@ import (
 // GroupKey names what the sockets of a group have in common.
 type GroupKey string
 
-// The keys of groups. Those of ports, addresses and processes are within one
-// namespace.
+// The keys of groups. Ports, addresses and processes are keys within one namespace.
 const (
 	ByHost        GroupKey = "host"
 	ByPID         GroupKey = "pid"
@@ -34,7 +33,7 @@ var groupKeys = []string{
 }
 
 // field is what must be known of a socket for it to belong to a group by k; none for keys
-// that are no field of it.
+// that are not a field.
 func (k GroupKey) field() (collectors.Field, bool) {
 	if k == ByHost || k == ByListener {
 		return 0, false
@@ -56,8 +55,8 @@ func (r *Rule) groupFields() collectors.FieldSet {
 	return set
 }
 
-// GroupValue returns the value of a key that is a field of a socket; false if it is not
-// known, and the socket then belongs to no group.
+// GroupValue returns the value of a key that is a field of a socket; false if it is
+// unknown: then the socket belongs to no group.
 func GroupValue(k GroupKey, r *collectors.Record) (any, bool) {
 	f, ok := k.field()
 	if !ok {

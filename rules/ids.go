@@ -2,7 +2,7 @@ package rules
 
 import "sockwarden/rules/lang"
 
-// The kinds of what is wrong with a rules file. Those of conditions are in lang.
+// The kinds of errors in a rules file. Those in conditions are in lang.
 const (
 	idBadName          lang.ID = "bad-name"
 	idCutByComment     lang.ID = "cut-by-comment"
@@ -26,7 +26,7 @@ const (
 	idYAMLFeature      lang.ID = "yaml-feature"
 )
 
-// The kinds of warnings: what is valid, and does not do what it seems to say.
+// The kinds of warnings: about what is valid, but does not do what it seems to say.
 const (
 	idAckIdleRenewed lang.ID = "ack-idle-renewed"
 	idActionAdvice   lang.ID = "action-advice"
@@ -48,7 +48,8 @@ const (
 	idUnusedMacro    lang.ID = "unused-macro"
 	idUnusedSet      lang.ID = "unused-set"
 	idUnusedVar      lang.ID = "unused-var"
-	// IDProgramMissing is of a program that an action would run and the host has not.
+	// IDProgramMissing is for a program that an action would run and the host does not
+	// have.
 	IDProgramMissing lang.ID = "program-missing"
 )
 

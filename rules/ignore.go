@@ -22,8 +22,8 @@ type ignored struct {
 
 var ignoreComment = regexp.MustCompile(`#\s*sockwarden:ignore\b[ \t]*(\S*)[ \t]*(.*)$`)
 
-// readIgnored returns the comments of a file. Rules has the first and last line of each of
-// its rules.
+// readIgnored returns the comments of a file. Rules has the first and last line of each
+// rule.
 func readIgnored(src *source, rules [][2]int) (found []*ignored) {
 	for i, text := range src.lines {
 		m := ignoreComment.FindStringSubmatchIndex(text)
@@ -77,7 +77,7 @@ func spare(comments []*ignored, p *Problem) bool {
 
 // leftOver returns what is wrong with the comments themselves. A comment can count as
 // unused only if the files are read as they stand, without variables of the command line,
-// and never if only the host can give rise to the warning.
+// and never if only the host can cause the warning.
 func leftOver(comments []*ignored, asTheyStand bool) (problems Problems) {
 	for _, in := range comments {
 		if in.at.ID != idIgnoreUnused || asTheyStand && !in.used && in.id != IDProgramMissing {
@@ -102,7 +102,7 @@ func span(n *yaml.Node) [2]int {
 	return lines
 }
 
-// Warn adds a warning that only this host gives rise to, unless a comment silences it.
+// Warn adds a warning that only this host can cause, unless a comment silences it.
 func (p *Program) Warn(w Problem) {
 	if !spare(p.ignored, &w) {
 		p.Warnings = append(slices.Clone(p.Warnings), w)

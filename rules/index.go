@@ -6,9 +6,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// index finds the rules that can match a socket by its state and ports, so that
-// a thousand narrow rules cost like one. Rules are named by their place in the
-// program.
+// index finds the rules that can match a socket by its state and ports: a thousand narrow
+// rules cost like one. Rules are named by their place in the program.
 type index [16]stateIndex
 
 type stateIndex struct {
@@ -16,13 +15,13 @@ type stateIndex struct {
 	other         []int
 }
 
-// segments cuts the ports into pieces, for each of which the same rules are.
+// segments cuts the ports into pieces, each with the same rules throughout.
 type segments struct {
 	from  []uint16 // where each piece begins, sorted; the first begins at 0
 	rules [][]int
 }
 
-// widePorts is from how many ports on a rule is not for few.
+// widePorts is the number of ports from which a rule no longer counts as being for few.
 const widePorts = 1 << 14
 
 func newIndex(rules []*Rule) index {
@@ -92,8 +91,8 @@ func (s *segments) at(port uint16) []int {
 	return s.rules[k]
 }
 
-// find returns the rules that can match, in their order. What it asks of a
-// socket every source shows. The slice is valid until buf is used again.
+// find returns the rules that can match, in their order. Every source shows what it asks
+// of a socket. The slice is valid until buf is used again.
 func (x *index) find(sock *collectors.Socket, buf []int) []int {
 	s := &x[sock.State&15]
 	local, remote := s.local.at(sock.LocalPort), s.remote.at(sock.RemotePort)

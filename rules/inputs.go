@@ -17,9 +17,9 @@ type inputs struct {
 
 type input struct{ path, text string }
 
-// digest names a generation by its texts and options, and by that without the texts
-// of sets. How files are named is none of it: the same rules have the same name
-// wherever they lie.
+// digest names a generation by its texts and options, and also without the texts of sets.
+// The names of files are not part of it: the same rules have the same name wherever they
+// lie.
 func (in *inputs) digest(o *Options) (all, text string) {
 	h := sha256.New()
 	part := func(kind, s string) { fmt.Fprintf(h, "%s %d\n%s\n", kind, len(s), s) }
@@ -34,12 +34,11 @@ func (in *inputs) digest(o *Options) (all, text string) {
 	return fmt.Sprintf("sha256:%x", h.Sum(nil)), text
 }
 
-// SameText reports whether two generations differ in nothing but the files of their
-// sets.
+// SameText reports whether two generations differ in nothing but their set files.
 func (p *Program) SameText(o *Program) bool { return p.text == o.text }
 
-// BeingWritten names the files that another process had open for writing when p was
-// read, of those that the generation before did not have with the same content.
+// BeingWritten names the files that another process had open for writing when p was read,
+// except those that the generation before had with the same content.
 func (p *Program) BeingWritten(before *Program) []string {
 	if p.inputs == nil {
 		return nil
@@ -54,7 +53,7 @@ func (p *Program) BeingWritten(before *Program) []string {
 	})
 }
 
-// content tells the content of a file from any other.
+// content tells the content of one file from any other.
 func (in *inputs) content(path string) (string, bool) {
 	if l, ok := in.sets[path]; ok {
 		return string(l.digest[:]), true
@@ -67,10 +66,10 @@ func (in *inputs) content(path string) (string, bool) {
 	return "", false
 }
 
-// Grown returns p with the whole lines that a younger generation has besides in the
-// files of sets, where a set can only make the condition of a rule (when) true of
-// more: that is what whoever adds a line asks for. What unless, protect or a negation
-// asks is as it was. It is p itself if there is nothing to add.
+// Grown returns p with the whole lines that a younger generation has added to set files,
+// where a set can only make the condition of a rule (when) true of more: whoever adds a
+// line asks for that. What unless, protect or a negation asks stays as it was. It returns
+// p itself if there is nothing to add.
 func (p *Program) Grown(younger *Program) *Program {
 	grown := map[string]*Set{}
 	if p.inputs != nil && younger.inputs != nil {
@@ -91,8 +90,8 @@ func (p *Program) Grown(younger *Program) *Program {
 }
 
 // grown returns the sets of the lists to which a younger generation has added whole
-// lines, with these. What does not go together is left out: the younger one alone has
-// it then.
+// lines, with these lines. It leaves out what does not go together: then only the younger
+// one has it.
 func (in *inputs) grown(younger *inputs) map[string]*Set {
 	grown := map[string]*Set{}
 	for path, was := range in.sets {
@@ -107,8 +106,7 @@ func (in *inputs) grown(younger *inputs) map[string]*Set {
 	return grown
 }
 
-// Wider returns what is to be looked at for p and all of the others: the rules are
-// those of p.
+// Wider returns what to look at for p and all of the others, with the rules of p.
 func (p *Program) Wider(others ...*Program) *Program {
 	w := *p
 	w.Query.Clauses, w.NetNS, w.Query.Protocols = slices.Clone(p.Query.Clauses), slices.Clone(p.NetNS), slices.Clone(p.Query.Protocols)

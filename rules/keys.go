@@ -7,8 +7,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// key is one key that a mapping takes. What the schema says of its value stands beside
-// what the loader does with it.
+// key is one key that a mapping takes. Next to what the loader does with its value stands
+// what the schema says of it.
 type key[R, T any] struct {
 	name string
 	doc  string // what it means, for editors: one line
@@ -16,8 +16,8 @@ type key[R, T any] struct {
 	read func(by R, into T, n *yaml.Node)
 }
 
-// keys are all keys that a mapping takes. The loader and the schema both go by them, so
-// that neither knows a key that the other does not.
+// keys are all keys that a mapping takes. The loader and the schema both go by them:
+// neither knows a key that the other does not.
 type keys[R, T any] []key[R, T]
 
 func (ks keys[R, T]) find(name string) (key[R, T], bool) {
@@ -60,7 +60,7 @@ func (ks keys[R, T]) fields(r *reader, n *yaml.Node, what string, by R, into T) 
 	}
 }
 
-// schema is that of the mapping: these keys and no others.
+// schema is the schema of the mapping: these keys and no others.
 func (ks keys[R, T]) schema() schema {
 	properties := schema{}
 	for i := range ks {

@@ -31,7 +31,7 @@ var kindsText string
 // Kinds returns all kinds of problems, errors first.
 var Kinds = sync.OnceValue(func() (kinds []Kind) {
 	if err := yaml.Load([]byte(kindsText), &kinds); err != nil {
-		panic(fmt.Sprintf("the kinds of problems: %v", err)) // it is a part of the program
+		panic(fmt.Sprintf("the kinds of problems: %v", err)) // it is part of the program
 	}
 	for i := range kinds {
 		k := &kinds[i]
@@ -42,7 +42,7 @@ var Kinds = sync.OnceValue(func() (kinds []Kind) {
 	return kinds
 })
 
-// KindOf returns the kind of that id.
+// KindOf returns the kind with that id.
 func KindOf(id lang.ID) (Kind, bool) {
 	i := slices.IndexFunc(Kinds(), func(k Kind) bool { return k.ID == id })
 	if i < 0 {

@@ -8,7 +8,7 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// What the rooms above need of the language, by the names of the rules.
+// What the packages above need of the language, by the names that rules use.
 type (
 	// Cond is a compiled condition.
 	Cond = lang.Condition
@@ -31,12 +31,11 @@ func ParseDuration(text string) (time.Duration, error) {
 	return lang.ParseDuration(text)
 }
 
-// ParsePorts reads what --port takes: a port, a range, or the name of a set in
-// sets.
+// ParsePorts reads the value of --port: a port, a range, or the name of a set in sets.
 func ParsePorts(text string, sets map[string]*Set) (*Set, error) { return lang.ParsePorts(text, sets) }
 
-// Suggest returns ` (did you mean "x"?)` for the candidate nearest to what was
-// written, or "" if none is near.
+// Suggest returns ` (did you mean "x"?)` for the candidate nearest to what was written,
+// or "" if none is near.
 func Suggest(written string, candidates []string) string { return lang.Suggest(written, candidates) }
 
 // BuiltinSets returns the sets that every rules file can use without defining

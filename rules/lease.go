@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stamp is when something last changed that was read.
+// stamp is when something that was read last changed.
 type stamp struct {
 	path    string
 	changed time.Time // ctime: it cannot be set back
@@ -30,8 +30,8 @@ func (in *inputs) note(path string, fd int) (now fileState, writing bool) {
 	return stateOf(&st), writing
 }
 
-// noteDir notes when something last changed in a directory, or in the nearest one
-// above it that exists: a file that is missing may only be away for a moment.
+// noteDir notes when something last changed in a directory, or in the nearest existing
+// one above it: a missing file may only be away for a moment.
 func (in *inputs) noteDir(dir string) {
 	var st unix.Stat_t
 	for unix.Stat(dir, &st) != nil && filepath.Dir(dir) != dir {
@@ -46,8 +46,8 @@ func stampOf(path string, st *unix.Stat_t) stamp {
 	return stamp{path, time.Unix(st.Ctim.Unix()), st.Ino}
 }
 
-// beingWritten reports whether another process has the file open for writing, or
-// mapped so. A lease for reading is refused then; one that is granted is given back
+// beingWritten reports whether another process has the file open for writing, or mapped
+// for writing. The kernel then refuses a lease for reading; a granted lease is given back
 // at once, as it would keep a writer waiting. Where the kernel grants none (another's
 // file without CAP_LEASE, some file systems) nothing is known.
 func beingWritten(fd int) bool {

@@ -10,17 +10,17 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// defaults reads what holds for all rules of the file: limits, the breaker and the
-// time zone, and the values that rules have of their own.
+// defaults reads what holds for all rules of the file: limits, the breaker and the time
+// zone, and values that rules can also set themselves.
 type defaults struct {
 	*reader
 	limits  Limits
-	breaker Breaker // what is written of it, zero for what is not
+	breaker Breaker // what the file sets of it, zero for the rest
 	zone    *time.Location
 }
 
-// defaultLimits are those of rules where nothing else is written (DESIGN: they
-// suit a small server).
+// defaultLimits hold for rules where nothing else is written (DESIGN: they suit a small
+// server).
 var defaultLimits = Limits{PerCycle: 100, Cooldown: 5 * time.Minute, MaxCollateral: -1}
 
 var defaultsKeys = keys[*defaults, *defaults]{
@@ -73,7 +73,7 @@ var cooldownKeys = keys[*defaults, *Limits]{
 	},
 }
 
-// parseCooldown reads a time, or {peer: time} besides that of the target.
+// parseCooldown reads a time, or {peer: time} in addition to the one for the target.
 func (d *defaults) parseCooldown(n *yaml.Node, l *Limits) {
 	if n.Kind != yaml.MappingNode {
 		l.Cooldown = d.duration(n, "cooldown")
@@ -116,7 +116,7 @@ func (d *defaults) windows(n *yaml.Node) []Window {
 	return out
 }
 
-// exampleWindow is a list of one window, that of a scalar if it is one.
+// exampleWindow is a list of one window: the scalar's, if it is one.
 func exampleWindow(n *yaml.Node) string {
 	window := "22:00-06:00"
 	if _, err := parseWindow(n.Value, time.UTC); err == nil {
@@ -125,7 +125,7 @@ func exampleWindow(n *yaml.Node) string {
 	return fmt.Sprintf("during: [%q]", window)
 }
 
-// parseZone reads the zone of the windows of the file.
+// parseZone reads the time zone of the file's windows.
 func (d *defaults) parseZone(n *yaml.Node) {
 	name, ok := d.text(n, "timezone")
 	if !ok {

@@ -11,7 +11,7 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// lint warns about rules that are valid and yet cannot do what they say.
+// lint warns about rules that are valid but cannot do what they say.
 func (b *builder) lint(r *rawRule, rule *Rule) {
 	warn := b.warnf
 	lintLadder(r, rule, warn)
@@ -50,20 +50,20 @@ func (b *builder) warnf(id lang.ID, n *yaml.Node, from int, format string, args 
 	b.program.warnings.add(b.src.problem(id, line, column, fmt.Sprintf(format, args...)))
 }
 
-// closing are the states of connections that are closed in one direction, or by
-// one end, and in which data can still move.
+// closing are the states of connections that are closed in one direction, or by one end,
+// while data can still move.
 var closing = collectors.Mask(collectors.CloseWait, collectors.FinWait1, collectors.FinWait2, collectors.Closing, collectors.LastAck)
 
 // warner notes a warning about a place in a scalar, in runes.
 type warner func(id lang.ID, n *yaml.Node, from int, format string, args ...any)
 
-// lintStill warns about rules that end connections which are half closed for a
-// while, whether they still transfer or not. A rule that also takes ESTABLISHED
-// makes no difference between the two.
+// lintStill warns about rules that end connections which have been half closed for a
+// while, whether or not they still transfer. A rule that also takes ESTABLISHED makes no
+// difference between the two.
 func lintStill(r *rawRule, rule *Rule, warn warner) {
 	states := rule.When.MayHold().States
 	if !slices.Contains(rule.about(), collectors.TCP) {
-		return // of MPTCP it is not known when data moved
+		return // for MPTCP, nobody knows when data moved
 	}
 	if rule.Mode != ModeEnforce || states&closing == 0 || states.Has(collectors.Established) || !rule.ends(r) {
 		return
@@ -94,7 +94,7 @@ func (rule *Rule) ends(r *rawRule) bool {
 	return false
 }
 
-// lintRungs passes on what actions say of their parameters.
+// lintRungs passes on what actions say about their parameters.
 func lintRungs(r *rawRule, rule *Rule, warn warner) {
 	of := collectors.Query{Protocols: rule.about(), States: rule.When.MayHold().States}
 	silent := time.Duration(rule.When.AtLeast(lang.IdleFields()) * float64(time.Second))

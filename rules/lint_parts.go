@@ -9,7 +9,7 @@ import (
 // timeWaitLength is how long Linux keeps TIME_WAIT (TCP_TIMEWAIT_LEN), seconds.
 const timeWaitLength = 60
 
-// finTimeout is how long Linux keeps a FIN_WAIT2 that no process has by default
+// finTimeout is how long Linux by default keeps a FIN_WAIT2 that no process has
 // (net.ipv4.tcp_fin_timeout), seconds.
 const finTimeout = 60
 
@@ -49,7 +49,7 @@ func lintAges(r *rawRule, rule *Rule, warn warner) {
 	}
 }
 
-// lintProbed warns about a silence that cannot occur: a peer without room in its window
+// lintProbed warns about a silence that cannot occur: a peer whose window has no room
 // answers every probe.
 func lintProbed(r *rawRule, rule *Rule, warn warner) {
 	if !rule.When.Reads.Has(collectors.FieldAckIdle) || rule.When.Reads.Meets(collectors.Fields(collectors.FieldIdleSend, collectors.FieldSendStalled)) {

@@ -7,7 +7,7 @@ import (
 )
 
 // anchors are the fields that tie a condition to a service, a place or a peer: without
-// one of them a rule is about every program on the host, even those that come later.
+// any of them a rule is about every program on the host, even future ones.
 var anchors = collectors.Fields(
 	collectors.FieldPort, collectors.FieldRemotePort, collectors.FieldLocalAddr, collectors.FieldRemoteAddr, collectors.FieldInterface,
 	collectors.FieldNetNS, collectors.FieldCookie, collectors.FieldInode, collectors.FieldProcess, collectors.FieldExe, collectors.FieldCmdline,
@@ -65,7 +65,7 @@ func (b *builder) lintShadowed(r *rawRule, rule *Rule, warn warner) {
 }
 
 // owns reports whether the rule takes every socket of which its condition is true, and
-// leaves none of these to later rules.
+// leaves none of them to later rules.
 func (rule *Rule) owns() bool {
 	return rule.Mode == ModeEnforce && !rule.Grouped() && rule.For == 0 && rule.Unless == nil && len(rule.Then) > 0
 }

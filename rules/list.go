@@ -10,26 +10,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The most that the file of a set may be.
+// The limits of a set file.
 const (
 	maxListBytes   = 64 << 20
 	maxListEntries = 2_000_000
 )
 
-// list is what the file of a set says. It is immutable: generations share it, as
-// long as its file says the same.
+// list is what a set file says. It is immutable: generations share it as long as its file
+// says the same.
 type list struct {
 	path   string
 	digest [sha256.Size]byte // of the text
 	set    *Set              // nil if something is wrong
-	// whole is the set without what stands on a last line that has no end: the rest of
-	// it may still come.
+	// whole is the set without an unfinished last line: the rest of it may still come.
 	whole    *Set
 	entries  int
 	problems problemList
 }
 
-// fileState changes whenever the content of a file does, or which file it is.
+// fileState changes whenever the content of a file does, or another file takes its place.
 type fileState struct {
 	dev, inode   uint64
 	size         int64
@@ -40,14 +39,14 @@ func stateOf(st *unix.Stat_t) fileState {
 	return fileState{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}
 }
 
-// settled reports whether what was read of the file until now shows in its state. A
-// second change within a tick of the file system's clock would not.
+// settled reports whether the state shows every change of the file since it was read. A
+// second change within a tick of the file system's clock would not show.
 func (s *fileState) settled(now time.Time) bool {
 	return now.Sub(time.Unix(s.mtime.Unix())) >= Settle && now.Sub(time.Unix(s.ctime.Unix())) >= Settle
 }
 
-// Lists remembers the files of sets between two readings of the rules: one that has
-// not changed is looked at and not read. The zero value is ready.
+// Lists remembers the set files between two readings of the rules: an unchanged one is
+// looked at but not read. The zero value is ready.
 type Lists struct {
 	mu    sync.Mutex
 	files map[string]*knownList // by path
@@ -81,7 +80,7 @@ func (l *Lists) put(path string, k *knownList) {
 	l.files[path] = k
 }
 
-// forget drops what was not asked for since it was called last.
+// forget drops what nobody asked for since its last call.
 func (l *Lists) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,8 +92,8 @@ func (l *Lists) forget() {
 	}
 }
 
-// list returns what the file of a set says. Which file that is and whether it can be
-// trusted is looked at each time, what is in it only if it can have changed.
+// list returns what a set file says. It checks each time which file that is and whether
+// it can be trusted, but reads the content only if that can have changed.
 func (l *loader) list(path string) (*list, error) {
 	f, err := l.open(path)
 	if err != nil {
@@ -128,13 +127,13 @@ func (l *loader) list(path string) (*list, error) {
 	return now, nil
 }
 
-// listOf returns what the file of a set says. What is wrong with its lines is reported
-// at these, and then there is no set.
+// listOf returns what a set file says. Wrong lines are reported at their places, and then
+// there is no set.
 func (l *loader) listOf(path string) (*Set, error) {
 	known, ok := l.inputs.sets[path]
 	switch {
 	case ok:
-	case l.grown != nil: // what was read once is compiled again, nothing else
+	case l.grown != nil: // what was read once is only compiled again
 		return nil, fs.ErrNotExist
 	default:
 		now, err := l.list(path)

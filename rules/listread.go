@@ -22,7 +22,7 @@ const (
 	maxListLine = 64 << 10
 )
 
-// listReader takes the lines of a list in, of which it keeps what they mean only.
+// listReader takes in the lines of a list, and keeps only what they mean.
 type listReader struct {
 	list    *list
 	builder lang.SetBuilder
@@ -38,8 +38,8 @@ type listKind struct {
 	first Problems
 }
 
-// readList reads the file of a set. The error is about the file as a whole; what is
-// wrong with its lines is in the list.
+// readList reads a set file. The error is about the file as a whole; errors in its lines
+// are in the list.
 func readList(path string, fd int) (*list, error) {
 	r := listReader{list: &list{path: path}, hash: sha256.New(), kinds: map[lang.SetKind]*listKind{}}
 	rest, ended := "", false
@@ -68,8 +68,8 @@ func digestOf(fd int) (digest [sha256.Size]byte, err error) {
 	return [sha256.Size]byte(h.Sum(nil)), err
 }
 
-// readChunks reads a file from its beginning, without its mark of byte order, until yield
-// says no. It also tells the size that the file has.
+// readChunks reads a file from its beginning, without its byte order mark, until yield
+// returns false. It also passes the size of the file.
 func readChunks(fd int, yield func(chunk []byte, size int64) bool) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -97,7 +97,7 @@ func readChunks(fd int, yield func(chunk []byte, size int64) bool) error {
 	}
 }
 
-// positioned reads a descriptor at any place, and waits for nothing.
+// positioned reads a descriptor at any place, without waiting.
 type positioned int
 
 // ReadAt is io.ReaderAt.
@@ -132,8 +132,8 @@ func (r *listReader) reserve(chunk string, size int64) {
 	r.builder.Reserve(&first, min(int(size*int64(lines)/int64(len(chunk)))*17/16, maxListEntries))
 }
 
-// lines takes all whole lines of a text in, and returns the rest; ended is set if
-// nothing more is to be read.
+// lines takes in all whole lines of a text, and returns the rest; ended is set if nothing
+// more is to be read.
 func (r *listReader) lines(text string) (rest string, ended bool) {
 	for {
 		end := strings.IndexAny(text, "\n\r")
@@ -165,7 +165,7 @@ func (r *listReader) lastLine(text string) {
 	}
 }
 
-// take takes one line in; false if nothing more is to be read.
+// take takes in one line; false if nothing more is to be read.
 func (r *listReader) take(line string) bool {
 	r.line++
 	if !utf8.ValidString(line) {
@@ -200,7 +200,7 @@ func (r *listReader) take(line string) bool {
 	return true
 }
 
-// entryOf returns what a line of a set's file says, "" for nothing.
+// entryOf returns what a line of a set file says, "" for nothing.
 func entryOf(line string) string {
 	if comment := strings.IndexAny(line, "#;"); comment >= 0 {
 		line = line[:comment]
@@ -229,8 +229,7 @@ func (r *listReader) wrong(line, message string) {
 	r.list.problems.add(r.problem(strings.Clone(line), message))
 }
 
-// done returns the list. Its entries are of the kind that most are of: the others are
-// wrong.
+// done returns the list. Most entries decide its kind; the others are wrong.
 func (r *listReader) done() *list {
 	l := r.list
 	l.digest = [sha256.Size]byte(r.hash.Sum(nil))
@@ -259,7 +258,7 @@ func (r *listReader) done() *list {
 		l.set.First, l.whole = first, l.set
 		return l
 	}
-	last, _ := lang.ParseElement(r.pending) // it is right, it was taken in
+	last, _ := lang.ParseElement(r.pending) // it is right: it was taken in
 	r.builder.TakeBack(&last)
 	l.whole = r.builder.Set()
 	var more lang.SetBuilder
@@ -269,8 +268,7 @@ func (r *listReader) done() *list {
 	return l
 }
 
-// mainKind is the kind that most entries are of, of several the one that is named
-// first.
+// mainKind is the kind of most entries, in a tie the one named first.
 func (r *listReader) mainKind() lang.SetKind {
 	main := lang.KindEmpty
 	for _, kind := range []lang.SetKind{lang.KindNumber, lang.KindAddr, lang.KindName} {

@@ -40,19 +40,19 @@ type Options struct {
 	Vars  []Override
 	Only  []string // names of the only rules to keep; empty for all
 	NetNS string   // overrides netns of the files, "" for not
-	// NeedDir makes it an error that Dir does not exist: a watcher that had rules there
-	// never takes the built-in ones instead.
+	// NeedDir makes a missing Dir an error: a watcher that had rules there never takes
+	// the built-in ones instead.
 	NeedDir bool
-	// Breaker stands in place of that of the files, nil for not.
+	// Breaker replaces the breaker of the files; nil keeps theirs.
 	Breaker *Breaker
-	// Again says that they are read again and again: not from a pipe.
+	// Again says that they are read again and again, so not from a pipe.
 	Again bool
-	// Trust makes files that others can write an error, as a live run must.
+	// Trust makes it an error if others can write the files, as a live run must.
 	Trust   bool
 	Catalog Catalog
 	// Notifiers lists the plugins that can be configured under actions.
 	Notifiers Catalog
-	// Lists remembers the files of sets from one reading to the next; nil for not.
+	// Lists remembers the set files from one reading to the next; nil for no memory.
 	Lists *Lists
 }
 
@@ -71,8 +71,8 @@ type loader struct {
 }
 
 // Load reads and compiles a generation of rules. The error is Problems or a
-// *UsageError. One problem in one file rejects all of them. The list of
-// watched places is returned in any case: a change there can cure it.
+// *UsageError. One problem in one file rejects all of them. It returns the list of
+// watched places in any case: a change there can cure it.
 func Load(opts Options) (*Program, []string, error) {
 	p, l, err := readAndCompile(opts)
 	return p, l.watched, l.unfinished(err)
@@ -92,7 +92,7 @@ func readAndCompile(opts Options) (*Program, *loader, error) {
 
 // program compiles what was read.
 func (l *loader) program() (*Program, error) {
-	// What comes from the command line is wrong only if all files are read.
+	// What comes from the command line is judged only if all files are read.
 	if err := l.applyVars(); err != nil && l.problems.seen == 0 {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (l *loader) fail(id lang.ID, path, format string, args ...any) {
 	l.problems.add(Problem{ID: id, File: path, Message: fmt.Sprintf(format, args...)})
 }
 
-// warn notes what is valid, and maybe not meant, about a file as a whole.
+// warn notes what is valid, but maybe not meant, about a file as a whole.
 func (l *loader) warn(path, message string) {
 	l.warnings = append(l.warnings, Problem{ID: idNotRead, File: path, Message: message})
 }
@@ -157,7 +157,7 @@ func (l *loader) defaultPaths() []string {
 	dir := l.opts.Dir
 	l.watched = append(l.watched, dir)
 	l.inputs.noteDir(dir)
-	_, linkErr := os.Lstat(dir) // a link that leads nowhere is there
+	_, linkErr := os.Lstat(dir) // a dangling link is there
 	switch info, err := os.Stat(dir); {
 	case errors.Is(linkErr, fs.ErrNotExist) && l.opts.NeedDir:
 		l.fail(idUnreadable, dir, "is gone: a watcher that had rules there does not take the built-in ones instead")
@@ -224,7 +224,7 @@ func (l *loader) yamlFiles(dir string) (files []string, ok bool) {
 	return files, true
 }
 
-// trusted says whether a live run may go by what is in a directory: who can take
+// trusted says whether a live run may go by what is in a directory: whoever can take
 // files away can take away what they protect.
 func (l *loader) trusted(dir string) bool {
 	if !l.opts.Trust {
@@ -238,7 +238,7 @@ func (l *loader) trusted(dir string) bool {
 	return true
 }
 
-// idOfFile is the kind of problem that a file has which is not read.
+// idOfFile is the kind of problem of a file that is not read.
 func idOfFile(err error) lang.ID {
 	if errors.Is(err, trust.ErrForeign) {
 		return idUntrusted
@@ -285,11 +285,11 @@ func (l *loader) add(path, text string) {
 	l.parse(path, text)
 }
 
-// parse reads the structure of a file and the files of its sets.
+// parse reads the structure of a file and its set files.
 func (l *loader) parse(path, text string) {
 	f := newRulesFile(path, text, &l.problems)
 	if _, ok := inherited(path); ok {
-		f.names.files.path = "" // what it names lies in the working directory, and not beside it
+		f.names.files.path = "" // names in it are relative to the working directory, not to the file
 	}
 	f.names.files.readSet, f.names.files.grownSet = l.listOf, func(p string) *Set { return l.grown[p] }
 	f.notifiers.checkSecret = l.checkSecret

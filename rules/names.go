@@ -9,7 +9,7 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// names reads what a file gives a name: variables, sets and macros.
+// names reads what a file gives names to: variables, sets and macros.
 type names struct {
 	*reader
 	vars   map[string]*Var
@@ -135,8 +135,8 @@ func (ns *names) scope() *lang.Scope {
 	return sc
 }
 
-// asName says how a name is written without what it must not have, "" if nothing is left
-// of it.
+// asName returns a name without the characters that it must not have, "" if nothing is
+// left.
 func asName(name, instead string) string {
 	var b strings.Builder
 	for _, part := range strings.FieldsFunc(name, func(c rune) bool { return !strings.ContainsRune(nameRunes, c) }) {
