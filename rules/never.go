@@ -9,8 +9,8 @@ import (
 )
 
 // neverActs says why no rung of a rule is ever applied to what its condition may be true
-// of, and which rung it is that says so, nil if one may be. Guards that can be opted out
-// of are the usual reason. Of several reasons it is the one for most kinds of sockets.
+// of, and which rung says so, nil if one may be. Usually the reason is a guard that can
+// be opted out of. Of several reasons it returns the one for most kinds of sockets.
 func neverActs(r *rawRule, rule *Rule) (why string, at *yaml.Node) {
 	if rule.Mode != ModeEnforce {
 		return "", nil
@@ -55,7 +55,7 @@ func possible(rule *Rule) (kinds []*collectors.Socket) {
 						collectors.FieldProtocol, collectors.FieldState, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted),
 				}
 				if inode != 0 && (state == collectors.TimeWait || state == collectors.SynRecv) {
-					continue // nobody has these
+					continue // there are none of these
 				}
 				record := collectors.NewRecord(s, nil, nil, nil, "")
 				if rule.When.Eval(&record) != False {
@@ -67,7 +67,7 @@ func possible(rule *Rule) (kinds []*collectors.Socket) {
 	return kinds
 }
 
-// about returns the protocols that the rule may be about, by what it reads.
+// about returns the protocols that the rule may be about, judged by what it reads.
 func (rule *Rule) about() []collectors.Protocol {
 	if !rule.When.Reads.Has(collectors.FieldProtocol) {
 		return []collectors.Protocol{collectors.TCP}
@@ -75,8 +75,8 @@ func (rule *Rule) about() []collectors.Protocol {
 	return rule.When.MayHold().Protocols
 }
 
-// wide are the fields by which a condition does not single out connections: nearly all of
-// those that live have the same, or will have it in time.
+// wide are the fields by which a condition does not single out connections: nearly all
+// living ones have the same value, or will have it in time.
 var wide = collectors.Fields(collectors.FieldProtocol, collectors.FieldFamily, collectors.FieldState, collectors.FieldNetNS, collectors.FieldHost,
 	collectors.FieldCookie, collectors.FieldInode, collectors.FieldOwned).Or(collectors.AgeFields())
 

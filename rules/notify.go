@@ -20,7 +20,7 @@ func (n Notifier) Equal(o Notifier) bool {
 	return n.Plugin == o.Plugin && maps.Equal(n.Params, o.Params)
 }
 
-// pluginKey is the key of an entry of actions that is no parameter of its plugin.
+// pluginKey is the key of an entry of actions that is not a parameter of its plugin.
 const pluginKey = "plugin"
 
 // actionSection reads the section actions.
@@ -28,8 +28,8 @@ type actionSection struct {
 	*reader
 	catalog Catalog
 	all     map[string]Notifier
-	// checkSecret says what is wrong with a file that holds a secret, and what is
-	// unwise.
+	// checkSecret says what is wrong, and what is unwise, with a file that holds a
+	// secret.
 	checkSecret func(path string) (warning string, err error)
 	warnings    Problems
 }
@@ -42,7 +42,7 @@ func (as *actionSection) parse(n *yaml.Node) {
 			as.errorf(idBadName, e.key, "a name under actions is made of letters, digits, -, _ and ., not %q", e.key.Value)
 			continue
 		}
-		as.all[e.key.Value] = Notifier{} // what is wrong with it is said only here
+		as.all[e.key.Value] = Notifier{} // its errors are reported only here
 		as.parseOne(e)
 	}
 }
@@ -90,8 +90,8 @@ func (as *actionSection) parseOne(at entry) {
 	}
 }
 
-// secret looks at the file that holds a secret. That there is none is said by
-// who wants to read it: rules are also checked on other machines.
+// secret looks at the file that holds a secret. Whoever wants to read a missing file
+// reports it: rules are also checked on other machines.
 func (as *actionSection) secret(n *yaml.Node) {
 	warning, err := as.checkSecret(n.Value)
 	if err != nil {

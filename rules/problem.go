@@ -19,8 +19,8 @@ type Problem struct {
 	Column  int // 1-based, in runes
 	Message string
 	Source  string // the text of the line
-	// Omitted is set in the last entry of a list that was cut: how many further
-	// problems there are. Nothing else is set then but Message, which says it.
+	// Omitted is set in the last entry of a list that was cut: the number of further
+	// problems. Of the other fields only Message is set then, and says so.
 	Omitted int
 }
 
@@ -54,7 +54,7 @@ func (p Problem) Detail() string {
 // maxSource bounds the part of a line that is shown, in runes.
 const maxSource = 200
 
-// window cuts what is far from the column out of a very long line.
+// window cuts from a very long line what is far from the column.
 func window(line string, column int) (part string, at int) {
 	n := utf8.RuneCountInString(line)
 	if n <= maxSource {
@@ -78,8 +78,8 @@ func firstRunes(s string, n int) string {
 	return s
 }
 
-// Problems is everything that is wrong with the files of one generation. It is
-// an error whose text lists them one on a line.
+// Problems is everything that is wrong with the files of one generation. As an error its
+// text lists them, one per line.
 type Problems []Problem
 
 // Error lists the problems without source lines.
@@ -100,8 +100,8 @@ func (p Problems) Detail() string {
 	return strings.Join(lines, "\n")
 }
 
-// Shown returns the problems without the entry that counts the others, and how
-// many it counts.
+// Shown returns the problems without the entry that counts the others, and the number in
+// that entry.
 func (p Problems) Shown() (shown Problems, omitted int) {
 	if n := len(p); n > 0 && p[n-1].Omitted > 0 {
 		return p[:n-1], p[n-1].Omitted
@@ -109,8 +109,8 @@ func (p Problems) Shown() (shown Problems, omitted int) {
 	return p, 0
 }
 
-// First returns at most n problems, and if that are not all an entry that counts
-// the others.
+// First returns at most n problems and, if there are more, an entry that counts the
+// others.
 func (p Problems) First(n int) Problems {
 	shown, omitted := p.Shown()
 	if len(shown) <= n {
@@ -136,8 +136,8 @@ func thousands(n int) string {
 	return digits
 }
 
-// maxProblems is how many problems of one generation are reported. They are the
-// first that were found; of the others nothing is kept but their number.
+// maxProblems is how many problems of one generation are reported: the first ones found.
+// The others are only counted.
 const maxProblems = 50
 
 // problemList collects problems.
@@ -148,8 +148,8 @@ type problemList struct {
 	spared []*ignored
 }
 
-// full reports whether what is added now is only counted, so that nothing has to
-// be found out about it.
+// full reports whether further problems are only counted: nothing has to be found out
+// about them.
 func (l *problemList) full() bool { return len(l.kept) >= maxProblems }
 
 func (l *problemList) add(p Problem) {
@@ -166,7 +166,7 @@ func (l *problemList) add(p Problem) {
 	}
 }
 
-// addAll adds those of another list.
+// addAll adds the problems of another list.
 func (l *problemList) addAll(o *problemList) {
 	for _, p := range o.kept {
 		l.add(p)
@@ -174,7 +174,7 @@ func (l *problemList) addAll(o *problemList) {
 	l.seen += o.seen - len(o.kept)
 }
 
-// all returns the problems by place, and how many there are besides.
+// all returns the problems by place, and how many more there are.
 func (l *problemList) all() Problems {
 	p := slices.Clone(l.kept)
 	slices.SortStableFunc(p, func(a, b Problem) int {

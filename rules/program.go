@@ -19,7 +19,7 @@ type Protect struct {
 // InForce reports whether the protection holds at that time.
 func (p *Protect) InForce(t time.Time) bool { return inWindow(p.During, t) }
 
-// FileInfo is a file that a program was made of.
+// FileInfo is a file that went into a program.
 type FileInfo struct {
 	Path  string
 	Rules int
@@ -34,8 +34,7 @@ type Program struct {
 	Sets      map[string]*Set // of all files
 	Notifiers map[string]Notifier
 	Vars      map[string]string // of all files, as they are written
-	// NoDefaultDir says that the built-in rules stand in for a directory that
-	// does not exist.
+	// NoDefaultDir says that the built-in rules stand in for a missing directory.
 	NoDefaultDir bool
 	Generation   string   // sha256:... of everything that went into it
 	NetNS        []string // namespaces that some rule is about
@@ -101,7 +100,7 @@ func (p *Program) seal() {
 	p.Query.Fields = p.Reads
 }
 
-// AgeStates returns the states of the sockets about which age decides.
+// AgeStates returns the states of the sockets that are decided by age.
 func (p *Program) AgeStates() collectors.StateMask {
 	var states collectors.StateMask
 	for _, r := range p.Rules {
@@ -123,8 +122,8 @@ func (p *Program) EnforcedStates() collectors.StateMask {
 	return states
 }
 
-// Ripens returns the shortest age, in seconds, that some rule waits for; false
-// if none does.
+// Ripens returns the shortest age, in seconds, that some rule waits for; false if none
+// does.
 func (p *Program) Ripens() (seconds float64, ok bool) {
 	for _, r := range p.Rules {
 		if r.Mode == ModeDisabled {
@@ -151,10 +150,10 @@ func (p *Program) NewEvaluator() *Evaluator {
 	return &Evaluator{program: p, buf: make([]int, 0, len(p.Rules)), hits: make([]int, 0, len(p.Rules))}
 }
 
-// Match returns the indexes of the rules whose condition holds for r, or may
-// hold once more is known about it, or, of rules that read ages, once no data has
-// moved for long enough. The slice is valid until the next call.
-// Nothing is allocated for a record that no rule can match.
+// Match returns the indexes of the rules whose condition holds for r, or may hold once
+// more is known about it, or, for rules that read ages, once no data has moved for long
+// enough. The slice is valid until the next call. It allocates nothing for a record that
+// no rule can match.
 func (e *Evaluator) Match(r *collectors.Record) []int {
 	e.hits = e.hits[:0]
 	for _, i := range e.program.index.find(r.Socket, e.buf) {

@@ -13,7 +13,7 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// reader walks the YAML of one file and collects everything that is wrong.
+// reader walks the YAML of one file and collects all its errors.
 type reader struct {
 	src      *source
 	problems *problemList
@@ -82,7 +82,7 @@ func (r *reader) errorf(id lang.ID, n *yaml.Node, format string, args ...any) {
 	r.problems.add(r.src.problem(id, n.Line, n.Column, fmt.Sprintf(format, args...)))
 }
 
-// suggest is Suggest, as long as somebody will read it.
+// suggest is Suggest, as long as somebody will read the result.
 func (r *reader) suggest(written string, candidates []string) string {
 	if r.problems.full() {
 		return ""
@@ -156,7 +156,8 @@ var examples = map[string]string{
 	"an action":           "destroy, or {signal: TERM}",
 }
 
-// exampleOf says what to write for a mapping that is none, "" if nobody knows.
+// exampleOf says what to write in place of something that is not a mapping, "" if nobody
+// knows.
 func exampleOf(what string) string {
 	if example := examples[what]; example != "" {
 		return ": write " + example
@@ -164,7 +165,7 @@ func exampleOf(what string) string {
 	return ""
 }
 
-// maxQuoted bounds what an error repeats of the text that it is about, in runes.
+// maxQuoted bounds how much of a text an error repeats, in runes.
 const maxQuoted = 60
 
 func nodeKind(n *yaml.Node) string {
@@ -224,8 +225,7 @@ func (r *reader) oneOf(n *yaml.Node, what string, values ...string) string {
 	return text
 }
 
-// items returns the elements of a list; example says how one is written, "" for
-// nothing.
+// items returns the elements of a list; example shows how to write one, "" for nothing.
 func (r *reader) items(n *yaml.Node, what, example string) []*yaml.Node {
 	if n.Kind != yaml.SequenceNode {
 		if example != "" {

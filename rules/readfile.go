@@ -10,7 +10,7 @@ import (
 	"sockwarden/collectors/trust"
 )
 
-// open opens a file that was found to be trustworthy.
+// open opens a file that was found trustworthy.
 func (l *loader) open(path string) (*trust.File, error) {
 	f, err := l.trust.Open(path)
 	switch {

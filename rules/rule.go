@@ -26,7 +26,8 @@ var modes = []string{string(ModeDisabled), string(ModeObserve), string(ModeEnfor
 // Order says which sockets of a group a rule keeps.
 type Order string
 
-// The orders: those stay that have been in their state for the longest, or the shortest.
+// The orders: the rule keeps those that have been in their state for the longest, or the
+// shortest.
 const (
 	OrderOldest Order = "oldest"
 	OrderNewest Order = "newest"
@@ -67,10 +68,10 @@ func (l Limits) String() string {
 type Rung struct {
 	Action string
 	Params map[string]any
-	// Bound is what the catalog made of the action and its parameters. Rules only keep it.
+	// Bound is what the catalog made of the action and its parameters. Rules only store
+	// it.
 	Bound any
-	// Wait is how long the action may take to succeed before the next rung is
-	// looked at.
+	// Wait is how long the action may take to succeed before the next rung gets its turn.
 	Wait time.Duration
 	If   *Cond // nil for none
 }
@@ -96,8 +97,8 @@ func (r *Rung) String() string {
 	return b.String()
 }
 
-// ReadsResult reports whether the condition of the rung asks for the outcome of
-// the rung before.
+// ReadsResult reports whether the condition of the rung asks for the outcome of the
+// previous rung.
 func (r *Rung) ReadsResult() bool { return r.If != nil && r.If.ReadsResult() }
 
 // Rule is a compiled rule.
@@ -112,14 +113,14 @@ type Rule struct {
 	// what they have in common, and what must be true of them.
 	Group  []GroupKey
 	Having *Cond // nil for none, if the rule keeps some
-	// Keep is how many sockets of a group stay: the rule acts on those beyond, which Order
-	// tells. 0 is for all.
+	// Keep is how many sockets of a group stay: the rule acts on those beyond, by Order.
+	// 0 means all.
 	Keep  int
 	Order Order
 	For   time.Duration
-	// During limits a rule to windows of time, Soak makes it observe for a while
-	// after it appeared or changed, Canary makes it act on a part of what matches
-	// only (0 for all).
+	// During limits a rule to windows of time, Soak makes it only observe for a while
+	// after it appeared or changed, Canary makes it act on only a part of what matches (0
+	// for all).
 	// Notify names the notifiers that are told what the rule found.
 	Notify []string
 	During []Window
@@ -136,17 +137,18 @@ type Rule struct {
 	Fingerprint string
 
 	netns []string
-	// may is where When may hold, and protocols which it is about.
+	// may is where When may hold, and protocols are those that it is about.
 	may       collectors.Clause
 	protocols collectors.ProtocolSet
-	// selects is set if it is a selection that does not read protocol.
+	// selects is set for a selection that does not read protocol.
 	selects bool
-	// settles is set if the condition asks how long no data has moved, besides the age.
+	// settles is set if the condition asks how long no data has moved, in addition to the
+	// age.
 	settles bool
 }
 
-// InNetNS reports whether the rule is about the namespace, by its name or by what it
-// was found by.
+// InNetNS reports whether the rule is about the namespace, by its name or by what it was
+// found by.
 func (r *Rule) InNetNS(ns *collectors.Namespace) bool {
 	for _, n := range r.netns {
 		if n == "all" || n == ns.Name || slices.Contains(ns.Meant, n) {
@@ -182,21 +184,21 @@ func (r *Rule) reads() collectors.FieldSet {
 	return reads
 }
 
-// ReadsAge reports whether the age of a socket decides about the rule.
+// ReadsAge reports whether the age of a socket decides the rule.
 func (r *Rule) ReadsAge() bool { return r.reads().Meets(collectors.AgeFields()) }
 
-// ReadsOf returns what the rule reads of some fields.
+// ReadsOf returns which of some fields the rule reads.
 func (r *Rule) ReadsOf(fields collectors.FieldSet) collectors.FieldSet { return r.reads().And(fields) }
 
-// ReadsStall reports whether it decides about the rule how long something has waited to be
+// ReadsStall reports whether the rule depends on how long something has waited to be
 // acknowledged.
 func (r *Rule) ReadsStall() bool { return r.reads().Meets(collectors.StallFields()) }
 
-// timeFields are what a condition can read of how long something has lasted.
+// timeFields are the fields that tell how long something has lasted.
 var timeFields = collectors.AgeFields().Or(lang.IdleFields()).Or(collectors.StallFields())
 
-// ReadsTime reports whether ages or idle times of sockets decide about the rule,
-// or about one of its rungs.
+// ReadsTime reports whether ages or idle times of sockets decide the rule or one of its
+// rungs.
 func (r *Rule) ReadsTime() bool {
 	reads := r.When.Reads
 	for _, c := range []*Cond{r.Unless, r.Having} {

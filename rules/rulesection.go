@@ -54,7 +54,7 @@ type rawRung struct {
 	bound  any
 	wait   time.Duration
 	cond   *yaml.Node
-	// results are the outcomes that it can have, nil if they are not known.
+	// results are the possible outcomes, nil if they are not known.
 	results []string
 }
 
@@ -91,7 +91,7 @@ func (rs *ruleSection) parseRule(n *yaml.Node) {
 	rs.rules = append(rs.rules, r)
 }
 
-// checkRule says what the rule lacks. Before is how many problems there were before it.
+// checkRule says what the rule lacks. Before is how many problems there were before.
 func (rs *ruleSection) checkRule(r *rawRule, before int) {
 	switch {
 	case r.name == "":
@@ -114,7 +114,7 @@ func (rs *ruleSection) checkRule(r *rawRule, before int) {
 	}
 }
 
-// checkKeep reports what cannot stand with keep, or without it.
+// checkKeep reports what cannot stand with keep, or not without it.
 func (rs *ruleSection) checkKeep(r *rawRule) {
 	if r.keepAt == nil {
 		if r.orderAt != nil {

@@ -46,7 +46,7 @@ func (rs *ruleSection) parseRung(n *yaml.Node, rule *rawRule) {
 	rs.checkRung(&rung, rule)
 }
 
-// mainParams reads what stands directly behind the name of the action.
+// mainParams reads what follows the name of the action directly.
 func (rs *ruleSection) mainParams(n *yaml.Node, spec *ActionSpec, rung *rawRung) {
 	switch {
 	case n.Kind == yaml.MappingNode:
@@ -64,7 +64,7 @@ func (rs *ruleSection) mainParams(n *yaml.Node, spec *ActionSpec, rung *rawRung)
 	}
 }
 
-// rungKeys are the keys of a rung that are no parameters of its action.
+// rungKeys are the keys of a rung that are not parameters of its action.
 var rungKeys = keys[*ruleSection, *rawRung]{
 	{"wait", "how long it may take to succeed", durationForm, func(rs *ruleSection, r *rawRung, n *yaml.Node) { r.wait = rs.duration(n, "wait") }},
 	{
@@ -75,8 +75,8 @@ var rungKeys = keys[*ruleSection, *rawRung]{
 
 var besides = rungKeys.names()
 
-// param reads a parameter of a plugin; besides are the other keys that can stand
-// in its place.
+// param reads a parameter of a plugin; besides are the other keys that can stand in its
+// place.
 func (r *reader) param(e entry, spec *ActionSpec, rung *rawRung, besides ...string) {
 	p, ok := spec.param(e.key.Value)
 	if why := spec.Never[e.key.Value]; !ok && why != "" {

@@ -49,8 +49,8 @@ func schemaDefinitions(actions, notifiers Catalog) schema {
 	return defs
 }
 
-// variableSchema is that of names.parseVar: a mapping declares a variable if it has a value
-// and says what that may be; any other is itself the value.
+// variableSchema is the schema of names.parseVar: a mapping declares a variable if it has
+// a value and says what that may be; any other mapping is itself the value.
 func variableSchema() schema {
 	declared := varKeys.schema()
 	valueIs := func(kind string) schema { return schema{"properties": schema{"value": schema{"type": kind}}} }
@@ -62,8 +62,8 @@ func variableSchema() schema {
 	}
 }
 
-// ruleSchema also says what ruleSection.checkRule and checkKeep do of keys that need each
-// other.
+// ruleSchema also says what ruleSection.checkRule and checkKeep say of keys that need
+// each other.
 func ruleSchema() schema {
 	s := ruleKeys.schema()
 	s["required"] = []string{"name", "when"}
@@ -80,7 +80,7 @@ func ruleSchema() schema {
 
 // rungSchema is an action alone, if it needs no parameters, or one with them.
 func rungSchema(actions Catalog) schema {
-	alone := []string{} // an enum, also without any
+	alone := []string{} // an enum, even if empty
 	var forms []schema
 	for i := range actions {
 		if actions[i].standsAlone() {
@@ -97,8 +97,8 @@ func (a *ActionSpec) standsAlone() bool {
 	return err == nil
 }
 
-// schema is that of a rung: the parameters of the action stand beside its name, or in a
-// mapping behind it, its main parameter also directly behind it.
+// schema is the schema of a rung: the parameters of the action stand beside its name or
+// in a mapping after it; the main parameter can also follow the name directly.
 func (a *ActionSpec) schema() schema {
 	behind := []schema{closedForm(a.parameters())}
 	if p, ok := a.param(a.Main); ok {

@@ -19,7 +19,7 @@ type setFile struct {
 	mayBeEmpty bool
 }
 
-// setFiles reads the files of sets.
+// setFiles reads set files.
 type setFiles struct {
 	*reader
 	path     string             // of the rules file, for names that are relative
@@ -90,8 +90,8 @@ func (r *reader) yesOrNo(n *yaml.Node, what string) bool {
 	return strings.EqualFold(n.Value, "true")
 }
 
-// checkEmptySets rejects a rule that would act on more because the file of a set is
-// empty: more often than not that is one which is just being written anew.
+// checkEmptySets rejects a rule that would act on more because a set file is empty: more
+// often than not, somebody is just writing that file anew.
 func (files *setFiles) checkEmptySets(r *Rule) {
 	if r.Mode == ModeDisabled {
 		return
@@ -104,8 +104,8 @@ func (files *setFiles) checkEmptySets(r *Rule) {
 	}
 }
 
-// mustHold reports the files of sets that are empty although the condition, or its
-// negations, spare what is in them.
+// mustHold reports the set files that are empty although the condition, or its negations,
+// spare what is in them.
 func (files *setFiles) mustHold(c *Cond, who string, spares bool) {
 	if c == nil {
 		return

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// Settle is how long files must be left alone before what they say counts alone.
+	// Settle is how long nobody may touch files before their content counts.
 	Settle = 2 * time.Second
 	// Patience is how long a live run waits for files that somebody is writing.
 	Patience = 5 * time.Second
@@ -17,8 +17,8 @@ const (
 	settlePoll = 100 * time.Millisecond
 )
 
-// Unfinished wraps what is wrong with files that are still being written: it may be
-// cured by itself.
+// Unfinished wraps errors in files that are still being written: they may cure
+// themselves.
 type Unfinished struct {
 	Err     error
 	Writing []string // files that another process has open for writing
@@ -37,9 +37,10 @@ func (l *loader) unfinished(err error) error {
 	return &Unfinished{err, l.inputs.writing}
 }
 
-// LoadSettled is Load for who acts on it at once: it waits until no file is open for
-// writing elsewhere, and nothing has changed for as long as Settle. It tells why, if
-// it must wait. After Patience the error is Problems that name what does not settle.
+// LoadSettled is Load for callers that act on the result at once: it waits until no file
+// is open for writing elsewhere, and nothing has changed for as long as Settle. If it
+// must wait, it reports why. After Patience the error is Problems that name what does not
+// settle.
 func LoadSettled(ctx context.Context, opts Options, waiting func(why string)) (*Program, []string, error) {
 	if opts.Lists == nil {
 		opts.Lists = &Lists{}
@@ -84,14 +85,14 @@ func (l *loader) sight(p *Program, err error) string {
 	fmt.Fprintln(&b, err)
 	isFile := func(path string) bool { _, ok := l.inputs.content(path); return ok }
 	for _, s := range l.inputs.stamps {
-		if isFile(s.path) { // of directories what is in them counts, others may work there
+		if isFile(s.path) { // of directories only the contents count: others may work there
 			fmt.Fprintln(&b, s.path, s.inode, s.changed.UnixNano())
 		}
 	}
 	return b.String()
 }
 
-// unsettled says what is being written or was changed a moment ago, "" if nothing.
+// unsettled says what is being written or changed a moment ago, "" if nothing.
 func (in *inputs) unsettled(now time.Time) string {
 	if len(in.writing) > 0 {
 		return in.writing[0] + " is open for writing by another process"

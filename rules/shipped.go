@@ -7,8 +7,8 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// asShipped reports whether a condition is one of the built-in rules, also in a copy of
-// them, and waits for as long as that does.
+// asShipped reports whether a condition is one of the built-in rules, or of a copy of
+// them, and waits for as long.
 func asShipped(c *Cond) bool {
 	ages, found := shippedAges()[c.Text]
 	return found && slices.Equal(c.AgesOver(), ages)
@@ -18,7 +18,7 @@ func asShipped(c *Cond) bool {
 // texts.
 var shippedAges = sync.OnceValue(func() map[string][]float64 {
 	f := newRulesFile(Builtin, builtinText, &problemList{})
-	f.parse(nil, nil) // what it says of actions is of no interest here
+	f.parse(nil, nil) // what it says about actions does not matter here
 	sc := f.names.scope()
 	ages := map[string][]float64{}
 	for i := range f.rules.rules {

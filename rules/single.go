@@ -9,22 +9,22 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// Selection is a condition that was put together on the command line rather
-// than written in a file.
+// Selection is a condition that was put together on the command line, not written in a
+// file.
 type Selection struct {
 	Name string
-	// Text is the condition; it is about TCP and UDP, or about every protocol that it does
-	// not exclude if it reads protocol.
+	// Text is the condition. It is about TCP and UDP or, if it reads protocol, about
+	// every protocol that it does not exclude.
 	Text string
-	// Owner is a condition that must hold for one of the owners, and not, as Text, for
-	// each of several; "" for none.
+	// Owner is a condition that must hold for one of the owners, while Text must hold for
+	// each of them; "" for none.
 	Owner   string
 	Sets    map[string]*Set
 	Mode    Mode
 	Then    []Rung
 	Protect []*Protect
 	NetNS   string
-	// Reads are fields that are wanted besides those that the text reads.
+	// Reads are fields that are wanted in addition to those that the text reads.
 	Reads collectors.FieldSet
 }
 
@@ -44,7 +44,7 @@ func NewSelection(s Selection) (*Program, error) {
 		cond = cond.AndOfOneOwner(one)
 	}
 	asks := cond.Reads.Has(collectors.FieldProtocol)
-	// Saying so keeps the rule from being about TCP only.
+	// Writing it down keeps the rule from being about TCP only.
 	cond.Reads.Add(collectors.Fields(collectors.FieldProtocol))
 	netns := strings.Split(s.NetNS, ",")
 	if s.NetNS == "" {

@@ -11,7 +11,7 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// source is the text of one rules file, for positions.
+// source is the text of one rules file, for finding positions.
 type source struct {
 	name   string
 	text   string
@@ -56,8 +56,8 @@ func (s *source) problem(id lang.ID, line, column int, message string) Problem {
 	return p
 }
 
-// exprProblem is the problem of an expression at that place, or that of the line of a
-// list which it asks.
+// exprProblem is the problem of an expression at that place, or at the line of a list
+// that it asks.
 func (s *source) exprProblem(line, column int, e lang.Error) Problem {
 	if e.List == nil {
 		return s.problem(e.ID, line, column, e.Message)
@@ -66,10 +66,10 @@ func (s *source) exprProblem(line, column int, e lang.Error) Problem {
 	return Problem{ID: e.ID, File: e.List.File, Line: e.List.Line, Column: 1, Message: message, Source: e.List.Text}
 }
 
-// locate returns the line and column of a rune of a scalar's value. The runes
-// that are no white space stand in the same order in the file and in the value,
-// whatever the style of the scalar; quotes, escapes and folding only add to
-// them. Where the two disagree it is the place of the scalar itself.
+// locate returns the line and column of a rune of a scalar's value. The runes that are
+// not white space stand in the same order in the file and in the value, whatever the
+// style of the scalar; quotes, escapes and folding only add to them. Where the two
+// disagree it returns the place of the scalar itself.
 func (s *source) locate(n *yaml.Node, offset int) (line, column int) {
 	if n.Line < 1 || n.Line > len(s.starts) {
 		return n.Line, n.Column
@@ -114,8 +114,8 @@ func (s *source) locate(n *yaml.Node, offset int) (line, column int) {
 	return s.position(at)
 }
 
-// skipSpace returns the next place that is no white space, nor, in double
-// quotes, an escape that stands for it.
+// skipSpace returns the next place that is not white space nor, in double quotes, an
+// escape for it.
 func (s *source) skipSpace(at int, double bool) int {
 	for at < len(s.runes) {
 		r, width := s.runes[at], 1
@@ -130,8 +130,8 @@ func (s *source) skipSpace(at int, double bool) int {
 	return at
 }
 
-// escape returns what the escape sequence stands for, as far as it is white
-// space or given by its number, and how many runes it takes.
+// escape returns what the escape sequence stands for, if that is white space or given by
+// its number, and how many runes it takes.
 func (s *source) escape(at int) (r rune, width int) {
 	if at+1 >= len(s.runes) {
 		return 0, 1

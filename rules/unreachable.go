@@ -11,8 +11,8 @@ import (
 // climbing are the results after which a ladder goes on by itself.
 var climbing = []string{"refused", "failed", "still_running"}
 
-// lintLadder warns about rungs that are never reached, as far as that is certain:
-// because of the results that the actions before can have.
+// lintLadder warns about rungs that are certainly never reached, because of the results
+// that the actions before them can have.
 func lintLadder(r *rawRule, rule *Rule, warn warner) {
 	var before []string // the results that can be there when a rung is looked at
 	said := ""          // the actions that can have had them
@@ -23,7 +23,8 @@ func lintLadder(r *rawRule, rule *Rule, warn warner) {
 		for _, result := range before {
 			v := rung.startsAfter(result)
 			reached = reached || v != False
-			// A rung whose condition does not hold takes those without one with it.
+			// A rung whose condition does not hold takes the next ones without a
+			// condition with it.
 			if v != True && (!rung.looksAt(result) || i+1 < len(rule.Then) && rule.Then[i+1].If != nil) {
 				left = append(left, result)
 			}
@@ -49,7 +50,7 @@ func lintLadder(r *rawRule, rule *Rule, warn warner) {
 	}
 }
 
-// leaveOut is advice for who only wants to know what is done.
+// leaveOut is advice for people who only want to know what is done.
 func leaveOut(said string) string {
 	if said != "log" {
 		return ""
@@ -62,8 +63,8 @@ func (r *Rung) looksAt(result string) bool {
 	return slices.Contains(climbing, result) || r.ReadsResult()
 }
 
-// startsAfter says whether the rung is started after that result, as far as its
-// condition depends on nothing else.
+// startsAfter says whether the rung is started after that result, if its condition
+// depends on nothing else.
 func (r *Rung) startsAfter(result string) Tri {
 	switch {
 	case !r.looksAt(result):

@@ -37,7 +37,7 @@ func (ns *names) parseVar(n *yaml.Node) *Var {
 	if value == nil || (typ == nil && oneOf == nil) {
 		return ns.parseValue(n, false)
 	}
-	varKeys.fields(ns.reader, n, "a variable", ns, &declaration{}) // says which others it has
+	varKeys.fields(ns.reader, n, "a variable", ns, &declaration{}) // reports which other keys it has
 	v := ns.parseValue(value, typ != nil && typ.Value == "strings")
 	if v == nil {
 		return nil
@@ -138,7 +138,7 @@ func scalarOf(n *yaml.Node) (lang.Scalar, bool) {
 	return lang.Scalar{Text: n.Value}, true
 }
 
-// exampleSet is a set of what stands there, or that of a file if it is the name of one.
+// exampleSet is a set of what stands there, or of a file if it is the name of one.
 func exampleSet(n *yaml.Node) string {
 	if n.Kind == yaml.ScalarNode && strings.ContainsAny(n.Value, "./") {
 		if _, err := lang.ParseElement(n.Value); err != nil || !strings.ContainsAny(n.Value[:1], "0123456789:") {
@@ -148,7 +148,7 @@ func exampleSet(n *yaml.Node) string {
 	return "[" + scalarOr(n, "80, 443") + "]"
 }
 
-// scalarOr is what a scalar says, or something else for what is none.
+// scalarOr returns what a scalar says, or something else if it is not a scalar.
 func scalarOr(n *yaml.Node, other string) string {
 	if n.Kind != yaml.ScalarNode || n.Value == "" || len(n.Value) > maxQuoted {
 		return other

@@ -14,7 +14,7 @@ import (
 // command line.
 type Var struct {
 	lang.Value
-	OneOf []string // if not empty, what Text may be
+	OneOf []string // if not empty, the allowed values of Text
 	// asNames says that the elements of the list are names, whatever they look like.
 	asNames bool
 	// declared is the kind of an empty list's elements, "" if it is left open.
@@ -82,7 +82,7 @@ func (v *Var) override(o Override) (*Var, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.Value = lang.Value{Type: lang.TypeMap, Map: m} // nothing is remembered of the map before
+		out.Value = lang.Value{Type: lang.TypeMap, Map: m} // the new map remembers nothing of the old one
 	}
 	return &out, nil
 }

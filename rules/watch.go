@@ -12,14 +12,14 @@ import (
 	"sockwarden/collectors/trust"
 )
 
-// ErrNotWatched says that the kernel has no inotify instance or watch left. What it
-// concerns is not told when it changes, and must be looked at from time to time.
+// ErrNotWatched says that the kernel has no inotify instance or watch left. Changes there
+// go unreported: the caller must look from time to time.
 var ErrNotWatched = errors.New("not watched")
 
-// Watcher tells when something happens in the directories of rules files.
-// Directories and not files are watched: editors, sed -i and Kubernetes replace
-// files, and a watch on a replaced file is dead. What happened does not matter;
-// the reader loads again and compares generations.
+// Watcher reports when something happens in the directories of rules files. It watches
+// directories, not files: editors, sed -i and Kubernetes replace files, and a watch on a
+// replaced file is dead. What happened does not matter; the reader loads again and
+// compares generations.
 type Watcher struct {
 	fs      *fsnotify.Watcher // nil while there is no inotify instance for it
 	watched map[string]dirID
@@ -27,9 +27,9 @@ type Watcher struct {
 	renewed bool
 }
 
-// dirID tells a directory from another that has taken its name. The kernel has one
-// watch for each, whatever it is called, and fsnotify (1.10) panics where two of its
-// names have the same: it is never asked for that.
+// dirID tells a directory from another that has taken its name. The kernel has one watch
+// for each, whatever it is called, and fsnotify (1.10) panics where two of its names
+// share a watch: the watcher never lets that happen.
 type dirID struct{ dev, inode uint64 }
 
 // NewWatcher returns a watcher that watches nothing yet. Set gives it an inotify
@@ -77,23 +77,23 @@ func (w *Watcher) Errors() <-chan error {
 	return w.fs.Errors
 }
 
-// Renewed reports whether directories have been replaced since it was asked last: what
-// happened in them meanwhile can have gone unseen.
+// Renewed reports whether directories have been replaced since its last call: events in
+// them may have gone unseen meanwhile.
 func (w *Watcher) Renewed() bool {
 	renewed := w.renewed
 	w.renewed = false
 	return renewed
 }
 
-// Set makes the directories of the given files and directories the watched
-// ones. It is called again after every event and on a slow timer: a directory
-// that was removed and made again has lost its watch, and a missing one is
-// awaited in the nearest directory above it that exists. The error names all that is
-// not watched; what can be is.
+// Set replaces the watched directories by those of the given files and directories. Call
+// it again after every event and on a slow timer: a directory that was removed and made
+// again has lost its watch, and for a missing one it watches the nearest existing
+// directory above. The error names everything that is not watched; whatever can be
+// watched is.
 func (w *Watcher) Set(paths []string) error {
 	want := dirsOf(paths)
 	err := w.watch(want)
-	// What was made or moved between the look and the watch would go unseen.
+	// Anything made or moved between the look and the watch would go unseen.
 	for range 10 {
 		now := dirsOf(paths)
 		if maps.Equal(now, want) {
@@ -104,8 +104,8 @@ func (w *Watcher) Set(paths []string) error {
 	return err
 }
 
-// dirsOf returns the directories in which something can happen to the paths, each by
-// one of its names.
+// dirsOf returns the directories where something can happen to the paths, each by one of
+// its names.
 func dirsOf(paths []string) map[string]dirID {
 	names := map[string]bool{}
 	for _, p := range paths {
@@ -126,8 +126,8 @@ func dirsOf(paths []string) map[string]dirID {
 	return dirs
 }
 
-// watch watches the given directories. If all that is watched already is wanted, the
-// others are added; otherwise another watch takes the place of the one before.
+// watch watches the given directories. If everything watched so far is still wanted, it
+// adds the others; otherwise a new watch replaces the old one.
 func (w *Watcher) watch(want map[string]dirID) error {
 	if w.fs == nil {
 		return w.renew(want)
@@ -158,7 +158,7 @@ func (w *Watcher) add(dir string, id dirID) error {
 		w.watched[dir] = id
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it is seen when it is looked again
+		return nil // the next look sees it
 	}
 	if errors.Is(err, unix.ENOSPC) {
 		return fmt.Errorf("%s is %w: no inotify watch is left (%w): raise fs.inotify.max_user_watches", dir, ErrNotWatched, err)

@@ -29,7 +29,7 @@ func (w Window) String() string {
 	return fmt.Sprintf("%02d:%02d-%02d:%02d %s", w.From/60, w.From%60, w.To/60, w.To%60, w.Zone)
 }
 
-// inWindow reports whether t lies in one of the windows; without windows it does.
+// inWindow reports whether t lies in one of the windows, and true if there are none.
 func inWindow(windows []Window, t time.Time) bool {
 	for _, w := range windows {
 		if w.Contains(t) {

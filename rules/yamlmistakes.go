@@ -8,7 +8,7 @@ import (
 )
 
 // yamlMistake says what is wrong where the YAML parser gave up, at which place, and what
-// to write instead. The parser speaks of tokens; what stands in the line says more.
+// to write instead. The parser speaks of tokens; the text of the line says more.
 func (s *source) yamlMistake(mark yaml.Mark, message string) Problem {
 	line, column := mark.Line, mark.Column
 	at := s.line(line)
@@ -58,8 +58,8 @@ func (s *source) line(n int) string {
 	return s.lines[n-1]
 }
 
-// commentBefore returns where a comment ends a text without quotes that goes on in a line
-// behind it, 0 if none does.
+// commentBefore returns where a comment ends an unquoted text that goes on in a line
+// after it, 0 if none does.
 func (s *source) commentBefore(n int) (line, column int) {
 	text := strings.TrimSpace(s.line(n))
 	if text == "" || strings.ContainsAny(text[:1], `-#"'[{`) || strings.Contains(text, ": ") || strings.HasSuffix(text, ":") {
@@ -78,8 +78,8 @@ func (s *source) commentBefore(n int) (line, column int) {
 	return 0, 0
 }
 
-// withoutKey returns the last line up to one that has neither a key nor begins an
-// element of a list, 0 for none.
+// withoutKey returns the last line, up to a given one, that neither has a key nor begins
+// a list element, 0 for none.
 func (s *source) withoutKey(n int) int {
 	for n = min(n, len(s.lines)); n > 0; n-- {
 		text := strings.TrimSpace(s.line(n))
