@@ -6,7 +6,7 @@ import (
 	"sockwarden/rules/lang/langtest"
 )
 
-// example is the condition that the documentation begins with.
+// example is the condition at the beginning of the documentation.
 const example = `state == "CLOSE_WAIT" && age > 60 && port in rustdesk`
 
 func BenchmarkCompile(b *testing.B) {
@@ -19,7 +19,7 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
-// BenchmarkCond is one condition on a record for which it is true.
+// BenchmarkCond evaluates one condition on a record for which it is true.
 func BenchmarkCond(b *testing.B) {
 	sc := scopeOf(b, langtest.Definitions)
 	for name, text := range map[string]string{

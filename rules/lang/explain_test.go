@@ -13,7 +13,7 @@ import (
 
 var ops = []Op{OpAnd, OpOr, OpNot, OpCompare, OpIn, OpMatches, OpCall, OpMacro, OpField, OpConstant}
 
-// each calls visit for a part and all below it.
+// each calls visit for a part and every part below it.
 func each(p *Part, visit func(*Part)) {
 	visit(p)
 	for i := range p.Parts {
@@ -21,8 +21,8 @@ func each(p *Part, visit func(*Part)) {
 	}
 }
 
-// TestExplainAgrees: of random conditions and records, known and half known, the tree
-// says what the condition says, and each part what its text alone says, compiled anew.
+// TestExplainAgrees: for random conditions and records, known and half known, the tree
+// says what the condition says, and each part what its text says when compiled alone.
 func TestExplainAgrees(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
 	seen, values := map[Op]int{}, map[Tri]int{}
@@ -74,7 +74,7 @@ func TestExplainAgrees(t *testing.T) {
 	}
 }
 
-// checkPart checks where a part stands, and what it says that it read.
+// checkPart checks where a part stands, and the values it reports to have read.
 func checkPart(t *testing.T, sc *Scope, c *Condition, p *Part, r *collectors.Record) {
 	t.Helper()
 	text := c.Text
@@ -108,7 +108,7 @@ func fieldNamed(t testing.TB, name string) collectors.Field {
 	return f
 }
 
-// outline writes a tree, one part on a line.
+// outline writes a tree, one part per line.
 func outline(p *Part) []string {
 	line := fmt.Sprintf("%s %s: %s", p.Value, p.Op, p.Text)
 	for _, name := range slices.Sorted(maps.Keys(p.Reads)) {
@@ -184,8 +184,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// TestExplainGroup: what is asked of a group is named like a field; a bound that is
-// not exact says so.
+// TestExplainGroup: the values of a group have names like fields; an inexact bound says
+// that it is one.
 func TestExplainGroup(t *testing.T) {
 	sc := scopeOf(t, langtest.Definitions)
 	sc.Group = true
@@ -224,7 +224,7 @@ func TestExplainResult(t *testing.T) {
 	}
 }
 
-// TestExplainOneOwner: the condition that one owner must meet is a part as a whole.
+// TestExplainOneOwner: the condition that one owner must meet is one part.
 func TestExplainOneOwner(t *testing.T) {
 	r := langtest.Leak()
 	r.Facts.Owners = append(r.Facts.Owners, collectors.Owner{PID: 5, Known: r.Known, Name: "nginx"})
@@ -238,7 +238,7 @@ func TestExplainOneOwner(t *testing.T) {
 	}
 }
 
-// TestTree: without a record the parts are the same, and nothing has a value.
+// TestTree: without a record the parts are the same, but nothing has a value.
 func TestTree(t *testing.T) {
 	c := compiled(t, scopeOf(t, langtest.Definitions), "both and not orphan")
 	whole, bare := c.Explain(langtest.Leak()), c.Tree()
@@ -255,7 +255,7 @@ func TestTree(t *testing.T) {
 	}
 }
 
-// BenchmarkExplain is the example of the documentation, explained.
+// BenchmarkExplain explains the example of the documentation.
 func BenchmarkExplain(b *testing.B) {
 	c, r := compiled(b, scopeOf(b, langtest.Definitions), example), langtest.Leak()
 	b.ReportAllocs()

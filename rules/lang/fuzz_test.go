@@ -16,8 +16,8 @@ import (
 // patience is far more than any text within the bounds may take.
 const patience = 10 * time.Second
 
-// watchdog ends the process if it is not stopped in time: a hang would otherwise
-// only slow the fuzzing down.
+// watchdog ends the process unless it is stopped in time: otherwise a hang would only
+// slow the fuzzing down.
 func watchdog(text string) *time.Timer {
 	return time.AfterFunc(patience, func() { panic(fmt.Sprintf("still busy with %.200q", text)) })
 }
@@ -40,14 +40,14 @@ func seedFiles(f *testing.F, add func(text string)) {
 	}
 }
 
-// fuzzRecords are records with everything, with a part and with next to nothing.
+// fuzzRecords are records with every field, with some, and with next to none.
 func fuzzRecords() []*collectors.Record {
 	bare := collectors.NewRecord(&collectors.Socket{Known: langtest.AlwaysKnown, Protocol: collectors.UDP, State: collectors.Close}, nil, nil, nil, "")
 	return []*collectors.Record{langtest.Leak(), langtest.Without(collectors.FieldAge, collectors.FieldProcess, collectors.FieldPID), &bare}
 }
 
-// FuzzCompile: whatever the text of a condition, it is compiled or refused at a
-// place within it, and what is compiled cannot fail.
+// FuzzCompile: whatever the text of a condition, it compiles or is refused at a place
+// within it, and a compiled one cannot fail.
 func FuzzCompile(f *testing.F) {
 	seedFiles(f, func(text string) {
 		for line := range strings.SplitSeq(text, "\n") {

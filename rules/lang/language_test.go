@@ -9,8 +9,8 @@ import (
 	"sockwarden/rules/lang/langtest"
 )
 
-// TestKnown has a condition for every construct of the language and says
-// whether it holds for langtest.Leak(), of which everything is known.
+// TestKnown has a condition for every construct of the language and says whether it holds
+// for langtest.Leak(), of which everything is known.
 func TestKnown(t *testing.T) {
 	sc := scopeOf(t, langtest.Definitions)
 	tests := []struct {
@@ -188,7 +188,7 @@ func TestKnown(t *testing.T) {
 		// addresses; mapped ones are IPv4
 		{`local_addr in ["10.0.0.0/8"]`, true},
 		{`local_addr in ["10.1.2.3"]`, true},
-		{`local_addr in ["::/0"]`, false}, // of IPv6 only
+		{`local_addr in ["::/0"]`, false}, // IPv6 only
 		{`local_addr in ["::/80"]`, false},
 		{`local_addr in ["::ffff:0:0/95"]`, false},
 		{`local_addr in ["::ffff:0:0/96"]`, true},
@@ -249,7 +249,7 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-// TestUnknown has conditions of which one field is not known.
+// TestUnknown has conditions on records with one unknown field.
 func TestUnknown(t *testing.T) {
 	sc := scopeOf(t, langtest.Definitions)
 	tests := []struct {
@@ -304,13 +304,13 @@ func TestUnknown(t *testing.T) {
 		{`process == "nginx" and port == 21117`, collectors.FieldProcess, Unknown},
 		{`process == "nginx" or port == 80`, collectors.FieldProcess, Unknown},
 		{`process == "a" and process == "b"`, collectors.FieldProcess, Unknown},
-		// nothing is in an empty list, known or not
+		// nothing is in an empty list, whether known or not
 		{`process in []`, collectors.FieldProcess, False},
 		{`process not in []`, collectors.FieldProcess, True},
 		{`port in include_ports`, collectors.FieldPort, False},
 		{`true or process == "x"`, collectors.FieldProcess, True},
 		{`false and process == "x"`, collectors.FieldProcess, False},
-		// known is always known once the looking is over
+		// known itself is always known after looking
 		{`known(process)`, collectors.FieldProcess, False},
 		{`not known(process)`, collectors.FieldProcess, True},
 		{`known(process) and process == "hbbs"`, collectors.FieldProcess, False},
@@ -324,8 +324,8 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
-// TestKnownBeforeLooking: as long as owners have not been looked for, known()
-// cannot say that nobody knows them.
+// TestKnownBeforeLooking: until owners have been looked for, known() cannot say that
+// nobody knows them.
 func TestKnownBeforeLooking(t *testing.T) {
 	sc := scopeOf(t, "")
 	r := langtest.Without(collectors.FieldProcess)
@@ -344,7 +344,7 @@ func TestKnownBeforeLooking(t *testing.T) {
 	}
 }
 
-// TestNoOwner: known to be none is not unknown.
+// TestNoOwner: "known to have no owner" is not unknown.
 func TestNoOwner(t *testing.T) {
 	sc := scopeOf(t, "")
 	r := langtest.Leak()
@@ -361,7 +361,7 @@ func TestNoOwner(t *testing.T) {
 
 func TestKleene(t *testing.T) {
 	sc := scopeOf(t, "")
-	// Three conditions, one of each value.
+	// Three conditions, one of each truth value.
 	values := map[Tri]string{True: "owned", False: "orphan", Unknown: "unaccepted"}
 	all := []Tri{Unknown, False, True}
 	r := langtest.Without(collectors.FieldUnaccepted)
@@ -518,8 +518,8 @@ func TestStateNames(t *testing.T) {
 	}
 }
 
-// TestFields: every field can be read, under each of its names, is unknown when
-// it is not known, and counts as read.
+// TestFields: every field can be read under each of its names, is unknown when it is not
+// known, and counts as read.
 func TestFields(t *testing.T) {
 	sc := scopeOf(t, "")
 	forms := map[collectors.Type]string{
@@ -538,7 +538,7 @@ func TestFields(t *testing.T) {
 				t.Errorf("%s is %v", text, got)
 			}
 			if d.Field == collectors.FieldAge {
-				continue // at least 0 whatever is known
+				continue // at least 0, whatever is known
 			}
 			if got := c.Eval(langtest.Without(d.Field)); got != Unknown {
 				t.Errorf("without %s: %s is %v", d.Name, text, got)

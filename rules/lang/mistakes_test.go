@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// What people write who know another language, or stop too early, is answered with what
-// to write, at its place.
+// A condition in the style of another language, or one that stops too early, gets an
+// error that says what to write instead, at its place.
 func TestOtherLanguages(t *testing.T) {
 	for text, want := range map[string]string{
 		`port is 80`:                  `5: unexpected "is": write ==`,

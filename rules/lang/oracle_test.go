@@ -27,7 +27,7 @@ func oracle(r *collectors.Record) map[string]any {
 	return env
 }
 
-// plainly compiles the plain half of an expression by expr itself.
+// plainly compiles the plain half of an expression with expr itself.
 func plainly(t *testing.T, text string, env map[string]any) *vm.Program {
 	t.Helper()
 	ip := func(v any) netip.Addr {
@@ -38,7 +38,7 @@ func plainly(t *testing.T, text string, env map[string]any) *vm.Program {
 	}
 	p, err := expr.Compile(text, expr.Env(env), expr.AsBool(),
 		expr.Function("inside", func(args ...any) (any, error) {
-			// No prefix of IPv6 contains an IPv4 address, but for those of mapped ones,
+			// No prefix of IPv6 contains an IPv4 address, except those of mapped ones,
 			// which are prefixes of IPv4.
 			return mapped(netip.MustParsePrefix(args[1].(string))).Contains(ip(args[0])), nil
 		}, new(func(netip.Addr, string) bool)),
@@ -57,8 +57,8 @@ func mapped(p netip.Prefix) netip.Prefix {
 	return p
 }
 
-// TestOracle: of fully known records random conditions say what expr's own
-// machine says.
+// TestOracle: for fully known records, random conditions say what expr's own machine
+// says.
 func TestOracle(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
 	var counts [3]int
@@ -85,7 +85,7 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// TestOracleOfEachField: of every field conditions about it alone say what expr's own
+// TestOracleOfEachField: for every field, conditions about it alone say what expr's own
 // machine says, true of some records and false of others.
 func TestOracleOfEachField(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
@@ -122,8 +122,8 @@ func TestOracleOfEachField(t *testing.T) {
 	}
 }
 
-// TestSound: what a condition says of a record of which only a part is known,
-// it says of every record that agrees with this part.
+// TestSound: what a condition says of a partly known record, it says of every record that
+// agrees with the known part.
 func TestSound(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
 	var counts [3]int
@@ -155,7 +155,7 @@ func TestSound(t *testing.T) {
 	}
 }
 
-// TestKnownNever: of a fully known record nothing is unknown.
+// TestKnownNever: nothing is unknown about a fully known record.
 func TestKnownNever(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
 	for seed := range langtest.Rounds(2000) {

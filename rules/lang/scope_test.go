@@ -12,8 +12,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// scopeOf returns the names that the text of a file defines, which must be good. It
-// reads no more of YAML than the tests write.
+// scopeOf returns the names that the text of a file defines, which must be good. It reads
+// no more YAML than the tests write.
 func scopeOf(t testing.TB, text string) *Scope {
 	t.Helper()
 	var file struct {
@@ -87,7 +87,7 @@ func valueOf(t testing.TB, n *yaml.Node) *Value {
 	return &Value{Type: TypeString, Text: n.Value}
 }
 
-// eval compiles a condition in a scope, which must work, and asks it about r.
+// eval compiles a condition in a scope, which must succeed, and asks it about r.
 func eval(t testing.TB, sc *Scope, text string, r *collectors.Record) Tri {
 	t.Helper()
 	return compiled(t, sc, text).Eval(r)
@@ -106,8 +106,8 @@ func compiled(t testing.TB, sc *Scope, text string) *Condition {
 	return c
 }
 
-// spent is the time of the processor that this process has taken so far. Unlike
-// the time on the wall it does not depend on what else the machine does.
+// spent is the CPU time that this process has used so far. Unlike wall time it does not
+// depend on what else the machine does.
 func spent(t testing.TB) time.Duration {
 	t.Helper()
 	var r unix.Rusage

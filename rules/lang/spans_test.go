@@ -11,8 +11,8 @@ import (
 	"sockwarden/rules/lang/langtest"
 )
 
-// TestSetAgainstPrefixes: a set of addresses holds what one of its elements holds, one
-// by one, however these overlap, touch and are mixed.
+// TestSetAgainstPrefixes: a set of addresses holds exactly what its elements hold one by
+// one, however they overlap, touch and mix.
 func TestSetAgainstPrefixes(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	address := func() netip.Addr {
@@ -71,7 +71,7 @@ func TestSetAgainstPrefixes(t *testing.T) {
 	}
 }
 
-// TestCrowdedSets: what is found by buckets, and by buckets in them, is what a walk finds.
+// TestCrowdedSets: buckets, and buckets within them, find what a walk finds.
 func TestCrowdedSets(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	for range langtest.Rounds(20) {
@@ -108,11 +108,11 @@ func TestCrowdedSets(t *testing.T) {
 	}
 }
 
-// TestBlocks: what is found by a hash of an address is what its prefixes say, in a list
-// of prefixes of few lengths; in one of many lengths nothing is hashed.
+// TestBlocks: in a list of prefixes of few lengths, the hash of an address finds what the
+// prefixes say; in one of many lengths nothing is hashed.
 func TestBlocks(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
-	address := func() netip.Addr { // crowded, so that prefixes touch and overlap
+	address := func() netip.Addr { // crowded, to make prefixes touch and overlap
 		return netip.AddrFrom16([16]byte{0x20, 1, byte(random.IntN(256)), byte(random.IntN(256)), 7: byte(random.IntN(8)), 14: byte(random.IntN(2)), 15: byte(random.IntN(4))})
 	}
 	for _, lengths := range [][]int{{128}, {64}, {128, 127}, {128, 64, 48}, {127, 63, 47, 31}, {128, 120, 64, 56, 48, 40}} {
@@ -150,8 +150,8 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// TestJoin: two sets together hold what one of them does, and are one of them if that
-// has it all.
+// TestJoin: the union of two sets holds what either of them holds, and is one of them if
+// that one has it all.
 func TestJoin(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	some := func() *Set {
@@ -186,7 +186,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// parseSet reads what String writes of addresses.
+// parseSet reads addresses as String writes them.
 func parseSet(text string) (*Set, error) {
 	var b SetBuilder
 	for e := range strings.SplitSeq(strings.Trim(text, "[]"), ", ") {
@@ -197,7 +197,7 @@ func parseSet(text string) (*Set, error) {
 	return b.Set(), nil
 }
 
-// TestElements: what an element of a list is taken for.
+// TestElements: how an element of a list is read.
 func TestElements(t *testing.T) {
 	for text, want := range map[string]string{
 		"10.0.0.1-10.0.0.3": "[10.0.0.1-10.0.0.3]", "10.0.0.0 - 10.0.0.255": "[10.0.0.0/24]", "10.0.0.1..10.0.0.1": "[10.0.0.1/32]",
@@ -226,7 +226,7 @@ func TestElements(t *testing.T) {
 	}
 }
 
-// addressesOf makes a set of n addresses far apart, and records of which every second
+// addressesOf makes a set of n addresses far apart, and records of which every second one
 // is in it.
 func addressesOf(n int, six bool) (*Set, []collectors.Addr) {
 	random := rand.New(rand.NewPCG(1, uint64(n)))
@@ -256,7 +256,7 @@ func addressesOf(n int, six bool) (*Set, []collectors.Addr) {
 }
 
 func BenchmarkMembership(b *testing.B) {
-	// The time of the processor: what else the machine does does not count.
+	// CPU time: what else the machine does must not count.
 	measure := func(b *testing.B, one func(i int)) {
 		b.Helper()
 		b.ReportAllocs()
@@ -278,8 +278,8 @@ func BenchmarkMembership(b *testing.B) {
 			for i := range names {
 				names[i] = fmt.Sprint("worker-", i*7919)
 			}
-			// Copies, one behind the other: the name that is asked for is at hand, what the
-			// list holds is not. Every second is in it.
+			// Copies, one after another: the name asked for is in the cache, the contents
+			// of the list are not. Every second one is in it.
 			random := rand.New(rand.NewPCG(1, uint64(n)))
 			for i := range asked {
 				asked[i] = fmt.Sprint("worker-", random.IntN(n)*7919+i%2)

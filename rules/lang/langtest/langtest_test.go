@@ -6,8 +6,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// TestRandomRecord: every field of a random record has one of several values, so that
-// a condition about it is true of some and false of others.
+// TestRandomRecord: every field of a random record has one of several values: a condition
+// about it is true of some records and false of others.
 func TestRandomRecord(t *testing.T) {
 	values := map[collectors.Field]map[any]bool{}
 	for seed := range uint64(500) {
@@ -30,7 +30,7 @@ func TestRandomRecord(t *testing.T) {
 	}
 }
 
-// TestPartial: every field can be hidden, and one that is not is the same in every
+// TestPartial: every field can be hidden, and one that is not has the same value in every
 // record that completes the rest.
 func TestPartial(t *testing.T) {
 	hidden, shown := map[collectors.Field]int{}, map[collectors.Field]int{}
@@ -62,7 +62,7 @@ func TestPartial(t *testing.T) {
 	}
 }
 
-// TestConditions: some random conditions are about every field, each by itself, too.
+// TestConditions: random conditions cover every field, and each field also alone.
 func TestConditions(t *testing.T) {
 	for _, d := range collectors.AllFields() {
 		texts := map[string]bool{}
