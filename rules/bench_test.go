@@ -9,10 +9,10 @@ import (
 	"sockwarden/collectors"
 )
 
-// example is the condition that the documentation begins with.
+// example is the condition at the beginning of the documentation.
 const example = `state == "CLOSE_WAIT" && age > 60 && port in rustdesk`
 
-// manyRules is a file of n rules like the example, each with another age.
+// manyRules is a file of n rules like the example, each with a different age.
 func manyRules(n int) string {
 	var b strings.Builder
 	b.WriteString("version: 1\nvars: {limit: 60}\nmacros:\n  hung: state == \"CLOSE_WAIT\" && age > limit\nrules:\n")
@@ -29,7 +29,7 @@ func established() *collectors.Record {
 	return r
 }
 
-// TestNoAllocation: a record costs no memory, whether it matches or not.
+// TestNoAllocation: a record allocates no memory, whether it matches or not.
 func TestNoAllocation(t *testing.T) {
 	sc := scopeOf(t, definitions)
 	for _, text := range []string{

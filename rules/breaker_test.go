@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Only what is written of the breaker counts, and of that the strictest, in
-// whatever order the files come.
+// Only what files set of the breaker counts, and of that the strictest, in whatever order
+// the files come.
 func TestBreakerOfFiles(t *testing.T) {
 	files := map[string]string{
 		"silent.yaml": oneRule, "other.yaml": "version: 1\ndefaults: {limits: {per_cycle: 3}}\n",
@@ -43,7 +43,7 @@ func TestBreakerOfFiles(t *testing.T) {
 	}
 }
 
-// What stands on the command line wins, and is written back as it is read.
+// The command line wins, and is written back as it was read.
 func TestParseBreaker(t *testing.T) {
 	for text, want := range map[string]Breaker{
 		"off":      {ShareMin: 50, ByHand: true},

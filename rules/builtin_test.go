@@ -7,9 +7,9 @@ import (
 	"sockwarden/collectors"
 )
 
-// TestBuiltinStill: a built-in rule takes a socket only if no data has moved for as
-// long as it has been in its state; where that is not known, only a FIN_WAIT2 that
-// nobody holds. Times are in seconds, all rules wait for 60.
+// TestBuiltinStill: a built-in rule takes a socket only if no data has moved for as long
+// as it has been in its state; where that is unknown, only a FIN_WAIT2 that nobody holds.
+// Times are in seconds, and all rules wait for 60.
 func TestBuiltinStill(t *testing.T) {
 	var vars []Override
 	for _, name := range []string{"close_wait_timeout", "fin_wait_timeout", "closing_timeout", "last_ack_timeout"} {

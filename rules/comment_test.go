@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A condition that YAML ends at a comment is told so where the comment begins, if it can
-// be seen that it goes on; other comments are none of our business.
+// A condition that YAML cuts off at a comment is reported where the comment begins, if
+// the comment visibly continues it; other comments are none of our business.
 func TestComments(t *testing.T) {
 	const cut = `" #" begins a comment in YAML`
 	for when, want := range map[string]string{
@@ -41,7 +41,7 @@ func TestComments(t *testing.T) {
 	}
 }
 
-// So is a text of several lines, in which YAML would see an indentation that is wrong.
+// So is a text of several lines, in which YAML would report wrong indentation.
 func TestCommentBetween(t *testing.T) {
 	head := "version: 1\nrules:\n  - name: r\n    then: [log]\n"
 	for text, want := range map[string]string{

@@ -39,7 +39,7 @@ rules:
   - {name: alone, description: nothing but itself, when: orphan, for: 5s, mode: observe, labels: {a: b}, limits: {per_cycle: 3}, then: [log]}
 `
 
-// TestDiff: a change of what a rule depends on counts as a change of the rule,
+// TestDiff: a change of something that a rule depends on counts as a change of that rule,
 // and of no other.
 func TestDiff(t *testing.T) {
 	replace := func(pairs ...string) func(map[string]string) {
@@ -109,7 +109,7 @@ func TestDiff(t *testing.T) {
 				fmt.Sprint(c.Sets) != list(tt.sets) {
 				t.Errorf("got %+v, want changed %q added %q removed %q protect %q sets %q", c, tt.changed, tt.added, tt.removed, tt.protect, tt.sets)
 			}
-			// The other way round the same rules have changed.
+			// In the other direction the same rules have changed.
 			back := before.Diff(after)
 			if fmt.Sprint(back.Changed) != fmt.Sprint(c.Changed) || fmt.Sprint(back.Added) != fmt.Sprint(c.Removed) || fmt.Sprint(back.Removed) != fmt.Sprint(c.Added) {
 				t.Errorf("there %+v, back %+v", c, back)
@@ -128,8 +128,8 @@ func loadFiles(t *testing.T, files map[string]string) *Program {
 	return p
 }
 
-// TestGeneration: it is the same for the same content and options, and another
-// for everything that can change what is done.
+// TestGeneration: it is the same for the same content and options, and differs for
+// anything that can change what is done.
 func TestGeneration(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"rules.yaml": diffFile, "peers.txt": "10.0.0.1\n"})
 	generation := func(change func(*Options)) string {
@@ -196,7 +196,7 @@ func TestDiffOfVars(t *testing.T) {
 	}
 }
 
-// TestRungString is how a ladder is shown.
+// TestRungString shows how a ladder is displayed.
 func TestRungString(t *testing.T) {
 	p := mustLoad(t, `
 version: 1

@@ -16,8 +16,8 @@ import (
 // patience is far more than any text within the bounds may take.
 const patience = 10 * time.Second
 
-// watchdog ends the process if it is not stopped in time: a hang would otherwise
-// only slow the fuzzing down.
+// watchdog ends the process unless it is stopped in time: otherwise a hang would only
+// slow the fuzzing down.
 func watchdog(text string) *time.Timer {
 	return time.AfterFunc(patience, func() { panic(fmt.Sprintf("still busy with %.200q", text)) })
 }
@@ -41,8 +41,8 @@ func seedFiles(f *testing.F, add func(text string)) {
 	}
 }
 
-// FuzzLoad: whatever the text of a file, it is taken or refused with problems
-// that lie in it, the same each time.
+// FuzzLoad: whatever the text of a file, it is taken, or refused with problems at places
+// within it, the same each time.
 func FuzzLoad(f *testing.F) {
 	seedFiles(f, func(text string) {
 		f.Add(text)
@@ -95,7 +95,7 @@ func checkFuzzProblems(t *testing.T, err, again error) {
 	}
 }
 
-// fuzzRecords are records with everything, with a part and with next to nothing.
+// fuzzRecords are records with every field, with some, and with next to none.
 func fuzzRecords() []*collectors.Record {
 	bare := collectors.NewRecord(&collectors.Socket{Known: langtest.AlwaysKnown, Protocol: collectors.UDP, State: collectors.Close}, nil, nil, nil, "")
 	return []*collectors.Record{leak(), without(collectors.FieldAge, collectors.FieldProcess, collectors.FieldPID), &bare}

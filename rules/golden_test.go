@@ -37,8 +37,8 @@ func testdata(t *testing.T, pattern string) []string {
 	return files
 }
 
-// TestRefusedFiles: each file of testdata/bad is refused with exactly the
-// problems beside it, all of them at once.
+// TestRefusedFiles: each file of testdata/bad is refused with exactly the problems listed
+// beside it, all at once.
 func TestRefusedFiles(t *testing.T) {
 	for _, path := range testdata(t, "bad/*.yaml") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestRefusedFiles(t *testing.T) {
 	}
 }
 
-// checkPlaces: each place is in the file, in order, once.
+// checkPlaces checks that each place is in the file, in order, and only once.
 func checkPlaces(t *testing.T, path string, list Problems) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -77,8 +77,8 @@ func checkPlaces(t *testing.T, path string, list Problems) {
 	}
 }
 
-// TestEveryRefusalOnce: in the files that have one expression for each rule,
-// each rule is reported at least once.
+// TestEveryRefusalOnce: the files with one expression for each rule report each rule at
+// least once.
 func TestEveryRefusalOnce(t *testing.T) {
 	for _, path := range testdata(t, "bad/*.yaml") {
 		text, err := os.ReadFile(path)
@@ -101,8 +101,8 @@ func TestEveryRefusalOnce(t *testing.T) {
 	}
 }
 
-// TestGoodFiles: each file of testdata/good is taken, with exactly the rules
-// and warnings beside it.
+// TestGoodFiles: each file of testdata/good is taken, with exactly the rules and warnings
+// listed beside it.
 func TestGoodFiles(t *testing.T) {
 	for _, path := range testdata(t, "good/*.yaml") {
 		t.Run(filepath.Base(path), func(t *testing.T) {

@@ -9,12 +9,12 @@ import (
 	"sockwarden/collectors"
 )
 
-// groupFile is a file with one group rule; before are its other keys.
+// groupFile is a file with one group rule; before holds its other keys.
 func groupFile(group, having string, before ...string) string {
 	return "version: 1\n" + strings.Join(before, "") + "rules:\n  - {name: r, when: owned, then: [log], group: " + group + ", having: '" + having + "'}\n"
 }
 
-// One key or a list of them.
+// A group has one key or a list of them.
 func TestGroupKeys(t *testing.T) {
 	for text, want := range map[string][]GroupKey{
 		"host": {ByHost}, "pid": {ByPID}, "[pid]": {ByPID}, "[process, port]": {ByProcess, ByPort}, `"unit"`: {ByUnit},
@@ -33,7 +33,7 @@ func TestGroupKeys(t *testing.T) {
 
 const groupKeyList = "host, pid, process, unit, container, container_id, listener, netns, port, remote_addr or remote_port"
 
-// What is no group is refused once, at its place.
+// What is not a group is refused once, at its place.
 func TestGroupRefused(t *testing.T) {
 	const having = ", having: count > 5"
 	for rest, want := range map[string][]string{
@@ -73,7 +73,7 @@ func having(t *testing.T, text string, g collectors.Group, before ...string) Tri
 	return mustLoad(t, groupFile("pid", text, before...)).Rules[0].Having.Eval(&collectors.Record{Group: &g, Host: "here"})
 }
 
-// having reads the values of the group, three-valued as everywhere.
+// having reads the values of the group, in three values as everywhere.
 func TestHaving(t *testing.T) {
 	age := collectors.Age{Min: 60, Max: 120, Bounded: true, Source: collectors.AgeObserved}
 	full := collectors.Group{Count: 6, Age: age, RecvQueue: 100, SendQueue: 2000, FDs: 900, FDLimit: 1000}
@@ -116,8 +116,8 @@ func TestHaving(t *testing.T) {
 	}
 }
 
-// Variables and macros work as in other conditions, also macros that are only
-// about groups.
+// Variables and macros work as in other conditions, even macros that are only about
+// groups.
 func TestHavingNames(t *testing.T) {
 	const before = "vars: {limit: 5, share: {a: 3}, wanted: [4, 6]}\nmacros: {many: count > limit, full: fds * 10 > fd_limit * 9, bad: many or full, quiet: limit > 100}\n"
 	g := collectors.Group{Count: 6, FDs: 10, FDLimit: 100}
@@ -129,15 +129,15 @@ func TestHavingNames(t *testing.T) {
 			t.Errorf("%s: %v, want %v", text, got, want)
 		}
 	}
-	// Where a socket is asked about, such a macro is refused at the place of its use.
+	// In a question about a socket, such a macro is refused where it is used.
 	checkLines(t, problems(t, "version: 1\nmacros: {many: count > 5}\nrules:\n  - {name: r, when: owned and many, then: [log]}\n"),
 		`4:31: unknown name "count": it is a value of a group, write it into having: group: pid, having: count > 100`)
-	// A mistake in a macro is said once.
+	// A mistake in a macro is reported once.
 	checkLines(t, problems(t, groupFile("pid", "many", "macros: {many: cuont > 5}\n")), `2:16: unknown name "cuont": it is neither a field (sockwarden rules fields lists them) nor a variable, set or macro`)
 }
 
-// What is about single sockets has no place in having, and the message says what
-// has.
+// What is about single sockets is refused in having, and the message says what is allowed
+// there.
 func TestHavingRefused(t *testing.T) {
 	const only = "having asks about the group: count, max_age, sum_recv_queue, sum_send_queue, fds or fd_limit; write "
 	for having, want := range map[string]string{
@@ -161,7 +161,7 @@ func TestHavingRefused(t *testing.T) {
 		}
 	}
 	// The values of a group mean nothing to when and unless.
-	for _, name := range []string{"count", "max_age", "sum_recv_queue", "sum_send_queue"} { // fds and fd_limit are fields, too
+	for _, name := range []string{"count", "max_age", "sum_recv_queue", "sum_send_queue"} { // fds and fd_limit are fields too
 		for _, key := range []string{"when: owned, unless", "when"} {
 			lines := problems(t, fmt.Sprintf("version: 1\nrules:\n  - {name: r, then: [log], group: pid, having: count > 5, %s: %s > 5}\n", key, name))
 			if len(lines) != 1 || !strings.Contains(lines[0], fmt.Sprintf("unknown name %q", name)) {
@@ -171,8 +171,8 @@ func TestHavingRefused(t *testing.T) {
 	}
 }
 
-// A name of the file never takes the place of a value of the group without a
-// word, and does no harm where there is no group.
+// A name in the file never silently hides a value of the group, and does no harm where
+// there is no group.
 func TestHavingShadowed(t *testing.T) {
 	for _, before := range []string{"vars: {count: 5}\n", "macros: {count: owned}\n", "sets: {count: [22]}\n"} {
 		checkLines(t, problems(t, groupFile("pid", "count > 3", before)), "4:62: count is a value of the group, and also a name in this file: give that another one")
@@ -180,7 +180,7 @@ func TestHavingShadowed(t *testing.T) {
 	mustLoad(t, "version: 1\nvars: {count: 5, max_age: 60}\nrules:\n  - {name: r, when: age > max_age and port > count, then: [log]}\n")
 }
 
-// fds and fd_limit are those of one process.
+// fds and fd_limit are about one process.
 func TestHavingWithoutProcess(t *testing.T) {
 	for group, warns := range map[string]bool{"host": true, "process": true, "[port, unit]": true, "pid": false, "[port, pid]": false} {
 		for _, having := range []string{"fds > 5", "count > 1 or fd_limit < 5"} {
@@ -198,7 +198,7 @@ func TestHavingWithoutProcess(t *testing.T) {
 	}
 }
 
-// What a group needs of a socket is read: its keys, and the age.
+// A rule reads what a group needs of a socket: its keys, and the age.
 func TestGroupReads(t *testing.T) {
 	for group, field := range map[string]collectors.Field{
 		"pid": collectors.FieldPID, "process": collectors.FieldProcess, "unit": collectors.FieldUnit, "container": collectors.FieldContainer,
@@ -212,7 +212,7 @@ func TestGroupReads(t *testing.T) {
 	}
 }
 
-// GroupValue is the value of the field, and of the host nothing in particular.
+// GroupValue returns the value of the field, and for the host nothing in particular.
 func TestGroupValue(t *testing.T) {
 	r := collectors.NewRecord(&collectors.Socket{Known: collectors.Fields(collectors.FieldPort), LocalPort: 22}, nil, nil, &collectors.Owner{PID: 7}, "here")
 	if v, ok := GroupValue(ByPort, &r); !ok || v != float64(22) {

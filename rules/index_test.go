@@ -9,8 +9,8 @@ import (
 	"sockwarden/rules/lang/langtest"
 )
 
-// With many rules for different states and ports the index finds for each socket
-// exactly those that asking all of them does, in their order.
+// With many rules for different states and ports, the index finds for each socket exactly
+// the rules that asking all of them finds, in their order.
 func TestIndex(t *testing.T) {
 	sc := scopeOf(t, randomDefinitions)
 	for seed := range langtest.Rounds(30) {

@@ -8,8 +8,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// A rule can keep some sockets of each group: by itself, or where having holds. Its ages
-// decide, and it is another rule if it keeps others.
+// A rule can keep some sockets of each group: by itself, or where having holds. It reads
+// their ages, and keeping others makes it another rule.
 func TestKeep(t *testing.T) {
 	prints := map[string]bool{}
 	for rest, want := range map[string]Rule{

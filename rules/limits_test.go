@@ -7,13 +7,12 @@ import (
 	"time"
 )
 
-// limited is a file with a rule that has such limits.
+// limited is a file with a rule with the given limits.
 func limited(limits string, before ...string) string {
 	return "version: 1\n" + strings.Join(before, "") + "rules:\n  - {name: r, when: owned, then: [log], limits: " + limits + "}\n"
 }
 
-// Limits of a rule stand over those of defaults, and these over what is built
-// in.
+// Limits of a rule override those of defaults, which override the built-in ones.
 func TestLimits(t *testing.T) {
 	built := Limits{PerCycle: 100, Cooldown: 5 * time.Minute, MaxCollateral: -1}
 	with := func(change func(*Limits)) Limits { l := built; change(&l); return l }
@@ -52,7 +51,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// The built-in rules end no process that serves anybody.
+// The built-in rules end no process that still serves anybody.
 func TestBuiltinLimits(t *testing.T) {
 	p, _, err := Load(Options{Paths: []string{Builtin}, Catalog: testCatalog()})
 	if err != nil {
@@ -65,7 +64,7 @@ func TestBuiltinLimits(t *testing.T) {
 	}
 }
 
-// Wrong values are refused at their places, never taken for no limit.
+// Wrong values are refused at their places, and never taken for "no limit".
 func TestLimitsRefused(t *testing.T) {
 	const whole = " is a whole number of at least 1, not "
 	part := func(what, value string) string {
@@ -100,7 +99,7 @@ func TestLimitsRefused(t *testing.T) {
 	}
 }
 
-// soak and canary are read, and refuse what would make them void.
+// soak and canary are read, and refused where they would have no effect.
 func TestSoakAndCanary(t *testing.T) {
 	rule := func(rest string) string {
 		return "version: 1\nrules:\n  - {name: r, when: owned, then: [log], " + rest + "}\n"
@@ -127,8 +126,8 @@ func TestSoakAndCanary(t *testing.T) {
 	}
 }
 
-// Whatever decides what a rule does is in its fingerprint, as soak and the timers
-// hang on it; what only describes it is not.
+// The fingerprint covers everything that decides what a rule does, since soak and the
+// timers depend on it; it leaves out what only describes the rule.
 func TestFingerprintOfRestraint(t *testing.T) {
 	prints := map[string]string{}
 	fingerprint := func(rest, before string) string {
@@ -171,8 +170,8 @@ func TestFingerprintOfRestraint(t *testing.T) {
 	}
 }
 
-// An action that must have a cool-down refuses a rule without, whatever the
-// order of the keys.
+// An action that must have a cool-down refuses a rule without one, whatever the order of
+// the keys.
 func TestNeedsCooldown(t *testing.T) {
 	c := testCatalog()
 	for i := range c {
@@ -190,7 +189,7 @@ func TestNeedsCooldown(t *testing.T) {
 	}
 }
 
-// What is for one socket cannot follow what is for a process: its other sockets
+// An action on one socket cannot follow one on a process: the process's other sockets
 // would be left out.
 func TestSingleAfterProcess(t *testing.T) {
 	c := testCatalog()

@@ -19,7 +19,7 @@ import (
 
 const listRules = "version: 1\nsets: {s: {file: s.txt, may_be_empty: true}}\nrules: [{name: r, then: [destroy], when: remote_addr in s}]\n"
 
-// listed returns rules that ask a list, and what reads them again and again.
+// listed returns rules that ask a list, and a function that reads them again and again.
 func listed(t testing.TB, text string) (file string, again func() *Program) {
 	t.Helper()
 	dir := writeFiles(t, map[string]string{"rules.yaml": listRules, "s.txt": text})
@@ -47,7 +47,7 @@ func awaitSettled(t testing.TB, path string) {
 	}
 }
 
-// TestListFormats: lists as they are found in the world.
+// TestListFormats reads lists in the formats found in the wild.
 func TestListFormats(t *testing.T) {
 	for text, want := range map[string]string{
 		"; Spamhaus DROP List 2026/11/26\n; Expires\n1.10.16.0/20 ; SBL256894\n2001:db8::/32;SBL1\n": "[1.10.16.0/20, 2001:db8::/32]",
@@ -68,7 +68,7 @@ func TestListFormats(t *testing.T) {
 	}
 }
 
-// TestBadLines: the line of the list is named that is wrong, and not the condition.
+// TestBadLines: the error names the wrong line of the list, not the condition.
 func TestBadLines(t *testing.T) {
 	good := strings.Repeat("10.0.0.1\n", 100_000)
 	for text, want := range map[string][]string{
@@ -91,8 +91,8 @@ func TestBadLines(t *testing.T) {
 	checkLines(t, problemLines(t, err, dir), "2:11: s.txt: is larger than 64 MiB, the limit for a list: divide it")
 }
 
-// TestListsAreShared: a list that says the same is the same, and is not even read once
-// its file has been left alone; what changes in it is seen whatever the clock says.
+// TestListsAreShared: an unchanged list stays the same object, and is not even read again
+// once its file has been left alone; every change in it is seen, whatever the clock says.
 func TestListsAreShared(t *testing.T) { bubble(t, 0, listsAreShared) }
 
 func listsAreShared(t *testing.T) {
@@ -103,7 +103,7 @@ func listsAreShared(t *testing.T) {
 	if p := again(); p.Sets["s"] != first.Sets["s"] {
 		t.Error("two sets of one young file")
 	}
-	// Within a tick of the clock, of the same size, with its old times.
+	// Within a tick of the clock, with the same size and the old times.
 	var st unix.Stat_t
 	if err := unix.Stat(file, &st); err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func listsAreShared(t *testing.T) {
 			t.Fatal("another set of the same file")
 		}
 	}
-	// The rules are read each time, and which mounts there are; the list never.
+	// The rules are read each time, and so is the list of mounts; the set file never.
 	if got, most := bytesRead(t)-before, int64(20*len(padding)/2); got > most {
 		t.Errorf("%d bytes were read, more than %d", got, most)
 	}
@@ -156,7 +156,7 @@ func bytesRead(t testing.TB) int64 {
 	return n
 }
 
-// TestGenerationOfLists: one list by two names of its directory is one generation.
+// TestGenerationOfLists: one list under two names of its directory is one generation.
 func TestGenerationOfLists(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"a.yaml": listRules, "b.yaml": strings.Replace(listRules, "name: r", "name: q", 1), "s.txt": "10.0.0.1\n"})
 	t.Chdir(dir)
@@ -178,7 +178,7 @@ func TestGenerationOfLists(t *testing.T) {
 	}
 }
 
-// million writes a list of so many addresses of the given kind, each on its line.
+// million writes a list of so many addresses of the given kind, one per line.
 func million(n int, kind string) string {
 	var b strings.Builder
 	for i := range n {
@@ -194,8 +194,8 @@ func million(n int, kind string) string {
 	return b.String()
 }
 
-// TestGrownMillion: a line more in a list of a million costs no second of the time of a
-// program that decides, or on a slow machine no more than reading it does.
+// TestGrownMillion: adding a line to a list of a million costs a program that decides
+// less than a second or, on a slow machine, no more than reading the list does.
 func TestGrownMillion(t *testing.T) {
 	for _, kind := range []string{"ipv4", "ipv6"} {
 		text := million(longList(), kind)
@@ -216,8 +216,8 @@ func TestGrownMillion(t *testing.T) {
 	}
 }
 
-// longList is how long a list is that is long: under the race detector, with which the
-// bounds of its time and memory mean nothing, a twentieth.
+// longList is the length of a long list: a twentieth under the race detector, where the
+// bounds of time and memory mean nothing.
 func longList() int {
 	if langtest.Race {
 		return 50_000
@@ -227,8 +227,8 @@ func longList() int {
 
 const envMemory = "RULES_LIST_MEMORY"
 
-// TestListMemory: a watcher that replaces a list of a million by another takes 150 MB
-// at most while it does so, with both in force.
+// TestListMemory: a watcher that replaces a list of a million by another takes at most
+// 150 MB while it does so, with both in force.
 func TestListMemory(t *testing.T) {
 	if dir := os.Getenv(envMemory); dir != "" {
 		replaceList(t, dir)
@@ -263,7 +263,7 @@ func replaceList(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil { // the peak of before
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil { // forget the earlier peak
 		t.Fatal(err)
 	}
 	if err := os.Rename(filepath.Join(dir, "next.txt"), filepath.Join(dir, "s.txt")); err != nil {
@@ -292,8 +292,8 @@ func replaceList(t *testing.T, dir string) {
 	}
 }
 
-// BenchmarkList loads lists by size: for the first time, again where one line was added,
-// and again where nothing has changed.
+// BenchmarkList loads lists by size: for the first time, again after one line was added,
+// and again unchanged.
 func BenchmarkList(b *testing.B) {
 	for _, n := range []int{100, 10_000, 100_000, 1_000_000} {
 		for _, kind := range []string{"ipv4", "ipv6"} {
