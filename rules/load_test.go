@@ -29,7 +29,7 @@ func ruleNames(p *Program) string {
 	return strings.Join(names, " ")
 }
 
-// TestHostileText: what is no rules file is refused in few words, and quickly.
+// TestHostileText: what is not a rules file is refused quickly and in few words.
 func TestHostileText(t *testing.T) {
 	bomb := "a: &a [x, x, x, x, x, x, x, x]\n"
 	for c := 'b'; c < 'j'; c++ {
@@ -105,12 +105,12 @@ func TestNoFile(t *testing.T) {
 		_, err := load(dir, path)
 		checkLines(t, problemLines(t, err, dir), want)
 	}
-	// One of them spoils the whole directory, and all are named.
+	// One bad file spoils the whole directory, and all bad ones are named.
 	_, err := load(dir, ".")
 	checkLines(t, problemLines(t, err, dir),
 		"dangling.yaml: cannot be read: no such file or directory", "loop.yaml: cannot be read: too many levels of symbolic links",
 		"pipe.yaml: is not a regular file", "sub.yaml: is not a regular file")
-	// Also what cannot be read is watched: it can be cured.
+	// Unreadable files are watched too: they may become readable.
 	_, watched, err := Load(Options{Paths: []string{filepath.Join(dir, "none.yaml")}})
 	if err == nil || !slices.Contains(watched, filepath.Join(dir, "none.yaml")) {
 		t.Errorf("watched %v, %v", watched, err)
@@ -136,8 +136,7 @@ func TestDirectories(t *testing.T) {
 	checkLines(t, files, "a.yaml 1", "b.yaml 1", "c.yml 1", "[x*]?/g.yaml 1")
 }
 
-// TestDefaultDirectory: built-in rules stand in only for a directory that does
-// not exist.
+// TestDefaultDirectory: built-in rules stand in only for a directory that does not exist.
 func TestDefaultDirectory(t *testing.T) {
 	dir := writeFiles(t, map[string]string{
 		"both/rules.yaml": oneRule, "both/rules.d/b.yaml": strings.ReplaceAll(oneRule, "one", "three"), "both/rules.d/a.yaml": twoRule, "both/x.yaml": "nonsense",
@@ -182,7 +181,8 @@ func TestDefaultDirectory(t *testing.T) {
 	checkLines(t, problemLines(t, err, dir), "file/x: cannot be read: not a directory")
 }
 
-// TestNotRead: what looks like rules and is not read is warned of, and nothing else.
+// TestNotRead: there is a warning for files that look like rules but are not read, and
+// for nothing else.
 func TestNotRead(t *testing.T) {
 	dir := writeFiles(t, map[string]string{
 		"etc/rules.yaml": oneRule, "etc/rules.yml": "nonsense", "etc/rules.d/b.yml": twoRule,
@@ -200,7 +200,7 @@ func TestNotRead(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "etc/rules.yml")); err != nil {
 		t.Fatal(err)
 	}
-	// Named as a directory it is not the default one.
+	// A directory named on the command line is not the default one.
 	if p, err = load(dir, "etc"); err != nil || ruleNames(p) != "one" {
 		t.Fatalf("%v, %v", p, err)
 	}
@@ -211,7 +211,7 @@ func TestNotRead(t *testing.T) {
 		"alone/rules.yml: is not read: call it rules.yaml, or move it into rules.d")
 }
 
-// TestUnreadableDirectory: what cannot be listed is not taken for empty.
+// TestUnreadableDirectory: a directory that cannot be listed does not count as empty.
 func TestUnreadableDirectory(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"rules.yaml": oneRule, "rules.d/a.yaml": twoRule})
 	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
@@ -229,7 +229,7 @@ func TestUnreadableDirectory(t *testing.T) {
 	checkLines(t, problemLines(t, err, dir), "rules.d: cannot be read: permission denied")
 }
 
-// unprivileged calls f on a thread that has no power over other users' files.
+// unprivileged calls f on a thread without power over other users' files.
 func unprivileged(t *testing.T, f func() error) error {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -281,14 +281,14 @@ func TestBuiltin(t *testing.T) {
 	if got := p.Protect[0].When.Eval(r); got != True {
 		t.Errorf("an excluded port is %v", got)
 	}
-	// A longer TIME_WAIT is warned of if somebody asked for it.
+	// A longer TIME_WAIT gets a warning only if somebody asked for it.
 	p, _, err = Load(Options{Paths: []string{Builtin}, Catalog: testCatalog(), Vars: []Override{{Name: "time_wait_timeout", Value: "90"}}})
 	if err != nil || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Message, "Linux ends TIME_WAIT after 60 seconds") {
 		t.Errorf("%v, warnings %v", err, p.Warnings)
 	}
 }
 
-// TestOnlyIPv6: who writes ::/0 may have meant everyone.
+// TestOnlyIPv6: whoever writes ::/0 may have meant everyone.
 func TestOnlyIPv6(t *testing.T) {
 	for list, warns := range map[string]bool{
 		`["::/0"]`: true, `["fd00::/8", "::/0"]`: true, "everyone": true,
@@ -303,7 +303,7 @@ func TestOnlyIPv6(t *testing.T) {
 	}
 }
 
-// TestNamesOfAllFiles: names are unique over all files.
+// TestNamesOfAllFiles: names are unique across all files.
 func TestNamesOfAllFiles(t *testing.T) {
 	protect := "version: 1\nprotect:\n  - {name: ssh, when: port == 22}\n"
 	dir := writeFiles(t, map[string]string{"a.yaml": oneRule, "b.yaml": twoRule, "c.yaml": oneRule, "d.yaml": protect, "e.yaml": protect})
@@ -311,8 +311,8 @@ func TestNamesOfAllFiles(t *testing.T) {
 	checkLines(t, problemLines(t, err, dir), `c.yaml:3:12: rule "one" is already at a.yaml:3: give one of them another name`, `e.yaml:3:5: protect "ssh" is already at d.yaml:3: give one of them another name`)
 }
 
-// TestScopeOfFiles: vars, sets, macros and defaults are of their file, protect
-// is of all.
+// TestScopeOfFiles: vars, sets, macros and defaults apply to their own file, protect to
+// all.
 func TestScopeOfFiles(t *testing.T) {
 	dir := writeFiles(t, map[string]string{
 		"a.yaml": "version: 1\nnetns: blue\nvars: {n: 1}\nmacros: {m: port == n}\ndefaults: {limits: {per_cycle: 3}, breaker: {count: 10, share: 50%}}\n" +
@@ -348,7 +348,7 @@ func TestScopeOfFiles(t *testing.T) {
 			t.Errorf("in %s match %s, want %s", ns, got, want)
 		}
 	}
-	// One missing name of the other file.
+	// A name that only the other file defines is missing.
 	_, err = load(writeFiles(t, map[string]string{"a.yaml": "version: 1\nvars: {limit: 1}\n", "b.yaml": ruleWith("port == limit")}), ".")
 	if err == nil {
 		t.Error("a variable of another file was taken")
@@ -394,7 +394,7 @@ func TestNetNS(t *testing.T) {
 	}
 }
 
-// TestDisabled: a disabled rule is checked and asks for nothing.
+// TestDisabled: a disabled rule is checked, but asks for nothing.
 func TestDisabled(t *testing.T) {
 	p := mustLoad(t, "version: 1\nrules:\n  - {name: r, mode: disabled, when: process == \"x\" and protocol == \"udp\"}\n")
 	if p.Query.States != 0 || len(p.Query.Protocols) != 0 || !p.Reads.Empty() || len(p.NewEvaluator().Match(leak())) != 0 {
@@ -428,7 +428,7 @@ rules:
 	}
 }
 
-// named is a namespace with what it was asked for by.
+// named is a namespace with the name that asked for it.
 func named(name string, meant ...string) *collectors.Namespace {
 	return &collectors.Namespace{Name: name, Meant: meant}
 }

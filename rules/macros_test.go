@@ -8,7 +8,7 @@ import (
 	"sockwarden/collectors"
 )
 
-// chain is n macros of which each uses the one before; the first is owned.
+// chain is n macros, each using the one before; the first is owned.
 func chain(n int, format string) string {
 	var b strings.Builder
 	b.WriteString("macros:\n  m0: owned\n")
@@ -24,7 +24,7 @@ func TestMacroDepth(t *testing.T) {
 	if got := compiled(t, sc, fmt.Sprintf("m%d", maxMacroDepth-1)).Eval(leak()); got != False {
 		t.Errorf("31 times not owned is %v", got)
 	}
-	// Every macro is fine by itself until one is too deep; only that is reported.
+	// Every macro is fine by itself until one is too deep; only that one is reported.
 	got := problems(t, "version: 1\n"+chain(maxMacroDepth+10, "owned and %")+"rules:\n  - {name: r, then: [destroy], when: m41}\n")
 	checkLines(t, got, fmt.Sprintf("%d:18: macros are nested more than 32 deep: write some of them out", 3+maxMacroDepth))
 }
@@ -37,7 +37,7 @@ func TestMacroGrowth(t *testing.T) {
 	}
 }
 
-// TestLongExpressions: the bounds of one expression.
+// TestLongExpressions tests the bounds of one expression.
 func TestLongExpressions(t *testing.T) {
 	const maxExpression = 8 << 10
 	sc := scopeOf(t, "")

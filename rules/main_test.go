@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files of testdata anew")
 
-// testCatalog has the actions that the program is built with, as the rules see
-// them, and one with parameters of every type.
+// testCatalog has the program's actions, as the rules see them, and one with parameters
+// of every type.
 func testCatalog() Catalog {
 	return Catalog{
 		{Name: "destroy", Params: []Param{{Name: "listen", Type: ParamBool}, {Name: "udp", Type: ParamBool}}, Bind: nothingWrong},
@@ -62,7 +62,7 @@ func writeFile(t testing.TB, path, text string) {
 	}
 }
 
-// load loads paths; relative to dir if there is one.
+// load loads paths, relative to dir if there is one.
 func load(dir string, paths ...string) (*Program, error) {
 	opts := Options{Catalog: testCatalog()}
 	for _, p := range paths {
@@ -82,8 +82,8 @@ func mustLoad(t testing.TB, text string) *Program {
 	return p
 }
 
-// problems loads the text of one file, which must be refused, and returns what
-// is wrong as "line:col: message".
+// problems loads the text of one file, which must be refused, and returns the problems as
+// "line:col: message".
 func problems(t testing.TB, text string) []string {
 	t.Helper()
 	dir := writeFiles(t, map[string]string{"rules.yaml": text})
@@ -91,7 +91,7 @@ func problems(t testing.TB, text string) []string {
 	return problemLines(t, err, dir)
 }
 
-// problemLines returns the problems that err is, without dir.
+// problemLines returns the problems in err, without dir.
 func problemLines(t testing.TB, err error, dir string) []string {
 	t.Helper()
 	var list Problems
@@ -106,8 +106,8 @@ func problemLines(t testing.TB, err error, dir string) []string {
 	return lines
 }
 
-// ofKind returns the problems of the given kinds: a test is about those, whatever else its
-// files do not need.
+// ofKind returns the problems of the given kinds: a test is about those, whatever else
+// its files lack.
 func ofKind(all Problems, kinds ...lang.ID) (some Problems) {
 	for _, p := range all {
 		if slices.Contains(kinds, p.ID) {
@@ -124,7 +124,7 @@ func checkLines(t testing.TB, got []string, want ...string) {
 	}
 }
 
-// rule returns a file with one rule of the given condition.
+// rule returns a file with one rule that has the given condition.
 func ruleWith(when string) string {
 	return "version: 1\nrules:\n  - name: r\n    then: [destroy]\n    when: |\n      " + strings.ReplaceAll(when, "\n", "\n      ") + "\n"
 }

@@ -10,8 +10,8 @@ import (
 	"sockwarden/rules/lang"
 )
 
-// refusing has actions that refuse some sockets: destroy those that listen, signal those
-// that nobody has.
+// refusing has actions that refuse some sockets: destroy refuses listening ones, signal
+// those that nobody has.
 func refusing() Catalog {
 	c := testCatalog()
 	for i := range c {
@@ -30,7 +30,7 @@ func when(is bool, why string) string {
 	return ""
 }
 
-// warningsOf loads one rule and returns what is warned of that is of a kind, as "column: message".
+// warningsOf loads one rule and returns its warnings of one kind, as "column: message".
 func warningsOf(t *testing.T, catalog Catalog, kind lang.ID, rule string) (*Rule, []string) {
 	t.Helper()
 	dir := writeFiles(t, map[string]string{"rules.yaml": "version: 1\nsets: {tailnet: [100.64.0.0/10]}\nrules:\n- {name: r, " + rule + "}\n"})
@@ -45,8 +45,8 @@ func warningsOf(t *testing.T, catalog Catalog, kind lang.ID, rule string) (*Rule
 	return p.Rules[0], got
 }
 
-// A rule none of whose rungs is for anything that it may match is warned about where the
-// first of them stands, and no other is.
+// If no rung of a rule applies to anything that it may match, it gets a warning where the
+// first rung stands; no other rule does.
 func TestNeverActs(t *testing.T) {
 	for rule, want := range map[string]string{
 		`then: [destroy], when: state == "LISTEN"`:                               `20: rule "r" can never act: it listens`,
@@ -73,7 +73,8 @@ func TestNeverActs(t *testing.T) {
 	}
 }
 
-// A rule that ends whatever is connected is warned about, and none that says which.
+// A rule that ends whatever is connected gets a warning; one that says which connections
+// does not.
 func TestEverything(t *testing.T) {
 	for rule, warned := range map[string]bool{
 		`then: [destroy], when: true`:                                                true,
@@ -101,8 +102,8 @@ func TestEverything(t *testing.T) {
 	}
 }
 
-// What the built-in rules wait for is warned of neither there nor in a copy of them, as
-// long as it is the same.
+// The waits of the built-in rules get no warning, neither there nor in a copy, as long as
+// it is unchanged.
 func TestShipped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "copy.yaml")
 	if err := os.WriteFile(path, []byte(BuiltinText()+"\n  - {name: more, when: port == 1, then: [destroy]}\n"), 0o600); err != nil {
@@ -125,7 +126,7 @@ func TestShipped(t *testing.T) {
 	}
 }
 
-// A rule that never matches says why, by what its condition asks for.
+// A rule that never matches gets a warning that says why, by what its condition asks for.
 func TestNeverMatches(t *testing.T) {
 	const ports = "no port can be everything that it says about port: to mean one of several, write port in [80, 443]"
 	const nothing = "its condition is false, whatever the socket is"

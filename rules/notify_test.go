@@ -63,7 +63,7 @@ func TestNotifiers(t *testing.T) {
 	}
 }
 
-// What is wrong with an entry, or with its name in a rule, is said once.
+// An error in an entry, or in its name in a rule, is reported once.
 func TestNotifyRefused(t *testing.T) {
 	const good = "actions: {ops: {plugin: pigeon}, dev: {plugin: pigeon}}\n"
 	for text, want := range map[string]string{
@@ -96,8 +96,8 @@ func TestNotifyRefused(t *testing.T) {
 	}
 }
 
-// The names are of all files: a rule can use the entry of another, and none
-// stands in two.
+// The names are shared by all files: a rule can use an entry of another file, and no name
+// stands in two files.
 func TestNotifyOverFiles(t *testing.T) {
 	const ops = "actions: {ops: {plugin: pigeon}}\n"
 	for _, files := range []map[string]string{

@@ -14,8 +14,8 @@ func isPossible(s *collectors.Socket) bool {
 	return s.Family == collectors.IPv6 || s.Local.Netip().Is4() && s.Remote.Netip().Is4()
 }
 
-// TestPlan: the plan never loses a socket for which a rule may hold, and the
-// evaluator returns exactly these rules.
+// TestPlan: the plan never loses a socket for which a rule may hold, and the evaluator
+// returns exactly those rules.
 func TestPlan(t *testing.T) {
 	sc := scopeOf(t, langtest.RandomDefinitions)
 	narrow, narrower, hits := 0, 0, 0
@@ -45,7 +45,8 @@ func TestPlan(t *testing.T) {
 			var want []int
 			for i, rule := range p.Rules {
 				about := r.Socket.Protocol == collectors.TCP || rule.When.Reads.Has(collectors.FieldProtocol)
-				// A socket that only still moves data is remembered for its age.
+				// A socket that fails to match only because it moves data is remembered
+				// for its age.
 				later := *r
 				later.Known.Remove(lang.IdleFields().Or(collectors.StallFields()))
 				if later.Facts != nil {

@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// wrongNames are names that stand for nothing; the tests look for the places
-// at which they stand in the text of a file.
+// wrongNames are names that stand for nothing; the tests look for their places in the
+// text of a file.
 var wrongNames = []string{"nonsense_a", "nonsense_b", "nonsense_c"}
 
-// TestPositions has a condition in every style that YAML has for scalars; each
-// wrong name is reported exactly where it stands in the file.
+// TestPositions has a condition in every YAML scalar style; each wrong name is reported
+// exactly where it stands in the file.
 func TestPositions(t *testing.T) {
 	head := "version: 1\nrules:\n  - name: r\n    then: [destroy]\n"
 	tests := map[string]string{
@@ -100,8 +100,8 @@ func checkWrongNames(t *testing.T, text, file string) {
 	}
 }
 
-// TestEndPositions: an expression that ends too early is reported behind its
-// last word, not behind the white space after it.
+// TestEndPositions: an expression that ends too early is reported right after its last
+// word, not after the white space that follows.
 func TestEndPositions(t *testing.T) {
 	head := "version: 1\nrules:\n  - name: r\n    then: [destroy]\n"
 	for text, want := range map[string]string{
@@ -144,7 +144,7 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-// TestManyFiles: problems of all files at once, sorted by file and place.
+// TestManyFiles: the problems of all files come at once, sorted by file and place.
 func TestManyFiles(t *testing.T) {
 	dir := writeFiles(t, map[string]string{
 		"b.yaml": "version: 1\nrules:\n  - {name: r, when: nonsense_b, then: [destroy]}\n  - {name: s, when: owned, then: [nothing]}\n",

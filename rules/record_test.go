@@ -9,7 +9,7 @@ import (
 	"sockwarden/rules/lang/langtest"
 )
 
-// leak, without and the other records are those with which the language is tested.
+// leak, without and the other records are the ones that test the language.
 func leak() *collectors.Record { return langtest.Leak() }
 
 func without(fields ...collectors.Field) *collectors.Record { return langtest.Without(fields...) }
@@ -29,11 +29,11 @@ func scopeOf(t testing.TB, text string) *lang.Scope {
 	if wrong.seen > 0 {
 		t.Fatal(wrong.all())
 	}
-	sc.Shared = nil // tests compile for ever
+	sc.Shared = nil // tests go on compiling without a limit
 	return sc
 }
 
-// compiled compiles a condition in a scope, which must work.
+// compiled compiles a condition in a scope, which must succeed.
 func compiled(t testing.TB, sc *lang.Scope, text string) *Cond {
 	t.Helper()
 	c, errs := lang.Compile(text, sc)

@@ -2,7 +2,7 @@ package rules
 
 import "testing"
 
-// TestResult: the outcome of the rung before is a name in the rungs after it.
+// TestResult: the outcome of a rung is a name in the rungs after it.
 func TestResult(t *testing.T) {
 	p := mustLoad(t, `
 version: 1

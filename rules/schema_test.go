@@ -28,7 +28,7 @@ func compiledSchema(t *testing.T) *jsonschema.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := jsonschema.NewCompiler() // also holds the schema against that of schemas
+	c := jsonschema.NewCompiler() // also checks the schema against the schema of schemas
 	if err := c.AddResource("rules.schema.json", doc); err != nil {
 		t.Fatal(err)
 	}
@@ -39,12 +39,13 @@ func compiledSchema(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-// asData is a rules file as a program reads YAML that knows nothing of rules; false if it is none.
+// asData returns a rules file as a program reads it that knows YAML but not rules; false
+// if it is not YAML.
 func asData(text []byte) (data any, ok bool) {
 	return data, yaml.Unmarshal(text, &data) == nil
 }
 
-// TestSchemaTakesGoodFiles: what the loader takes, the schema does.
+// TestSchemaTakesGoodFiles: the schema takes what the loader takes.
 func TestSchemaTakesGoodFiles(t *testing.T) {
 	s := compiledSchema(t)
 	for _, path := range append(testdata(t, "good/*.yaml"), "default.yaml") {
@@ -59,7 +60,8 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 	}
 }
 
-// loadText is what the loader says of a file, with a file of a set, banned.txt, beside it.
+// loadText returns what the loader says of a file, with a set file, banned.txt, beside
+// it.
 func loadText(t *testing.T, text string) error {
 	t.Helper()
 	dir := writeFiles(t, map[string]string{"rules.yaml": text, "banned.txt": "10.0.0.1\n"})
@@ -67,11 +69,12 @@ func loadText(t *testing.T, text string) error {
 	return err
 }
 
-// structural are the kinds of problems that a schema sees.
+// structural are the kinds of problems that a schema can see.
 var structural = []lang.ID{idUnknownKey, idWrongForm, idUnknownAction, idUnknownParameter, idMissing, idNoVersion}
 
-// TestSchemaRefusesWrongStructure divides the files of testdata/bad into files of one section, or one entry of rules or
-// protect, each: the schema refuses those whose structure the loader refuses, and takes those that the loader takes.
+// TestSchemaRefusesWrongStructure divides the files of testdata/bad into files of one
+// section, or of one entry of rules or protect: the schema refuses those whose structure
+// the loader refuses, and takes those that the loader takes.
 func TestSchemaRefusesWrongStructure(t *testing.T) {
 	s := compiledSchema(t)
 	refused, taken := 0, 0
@@ -80,7 +83,7 @@ func TestSchemaRefusesWrongStructure(t *testing.T) {
 			found, _ := loadText(t, part).(Problems) //nolint:errorlint // never wrapped
 			data, ok := asData([]byte(part))
 			if !ok {
-				continue // no YAML, to a program that knows nothing of rules
+				continue // not YAML, to a program that knows nothing of rules
 			}
 			invalid := s.Validate(data)
 			switch wrong := ofKind(found, structural...); {
@@ -100,8 +103,8 @@ func TestSchemaRefusesWrongStructure(t *testing.T) {
 	}
 }
 
-// parts are the sections of a file, and the entries of its lists, as files of their own. What
-// is no YAML, or no mapping, has none.
+// parts are the sections of a file, and the entries of its lists, as files of their own.
+// A file that is not YAML, or not a mapping, has none.
 func parts(t *testing.T, path string) (out []string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -119,7 +122,7 @@ func parts(t *testing.T, path string) (out []string) {
 			content = append([]*yaml.Node{{Kind: yaml.ScalarNode, Value: "version"}, {Kind: yaml.ScalarNode, Value: "1", Tag: "!!int"}}, content...)
 		}
 		part, err := yaml.Marshal(&yaml.Node{Kind: yaml.MappingNode, Content: content})
-		if err == nil && !seen[string(part)] { // what has anchors cannot be written alone
+		if err == nil && !seen[string(part)] { // parts with anchors cannot be written alone
 			seen[string(part)] = true
 			out = append(out, string(part))
 		}
@@ -138,7 +141,7 @@ func parts(t *testing.T, path string) (out []string) {
 	return out
 }
 
-// TestSchemaByForm: each form of a value as a file has it, and what is nearly one.
+// TestSchemaByForm checks each form of a value as files have it, and near misses.
 func TestSchemaByForm(t *testing.T) {
 	s := compiledSchema(t)
 	rule := func(more string) string { return "version: 1\nrules: [{name: r, when: owned, " + more + "}]\n" }

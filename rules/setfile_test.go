@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// TestEmptySetFile: an empty file rejects the rules if something is spared by what
-// should be in it.
+// TestEmptySetFile: an empty file rejects the rules if its entries would spare something.
 func TestEmptySetFile(t *testing.T) {
 	const head = "version: 1\nsets: {s: {file: s.txt}, other: [80]}\nmacros: {listed: remote_addr in s}\n"
 	rule := func(keys string) string { return head + "rules: [{name: r, then: [destroy], " + keys + "}]\n" }
@@ -43,7 +42,7 @@ func TestEmptySetFile(t *testing.T) {
 					return
 				}
 				checkLines(t, problemLines(t, err, dir), strings.Replace(refused, "%", c.by, 1))
-				// One entry, and it is good.
+				// It has one entry, which is good.
 				writeFile(t, filepath.Join(dir, "s.txt"), "10.0.0.1")
 				if _, err := load(dir, "rules.yaml"); err != nil {
 					t.Error(err)
@@ -55,8 +54,8 @@ func TestEmptySetFile(t *testing.T) {
 		"2:11: /dev/null: is not a regular file", `2:43: may_be_empty is true or false, not "perhaps"`)
 }
 
-// TestGrown: what a younger generation has more in the file of a set counts for an
-// older one where that makes a rule take more, and nowhere else.
+// TestGrown: what a younger generation adds to a set file counts for an older one where
+// it makes a rule take more, and nowhere else.
 func TestGrown(t *testing.T) {
 	const head = "version: 1\nsets: {s: {file: s.txt, may_be_empty: true}}\nmacros: {listed: remote_addr in s}\n"
 	// The record of leak has the peer 203.0.113.9.
@@ -64,7 +63,7 @@ func TestGrown(t *testing.T) {
 	for name, c := range map[string]struct {
 		keys        string
 		was, now    string
-		when, spare Tri // of the older with what the younger adds; Unknown where there is none
+		when, spare Tri // of the older one with the younger one's additions; Unknown if there is none
 	}{
 		"added":               {"when: remote_addr in s", other, other + peer, True, Unknown},
 		"prefix":              {"when: remote_addr in s", other, "203.0.113.0/24 # all\n", True, Unknown},
@@ -93,7 +92,7 @@ func TestGrown(t *testing.T) {
 			if err != nil && name != "another kind of set" {
 				t.Fatal(err)
 			}
-			if err != nil { // with rules that take it
+			if err != nil { // with rules that accept it
 				writeFile(t, filepath.Join(dir, "rules.yaml"), "version: 1\nsets: {s: {file: s.txt}}\nrules: [{name: r, then: [destroy], when: port in s}]\n")
 				if now, err = load(dir, "rules.yaml"); err != nil {
 					t.Fatal(err)
@@ -120,7 +119,8 @@ func TestGrown(t *testing.T) {
 	}
 }
 
-// TestRulesAreNotTheirSets: what sets hold is no part of a rule, which sets it asks is.
+// TestRulesAreNotTheirSets: the contents of sets are not part of a rule, but which sets
+// it asks is.
 func TestRulesAreNotTheirSets(t *testing.T) {
 	print := func(sets, when string) string {
 		return mustLoad(t, "version: 1\nsets: {"+sets+"}\nrules: [{name: r, then: [destroy], when: "+when+"}]\n").Rules[0].Fingerprint

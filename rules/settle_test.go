@@ -16,7 +16,7 @@ import (
 )
 
 // TestSameGenerationElsewhere: the name of a generation does not depend on where its
-// files lie and how that is written.
+// files lie or how their paths are written.
 func TestSameGenerationElsewhere(t *testing.T) {
 	const text = "version: 1\nsets: {s: {file: s.txt}}\nrules: [{name: r, then: [destroy], when: remote_addr in s}]\n"
 	files := map[string]string{"a.yaml": text, "s.txt": "10.0.0.1\n"}
@@ -35,7 +35,7 @@ func TestSameGenerationElsewhere(t *testing.T) {
 			t.Errorf("%s: another generation", paths)
 		}
 	}
-	// Where one text ends and another begins counts.
+	// It matters where one text ends and the next begins.
 	other := writeFiles(t, map[string]string{"a.yaml": text, "b.yaml": "version: 1\n", "s.txt": "10.0.0.1\n"})
 	p, err := load(other, ".")
 	if err != nil || p.Generation == want.Generation {
@@ -53,8 +53,7 @@ func openForWriting(t *testing.T, path string) *os.File {
 	return f
 }
 
-// TestBeingWritten: files that are open for writing are named, as far as their content
-// is another one.
+// TestBeingWritten: files open for writing are named if their content has changed.
 func TestBeingWritten(t *testing.T) {
 	dir := writeFiles(t, map[string]string{
 		"a.yaml": "version: 1\nsets: {s: {file: s.txt}}\nrules: [{name: r, then: [destroy], when: remote_addr in s}]\n", "s.txt": "10.0.0.1\n",
@@ -76,7 +75,7 @@ func TestBeingWritten(t *testing.T) {
 	}
 	none(before)
 	f := openForWriting(t, filepath.Join(dir, "s.txt"))
-	none(again()) // it has what it had
+	none(again()) // the content is as before
 	if _, err := f.WriteString("10.0.0.2\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +86,11 @@ func TestBeingWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	none(again())
-	if f, err := os.Open(filepath.Join(dir, "s.txt")); err == nil { // a reader is nobody to wait for
+	if f, err := os.Open(filepath.Join(dir, "s.txt")); err == nil { // nobody waits for a reader
 		defer f.Close()
 	}
 	none(again())
-	// What is wrong in a file that is being written may be cured.
+	// An error in a file that is being written may be cured.
 	f = openForWriting(t, filepath.Join(dir, "a.yaml"))
 	if _, err := f.WriteString("rulez:\n"); err != nil {
 		t.Fatal(err)
@@ -103,8 +102,8 @@ func TestBeingWritten(t *testing.T) {
 	}
 }
 
-// TestLeaseHoldsNobodyUp: who writes while it is looked whether somebody writes is
-// neither refused nor kept waiting, and the signal of the kernel does no harm.
+// TestLeaseHoldsNobodyUp: the check for writers neither refuses nor delays somebody who
+// writes meanwhile, and the kernel's signal does no harm.
 func TestLeaseHoldsNobodyUp(t *testing.T) {
 	path := filepath.Join(writeFiles(t, map[string]string{"f": "x"}), "f")
 	r, err := os.Open(path)
@@ -136,7 +135,7 @@ func TestLeaseHoldsNobodyUp(t *testing.T) {
 		longest = max(longest, time.Since(began))
 	}
 	stop.Store(true)
-	// Without the lease being given up the kernel keeps a writer waiting for 45 s
+	// If the lease were not given up, the kernel would keep a writer waiting for 45 s
 	// (fs.lease-break-time).
 	if longest > 30*time.Second {
 		t.Errorf("kept waiting for %s", longest)
@@ -146,9 +145,9 @@ func TestLeaseHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// bubble runs a test where time passes at once while everybody waits. Its clock begins at
-// the time of day or that much before it, which files, with the times that the kernel
-// gives them, never are old for then.
+// bubble runs a test in which time passes at once while everybody waits. Its clock begins
+// at the time of day or that much before it: then files, whose times come from the
+// kernel, are never old.
 func bubble(t *testing.T, before time.Duration, test func(t *testing.T)) {
 	t.Helper()
 	begin := time.Now().Round(0).Add(-before)
@@ -158,8 +157,8 @@ func bubble(t *testing.T, before time.Duration, test func(t *testing.T)) {
 	})
 }
 
-// TestLoadSettled: who acts at once waits for files that somebody is writing, and for
-// what has just changed.
+// TestLoadSettled: a caller that acts at once waits for files that somebody is writing,
+// and for recent changes.
 func TestLoadSettled(t *testing.T) {
 	const text = "version: 1\nrules: [{name: r, then: [destroy], when: owned}]\n"
 	settled := func(t *testing.T, ctx context.Context, dir string) (p *Program, took time.Duration, why string, err error) {
@@ -175,12 +174,12 @@ func TestLoadSettled(t *testing.T) {
 			if err != nil || p == nil || took < Settle || took > Settle+settlePoll || !strings.Contains(why, "rules.yaml has changed 0.") {
 				t.Errorf("after %s: %q, %v", took, why, err)
 			}
-			// Now it is old, whatever the machine took for the file.
+			// Now it is old, however long the machine took to write the file.
 			time.Sleep(time.Minute)
 			if _, took, why, err := settled(t, t.Context(), dir); err != nil || why != "" || took != 0 {
 				t.Errorf("waited %s: %q, %v", took, why, err)
 			}
-			// What is wrong and old is said at once.
+			// Old errors are reported at once.
 			if _, took, why, err := settled(t, t.Context(), filepath.Join(dir, "none")); err == nil || why != "" || took != 0 {
 				t.Errorf("waited %s: %q, %v", took, why, err)
 			}
@@ -250,8 +249,8 @@ func TestLoadSettled(t *testing.T) {
 	}
 }
 
-// TestDirectoryGone: the built-in rules take the place of a directory that is not
-// there at the start, never of one that was.
+// TestDirectoryGone: the built-in rules replace a directory that is missing at the start,
+// never one that was there.
 func TestDirectoryGone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sockwarden")
 	opts := Options{Dir: dir, Catalog: testCatalog()}

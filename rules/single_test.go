@@ -6,8 +6,8 @@ import (
 	"sockwarden/collectors"
 )
 
-// A selection by owner holds if it does for one of them, and is false only if that
-// is known of all; the text of the selection is for each of them.
+// A selection by owner holds if it does for one of them, and is false only if it is known
+// to be false for all; the text of the selection is for each of them.
 func TestSelectionOwner(t *testing.T) {
 	own := collectors.OwnerFields()
 	a, b := collectors.Owner{Known: own, PID: 5, Name: "a"}, collectors.Owner{Known: own, PID: 6, Name: "b"}
@@ -21,7 +21,7 @@ func TestSelectionOwner(t *testing.T) {
 		{"true", "pid in [6]", []collectors.Owner{a, b}, false, True},
 		{"true", "pid in [5]", []collectors.Owner{a, b}, false, True},
 		{"true", `process in ["b"]`, []collectors.Owner{a, b}, true, True},
-		{"true", `pid in [5] and process in ["b"]`, []collectors.Owner{a, b}, false, False}, // of the same one
+		{"true", `pid in [5] and process in ["b"]`, []collectors.Owner{a, b}, false, False}, // of the same owner
 		{"true", "pid in [9]", []collectors.Owner{a, b}, false, False},
 		{"true", "pid in [9]", []collectors.Owner{a, b}, true, Unknown},
 		{"true", `process in ["c"]`, []collectors.Owner{a, unread}, false, Unknown},
@@ -50,7 +50,7 @@ func TestSelectionOwner(t *testing.T) {
 		if !p.Reads.Has(collectors.FieldPID) && !p.Reads.Has(collectors.FieldProcess) {
 			t.Error("owners are not looked up")
 		}
-		// Before the owners are known it may hold.
+		// Until the owners are known it may hold.
 		r = collectors.NewRecord(s, nil, nil, nil, "")
 		if hits := p.NewEvaluator().Match(&r); (len(hits) == 1) != (test.text != "port == 81") {
 			t.Errorf("%s before owners are known: %v", test.text, hits)

@@ -28,8 +28,8 @@ func fill(size int, begin string, part func(i int) string, end string) string {
 	return b.String()
 }
 
-// chunks joins parts into texts of at most 8,000 bytes, as long as a condition
-// may be, and writes each as part of the file.
+// chunks joins parts into texts of at most 8,000 bytes, the limit of a condition, and
+// writes each as part of the file.
 func chunks(size int, begin, sep string, part func(i int) string, frame func(i int, text string) string) string {
 	n := 0
 	return fill(size, begin, func(i int) string {
@@ -51,8 +51,7 @@ func oneRuleOf(i int, condition string) string {
 // rulesOnly is a directory with one file.
 func rulesOnly(text string) map[string]string { return map[string]string{"rules.yaml": text} }
 
-// sized are files of a given size in which something is as often as can be, most
-// of it wrong.
+// sized are files of a given size with as much of one thing as fits, most of it wrong.
 var sized = map[string]func(size int) map[string]string{
 	"unknown keys on one line": func(n int) map[string]string {
 		return rulesOnly(fill(n, "{version: 1", func(i int) string { return fmt.Sprintf(", k%d: 1", i) }, "}"))
@@ -206,8 +205,8 @@ func loadSized(t testing.TB, files map[string]string) (*Program, error) {
 	return p, err
 }
 
-// spent is the time of the processor that this process has taken so far. Unlike
-// the time on the wall it does not depend on what else the machine does.
+// spent is the CPU time that this process has used so far. Unlike wall time it does not
+// depend on what else the machine does.
 func spent(t testing.TB) time.Duration {
 	t.Helper()
 	var r unix.Rusage
@@ -217,9 +216,9 @@ func spent(t testing.TB) time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// mostTime is the most that a file of that size may take, by what a plain one takes on
-// this machine: of files of 130,000 bytes that took quadratic time most took a thousand
-// times as long.
+// mostTime is the most that a file of that size may take, based on a plain one on this
+// machine: of the 130,000-byte files that took quadratic time, most took a thousand times
+// as long.
 func mostTime(t testing.TB, size int) time.Duration {
 	t.Helper()
 	began := spent(t)
@@ -229,8 +228,8 @@ func mostTime(t testing.TB, size int) time.Duration {
 	return max(100*(spent(t)-began), 3*time.Second)
 }
 
-// TestSizes: whatever is in a file, good or bad, loading it and saying what is
-// wrong takes a time that grows with its size and no faster.
+// TestSizes: whatever is in a file, good or bad, the time to load it and report its
+// errors grows no faster than its size.
 func TestSizes(t *testing.T) {
 	size := langtest.Rounds(130_000)
 	limit := mostTime(t, size)
@@ -255,8 +254,8 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestProblemsAreCounted: of many problems the first are shown, in their order,
-// and the others counted, however they came about.
+// TestProblemsAreCounted: of many problems the first are shown, in their order, and the
+// others counted, however they came about.
 func TestProblemsAreCounted(t *testing.T) {
 	all := langtest.Rounds(80_000)
 	keys := "{version: 1" + strings.Repeat(", k: 1", all) + "}"
@@ -281,7 +280,7 @@ func TestProblemsAreCounted(t *testing.T) {
 			t.Errorf("%s: another time it is\n%.500s", name, again)
 		}
 	}
-	// Conditions, in several files: the first file's come first.
+	// Conditions in several files: the first file's come first.
 	files := map[string]string{}
 	for i := range 3 {
 		files[fmt.Sprintf("rules.d/%d.yaml", i)] = "version: 1\nrules:\n" + strings.Repeat("- {name: r, when: fild, then: [log]}\n", 40)
@@ -312,7 +311,7 @@ func TestFirstProblems(t *testing.T) {
 	}
 }
 
-// BenchmarkLoadBad loads files that are wrong, and one that is large, by size.
+// BenchmarkLoadBad loads wrong files, and one large one, by size.
 func BenchmarkLoadBad(b *testing.B) {
 	for _, name := range []string{"unknown keys on one line", "unknown fields, together", "names that are like many others", "bad lines of a list", "rules of many large macros"} {
 		for _, size := range []int{10_000, 100_000, 1_000_000} {

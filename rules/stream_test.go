@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestStreams: rules are read from a pipe that this process was given, by who reads
-// them once and does not act.
+// TestStreams: a caller that reads rules once and does not act can read them from a pipe
+// that this process was given.
 func TestStreams(t *testing.T) {
 	t.Chdir(writeFiles(t, map[string]string{"s.txt": "203.0.113.9\n"}))
 	const text = "version: 1\nsets: {s: {file: s.txt}}\nrules: [{name: r, then: [destroy], when: remote_addr in s}]\n"
@@ -65,7 +65,7 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// nullFD is an open device that is no terminal.
+// nullFD is an open device that is not a terminal.
 func nullFD(t *testing.T) string {
 	t.Helper()
 	f, err := os.Open(os.DevNull)

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// trustTree is a directory with rules, and a set, that only we can write.
+// trustTree is a directory with rules and a set that only we can write.
 func trustTree(t *testing.T) string {
 	t.Helper()
 	dir := writeFiles(t, map[string]string{
@@ -120,7 +120,7 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// checkTrustProblem: err is the one problem want, where DIR stands for dir.
+// checkTrustProblem checks that err is the one problem want, where DIR stands for dir.
 func checkTrustProblem(t *testing.T, err error, dir, want string) {
 	t.Helper()
 	var list Problems
@@ -136,7 +136,7 @@ func checkTrustProblem(t *testing.T, err error, dir, want string) {
 	}
 }
 
-// TestTrustOwner: what belongs to somebody else is not trusted, even if only he
+// TestTrustOwner: what belongs to somebody else is not trusted, even if only that user
 // can write to it.
 func TestTrustOwner(t *testing.T) {
 	const somebody = 54321
@@ -158,7 +158,7 @@ func TestTrustOwner(t *testing.T) {
 	}
 }
 
-// TestTrustCure: what the message tells to do cures it.
+// TestTrustCure: following the message cures the problem.
 func TestTrustCure(t *testing.T) {
 	dir := trustTree(t)
 	for _, p := range []string{"etc", "etc/rules.yaml", "lists", "lists/set.txt"} {
@@ -188,8 +188,8 @@ func TestTrustDirectory(t *testing.T) {
 	}
 }
 
-// TestTrustEmptyDirectory: who can write to a directory could have taken away
-// the file with what is protected.
+// TestTrustEmptyDirectory: whoever can write to a directory could have taken away the
+// file that says what is protected.
 func TestTrustEmptyDirectory(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"rules.yaml": oneRule, "rules.d/x.txt": ""})
 	chmod(t, dir, 0o755)
@@ -209,8 +209,8 @@ func TestTrustEmptyDirectory(t *testing.T) {
 	}
 }
 
-// TestDotDot: behind a link ".." is the directory above where the link leads, for
-// rules, for the sets that are named relative to them, and for what is watched.
+// TestDotDot: after a link, ".." is the directory above the link's target: for rules, for
+// sets named relative to them, and for what is watched.
 func TestDotDot(t *testing.T) {
 	dir := writeFiles(t, map[string]string{
 		"safe/rules.yaml": oneRule, "safe/set.txt": "10.0.0.1\n",

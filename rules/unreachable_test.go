@@ -16,10 +16,10 @@ func resultCatalog() Catalog {
 			}
 		}
 	}
-	return append(c, ActionSpec{Name: "note", Results: []string{"done"}, Bind: nothingWrong}) // beep's are not known
+	return append(c, ActionSpec{Name: "note", Results: []string{"done"}, Bind: nothingWrong}) // the results of beep are not known
 }
 
-// TestUnreachable: a rung that cannot be reached is warned about, and no other.
+// TestUnreachable: a rung that cannot be reached gets a warning, and no other does.
 func TestUnreachable(t *testing.T) {
 	for then, want := range map[string]string{
 		"log, destroy":                                         "destroy: log before it ends with done",

@@ -146,8 +146,8 @@ func TestWrongOverrides(t *testing.T) {
 	}
 }
 
-// TestOverrideFiles: a variable is set in every file that has it, and what is
-// wrong in a file is said before what is wrong on the command line.
+// TestOverrideFiles: a variable is set in every file that has it, and errors in a file
+// come before those on the command line.
 func TestOverrideFiles(t *testing.T) {
 	file := "version: 1\nvars: {limit: 5}\nrules:\n  - {name: %s, when: port == limit, then: [destroy]}\n"
 	dir := writeFiles(t, map[string]string{"a.yaml": fmt.Sprintf(file, "a"), "b.yaml": fmt.Sprintf(file, "b"), "c.yaml": twoRule})
@@ -163,7 +163,7 @@ func TestOverrideFiles(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "d.yaml"), "version: 2\n")
 	_, _, err = Load(Options{Paths: []string{dir}, Vars: []Override{{Name: "wrong", Value: "7"}}, Catalog: testCatalog()})
 	checkLines(t, problemLines(t, err, dir), `d.yaml:1:10: version "2" is not known: write version: 1`)
-	// A value that suits the variable but not its use is told at the use.
+	// A value that suits the variable but not its use is reported at the use.
 	_, _, err = Load(Options{Paths: []string{filepath.Join(dir, "a.yaml")}, Vars: []Override{{Name: "limit", Value: "70000"}}, Catalog: testCatalog()})
 	checkLines(t, problemLines(t, err, dir), `a.yaml:4:29: port 70000 is out of range (0..65535)`)
 }
@@ -223,7 +223,7 @@ func TestSetFiles(t *testing.T) {
 	}
 }
 
-// TestLongestList: a list is as long as it may be, and no longer.
+// TestLongestList: a list can have the maximum length, and no more.
 func TestLongestList(t *testing.T) {
 	if langtest.Race {
 		t.Skip("two million lines take long under the race detector: the run without it has them")
@@ -239,7 +239,7 @@ func TestLongestList(t *testing.T) {
 	checkLines(t, problemLines(t, err, dir), fmt.Sprintf("s.txt:%d:1: a list has at most 2,000,000 entries: divide it into several sets", maxListEntries+1))
 }
 
-// TestSetsInFile: how elements are written, and how they are shown.
+// TestSetsInFile shows how elements are written, and how they are displayed.
 func TestSetsInFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"[1, 3..5, 4-9, 11:12, 2]": "[1..9, 11..12]", "[80]": "[80]", "[010]": "[10]", `["80"]`: "[80]", "[]": "[]", "[0, 65535]": "[0, 65535]", "[100000]": "[100000]",

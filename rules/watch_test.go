@@ -19,8 +19,8 @@ import (
 // deadline is how long a test waits for what must happen.
 const deadline = 2 * time.Minute
 
-// follower does what the contract of Watcher asks for: after each event it sets
-// the paths again and loads.
+// follower does what the contract of Watcher asks for: after each event it sets the paths
+// again and loads.
 type follower struct {
 	*Watcher
 	opts    Options
@@ -50,7 +50,7 @@ func (f *follower) look(t *testing.T) string {
 			t.Errorf("set %v: %v", f.watched, err)
 		}
 		p, watched, err := Load(f.opts)
-		// What is watched only now can have changed since it was read.
+		// What is watched only from now on can have changed since it was read.
 		if !slices.Equal(watched, f.watched) {
 			f.watched = watched
 			continue
@@ -62,8 +62,7 @@ func (f *follower) look(t *testing.T) string {
 	}
 }
 
-// await waits for the events that lead to the wanted rules. Nothing is looked
-// at without an event.
+// await waits for the events that lead to the wanted rules. It looks only after an event.
 func (f *follower) await(t *testing.T, want string) {
 	t.Helper()
 	end := time.After(deadline)
@@ -88,7 +87,7 @@ type step struct {
 	want string
 }
 
-// by returns a step that a shell does.
+// by returns a step that a shell runs.
 func by(script, want string) step {
 	return step{func(t *testing.T, dir string) { t.Helper(); shell(t, dir, script) }, want}
 }
@@ -102,9 +101,9 @@ var threeRule = strings.ReplaceAll(oneRule, "one", "three")
 
 const kubernetes = `mkdir etc/..2026_1; mv etc/rules.yaml etc/..2026_1; ln -s ..2026_1 etc/..data; ln -s ..data/rules.yaml etc/rules.yaml`
 
-// watchTests are the ways in which rules change. Each begins with etc/rules.yaml
-// of rule one, and two.yaml of rule two; after it a write to etc/rules.yaml must
-// still be seen.
+// watchTests are the ways in which rules change. Each begins with etc/rules.yaml with
+// rule one, and two.yaml with rule two; afterwards a write to etc/rules.yaml must still
+// be seen.
 var watchTests = []struct {
 	name  string
 	needs string // a program
@@ -173,7 +172,7 @@ var watchTests = []struct {
 	},
 }
 
-// saveLikeVim does the system calls of vim with backupcopy=no.
+// saveLikeVim makes the system calls of vim with backupcopy=no.
 func saveLikeVim(t *testing.T, dir string) {
 	t.Helper()
 	path := filepath.Join(dir, "etc/rules.yaml")
@@ -194,8 +193,8 @@ func saveLikeVim(t *testing.T, dir string) {
 	}
 }
 
-// TestWatch: every change is told by an event, whether it is looked at after
-// each step or only after the last one, and the watch goes on after it.
+// TestWatch: an event reports every change, whether one looks after each step or only
+// after the last, and the watch goes on after it.
 func TestWatch(t *testing.T) {
 	for _, tt := range watchTests {
 		for _, at := range []string{"step by step", "at once"} {
@@ -230,7 +229,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// awaitRule waits until there is a rule of that name among others.
+// awaitRule waits until there is a rule with that name among others.
 func (f *follower) awaitRule(t *testing.T, name string) {
 	t.Helper()
 	end := time.After(deadline)
@@ -247,7 +246,7 @@ func (f *follower) awaitRule(t *testing.T, name string) {
 	}
 }
 
-// TestWatchOverflow: when the kernel had to drop events, it is said.
+// TestWatchOverflow: the watcher reports when the kernel had to drop events.
 func TestWatchOverflow(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"rules.yaml": oneRule})
 	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
@@ -366,8 +365,8 @@ func TestWatchSet(t *testing.T) {
 	}
 }
 
-// TestWatchRenamedDirectories: directories that are renamed, replaced and reached by
-// several names are watched on, and end nobody.
+// TestWatchRenamedDirectories: the watch survives directories that are renamed, replaced
+// or reached by several names.
 func TestWatchRenamedDirectories(t *testing.T) {
 	base := t.TempDir()
 	at := func(name string) string { return filepath.Join(base, name) }

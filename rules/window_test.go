@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// during is a file with a rule that has such windows.
+// during is a file with a rule that has the given windows.
 func during(windows string, before ...string) string {
 	return "version: 1\n" + strings.Join(before, "") + "rules:\n  - {name: r, when: owned, then: [log], during: " + windows + "}\n"
 }
@@ -23,7 +23,7 @@ func at(clock string) time.Time {
 	return t
 }
 
-// A window holds from its first minute up to its last, also across midnight.
+// A window holds from its first minute up to its last, even across midnight.
 func TestInWindow(t *testing.T) {
 	for windows, times := range map[string]string{
 		`["01:00-03:30"]`:                "-00:59:59 +01:00:00 +03:29:59 -03:30:00 -12:00:00",
@@ -51,7 +51,7 @@ func TestInWindow(t *testing.T) {
 	}
 }
 
-// Windows are of the zone of the file, of this machine if it names none.
+// Windows are in the time zone of the file, or of this machine if it names none.
 func TestTimezone(t *testing.T) {
 	summer, winter := time.Date(2025, 7, 1, 10, 30, 0, 0, time.UTC), time.Date(2025, 1, 1, 10, 30, 0, 0, time.UTC)
 	const windows = `["12:00-13:00"]`
@@ -80,7 +80,7 @@ func TestTimezone(t *testing.T) {
 	}
 }
 
-// What is no window is refused at its place.
+// What is not a window is refused at its place.
 func TestWindowRefused(t *testing.T) {
 	bad := func(text string) string {
 		return fmt.Sprintf("%q is not a window of time: write it as \"01:00-03:30\", in quotes", text)
@@ -100,13 +100,13 @@ func TestWindowRefused(t *testing.T) {
 	} {
 		checkLines(t, problems(t, during(windows)), want)
 	}
-	// Each bad one is said.
+	// Every bad one is reported.
 	if lines := problems(t, during(`["1", "01:00-02:00", "2"]`)); len(lines) != 2 {
 		t.Errorf("%q", lines)
 	}
 }
 
-// protect has windows, too, and needs no condition with them.
+// protect has windows too, and with them needs no condition.
 func TestProtectDuring(t *testing.T) {
 	p := mustLoad(t, utc+ruleWith("owned")+`protect:
   - {name: always, when: port == 22}
