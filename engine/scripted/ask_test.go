@@ -24,7 +24,7 @@ import (
 	"sockwarden/rules/lang/langtest"
 )
 
-// bench is a judge alone, with what it goes by.
+// bench is a judge alone, with everything that it goes by.
 type bench struct {
 	*stage
 	looker *look.Looker
@@ -33,7 +33,7 @@ type bench struct {
 	dir    string
 }
 
-// bench puts a judge into the world, who remembers what a state file says.
+// bench puts a judge into the world that remembers what a state file says.
 func (s *stage) bench(state string) *bench {
 	s.t.Helper()
 	w := s.World.World()
@@ -60,7 +60,7 @@ func (b *bench) decide(p *rules.Program, live bool, paused *pause.Pause) *judge.
 	return c
 }
 
-// remembered is all that the judge knows, as text, in one order.
+// remembered is all that the judge knows, as text in a fixed order.
 func (b *bench) remembered() string {
 	b.t.Helper()
 	b.must(b.store.Save())
@@ -112,7 +112,7 @@ func randomRules(w langtest.Writer) string {
 	return b.String()
 }
 
-// randomSockets adds some of a few processes.
+// randomSockets adds some sockets of a few processes.
 func (s *stage) randomSockets(w langtest.Writer) {
 	s.Add(collectors.Socket{State: collectors.Listen}, time.Hour, app(7))
 	for range 3 + w.IntN(20) {
@@ -126,7 +126,7 @@ func (s *stage) randomSockets(w langtest.Writer) {
 	}
 }
 
-// TestAskAgrees: of random rules and sockets, after what a live engine did to some, the
+// TestAskAgrees: for random rules and sockets, after a live engine has acted on some, the
 // first gate that spares when all are asked has the decision and the reason of the
 // finding; asking leaves no trace.
 func TestAskAgrees(t *testing.T) {
@@ -166,8 +166,8 @@ func TestAskAgrees(t *testing.T) {
 	}
 }
 
-// agrees compares the answers about the cases of a cycle with what was decided, and
-// returns how many are spared by more than one gate.
+// agrees compares the answers about the cases of a cycle with the decisions, and returns
+// how many cases more than one gate spares.
 func (b *bench) agrees(seed uint64, c *judge.Cycle, seen map[report.Decision]int) (more int) {
 	b.t.Helper()
 	before, next, errs := b.remembered(), c.Report.Next, len(c.Report.Errors)
@@ -208,7 +208,8 @@ func (b *bench) agrees(seed uint64, c *judge.Cycle, seen map[report.Decision]int
 	return more
 }
 
-// sparing is the first answer that spares, that it is acted on for none, and how many do.
+// sparing returns the first answer that spares, or DecideAct if none does, and how many
+// spare.
 func sparing(all []judge.Answer) (first judge.Answer, n int) {
 	first.Decision = report.DecideAct
 	for _, a := range all {
@@ -221,8 +222,8 @@ func sparing(all []judge.Answer) (first judge.Answer, n int) {
 	return first, n
 }
 
-// TestAskAll: of a socket that several gates would spare each says so, and of one that no
-// rule takes, too.
+// TestAskAll: if several gates would spare a socket, each says so, even for a socket that
+// no rule takes.
 func TestAskAll(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	s.leak(2, time.Hour)

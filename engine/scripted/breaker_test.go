@@ -36,8 +36,8 @@ func (s *stage) close(all ...*scripted.Socket) {
 	}
 }
 
-// What a rule would do to more than its share of one listener's connections is
-// not done; other listeners, and connections that have none, do not suffer.
+// If a rule would hit more than its share of one listener's connections, it does nothing
+// there; other listeners, and connections without one, are unaffected.
 func TestShare(t *testing.T) {
 	keep := keeper()
 	s := newStage(t, live, keep)
@@ -63,15 +63,16 @@ func TestShare(t *testing.T) {
 			t.Errorf("applied %d times, errors %v", len(keep.Applied), r.Errors)
 		}
 	}
-	// At the share it does not trip, and two calm cycles are needed, with or without findings.
+	// At the share it does not trip, and it needs two calm cycles, with or without
+	// findings.
 	s.close(many...)
 	one := s.at(1001, 1, collectors.CloseWait, 8)[0]
 	s.expectOf(s.run(p), one, engine.DecideBreaker, "breaker: tripped before (share 40% of port ")
 	s.expectOf(s.run(p), one, engine.DecideAct, "", actions.Refused)
 }
 
-// What has tripped for one listener is calm also in cycles that find nothing
-// there.
+// After the breaker has tripped for a listener, cycles that find nothing there count as
+// calm too.
 func TestShareCalmWithoutFindings(t *testing.T) {
 	s := newStage(t, engine.Options{}, keeper())
 	path := s.state()
@@ -97,8 +98,7 @@ func TestShareCalmWithoutFindings(t *testing.T) {
 	s.expectOf(s.run(p), next[0], engine.DecideAct, "", actions.Refused)
 }
 
-// Ports of two namespaces are two listeners: what is calm in one does not reset
-// the other.
+// Ports of two namespaces are two listeners: calm in one does not reset the other.
 func TestShareOfNamespaces(t *testing.T) {
 	s := newStage(t, live, keeper())
 	peer := s.Namespace("peer")
@@ -117,8 +117,8 @@ func TestShareOfNamespaces(t *testing.T) {
 
 var errOutOfBuffers = errors.New("out of buffers")
 
-// If the connections of a listener cannot be counted, its share cannot be kept:
-// nothing is done.
+// If the connections of a listener cannot be counted, its share cannot be kept: nothing
+// is done.
 func TestShareUnknown(t *testing.T) {
 	keep := keeper()
 	s := newStage(t, live, keep)
@@ -126,7 +126,7 @@ func TestShareUnknown(t *testing.T) {
 	c := s.at(1001, 1, collectors.CloseWait, 7)[0]
 	s.at(1001, 1, collectors.Established, 7)
 	s.Fails = func(_ string, q collectors.Query) error {
-		if q.States.Has(collectors.TimeWait) { // only then all states are asked for
+		if q.States.Has(collectors.TimeWait) { // the only query for all states
 			return errOutOfBuffers
 		}
 		return nil
@@ -138,16 +138,16 @@ func TestShareUnknown(t *testing.T) {
 	}
 }
 
-// The breaker is about all rules together and counts living sockets. Nothing is
-// done if it trips, and what is said names the limit and the ways on.
+// The breaker is about all rules together and counts living sockets. If it trips nothing
+// is done, and the message names the limit and the ways on.
 func TestBreakerLimits(t *testing.T) {
 	for breaker, limit := range map[string]string{
 		"{count: 59}":               "count 59 and share 30%",
 		"{count: 59, share: 100%}":  "count 59",
-		"{count: 60}":               "share 30%", // more than 50 and 30%
+		"{count: 60}":               "share 30%", // more than 50, and more than 30%
 		"{count: 60, share: 100%}":  "",
 		"{count: 1000, share: 99%}": "share 99%",
-		// What is left to later cycles counts.
+		// What is left for later cycles counts.
 		"{count: 59}, limits: {per_cycle: 1}":                   "count 59 and share 30%",
 		"{count: 59}, limits: {per_cycle: 1000, per_minute: 3}": "count 59 and share 30%",
 	} {
@@ -189,7 +189,7 @@ func TestBreakerLimits(t *testing.T) {
 	}
 }
 
-// The share counts only where it is more than a handful.
+// The share counts only above a handful of sockets.
 func TestBreakerShareOfFew(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	all := s.leak(60, time.Second)
@@ -199,8 +199,8 @@ func TestBreakerShareOfFew(t *testing.T) {
 	}
 }
 
-// What has tripped acts again only in the second calm cycle, in whatever engine,
-// and no dry run or incomplete look counts as calm.
+// After a trip it acts again only in the second calm cycle, in any engine, and no dry run
+// or incomplete look counts as calm.
 func TestBreakerStaysTripped(t *testing.T) {
 	s := newStage(t, engine.Options{}, keeper())
 	path := s.state()
@@ -248,8 +248,8 @@ func TestBreakerStaysTripped(t *testing.T) {
 	}
 }
 
-// A leak is cured, as many at a time as per_cycle says, once it is proven to be one;
-// also by a rule that asks for no age.
+// A leak is cured, per_cycle sockets at a time, once it is proven to be one; even by a
+// rule that asks for no age.
 func TestLeakIsCured(t *testing.T) {
 	s := newStage(t, live)
 	s.leak(14, 30*time.Second)
@@ -265,13 +265,13 @@ func TestLeakIsCured(t *testing.T) {
 	for range 6 {
 		acted = append(acted, s.run(p).Summary.Acted)
 	}
-	// The second calm cycle is the first that acts.
+	// The second calm cycle is the first one to act.
 	if want := []int{0, 5, 5, 4, 0, 0}; !slices.Equal(acted, want) {
 		t.Errorf("acted on %v, not %v", acted, want)
 	}
 }
 
-// Living sockets that a rule takes by mistake trip, however old they are and
+// Living sockets that a rule takes by mistake trip the breaker, however old they are and
 // however many dead ones are among them.
 func TestLivingTripAmongDead(t *testing.T) {
 	s := newStage(t, live, keeper())
@@ -288,8 +288,8 @@ func TestLivingTripAmongDead(t *testing.T) {
 	}
 }
 
-// An action on a process counts once, with what would die with it. A process that a
-// later rung is for counts where its socket is dead, unless it cannot come about.
+// An action on a process counts once, plus what would die with it. A process that a later
+// rung targets counts if its socket is dead, unless the rung cannot be reached.
 func TestProcessCountsOnce(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	leak := s.leak(20, time.Hour)
@@ -302,7 +302,7 @@ func TestProcessCountsOnce(t *testing.T) {
 		{peers(leak...), `log, {signal: TERM, if: result == "done"}`, 1},
 		{peers(busy), "{signal: TERM}", 1 + len(healthy)},
 		{closeWait, "{signal: TERM}", 2 + len(healthy)},
-		// A healthy connection that a rule takes itself does not count twice.
+		// A healthy connection that a rule itself takes does not count twice.
 		{peers(append(healthy, busy)...), "{signal: TERM}", 1 + len(healthy)},
 		// The sockets are dead; the processes behind them are not.
 		{peers(leak...), "destroy", 0},
@@ -334,8 +334,8 @@ func TestProcessCountsOnce(t *testing.T) {
 	}
 }
 
-// Limits that a person sets are in force at once: what tripped at others says
-// nothing about them.
+// Limits that a person sets take effect at once: a trip under other limits says nothing
+// about them.
 func TestOtherLimitsAtOnce(t *testing.T) {
 	s := newStage(t, engine.Options{}, keeper())
 	path := s.state()

@@ -13,7 +13,7 @@ import (
 	"sockwarden/engine/scripted"
 )
 
-// document is a report as its JSON says.
+// document is a report as JSON.
 func (s *stage) document(r *engine.Report) (doc struct{ Findings []map[string]any }) {
 	s.t.Helper()
 	b, err := json.Marshal(r)
@@ -28,7 +28,7 @@ func (s *stage) crowd(pid, healthy int) *scripted.Socket {
 	return s.sockets(1, collectors.CloseWait, time.Hour, pid)[0]
 }
 
-// A process that serves more than the rule allows is spared, with the number.
+// A process that serves more than the rule allows is spared, and the number is reported.
 func TestMaxCollateral(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	const busy, idle = 8, 9
@@ -52,12 +52,12 @@ func TestMaxCollateral(t *testing.T) {
 	if !s.Runs(busy) || s.Runs(idle) || len(s.Done) != 1 {
 		t.Errorf("busy %t, idle %t, done %+v", s.Runs(busy), s.Runs(idle), s.Done)
 	}
-	// Destroying a socket harms no other.
+	// Destroying a socket harms no others.
 	s.restart(engine.Options{})
 	s.expectOf(s.run(s.rules(closeWait, "destroy", "limits: {max_collateral: 0}")), leaking, engine.DecideAct, "", actions.Would)
 }
 
-// Within the limit, and without one, the number is said before and after.
+// Within the limit, or without one, the number is reported before and after.
 func TestCollateralIsSaid(t *testing.T) {
 	for _, limits := range []string{"{max_collateral: 2}", "{cooldown: 5m}"} {
 		t.Run(limits, func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestCollateralCounts(t *testing.T) {
 	}
 }
 
-// A connection that another process has, too, lives on: what died is counted.
+// A connection that another process shares lives on: what died is counted.
 func TestCollateralIsCountedAfter(t *testing.T) {
 	s := newStage(t, live)
 	c := s.crowd(8, 1)
@@ -112,12 +112,12 @@ func TestCollateralIsCountedAfter(t *testing.T) {
 	}
 }
 
-// What cannot be counted is too much.
+// What cannot be counted counts as too much.
 func TestCollateralUnknown(t *testing.T) {
 	s := newStage(t, live)
 	c := s.crowd(8, 0)
 	s.Fails = func(_ string, q collectors.Query) error {
-		if q.States.Has(collectors.SynSent) && !q.States.Has(collectors.TimeWait) { // those in which a process has one
+		if q.States.Has(collectors.SynSent) && !q.States.Has(collectors.TimeWait) { // states in which a process has one
 			return errOutOfBuffers
 		}
 		return nil
@@ -131,7 +131,7 @@ func TestCollateralUnknown(t *testing.T) {
 	s.expectOf(s.run(s.file(text)), c, engine.DecideAct, "", actions.Ended)
 }
 
-// A later rung asks anew, as its process is known only then.
+// A later rung counts again, as its process is known only then.
 func TestCollateralOfLaterRungs(t *testing.T) {
 	const then = `destroy, {signal: TERM, wait: 5s, if: result == "fd_still_held"}`
 	for most := range 2 {
@@ -140,7 +140,7 @@ func TestCollateralOfLaterRungs(t *testing.T) {
 		c := s.crowd(8, 1)
 		f := s.findingOf(s.run(s.rules(closeWait, then, fmt.Sprintf("limits: {max_collateral: %d}", most))), c)
 		if most == 0 {
-			// Being spared is no failure of what was done.
+			// Being spared does not make the earlier action a failure.
 			s.expectFinding(f, engine.DecideAct, "", actions.FDStillHeld)
 			if want := "signal: max_collateral 0: 1 established connection would die with app[8]"; !strings.Contains(f.Last().Detail, want) || !s.Runs(8) {
 				t.Errorf("%s, runs %t, want %q", line(f), s.Runs(8), want)
@@ -154,8 +154,8 @@ func TestCollateralOfLaterRungs(t *testing.T) {
 	}
 }
 
-// A finding that is spared by one restraint is not counted by the next: per_cycle
-// is for what is really acted on.
+// A finding that one restraint spares does not count for the next: per_cycle is for what
+// is really acted on.
 func TestSparedDoNotCount(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	leaking, alone := s.crowd(8, 1), s.crowd(9, 0)

@@ -13,13 +13,13 @@ import (
 	"sockwarden/engine/world"
 )
 
-// inside is a process in a container, by one letter of its id.
+// inside is a process in a container, given by one letter of its id.
 func inside(pid int, letter string) collectors.Owner {
 	id := strings.Repeat(letter, 64)
 	return collectors.Owner{PID: pid, Name: "app", Cgroup: "/docker/" + id, Container: id}
 }
 
-// named is what an engine says of a container.
+// named is what an engine says about a container.
 func named(name, service string) world.Container {
 	return world.Container{
 		ContainerNames: collectors.ContainerNames{Engine: "docker", ContainerName: name, ComposeService: service, Image: name + ":1"},
@@ -38,7 +38,7 @@ func containersStage(t *testing.T, o engine.Options) *stage {
 	return s
 }
 
-// What containers are called decides rules, and is asked in one question.
+// Container names decide rules, and are asked for in one question.
 func TestContainerNames(t *testing.T) {
 	for when, want := range map[string]string{
 		`container == "hbbs"`:        "1 act destroy gone",
@@ -57,7 +57,7 @@ func TestContainerNames(t *testing.T) {
 	}
 }
 
-// Who reads no name asks nobody.
+// Rules that read no name ask nobody.
 func TestContainerNamesUnread(t *testing.T) {
 	s := containersStage(t, live)
 	s.expect(s.rules(hung+` && container_id != ""`, "destroy"), "2 act destroy gone")
@@ -71,13 +71,13 @@ func TestContainerNamesUnread(t *testing.T) {
 	}
 }
 
-// A name that is not known matches no rule and spares where it is an exception; the report
-// says why.
+// An unknown name matches no rule and spares where it is an exception; the report says
+// why.
 func TestContainerNamesUnknown(t *testing.T) {
 	silent := world.Container{Err: errors.New("the engine does not answer")}
 	for _, c := range []struct{ when, unless, want string }{
 		{`container == "hbbs"`, "", ""},
-		{`container != "hbbr"`, "", "1 act destroy would"}, // that of the host
+		{`container != "hbbr"`, "", "1 act destroy would"}, // the leak of the host
 		{`pid > 0`, `container == "hbbr"`, "2 unless, 1 act destroy would"},
 	} {
 		s := containersStage(t, engine.Options{})
@@ -96,7 +96,7 @@ func TestContainerNamesUnknown(t *testing.T) {
 	}
 }
 
-// Where a name is only shown, an absent engine is nothing to be told of.
+// Where a name is only shown, a missing engine is not worth reporting.
 func TestContainerNamesAbsent(t *testing.T) {
 	for _, absent := range []bool{true, false} {
 		s := containersStage(t, engine.Options{Shows: collectors.Fields(collectors.FieldContainer)})
@@ -111,7 +111,7 @@ func TestContainerNamesAbsent(t *testing.T) {
 	}
 }
 
-// Groups of containers, by their names and by their ids.
+// Groups by container, by name and by id.
 func TestContainerGroups(t *testing.T) {
 	for _, key := range []string{"container", "container_id"} {
 		s := containersStage(t, live)
@@ -120,7 +120,7 @@ func TestContainerGroups(t *testing.T) {
 	}
 }
 
-// Lines of the log and messages name the container.
+// Log lines and messages name the container.
 func TestContainerToldOf(t *testing.T) {
 	s := containersStage(t, live)
 	s.Add(collectors.Socket{State: collectors.CloseWait}, time.Hour, inside(7, "a"))

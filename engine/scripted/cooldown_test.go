@@ -12,7 +12,7 @@ import (
 	"sockwarden/engine/scripted"
 )
 
-// What was acted on is left alone for a while, over cycles and rules.
+// After an action its target is left alone for a while, across cycles and rules.
 func TestCooldownOfTargets(t *testing.T) {
 	for action, result := range map[string]actions.Result{"keep": actions.Refused, "poke": actions.Done} {
 		t.Run(action, func(t *testing.T) {
@@ -29,7 +29,7 @@ func TestCooldownOfTargets(t *testing.T) {
 			s.expectOf(s.run(p), c, engine.DecideCooldown, "cool-down 5m")
 			s.Advance(2 * time.Second)
 			s.expectOf(s.run(p), c, engine.DecideAct, "", result)
-			// A dry run sees the cool-down and starts none.
+			// A dry run sees the cool-down but starts none.
 			before := s.kept(path).Cooldowns
 			s.expectOf(s.beside(engine.Options{StateFile: path}).run(p), c, engine.DecideCooldown, "cool-down")
 			s.Advance(5 * time.Minute)
@@ -41,8 +41,8 @@ func TestCooldownOfTargets(t *testing.T) {
 	}
 }
 
-// After something was done to one connection of a peer, its others are left
-// alone for a while, if the rule says so.
+// After an action on one connection of a peer, its others are left alone for a while, if
+// the rule says so.
 func TestPeerCooldown(t *testing.T) {
 	for _, limits := range []string{"{cooldown: {target: 0, peer: 5m}}", "{cooldown: 0}"} {
 		t.Run(limits, func(t *testing.T) {

@@ -12,13 +12,13 @@ import (
 	"sockwarden/engine/scripted"
 )
 
-// Rules are tried in their order: the first enforcing one that holds owns the
-// socket, and what spares it then keeps it from later rules, too. Of a guarded one, too.
+// Rules are tried in order: the first enforcing one that holds owns the socket, and what
+// spares the socket then keeps it from later rules too, even a guard.
 func TestOwnership(t *testing.T) {
 	one := func(name, when, more string) string {
 		return fmt.Sprintf("  - {name: %s, when: %q, then: [destroy]%s}\n", name, when, more)
 	}
-	// cmdline is of which nothing is known here.
+	// nothing is known about cmdline here.
 	const yes, no, unknown = `state == "ESTABLISHED"`, `state == "LISTEN"`, "cmdline == 'x'"
 	for name, test := range map[string]struct{ rules, want, guarded string }{
 		"first wins":         {one("a", yes, "") + one("b", yes, ""), "a act, b shadowed", "a guarded, b shadowed"},
@@ -79,8 +79,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// A rule acts only after it has matched for that long without a break, and a rule that
-// has changed begins anew.
+// A rule acts only after it has matched for that long without a break, and a changed rule
+// starts over.
 func TestForBreaks(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	c := s.sockets(1, collectors.Established, time.Hour, 7)[0]
@@ -117,8 +117,8 @@ func TestForBreaks(t *testing.T) {
 	}
 }
 
-// A condition must hold for each of several owners; any owner is enough to
-// spare; a signal needs to be for all of them.
+// A condition must hold for each of several owners; one owner is enough to spare; a
+// signal must suit all of them.
 func TestSeveralOwners(t *testing.T) {
 	owners := func(s *stage) *scripted.Socket {
 		return s.Add(collectors.Socket{State: collectors.CloseWait}, time.Hour, collectors.Owner{PID: 7, Name: "alpha"}, collectors.Owner{PID: 8, Name: "beta"})
@@ -161,7 +161,7 @@ func TestSeveralOwners(t *testing.T) {
 	}
 }
 
-// Modes, for limits and observation together: what a mode may do.
+// What each mode may do, for limits and observation together.
 func TestModes(t *testing.T) {
 	for mode, want := range map[string]map[engine.Decision]int{
 		"disabled": {}, "observe": {engine.DecideObserve: 3}, "enforce": {engine.DecideAct: 3},

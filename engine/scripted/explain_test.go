@@ -28,9 +28,9 @@ func (s *stage) explained(p *rules.Program, selected string) *explain.Explanatio
 	return x
 }
 
-// TestExplainAgreesWithAudit: of random rules and sockets the verdicts are the findings
-// that audit has at the same moment, by decision and reason; where there is none, some
-// part is not true, or it is said why else. It writes nothing.
+// TestExplainAgreesWithAudit: for random rules and sockets the verdicts are the findings
+// of an audit at the same moment, by decision and reason; where there is no finding, some
+// part is not true, or another reason is given. It writes nothing.
 func TestExplainAgreesWithAudit(t *testing.T) {
 	type finding struct {
 		rule, reason string
@@ -105,8 +105,8 @@ func TestExplainAgreesWithAudit(t *testing.T) {
 	}
 }
 
-// said is what is read first of a socket: its rule, what decides, what would change that,
-// and what would spare it besides.
+// said is what one reads first about a socket: its rule, what decides, what would change
+// that, and what else would spare it.
 func said(s *explain.Socket) string {
 	v := s.Main
 	if v == nil {
@@ -123,7 +123,7 @@ func said(s *explain.Socket) string {
 }
 
 // TestExplainSays: what decides, the values of the age in the words of docs/ages.md, and
-// what would make it true or known.
+// what would make the condition true or known.
 func TestExplainSays(t *testing.T) {
 	leak := func(s *stage) *scripted.Socket { return s.leak(1, 12*time.Second)[0] }
 	old := func(s *stage) *scripted.Socket { return s.leak(1, time.Hour)[0] }
@@ -172,7 +172,8 @@ func TestExplainSays(t *testing.T) {
 	}
 }
 
-// TestExplainOwner: of several owners the one speaks for whom the condition is not true.
+// TestExplainOwner: of several owners, the one for whom the condition is not true is
+// shown.
 func TestExplainOwner(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	s.Add(collectors.Socket{State: collectors.CloseWait}, time.Hour, app(7), collectors.Owner{PID: 8, Name: "other"})
@@ -182,8 +183,8 @@ func TestExplainOwner(t *testing.T) {
 	}
 }
 
-// TestExplainGroups: many sockets are summed up by what decides; what no rule is about
-// comes last.
+// TestExplainGroups: many sockets are summed up by what decides; those that no rule is
+// about come last.
 func TestExplainGroups(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	s.leak(5, time.Hour)
@@ -200,8 +201,8 @@ func TestExplainGroups(t *testing.T) {
 	}
 }
 
-// TestExplainObserves: two looks prove what one does not, and whoever does not want to
-// wait for the second hears no half answer.
+// TestExplainObserves: two looks prove what one does not, and without a second look there
+// is no half answer.
 func TestExplainObserves(t *testing.T) {
 	s := newStage(t, engine.Options{Events: engine.EventsOff})
 	s.sockets(1, collectors.Listen, time.Hour, 7)

@@ -36,8 +36,7 @@ func (s *stage) groupsOf(r *engine.Report) (all []map[string]any) {
 	return all
 }
 
-// More than N on this host: each socket is acted on, the oldest first, up to the
-// limit.
+// More than N on this host: the rule acts on each socket, oldest first, up to the limit.
 func TestGroupOfHost(t *testing.T) {
 	s := newStage(t, live)
 	for age := range 6 {
@@ -58,7 +57,7 @@ func TestGroupOfHost(t *testing.T) {
 	}
 }
 
-// That nothing listens is one finding without a socket, until something does.
+// A port without a listener is one finding without a socket, until something listens.
 func TestNothingListens(t *testing.T) {
 	const when, having = `state == "LISTEN" && port == 1001`, "count == 0"
 	for then, want := range map[string]struct {
@@ -100,7 +99,7 @@ func TestNothingListens(t *testing.T) {
 	text := groupRule(when, "host", having, "ring")
 	s.expectFinding(s.run(s.file(text)).Findings[0], engine.DecideAct, "", actions.Done)
 	s.expectFinding(s.run(s.file(text)).Findings[0], engine.DecideCooldown, "cool-down 5m")
-	// Other rules that find nobody have a cool-down of their own.
+	// Other rules that find no listener have a cool-down of their own.
 	other := s.file(strings.Replace(text, "name: r", "name: other", 1))
 	s.expectFinding(s.run(other).Findings[0], engine.DecideAct, "", actions.Done)
 	s.listener(1001, 1)
@@ -116,12 +115,12 @@ func ringer() *scripted.Script {
 	return rings
 }
 
-// What restrains a rule restrains it also where there is not a socket.
+// What restrains a rule also restrains it where there is no socket.
 func TestNothingListensIsRestrained(t *testing.T) {
 	for more, want := range map[string]engine.Decision{
 		"for: 1h": engine.DecidePending, "soak: 1h": engine.DecideSoak, `during: ["14:00-16:00"]`: engine.DecideWindow,
 		"mode: observe": engine.DecideObserve, "canary: 1%": engine.DecideAct,
-		"limits: {share: 1%}": engine.DecideAct, // no connection of a listener
+		"limits: {share: 1%}": engine.DecideAct, // not a connection of a listener
 	} {
 		t.Run(more, func(t *testing.T) {
 			rings := ringer()
@@ -133,7 +132,7 @@ func TestNothingListensIsRestrained(t *testing.T) {
 			}
 		})
 	}
-	// Nor is it for rules that do not ask about the host alone.
+	// Nor does it work for rules that ask about more than the host.
 	s := newStage(t, engine.Options{})
 	for _, group := range []string{"pid", "port", "netns", "[host, port]", "process"} {
 		if r := s.run(s.file(groupRule("port == 1", group, "count == 0", "log"))); len(r.Findings) != 0 {
@@ -142,7 +141,7 @@ func TestNothingListensIsRestrained(t *testing.T) {
 	}
 }
 
-// A picture that is not complete decides about no group.
+// An incomplete picture decides about no group.
 func TestIncompleteDecidesNoGroup(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	s.leak(3, time.Hour)
@@ -173,7 +172,7 @@ func TestIncompleteDecidesNoGroup(t *testing.T) {
 	}
 }
 
-// for on a group: having must have held that long without a break.
+// for on a group: having must have held for that long without a break.
 func TestGroupFor(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	kept := engine.Options{StateFile: s.state()}
@@ -197,7 +196,7 @@ func TestGroupFor(t *testing.T) {
 	s.Advance(28 * time.Second)
 	decided(engine.DecidePending)
 	decided(engine.DecideAct)
-	// Members may come and go; below the number the time ends.
+	// Members may come and go; below the number the time starts over.
 	more := s.leak(1, time.Hour)
 	decided(engine.DecideAct)
 	s.close(third...)
@@ -208,7 +207,7 @@ func TestGroupFor(t *testing.T) {
 	decided(engine.DecidePending)
 }
 
-// The same port in two namespaces is two groups.
+// The same port in two namespaces makes two groups.
 func TestGroupPerNamespace(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	peer := s.Namespace("peer")
@@ -224,7 +223,7 @@ func TestGroupPerNamespace(t *testing.T) {
 	}
 }
 
-// Sums and ages of a group are those of its sockets.
+// A group's sums and ages come from its sockets.
 func TestGroupSums(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	all := s.leak(3, 30*time.Minute)
@@ -240,7 +239,7 @@ func TestGroupSums(t *testing.T) {
 			t.Errorf("%s: %t", having, got)
 		}
 	}
-	// An age grows while it is watched.
+	// An age grows while the engine watches.
 	p := s.file(groupRule(closeWait, "host", `max_age > "1h"`, "log"))
 	s.Advance(30*time.Minute - time.Second)
 	before := len(s.run(p).Findings)
@@ -250,7 +249,7 @@ func TestGroupSums(t *testing.T) {
 	}
 }
 
-// A group rule owns its sockets like any other, but only if its group is one;
+// A group rule owns its sockets like any other rule, but only if the group qualifies;
 // exceptions do not count as members.
 func TestGroupOwnership(t *testing.T) {
 	s := newStage(t, engine.Options{})
@@ -280,7 +279,7 @@ func TestGroupOwnership(t *testing.T) {
 			t.Errorf("%s\ngot %s, want %s", test.rules, got, test.want)
 		}
 	}
-	// Those that are left of the exception still are a group.
+	// Those that the exception leaves are still a group.
 	r := s.run(s.file("rules:\n" + group("count == 3", except)))
 	s.expectTally(r, map[engine.Decision]int{engine.DecideUnless: 1, engine.DecideAct: 3})
 }

@@ -39,8 +39,8 @@ func keepRule(more ...string) string {
 	return rule(established, "destroy", append([]string{"group: remote_addr"}, more...)...)
 }
 
-// Only what is beyond the number is acted on: the newest, or by order the oldest. What is
-// kept is no finding, and free for later rules.
+// Only sockets beyond the number are acted on: the newest or, by order, the oldest. Those
+// kept are not findings, and are free for later rules.
 func TestKeep(t *testing.T) {
 	for more, want := range map[string][]int{
 		"keep: 4":                               {4, 5, 6},
@@ -89,7 +89,7 @@ func TestKeepByEvents(t *testing.T) {
 	}
 }
 
-// What something spares stays anyway, and counts as kept.
+// Sockets that something spares stay anyway, and count as kept.
 func TestSparedCountAsKept(t *testing.T) {
 	for name, test := range map[string]struct {
 		more, protect string
@@ -120,7 +120,7 @@ func TestSparedCountAsKept(t *testing.T) {
 			}
 		})
 	}
-	// A guard, as that of a protected process.
+	// A guard, such as a protected process.
 	s := newStage(t, engine.Options{})
 	all := append(s.come(2, collectors.Owner{PID: 9, Name: "sshd"}), s.come(3, app(7))...)
 	s.Advance(2 * time.Second)
@@ -129,9 +129,9 @@ func TestSparedCountAsKept(t *testing.T) {
 	}
 }
 
-// Without events the order is that of when they were first seen: what was seen only once has
-// none, and neither is acted on nor takes the place of another. Those that were first seen by
-// one look stay in one order.
+// Without events, sockets are ordered by when they were first seen. One that was seen
+// only once has no place in the order: it is not acted on and does not displace another.
+// Sockets first seen by the same look keep one order.
 func TestKeepWithoutEvents(t *testing.T) {
 	off := engine.Options{Events: engine.EventsOff, StateFile: newStage(t, live).state()}
 	s := newStage(t, off)
@@ -155,8 +155,8 @@ func TestKeepWithoutEvents(t *testing.T) {
 	}
 }
 
-// What may belong to the group, or has no known key, is left alone and takes no place of
-// another.
+// Sockets that may belong to the group, or have no known key, are left alone and displace
+// no other.
 func TestKeepUncertain(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	unsure := s.come(3, app(7))
@@ -172,7 +172,7 @@ func TestKeepUncertain(t *testing.T) {
 	}
 }
 
-// keyless are what a rule by process takes of one that nobody can tell.
+// keyless are the sockets that a rule by process takes when nobody can tell the process.
 func keyless(s *stage) []int {
 	hidden := s.come(3, collectors.Owner{PID: 8, Name: "web"})
 	s.Hidden[8] = true
@@ -180,7 +180,7 @@ func keyless(s *stage) []int {
 	return taken(s.run(s.file(rule(established, "destroy", "group: pid", "keep: 1", "unless: pid == 7"))), hidden)
 }
 
-// It is counted again before each effect: what is no longer beyond stays.
+// The group is counted again before each effect: what is no longer beyond stays.
 func TestKeepIsCountedAgain(t *testing.T) {
 	s := newStage(t, live)
 	all := s.come(5, app(7))
@@ -200,7 +200,7 @@ func TestKeepIsCountedAgain(t *testing.T) {
 	if why := s.findingOf(r, all[3]).Actions[0].Detail; why != "kept by keep: 3, order: oldest; its group has 4, and 1 are beyond" {
 		t.Error(why)
 	}
-	// With nothing beyond there is no such group any more.
+	// With nothing beyond, the group no longer exists.
 	looked, err = s.Look(t.Context(), s.file(keepRule("keep: 2")))
 	s.must(err)
 	s.Remove(all[1])
@@ -214,7 +214,7 @@ func TestKeepIsCountedAgain(t *testing.T) {
 	}
 }
 
-// for counts since when something is beyond.
+// for counts from when something is beyond.
 func TestKeepFor(t *testing.T) {
 	s := newStage(t, live)
 	all := s.come(3, app(7))
