@@ -22,7 +22,7 @@ func (s *stage) waits() bool {
 	return waits
 }
 
-// cycle is one cycle, as far as its ladders come without waiting.
+// cycle runs one cycle, with its ladders as far as they get without waiting.
 func (s *stage) cycle(text string) *engine.Report {
 	s.t.Helper()
 	r, err := s.Cycle(s.t.Context(), s.file(text))
@@ -35,8 +35,8 @@ func (s *stage) deaf() {
 	s.Outcomes["signal"] = []scripted.Outcome{{Result: actions.StillRunning}, {Result: actions.Ended}}
 }
 
-// While a ladder waits, the next cycle leaves its target alone, and the ladder
-// goes on by steps.
+// While a ladder waits, the next cycle leaves its target alone, and the ladder goes on
+// step by step.
 func TestLadderAcrossCycles(t *testing.T) {
 	w := &watcher{}
 	s := newStage(t, engine.Options{Live: true, Observers: []news.Observer{w}})
@@ -58,7 +58,7 @@ func TestLadderAcrossCycles(t *testing.T) {
 	}
 	s.Advance(time.Second)
 	s.Step(t.Context()) // begins to kill
-	s.Step(t.Context()) // and sees that it has ended
+	s.Step(t.Context()) // sees that it has ended
 	if s.waits() || s.Runs(7) {
 		t.Errorf("waits %t, runs %t", s.waits(), s.Runs(7))
 	}
@@ -83,8 +83,8 @@ func TestLadderUnderWay(t *testing.T) {
 	}
 }
 
-// A plain rung climbs only after what failed on this very target. What the
-// host refuses ends every ladder, and nothing is ever signalled for it.
+// A plain rung starts only after a failure on this very target. A refusal by the host
+// ends every ladder, and never leads to a signal.
 func TestClimbs(t *testing.T) {
 	deny := errors.New("denied")
 	for _, test := range []struct {
@@ -132,7 +132,7 @@ func TestClimbs(t *testing.T) {
 				if len(first.Applied) != 1 || r.HostError == nil {
 					t.Fatalf("%d applied, host error %v", len(first.Applied), r.HostError)
 				}
-				// Nothing is tried any more, in later cycles either.
+				// Nothing more is tried, in later cycles either.
 				r = s.run(p)
 				if len(first.Applied) != 1 || r.HostError == nil || r.Summary.Failed != 2 {
 					t.Errorf("a cycle later: %d applied, host error %v, summary %+v", len(first.Applied), r.HostError, r.Summary)
@@ -142,7 +142,7 @@ func TestClimbs(t *testing.T) {
 	}
 }
 
-// The host can also refuse when an effect is prepared.
+// The host can also refuse while an effect is being prepared.
 func TestHostRefusesPrepare(t *testing.T) {
 	for sentinel, want := range map[error]actions.Result{
 		collectors.ErrNotPermitted: actions.NotPermitted, collectors.ErrNotSupported: actions.Unsupported,
@@ -169,8 +169,8 @@ func TestHostRefusesPrepare(t *testing.T) {
 	}
 }
 
-// A preparation that fails for another reason concerns its target only, and
-// climbs nowhere: nothing is known about the target.
+// A preparation that fails for another reason concerns only its target, and climbs
+// nowhere: nothing is known about the target.
 func TestPrepareFails(t *testing.T) {
 	first, second := scripted.Coming("first", scripted.Outcome{Result: actions.Gone}), scripted.Coming("second", scripted.Outcome{Result: actions.Done})
 	first.Refuses = func(actions.Target) error {
@@ -190,8 +190,8 @@ func TestPrepareFails(t *testing.T) {
 	}
 }
 
-// The next rung is only for a target that still matches, freshly looked up,
-// also if the rung asks for the result.
+// The next rung is only for a target that still matches when looked up afresh, even if
+// the rung asks for the result.
 func TestNextRungLooksAgain(t *testing.T) {
 	established := rule("state == 'ESTABLISHED'", "THEN")
 	queue := func(_ *stage, c *scripted.Socket) { c.RecvQueue = 1 }
@@ -261,7 +261,7 @@ func TestProcessWithSocketsLeft(t *testing.T) {
 	}
 }
 
-// The condition of a first rung counts, and what is unknown does not hold.
+// The condition of a first rung counts, and an unknown one does not hold.
 func TestFirstRungIf(t *testing.T) {
 	for cond, want := range map[string]engine.Decision{
 		"recv_queue == 0": engine.DecideAct, "recv_queue > 0": engine.DecideUnless, `container == "x" || rto > 0`: engine.DecideAct,
@@ -282,8 +282,8 @@ func TestFirstRungIf(t *testing.T) {
 	}
 }
 
-// A harmless first action does not take a rule out of limits, cool-downs, guards
-// and the breaker.
+// A harmless first action does not exempt a rule from limits, cool-downs, guards and the
+// breaker.
 func TestHarmlessFirst(t *testing.T) {
 	const then = `log, {destroy: {udp: true}, if: result == "done"}`
 	s := newStage(t, live)
@@ -299,9 +299,8 @@ func TestHarmlessFirst(t *testing.T) {
 	s.expectTally(r, map[engine.Decision]int{engine.DecideBreaker: 55, engine.DecideGuarded: 1})
 }
 
-// A rule that only logs needs no guard and trips no breaker, but limits hold for it, and
-// what stands is logged once: as long as it stands, and again when it comes back after
-// its cool-down.
+// A rule that only logs needs no guard and trips no breaker, but limits hold for it. It
+// logs a lasting finding once, and again if the finding comes back after its cool-down.
 func TestLogOnce(t *testing.T) {
 	s := newStage(t, live)
 	s.leak(12, time.Second)
@@ -319,13 +318,13 @@ func TestLogOnce(t *testing.T) {
 		}
 		s.Advance(10 * time.Second)
 	}
-	s.run(s.rules("port == 1", "log")) // another rule r: what it found has ended
+	s.run(s.rules("port == 1", "log")) // another rule r: the findings of the first have ended
 	if r := s.run(p); r.Summary.Acted != 5 {
 		t.Errorf("come back: %+v", r.Summary)
 	}
 }
 
-// A later rung cannot be for several processes, and says so.
+// A later rung cannot target several processes, and says so.
 func TestLaterRungSeveralOwners(t *testing.T) {
 	s := newStage(t, live, scripted.Coming("first", scripted.Outcome{Result: actions.Refused}))
 	c := s.Add(collectors.Socket{State: collectors.CloseWait}, time.Hour, app(7), app(8))
@@ -337,7 +336,7 @@ func TestLaterRungSeveralOwners(t *testing.T) {
 	}
 }
 
-// That one of several processes goes on is a failure, whichever is the last.
+// If one of several processes lives on, that is a failure, whichever is the last.
 func TestOneOfSeveralFails(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		s := newStage(t, live)
@@ -357,8 +356,8 @@ func TestOneOfSeveralFails(t *testing.T) {
 	}
 }
 
-// A ladder ends when its rule is changed or gone; under an unchanged rule it
-// goes on, with the protection of the new generation.
+// A ladder ends when its rule is changed or gone; under an unchanged rule it goes on,
+// with the protection of the new generation.
 func TestCancelLadders(t *testing.T) {
 	text := rule(closeWait, "{signal: TERM, wait: 10s}, {signal: KILL, wait: 5s}", "limits: {cooldown: 1h}")
 	for name, test := range map[string]struct {
@@ -395,7 +394,7 @@ func TestCancelLadders(t *testing.T) {
 	}
 }
 
-// Finish gives up when it is asked to stop, and the report says what is true.
+// Finish gives up when it is told to stop, and the report says what is true.
 func TestFinishCancelled(t *testing.T) {
 	s := newStage(t, live)
 	s.deaf()
@@ -410,7 +409,7 @@ func TestFinishCancelled(t *testing.T) {
 	s.expectOf(r, c, engine.DecideAct, "", actions.StillRunning)
 }
 
-// A later rung is not begun when the window of its rule is over, of whatever the ladder is.
+// A later rung does not begin after the window of its rule, whatever the ladder is about.
 func TestWindowEndsLadder(t *testing.T) {
 	s := newStage(t, live)
 	s.deaf()

@@ -20,7 +20,7 @@ const (
 	restartFor = "{restart: {listener: true}}"
 )
 
-// queue is a listener of some processes with connections in its queue, which takes four.
+// queue is a listener of some processes with connections in its queue, which holds four.
 func (s *stage) queue(port uint16, waiting int, owners ...collectors.Owner) (listener *scripted.Socket, queued []*scripted.Socket) {
 	listener = s.Add(collectors.Socket{State: collectors.Listen, LocalPort: port, RecvQueue: uint32(waiting), SendQueue: 4}, time.Hour, owners...)
 	for range waiting {
@@ -45,8 +45,8 @@ func worker(pid int, unit string) collectors.Owner {
 	return collectors.Owner{PID: pid, Name: "worker", Unit: unit}
 }
 
-// A listener whose queue is full leads to its process by the opt-in, and only that one:
-// not what shares its port, nor another listener, nor without the opt-in.
+// A listener with a full queue leads to its process if the rule opts in, and to that one
+// only: not to sockets that share its port, nor to another listener.
 func TestFullQueue(t *testing.T) {
 	for then, needs := range map[string]string{
 		"{signal: TERM}": "listener: needs {signal: TERM, listener: true}",
@@ -72,8 +72,8 @@ func TestFullQueue(t *testing.T) {
 	}
 }
 
-// A burst fills a queue for a moment: what leads to a process is seen twice, as long as a
-// second apart and without a break, whatever else the rule says.
+// A burst fills a queue for a moment: before it leads to a process it must be seen twice,
+// at least a second apart and without a break, whatever else the rule says.
 func TestFullQueueIsSeenTwice(t *testing.T) {
 	for when, more := range map[string]string{full: "mode: enforce", full + " and age > 60": "for: 1ms", "unaccepted": "mode: enforce"} {
 		t.Run(when, func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestFullQueueIsSeenTwice(t *testing.T) {
 			decided(engine.DecidePending)
 			s.Advance(500 * time.Millisecond)
 			decided(engine.DecidePending)
-			// It accepts, and is busy again.
+			// It accepts, then is busy again.
 			listener.RecvQueue = 0
 			for _, c := range queued {
 				s.Remove(c)
@@ -112,7 +112,8 @@ func TestFullQueueIsSeenTwice(t *testing.T) {
 	}
 }
 
-// What waits to be accepted leads to the process of its listener, once, however many wait.
+// Connections that wait to be accepted lead to the process of their listener, once,
+// however many wait.
 func TestUnacceptedLeadsToListener(t *testing.T) {
 	s := newStage(t, live)
 	_, queued := s.queue(80, 5, app(8))
@@ -129,7 +130,7 @@ func TestUnacceptedLeadsToListener(t *testing.T) {
 	}
 }
 
-// A part of the processes is acted on, not of what waits for them.
+// A canary takes a share of the processes, not of the connections that wait for them.
 func TestCanaryOfListeners(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	const servers, waiting = 16, 4
@@ -158,8 +159,8 @@ func TestCanaryOfListeners(t *testing.T) {
 	}
 }
 
-// Of several listeners that fit, those with an empty queue are not the one; of others nobody
-// can tell, and none is acted on unless all lead to the same.
+// If several listeners fit, those with an empty queue are ruled out; among the rest
+// nobody can tell, and there is no action unless all lead to the same process.
 func TestWhoseQueueItIs(t *testing.T) {
 	one, two := worker(8, "web.service"), worker(9, "web.service")
 	const unsure = "waits to be accepted: it can be in the queue of 2 listeners of several processes"
@@ -199,7 +200,7 @@ func TestWhoseQueueItIs(t *testing.T) {
 	}
 }
 
-// A prefork server's listener has several owners: its unit is one target, once.
+// A prefork server's listener has several owners: its unit is one target, hit once.
 func TestPreforkListener(t *testing.T) {
 	s := newStage(t, live)
 	owners := []collectors.Owner{worker(8, "web.service"), worker(9, "web.service"), worker(10, "web.service")}
@@ -215,8 +216,8 @@ func TestPreforkListener(t *testing.T) {
 	other.expectOf(other.twice(rule(full, restartFor)), stuck, engine.DecideGuarded, "2 processes hold it, and restart is for one")
 }
 
-// What a process serves counts as collateral and for the breaker; what waits in a queue
-// that nobody empties does not, or it could never be acted on.
+// What a process serves counts as collateral and for the breaker. Connections in a queue
+// that nobody empties do not count: otherwise such a process could never be acted on.
 func TestCollateralOfListener(t *testing.T) {
 	for when, sockets := range map[string]int{full: 1, waitsLong: 5} {
 		t.Run(when, func(t *testing.T) {
@@ -237,7 +238,7 @@ func TestCollateralOfListener(t *testing.T) {
 			}
 		})
 	}
-	// For any other action they die with the process, as they always did.
+	// For any other action they die with the process, as before.
 	s := newStage(t, live)
 	s.queue(80, 5, app(8))
 	hung := s.at(81, 1, collectors.CloseWait, 8)[0]
@@ -245,12 +246,12 @@ func TestCollateralOfListener(t *testing.T) {
 		"max_collateral 4: 5 established connections would die with app[8]")
 }
 
-// Sockets that belong to one listener are a group, by where it listens.
+// Sockets that belong to one listener are a group, by the address where it listens.
 func TestGroupByListener(t *testing.T) {
 	s := newStage(t, engine.Options{})
 	s.queue(80, 3, app(8))
 	s.at(80, 4, collectors.CloseWait, 8)
-	s.at(81, 2, collectors.CloseWait, 9) // which listens no more
+	s.at(81, 2, collectors.CloseWait, 9) // which no longer listens
 	keys := func(when string) string {
 		var all []string
 		for _, g := range s.groupsOf(s.run(s.file(groupRule(when, "listener", "count > 0", "log")))) {
@@ -267,8 +268,8 @@ func TestGroupByListener(t *testing.T) {
 			t.Errorf("%s: %s, not %s", when, got, want)
 		}
 	}
-	// What shares the port by SO_REUSEPORT listens at the same place; where several fit, it is
-	// not known which it was, and only the listeners themselves are sure.
+	// Sockets that share the port by SO_REUSEPORT listen at the same place; where several
+	// fit, nobody knows which it was, and only the listeners themselves are certain.
 	s.queue(80, 0, app(10))
 	if got := keys("port == 80"); got != "map[listener:192.0.2.1:80] 9" {
 		t.Errorf("with a sibling: %s", got)

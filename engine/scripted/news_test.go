@@ -16,7 +16,7 @@ import (
 	"sockwarden/rules"
 )
 
-// watcher is an observer that keeps what it is told.
+// watcher is an observer that stores what it hears.
 type watcher struct {
 	decisions []report.Decision
 	outcomes  []actions.Result
@@ -37,8 +37,8 @@ func (w *watcher) Outcome(_ context.Context, o *report.Outcome) {
 
 func (w *watcher) Cycle(context.Context, *rules.Program, *report.Report) { w.cycles++ }
 
-// An observer is told each decision once, as long as it stands, each outcome, and each
-// cycle.
+// An observer hears of each decision once, as long as it stands, and of each outcome and
+// each cycle.
 func TestObserver(t *testing.T) {
 	w := &watcher{}
 	s := newStage(t, engine.Options{Live: true, Observers: []news.Observer{w}}, scripted.Coming("keep", scripted.Outcome{Result: actions.Refused}))
@@ -58,7 +58,8 @@ func TestObserver(t *testing.T) {
 	}
 }
 
-// What is known from an earlier run is no news to the next one, which has its state file.
+// What an earlier run already reported is not news to the next one, which has its state
+// file.
 func TestNoNewsForTheNextRun(t *testing.T) {
 	w := &watcher{}
 	o := engine.Options{Live: true, Notify: true, Observers: []news.Observer{w}, StateFile: t.TempDir() + "/state"}
@@ -75,7 +76,7 @@ func TestNoNewsForTheNextRun(t *testing.T) {
 	if len(w.decisions) != 3 || slices.ContainsFunc(r.Findings, func(f *report.Finding) bool { return f.New }) {
 		t.Errorf("again: decisions %v", w.decisions)
 	}
-	// A run that nobody asked for by rules tells it all.
+	// A run that a person starts, without Notify, reports everything.
 	o.Notify = false
 	s.restart(o)
 	if s.run(p); len(w.decisions) != 6 {
@@ -83,7 +84,7 @@ func TestNoNewsForTheNextRun(t *testing.T) {
 	}
 }
 
-// A report that was handed out does not change when its ladders go on.
+// A report already handed out does not change as its ladders go on.
 func TestReportStays(t *testing.T) {
 	s := newStage(t, live, scripted.Coming("slow", scripted.Outcome{Result: actions.StillRunning}, scripted.Outcome{Result: actions.Done}))
 	s.leak(2, time.Second)

@@ -19,7 +19,7 @@ func tuple(local, remote string) collectors.Socket {
 	}
 }
 
-// in is the socket in another namespace.
+// in moves the socket to another namespace.
 func in(netns uint64, s collectors.Socket) collectors.Socket {
 	s.NetNS = netns
 	return s
@@ -28,8 +28,8 @@ func in(netns uint64, s collectors.Socket) collectors.Socket {
 func nginx(pid int) collectors.Owner { return collectors.Owner{PID: pid, Name: "nginx"} }
 
 // otherEnds are scenes around a connection of app[7] from 192.0.2.9:8000 to
-// 198.51.100.1:5000 or, inside, between these ports of 127.0.0.1, and what peer_pid,
-// peer_process and peer_container are then; ? is unknown.
+// 198.51.100.1:5000 or, inside, between these ports of 127.0.0.1, with the resulting
+// peer_pid, peer_process and peer_container; ? is unknown.
 var otherEnds = map[string]struct {
 	inside bool
 	scene  func(s *stage, blue uint64)
@@ -158,8 +158,8 @@ func (s *stage) listen(local string) {
 	one.Remote, one.RemotePort = collectors.AddrFrom(netip.IPv4Unspecified()), 0
 }
 
-// The process at the other end, where that is on this host: none is known only where nothing
-// could hide it.
+// The process at the other end, if that is on this host: it is known to be none only
+// where nothing could hide one.
 func TestOtherEnd(t *testing.T) {
 	for name, c := range otherEnds {
 		t.Run(name, func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestOtherEnd(t *testing.T) {
 	}
 }
 
-// Who reads nothing of the other end does not look for it.
+// Rules that read nothing about the other end do not look for it.
 func TestOtherEndUnread(t *testing.T) {
 	s := newStage(t, live)
 	one := s.Add(tuple("192.0.2.1:8000", "192.0.2.1:5000"), time.Hour, app(7))

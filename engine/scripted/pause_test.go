@@ -26,8 +26,8 @@ func (s *stage) resume(path string) {
 	}
 }
 
-// The switch is looked at immediately before each effect: what comes behind a
-// pause stays untouched, though it was decided on.
+// The switch is checked immediately before each effect: after a pause nothing more is
+// touched, even if it was decided on.
 func TestPauseBetweenEffects(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "pause.json")
 	alarm, log := &scripted.Script{Name: "alarm"}, &journal{}
@@ -49,11 +49,11 @@ func TestPauseBetweenEffects(t *testing.T) {
 	for _, f := range r.Findings[2:] {
 		s.expectFinding(f, engine.DecidePaused, "paused until resumed by root")
 	}
-	// The audit log has what became of the decisions.
+	// The audit log records what became of the decisions.
 	if a, b := log.lines(`"decision":"act"`), log.lines(`"decision":"paused"`, "paused until resumed by root"); len(a) != 4 || len(b) != 2 {
 		t.Errorf("%d act, %d paused", len(a), len(b))
 	}
-	// A cycle that begins paused decides so, and says nothing new of those two.
+	// A cycle that begins paused decides so, and reports nothing new about those two.
 	r = s.run(p)
 	s.expectTally(r, map[engine.Decision]int{engine.DecidePaused: 4})
 	if b := log.lines(`"decision":"paused"`); len(alarm.Applied) != 2 || len(b) != 4 {
@@ -66,7 +66,7 @@ func TestPauseBetweenEffects(t *testing.T) {
 	}
 }
 
-// A ladder that waits does not go on under a pause, and not after it.
+// A ladder that waits does not go on under a pause, nor after it.
 func TestPauseEndsLadders(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "pause.json")
 	s := newStage(t, engine.Options{Live: true, PauseFiles: []string{path}})
@@ -86,21 +86,21 @@ func TestPauseEndsLadders(t *testing.T) {
 	}
 }
 
-// What changes nothing on the host goes on, and a dry run says what it would do.
+// Actions that change nothing on the host go on, and a dry run says what it would do.
 func TestPauseLeavesHarmless(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "pause.json")
 	s := newStage(t, engine.Options{Live: true, PauseFiles: []string{path}}, keeper())
 	c := s.leak(1, time.Hour)[0]
 	s.pause(path)
 	s.expectOf(s.run(s.rules(closeWait, "log")), c, engine.DecideAct, "", actions.Done)
-	// A harmless beginning does not carry the rest through.
+	// A harmless first rung does not carry the rest through.
 	s.expectOf(s.run(s.rules(closeWait, `log, {keep: {udp: true}, if: result == "done"}`)), c, engine.DecidePaused, "paused")
 	s.restart(engine.Options{PauseFiles: []string{path}})
 	s.expectOf(s.run(s.rules(closeWait, "keep")), c, engine.DecideAct, "", actions.Would)
 }
 
-// What a pause, protection or a guard spares does not count, and no pause makes
-// what has tripped act again.
+// What a pause, protection or a guard spares does not count, and a pause does not let a
+// tripped breaker act again.
 func TestSparedAreNotCounted(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "pause.json")
 	s := newStage(t, engine.Options{Live: true, PauseFiles: []string{path}}, keeper())
@@ -127,13 +127,13 @@ func TestSparedAreNotCounted(t *testing.T) {
 	s.expectTally(s.run(s.file(two)), map[engine.Decision]int{engine.DecideBreaker: 2, engine.DecideProtect: 10}) // tripped before
 }
 
-// What a pause kept from being done does not cool down; what was done before it
-// does, also where they share the key.
+// An action that a pause prevented starts no cool-down; one done before it does, even
+// where they share the key.
 func TestPauseAndCooldowns(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "pause.json")
 	alarm := &scripted.Script{Name: "alarm"}
 	s := newStage(t, engine.Options{Live: true, PauseFiles: []string{path}}, alarm)
-	s.leak(2, time.Hour) // of one peer
+	s.leak(2, time.Hour) // all of one peer
 	other := s.Add(collectors.Socket{State: collectors.CloseWait, Remote: collectors.AddrFrom(netip.MustParseAddr("198.51.100.2"))}, time.Minute, app(7))
 	done := func(actions.Target) scripted.Outcome { return scripted.Outcome{Result: actions.Done} }
 	alarm.Looks = done
@@ -145,6 +145,6 @@ func TestPauseAndCooldowns(t *testing.T) {
 	r := s.run(s.file(text))
 	s.expectTally(r, map[engine.Decision]int{engine.DecideCooldown: 2, engine.DecideAct: 1})
 	s.expectOf(r, other, engine.DecideAct, "", actions.Done)
-	// Without a peer's, only what was done has one.
+	// Without a cool-down per peer, only what was done has one.
 	s.expectTally(s.run(s.file(strings.Replace(text, "peer: 5m", "target: 5m", 1))), map[engine.Decision]int{engine.DecideCooldown: 2, engine.DecideAct: 1})
 }

@@ -10,14 +10,14 @@ import (
 	"sockwarden/engine/scripted"
 )
 
-// atATime is how many programs of rules run at a time.
+// atATime is how many programs of rules run at once.
 const atATime = 8
 
-// pending is what a program that runs comes to.
+// pending is the result of a program that is still running.
 var pending = scripted.Outcome{Result: actions.StillRunning, Pending: true}
 
-// Of the programs that a cycle wants only a few run at a time; the others are looked
-// at again when their turn comes.
+// Of the programs that a cycle wants, only a few run at once; the others are looked at
+// again when their turn comes.
 func TestFewPrograms(t *testing.T) {
 	looks := map[uint64]int{}
 	runs, most := 0, 0
@@ -47,7 +47,7 @@ func TestFewPrograms(t *testing.T) {
 	}
 }
 
-// What still waits when the run is told to stop is not begun, and says so.
+// Programs that still wait when the run is told to stop do not begin, and say so.
 func TestProgramsAndStop(t *testing.T) {
 	hook := &scripted.Script{Name: "hook", Program: true}
 	hook.Does = func(actions.Target) scripted.Outcome { return scripted.Outcome{Result: actions.Done} }
@@ -68,8 +68,8 @@ func TestProgramsAndStop(t *testing.T) {
 	}
 }
 
-// Told to stop, what is under way is ended once; nothing else ends it, and what cannot be
-// stopped is only looked at.
+// A run told to stop ends what is under way, exactly once; nothing else ends it, and what
+// cannot be stopped is only looked at.
 func TestStopEndsEffects(t *testing.T) {
 	for _, can := range []bool{true, false} {
 		stops, looks := 0, 0

@@ -21,7 +21,7 @@ func proxy(pid int) collectors.Owner {
 	}
 }
 
-// ports are published ports as an engine says them.
+// ports are published ports as an engine reports them.
 func ports(all ...string) world.Container {
 	c := named("hbbr", "")
 	c.PortsKnown = true
@@ -35,7 +35,7 @@ func ports(all ...string) world.Container {
 	return c
 }
 
-// What is published says from both sides: ? is unknown.
+// What is published, seen from both sides: ? is unknown.
 func TestPublished(t *testing.T) {
 	const local = "172.17.0.2:8080"
 	silent := world.Container{Err: errors.New("the engine does not answer")}
@@ -77,7 +77,7 @@ func TestPublished(t *testing.T) {
 	}
 }
 
-// What is published of TCP leads to servers of MPTCP, too, whose subflows are TCP; not to UDP.
+// A published TCP port also leads to MPTCP servers, whose subflows are TCP; not to UDP.
 func TestPublishedToMPTCP(t *testing.T) {
 	const local = "172.17.0.2:8080"
 	for protocol, want := range map[collectors.Protocol]string{collectors.MPTCP: "21117", collectors.TCP: "21117", collectors.UDP: ""} {
@@ -93,7 +93,7 @@ func TestPublishedToMPTCP(t *testing.T) {
 	}
 }
 
-// Where nobody can be asked, the docker-proxy of a port tells it.
+// Where nobody can be asked, the docker-proxy of a port tells.
 func TestPublishedByProxy(t *testing.T) {
 	s := newStage(t, live)
 	s.Containers = map[string]world.Container{inside(7, "a").Cgroup: {Err: errors.New("the engine does not answer")}}
@@ -106,8 +106,9 @@ func TestPublishedByProxy(t *testing.T) {
 	}
 }
 
-// A finding of docker-proxy names the container behind it, in its reason, too; docker-proxy
-// itself is protected, and single connections of it are for who asks for them.
+// A finding about docker-proxy names the container behind it, in its reason too;
+// docker-proxy itself is protected, and its single connections are only for rules that
+// ask for them.
 func TestBehindProxy(t *testing.T) {
 	s := newStage(t, live)
 	s.Behind = map[netip.AddrPort]string{netip.MustParseAddrPort("172.17.0.2:8080"): "docker:hbbr"}

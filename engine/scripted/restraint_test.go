@@ -15,7 +15,7 @@ import (
 	"sockwarden/engine/memory"
 )
 
-// kept is what a state file has.
+// kept is the content of a state file.
 func (s *stage) kept(path string) (doc memory.StateDoc) {
 	s.t.Helper()
 	b, err := os.ReadFile(path)
@@ -24,8 +24,8 @@ func (s *stage) kept(path string) (doc memory.StateDoc) {
 	return doc
 }
 
-// A rule observes for its soak after it appeared and after it changed, not
-// after a reload that leaves it as it is.
+// A rule only observes for its soak after it appeared and after it changed, not after a
+// reload that leaves it as it is.
 func TestSoak(t *testing.T) {
 	keep := keeper()
 	s := newStage(t, live, keep)
@@ -33,7 +33,7 @@ func TestSoak(t *testing.T) {
 	text := func(more string) string {
 		return rule(peers(c)+more, "keep", "soak: 10m", "limits: {cooldown: 0}")
 	}
-	for _, more := range []string{"", " && port > 0", ""} { // back to the first text is a change, too
+	for _, more := range []string{"", " && port > 0", ""} { // going back to the first text is a change too
 		r := s.run(s.file(text(more)))
 		s.expectOf(r, c, engine.DecideSoak, "soak of r, 10m left")
 		if r.Summary.Observed != 1 || len(keep.Prepared) != 0 {
@@ -45,13 +45,13 @@ func TestSoak(t *testing.T) {
 		s.expectOf(s.run(s.file(text(more))), c, engine.DecideAct, "", actions.Refused)
 		keep.Prepared = nil
 	}
-	// A rule that was gone for one generation is new.
+	// A rule that was absent for one generation is new.
 	s.run(s.file(strings.Replace(text(""), "name: r", "name: other", 1)))
 	s.expectOf(s.run(s.file(text(""))), c, engine.DecideSoak, "soak of r")
 }
 
-// The soak goes on in the next engine, whatever a dry run with other rules
-// thought in between.
+// The soak goes on in the next engine, whatever a dry run with other rules recorded in
+// between.
 func TestSoakSurvives(t *testing.T) {
 	s := newStage(t, engine.Options{}, keeper())
 	path := s.state()
@@ -75,11 +75,11 @@ func TestSoakSurvives(t *testing.T) {
 	if now := s.kept(path).Rules["r"]; now != since {
 		t.Errorf("since %+v, was %+v", now, since)
 	}
-	// It is over an hour after that time, not after this engine began.
+	// It is over an hour after that time, not an hour after this engine began.
 	s.Advance(50 * time.Minute)
 	s.expectOf(s.run(s.file(text)), c, engine.DecideAct, "", actions.Refused)
 	s.Close()
-	// Back in time is no soak that was.
+	// A start set back in time does not complete the soak.
 	b, err := os.ReadFile(path)
 	s.must(err)
 	early := strings.Replace(string(b), fmt.Sprintf(`"since":%v}`, int(since.Since)), `"since":-3600}`, 1)
@@ -91,7 +91,7 @@ func TestSoakSurvives(t *testing.T) {
 	s.expectOf(s.run(s.file(text)), c, engine.DecideSoak, "soak of r, 1h left")
 }
 
-// Of many sockets a canary takes about its share, the same ones in every cycle.
+// Of many sockets a canary takes about its share, and the same ones in every cycle.
 func TestCanary(t *testing.T) {
 	s := newStage(t, engine.Options{NoBreaker: true}, keeper())
 	s.sockets(400, collectors.Established, time.Hour, 7)
@@ -113,7 +113,7 @@ func TestCanary(t *testing.T) {
 		return cookies
 	}
 	fifth := taken(s, "20%", "a")
-	// 80 are to be expected, and 5 times the standard deviation is 40.
+	// 80 are expected, and 5 times the standard deviation is 40.
 	if n := len(fifth); n < 40 || n > 120 {
 		t.Errorf("20%% are %d of 400", n)
 	}
@@ -138,8 +138,8 @@ func TestCanary(t *testing.T) {
 	}
 }
 
-// The canary of an action on processes is about processes: each of many sockets
-// would otherwise draw a lot for its process.
+// The canary of an action on processes draws lots for processes: otherwise each of many
+// sockets would draw one for its process.
 func TestCanaryOfProcesses(t *testing.T) {
 	const holders, each = 12, 6
 	s := newStage(t, engine.Options{NoBreaker: true})
@@ -162,8 +162,8 @@ func TestCanaryOfProcesses(t *testing.T) {
 	}
 }
 
-// Outside of its windows a rule only says what it would take, and protection
-// holds only in its windows.
+// Outside its windows a rule only says what it would take, and protection holds only in
+// its windows.
 func TestWindows(t *testing.T) {
 	s := newStage(t, live, keeper())
 	c := s.sockets(1, collectors.Established, time.Hour, 7)[0]
@@ -175,14 +175,15 @@ func TestWindows(t *testing.T) {
 		s.expectFinding(f("protect: [{name: night, "+when+in+"}]\n"+rule(peers(c), "keep", "limits: {cooldown: 0}")), engine.DecideProtect, "protect night")
 		s.expectFinding(f("protect: [{name: night, "+when+out+"}]\n"+rule(peers(c), "keep", "limits: {cooldown: 0}")), engine.DecideAct, "", actions.Refused)
 	}
-	// The owner is the first rule also outside of its windows: no later one gets round them.
+	// The first rule owns the socket even outside its windows: no later rule gets round
+	// them.
 	p := s.file(rule(peers(c), "keep", out) + "  - {name: later, when: '" + peers(c) + "', then: [keep]}\n")
 	if got := decisions(s.run(p), c); got != "r window, later shadowed" {
 		t.Error(got)
 	}
 }
 
-// per_minute counts what a rule acted on in earlier cycles, and over a restart.
+// per_minute counts what a rule acted on in earlier cycles, even across a restart.
 func TestPerMinute(t *testing.T) {
 	for _, then := range []string{"keep", `log, {keep: {udp: true}, if: result == "done"}`, "keep, {keep: {udp: true}}"} {
 		t.Run(then, func(t *testing.T) {
@@ -208,7 +209,7 @@ func TestPerMinute(t *testing.T) {
 			}
 			s.restart(acting)
 			s.expectTally(s.run(s.file(text(5))), map[engine.Decision]int{engine.DecideLimited: 5})
-			// Two of them are a minute ago.
+			// Two of them were a minute ago.
 			s.Advance(30 * time.Second)
 			s.expectTally(s.run(s.file(text(5))), map[engine.Decision]int{engine.DecideAct: 2, engine.DecideLimited: 3})
 			// Another rule has a count of its own.
@@ -218,7 +219,7 @@ func TestPerMinute(t *testing.T) {
 	}
 }
 
-// oldestFirst checks that what is acted on is older than what is spared.
+// oldestFirst checks that the sockets acted on are older than those spared.
 func oldestFirst(t *testing.T, r *engine.Report) {
 	t.Helper()
 	for i, f := range r.Findings {
@@ -231,8 +232,8 @@ func oldestFirst(t *testing.T, r *engine.Report) {
 	}
 }
 
-// The oldest go first, also if the condition does not read ages, and what is beyond
-// the limit waits for its turn.
+// The oldest go first, even if the condition does not read ages, and those beyond the
+// limit wait for their turn.
 func TestPerCycle(t *testing.T) {
 	for _, when := range []string{`state == "CLOSE_WAIT" && age > 0`, closeWait} {
 		t.Run(when, func(t *testing.T) {
@@ -281,7 +282,7 @@ func checkSum(t testing.TB, r *engine.Report) {
 	}
 }
 
-// For actions on processes the processes count, each of them.
+// For actions on processes, each process counts.
 func TestPerCycleProcesses(t *testing.T) {
 	for limit, want := range map[int]int{1: 1, 2: 2, 3: 2, 4: 4, 6: 6, 100: 6} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"sockwarden/engine/scripted"
 )
 
-// An age grows with the clock, and decides when it is over the limit.
+// An age grows with the clock, and decides once it exceeds the limit.
 func TestAge(t *testing.T) {
 	s := newStage(t, live)
 	c := s.leak(1, 50*time.Second)[0]
@@ -46,7 +46,7 @@ func TestFor(t *testing.T) {
 	s.expect(p, "1 act destroy gone")
 }
 
-// What is refused is left alone for the cool-down.
+// A refused target is left alone for the cool-down.
 func TestCooldown(t *testing.T) {
 	s := newStage(t, live)
 	s.leak(1, time.Hour)
@@ -71,7 +71,7 @@ func TestLimits(t *testing.T) {
 	s.expect(p, "2 act destroy gone, 5 limited")
 }
 
-// A rule observes for its soak, and outside of its windows.
+// A rule only observes during its soak and outside its windows.
 func TestSoakAndWindow(t *testing.T) {
 	s := newStage(t, live)
 	s.leak(1, time.Hour)
@@ -83,8 +83,8 @@ func TestSoakAndWindow(t *testing.T) {
 	s.expect(p, "1 act destroy gone")
 }
 
-// A ladder climbs only where the rung before did not do it, and waits as long as it may
-// take.
+// A ladder climbs only if the previous rung did not succeed, and waits as long as that
+// rung may take.
 func TestLadder(t *testing.T) {
 	s := newStage(t, live)
 	s.leak(3, time.Hour)
@@ -103,7 +103,7 @@ func TestLadder(t *testing.T) {
 	}
 }
 
-// What lives and is too much trips the breaker, until two cycles are calm.
+// Too many living targets trip the breaker, until two cycles are calm.
 func TestBreaker(t *testing.T) {
 	s := newStage(t, live)
 	var all []*scripted.Socket
@@ -122,7 +122,7 @@ func TestBreaker(t *testing.T) {
 	s.expect(p, "40 act destroy gone")
 }
 
-// The dead do not count, however many they are.
+// Dead ones do not count, however many there are.
 func TestLeakPassesTheBreaker(t *testing.T) {
 	s := newStage(t, live)
 	s.leak(900, time.Hour)

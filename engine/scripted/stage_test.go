@@ -70,14 +70,14 @@ func (s *stage) open(o engine.Options) {
 	s.must(err)
 }
 
-// restart puts another engine in the place of the one before.
+// restart replaces the engine with a new one.
 func (s *stage) restart(o engine.Options) {
 	s.t.Helper()
 	s.Close()
 	s.open(o)
 }
 
-// beside is another engine in the same world.
+// beside puts another engine into the same world.
 func (s *stage) beside(o engine.Options) *stage {
 	s.t.Helper()
 	other := *s
@@ -93,7 +93,7 @@ func (s *stage) must(err error) {
 	}
 }
 
-// rule is the text of one rule, named r; more are further keys of it.
+// rule is the text of one rule, named r; more are its further keys.
 func rule(when, then string, more ...string) string {
 	text := "rules:\n  - name: r\n    when: '" + strings.ReplaceAll(when, "'", "''") + "'\n    then: [" + then + "]\n"
 	for _, m := range more {
@@ -121,7 +121,7 @@ func (s *stage) file(text string) *rules.Program {
 	return p
 }
 
-// run is a cycle with the ladders to their end.
+// run runs a cycle with its ladders to their end.
 func (s *stage) run(p *rules.Program) *engine.Report {
 	s.t.Helper()
 	r, err := s.Cycle(s.t.Context(), p)
@@ -130,7 +130,7 @@ func (s *stage) run(p *rules.Program) *engine.Report {
 	return r
 }
 
-// decided runs a cycle to the end of its ladders and says what came of each socket, in
+// decided runs a cycle to the end of its ladders and returns what came of each socket, in
 // the order of their ports.
 func (s *stage) decided(p *rules.Program) string {
 	s.t.Helper()
@@ -143,7 +143,7 @@ func (s *stage) decided(p *rules.Program) string {
 	return summed(r)
 }
 
-// summed says what came of each finding.
+// summed returns what came of each finding.
 func summed(r *engine.Report) string {
 	counts, order := map[string]int{}, []string(nil)
 	for _, f := range r.Findings {
@@ -161,7 +161,7 @@ func summed(r *engine.Report) string {
 	return strings.Join(order, ", ")
 }
 
-// expect runs a cycle and compares what decided says of it.
+// expect runs a cycle and compares the result of decided.
 func (s *stage) expect(p *rules.Program, want string) {
 	s.t.Helper()
 	if got := s.decided(p); got != want {
@@ -169,14 +169,14 @@ func (s *stage) expect(p *rules.Program, want string) {
 	}
 }
 
-// state is a place for a state file.
+// state returns a path for a state file.
 func (s *stage) state() string { return filepath.Join(s.t.TempDir(), "state.json") }
 
 // app is an ordinary process.
 func app(pid int) collectors.Owner { return collectors.Owner{PID: pid, Name: "app"} }
 
-// sockets adds some that have been in their state for a while, of one process; PID 0 is
-// for none.
+// sockets adds sockets of one process that have been in their state for a while; PID 0
+// means no process.
 func (s *stage) sockets(n int, state collectors.State, age time.Duration, pid int) (all []*scripted.Socket) {
 	for range n {
 		if pid == 0 {
@@ -207,14 +207,14 @@ func peers(all ...*scripted.Socket) string {
 	return "remote_port in [" + strings.Join(ports, ", ") + "]"
 }
 
-// findingsOf are the findings about a socket, in the order of the rules.
+// findingsOf returns the findings about a socket, in the order of the rules.
 func findingsOf(r *engine.Report, c *scripted.Socket) []*engine.Finding {
 	return slices.DeleteFunc(slices.Clone(r.Findings), func(f *engine.Finding) bool {
 		return f.Socket.Cookie != c.Cookie || f.Socket.NetNS != c.NetNS
 	})
 }
 
-// findingOf is the only one.
+// findingOf returns the only finding about a socket.
 func (s *stage) findingOf(r *engine.Report, c *scripted.Socket) *engine.Finding {
 	s.t.Helper()
 	found := findingsOf(r, c)
@@ -224,7 +224,7 @@ func (s *stage) findingOf(r *engine.Report, c *scripted.Socket) *engine.Finding 
 	return found[0]
 }
 
-// expectOf checks decision, reason (a part of it) and results of the one finding about a
+// expectOf checks decision, reason (a part of it) and results of the only finding about a
 // socket.
 func (s *stage) expectOf(r *engine.Report, c *scripted.Socket, d engine.Decision, reason string, results ...actions.Result) {
 	s.t.Helper()
@@ -245,7 +245,7 @@ func resultsOf(f *engine.Finding) (all []actions.Result) {
 	return all
 }
 
-// expectTally compares how many findings there are of each decision.
+// expectTally compares the number of findings for each decision.
 func (s *stage) expectTally(r *engine.Report, want map[engine.Decision]int) {
 	s.t.Helper()
 	got := map[engine.Decision]int{}
@@ -264,7 +264,7 @@ func (s *stage) noErrors(r *engine.Report) {
 	}
 }
 
-// decisions are those about one socket, in the order of the rules.
+// decisions returns the decisions about one socket, in the order of the rules.
 func decisions(r *engine.Report, c *scripted.Socket) string {
 	var all []string
 	for _, f := range findingsOf(r, c) {
@@ -294,8 +294,7 @@ func keeper() *scripted.Script {
 	return scripted.Coming("keep", scripted.Outcome{Result: actions.Refused})
 }
 
-// journal keeps the lines that an engine logs; it is written and read from different
-// goroutines.
+// journal keeps the lines that an engine logs; different goroutines write and read it.
 type journal struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -307,7 +306,7 @@ func (j *journal) Write(b []byte) (int, error) {
 	return j.text.Write(b)
 }
 
-// lines returns the lines that hold all of the words.
+// lines returns the lines that contain all of the words.
 func (j *journal) lines(words ...string) (found []string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -19,15 +19,16 @@ func restarted(t *testing.T, o engine.Options) (*stage, *scripted.Script) {
 	return newStage(t, o, again), again
 }
 
-// inContainer adds a socket of a process in a container, in which systemd sees a unit, too.
+// inContainer adds a socket of a process in a container, in which systemd also sees a
+// unit.
 func (s *stage) inContainer(state collectors.State, pid int, letter string) *scripted.Socket {
 	o := inside(pid, letter)
 	o.Unit = "docker-" + letter + ".scope"
 	return s.Add(collectors.Socket{State: state}, time.Hour, o)
 }
 
-// A container is one target, however many of its processes and sockets match, and has a
-// cool-down of its own.
+// A container is one target, however many of its processes and sockets match, and has its
+// own cool-down.
 func TestContainerOnce(t *testing.T) {
 	s, again := restarted(t, live)
 	for _, pid := range []int{7, 7, 8} {
@@ -43,14 +44,14 @@ func TestContainerOnce(t *testing.T) {
 		t.Errorf("%+v", first)
 	}
 	s.Advance(time.Minute)
-	s.inContainer(collectors.CloseWait, 10, "a") // a new process of it
+	s.inContainer(collectors.CloseWait, 10, "a") // a new process in it
 	s.expect(p, "5 cooldown")
 	s.Advance(time.Hour)
 	s.restart(engine.Options{Live: true})
 	s.expect(s.rules(closeWait, "again", "limits: {cooldown: 1h, per_cycle: 1}"), "4 act again done, 1 limited")
 }
 
-// What is guarded in a container spares all of it, and not its neighbour.
+// A guarded process in a container spares the whole container, but not its neighbour.
 func TestContainerWithProtected(t *testing.T) {
 	s, again := restarted(t, engine.Options{})
 	hung, other := s.inContainer(collectors.CloseWait, 7, "a"), s.inContainer(collectors.CloseWait, 9, "b")
@@ -61,7 +62,7 @@ func TestContainerWithProtected(t *testing.T) {
 	if len(again.Prepared) != 1 || again.Prepared[0].Process.PID != 9 {
 		t.Errorf("%+v", again.Prepared)
 	}
-	s.Advance(time.Minute) // what is new in a container is seen
+	s.Advance(time.Minute) // new processes in a container are seen
 	s.inContainer(collectors.Established, 10, "b").Owners[0].Comm = "dockerd"
 	s.expectOf(s.run(s.rules(closeWait, "again")), other, engine.DecideGuarded, "container bbbbbbbbbbbb has also app[10]: protected process app")
 	s.Containers = map[string]world.Container{inside(7, "a").Cgroup: named("hbbs", "")}
@@ -69,8 +70,8 @@ func TestContainerWithProtected(t *testing.T) {
 	s.expectOf(r, hung, engine.DecideGuarded, "container hbbs has also app[8]: protected process app")
 }
 
-// A leak of many sockets asks but a few times for the processes of its container: each
-// answer takes a look at all of them, and the last look has no time for thousands.
+// For a leak of many sockets the processes of their container are asked for only a few
+// times: each answer looks at all of them, and the last look has no time for thousands.
 func TestContainerOfManySockets(t *testing.T) {
 	s, again := restarted(t, live)
 	for range 500 {
@@ -82,7 +83,7 @@ func TestContainerOfManySockets(t *testing.T) {
 	}
 }
 
-// The established connections of all processes of a container count.
+// The established connections of all processes in a container count.
 func TestCollateralOfContainer(t *testing.T) {
 	s, _ := restarted(t, engine.Options{})
 	hung := s.inContainer(collectors.CloseWait, 7, "a")
