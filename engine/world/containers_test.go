@@ -11,7 +11,7 @@ import (
 	"sockwarden/collectors/containers"
 )
 
-// Of a container is known what its engine says of it, and nothing else.
+// About a container only what its engine says is known.
 func TestContainerOf(t *testing.T) {
 	all := containers.Container{Engine: containers.CRI, Name: "hbbs", Pod: "relay/hbbs-0", Image: "hbbs:1", ComposeService: "relay", Labels: map[string]string{"team": "net", "db.password": "x"}}
 	for part, fields := range map[containers.Part][]collectors.Field{
@@ -36,7 +36,7 @@ func TestContainerOf(t *testing.T) {
 	}
 }
 
-// Why nothing is known, and whether there was somebody to ask.
+// Why nothing is known, and whether there was anybody to ask.
 func TestContainerUnknown(t *testing.T) {
 	for err, absent := range map[error]bool{
 		containers.ErrNoEngine: true, containers.ErrNoSuch: true, containers.ErrSilent: false, containers.ErrNotPermitted: false, containers.ErrUntrusted: false,
@@ -48,7 +48,7 @@ func TestContainerUnknown(t *testing.T) {
 	}
 }
 
-// Where no engine is, each control group has an answer of its own.
+// Where there is no engine, each control group has its own answer.
 func TestContainersWithoutEngine(t *testing.T) {
 	e := engines{containers.New(containers.Options{})}
 	one, two := "/docker/"+strings.Repeat("a", 64), "/docker/"+strings.Repeat("b", 64)

@@ -10,7 +10,7 @@ import (
 	"sockwarden/collectors/procfs"
 )
 
-// What was never connected, what listens and what lives is not dead; what the peer has
+// A socket that was never connected, listens or lives is not dead; one that the peer has
 // reset is, for as long as its descriptor is open.
 func TestDead(t *testing.T) {
 	own := func() int {

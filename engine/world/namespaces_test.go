@@ -19,7 +19,7 @@ func TestPathOfAnotherProcess(t *testing.T) {
 			t.Fatalf("%+v, %v", found, err)
 		}
 	}
-	k.leading.since[os.Getpid()]-- // as if it had been another one
+	k.leading.since[os.Getpid()]-- // as if it had been another process
 	for _, path := range []string{path, fmt.Sprintf("/proc/%d/fd/0", os.Getpid())} {
 		if found, err := k.Select(t.Context(), path); found != nil || !isMissing(err) {
 			t.Errorf("%s: %+v, %v", path, found, err)
@@ -30,7 +30,7 @@ func TestPathOfAnotherProcess(t *testing.T) {
 	}
 }
 
-// Where no engine is, patterns are about names of namespaces alone, and never about ours.
+// Where there is no engine, patterns match only names of namespaces, and never ours.
 func TestPatternWithoutEngine(t *testing.T) {
 	k := newKernelNamespaces(engines{containers.New(containers.Options{})}, nil)
 	for _, pattern := range []string{"no-such-*", "hos?"} {

@@ -19,7 +19,7 @@ func must(t testing.TB, what string, err error) {
 	}
 }
 
-// Where the login of a server of logins cannot be read, it may be one's own.
+// Where the login behind a login server cannot be read, it may be one's own.
 func TestUnreadableLogin(t *testing.T) {
 	const stat = "77 (sshd) S 1 77 77 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 1000 0 0"
 	s := Self{Login: 1234}
@@ -30,7 +30,7 @@ func TestUnreadableLogin(t *testing.T) {
 		must(t, "login", os.WriteFile(filepath.Join(dir, "77", "loginuid"), []byte(login), 0o644))
 		proc := procfs.New(dir)
 		s.LoginOf = func(o *collectors.Owner) (uint32, error) { return proc.LoginUID(o.PID, o.StartTime) }
-		for start, want := range map[uint64]bool{1000: want, 1001: false} { // of another process there is nothing to spare
+		for start, want := range map[uint64]bool{1000: want, 1001: false} { // nothing of another process needs sparing
 			o := &collectors.Owner{PID: 77, StartTime: start, Comm: "sshd"}
 			if got := s.IsLogin(o); got != want {
 				t.Errorf("login %q, start time %d: %t", login, start, got)
@@ -68,7 +68,7 @@ func TestFindSelf(t *testing.T) {
 	}
 }
 
-// BPF numbers processes as system calls do, and not as a /proc of another PID namespace.
+// BPF numbers processes as system calls do, not as a /proc of another PID namespace does.
 func TestForeignProc(t *testing.T) {
 	k := &kernelOwners{how: OwnersBPF, log: slog.New(slog.DiscardHandler), proc: procfs.New("")}
 	k.cover.Coverage, k.cover.at = Coverage{Inside: true, Foreign: true}, Mono()
