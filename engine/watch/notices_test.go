@@ -11,7 +11,7 @@ import (
 	"sockwarden/engine/world"
 )
 
-// Each namespace that cannot be entered is named once, also if it comes again.
+// Each namespace that cannot be entered is named once, even if it comes again.
 func TestClosedNamespacesAreNamedOnce(t *testing.T) {
 	var out strings.Builder
 	n := notices{log: slog.New(slog.NewTextHandler(&out, nil)), closed: map[string]bool{}}

@@ -19,7 +19,7 @@ type journal struct{ text bytes.Buffer }
 
 func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(&j.text, nil)) }
 
-// lines returns the lines that hold all of the words.
+// lines returns the lines that contain all of the words.
 func (j *journal) lines(words ...string) (found []string) {
 	for line := range strings.Lines(j.text.String()) {
 		all := true
@@ -33,8 +33,8 @@ func (j *journal) lines(words ...string) (found []string) {
 	return found
 }
 
-// A cycle that takes more than half the interval stretches it to twice its own
-// length; that it begins and ends is said once.
+// A cycle that takes more than half the interval stretches it to twice the cycle's
+// length; the log says once that this begins, and once that it ends.
 func TestStretch(t *testing.T) {
 	var j journal
 	w := &watcher{Parts: Parts{Log: j.logger()}}
@@ -50,7 +50,7 @@ func TestStretch(t *testing.T) {
 		{5*s + 1, 5*s + 1, 1, 0},
 		{10 * s, 10 * s, 1, 0},
 		{25 * s, 25 * s, 1, 0},
-		// Until it was short for ten cycles in a row nothing more is said.
+		// Nothing more is logged until ten cycles in a row were short.
 		{4 * s, 6 * s, 1, 0},
 		{20 * s, 20 * s, 1, 0},
 		{4 * s, 6 * s, 1, 0},
@@ -107,7 +107,7 @@ func TestReadSoon(t *testing.T) {
 				for {
 					select {
 					case <-tick:
-						if time.Since(began) < c.after { // both at the same time: either may be first
+						if time.Since(began) < c.after { // both at the same time: either may come first
 							w.readSoon()
 						}
 						continue
@@ -123,8 +123,8 @@ func TestReadSoon(t *testing.T) {
 	}
 }
 
-// A watcher says what has tripped at once, hourly and when the number changes much,
-// and not between.
+// A watcher reports what has tripped at once, hourly, and when the number changes much,
+// but not in between.
 func TestTrippedIsSaid(t *testing.T) {
 	var j journal
 	known := memory.NewMemory()
@@ -138,9 +138,9 @@ func TestTrippedIsSaid(t *testing.T) {
 		{0, 600, 0, 1},
 		{time.Minute, 601, 0, 0},
 		{time.Minute, 901, 0, 1},  // half as much again
-		{time.Minute, 1000, 0, 0}, // of what was said
+		{time.Minute, 1000, 0, 0}, // of what was reported
 		{58 * time.Minute, 1000, 0, 0},
-		{time.Minute, 1000, 0, 1}, // an hour after it was said
+		{time.Minute, 1000, 0, 1}, // an hour after the last report
 		{time.Minute, 600, 0, 1},
 		{time.Minute, 3, 2, 0}, // it calms down
 	} {
