@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Who finds the lock held is told who holds it, and to let only one of the two run:
-// with a state file of its own it would do everything a second time.
+// If the lock is held, the error names the holder and advises running only one of the
+// two: with a state file of its own the second would do everything again.
 func TestLockedMessage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	held, err := (&StateFile{Path: path}).takeLock()
