@@ -48,7 +48,7 @@ func byName(t testing.TB, checks []Check) map[string]Check {
 	return all
 }
 
-// runWithout makes the checks without some capabilities.
+// runWithout runs the checks without some capabilities.
 func runWithout(t *testing.T, p *rules.Program, drop ...int) map[string]Check {
 	t.Helper()
 	var checks []Check
@@ -73,7 +73,7 @@ func works(checks map[string]Check) bool {
 	return Works(all)
 }
 
-// sockets are all of the namespace, by cookie.
+// sockets returns all sockets of the namespace, by cookie.
 func sockets(t testing.TB) map[uint64]string {
 	t.Helper()
 	all := map[uint64]string{}
@@ -85,8 +85,7 @@ func sockets(t testing.TB) map[uint64]string {
 	return all
 }
 
-// leavesNothing fails the test if there are sockets afterwards that there were
-// not before.
+// leavesNothing fails the test if there are new sockets afterwards.
 func leavesNothing(t *testing.T, f func()) {
 	t.Helper()
 	before := sockets(t)
@@ -98,8 +97,8 @@ func leavesNothing(t *testing.T, f func()) {
 	}
 }
 
-// With everything that it needs, a live run would work, and each check says
-// what was found.
+// With everything that it needs, a live run would work, and each check says what it
+// found.
 func TestAllWell(t *testing.T) {
 	socklab.LeakCheck(t)
 	socklab.Make(t, socklab.CloseWait, socklab.IPv4)
@@ -121,7 +120,7 @@ func TestAllWell(t *testing.T) {
 	}
 }
 
-// well is the level of a check that finds all as it should be on this kernel.
+// well is the level of a check that finds everything in order on this kernel.
 func well(name string) Level {
 	if name == "kernel" && socklab.KernelBefore(6, 11) {
 		return Warn
@@ -129,8 +128,7 @@ func well(name string) Level {
 	return OK
 }
 
-// What is missing is named with the cure, and says whether a live run would
-// work.
+// The checks name what is missing, with the cure, and say whether a live run would work.
 func TestWithoutCapabilities(t *testing.T) {
 	for _, test := range []struct {
 		drop  int
@@ -165,8 +163,8 @@ func TestWithoutCapabilities(t *testing.T) {
 	}
 }
 
-// The self-test leaves neither sockets nor descriptors behind, whether it can
-// destroy its connection or not, and harms no other.
+// The self-test leaves neither sockets nor descriptors behind, whether or not it can
+// destroy its connection, and harms no other.
 func TestSelfTest(t *testing.T) {
 	socklab.LeakCheck(t)
 	var others []*socklab.Conn
@@ -191,7 +189,7 @@ func TestSelfTest(t *testing.T) {
 	}
 }
 
-// Without a loopback to speak of there is no self-test, which is said.
+// Without a usable loopback there is no self-test, and the check says so.
 func TestSelfTestWithoutLoopback(t *testing.T) {
 	n := socklab.NewNamespace(t, "dark")
 	err := n.Do(func() error {
@@ -219,7 +217,7 @@ func TestSelfTestWithoutLoopback(t *testing.T) {
 	must(t, "in the namespace", err)
 }
 
-// all are the actions that the program is built with, or the like.
+// all are the program's actions, or similar ones.
 func all(t testing.TB) *actions.Registry {
 	t.Helper()
 	return registry(t, destroy.Plugin(), abort.Plugin(), shutdown.Plugin(), repair.Plugin(), signal.Plugin(), restart.Plugin(), exec.Plugin(),
@@ -239,7 +237,7 @@ func program(t testing.TB, text string) *rules.Program {
 	return programOf(t, all(t), text)
 }
 
-// programOf is the same with some actions.
+// programOf compiles rules with some actions.
 func programOf(t testing.TB, some *actions.Registry, text string) *rules.Program {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
@@ -249,7 +247,7 @@ func programOf(t testing.TB, some *actions.Registry, text string) *rules.Program
 	return p
 }
 
-// For each rule it is said what it could not do here. That alone does not keep a
+// For each rule the doctor says what it could not do here. That alone does not keep a
 // live run from working.
 func TestRules(t *testing.T) {
 	p := program(t, `
@@ -356,7 +354,7 @@ func TestReadConfig(t *testing.T) {
 	}
 }
 
-// As JSON, a check without a cure has none.
+// In JSON, a check without a cure has no such field.
 func TestCheckJSON(t *testing.T) {
 	b, err := json.Marshal([]Check{{Name: "a", Level: OK, Detail: "b"}, {Name: "c", Level: Fail, Detail: "d", Cure: "e"}})
 	must(t, "marshal", err)
@@ -365,7 +363,7 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// A rule whose action needs a program that is not there is told so.
+// A rule whose action needs a missing program gets a check that says so.
 func TestProgramOfAction(t *testing.T) {
 	for mode, level := range map[rules.Mode]Level{rules.ModeEnforce: Fail, rules.ModeObserve: Warn} {
 		p := program(t, "  - {name: r, mode: "+string(mode)+", when: port == 1, then: [log, {exec: /none/such}]}\n")

@@ -14,7 +14,7 @@ import (
 	"sockwarden/engine/pause"
 )
 
-// What becomes of a state file is tried, and nothing is left behind.
+// The doctor tries out the state file, and leaves nothing behind.
 func TestStateFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sub", "state.json")
@@ -47,7 +47,7 @@ func TestStateFile(t *testing.T) {
 	}
 }
 
-// Without /proc/sys it is not known which boot this is.
+// Without /proc/sys nobody knows which boot this is.
 func TestNoBootID(t *testing.T) {
 	if _, is := os.LookupEnv(envInner); is {
 		must(t, "mount", unix.Mount("proc", "/proc", "proc", 0, "subset=pid"))
@@ -60,7 +60,7 @@ func TestNoBootID(t *testing.T) {
 	inner(t, "", &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS})
 }
 
-// A pause is one, whoever threw the switch.
+// A pause is a pause, whoever threw the switch.
 func TestPause(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pause.json")
 	if c := noPause([]string{path}); c.Level != OK {
@@ -72,7 +72,7 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// Where there are no inotify instances, the limit is named.
+// Where no inotify instances are left, the check names the limit.
 func TestNoInotify(t *testing.T) {
 	if _, is := os.LookupEnv(envInner); is {
 		c := watching()

@@ -12,7 +12,7 @@ import (
 	"sockwarden/actions/log"
 )
 
-// shown are capabilities with the level at which they are missed, and what for.
+// shown are capabilities with their level when missing, and their purpose.
 func shown(uses []use) (lines []string) {
 	for _, u := range uses {
 		lines = append(lines, fmt.Sprintf("%s %s: %s", u.Name, u.level, &u))
@@ -20,7 +20,7 @@ func shown(uses []use) (lines []string) {
 	return lines
 }
 
-// newcomer is an action that nobody here knows.
+// newcomer is an action that the doctor does not know.
 func newcomer() actions.Plugin {
 	return actions.Plugin{
 		Name: "tickle", Scope: actions.ScopeSocket,
@@ -33,8 +33,8 @@ func newcomer() actions.Plugin {
 	}
 }
 
-// What is missed, and how much, follows from what the actions say that they need, and
-// from those that the rules use.
+// What is missing, and how serious that is, follows from the needs that the actions
+// declare, and from which of them the rules use.
 func TestUses(t *testing.T) {
 	const looks, destroys = ": owners of sockets; abort, shutdown, repair, signal, restart", "CAP_NET_ADMIN fail: destroying sockets"
 	files := "CAP_DAC_READ_SEARCH fail: descriptors of other users' processes; abort, shutdown, repair, signal, restart"
@@ -61,7 +61,7 @@ func TestUses(t *testing.T) {
 	}
 }
 
-// An action that nobody here knows is looked after like the others.
+// An unknown action is looked after like the others.
 func TestNewcomer(t *testing.T) {
 	some := registry(t, newcomer(), log.Plugin(slog.New(slog.DiscardHandler)))
 	p := programOf(t, some, "  - {name: r, when: port == 1, then: [log, tickle]}\n  - {name: datagrams, when: protocol == 'udp' and port == 1, then: [tickle]}\n")

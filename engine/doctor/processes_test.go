@@ -13,10 +13,10 @@ import (
 	"sockwarden/collectors/socklab"
 )
 
-// envInner makes the test be the inner process, with /proc mounted as it says.
+// envInner turns the test into the inner process, with /proc mounted as its value says.
 const envInner = "DOCTOR_TEST_INNER"
 
-// inner returns what processes says in a child that is made as given.
+// inner returns what processes reports in a child made as given.
 func inner(t *testing.T, mount string, attr *syscall.SysProcAttr) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()[:strings.IndexByte(t.Name()+"/", '/')]+"$", "-test.v")
@@ -29,7 +29,7 @@ func inner(t *testing.T, mount string, attr *syscall.SysProcAttr) string {
 	return string(out)
 }
 
-// What cannot be seen is said, with the cure.
+// The check says what cannot be seen, with the cure.
 func TestProcesses(t *testing.T) {
 	if mount, is := os.LookupEnv(envInner); is {
 		if mount != "" {
