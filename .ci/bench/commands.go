@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// task is one row of a table: something that is measured in each round.
+// task is one row of a table: something measured in each round.
 type task struct {
 	name  string
-	floor string // the name of the floor, or other row, that it is compared with; "" for none
+	floor string // the floor, or another row, that it is compared with; "" for none
 	run   func() (sample, error)
 }
 
-// tasks are the rows for the mixed load, in the order of a round, and the names
-// of those that cannot be measured here with the reason.
+// tasks are the rows for the mixed load, in the order of a round, and the names of those
+// that cannot be measured here, with the reason.
 func tasks(j *job) (list []task, missing map[string]string) {
 	missing = map[string]string{}
 	program := func(name, floor string, args ...string) {
@@ -42,7 +42,7 @@ func tasks(j *job) (list []task, missing map[string]string) {
 	program("netstat -tanp", "floor a", "netstat", "-tanp")
 	program("lsof -iTCP", "floor a", "lsof", "-iTCP", "-n", "-P")
 
-	// Each row has a state file of its own, as each cron job would.
+	// Each row has its own state file, as each cron job would.
 	audit := func(name, floor, rules string, flags ...string) {
 		state := filepath.Join(j.Dir, strings.ReplaceAll(name, " ", "-")+".state")
 		if flag := unknownFlag(warden, "audit", flags); flag != "" {
@@ -65,7 +65,7 @@ func tasks(j *job) (list []task, missing map[string]string) {
 	program("list all", "floor a", warden, "list", "-o", "jsonl", "--state-file", filepath.Join(j.Dir, "list.state"))
 	program("version", "", warden, "version")
 
-	// In one process again and again: what a watcher pays.
+	// Repeatedly in one process: what a watcher pays.
 	looks := strconv.Itoa(min(max(3_000_000/j.Size, 3), 25))
 	inProcess := func(name string, args ...string) {
 		list = append(list, task{name, "", func() (sample, error) {
@@ -91,7 +91,7 @@ func tasks(j *job) (list []task, missing map[string]string) {
 	return list, missing
 }
 
-// wanted reports whether a row is among those that were asked for.
+// wanted reports whether a row was asked for.
 func wanted(j *job, name string) bool {
 	return len(j.Only) == 0 || strings.Contains(name, "floor") ||
 		slices.ContainsFunc(j.Only, func(part string) bool { return strings.Contains(name, part) })
@@ -112,8 +112,8 @@ func unknownFlag(warden, command string, flags []string) string {
 	return ""
 }
 
-// askFloor runs floor and returns how many sockets it counts and the median of
-// its times in milliseconds.
+// askFloor runs floor and returns how many sockets it counts and its median time in
+// milliseconds.
 func askFloor(dir string, args ...string) (n int, median float64, err error) {
 	out, err := output(filepath.Join(dir, "floor"), args...)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"sockwarden/rules"
 )
 
-// repeatedCycle runs this program again as one that makes cycles.
+// repeatedCycle runs this program again, as one that makes cycles.
 func repeatedCycle(args ...string) (s sample, err error) {
 	out, err := output("/proc/self/exe", append([]string{"cycle"}, args...)...)
 	if err != nil {
@@ -30,9 +30,9 @@ func repeatedCycle(args ...string) (s sample, err error) {
 	return s, json.Unmarshal([]byte(out), &s)
 }
 
-// cycle makes cycles in one process, as a dry watcher does between two writes of
-// its state file, and prints the median. The first one is not counted: it opens
-// and loads what the next ones keep.
+// cycle makes cycles in one process, as a dry watcher does between two writes of its
+// state file, and prints the median. The first one does not count: it opens and loads
+// what the next ones keep.
 func cycle(args []string) error {
 	file, variable := args[0], args[1]
 	n, err := strconv.Atoi(args[2])
@@ -82,7 +82,7 @@ func open(file, variable string) (*engine.Engine, *rules.Program, error) {
 	e, err := engine.New(engine.Options{
 		Sources: []collectors.Plugin{sockdiag.Plugin(), procnet.Plugin()},
 		Logger:  slog.New(slog.DiscardHandler),
-		Owners:  world.OwnersBPF, // what a watcher takes, loaded once
+		Owners:  world.OwnersBPF, // what a watcher uses, loaded once
 	})
 	return e, p, err
 }

@@ -39,8 +39,8 @@ func (d *data) add(rows []*row, skipped map[string]string) {
 	}
 }
 
-// faults says what a run that is to be of use must not have: rows that failed, and
-// parts of names that no measured row has.
+// faults says what makes a run useless: rows that failed, and parts of names that match
+// no measured row.
 func (d *data) faults(only []string) error {
 	var all []error
 	for _, r := range d.Rows {
@@ -56,7 +56,7 @@ func (d *data) faults(only []string) error {
 	return errors.Join(all...)
 }
 
-// save writes everything that is known so far.
+// save writes everything known so far.
 func (d *data) save(dir string) error {
 	b, err := json.MarshalIndent(d, "", " ")
 	if err != nil {
@@ -71,7 +71,7 @@ func (d *data) save(dir string) error {
 	return writeReport(d, filepath.Join(dir, "performance.md"))
 }
 
-// find returns a row that was measured, or nil.
+// find returns a measured row, or nil.
 func (d *data) find(name string, size int) *row {
 	for _, r := range d.Rows {
 		if r.Name == name && r.Size == size && len(r.Samples) > 0 {
@@ -104,14 +104,14 @@ func wall(s sample) float64 { return s.Wall }
 func cpu(s sample) float64  { return s.CPU }
 func rss(s sample) float64  { return s.RSS }
 
-// spread is how far the times are apart: (p90 - p10) / median.
+// spread is the relative width of the times: (p90 - p10) / median.
 func (r *row) spread() float64 {
 	v := r.values(wall)
 	return (quantile(v, 0.9) - quantile(v, 0.1)) / median(v)
 }
 
-// ratio is the median of this row's times divided by the other's of the same
-// round, so that it does not matter if the machine changes between the rounds.
+// ratio is the median of this row's times, each divided by the other row's time in the
+// same round: changes of the machine between the rounds do not matter.
 func (r *row) ratio(other *row) float64 {
 	var v []float64
 	for i := range min(len(r.Samples), len(other.Samples)) {
@@ -131,7 +131,7 @@ func quantile(v []float64, q float64) float64 {
 	return v[low] + (at-float64(low))*(v[high]-v[low])
 }
 
-// machine says what the numbers were measured on and with.
+// machine describes what the numbers were measured on and with.
 func machine() []fact {
 	cpu, _ := os.ReadFile("/proc/cpuinfo")
 	model := regexp.MustCompile(`model name\s*: (.*)`).FindSubmatch(cpu)
@@ -156,7 +156,7 @@ func machine() []fact {
 	return facts
 }
 
-// version is the first line with a number in it that a program says about itself.
+// version is the first line with a number in what a program says about itself.
 func version(program []string) string {
 	out, err := exec.Command(program[0], program[1:]...).CombinedOutput()
 	if err != nil && len(out) == 0 {

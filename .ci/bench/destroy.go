@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// measureDestroy is the job that makes a fresh load for each program and round,
-// and lets it destroy all of it.
+// measureDestroy is the job that makes a fresh load for each program and round, and lets
+// the program destroy all of it.
 func measureDestroy(j *job) ([]*row, error) {
 	var list []task
 	add := func(name string, args ...string) {
@@ -27,7 +27,7 @@ func measureDestroy(j *job) ([]*row, error) {
 	add("destroy ss -K", "ss", "-K", "state", "close-wait")
 	add("destroy kill", warden, "kill", "-s", "close-wait", "-y", "--max", "1000000", "--rules", "builtin")
 	if len(list) == 1 {
-		return nil, nil // the rest was not asked for
+		return nil, nil // nobody asked for the rest
 	}
 	return alternate("destroy", j.Size, j.Rounds, list, nil), nil
 }
@@ -46,8 +46,8 @@ func destroyAll(j *job, args ...string) (sample, error) {
 	return s, errors.Join(err, countErr, l.stop())
 }
 
-// watchMemory measures the peak of the memory of dry watchers, at 100,000
-// sockets, or at 10,000 in a quick run.
+// watchMemory measures the peak memory of dry watchers, at 100,000 sockets, or at 10,000
+// in a quick run.
 func watchMemory(j *job) []*row {
 	cycles := 10
 	if j.Quick {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// furnish sets the new namespaces up.
+// furnish sets up the new namespaces.
 func furnish() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)

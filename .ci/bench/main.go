@@ -1,10 +1,9 @@
-// Command bench measures sockwarden against other programs that look at
-// sockets, and against the least that the kernel takes for the same.
+// Command bench measures sockwarden against other programs that look at sockets, and
+// against the least time that the kernel needs for the same.
 //
-// Comes in: flags. Goes out: performance-data.json with every sample, and
-// performance.md and performance.svg made of it. Each size has a load of real
-// connections in namespaces of its own, which end with this program; nothing
-// leaves loopback.
+// Comes in: flags. Goes out: performance-data.json with every sample, and performance.md
+// and performance.svg made from it. Each size has a load of real connections in its own
+// namespaces, which end with this program; nothing leaves loopback.
 package main
 
 import (
@@ -25,21 +24,21 @@ import (
 	"syscall"
 )
 
-// programs are the load, the floors and the meter. They are C so that they add
-// nothing of their own to what they measure.
+// programs are the load, the floors and the meter. They are in C, to add nothing of their
+// own to what they measure.
 //
 //go:embed c/*.c
 var programs embed.FS
 
-// job is what one run in namespaces of its own does.
+// job is what one run in its own namespaces does.
 type job struct {
 	Part    string // measure, destroy or namespaces
 	Size    int    // how many sockets there are, or namespaces
 	Rounds  int
 	Quick   bool
 	Dir     string            // the built programs and the rules
-	Only    []string          // rows by a part of their name, empty for all
-	Skipped map[string]string // rows that took too long for a smaller size
+	Only    []string          // rows by a part of their names, empty for all
+	Skipped map[string]string // rows that took too long at a smaller size
 }
 
 func main() {
@@ -139,8 +138,8 @@ func build(ctx context.Context, dir string) error {
 	return writeRules(dir)
 }
 
-// enter does a job in new namespaces: network, so that only the load is seen;
-// mounts, so that /run is private; processes, so that all end with the first.
+// enter does a job in new namespaces: network, to see only the load; mounts, for a
+// private /run; processes, to make all end with the first.
 func enter(ctx context.Context, j job) ([]*row, error) {
 	runtime.LockOSThread() // the death signal is tied to the thread
 	defer runtime.UnlockOSThread()

@@ -23,8 +23,8 @@ type sample struct {
 	RSS  float64 `json:"rss_mb,omitempty"`
 }
 
-// row is what was measured of one task at one size. Samples of one round have
-// the same index in all rows.
+// row is the measurements of one task at one size. Samples of one round have the same
+// index in all rows.
 type row struct {
 	Part    string   `json:"part"`
 	Name    string   `json:"name"`
@@ -32,15 +32,15 @@ type row struct {
 	Floor   string   `json:"floor,omitempty"`
 	Samples []sample `json:"samples,omitempty"`
 	Note    string   `json:"note,omitempty"`
-	Failed  bool     `json:"failed,omitempty"` // the note is of a fault, and not of what cannot be measured here
+	Failed  bool     `json:"failed,omitempty"` // the note is about a fault, not about what cannot be measured here
 }
 
-// limit is the longest that a program may take, in seconds.
+// limit is the longest time that a program may take, in seconds.
 const limit = 60
 
 var errLate = fmt.Errorf("took more than %d s", limit)
 
-// meter runs a whole program, its output thrown away.
+// meter runs a whole program and throws its output away.
 func meter(dir string, args ...string) (sample, error) {
 	cmd := exec.Command(filepath.Join(dir, "meter"), append([]string{strconv.Itoa(limit)}, args...)...)
 	var errs bytes.Buffer
@@ -65,7 +65,7 @@ func meter(dir string, args ...string) (sample, error) {
 	return s, nil
 }
 
-// output runs a program for what it prints.
+// output runs a program and returns what it prints.
 func output(name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit*time.Second)
 	defer cancel()
@@ -79,13 +79,13 @@ func output(name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// fail notes what went wrong with a row. That it takes too long is a finding.
+// fail notes what went wrong with a row. Taking too long is a finding, not a fault.
 func (r *row) fail(err error) {
 	r.Note, r.Failed = strings.TrimSpace(err.Error()), !errors.Is(err, errLate)
 }
 
-// alternate runs all tasks in turn, for each round. A task that fails has a note
-// and is not tried again.
+// alternate runs all tasks in turn, in each round. A task that fails gets a note and is
+// not tried again.
 func alternate(part string, size, rounds int, list []task, missing map[string]string) []*row {
 	var rows []*row
 	for _, t := range list {
@@ -131,8 +131,8 @@ func measure(j *job) ([]*row, error) {
 	return rows, l.stop()
 }
 
-// agree checks that sockwarden finds what the floor counts: a program that
-// overlooks sockets would be fast.
+// agree checks that sockwarden finds what the floor counts: overlooking sockets would
+// make a program fast.
 func agree(j *job) error {
 	want, _, err := askFloor(j.Dir, "-C", "-s", "0x100", "-b")
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"sockwarden/collectors/sockdiag"
 )
 
-// measureNamespaces is the job that makes as many network namespaces as its size says. In
-// all of them a listener waits, and then, for the last row, nothing.
+// measureNamespaces is the job that makes as many network namespaces as its size says. A
+// listener waits in each of them and then, for the last row, in none.
 func measureNamespaces(j *job) ([]*row, error) {
 	var conns []*sockdiag.Conn
 	var listeners []int
@@ -66,8 +66,8 @@ func addNamespace(name string) (conn *sockdiag.Conn, listener int, err error) {
 	return conn, listener, err
 }
 
-// walk is what the kernel takes to look at all namespaces, for the rules of a file, over
-// connections that are open already: the median of ten times.
+// walk is the time that the kernel needs to look at all namespaces, for the rules of a
+// file, over connections that are already open: the median of ten runs.
 func walk(conns []*sockdiag.Conn, file, variable string) (sample, error) {
 	e, p, err := open(file, variable)
 	if err != nil {
@@ -91,7 +91,7 @@ func walk(conns []*sockdiag.Conn, file, variable string) (sample, error) {
 	return sample{Wall: median(took), CPU: ms(used()-before) / times}, nil
 }
 
-// namespaceTable shows what many namespaces take.
+// namespaceTable shows what many namespaces cost.
 func namespaceTable(b *strings.Builder, d *data) {
 	if !slices.ContainsFunc(d.Rows, func(r *row) bool { return r.Part == "namespaces" }) {
 		return

@@ -38,7 +38,7 @@ func writePlot(d *data, path string) error {
 	p.X.Tick.Marker, p.Y.Tick.Marker = decades{}, decades{}
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.Padding = vg.Points(2)
-	p.BackgroundColor = color.White // also where the page is dark
+	p.BackgroundColor = color.White // even where the page is dark
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{0xdd}, color.Gray{0xdd}
 	p.Add(grid)
@@ -90,5 +90,5 @@ func (decades) Ticks(low, high float64) []plot.Tick {
 	return ticks
 }
 
-// decade is the power of ten that is not above v.
+// decade is the greatest power of ten that is not above v.
 func decade(v float64) float64 { return math.Pow(10, math.Floor(math.Log10(v))) }

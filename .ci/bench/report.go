@@ -14,7 +14,7 @@ const (
 	markEnd   = "<!-- bench: end -->"
 )
 
-// writeReport replaces what is between the marks; the rest is written by hand.
+// writeReport replaces what is between the marks; people write the rest.
 func writeReport(d *data, path string) error {
 	old, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -191,7 +191,7 @@ func cell(text string) string {
 	return strings.ReplaceAll(first, "|", "/")
 }
 
-// number has three digits that count; 0 stands for not measured.
+// number has three significant digits; 0 means not measured.
 func number(v float64) string {
 	switch {
 	case v == 0:

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// threshold is the age in seconds that the rules ask for, and that the load has
+// threshold is the age in seconds that the rules ask for, and that the load reaches
 // before it is measured.
 func threshold(quick bool) int {
 	if quick {
@@ -16,8 +16,8 @@ func threshold(quick bool) int {
 	return 60
 }
 
-// ruleTexts are the conditions of the rules files by their names. The load has
-// one CLOSE_WAIT in 20 sockets, all on the ports of rustdesk.
+// ruleTexts are the conditions of the rules files, by name. The load has one CLOSE_WAIT
+// in 20 sockets, all on the ports of rustdesk.
 var ruleTexts = map[string][]string{
 	"narrow":     {`state == "CLOSE_WAIT" && age > timeout && port in rustdesk`},
 	"none-match": {`state == "CLOSE_WAIT" && age > timeout && port == 1`},
@@ -29,8 +29,8 @@ var ruleTexts = map[string][]string{
 	"rules-1000": manyRules(),
 }
 
-// manyRules are a thousand rules that read the same sockets as the one of
-// rules-1, and like it match none: one for each state and port.
+// manyRules are a thousand rules, one for each state and port, that read the same sockets
+// as the rule of rules-1 and, like it, match none.
 func manyRules() []string {
 	var texts []string
 	for i := range 1000 {
@@ -43,7 +43,7 @@ func manyRules() []string {
 func writeRules(dir string) error {
 	for name, conditions := range ruleTexts {
 		var b strings.Builder
-		// No load trips the breaker, young as it is in a quick run.
+		// No load trips the breaker, however young it is in a quick run.
 		b.WriteString("version: 1\nvars: {timeout: 60}\ndefaults: {breaker: {count: 10000000, share: 100%}}\nrules:\n")
 		if name == "namespaces" {
 			b.Reset()

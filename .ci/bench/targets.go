@@ -8,8 +8,8 @@ type target struct {
 	size   int
 	row    string
 	than   string  // the row that it is divided by, "" for the value itself
-	atMost float64 // the ratio, or the value, is to be at most this; 0 if not
-	faster float64 // than is to take at least so many times as long; 0 if not
+	atMost float64 // the maximum of the ratio, or of the value; 0 for none
+	faster float64 // than must take at least so many times as long; 0 for no such demand
 	unit   string  // of the value: MB or ms
 }
 
@@ -31,8 +31,8 @@ var targets = []target{
 	{text: "version, whole command", size: 100_000, row: "version", atMost: 10, unit: "ms"},
 }
 
-// measured returns what came of a target, and whether it is met; "" if a row of
-// it is missing.
+// measured returns the result of a target, and whether it is met; "" if one of its rows
+// is missing.
 func (t *target) measured(d *data) (text string, met bool) {
 	r := d.find(t.row, t.size)
 	if r == nil {
