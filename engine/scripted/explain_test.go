@@ -201,8 +201,8 @@ func TestExplainGroups(t *testing.T) {
 	}
 }
 
-// TestExplainObserves: two looks prove what one does not, and without a second look there
-// is no half answer.
+// TestExplainObserves: two looks prove what one does not, and whoever does not wait for the
+// second gets no half answer.
 func TestExplainObserves(t *testing.T) {
 	s := newStage(t, engine.Options{Events: engine.EventsOff})
 	s.sockets(1, collectors.Listen, time.Hour, 7)
