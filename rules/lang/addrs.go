@@ -35,7 +35,7 @@ func (s *addrs) has(a collectors.Addr) bool {
 	}
 	n := binary.BigEndian.Uint32(a[12:])
 	low, high := s.index4.around(uint64(n))
-	for low < high { // the first that begins behind it
+	for low < high { // the first that begins after it
 		if m := (low + high) >> 1; s.ipv4[m].Low <= n {
 			low = m + 1
 		} else {

@@ -161,7 +161,7 @@ func (s *Set) hasNumber(n float64) bool {
 		return false
 	}
 	low, high := s.index.around(uint64(max(n, 0)))
-	for low < high { // the first that begins behind it
+	for low < high { // the first that begins after it
 		if m := (low + high) >> 1; s.Ranges[m].Low <= n {
 			low = m + 1
 		} else {
