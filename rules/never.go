@@ -55,7 +55,7 @@ func possible(rule *Rule) (kinds []*collectors.Socket) {
 						collectors.FieldProtocol, collectors.FieldState, collectors.FieldOwned, collectors.FieldOrphan, collectors.FieldUnaccepted),
 				}
 				if inode != 0 && (state == collectors.TimeWait || state == collectors.SynRecv) {
-					continue // there are none of these
+					continue // these have no inode
 				}
 				record := collectors.NewRecord(s, nil, nil, nil, "")
 				if rule.When.Eval(&record) != False {

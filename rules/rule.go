@@ -81,7 +81,7 @@ func (r *Rung) String() string {
 	var b strings.Builder
 	b.WriteString(r.Action)
 	if v, ok := r.Params[r.Action]; ok {
-		fmt.Fprintf(&b, " %v", v) // what stands directly behind the name
+		fmt.Fprintf(&b, " %v", v) // what directly follows the name
 	}
 	for _, k := range sortedKeys(r.Params) {
 		if k != r.Action && r.Params[k] != false {
@@ -121,7 +121,7 @@ type Rule struct {
 	// During limits a rule to windows of time, Soak makes it only observe for a while
 	// after it appeared or changed, Canary makes it act on only a part of what matches (0
 	// for all).
-	// Notify names the notifiers that are told what the rule found.
+	// Notify names the notifiers that hear what the rule found.
 	Notify []string
 	During []Window
 	Soak   time.Duration

@@ -25,7 +25,7 @@ type setFiles struct {
 	path     string             // of the rules file, for names that are relative
 	byName   map[string]setFile // the sets that are read from files
 	grown    map[string]*Set    // those with what a younger generation has added to their files
-	lists    map[string]*Set    // that were read, by path; nil for what is wrong
+	lists    map[string]*Set    // that were read, by path; nil for wrong ones
 	reported map[string]bool    // sets that are empty and must not be
 	readSet  func(path string) (*Set, error)
 	grownSet func(path string) *Set

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// Settle is how long nobody may touch files before their content counts.
+	// Settle is how long nobody may touch files before only their new content counts.
 	Settle = 2 * time.Second
 	// Patience is how long a live run waits for files that somebody is writing.
 	Patience = 5 * time.Second
@@ -24,10 +24,10 @@ type Unfinished struct {
 	Writing []string // files that another process has open for writing
 }
 
-// Error returns the message of what is wrong.
+// Error returns the message of the wrapped error.
 func (e *Unfinished) Error() string { return e.Err.Error() }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the wrapped error.
 func (e *Unfinished) Unwrap() error { return e.Err }
 
 func (l *loader) unfinished(err error) error {

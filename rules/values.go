@@ -61,7 +61,7 @@ func (ns *names) parseVar(n *yaml.Node) *Var {
 // listKinds are what a list can be declared to hold.
 var listKinds = map[string]lang.SetKind{"ports": lang.KindNumber, "numbers": lang.KindNumber, "addresses": lang.KindAddr, "strings": lang.KindName}
 
-// declareType gives an empty list its type, and checks that of a full one.
+// declareType gives an empty list its type, and checks the type of a full one.
 func (ns *names) declareType(n *yaml.Node, v *Var) {
 	k, ok := listKinds[n.Value]
 	switch {
