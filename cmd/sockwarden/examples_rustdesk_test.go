@@ -193,20 +193,5 @@ func TestRustDeskCommands(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(dir, "examples"), os.DirFS(filepath.Join(root, "examples"))); err != nil {
 		t.Fatal(err)
 	}
-	ran := 0
-	for _, c := range commandsIn(t, filepath.Join(root, "docs/rustdesk.md"), regexp.MustCompile(`(?m)^    sudo (sockwarden [^#\n]*)`)) {
-		c = strings.Replace(strings.TrimSpace(c), " --observe 6m", "", 1)
-		if strings.Contains(c, "kill") {
-			c += " --dry-run"
-		}
-		cmd := exec.Command("sh", "-c", filepath.Dir(build(t))+"/"+c)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", c, err, out)
-		}
-		ran++
-	}
-	if ran < 10 {
-		t.Errorf("ran %d commands of docs/rustdesk.md, expected at least 10", ran)
-	}
+	runDocumented(t, dir, "docs/rustdesk.md", regexp.MustCompile(`(?m)^    sudo (sockwarden [^#\n]*)`), 10)
 }

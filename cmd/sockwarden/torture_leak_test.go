@@ -115,9 +115,9 @@ func (w *living) more(n int) {
 	w.leaks[0].Count += n
 	want := w.stats.Leaked + n
 	w.mu.Unlock()
-	for until := time.Now().Add(10 * time.Second); w.report().Leaked < want; {
+	for until := time.Now().Add(patience); w.report().Leaked < want; {
 		if time.Now().After(until) {
-			w.errorf("no more leaks after 10 s")
+			w.errorf("no more leaks after %s", patience)
 			return
 		}
 		time.Sleep(time.Millisecond)

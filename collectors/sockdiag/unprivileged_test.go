@@ -2,6 +2,7 @@ package sockdiag
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -68,7 +69,7 @@ func TestUnprivileged(t *testing.T) {
 func asNobody(t *testing.T, port string) {
 	peer := socklab.Peer(t)
 	if err := syscall.Setuid(65534); err != nil {
-		t.Skipf("setuid: %v", err) // a user namespace with one user
+		socklab.Lacks(t, fmt.Errorf("setuid: %w", err)) // a user namespace with one user
 	}
 	c := dialTest(t, -1)
 	must(t, "SOCK_DESTROY", c.Supported(t.Context()))
