@@ -15,7 +15,7 @@ import (
 // opinion is the view of a younger generation on the sockets of a cycle: a cycle of its own
 // with the same candidates.
 type opinion struct {
-	*Generation
+	younger
 	*Cycle
 	grouped []map[*look.Candidate]*Group
 	news    []*Case // about sockets that the rules in force do not take
@@ -26,7 +26,7 @@ type opinion struct {
 func (k *council) opinions(c *Cycle) []*opinion {
 	var all []*opinion
 	for _, g := range k.younger() {
-		o := &opinion{Generation: g, Cycle: k.cycleOf(g, c)}
+		o := &opinion{younger: g, Cycle: k.cycleOf(g.judged, c)}
 		o.Candidates = make([]*look.Candidate, len(c.Candidates))
 		for i, cand := range c.Candidates {
 			o.Candidates[i] = cand.Clone()
@@ -43,9 +43,9 @@ func (k *council) opinions(c *Cycle) []*opinion {
 }
 
 // cycleOf is a cycle for asking a generation.
-func (k *council) cycleOf(g *Generation, c *Cycle) *Cycle {
+func (k *council) cycleOf(judged *rules.Program, c *Cycle) *Cycle {
 	p := &look.Picture{
-		Wanted: k.wantedOf(g.judged), Incomplete: c.Incomplete, Namespaces: c.Namespaces, Moments: c.Moments,
+		Wanted: k.wantedOf(judged), Incomplete: c.Incomplete, Namespaces: c.Namespaces, Moments: c.Moments,
 		Extra: look.ExtraLooks{Ports: c.Extra.Ports},
 	}
 	return &Cycle{Picture: p, Report: &report.Report{}}
@@ -200,14 +200,14 @@ func (k *council) NewerSpares(at Place, f *Case, fresh *look.Candidate) error {
 	defer k.asks.Unlock()
 	for _, g := range k.younger() {
 		if why := k.sparedBy(g, at, f, fresh); why != "" {
-			return actions.Changedf("%s: %s", ago(g, k.world.Now()), why)
+			return actions.Changedf("%s: %s", ago(g.Generation, k.world.Now()), why)
 		}
 	}
 	return nil
 }
 
-func (k *council) sparedBy(g *Generation, at Place, f *Case, fresh *look.Candidate) string {
-	group, agreed := f.agreed[g]
+func (k *council) sparedBy(g younger, at Place, f *Case, fresh *look.Candidate) string {
+	group, agreed := f.agreed[g.Generation]
 	if !agreed && (f.Group != nil || f.NoSocket()) {
 		return "the next cycle decides on the group again"
 	}
@@ -264,7 +264,7 @@ func (k *council) GroupsAgree(f *Case, count func(*rules.Program, *rules.Rule) (
 		return nil
 	}
 	for _, g := range k.younger() {
-		if _, agreed := f.agreed[g]; agreed {
+		if _, agreed := f.agreed[g.Generation]; agreed {
 			continue
 		}
 		var now *Group
@@ -275,12 +275,12 @@ func (k *council) GroupsAgree(f *Case, count func(*rules.Program, *rules.Rule) (
 			}
 		}
 		if now == nil {
-			return actions.Changedf("%s: with the new ones %s has no such group", ago(g, k.world.Now()), f.Rule.Name)
+			return actions.Changedf("%s: with the new ones %s has no such group", ago(g.Generation, k.world.Now()), f.Rule.Name)
 		}
 		if f.agreed == nil {
 			f.agreed = map[*Generation]*Group{}
 		}
-		f.agreed[g] = now
+		f.agreed[g.Generation] = now
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package judge
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sockwarden/engine/look"
@@ -28,11 +29,25 @@ type Generation struct {
 // is missing for a moment changes nothing.
 type Generations struct {
 	All       []*Generation
-	besides   []*Generation // those to ask apart from the first: each content once
-	confirmed time.Time     // when we last read the rules in force
+	confirmed time.Time // when we last read the rules in force
+	besides   atomic.Pointer[besides]
+}
 
-	planning sync.Mutex // last looks plan beside each other
-	wide     *rules.Program
+// besides are the generations to ask apart from the first, each content once, as they count
+// at one time. They never change: last looks ask them beside each other, and one of these
+// may read newer rules meanwhile.
+type besides struct {
+	younger []younger
+
+	planning sync.Mutex
+	wide     map[*rules.Program]*rules.Program // by the program that was widened
+}
+
+// younger is a generation to ask, with the rules and the evaluator that count now.
+type younger struct {
+	*Generation
+	judged  *rules.Program
+	matches *rules.Evaluator
 }
 
 // NewGenerations begins with one generation, which is in force.
@@ -116,44 +131,49 @@ func (g *Generations) changed() {
 			old.judged, old.matches = judged, judged.NewEvaluator()
 		}
 	}
-	g.planning.Lock()
-	g.wide = nil
-	g.planning.Unlock()
-	g.besides = nil
+	now := &besides{wide: map[*rules.Program]*rules.Program{}}
 	known := map[string]bool{g.All[0].Read.Generation: true}
 	for _, one := range slices.Backward(g.All[1:]) {
 		if !known[one.Read.Generation] {
-			g.besides = append(g.besides, one)
+			now.younger = append(now.younger, younger{one, one.judged, one.matches})
 		}
 		known[one.Read.Generation] = true
 	}
-	slices.Reverse(g.besides)
+	slices.Reverse(now.younger)
+	g.besides.Store(now)
 }
 
 // younger returns the generations to ask apart from the one in force.
-func (k *council) younger() []*Generation {
+func (k *council) younger() []younger {
 	if k.Gens == nil {
 		return nil
 	}
-	return k.Gens.besides
+	return k.Gens.besides.Load().younger
 }
 
-// Plan returns a look that is wide enough for every generation.
+// Plan returns a look that is wide enough for every generation. It is safe for concurrent
+// use.
 func (k *council) Plan(p *rules.Program) *rules.Program {
-	younger := k.younger()
-	if len(younger) == 0 {
+	if k.Gens == nil {
 		return p
 	}
-	k.Gens.planning.Lock()
-	defer k.Gens.planning.Unlock()
-	if k.Gens.wide == nil {
-		others := make([]*rules.Program, len(younger))
-		for i, g := range younger {
+	return k.Gens.besides.Load().plan(p)
+}
+
+func (b *besides) plan(p *rules.Program) *rules.Program {
+	if len(b.younger) == 0 {
+		return p
+	}
+	b.planning.Lock()
+	defer b.planning.Unlock()
+	if b.wide[p] == nil {
+		others := make([]*rules.Program, len(b.younger))
+		for i, g := range b.younger {
 			others[i] = g.judged
 		}
-		k.Gens.wide = p.Wider(others...)
+		b.wide[p] = p.Wider(others...)
 	}
-	return k.Gens.wide
+	return b.wide[p]
 }
 
 // strictest is the strictest breaker of all generations.
