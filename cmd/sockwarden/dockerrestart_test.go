@@ -99,7 +99,7 @@ func TestDockerRestart(t *testing.T) {
 	leakInto(t, d, hbbr, 1)
 	d.Until("it leaks anew", leaks("hbbr", "1  hbbr"))
 	says(0, `spared 1: 1 cooldown \(hbbr\)`, live("hbbr")...)
-	follows(t, d, path, hbbs)
+	follows(t, d, "hbbs", func() { leakInto(t, d, hbbs, 2) }, "--rules", path, "--rule", "destroyed")
 }
 
 // proxiesOf lists the docker-proxy processes, with their PIDs and arguments.
@@ -117,12 +117,12 @@ func proxiesOf(t *testing.T) (all []string) {
 	return all
 }
 
-// follows has a watcher cure a container that is then restarted, with another network
-// namespace.
-func follows(t *testing.T, d *dockerlab.Engine, rules, id string) {
+// follows has a watcher cure a container that leaks and is then restarted, with another
+// network namespace.
+func follows(t *testing.T, d *dockerlab.Engine, name string, leak func(), rules ...string) {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "audit.jsonl")
-	watch := exec.Command(build(t), "watch", "--live", "--rules", rules, "--rule", "destroyed", "--interval", "1s", "--state-file", "none", "--audit-log", log)
+	watch := exec.Command(build(t), append([]string{"watch", "--live", "--interval", "1s", "--state-file", "none", "--audit-log", log}, rules...)...)
 	watch.Stdout, watch.Stderr = os.Stderr, os.Stderr
 	if err := watch.Start(); err != nil {
 		t.Fatal(err)
@@ -139,17 +139,18 @@ func follows(t *testing.T, d *dockerlab.Engine, rules, id string) {
 			var l struct {
 				Result string
 				Socket struct {
-					NetNS string `json:"netns"`
+					NetNS     string `json:"netns"`
+					Container string
 				}
 			}
-			if json.Unmarshal(line, &l) == nil && l.Result == "fd_still_held" {
+			if json.Unmarshal(line, &l) == nil && l.Result == "fd_still_held" && l.Socket.Container == name {
 				seen[l.Socket.NetNS] = true
 			}
 		}
 		return len(seen)
 	}
 	d.Until("the leak is cured", func() bool { return cured() == 1 })
-	d.Docker("restart", "-t", "0", "hbbs")
-	leakInto(t, d, id, 2)
+	d.Docker("restart", "-t", "0", name)
+	leak()
 	d.Until("it is cured again in another namespace", func() bool { return cured() == 2 })
 }

@@ -66,8 +66,12 @@ docker-proxy) are left alone unless they are allowed. With --proto mptcp alone i
 ends whole MPTCP connections through their process, as the action abort does. If
 several processes hold a socket, EXPR must be true for each of them, and --pid,
 --process, --container and --unit for one; it is gone for all of them, and kill
-names them. While sockwarden is paused it refuses to act, with exit code 4.`,
-		Example: `  sudo sockwarden kill -s established -p rustdesk        # shows, then asks
+names them. While sockwarden is paused it refuses to act, with exit code 4.
+
+It looks at the host's network namespace. With --container, or where -p names only
+rustdesk, it looks in all namespaces, those of containers included; --netns
+overrides this. Each row says in which container its sockets are.`,
+		Example: `  sudo sockwarden kill -s established -p rustdesk        # also in containers; shows, then asks
   sudo sockwarden kill -s established -p 21117 -y        # from a script
   sudo sockwarden kill --peer 203.0.113.9 --max 10
   sudo sockwarden kill --process docker-proxy -s close_wait --allow-protected

@@ -36,7 +36,8 @@ listeners included, unless something is selected; MPTCP only with --proto mptcp 
 if EXPR reads protocol: its subflows are TCP sockets with its mptcp_token. EXPR is
 a condition as in a rules file ("sockwarden rules fields" lists what it can read).
 It never acts. If several processes hold a socket, EXPR must be true for each of
-them, and --pid, --process, --container and --unit for one.
+them, and --pid, --process, --container and --unit for one. It looks where kill does:
+at the host's network namespace, with --container or -p rustdesk in all of them.
 
 Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.
 

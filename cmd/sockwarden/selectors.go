@@ -50,13 +50,28 @@ func (s *selectors) aboutOwners() bool {
 	return len(s.processes)+len(s.pids)+len(s.containers)+len(s.units) > 0
 }
 
-// netns is where to look, including what --netns says: containers have their own
-// namespaces.
+// netns is where to look, including what --netns says. What may have namespaces of its own
+// is looked for in all: containers, and the services that built-in sets are named after,
+// which run in containers or on the host.
 func (s *selectors) netns(flag string) string {
-	if flag == "" && len(s.containers) > 0 {
+	if flag == "" && (len(s.containers) > 0 || s.onlyServices()) {
 		return "all"
 	}
 	return flag
+}
+
+// onlyServices reports whether --port names built-in sets and nothing else: other ports may
+// mean something else in each namespace.
+func (s *selectors) onlyServices() bool {
+	builtin := rules.BuiltinSets()
+	for _, list := range s.ports {
+		for text := range strings.SplitSeq(list, ",") {
+			if _, ok := builtin[strings.TrimSpace(text)]; !ok {
+				return false
+			}
+		}
+	}
+	return len(s.ports) > 0
 }
 
 // condition turns the selectors into parts of a condition.

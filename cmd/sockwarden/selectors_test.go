@@ -42,11 +42,24 @@ func TestContainerAndUnit(t *testing.T) {
 	}
 }
 
-// A container is searched for in every namespace, unless --netns says where.
-func TestContainerNamespaces(t *testing.T) {
+// A container or a RustDesk server is searched for in every namespace, unless --netns says
+// where. Other ports are those of the host, even beside these.
+func TestSelectedNamespaces(t *testing.T) {
+	ports := func(lists ...string) *selectors { return &selectors{ports: lists} }
 	in, other := selectors{containers: []string{"hbbs"}}, selectors{units: []string{"hbbs"}}
 	for _, c := range []struct{ got, want string }{
-		{in.netns(""), "all"}, {in.netns("host"), "host"}, {other.netns(""), ""}, {other.netns("blue"), "blue"},
+		{in.netns(""), "all"},
+		{in.netns("host"), "host"},
+		{other.netns(""), ""},
+		{other.netns("blue"), "blue"},
+		{ports("rustdesk").netns(""), "all"},
+		{ports("rustdesk", " rustdesk").netns(""), "all"},
+		{ports("rustdesk").netns("host"), "host"},
+		{ports("21115-21119").netns(""), ""},
+		{ports("rustdesk,8080").netns(""), ""},
+		{ports("rustdesk", "22").netns(""), ""},
+		{ports("ssh").netns(""), ""},
+		{(&selectors{remotePorts: []string{"rustdesk"}}).netns(""), ""},
 	} {
 		if c.got != c.want {
 			t.Errorf("%q, not %q", c.got, c.want)
