@@ -222,18 +222,21 @@ func auditOutcomes(t *testing.T, path string) (outcomes []auditOutcome) {
 	return outcomes
 }
 
-// perCycle returns the most sockets that a rule acted on between two ends of cycles.
-func (w *warden) perCycle(rule string) (most int) {
-	n := 0
+// acted returns on how many sockets a rule acted between two ends of cycles, the most of
+// them, and whether that is more than so many per cycle allow: what one cycle begins may
+// end in the next, on a busy machine.
+func (w *warden) acted(rule string, perCycle int) (most int, tooMany bool) {
+	n, begun := 0, 0 // begun counts what may have begun by now and has not ended
 	for _, l := range w.messages() {
 		switch {
 		case l.Msg == "effect" && l.Rule == rule:
 			n++
 		case l.isCycle():
-			most, n = max(most, n), 0
+			most, begun = max(most, n), min(begun, perCycle)+perCycle-n
+			tooMany, n = tooMany || begun < 0, 0
 		}
 	}
-	return most
+	return most, tooMany
 }
 
 // signals returns the signals that a program was sent, except those given.
