@@ -89,7 +89,7 @@ confirmation (kill).`,
 	root.SetFlagErrorFunc(flagError)
 	root.Flags().BoolVar(&version, "version", false, "print the version, as the command does")
 	declare{a, root}.logs()
-	root.AddCommand(listCommand(a), killCommand(a), auditCommand(a), runCommand(a), watchCommand(a), pauseCommand(a), resumeCommand(a),
+	root.AddCommand(listCommand(a), killCommand(a), auditCommand(a), runCommand(a), watchCommand(a), pauseCommand(a), resumeCommand(a), statusCommand(a), reloadCommand(a),
 		notifyCommand(a), rulesCommand(a), pluginsCommand(a), doctorCommand(a), versionCommand(a), completionCommand())
 	root.SetHelpCommand(helpCommand())
 	plainUseLines(root)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sockwarden/cmd/sockwarden/control"
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/engine"
 	"sockwarden/engine/pause"
@@ -44,6 +45,7 @@ type watching struct {
 	live, dry    bool
 	allowUnknown bool
 	interval     time.Duration
+	control      serving
 }
 
 // shortest is the minimum time between two cycles.
@@ -62,7 +64,10 @@ in force. For rules that did not change, ages, cool-downs and "for" timers survi
 a reload.
 
 Findings are logged when they appear and when their decision changes; with
--o jsonl they are also printed, one JSON object per line.`,
+-o jsonl they are also printed, one JSON object per line.
+
+It answers on a control socket: "sockwarden status" asks how it is, "sockwarden
+reload" waits until changed rules are in force, or says why they are rejected.`,
 		Example: `  sudo sockwarden watch                              # dry: only says what it would do
   sudo sockwarden watch --live --interval 30s --log-file /var/log/sockwarden.log
   sockwarden watch -o jsonl | jq .rule`,
@@ -74,6 +79,7 @@ Findings are logged when they appear and when their decision changes; with
 	d.quiet("log only warnings and errors")
 	d.live(&w.live, &w.dry)
 	d.allowUnknown(&w.allowUnknown, alsoUnknown)
+	w.control.register(cmd)
 	cmd.Flags().Var(duration{&w.interval}, "interval", "`TIME` between two cycles")
 	return cmd
 }
@@ -110,10 +116,16 @@ func (w *watching) run(ctx context.Context) error {
 		return err
 	}
 	defer e.Close()
+	board := watch.NewBoard()
+	end, err := w.control.serve(w.app, control.Options{Board: board, PauseFiles: pause.Files(), PauseFile: pause.File()})
+	if err != nil {
+		return err
+	}
+	defer end()
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	return e.Watch(ctx, watch.Options{Interval: w.interval, Reload: reload, Load: loader(ctx, o, p), OnFinding: w.printer()})
+	return e.Watch(ctx, watch.Options{Interval: w.interval, Reload: reload, Load: loader(ctx, o, p), Board: board, OnFinding: w.printer()})
 }
 
 // printer prints findings as lines of JSON, if asked to.

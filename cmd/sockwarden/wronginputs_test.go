@@ -221,6 +221,15 @@ var wrongLists = []string{
 
 // wrongFlags are command lines, with | between their arguments.
 var wrongFlags = []string{
+	"status|now",
+	"status|--control|/nonexistent/control.sock|--state-file|none",
+	"reload|--control|/nonexistent/control.sock",
+	"reload|--control|",
+	"reload|--timeout|soon",
+	"reload|--timeout|0s",
+	"watch|--rules|builtin|--state-file|none|--control|none|--control-group|adm",
+	"watch|--rules|builtin|--state-file|none|--control-group|no-such-group",
+	"watch|--rules|builtin|--state-file|none|--control|/dev/null",
 	"list|-p|nosuch",
 	"list|--remote-port|99999",
 	"list|--remote-port|nosuch",

@@ -35,6 +35,8 @@ type Memory struct {
 	Told map[string]Told
 	// Descriptors says how many descriptors a process had when we first noted it.
 	Descriptors map[string]DescriptorCount
+	// Results counts what came of the actions of each rule.
+	Results Results
 }
 
 // Cooldown is when an action took place, and when the longest cool-down that any rule asked
@@ -137,6 +139,7 @@ func NewMemory() *Memory {
 		Seen: map[collectors.Key]*sighting{}, Holds: map[HoldKey]*sighting{}, Cooldowns: map[string]Cooldown{},
 		promises: map[string]promise{},
 		Acts:     map[string][]float64{}, Rules: map[string]RuleSince{}, Tripped: map[string]int{}, Told: map[string]Told{}, Descriptors: map[string]DescriptorCount{},
+		Results: Results{},
 	}
 }
 
@@ -290,6 +293,7 @@ func (m *Memory) Expire(now float64) {
 	for rule := range m.Acts {
 		m.Recent(rule, now)
 	}
+	m.Results.expire(now)
 	const forgotten = 3600      // seconds without a sight of a process
 	const stale = 7 * 24 * 3600 // seconds: no rule has asked for such a socket since
 	for k, s := range m.Seen {

@@ -55,6 +55,7 @@ type StateDoc struct {
 	Tripped     map[string]int             `json:"tripped,omitempty"`
 	Told        map[string]Told            `json:"told,omitempty"`
 	Descriptors map[string]DescriptorCount `json:"descriptors,omitempty"`
+	Results     Results                    `json:"results,omitempty"`
 }
 
 // SeenDoc is a socket that was seen in its state.
@@ -245,6 +246,7 @@ func (s *StateFile) Decode(b []byte, m *Memory) error {
 			m.Descriptors[k] = d
 		}
 	}
+	m.Results.take(doc.Results, now)
 	return nil
 }
 
@@ -278,10 +280,12 @@ func (s *StateFile) replace(m *Memory) error {
 	doc := StateDoc{
 		Format: StateFormat, BootID: s.BootID, Clock: s.Clock, Cooldowns: m.Cooldowns,
 		Acts: m.Acts, Rules: m.Rules, Tripped: m.Tripped, Told: m.Told, Descriptors: m.Descriptors,
+		Results: m.Results,
 	}
 	if s.lock == nil {
 		// Only live runs may change what live runs decide by.
 		doc.Cooldowns, doc.Acts, doc.Rules, doc.Tripped, doc.Told = s.theirs.Cooldowns, s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped, s.theirs.Told
+		doc.Results = s.theirs.Results
 	}
 	for k, v := range m.Seen {
 		doc.Seen = append(doc.Seen, SeenDoc{k, v.Since, v.Last, v.Missed, v.Mark, v.unsure, v.stall.since, v.stall.moved, v.stall.sure})

@@ -37,9 +37,7 @@ func (s *StateFile) waitForLock() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state file: %w; name another: --state-file", err)
 	}
-	if err := f.Truncate(0); err == nil {
-		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
+	noteHolder(f)
 	RemoveLeftovers(s.Path)
 	return f, nil
 }
@@ -50,20 +48,46 @@ func (s *StateFile) takeLock() (*os.File, error) {
 	if err := MakeDir(filepath.Dir(s.Path)); err != nil {
 		return nil, err
 	}
-	f, err := openLock(s.Path + ".lock")
-	if err != nil {
-		return nil, err
+	f, holder, err := tryLock(s.Path + ".lock")
+	if errors.Is(err, ErrLocked) {
+		return nil, fmt.Errorf("%w: process %s holds %s.lock; stop it, or wait for its end: two live runs would do everything twice, and not know of each other's cool-downs", ErrLocked, holder, s.Path)
+	}
+	return f, err
+}
+
+// tryLock locks a file, and makes it if it is not there. ErrLocked says that the holder,
+// a process ID, has it.
+func tryLock(path string) (f *os.File, holder string, err error) {
+	if f, err = openLock(path); err != nil {
+		return nil, "", err
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
-		return f, nil
+		return f, "", nil
 	}
 	defer func() { _ = f.Close() }()
 	if !errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("lock %s.lock: %w", s.Path, err)
+		return nil, "", fmt.Errorf("lock %s: %w", path, err)
 	}
 	b, _ := io.ReadAll(io.LimitReader(f, 32))
-	return nil, fmt.Errorf("%w: process %s holds %s.lock; stop it, or wait for its end: two live runs would do everything twice, and not know of each other's cool-downs", ErrLocked, strings.TrimSpace(string(b)), s.Path)
+	return nil, strings.TrimSpace(string(b)), ErrLocked
+}
+
+// Lock locks a file for as long as it is open, leaves our process ID in it, and makes it
+// if it is not there. If another process has the lock, holder names it, and the error is
+// ErrLocked.
+func Lock(path string) (f *os.File, holder string, err error) {
+	if f, holder, err = tryLock(path); err != nil {
+		return nil, holder, err
+	}
+	noteHolder(f)
+	return f, "", nil
+}
+
+func noteHolder(f *os.File) {
+	if err := f.Truncate(0); err == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
 }
 
 // openLock opens the file that is locked, and makes it if it is not there. What

@@ -73,7 +73,7 @@ func New(w *world.World, known *memory.Memory, o Options) *News {
 		Audit: &AuditLog{W: o.AuditLog, Log: o.Log, by: o.By, Clock: w},
 		lines: &lines{log: o.Log, clock: w, quiet: o.Quiet, standing: map[episodeKey]*episode{}, effects: map[effectKey]*effects{}, failed: map[effectKey]time.Time{}},
 	}
-	n.observers = append([]Observer{n.Audit, n.lines}, o.Observers...)
+	n.observers = append([]Observer{n.Audit, n.lines, &tally{clock: w, known: known}}, o.Observers...)
 	if o.Notify {
 		n.observers = append(n.observers, &messages{clock: w, host: w.Host.Name, known: known, outbox: n.Outbox})
 	}

@@ -85,9 +85,14 @@ func (w *watcher) reload(ctx context.Context, forced bool) (changed bool) {
 	}
 	wasRejected := w.reader.rejected != ""
 	w.reader.rejected = ""
+	if wasRejected {
+		w.shown.accepted(w.World.Now(), false)
+	}
 	was, newest := w.gens().All[0].Read, w.gens().Newest()
 	if forced {
 		w.gens().Only(p, w.World.Now())
+		w.reader.awaited = nil
+		w.shown.accepted(w.World.Now(), true)
 		w.cancelLadders(ctx)
 		if p.Generation == was.Generation {
 			w.Log.Info("rules unchanged", "generation", p.Short())
@@ -97,6 +102,9 @@ func (w *watcher) reload(ctx context.Context, forced bool) (changed bool) {
 		return true
 	}
 	if !w.gens().Add(p, w.World.Now()) {
+		if len(w.gens().All) == 1 {
+			w.reader.awaited = nil // what was being written came to nothing
+		}
 		if wasRejected {
 			w.Log.Info("rules are valid again, and unchanged", "generation", p.Short())
 		}
@@ -126,6 +134,7 @@ func (w *watcher) takeOver(ctx context.Context) (changed bool) {
 		return changed || len(w.gens().All) < more
 	}
 	now := w.gens().All[0].Read
+	w.shown.accepted(w.World.Now(), true)
 	w.cancelLadders(ctx)
 	w.tellReload(was, now)
 	return true
@@ -225,6 +234,7 @@ func (w *watcher) reject(err error, forced bool) {
 		}
 	}
 	w.reader.rejected = text
+	w.shown.rejected(w.World.Now(), err)
 	var problems rules.Problems
 	if !errors.As(err, &problems) {
 		w.Log.Error("rules rejected, still on "+w.gens().Newest().Short(), "error", err)

@@ -63,6 +63,8 @@ type Options struct {
 	Load func() (*rules.Program, []string, error)
 	// Reload forces a reload (SIGHUP); nil for never.
 	Reload <-chan os.Signal
+	// Board is where the watcher shows its state and is asked for things; nil for nowhere.
+	Board *Board
 	// OnFinding gets each finding that is new or whose decision changed.
 	OnFinding func(*report.Finding)
 }
@@ -75,6 +77,8 @@ type watcher struct {
 	reader   reader
 	notices  notices
 	schedule schedule
+	shown    shown
+	began    time.Time
 	lastLine time.Time
 	next     time.Time // when something ripens, as the last cycle told; zero for nothing
 	// stretched is how many cycles must be short before the interval counts as kept
@@ -86,7 +90,7 @@ type watcher struct {
 // It reports rules that it cannot load once, and goes on with the last good ones. It
 // returns an error only if it cannot begin, or cannot save its memory at the end.
 func Run(ctx context.Context, parts Parts, opts Options) error {
-	w := &watcher{Parts: parts, opts: opts, notices: newNotices(&parts)}
+	w := &watcher{Parts: parts, opts: opts, notices: newNotices(&parts), began: parts.World.Now()}
 	w.News.Repeats()
 	w.Judge.Repeats, w.Looker.Horizon = true, opts.Interval
 	if owners, ok := w.World.Owners.(world.Repeating); ok {
@@ -100,6 +104,7 @@ func Run(ctx context.Context, parts Parts, opts Options) error {
 		return err
 	}
 	w.Judge.Council.Gens = judge.NewGenerations(program, w.World.Now())
+	w.shown.begins(w.World.Now())
 	w.Judge.Council.Refresh = w.lookAgain
 	defer func() { w.Judge.Council.Refresh = nil }()
 	w.files = rules.NewWatcher()
@@ -186,6 +191,7 @@ func (w *watcher) run(ctx context.Context) {
 			w.runDue(ctx)
 		}
 		w.notices.host(w.Hand)
+		w.show()
 		if w.reader.behind {
 			w.reader.behind = false
 			w.readSoon()
@@ -231,6 +237,10 @@ func (w *watcher) wait(ctx context.Context, tick <-chan time.Time, next <-chan t
 	case <-w.opts.Reload:
 		w.reload(ctx, true)
 		changed = true
+	case r := <-w.opts.Board.requests():
+		changed = w.reload(ctx, false)
+		w.show()
+		r.answer <- w.rulesStatus()
 	case <-w.reader.settles(w.gens(), w.World.Now()):
 		changed = w.takeOver(ctx)
 	case <-w.wanted(woke, s.due, s.earliest):
@@ -289,7 +299,9 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	w.next = time.Time{}
 	program := w.gens().InForce()
 	defer func() { took = w.World.Now().Sub(began) }()
+	w.runs()
 	r, err := w.Cycle(ctx, program)
+	w.ran(program, began, r, err)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.Log.Error("cycle", "error", err)
@@ -318,25 +330,6 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 		w.Log.Debug("cycle", attrs...)
 	}
 	return 0
-}
-
-// stretch returns the time until the next cycle begins, counted from the end of
-// this one: a cycle that takes more than half the interval would otherwise keep
-// the machine busy.
-func (w *watcher) stretch(interval, took time.Duration) time.Duration {
-	if took <= interval/2 {
-		if w.stretched > 0 {
-			if w.stretched--; w.stretched == 0 {
-				w.Log.Info("interval as configured again", "interval", interval)
-			}
-		}
-		return interval - took
-	}
-	if w.stretched == 0 {
-		w.Log.Warn("cycles take long, interval stretched", "took", took.Round(time.Millisecond), "interval", interval, "stretched", (2 * took).Round(time.Millisecond))
-	}
-	w.stretched = calmCycles
-	return max(interval-took, took)
 }
 
 // cancelLadders ends the ladders of rules that are not in force any more.

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sockwarden/collectors/socklab"
+	"sockwarden/engine/watch"
+)
+
+// served is a watcher with a control socket of its own, in a namespace with sockets.
+type served struct {
+	*warden
+	t     *testing.T
+	ns    *socklab.Namespace
+	dir   string // of the rules
+	rules string
+	state string
+	path  string // of the socket
+}
+
+const servedRules = "version: 1\nrules:\n  - name: leak\n    when: state == \"CLOSE_WAIT\" and port == 21118\n    then: [destroy]\n" +
+	"  - name: other\n    when: state == \"CLOSE_WAIT\" and port == 21119\n    mode: observe\n    then: [destroy]\n"
+
+// startServed starts a live watcher and waits for its first cycle.
+func startServed(t *testing.T, args ...string) *served {
+	t.Helper()
+	socklab.Need(t)
+	dir := t.TempDir()
+	s := &served{t: t, ns: socklab.NewNamespace(t, "served"), dir: dir, rules: filepath.Join(dir, "r.yaml"), state: filepath.Join(dir, "s", "state.json"), path: filepath.Join(dir, "c.sock")}
+	s.write(servedRules)
+	s.begin(args...)
+	return s
+}
+
+func (s *served) begin(args ...string) {
+	s.t.Helper()
+	all := append([]string{"watch", "--live", "--rules", s.rules, "--state-file", s.state, "--control", s.path, "--interval", "1s", "--log-format", "json"}, args...)
+	s.warden = startWarden(s.t, s.ns, itself(s.t, all...), nil)
+	s.await(s.t, "the first cycle", func() bool {
+		code, out, _ := s.ask("status", "-o", "json")
+		return code == 0 && strings.Contains(out, `"cycle"`)
+	})
+}
+
+func (s *served) write(text string) {
+	s.t.Helper()
+	if err := replaceRules(s.rules, text, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// ask runs a command that asks this watcher.
+func (s *served) ask(args ...string) (code int, stdout, stderr string) {
+	s.t.Helper()
+	cmd := itself(s.t, append(args, "--control", s.path)...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := s.ns.Do(cmd.Run)
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		s.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// expect is ask whose exit code, and what it prints on either stream, are known.
+func (s *served) expect(code int, words string, args ...string) string {
+	s.t.Helper()
+	got, out, errs := s.ask(args...)
+	if got != code || !strings.Contains(out+errs, words) {
+		s.t.Errorf("%v: exits %d, not %d with %q:\n%s%s", args, got, code, words, out, errs)
+	}
+	return out
+}
+
+func (s *served) status() watch.Status {
+	s.t.Helper()
+	var st watch.Status
+	_, out, errs := s.ask("status", "-o", "json")
+	if err := json.Unmarshal([]byte(out), &st); err != nil {
+		s.t.Fatalf("%v: %s %s", err, out, errs)
+	}
+	return st
+}
+
+// A reload ends when good rules are in force; it says why others are rejected, also the
+// second time, and nothing changes; it waits for a file that somebody is writing.
+func TestReloadSaysWhatCameOfIt(t *testing.T) {
+	s := startServed(t)
+	s.expect(0, "LIVE, well", "status")
+	first := s.status().Rules.Generation
+	s.expect(0, "in force: 2 rules", "reload")
+	s.write(strings.ReplaceAll(servedRules, "CLOSE_WAIT", "CLOSEWAIT"))
+	for range 2 {
+		s.expect(exitRules, `r.yaml:4:20: unknown state "CLOSEWAIT"`, "reload")
+	}
+	if st := s.status(); st.Well || st.Rules.LastReload.OK || len(st.Rules.LastReload.Problems) != 2 || st.Rules.Generation != first {
+		t.Errorf("%+v", st)
+	}
+	s.expect(exitFailed, "LIVE, not well: reload of ", "status")
+	s.expect(exitFailed, "unknown state", "status", "-q")
+	s.write(strings.ReplaceAll(servedRules, "21118", "21117"))
+	s.expect(0, "in force: 2 rules", "reload")
+	second := s.status()
+	if second.Rules.Generation == first || !second.Well || second.Rules.Settling != nil {
+		t.Errorf("%+v", second.Rules)
+	}
+	if _, out, _ := s.ask("status", "-q"); out != "" {
+		t.Errorf("status -q of one that is well says %q", out)
+	}
+	// Somebody writes.
+	s.write(strings.ReplaceAll(servedRules, "21118", "21116"))
+	f, err := os.OpenFile(s.rules, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s.expect(exitFailed, "open for writing", "reload", "--timeout", "3s")
+	if st := s.status(); st.Rules.Generation != second.Rules.Generation || st.Rules.Settling == nil || !st.Well {
+		t.Errorf("%+v", st.Rules)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(0, "in force", "reload", "--timeout", "2m")
+	if s.status().Rules.Generation == second.Rules.Generation {
+		t.Error("the old rules are in force")
+	}
+}
+
+// What was done lately is told by rule, and survives the end of a watcher, however it
+// ends; so does its socket.
+func TestStatusCountsAndSurvives(t *testing.T) {
+	s := startServed(t)
+	leaky := life{Comm: "leaky", Serve: []string{at(21118)}, Leaks: spared(3, at(21118))}.start(t, s.ns)
+	done := func() int {
+		st := s.status()
+		if len(st.ByRule) != 2 || st.ByRule[0].Rule != "leak" || st.ByRule[1].Mode != "observe" {
+			t.Fatalf("%+v", st.ByRule)
+		}
+		return st.ByRule[0].Hour["gone"] + st.ByRule[0].Hour["fd_still_held"]
+	}
+	s.await(t, "three sockets destroyed", func() bool { return done() == 3 })
+	if err := leaky.Process.Kill(); err != nil { // it would leak again
+		t.Fatal(err)
+	}
+	s.end(syscall.SIGTERM)
+	s.begin()
+	if n := done(); n != 3 {
+		t.Errorf("after an end in order %d", n)
+	}
+	if st := s.status(); st.ByRule[0].Day["gone"]+st.ByRule[0].Day["fd_still_held"] != 3 {
+		t.Errorf("of the day %v", st.ByRule[0].Day)
+	}
+	s.end(syscall.SIGKILL)
+	if _, err := os.Lstat(s.path); err != nil {
+		t.Fatalf("nothing stale is left: %v", err)
+	}
+	s.expect(exitForbidden, "no watcher runs here", "status", "--state-file", s.state)
+	s.expect(exitForbidden, "no watcher answers on "+s.path, "reload")
+	s.begin()
+	if n := done(); n != 3 {
+		t.Errorf("after a kill %d", n)
+	}
+	// A second watcher does not get the place of the first.
+	second := itself(t, "watch", "--rules", s.rules, "--state-file", "none", "--control", s.path)
+	out, err := second.CombinedOutput()
+	if want := fmt.Sprintf("process %d holds %s", s.Process.Pid, s.path); err == nil || second.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), want) {
+		t.Errorf("%v %s", err, out)
+	}
+	s.expect(0, "LIVE, well", "status")
+}
+
+// end ends the watcher by a signal.
+func (s *served) end(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+	<-s.done
+}
