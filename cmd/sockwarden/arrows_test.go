@@ -34,6 +34,7 @@ func TestArrows(t *testing.T) {
 		"engine/catalog":  append(theHost, "sockwarden/engine"),
 		"engine/judge":    append(theHost, "sockwarden/engine/act", "sockwarden/engine/news"),
 		"engine/explain":  append(theHost, "sockwarden/engine/act", "sockwarden/engine/news", "sockwarden/engine/watch", "sockwarden/engine/memory"),
+		"engine/differ":   append(theHost, "sockwarden/engine/act", "sockwarden/engine/news", "sockwarden/engine/watch", "sockwarden/engine/memory"),
 		"engine/act":      append(theHost, "sockwarden/engine/news"),
 		"engine/news":     append(theHost, "sockwarden/engine/judge", "sockwarden/engine/act", "sockwarden/engine/look"),
 		"engine/watch":    theHost,

@@ -216,6 +216,9 @@ func outOfCanary(j *Judge, _ *hearing, f *Case) bool {
 
 // seenOnce spares sockets that we have not seen for long enough to act on their process.
 func seenOnce(j *Judge, h *hearing, f *Case) bool {
+	if j.steady {
+		return false
+	}
 	left := time.Duration(0)
 	if needsTwo(f.Rule, false) {
 		left = f.LeftAt(max(h.Looked, f.SeenAgain))

@@ -37,6 +37,7 @@ type Judge struct {
 	Repeats bool // cycles repeat: it belongs to a watcher
 	spent   *spent
 	young   map[string]float64 // since when there are rules that are not in force yet, by fingerprint
+	steady  bool               // see Steady
 }
 
 // guards spare what no rule may act on.
