@@ -87,20 +87,32 @@ func TestDoFails(t *testing.T) {
 	}
 }
 
+// envNobody has a process become another user: its value is the namespaces that it lists
+// and, behind a slash, how many it cannot.
 const envNobody = "NETNS_TEST_AS_NOBODY"
 
-// Another user finds the named namespaces and its own, but enters none.
+// Another user finds the named namespaces and its own, but enters none, and knows whether
+// processes that it may not examine have others.
 func TestUnprivileged(t *testing.T) {
-	if os.Getenv(envNobody) != "" {
-		asNobody(t)
+	if want := os.Getenv(envNobody); want != "" {
+		asNobody(t, want)
 		return
 	}
+	lookAsNobody(t, "host peer/0")
 	socklab.NewNamespace(t, "named")
 	startIn(t, here, unix.CLONE_NEWNET)
+	startIn(t, here, 0)
+	lookAsNobody(t, "host named peer/1")
+	startIn(t, here, unix.CLONE_NEWNET)
+	lookAsNobody(t, "host named peer/2")
+}
+
+func lookAsNobody(t *testing.T, want string) {
+	t.Helper()
 	exe, err := os.Executable()
 	must(t, "own executable", err)
 	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestUnprivileged$", "-test.v")
-	cmd.Env = append(os.Environ(), envNobody+"=1")
+	cmd.Env = append(os.Environ(), envNobody+"="+want)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -110,16 +122,22 @@ func TestUnprivileged(t *testing.T) {
 	}
 }
 
-func asNobody(t *testing.T) {
+func asNobody(t *testing.T, want string) {
 	if err := syscall.Setuid(65534); err != nil {
 		socklab.Lacks(t, fmt.Errorf("setuid: %w", err)) // a user namespace with one user
 	}
 	all := list(t)
-	if names(all) != "host named peer" { // it cannot examine processes of others
-		t.Errorf("%s", names(all))
+	listed, hidden, _ := strings.Cut(want, "/")
+	if names(all) != listed {
+		t.Errorf("%s, not %s", names(all), listed)
 	}
-	if every, err := Every(); !errors.Is(err, collectors.ErrNotPermitted) || names(every) != names(all) {
-		t.Errorf("every one: %s, %v", names(every), err)
+	every, err := Every()
+	said := err == nil
+	if hidden != "0" {
+		said = errors.Is(err, collectors.ErrNotPermitted) && strings.HasPrefix(err.Error(), hidden+" network namespace")
+	}
+	if !said || names(every) != names(all) {
+		t.Errorf("every one: %s, %v; not %s", names(every), err, want)
 	}
 	f, err := all[1].Open()
 	must(t, "open", err)

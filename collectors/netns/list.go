@@ -3,6 +3,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,12 +28,19 @@ func List() ([]Handle, error) {
 	return l.all, err
 }
 
-// Every is List, but fails with ErrNotPermitted if processes that we cannot examine may
-// have others.
+// Every is List, but fails with ErrNotPermitted if processes that we cannot examine have
+// others.
 func Every() ([]Handle, error) {
 	l, err := scan()
-	if err == nil && l.unseen > 0 {
-		err = fmt.Errorf("network namespaces of %d processes: %w", l.unseen, collectors.ErrNotPermitted)
+	if err != nil {
+		return l.all, err
+	}
+	switch n := l.unseen(); n {
+	case 0:
+	case 1:
+		err = fmt.Errorf("1 network namespace belongs to processes that cannot be examined: %w", collectors.ErrNotPermitted)
+	default:
+		err = fmt.Errorf("%d network namespaces belong to processes that cannot be examined: %w", n, collectors.ErrNotPermitted)
 	}
 	return l.all, err
 }
@@ -68,8 +76,8 @@ func scan() (listing, error) {
 type listing struct {
 	all []Handle
 	at  map[uint64]int // by inode
-	// unseen counts the processes whose namespace we cannot look at.
-	unseen int
+	// hidden are the processes whose namespace we cannot look at.
+	hidden []int
 }
 
 // add adds a namespace, or what h knows about one that is already there: another name, a
@@ -78,7 +86,7 @@ func (l *listing) add(h Handle) {
 	var st unix.Stat_t
 	switch err := unix.Stat(h.path, &st); {
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		l.unseen++
+		l.hidden = append(l.hidden, h.PID)
 		return
 	case err != nil:
 		return
@@ -98,6 +106,41 @@ func (l *listing) add(h Handle) {
 		l.at[h.Inode] = len(l.all)
 		l.all = append(l.all, h)
 	}
+}
+
+// unseen counts the namespaces of hidden processes that are not listed. /proc/PID/net shows
+// to everybody what is in the namespace of a process, and each namespace has files of its
+// own there.
+func (l *listing) unseen() int {
+	if len(l.hidden) == 0 {
+		return 0
+	}
+	files := map[uint64]bool{} // by inode
+	for i := range l.all {
+		process := "thread-self"
+		if i > 0 {
+			process = strconv.Itoa(l.all[i].PID)
+		}
+		if inode, err := ownFile(process); err == nil {
+			files[inode] = true
+		}
+	}
+	listed := len(files)
+	for _, pid := range l.hidden {
+		// One that has ended is in no namespace.
+		inode, err := ownFile(strconv.Itoa(pid))
+		if err == nil || errors.Is(err, fs.ErrPermission) {
+			files[inode] = true // 0 where nothing can be known
+		}
+	}
+	return len(files) - listed
+}
+
+// ownFile returns the inode of a file that only the namespace of a process has.
+func ownFile(process string) (uint64, error) {
+	var st unix.Stat_t
+	err := unix.Stat("/proc/"+process+"/net/dev", &st)
+	return st.Ino, err //nolint:wrapcheck // only asked whether there is one
 }
 
 // nameless returns the name of a namespace without one.

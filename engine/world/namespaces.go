@@ -41,8 +41,12 @@ func (k kernelNamespaces) hides() bool {
 }
 
 // Select asks for containers of that name where no namespace has it, and for those that
-// match a pattern, too.
+// match a pattern, too. For "all" it returns those that it found with ErrNotPermitted, if
+// there may be others.
 func (k kernelNamespaces) Select(ctx context.Context, name string) ([]Namespace, error) {
+	if name == everywhere {
+		return k.visible()
+	}
 	if err := k.leading.same(name); err != nil {
 		return nil, err
 	}
@@ -55,6 +59,22 @@ func (k kernelNamespaces) Select(ctx context.Context, name string) ([]Namespace,
 		return k.engines.namespace(ctx, missing)
 	}
 	return namespacesOf(handles), noEntry(err)
+}
+
+// everywhere is the name that means every namespace.
+const everywhere = "all"
+
+// visible returns the namespaces of all processes that may be examined. What is outside of
+// this PID namespace is not missing: nobody here can mean it.
+func (k kernelNamespaces) visible() ([]Namespace, error) {
+	handles, err := netns.Every()
+	if hides := k.cover().HidePID; err == nil && hides != "" {
+		err = fmt.Errorf("/proc hides processes (%s), and so their network namespaces: %w", hides, collectors.ErrNotPermitted)
+	}
+	if errors.Is(err, collectors.ErrNotPermitted) {
+		err = fmt.Errorf("%w: %s", err, AsRoot("CAP_SYS_PTRACE"))
+	}
+	return namespacesOf(handles), err
 }
 
 // matching adds the namespaces of containers to those whose names match a pattern. What
