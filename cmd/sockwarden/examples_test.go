@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -111,8 +112,17 @@ func TestExampleAddressGone(t *testing.T) {
 		"run", "--live", "--rules", rules, "--state-file", filepath.Join(t.TempDir(), "state"))
 	clients[2].lives()
 	move("add")
-	t.Cleanup(func() { move("del") })
-	dial(t, "again", moved, asksNothing) // it still listens
+	again := dial(t, "again", moved, asksNothing) // it still listens
+	move("del")
+	scripts := commandsIn(t, file, regexp.MustCompile(`(?m)^# +sockwarden (kill .*)$`))
+	if len(scripts) != 1 {
+		t.Fatalf("%q", scripts)
+	}
+	code, out, errs := run(t, strings.Fields(scripts[0])...)
+	if end := serverSide(t)[again.port()]; code != 0 || end.State != "" || !strings.Contains(out, "gone 1 ") {
+		t.Errorf("%s: exits %d; %q\n%s%s", scripts[0], code, end.State, out, errs)
+	}
+	clients[2].lives()
 }
 
 // A web server: the rules destroy what it has leaked and clients that are gone, and

@@ -166,7 +166,8 @@ func TestSystemd(t *testing.T) {
 	if now := l.invocation("forgetful.service"); now != forgetful {
 		t.Errorf("another unit was restarted: %s, then %s", forgetful, now)
 	}
-	l.Systemctl("stop", "sockwarden.service")
+	l.Systemctl("stop", "sockwarden.service", "leaky.service", "forgetful.service")
+	l.rustDesk()
 
 	l.Systemctl("start", "sockwarden-run.timer", "sockwarden-run.service")
 	for unit, want := range map[string]string{
