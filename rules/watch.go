@@ -62,7 +62,7 @@ func (w *Watcher) Close() error {
 // Events yields a value for everything that happens in the directories. It is nil
 // while nothing is watched.
 func (w *Watcher) Events() <-chan fsnotify.Event {
-	if w.fs == nil {
+	if w == nil || w.fs == nil {
 		return nil
 	}
 	return w.fs.Events
@@ -71,7 +71,7 @@ func (w *Watcher) Events() <-chan fsnotify.Event {
 // Errors yields what went wrong with the watch, such as an overflow: the reader
 // then looks for itself. It is nil while nothing is watched.
 func (w *Watcher) Errors() <-chan error {
-	if w.fs == nil {
+	if w == nil || w.fs == nil {
 		return nil
 	}
 	return w.fs.Errors
@@ -80,6 +80,9 @@ func (w *Watcher) Errors() <-chan error {
 // Renewed reports whether directories have been replaced since its last call: events in
 // them may have gone unseen meanwhile.
 func (w *Watcher) Renewed() bool {
+	if w == nil {
+		return false
+	}
 	renewed := w.renewed
 	w.renewed = false
 	return renewed
@@ -91,6 +94,9 @@ func (w *Watcher) Renewed() bool {
 // directory above. The error names everything that is not watched; whatever can be
 // watched is.
 func (w *Watcher) Set(paths []string) error {
+	if w == nil {
+		return nil
+	}
 	want := dirsOf(paths)
 	err := w.watch(want)
 	// Anything made or moved between the look and the watch would go unseen.

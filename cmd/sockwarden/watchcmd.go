@@ -125,7 +125,9 @@ func (w *watching) run(ctx context.Context) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	return e.Watch(ctx, watch.Options{Interval: w.interval, Reload: reload, Load: loader(ctx, o, p), Board: board, OnFinding: w.printer()})
+	by, bye := supervisor(w.app.log)
+	defer bye()
+	return e.Watch(ctx, watch.Options{Interval: w.interval, Reload: reload, Load: loader(ctx, o, p), Board: board, Supervisor: by, OnFinding: w.printer()})
 }
 
 // printer prints findings as lines of JSON, if asked to.

@@ -65,6 +65,8 @@ type Options struct {
 	Reload <-chan os.Signal
 	// Board is where the watcher shows its state and is asked for things; nil for nowhere.
 	Board *Board
+	// Supervisor hears how the watcher is; nil for nobody.
+	Supervisor Supervisor
 	// OnFinding gets each finding that is new or whose decision changed.
 	OnFinding func(*report.Finding)
 }
@@ -79,8 +81,10 @@ type watcher struct {
 	schedule schedule
 	shown    shown
 	began    time.Time
-	lastLine time.Time
-	next     time.Time // when something ripens, as the last cycle told; zero for nothing
+	// supervised is what the supervisor has heard.
+	supervised supervised
+	lastLine   time.Time
+	next       time.Time // when something ripens, as the last cycle told; zero for nothing
 	// stretched is how many cycles must be short before the interval counts as kept
 	// again, after one that took longer than it allows.
 	stretched int
@@ -90,7 +94,7 @@ type watcher struct {
 // It reports rules that it cannot load once, and goes on with the last good ones. It
 // returns an error only if it cannot begin, or cannot save its memory at the end.
 func Run(ctx context.Context, parts Parts, opts Options) error {
-	w := &watcher{Parts: parts, opts: opts, notices: newNotices(&parts), began: parts.World.Now()}
+	w := &watcher{Parts: parts, opts: opts, notices: newNotices(&parts), began: parts.World.Now(), supervised: supervised{by: opts.Supervisor}}
 	w.News.Repeats()
 	w.Judge.Repeats, w.Looker.Horizon = true, opts.Interval
 	if owners, ok := w.World.Owners.(world.Repeating); ok {
@@ -114,7 +118,9 @@ func Run(ctx context.Context, parts Parts, opts Options) error {
 	w.sayBegin()
 	w.lastLine = w.World.Now()
 	w.Store.Every = saveEvery
+	w.tell(Ready)
 	w.run(ctx)
+	w.tell(Stopping)
 	w.notices.end(ctx)
 	w.step(ctx) // asked to stop: end what earlier cycles began
 	if w.Hand != nil {
@@ -202,7 +208,7 @@ func (w *watcher) run(ctx context.Context) {
 				wait = min(wait, ladderPoll)
 			}
 		}
-		next = w.World.After(max(0, wait))
+		next = w.World.After(max(0, w.alive(wait)))
 	}
 }
 
@@ -235,10 +241,10 @@ func (w *watcher) wait(ctx context.Context, tick <-chan time.Time, next <-chan t
 	case <-tick:
 		changed = w.reload(ctx, false)
 	case <-w.opts.Reload:
-		w.reload(ctx, true)
+		w.announced(func() { w.reload(ctx, true) })
 		changed = true
 	case r := <-w.opts.Board.requests():
-		changed = w.reload(ctx, false)
+		w.announced(func() { changed = w.reload(ctx, false) })
 		w.show()
 		r.answer <- w.rulesStatus()
 	case <-w.reader.settles(w.gens(), w.World.Now()):
@@ -259,6 +265,7 @@ func (w *watcher) wait(ctx context.Context, tick <-chan time.Time, next <-chan t
 func (w *watcher) runDue(ctx context.Context) {
 	s := &w.schedule
 	w.Judge.Early = w.World.Now().Before(s.regular)
+	w.tell(Alive) // a cycle may take as long as the supervisor waits
 	took := w.cycle(ctx)
 	if !w.Judge.Early {
 		s.regular = w.World.Now().Add(w.stretch(w.opts.Interval, took))
@@ -302,6 +309,7 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	w.runs()
 	r, err := w.Cycle(ctx, program)
 	w.ran(program, began, r, err)
+	w.supervised.cycle(began, r, err)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.Log.Error("cycle", "error", err)
