@@ -15,31 +15,20 @@ import (
 	"sockwarden/collectors/socklab/dockerlab"
 )
 
-// TestDockerRustDesk runs a RustDesk server as Compose sets it up in a bridge network, a
-// service in the host's network, and the example as shipped. From the host the example
-// names container and service, tells what does not listen although docker-proxy does, and
-// cures the leak, also of a container that is restarted; kill drops connections.
+// TestDockerRustDesk runs what docs/rustdesk.md shows for Compose, first in a bridge
+// network, where hbbs does not serve all of its ports, and the example as shipped. From the
+// host the example names container and service, tells what does not listen although
+// docker-proxy does, and cures the leak, also of a container that is restarted; kill drops
+// connections.
 func TestDockerRustDesk(t *testing.T) {
+	files := composeFiles(t, "docs/rustdesk.md")
+	if len(files) != 2 {
+		t.Fatalf("docs/rustdesk.md shows %d files of Compose", len(files))
+	}
 	d := dockerlab.Start(t)
-	const image = "rustdesk/rustdesk-server:1"
-	d.Image(image, root)
-	service := func(name string, args ...string) (addr string) {
-		labels := []string{"--name", name, "--label", "com.docker.compose.project=rustdesk", "--label", "com.docker.compose.service=" + name}
-		id, _ := d.Run(append(labels, args...)...)
-		return d.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", id)
-	}
-	hbbr := service("hbbr", "-p", "21117:21117", image, "/service", "21117/tcp")
-	hbbs := service("hbbs", "-p", "21116:21116", "-p", "21116:21116/udp", "-p", "21118:21118", image, "/service", "21118/tcp", "21116/udp")
-	service("web", "--network", "host", image, "/service", "21119/tcp")
-	for _, addr := range []string{hbbr + ":21117", hbbs + ":21118", "127.0.0.1:21119"} {
-		d.Until(addr+" listens", func() bool {
-			c, err := net.Dial("tcp", addr)
-			if err == nil {
-				_ = c.Close()
-			}
-			return err == nil
-		})
-	}
+	d.Image("rustdesk/rustdesk-server:latest", root)
+	at := composeUp(t, d, files[0], map[string]string{"hbbs": "/service 21118/tcp 21116/udp"})
+	listen(d, at["hbbr"]+":21117", at["hbbs"]+":21118")
 	for range 3 {
 		_ = outside(t, "21118").Close()
 	}
@@ -47,16 +36,6 @@ func TestDockerRustDesk(t *testing.T) {
 
 	rules := filepath.Join(root, "examples/rustdesk.yaml")
 	example := []string{"--rules", rules, "--state-file", filepath.Join(t.TempDir(), "state"), "--var", "close_wait_timeout=1"}
-	want := map[string]int{
-		"rustdesk-close-wait would hbbr hbbr": 1, "rustdesk-close-wait would hbbs hbbs": 4, "rustdesk-close-wait would web web": 1,
-		"hbbs-missing-tcp pending": 1, // docker-proxy listens there
-	}
-	var got map[string]int
-	eventually(t, func() bool {
-		_, out, _ := run(t, append([]string{"audit", "-o", "json"}, example...)...)
-		got = ofServices(t, out)
-		return maps.Equal(got, want)
-	}, func() string { return fmt.Sprintf("%v, not %v", got, want) })
 	says := func(want string, args ...string) {
 		t.Helper()
 		code, out, errs := run(t, args...)
@@ -64,8 +43,12 @@ func TestDockerRustDesk(t *testing.T) {
 			t.Errorf("%s: %d, not %s\n%s%s", args, code, want, out, errs)
 		}
 	}
+	finds(t, map[string]int{
+		"rustdesk-close-wait would hbbr hbbr": 1, "rustdesk-close-wait would hbbs hbbs": 4,
+		"hbbs-missing-tcp pending": 1, // docker-proxy listens there
+	}, example)
 	says(`docker:hbbs`, append([]string{"audit"}, example...)...)
-	says(`(hbbs +hbbs +21118\s+){4}`, "list", "--netns", "all", "-p", "21118", "-s", "close_wait", "--columns", "container,compose_service,published")
+	says(`(hbbs +hbbs +21118\s+){4}`, "list", "-p", "rustdesk", "-s", "close_wait", "--container", "hbbs", "--columns", "container,compose_service,published")
 
 	established := []string{"kill", "-p", "rustdesk", "-s", "established", "-y"}
 	says(`^no socket matches(.*\n)*.* other network namespaces not looked at; --netns all shows them`, append(established, "--netns", "host")...)
@@ -78,14 +61,9 @@ func TestDockerRustDesk(t *testing.T) {
 		t.Errorf("the client of the relay: %v", err)
 	}
 
-	code, out, errs := run(t, append([]string{"run", "--live", "-o", "json"}, example...)...)
-	want = map[string]int{
-		"rustdesk-close-wait fd_still_held hbbr hbbr": 1, "rustdesk-close-wait fd_still_held hbbs hbbs": 4, "rustdesk-close-wait fd_still_held web web": 1,
-		"hbbs-missing-tcp pending": 1,
-	}
-	if got := ofServices(t, out); code != 0 || !maps.Equal(got, want) {
-		t.Errorf("run exits %d: %v, not %v\n%s", code, got, want, errs)
-	}
+	cures(t, map[string]int{
+		"rustdesk-close-wait fd_still_held hbbr hbbr": 1, "rustdesk-close-wait fd_still_held hbbs hbbs": 4, "hbbs-missing-tcp pending": 1,
+	}, example)
 	_ = outside(t, "21118").Close() // it still listens
 	leak := func() {
 		d.Until("a client from outside reaches hbbs", func() bool {
@@ -97,6 +75,46 @@ func TestDockerRustDesk(t *testing.T) {
 		})
 	}
 	follows(t, d, "hbbs", leak, "--rules", rules, "--var", "close_wait_timeout=1")
+
+	d.Docker("rm", "-f", "hbbs", "hbbr")
+	composeUp(t, d, files[1], nil)
+	listen(d, "127.0.0.1:21118", "127.0.0.1:21119")
+	finds(t, map[string]int{"rustdesk-close-wait would hbbr hbbr": 1, "rustdesk-close-wait would hbbs hbbs": 1}, example)
+	says(` 3 +hbbs .*\n +2 +hbbr `, "list", "-s", "listen", "-p", "rustdesk", "--netns", "host", "--by", "container")
+	cures(t, map[string]int{"rustdesk-close-wait fd_still_held hbbr hbbr": 1, "rustdesk-close-wait fd_still_held hbbs hbbs": 1}, example)
+}
+
+// listen waits until each address takes a connection, and closes it.
+func listen(d *dockerlab.Engine, addrs ...string) {
+	for _, addr := range addrs {
+		d.Until(addr+" listens", func() bool {
+			c, err := net.Dial("tcp", addr)
+			if err == nil {
+				_ = c.Close()
+			}
+			return err == nil
+		})
+	}
+}
+
+// finds waits until audit finds what is wanted, and nothing else; see ofServices.
+func finds(t *testing.T, want map[string]int, example []string) {
+	t.Helper()
+	var got map[string]int
+	eventually(t, func() bool {
+		_, out, _ := run(t, append([]string{"audit", "-o", "json"}, example...)...)
+		got = ofServices(t, out)
+		return maps.Equal(got, want)
+	}, func() string { return fmt.Sprintf("%v, not %v", got, want) })
+}
+
+// cures runs the rules once; see ofServices.
+func cures(t *testing.T, want map[string]int, example []string) {
+	t.Helper()
+	code, out, errs := run(t, append([]string{"run", "--live", "-o", "json"}, example...)...)
+	if got := ofServices(t, out); code != 0 || !maps.Equal(got, want) {
+		t.Errorf("run exits %d: %v, not %v\n%s", code, got, want, errs)
+	}
 }
 
 // outside is dialPublished, which must succeed.

@@ -154,8 +154,8 @@ func (e *Engine) Docker(args ...string) string {
 
 // Image makes an image of the program service, which listens on port 8080, or on 8081 if
 // another one in its namespace has that, and never closes a connection. As /service with
-// arguments (21117/tcp 21116/udp) it is on these ports. It is there as sshd, too. Root is the
-// way to the top of the project.
+// arguments (21117/tcp 21116/udp) it is on these ports. It is there as sshd, too, and as hbbs
+// and hbbr of RustDesk, on the ports of these. Root is the way to the top of the project.
 func (e *Engine) Image(name, root string) {
 	e.t.Helper()
 	dir := folder(e.t)
@@ -172,7 +172,9 @@ func (e *Engine) Image(name, root string) {
 	must(e.t, "tar", w.WriteHeader(&tar.Header{Name: "service", Mode: 0o755, Size: int64(len(program))}))
 	_, err = w.Write(program)
 	must(e.t, "tar", err)
-	must(e.t, "tar", w.WriteHeader(&tar.Header{Name: "sshd", Typeflag: tar.TypeLink, Linkname: "service", Mode: 0o755}))
+	for _, name := range []string{"sshd", "usr/bin/hbbs", "usr/bin/hbbr"} {
+		must(e.t, "tar", w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeLink, Linkname: "service", Mode: 0o755}))
+	}
 	must(e.t, "tar", w.Close())
 	must(e.t, "image", os.WriteFile(dir+"/image.tar", b.Bytes(), 0o600))
 	e.Docker("import", "--change", `CMD ["/service"]`, dir+"/image.tar", name)
