@@ -20,8 +20,8 @@ func (c *Checker) trusted(w *walk) error {
 }
 
 // judge records what belongs to others or what they can write to. With sticky, a
-// world-writable directory passes if it has the sticky bit: others cannot rename our
-// directories in it.
+// world-writable directory passes if it has the sticky bit: others cannot rename
+// in it what is ours.
 func (w *walk) judge(p *place, sticky bool) {
 	if w.distrust == nil {
 		w.distrust = mine(p, sticky)

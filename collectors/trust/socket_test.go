@@ -28,7 +28,11 @@ func TestSocket(t *testing.T) {
 		"link":              {all(socket, link("../a", "b/run")), "b/run/sock", ""},
 		"theirs":            {all(socket, theirs("a/sock")), "a/sock", "the socket DIR/a/sock belongs to uid 54321"},
 		"directory for all": {all(socket, mode("a", 0o777)), "a/sock", "others can write to DIR/a (mode 0777)"},
-		"sticky directory":  {all(socket, mode("a", 0o777|os.ModeSticky)), "a/sock", "others can put files into DIR/a"},
+		"sticky directory":  {all(socket, mode("a", 0o777|os.ModeSticky)), "a/sock", ""},
+		"theirs in sticky":  {all(socket, mode("a", 0o777|os.ModeSticky), theirs("a/sock")), "a/sock", "the socket DIR/a/sock belongs to uid 54321"},
+		"their sticky":      {all(socket, mode("a", 0o777|os.ModeSticky), theirs("a")), "a/sock", "DIR/a belongs to uid 54321"},
+		"linked in sticky":  {all(socket, mode("a", 0o777|os.ModeSticky), hard("a/sock", "b/sock")), "a/sock", "others can put files into DIR/a"},
+		"link in sticky":    {all(socket, mode("b", 0o777|os.ModeSticky), link("../a/sock", "b/sock")), "b/sock", "others can put files into DIR/b"},
 		"their directory":   {all(socket, theirs("a")), "a/sock", "DIR/a belongs to uid 54321"},
 		"their link":        {all(socket, link("../a", "b/run"), theirs("b/run")), "b/run/sock", "the link DIR/b/run belongs to uid 54321"},
 	} {

@@ -179,7 +179,10 @@ func (w *walk) step() error {
 		defer func() { _ = unix.Close(p.fd) }()
 		return w.link(name, &p)
 	}
-	w.judge(&w.here, false)
+	// In a sticky directory others cannot replace a socket that is not theirs, and only who
+	// owns it can have put it there: nobody links sockets of others, unless the kernel is told
+	// to allow that (fs.protected_hardlinks), and then it has several links.
+	w.judge(&w.here, p.st.Mode&unix.S_IFMT == unix.S_IFSOCK && p.st.Nlink == 1)
 	w.end = p
 	return w.mount(&p)
 }
