@@ -14,6 +14,10 @@ var anchors = collectors.Fields(
 	collectors.FieldPID, collectors.FieldUID, collectors.FieldUser, collectors.FieldListenerProcess, collectors.FieldCgroup, collectors.FieldUnit,
 	collectors.FieldContainerID).Or(collectors.ContainerFields())
 
+// Anchors are the fields that tie a condition to a service, a place or a peer: a rule that
+// ends something and reads none of them gets a warning.
+func Anchors() collectors.FieldSet { return anchors }
+
 // lintLimits warns about rules that can do more than their author is likely to intend.
 func lintLimits(r *rawRule, rule *Rule, warn warner) {
 	if rule.Mode != ModeEnforce || !rule.ends(r) {

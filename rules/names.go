@@ -153,6 +153,9 @@ func asName(name, instead string) string {
 
 const nameRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
+// ValidName reports whether a rule can have that name.
+func ValidName(name string) bool { return name != "" && validRuleName(name) }
+
 func validRuleName(name string) bool {
 	for _, c := range name {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {

@@ -24,6 +24,9 @@ type list struct {
 	sort    string
 	top     int
 	dead    bool
+	// makeRule is the name of the rule to make; makes says that one is asked for.
+	makeRule string
+	makes    bool
 }
 
 func listCommand(app *app) *cobra.Command {
@@ -42,15 +45,22 @@ at the host's network namespace, with --container or -p rustdesk in all of them.
 Ages are proven bounds: 3h12m is exact, >=3h12m a lower bound, ? is unknown.
 
 With --dead it lists the processes that still hold descriptors of connections which
-the kernel has ended (destroyed, reset, timed out): no other tool shows these.`,
+the kernel has ended (destroyed, reset, timed out): no other tool shows these.
+
+With --make-rule it prints a rules file for what is selected, to go on with: one
+rule that only observes.`,
 		Example: `  sudo sockwarden list -s established -p rustdesk
   sudo sockwarden list 'state == "CLOSE_WAIT" && age > "5m"' --sort -age
   sudo sockwarden list -p 21118 --by state,process
   sudo sockwarden list --container hbbs --by state
   sockwarden list --columns state,port,remote_addr,recv_queue -o jsonl
-  sockwarden list 'remote_addr in ["203.0.113.0/24"]' --top 20 --sort -send_queue`,
+  sockwarden list 'remote_addr in ["203.0.113.0/24"]' --top 20 --sort -send_queue
+  sudo sockwarden list -p 21118 -s close_wait --make-rule hbbs-leak > hbbs-leak.yaml`,
 		Args: oneExpr,
-		RunE: func(cmd *cobra.Command, args []string) error { return l.run(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l.makes = cmd.Flags().Changed("make-rule")
+			return l.run(cmd.Context(), args)
+		},
 	}
 	d := declare{app, cmd}
 	l.sel.register(d)
@@ -60,6 +70,7 @@ the kernel has ended (destroyed, reset, timed out): no other tool shows these.`,
 	f.StringVar(&l.sort, "sort", "", "sort by this `FIELD`, with --by also by count; descending with a minus before it")
 	f.IntVar(&l.top, "top", 0, "only the first `N`")
 	f.BoolVar(&l.dead, "dead", false, "count, by process, the descriptors of connections that the kernel has ended")
+	f.StringVar(&l.makeRule, "make-rule", "", "print a rules file with a rule of this `NAME` for what is selected")
 	d.complete("by", completeFields)
 	d.complete("columns", completeFields)
 	d.complete("sort", completeSort)
@@ -75,6 +86,9 @@ the kernel has ended (destroyed, reset, timed out): no other tool shows these.`,
 func (l *list) run(ctx context.Context, args []string) error {
 	if l.dead {
 		return l.listDead(ctx, args)
+	}
+	if l.makes {
+		return l.listRule(ctx, args)
 	}
 	if l.by != "" && l.columns != "" {
 		return usagef("--by and --columns exclude each other")
@@ -122,8 +136,8 @@ func (l *list) run(ctx context.Context, args []string) error {
 
 // listDead is list --dead.
 func (l *list) listDead(ctx context.Context, args []string) error {
-	if len(args) > 0 || l.by+l.columns+l.sort != "" || l.sel.given() {
-		return usagef("--dead is about processes: it takes no expression, selector, --by, --columns or --sort")
+	if len(args) > 0 || l.by+l.columns+l.sort != "" || l.makes || l.sel.given() {
+		return usagef("--dead is about processes: it takes no expression, selector, --by, --columns, --sort or --make-rule")
 	}
 	if l.top < 0 {
 		return usagef("--top: %d is negative", l.top)
@@ -179,6 +193,13 @@ func (l *list) sockets(ctx context.Context, args []string, reads, shows collecto
 	if err != nil {
 		return nil, nil, err
 	}
+	return l.look(ctx, args, sets, reads, shows)
+}
+
+// look is sockets for which the sets have been read.
+func (l *list) look(
+	ctx context.Context, args []string, sets map[string]*rules.Set, reads, shows collectors.FieldSet,
+) ([]*engine.Candidate, *engine.Report, error) {
 	parts, err := l.sel.condition(sets)
 	if err != nil {
 		return nil, nil, err
