@@ -47,7 +47,7 @@ func TestDocker(t *testing.T) {
 		args []string
 		want string // a regular expression for the output
 	}{
-		{[]string{"audit", "--rules", path, "--state-file", "none"}, `where docker:hbbr\n.*\n(would act +relay-leak .*\n){3}`},
+		{[]string{"audit", "--rules", path, "--state-file", "none"}, `where docker:hbbr \(relay\)\n.*\n(would act +relay-leak .*\n){3}`},
 		{leaks("--netns", "all", "--by", "container"), `3 +hbbr .*\n +2 +hbbs `},
 		{leaks("--container", "hbbr"), `docker:hbbr`},
 		{leaks("--container", hbbr[:12], "--columns", "container,compose_service,image,pod"), `(hbbr +relay +relay:1 +-\s+){3}$`},

@@ -1,11 +1,11 @@
 package view
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"sockwarden/collectors"
 	"sockwarden/engine"
@@ -105,7 +105,26 @@ func where(c *engine.Candidate) string {
 	if name := collectors.Behind(c.Facts.Owners); name != "" {
 		return "for " + name
 	}
-	return cmp.Or(collectors.ContainerOf(c.Facts.Owners), c.Namespace())
+	if name := collectors.ContainerOf(c.Facts.Owners); name != "" {
+		return name + service(c.Facts.Owners)
+	}
+	return c.Namespace()
+}
+
+// service is the service of Compose behind the name of its container, in brackets, where
+// that name does not tell: Compose's own does (rustdesk-hbbs-1).
+func service(owners []collectors.Owner) string {
+	for i := range owners {
+		o := &owners[i]
+		if o.Container == "" {
+			continue
+		}
+		if !o.Known.Has(collectors.FieldComposeService) || strings.Contains(o.ContainerName, o.ComposeService) {
+			return ""
+		}
+		return " (" + o.ComposeService + ")"
+	}
+	return ""
 }
 
 func peer(c *engine.Candidate) string {

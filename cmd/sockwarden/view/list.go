@@ -13,7 +13,7 @@ import (
 var ListReads = collectors.Fields(collectors.FieldAge, collectors.FieldProcess)
 
 // PlaceReads are the fields that the column WHERE shows if they are known.
-var PlaceReads = collectors.Fields(collectors.FieldContainer)
+var PlaceReads = collectors.Fields(collectors.FieldContainer, collectors.FieldComposeService)
 
 // HoldersColumn is the column of all processes that hold a socket, by its JSON name.
 const HoldersColumn = "owner_processes"

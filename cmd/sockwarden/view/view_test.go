@@ -273,7 +273,8 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
-// A place is the container by its engine's name for it, else by its id, else the namespace.
+// A place is the container by its engine's name for it, with its service if the name does not
+// tell, else by its id, else the namespace.
 func TestPlaces(t *testing.T) {
 	id := strings.Repeat("0123456789abcdef", 4)
 	for want, o := range map[string]collectors.Owner{
@@ -283,6 +284,8 @@ func TestPlaces(t *testing.T) {
 			Container: id, Known: PlaceReads, ContainerNames: collectors.ContainerNames{Engine: "cri", ContainerName: "hbbs", Pod: "relay/hbbs-0"},
 		},
 		"container:0123456789ab": {Container: id},
+		"docker:relay (hbbs)":    {Container: id, Known: PlaceReads, ContainerNames: collectors.ContainerNames{Engine: "docker", ContainerName: "relay", ComposeService: "hbbs"}},
+		"docker:a-hbbs-1":        {Container: id, Known: PlaceReads, ContainerNames: collectors.ContainerNames{Engine: "docker", ContainerName: "a-hbbs-1", ComposeService: "hbbs"}},
 	} {
 		c := held(collectors.CloseWait, 80, "app", 7, func(c *engine.Candidate) {
 			o.Known.Add(c.Facts.Owners[0].Known)
