@@ -36,6 +36,8 @@ type (
 	Question = explain.Question
 	// Explanation says why rules take sockets or not.
 	Explanation = explain.Explanation
+	// Census is how many sockets there are, and who listens.
+	Census = look.Census
 	// TrippedError says that a breaker has tripped.
 	TrippedError = report.TrippedError
 )

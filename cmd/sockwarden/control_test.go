@@ -32,10 +32,16 @@ const servedRules = "version: 1\nrules:\n  - name: leak\n    when: state == \"CL
 // startServed starts a live watcher and waits for its first cycle.
 func startServed(t *testing.T, args ...string) *served {
 	t.Helper()
+	return startServedBy(t, servedRules, args...)
+}
+
+// startServedBy is startServed by other rules.
+func startServedBy(t *testing.T, rules string, args ...string) *served {
+	t.Helper()
 	socklab.Need(t)
 	dir := t.TempDir()
 	s := &served{t: t, ns: socklab.NewNamespace(t, "served"), dir: dir, rules: filepath.Join(dir, "r.yaml"), state: filepath.Join(dir, "s", "state.json"), path: filepath.Join(dir, "c.sock")}
-	s.write(servedRules)
+	s.write(rules)
 	s.begin(args...)
 	return s
 }

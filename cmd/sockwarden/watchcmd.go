@@ -46,6 +46,7 @@ type watching struct {
 	allowUnknown bool
 	interval     time.Duration
 	control      serving
+	metrics      scraping
 }
 
 // shortest is the minimum time between two cycles.
@@ -67,9 +68,13 @@ Findings are logged when they appear and when their decision changes; with
 -o jsonl they are also printed, one JSON object per line.
 
 It answers on a control socket: "sockwarden status" asks how it is, "sockwarden
-reload" waits until changed rules are in force, or says why they are rejected.`,
+reload" waits until changed rules are in force, or says why they are rejected.
+
+With --listen it serves /metrics for Prometheus (docs/metrics.md), /healthz and
+/readyz. Only with --web-config does it ask for a password or use TLS.`,
 		Example: `  sudo sockwarden watch                              # dry: only says what it would do
   sudo sockwarden watch --live --interval 30s --log-file /var/log/sockwarden.log
+  sudo sockwarden watch --live --listen 127.0.0.1:9842
   sockwarden watch -o jsonl | jq .rule`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return w.run(cmd.Context()) },
@@ -80,6 +85,7 @@ reload" waits until changed rules are in force, or says why they are rejected.`,
 	d.live(&w.live, &w.dry)
 	d.allowUnknown(&w.allowUnknown, alsoUnknown)
 	w.control.register(cmd)
+	w.metrics.register(app, cmd)
 	cmd.Flags().Var(duration{&w.interval}, "interval", "`TIME` between two cycles")
 	return cmd
 }
@@ -90,6 +96,9 @@ func (w *watching) run(ctx context.Context) error {
 	}
 	if w.interval < shortest {
 		return usagef("--interval: %s is too short, at least 0.1s", w.interval)
+	}
+	if err := w.metrics.check(); err != nil {
+		return err
 	}
 	o, err := w.app.loadOptions(w.live)
 	if err != nil {
@@ -105,12 +114,15 @@ func (w *watching) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := w.metrics.open(ctx, p); err != nil {
+		return err
+	}
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(watchGC)
 	}
 	e, err := w.app.engine(engine.Options{
 		StateFile: w.app.flags.state(), Live: w.live, AllowUnknownOwner: w.allowUnknown, PauseFiles: pause.Files(), Notify: true,
-		Shows: view.PlaceReads,
+		Shows: view.PlaceReads, Observers: w.metrics.observers(),
 	})
 	if err != nil {
 		return err
@@ -122,6 +134,11 @@ func (w *watching) run(ctx context.Context) error {
 		return err
 	}
 	defer end()
+	endMetrics, err := w.metrics.serve(ctx, w.live, w.interval, board)
+	if err != nil {
+		return err
+	}
+	defer endMetrics()
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)

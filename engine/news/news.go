@@ -33,6 +33,15 @@ type Observer interface {
 	Cycle(ctx context.Context, p *rules.Program, r *report.Report)
 }
 
+// Counting is implemented by observers that also count what is no news.
+type Counting interface {
+	// Failed reports a cycle of a watcher that could not look at anything.
+	Failed(ctx context.Context, took time.Duration, err error)
+	// Delivered reports what came of a message: sent, failed or dropped. Several goroutines
+	// may call it at a time.
+	Delivered(notifier, result string)
+}
+
 // News works out what is new and tells its observers: the audit log, the lines of the
 // log, the messages, and whoever else wants to know.
 type News struct {
@@ -78,7 +87,19 @@ func New(w *world.World, known *memory.Memory, o Options) *News {
 		n.observers = append(n.observers, &messages{clock: w, host: w.Host.Name, known: known, outbox: n.Outbox})
 	}
 	n.listens = slices.ContainsFunc(n.observers, Observer.Listens)
+	for _, o := range n.observers {
+		if counts, ok := o.(Counting); ok {
+			n.Outbox.counting = append(n.Outbox.counting, counts)
+		}
+	}
 	return n
+}
+
+// Failed says that a cycle could not look at anything.
+func (n *News) Failed(ctx context.Context, took time.Duration, err error) {
+	for _, o := range n.Outbox.counting {
+		o.Failed(ctx, took, err)
+	}
 }
 
 // Repeats says that cycles repeat: what lasts is said once.

@@ -37,6 +37,7 @@ type Outbox struct {
 	stop    func()
 
 	receivers map[string]*receiver
+	counting  []Counting // hear what comes of messages
 
 	Between, Farewell, grace time.Duration // as above; tests change them
 }
@@ -88,6 +89,7 @@ func (o *Outbox) Enqueue(ctx context.Context, name string, config rules.Notifier
 	select {
 	case r.queue <- m:
 	default:
+		o.count(name, "dropped")
 		if r.dropped.Add(1) == 1 {
 			o.log.Warn("notifier is too slow, messages are dropped", "name", name)
 		}
@@ -134,6 +136,11 @@ func (o *Outbox) untilEnd(ctx context.Context) (context.Context, context.CancelF
 // sent logs the fate of a message: an outage once when it begins, and with a count when
 // it is over. It returns how many messages have failed in a row.
 func (o *Outbox) sent(name string, m actions.Message, err error, failed int) int {
+	if err != nil {
+		o.count(name, "failed")
+	} else {
+		o.count(name, "sent")
+	}
 	switch {
 	case err != nil && failed == 0:
 		o.log.Warn("message not delivered", "name", name, "rule", m.Rule, "error", err)
@@ -146,6 +153,12 @@ func (o *Outbox) sent(name string, m actions.Message, err error, failed int) int
 		return 0
 	}
 	return failed + 1
+}
+
+func (o *Outbox) count(name, result string) {
+	for _, who := range o.counting {
+		who.Delivered(name, result)
+	}
 }
 
 // Close delivers what still waits, for a short time, and does not wait for a receiver

@@ -32,17 +32,17 @@ type shown struct {
 
 // begins notes the rules with which the watcher begins.
 func (s *shown) begins(now time.Time) {
-	s.loaded, s.reload = now, LastReload{Time: now, OK: true}
+	s.loaded, s.reload = now, LastReload{Time: now, OK: true, Good: now}
 }
 
 // rejected notes why rules were rejected.
 func (s *shown) rejected(now time.Time, err error) {
-	s.reload = LastReload{Time: now, Problems: problemsOf(err)}
+	s.reload = LastReload{Time: now, Problems: problemsOf(err), Good: s.reload.Good}
 }
 
 // accepted notes that the rules as read are good; they are in force if taken says so.
 func (s *shown) accepted(now time.Time, taken bool) {
-	s.reload = LastReload{Time: now, OK: true}
+	s.reload = LastReload{Time: now, OK: true, Good: now}
 	if taken {
 		s.loaded = now
 	}

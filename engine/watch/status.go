@@ -51,8 +51,10 @@ type RulesStatus struct {
 
 // LastReload is the last time that the rules changed, or could not be read.
 type LastReload struct {
-	Time     time.Time `json:"time"`
-	OK       bool      `json:"ok"`
+	Time time.Time `json:"time"`
+	OK   bool      `json:"ok"`
+	// Good is when valid rules were last read, or came into force.
+	Good     time.Time `json:"-"`
 	Problems []Problem `json:"problems,omitempty"` // why they were rejected
 }
 

@@ -12,6 +12,7 @@ import (
 	"sockwarden/engine/judge"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/news"
 	"sockwarden/engine/report"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
@@ -52,6 +53,7 @@ func supervisedWatcher(m *manager, interval, takes time.Duration) (w *watcher, c
 		supervised: supervised{by: m}, // without files to watch
 	}
 	w.notices = newNotices(&w.Parts)
+	w.News = news.New(real, memory.NewMemory(), news.Options{Log: j.logger()})
 	w.Judge = judge.New(real, j.logger(), memory.NewMemory(), w.Looker, judge.Options{})
 	w.Judge.Council.Gens = judge.NewGenerations(&rules.Program{Generation: "sha256:0123456789abcdef"}, time.Now())
 	return w, &n

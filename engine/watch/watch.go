@@ -313,6 +313,7 @@ func (w *watcher) cycle(ctx context.Context) (took time.Duration) {
 	if err != nil {
 		if ctx.Err() == nil {
 			w.Log.Error("cycle", "error", err)
+			w.News.Failed(ctx, w.World.Now().Sub(began), err)
 		}
 		return 0
 	}
