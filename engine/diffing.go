@@ -35,3 +35,24 @@ func (e *Engine) lookAgain(ctx context.Context, wanted look.Wanted, after time.D
 	}
 	return e.looker.Look(ctx, wanted)
 }
+
+// maxCompared is how many sockets a watcher compares rules by.
+const maxCompared = 20_000
+
+// compare says for which sockets of the last cycle two generations of rules differ. It is
+// false if the cycle was not about both.
+func (e *Engine) compare(ctx context.Context, was, now *rules.Program) (text string, ok bool) {
+	p := e.last.picture
+	if p == nil || !lookedFor(p, was) || !lookedFor(p, now) {
+		return "", false
+	}
+	e.last.picture = nil
+	if n := len(p.Candidates); n > maxCompared {
+		return fmt.Sprintf("%d sockets are too many to compare here: sockwarden rules diff does", n), true
+	}
+	return differ.Compare(ctx, e.judge, p, was, now).Summary(), true
+}
+
+func lookedFor(p *look.Picture, rs *rules.Program) bool {
+	return slices.ContainsFunc(append([]*rules.Program{p.Program}, p.Younger...), func(q *rules.Program) bool { return q.Generation == rs.Generation })
+}

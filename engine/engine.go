@@ -92,6 +92,7 @@ type Engine struct {
 type lastCycle struct {
 	report  *report.Report // its ladders still change it
 	looking time.Duration  // time spent looking and deciding
+	picture *look.Picture  // what it saw, if there are several generations of rules to compare
 }
 
 // New reads the state file and finds out about the invoking session. A live
@@ -165,9 +166,13 @@ func (e *Engine) Cycle(ctx context.Context, p *rules.Program) (*report.Report, e
 }
 
 func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*report.Report, error) {
+	e.last.picture = nil
 	c, err := e.find(ctx, p, live)
 	if err != nil {
 		return nil, err
+	}
+	if e.judge.Council.Compares() {
+		e.last.picture = c.Picture
 	}
 	e.act(ctx, c)
 	e.news.Done(ctx)
@@ -325,6 +330,6 @@ func (e *Engine) Dead(ctx context.Context) (all []world.Dead, unseen int, err er
 func (e *Engine) Watch(ctx context.Context, opts watch.Options) error {
 	return watch.Run(ctx, watch.Parts{
 		World: e.world, Log: e.log, Looker: e.looker, Judge: e.judge, Hand: e.hand, Memory: e.memory, Store: e.store, News: e.news,
-		PauseFiles: e.opts.PauseFiles, Cycle: e.Cycle, Looking: func() time.Duration { return e.last.looking },
+		PauseFiles: e.opts.PauseFiles, Cycle: e.Cycle, Looking: func() time.Duration { return e.last.looking }, Compare: e.compare,
 	}, opts)
 }

@@ -191,5 +191,11 @@ func (k *council) Wanted(p *rules.Program) look.Wanted {
 	for _, g := range k.younger() {
 		w.Younger = append(w.Younger, g.judged)
 	}
+	if k.Before != nil {
+		w.Plan, w.Younger = w.Plan.Wider(k.Before), append(w.Younger, k.Before)
+	}
 	return w
 }
+
+// Compares reports whether a look is for more rules than those in force.
+func (k *council) Compares() bool { return k.Before != nil || len(k.younger()) > 0 }

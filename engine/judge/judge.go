@@ -65,6 +65,9 @@ type council struct {
 	Gens    *Generations // of the rules, while watching
 	asks    sync.Mutex   // serialises questions to them
 	Refresh func()       // checks whether the rules have changed, nil for never
+	// Before are rules that have no say any more: the next look is wide enough to compare
+	// them with the others; nil for none.
+	Before *rules.Program
 }
 
 // New makes a judge that looks at the host only through k and w.

@@ -203,6 +203,7 @@ func (w *watcher) lookAgain() {
 func (w *watcher) tellReload(was, p *rules.Program) {
 	c := p.Diff(was)
 	w.Log.Info("rules reloaded", "generation", p.Short(), "was", was.Short(), "changed", c.Changed, "added", c.Added, "removed", c.Removed, "sets", c.Sets)
+	w.sayDifference(was, p)
 	if len(c.ProtectRemoved) > 0 {
 		w.Log.Warn("protection removed", "generation", p.Short(), "protect_removed", c.ProtectRemoved, "files_gone", gone(was, p))
 	}

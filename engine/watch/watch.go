@@ -54,6 +54,9 @@ type Parts struct {
 	// Cycle runs one cycle, Looking is how long the last one took to look and decide.
 	Cycle   func(context.Context, *rules.Program) (*report.Report, error)
 	Looking func() time.Duration
+	// Compare says for which sockets of the last cycle two generations of rules differ, ""
+	// for none; false if that has not looked at all that they are about.
+	Compare func(ctx context.Context, was, now *rules.Program) (text string, ok bool)
 }
 
 // Options configures a watcher.
@@ -80,6 +83,7 @@ type watcher struct {
 	notices  notices
 	schedule schedule
 	shown    shown
+	compared comparing
 	began    time.Time
 	// supervised is what the supervisor has heard.
 	supervised supervised
@@ -267,6 +271,7 @@ func (w *watcher) runDue(ctx context.Context) {
 	w.Judge.Early = w.World.Now().Before(s.regular)
 	w.tell(Alive) // a cycle may take as long as the supervisor waits
 	took := w.cycle(ctx)
+	w.compare(ctx)
 	if !w.Judge.Early {
 		s.regular = w.World.Now().Add(w.stretch(w.opts.Interval, took))
 	}
