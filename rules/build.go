@@ -28,31 +28,43 @@ func (l *loader) compileAll() *Program {
 		p.ignored = append(p.ignored, readIgnored(f.src, spans)...)
 	}
 	p.warnings.spared = p.ignored
-	for _, f := range l.files {
-		b := &builder{rulesFile: f, scope: f.names.scope(), program: p, in: l.netnsOf(f)}
-		for _, r := range f.rules.protect {
+	builders := make([]*builder, len(l.files))
+	for i, f := range l.files {
+		builders[i] = &builder{rulesFile: f, scope: f.names.scope(), program: p, in: l.netnsOf(f)}
+	}
+	overrides := overridesOf(builders)
+	for _, b := range builders {
+		b.overrides = overrides
+		for _, r := range b.rules.protect {
 			b.protect(&r, protected)
 		}
-		for _, r := range f.rules.rules {
-			if first, dup := names[r.name]; dup && r.name != "" {
-				f.errorf(idDuplicateName, r.nameAt, "rule %q is already at %s: give one of them another name", r.name, first)
-			} else {
-				names[r.name] = fmt.Sprintf("%s:%d", f.src.name, r.at.Line)
-			}
-			if rule := b.rule(&r); rule != nil {
-				rule.netns = b.in
-				p.Rules = append(p.Rules, rule)
-			}
-		}
-		for name, v := range f.names.vars {
+		b.allRules(names)
+		for name, v := range b.names.vars {
 			p.Vars[name] = v.String()
 		}
-		maps.Copy(p.Sets, f.names.sets)
+		maps.Copy(p.Sets, b.names.sets)
+		p.Files = append(p.Files, FileInfo{Path: b.src.name, Rules: len(b.rules.rules)})
+	}
+	for _, b := range builders { // now each has also compiled what overrides rules of others
 		b.lintUnused()
 		b.passNotes()
-		p.Files = append(p.Files, FileInfo{Path: f.src.name, Rules: len(f.rules.rules)})
 	}
 	return p
+}
+
+// allRules compiles the rules of the file. Names is where those of all files stand.
+func (b *builder) allRules(names map[string]string) {
+	for _, r := range b.rules.rules {
+		if first, dup := names[r.name]; dup && r.name != "" {
+			b.errorf(idDuplicateName, r.nameAt, "rule %q is already at %s: give one of them another name", r.name, first)
+		} else {
+			names[r.name] = fmt.Sprintf("%s:%d", b.src.name, r.at.Line)
+		}
+		if rule := b.rule(&r); rule != nil {
+			rule.netns = b.in
+			b.program.Rules = append(b.program.Rules, rule)
+		}
+	}
 }
 
 func (l *loader) netnsOf(f *rulesFile) []string {

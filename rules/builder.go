@@ -19,6 +19,8 @@ type builder struct {
 	// compiled are the conditions of the file.
 	compiled []*Cond
 	in       []string // the namespaces that its rules are about
+	// overrides are those of all files, by the names of rules.
+	overrides map[string]override
 }
 
 // protect compiles an entry of protect. Seen is where the names of all files stand.
@@ -39,6 +41,11 @@ func (b *builder) rule(r *rawRule) *Rule {
 	if r.when == nil {
 		return nil
 	}
+	over, overridden := b.overrides[r.name]
+	if overridden {
+		over.change(r)
+		excuse(b.program.ignored, b.src.name, span(r.at))
+	}
 	rule := &Rule{
 		Name: r.name, Description: r.description, File: b.src.name, Line: r.at.Line,
 		Group: r.group, Keep: r.keep, Order: r.order, For: r.hold, During: r.during, Soak: r.soak, Canary: r.canary,
@@ -52,6 +59,9 @@ func (b *builder) rule(r *rawRule) *Rule {
 		return nil
 	}
 	b.names.files.checkEmptySets(rule)
+	if overridden && !over.complete(rule) {
+		return nil
+	}
 	rule.Fingerprint = rule.print(b.netns)
 	b.lint(r, rule)
 	return rule

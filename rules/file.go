@@ -37,6 +37,7 @@ func newRulesFile(path, text string, problems *problemList) *rulesFile {
 type sections struct {
 	version        bool // there is one
 	protect, rules []*yaml.Node
+	overrides      *yaml.Node // nil for none
 }
 
 var fileKeys = keys[*rulesFile, *sections]{
@@ -78,6 +79,10 @@ var fileKeys = keys[*rulesFile, *sections]{
 			s.rules = f.items(n, "rules", `"- name: ..." for each rule`)
 		},
 	},
+	{
+		"overrides", "changes rules of other files, or built-in ones, by their names", namedForm(ruleNameForm, refTo("override")),
+		func(_ *rulesFile, s *sections, n *yaml.Node) { s.overrides = n },
+	},
 }
 
 func (f *rulesFile) parseVersion(s *sections, n *yaml.Node) {
@@ -107,6 +112,9 @@ func (f *rulesFile) parse(catalog, notifiers Catalog) {
 	// Only now: rules without limits of their own take those of defaults.
 	for _, n := range s.rules {
 		f.rules.parseRule(n)
+	}
+	if s.overrides != nil {
+		f.rules.parseOverrides(s.overrides)
 	}
 }
 

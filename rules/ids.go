@@ -18,6 +18,7 @@ const (
 	idUnknownKey       lang.ID = "unknown-key"
 	idUnknownNotifier  lang.ID = "unknown-notifier"
 	idUnknownParameter lang.ID = "unknown-parameter"
+	idUnknownRule      lang.ID = "unknown-rule"
 	idUnreadable       lang.ID = "unreadable"
 	idUntrusted        lang.ID = "untrusted"
 	idWrongForm        lang.ID = "wrong-form"

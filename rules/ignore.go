@@ -75,6 +75,16 @@ func spare(comments []*ignored, p *Problem) bool {
 	return spared
 }
 
+// excuse takes the comments on some lines for used: what they are about does not count as
+// it stands there.
+func excuse(comments []*ignored, file string, lines [2]int) {
+	for _, in := range comments {
+		if in.at.File == file && in.from <= lines[1] && lines[0] <= in.to {
+			in.used = true
+		}
+	}
+}
+
 // leftOver returns what is wrong with the comments themselves. A comment can count as
 // unused only if the files are read as they stand, without variables of the command line,
 // and never if only the host can cause the warning.

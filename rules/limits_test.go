@@ -187,6 +187,12 @@ func TestNeedsCooldown(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
+	// Nor can another file take it away.
+	dir := writeFiles(t, map[string]string{"rules.yaml": "version: 1\nrules: [{name: r, when: owned, then: [knock]}]\noverrides: {r: {limits: {cooldown: 0}}}\n"})
+	_, _, err := Load(Options{Paths: []string{dir}, Catalog: c})
+	if err == nil || !strings.HasSuffix(err.Error(), `rules.yaml:3:25: knock of rule "r" needs a cool-down: write limits: {cooldown: 10m}`) {
+		t.Error(err)
+	}
 }
 
 // An action on one socket cannot follow one on a process: the process's other sockets

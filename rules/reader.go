@@ -146,6 +146,8 @@ var examples = map[string]string{
 	"an entry of protect": "- {name: ssh, when: port == 22}",
 	"vars":                "vars: {timeout: 60}",
 	"sets":                "sets: {web: [80, 443]}",
+	"overrides":           "overrides: {close-wait: {mode: observe}}",
+	"an override":         "close-wait: {mode: observe}",
 	"macros":              `macros: {hung: state == "CLOSE_WAIT"}`,
 	"defaults":            "defaults: {limits: {per_cycle: 100}}",
 	"limits":              "limits: {per_cycle: 100}",

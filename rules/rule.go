@@ -130,6 +130,8 @@ type Rule struct {
 	Then   []Rung
 	Limits Limits
 	Labels map[string]string
+	// Overridden says what another file has changed about it, nil for nothing.
+	Overridden *Overridden
 	// NeverActs says why no rung is ever applied to what the rule may match, whatever the
 	// host has; "" if one may be.
 	NeverActs string

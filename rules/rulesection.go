@@ -13,6 +13,8 @@ type ruleSection struct {
 	catalog  Catalog
 	rules    []rawRule
 	protect  []rawProtect
+	// overrides are what the file changes about rules of others.
+	overrides []rawOverride
 }
 
 type rawProtect struct {

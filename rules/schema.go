@@ -40,6 +40,7 @@ func schemaDefinitions(actions, notifiers Catalog) schema {
 		"variable": variableSchema(),
 		"protect":  protectKeys.schema().with("required", []string{"name"}).with("anyOf", []schema{hasKeys("when"), hasKeys("during")}),
 		"rule":     ruleSchema(),
+		"override": overrideKeys.schema().with("minProperties", 1),
 		"rung":     rungSchema(actions),
 		"notifier": notifierSchema(notifiers),
 	}

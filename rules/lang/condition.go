@@ -2,6 +2,8 @@ package lang
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"sockwarden/collectors"
 )
@@ -103,6 +105,33 @@ func (c *Condition) AndOfOneOwner(one *Condition) *Condition {
 	text := "(" + c.Text + ") and (" + one.Text + ")"
 	both.root = &node{op: OpAnd, in: &written{text: text}, to: len([]rune(text)), reads: c.root.reads, parts: []*node{c.root, &owner}}
 	both.root.reads.add(one.root.reads)
+	return &both
+}
+
+// Or returns the condition joined with another, which may come from another file: one name
+// can mean two things in them.
+func (c *Condition) Or(o *Condition) *Condition {
+	both := *c
+	both.Reads.Add(o.Reads)
+	both.Ages, both.Notes, both.Constant = slices.Concat(c.Ages, o.Ages), nil, c.Constant && o.Constant
+	both.Sets, both.Uses = maps.Clone(c.Sets), maps.Clone(c.Uses)
+	if both.Sets == nil {
+		both.Sets = map[string]SetUse{}
+	}
+	maps.Copy(both.Sets, o.Sets)
+	if both.Uses == nil {
+		both.Uses = map[string]string{}
+	}
+	for name, value := range o.Uses {
+		if mine, ok := both.Uses[name]; ok && mine != value {
+			name += " or"
+		}
+		both.Uses[name] = value
+	}
+	both.Text = "(" + c.Text + ") or (" + o.Text + ")"
+	both.eval, both.may = orTri(c.eval, o.eval), c.may.or(o.may)
+	both.root = &node{op: OpOr, in: &written{text: both.Text}, to: len([]rune(both.Text)), reads: c.root.reads, parts: []*node{c.root, o.root}}
+	both.root.reads.add(o.root.reads)
 	return &both
 }
 

@@ -69,10 +69,13 @@ func rule(w io.Writer, r *rules.Rule) {
 	fmt.Fprintf(w, "\nrule %s  (%s:%d)\n", r.Name, r.File, r.Line)
 	field := func(name, text string) {
 		if text != "" {
-			fmt.Fprintf(w, "  %-7s %s\n", name, text)
+			fmt.Fprintf(w, "  %-8s %s\n", name, text)
 		}
 	}
 	field("about", r.Description)
+	if r.Overridden != nil {
+		field("override", r.Overridden.String())
+	}
 	field("mode", string(r.Mode))
 	field("when", oneLine(r.When.Text))
 	if r.Unless != nil {

@@ -34,6 +34,9 @@ func programJSON(p *rules.Program) map[string]any {
 		if r.Unless != nil {
 			row["unless"] = r.Unless.Text
 		}
+		if o := r.Overridden; o != nil {
+			row["overridden"] = map[string]any{"file": o.File, "line": o.Line, "keys": o.Keys}
+		}
 		list = append(list, row)
 	}
 	protect := []map[string]any{}
