@@ -25,7 +25,9 @@ func (e *Engine) Diff(ctx context.Context, was, now *rules.Program, observe time
 	if err != nil {
 		return nil, err
 	}
-	return differ.Compare(ctx, e.judge, picture, was, now), nil
+	d := differ.Compare(ctx, e.judge, picture, was, now)
+	d.Report.Recording = e.recording()
+	return d, nil
 }
 
 func (e *Engine) lookAgain(ctx context.Context, wanted look.Wanted, after time.Duration) (*look.Picture, error) {

@@ -16,6 +16,7 @@ import (
 	"sockwarden/engine/memory"
 	"sockwarden/engine/news"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/recording"
 	"sockwarden/engine/report"
 	"sockwarden/engine/watch"
 	"sockwarden/engine/world"
@@ -51,6 +52,8 @@ type Options struct {
 	Shows collectors.FieldSet
 	// World is what to look at and act on; nil for this host.
 	World *world.World
+	// From is a recording to look at instead of a host; nil for none. Nothing is done to it.
+	From *recording.World
 	// QuietEffects lowers the line for each effect to the debug level: a person sees the
 	// total.
 	QuietEffects bool
@@ -98,6 +101,9 @@ type lastCycle struct {
 // New reads the state file and finds out about the invoking session. A live
 // engine holds the lock of the state file until Close.
 func New(opts Options) (*Engine, error) {
+	if opts.From != nil {
+		opts = replaying(opts)
+	}
 	e := &Engine{opts: opts, log: opts.Logger, world: opts.World, giveUp: func() {}}
 	if e.world == nil {
 		host, err := world.NewLinux(opts.Owners, runtime.GOMAXPROCS(0), opts.Logger)
@@ -106,11 +112,7 @@ func New(opts Options) (*Engine, error) {
 		}
 		e.world, e.giveUp = &host.World, host.Close
 	}
-	state, known, err := memory.OpenState(opts.StateFile, opts.Live, e.world.Mono)
-	if errors.Is(err, memory.ErrNoBootID) && !opts.Live {
-		e.log.Warn("ages are not remembered", "error", err)
-		state, known, err = memory.OpenState("", false, e.world.Mono)
-	}
+	state, known, err := e.remembered()
 	if err != nil {
 		e.giveUp()
 		return nil, err
@@ -134,6 +136,20 @@ func New(opts Options) (*Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// remembered opens what was known before: the state file, or what a recording has.
+func (e *Engine) remembered() (*memory.StateFile, *memory.Memory, error) {
+	if e.opts.From != nil {
+		state, known := e.opts.From.Remembered()
+		return state, known, nil
+	}
+	state, known, err := memory.OpenState(e.opts.StateFile, e.opts.Live, e.world.Mono)
+	if errors.Is(err, memory.ErrNoBootID) && !e.opts.Live {
+		e.log.Warn("ages are not remembered", "error", err)
+		state, known, err = memory.OpenState("", false, e.world.Mono)
+	}
+	return state, known, err
 }
 
 // Close delivers the messages that still wait, for a short time, and releases the lock of
@@ -182,7 +198,7 @@ func (e *Engine) cycle(ctx context.Context, p *rules.Program, live bool) (*repor
 // finish completes the report of a cycle, as far as its ladders have come, and returns a
 // snapshot of it.
 func (e *Engine) finish(c *judge.Cycle) *report.Report {
-	c.Report.Duration = e.world.Now().Sub(c.Began)
+	c.Report.Duration, c.Report.Recording = e.world.Now().Sub(c.Began), e.recording()
 	c.Report.Incomplete = c.Report.Incomplete || c.Incomplete
 	c.Report.Count()
 	e.news.Audit.Report(c.Report)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"sockwarden/actions"
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/collectors"
+	"sockwarden/engine/recording"
 	"sockwarden/rules"
 )
 
@@ -28,6 +31,7 @@ type app struct {
 	auditLog *logFile
 	actions  *actions.Registry
 	sources  *collectors.Registry
+	replay   *recording.World // of --from, once it is read
 }
 
 // out is stdout in the requested format.
@@ -79,7 +83,7 @@ confirmation (kill).`,
 			return cmd.Help()
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := emptyValues(cmd); err != nil {
+			if err := errors.Join(emptyValues(cmd), recordingOnly(cmd)); err != nil {
 				return err
 			}
 			return a.setup()
@@ -90,7 +94,7 @@ confirmation (kill).`,
 	root.Flags().BoolVar(&version, "version", false, "print the version, as the command does")
 	declare{a, root}.logs()
 	root.AddCommand(listCommand(a), killCommand(a), auditCommand(a), runCommand(a), watchCommand(a), pauseCommand(a), resumeCommand(a), statusCommand(a), reloadCommand(a),
-		notifyCommand(a), rulesCommand(a), pluginsCommand(a), doctorCommand(a), versionCommand(a), completionCommand())
+		notifyCommand(a), recordCommand(a), rulesCommand(a), pluginsCommand(a), doctorCommand(a), versionCommand(a), completionCommand())
 	root.SetHelpCommand(helpCommand())
 	plainUseLines(root)
 	return root
@@ -128,6 +132,11 @@ func (a *app) setup() error {
 	var err error
 	if a.actions, err = builtinActions(a.log); err != nil {
 		return err
+	}
+	if a.flags.from != "" {
+		if a.actions, err = actions.NewRegistry(recording.Actions(a.actions.All()...)...); err != nil {
+			return fmt.Errorf("actions: %w", err)
+		}
 	}
 	a.sources, err = builtinCollectors()
 	return err

@@ -48,6 +48,7 @@ keep what they saw in the state file.`,
 	d.rows(&a.rows)
 	d.quiet("print only if there are findings or errors")
 	d.allowUnknown(&a.allowUnknown, "say what run --live --allow-unknown-owner would do")
+	d.from()
 	cmd.Flags().Var(duration{&a.observe}, "observe", "look twice, this `TIME` apart, which proves more ages")
 	cmd.Flags().BoolVar(&a.exitCode, "exit-code", false, "exit with 10 if there are findings to act on or to observe, or too many to act on (breaker)")
 	return cmd

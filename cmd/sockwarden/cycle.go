@@ -36,6 +36,10 @@ func (a *app) engine(o engine.Options) (*engine.Engine, error) {
 		}
 		a.auditLog, o.AuditLog = f, f
 	}
+	var err error
+	if o.From, err = a.replayed(); err != nil {
+		return nil, err
+	}
 	e, err := engine.New(o)
 	if err != nil {
 		return nil, err

@@ -55,6 +55,7 @@ Exit code 0 if no fate differs, 1 if some do; 2, 3 or 4 if it could not tell.`,
 	d.collect()
 	d.tuning()
 	d.events()
+	d.from()
 	d.allowUnknown(&x.allowUnknown, "compare what run --live --allow-unknown-owner would do")
 	cmd.Flags().Var(duration{&x.observe}, "observe", "look twice, this `TIME` apart, which proves more ages")
 	return cmd
@@ -85,6 +86,9 @@ func (x *diffing) compare(ctx context.Context, old, now string) error {
 	was, is, err := x.load(ctx, old, now)
 	if err != nil {
 		return x.app.rejected(err)
+	}
+	if err := errors.Join(x.app.unrecorded(was), x.app.unrecorded(is)); err != nil {
+		return err
 	}
 	e, err := x.app.engine(engine.Options{StateFile: x.app.flags.state(), ReadOnly: true, AllowUnknownOwner: x.allowUnknown, Shows: view.PlaceReads})
 	if err != nil {

@@ -60,6 +60,7 @@ shows the oldest of each sum. It never acts, and writes nothing.`,
 	d.collect()
 	d.tuning()
 	d.events()
+	d.from()
 	d.breaker()
 	d.allowUnknown(&x.allowUnknown, "explain what run --live --allow-unknown-owner would do")
 	cmd.Flags().Var(duration{&x.observe}, "observe", "look twice, this `TIME` apart, which proves more ages")
@@ -108,7 +109,10 @@ func (x *explaining) run(ctx context.Context, args []string) error {
 	for _, s := range found.Sockets {
 		x.sel.namedFirst(s.Candidate)
 	}
-	setting := view.Setting{Program: p, Pause: pause.Read(time.Now(), pause.Files()...)}
+	setting := view.Setting{Program: p}
+	if x.app.replay == nil {
+		setting.Pause = pause.Read(time.Now(), pause.Files()...)
+	}
 	return unopened(found.Report, quietPipe(view.Explain(x.app.out(), found, &setting)))
 }
 

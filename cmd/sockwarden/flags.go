@@ -19,6 +19,7 @@ type options struct {
 	quiet     bool
 	stateFile string
 	auditLog  string
+	from      string         // a recording, "" for this host
 	breaker   *rules.Breaker // nil for the breaker of the rules
 }
 

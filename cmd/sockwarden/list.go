@@ -80,6 +80,7 @@ rule that only observes.`,
 	d.state()
 	d.collect()
 	d.tuning()
+	d.from()
 	return cmd
 }
 
@@ -217,6 +218,9 @@ func (l *list) look(
 	})
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}
+	}
+	if err := l.app.unrecorded(p); err != nil {
+		return nil, nil, err
 	}
 	e, err := l.app.engine(engine.Options{StateFile: l.app.flags.state(), ReadOnly: true, Shows: shows})
 	if err != nil {

@@ -73,5 +73,5 @@ func (a *app) loadBy(ctx context.Context, o rules.Options, load loadWay) (*rules
 	for _, w := range p.Warnings.First(5) { // rules check shows more
 		a.log.Log(ctx, level, "rules", "warning", w.String())
 	}
-	return p, nil
+	return p, a.unrecorded(p)
 }

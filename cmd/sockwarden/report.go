@@ -18,6 +18,9 @@ func (a *app) printReport(r *engine.Report, p *rules.Program, flags string, rows
 		return nil
 	}
 	setting := view.Setting{Program: p, By: invoker(), Pause: pause.Read(time.Now(), pause.Files()...), Flags: flags}
+	if a.replay != nil {
+		setting.Pause, setting.Flags = nil, ""
+	}
 	return quietPipe(view.Report(a.out(), r, &setting, rows))
 }
 

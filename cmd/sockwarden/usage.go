@@ -66,7 +66,7 @@ func asOfSS(cmd *cobra.Command, missing *pflag.NotExistError) string {
 }
 
 // later are planned commands that this version does not have.
-var later = []string{"record", "test", "diff"}
+var later = []string{"test", "diff"}
 
 // flagError says what is wrong with a flag, and what to write instead.
 func flagError(cmd *cobra.Command, err error) error {
@@ -80,6 +80,8 @@ func flagError(cmd *cobra.Command, err error) error {
 		text = "unknown flag " + name
 		if now := asOfSS(cmd, missing); now != "" {
 			text += ": " + now
+		} else if name == "--from" {
+			text += ": nothing is ever done to a recording; list, audit, rules explain and rules diff look at one"
 		} else if now, ok := oldFlags[name]; ok {
 			text += ": it is now " + now
 		} else {

@@ -18,6 +18,12 @@ import (
 // ages, owners, listeners.
 func (k *Looker) Look(ctx context.Context, w Wanted) (*Picture, error) {
 	c := &Picture{Wanted: w, Moments: Moments{Began: k.world.Now()}, Counts: Counts{ByState: map[collectors.State]int{}}}
+	for _, err := range k.world.Gaps {
+		c.fail(err)
+	}
+	for _, err := range k.world.Notes {
+		c.warn(err)
+	}
 	k.Ages.NoteStates(w)
 	k.Dumps.Hangs.NoticeReturns()
 	if err := k.findNamespaces(ctx, c); err != nil {
@@ -211,7 +217,7 @@ func (k *Looker) findOwners(ctx context.Context, c *Picture) error {
 		return fmt.Errorf("owners of sockets: %w", err)
 	}
 	asked := k.world.Now()
-	k.Asking = asked.Sub(began)
+	k.Asking, c.Unreadable = asked.Sub(began), holders.Unreadable
 	hides := k.hides(ctx, c, out, &holders)
 	for _, cand := range c.Candidates {
 		cand.Facts.Complete, cand.OwnersAt = true, asked

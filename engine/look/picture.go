@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sockwarden/collectors"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -37,6 +38,8 @@ type Picture struct {
 
 	Candidates []*Candidate
 	Namespaces []*Namespace
+	// Unreadable are the processes whose sockets nobody could read.
+	Unreadable []world.Unreadable
 	everywhere []*Namespace     // all of the host, if they were looked into for other ends
 	seen       map[seenKey]bool // the candidates
 	Extra      ExtraLooks

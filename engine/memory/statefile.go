@@ -203,7 +203,12 @@ func (s *StateFile) Decode(b []byte, m *Memory) error {
 	}
 	s.theirs = doc
 	s.theirs.Seen, s.theirs.Holds = nil, nil
-	now := s.Now()
+	doc.fill(m, s.Now())
+	return nil
+}
+
+// fill fills m with what a file says, as far as it can be true at that time.
+func (doc *StateDoc) fill(m *Memory, now float64) {
 	for _, d := range doc.Seen {
 		if d.Since >= 0 && d.Since <= d.Last && d.Last <= now && len(m.Seen) < MaxRemembered {
 			m.Seen[d.Key] = &sighting{First: d.Since, Since: d.Since, Last: d.Last, Missed: max(0, d.Missed), Mark: d.Mark, unsure: max(0, d.Unsure), stall: d.stall()}
@@ -247,7 +252,6 @@ func (s *StateFile) Decode(b []byte, m *Memory) error {
 		}
 	}
 	m.Results.take(doc.Results, now)
-	return nil
 }
 
 // Write saves the memory. A dry run, which holds no lock, first takes over what others have
@@ -277,21 +281,12 @@ func (s *StateFile) Write(m *Memory) error {
 
 // replace puts a new file in place of the old one. Readers see one or the other, whole.
 func (s *StateFile) replace(m *Memory) error {
-	doc := StateDoc{
-		Format: StateFormat, BootID: s.BootID, Clock: s.Clock, Cooldowns: m.Cooldowns,
-		Acts: m.Acts, Rules: m.Rules, Tripped: m.Tripped, Told: m.Told, Descriptors: m.Descriptors,
-		Results: m.Results,
-	}
+	doc := m.Doc()
+	doc.Format, doc.BootID, doc.Clock = StateFormat, s.BootID, s.Clock
 	if s.lock == nil {
 		// Only live runs may change what live runs decide by.
 		doc.Cooldowns, doc.Acts, doc.Rules, doc.Tripped, doc.Told = s.theirs.Cooldowns, s.theirs.Acts, s.theirs.Rules, s.theirs.Tripped, s.theirs.Told
 		doc.Results = s.theirs.Results
-	}
-	for k, v := range m.Seen {
-		doc.Seen = append(doc.Seen, SeenDoc{k, v.Since, v.Last, v.Missed, v.Mark, v.unsure, v.stall.since, v.stall.moved, v.stall.sure})
-	}
-	for k, v := range m.Holds {
-		doc.Holds = append(doc.Holds, HoldDoc{k.Rule, k.Fingerprint, k.Socket, v.Since, v.Last})
 	}
 	b, err := json.Marshal(&doc)
 	if err != nil {

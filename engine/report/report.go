@@ -171,6 +171,8 @@ const (
 
 // Report is the outcome of one cycle.
 type Report struct {
+	// Recording says what was looked at if that was no host: a recording of which, and when.
+	Recording  string
 	Mode       string // dry-run or live
 	Files      []rules.FileInfo
 	Generation string
@@ -229,6 +231,7 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 	//nolint:wrapcheck // encoding/json wraps it
 	return json.Marshal(struct {
 		Mode       string     `json:"mode"`
+		Recording  string     `json:"recording,omitempty"`
 		Rules      []string   `json:"rules"`
 		Generation string     `json:"generation"`
 		Started    string     `json:"started"`
@@ -236,7 +239,7 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		Errors     []string   `json:"errors"`
 		Summary    Summary    `json:"summary"`
 		Findings   []*Finding `json:"findings"`
-	}{r.Mode, files, r.Generation, r.Started.Format(time.RFC3339), r.Duration.Seconds(), errs, r.Summary, findings})
+	}{r.Mode, r.Recording, files, r.Generation, r.Started.Format(time.RFC3339), r.Duration.Seconds(), errs, r.Summary, findings})
 }
 
 // Count fills in the summary from the findings.

@@ -31,6 +31,9 @@ type World struct {
 	// Dead finds the processes that hold what the kernel has ended, those with most
 	// first, and counts those that could not be examined; nil if there is nobody to ask.
 	Dead func(context.Context) (all []Dead, unseen int, err error)
+	// Gaps are why a world that is no host does not know everything, and Notes what else it
+	// has to say: every look says so.
+	Gaps, Notes []error
 }
 
 // Host is what does not change while the program runs.

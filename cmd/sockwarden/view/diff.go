@@ -27,7 +27,7 @@ func Diff(o Out, d *differ.Difference, names [2]string) error {
 	p := o.on(&b)
 	fmt.Fprintf(&b, "old  %s\nnew  %s\n", programName(names[0], d.Old), programName(names[1], d.New))
 	changedRules(p, d)
-	p.say("judged %s of this host by both, as if for, soak, canary, cool-downs and limits were over", Count(d.Sockets, "socket"))
+	p.say("judged %s of %s by both, as if for, soak, canary, cool-downs and limits were over", Count(d.Sockets, "socket"), lookedAt(d.Report))
 	for _, k := range differ.Kinds {
 		changesOf(p, d, k)
 	}

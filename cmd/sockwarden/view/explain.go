@@ -40,7 +40,11 @@ func Explain(o Out, x *explain.Explanation, s *Setting) error {
 // explainJSON writes one document, element by element: for many sockets it is large.
 func explainJSON(o Out, x *explain.Explanation) error {
 	w := bufio.NewWriter(o.W)
-	fmt.Fprintf(w, "{\n  \"generation\": %q,\n  \"judged_by\": \"host\",\n  \"explanations\": [", x.Report.Generation)
+	judge := "host"
+	if x.Report.Recording != "" {
+		judge = "recording"
+	}
+	fmt.Fprintf(w, "{\n  \"generation\": %q,\n  \"judged_by\": %q,\n  \"explanations\": [", x.Report.Generation, judge)
 	all := x.All()
 	for i := range all {
 		text, err := json.MarshalIndent(all[i], "    ", "  ")
@@ -64,7 +68,7 @@ func explainJSON(o Out, x *explain.Explanation) error {
 }
 
 func explained(o Out, x *explain.Explanation, s *Setting) {
-	o.say("%s, judged by this host (generation %s)", Count(len(x.Sockets), "socket"), s.Program.Short())
+	o.say("%s, judged by %s (generation %s)", Count(len(x.Sockets), "socket"), lookedAt(x.Report), s.Program.Short())
 	if len(x.Sockets) == 0 {
 		o.say("nothing matches the selection; sockwarden list shows what there is")
 	}

@@ -43,7 +43,9 @@ func Report(o Out, r *engine.Report, s *Setting, rows Rows) error {
 		p.say("%s", spared)
 	}
 	totals(p, r)
-	next(p, r, s, rows)
+	if r.Recording == "" { // nothing can be done to one
+		next(p, r, s, rows)
+	}
 	_, err := o.W.Write(b.Bytes())
 	return err //nolint:wrapcheck // an error of the stream
 }
@@ -63,13 +65,27 @@ func header(o Out, r *engine.Report, s *Setting) {
 	if r.Mode == "live" {
 		mode, by = "LIVE", ", by "+s.By
 	}
+	if r.Recording != "" {
+		mode = "RECORDING"
+	}
 	o.say("%s  %s%s", mode, origin(r, s.Program), by)
+	if r.Recording != "" {
+		o.say("of %s", Printable(r.Recording))
+	}
 	if s.Program.Breaker.ByHand {
 		o.say("breaker %s by --breaker, whatever the rules say", s.Program.Breaker)
 	}
 	if s.Pause != nil {
 		o.say("paused %s: live runs and watchers only observe (sockwarden resume)", s.Pause)
 	}
+}
+
+// lookedAt says what a report is about.
+func lookedAt(r *engine.Report) string {
+	if r.Recording != "" {
+		return "the recording of " + Printable(r.Recording)
+	}
+	return "this host"
 }
 
 // origin names the files of the rules, or says how many there are.
