@@ -19,6 +19,9 @@ func Attrs(s *Sealed) []slog.Attr {
 	if len(s.Facts.Owners) > 0 {
 		o := &s.Facts.Owners[0]
 		attrs = append(attrs, slog.String("process", o.Name), slog.Int("pid", o.PID))
+		if unit := o.InService(); unit != "" {
+			attrs = append(attrs, slog.String("unit", unit))
+		}
 		if len(s.Facts.Owners) > 1 {
 			attrs = append(attrs, slog.String("holders", collectors.OwnerNames(s.Facts.Owners)))
 		}

@@ -27,6 +27,15 @@ func (o *Owner) InContainer() string {
 	return o.Engine + ":" + o.ContainerName
 }
 
+// InService names the service of systemd that runs the process, "" for none: what a session
+// or a container has started is in none that tells anything.
+func (o *Owner) InService() string {
+	if o.Container != "" || !o.Known.Has(FieldUnit) || !strings.HasSuffix(o.Unit, ".service") {
+		return ""
+	}
+	return o.Unit
+}
+
 // ContainerOf names the container of a socket's owners, "" for none.
 func ContainerOf(owners []Owner) string {
 	for i := range owners {

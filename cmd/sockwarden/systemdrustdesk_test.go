@@ -32,7 +32,7 @@ func blocks(t *testing.T, doc, first string) (all []string) {
 // quickly has the shipped watcher go by ages of a second, and no rule of its own.
 const quickly = `[Service]
 ExecStart=
-ExecStart=` + systemdlab.Program + ` watch --live --interval 1s --var close_wait_timeout=1 --audit-log /var/log/sockwarden/audit.jsonl
+ExecStart=` + systemdlab.Program + ` watch --live --interval 1s --var close_wait_timeout=1 --audit-log /var/log/sockwarden/audit.jsonl --log-file /var/log/sockwarden/log
 `
 
 // rustDesk runs the unit that docs/rustdesk.md shows, and hbbr, as a program that leaks. With
@@ -84,6 +84,9 @@ systemd-analyze verify ` + systemdlab.Inside + `/units/hbbs.service ` + systemdl
 		_, log, _ := l.Run("cat", "/var/log/sockwarden/audit.jsonl")
 		return cured() && strings.Count(log, `"event":"outcome"`) >= 7
 	})
+	if _, log, _ := l.Run("cat", "/var/log/sockwarden/log"); !regexp.MustCompile(` acted .* process=hbbs pid=\d+ unit=hbbs\.service `).MatchString(log) {
+		l.t.Errorf("the log does not name the unit:\n%s", log)
+	}
 	if now := l.invocation("hbbs.service"); now == before {
 		l.t.Errorf("it was not restarted: %s", now)
 	}

@@ -79,6 +79,9 @@ func (k *kind) attrs(findings []*report.Finding) []slog.Attr {
 	if k.process != "" {
 		o := &first.Facts.Owners[0]
 		attrs = append(attrs, slog.String("process", o.Name), slog.Int("pid", o.PID))
+		if unit := o.InService(); unit != "" {
+			attrs = append(attrs, slog.String("unit", unit))
+		}
 	}
 	if name := collectors.ContainerOf(first.Facts.Owners); name != "" {
 		attrs = append(attrs, slog.String("container", name))
