@@ -22,8 +22,26 @@ type Message struct {
 	// ContainerLabels are those of the containers of the first few findings, by what these
 	// are called, as docker:hbbs.
 	ContainerLabels map[string]map[string]string `json:"container_labels,omitempty"`
-	// Lasted is how long the findings lasted that are now over, in seconds.
+	// Lasted is how long the findings lasted that are now over, or have lasted that still
+	// stand, in seconds.
 	Lasted float64 `json:"lasted_seconds,omitempty"`
+	// FullIn is when a process has used up its descriptors, in seconds; 0 if nothing says so.
+	FullIn float64 `json:"full_in_seconds,omitempty"`
+}
+
+// Whole is the message with empty lists and maps for those that it does not have, as JSON
+// shows it.
+func (m Message) Whole() Message {
+	if m.Labels == nil {
+		m.Labels = map[string]string{}
+	}
+	if m.Counts == nil {
+		m.Counts = []Count{}
+	}
+	if m.Lines == nil {
+		m.Lines = []string{}
+	}
+	return m
 }
 
 // Event is what a message is about.
@@ -33,7 +51,9 @@ type Event string
 const (
 	EventFound   Event = "found"   // findings are new, or their outcome has changed
 	EventMissing Event = "missing" // no socket matches, which is what the rule finds
+	EventStands  Event = "stands"  // what the rule found is still there: see Delivery.Repeat
 	EventOver    Event = "over"    // nothing that the rule found remains
+	EventSum     Event = "sum"     // messages that were too many to send: Total of them, Counts by rule and event
 	EventTest    Event = "test"    // a user tries out the notifier
 )
 
@@ -43,11 +63,20 @@ type Count struct {
 	Count int    `json:"count"`
 }
 
-// Notifier delivers messages. Send may take long, runs on its own goroutine, and retries
-// by itself; its error is final and contains no secrets.
+// Notifier delivers messages. Send may take long and runs on its own goroutine; its error
+// contains no secrets. Whoever sends tries again later, unless it is a FinalError.
 type Notifier interface {
 	Send(ctx context.Context, m Message) error
 }
+
+// FinalError says that a message will never be delivered, however often it is sent.
+type FinalError struct{ Err error }
+
+// Error is the text of the cause.
+func (e *FinalError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *FinalError) Unwrap() error { return e.Err }
 
 // NotifierPlugin is a way to deliver messages that rules files can configure under
 // actions.

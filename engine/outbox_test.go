@@ -199,7 +199,7 @@ func TestMessageWithoutSocket(t *testing.T) {
 	}
 }
 
-// A hanging receiver holds nothing up: what does not fit is dropped and counted.
+// A hanging receiver holds nothing up: what does not fit is summed up.
 func TestHangingNotifier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})
@@ -209,13 +209,13 @@ func TestHangingNotifier(t *testing.T) {
 		start := time.Now()
 		const sent = news.MaxQueued + 40
 		for i := range sent {
-			o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{Total: i})
+			o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{Rule: "r", Event: actions.EventFound, Total: i})
 			synctest.Wait() // the first one is under way
 		}
 		if took := time.Since(start); took != 0 {
 			t.Errorf("held up for %s", took)
 		}
-		if n := len(j.lines("too slow, messages are dropped", "name=ops")); n != 1 {
+		if n := len(j.lines("level=WARN", "more messages wait", "summed up", "name=ops")); n != 1 {
 			t.Errorf("said %d times", n)
 		}
 		box.mu.Lock()
@@ -224,16 +224,18 @@ func TestHangingNotifier(t *testing.T) {
 		close(free)
 		o.Close()
 		got := box.messages()
-		if len(got) > news.MaxQueued+1 {
-			t.Errorf("%d messages", len(got))
+		if len(got) != news.MaxQueued+1 {
+			t.Fatalf("%d messages", len(got))
 		}
-		if lines := j.lines("messages were dropped", "count=39"); len(lines) != 1 { // one was under way
-			t.Errorf("said %q", j.lines())
-		}
-		for i, m := range got {
-			if m.Total != i {
+		last := got[news.MaxQueued]
+		for i, m := range got[:news.MaxQueued] {
+			if m.Total != i || m.Event != actions.EventFound {
 				t.Fatalf("message %d is number %d", i, m.Total)
 			}
+		}
+		// One was under way, and 63 waited apart.
+		if last.Event != actions.EventSum || last.Total != 40 || last.Rule != "r" || !slices.Equal(last.Counts, []actions.Count{{What: "r found", Count: 40}}) {
+			t.Errorf("the rest is %+v", last)
 		}
 	})
 }
@@ -328,8 +330,48 @@ func TestReconfiguredNotifier(t *testing.T) {
 	})
 }
 
-// An outage is reported once when it begins, and with a count when it is over or the run
-// ends.
+// An outage is reported once when it begins, and when it is over. What comes meanwhile is
+// delivered then, in order and once; what is refused for good is not sent again.
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		box := &mailbox{}
+		box.send = func(context.Context) error {
+			switch {
+			case time.Since(began) < time.Hour:
+				return errors.New("503")
+			case box.got[len(box.got)-1].Total == 7:
+				return &actions.FinalError{Err: errors.New("400")}
+			}
+			return nil
+		}
+		o, j := box.outbox()
+		for i := range 30 {
+			o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{Rule: "r", Total: i})
+			<-time.After(2 * time.Minute)
+		}
+		<-time.After(5 * time.Minute)
+		tried := map[int]int{}
+		var order []int
+		for _, m := range box.messages() {
+			if tried[m.Total]++; tried[m.Total] == 1 {
+				order = append(order, m.Total)
+			}
+		}
+		if len(order) != 30 || !slices.IsSorted(order) || tried[0] < 50 || tried[0] > 80 || tried[7] != 1 || tried[29] != 1 {
+			t.Errorf("sent %v, the first %d times", order, tried[0])
+		}
+		if a, b := j.lines("level=WARN", "message not delivered, trying again", "error=503"), j.lines("level=INFO", "messages are delivered again", "lost=0"); len(a) != 1 || len(b) != 1 {
+			t.Errorf("said %q and %q", a, b)
+		}
+		if lines := j.lines("level=WARN", `msg="message not delivered"`, "error=400"); len(lines) != 1 {
+			t.Errorf("said %q", lines)
+		}
+		o.Close()
+	})
+}
+
+// What could not be delivered until the end is counted.
 func TestUndelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := &mailbox{send: func(context.Context) error { return errors.New("503") }}
@@ -337,24 +379,44 @@ func TestUndelivered(t *testing.T) {
 		for range 2 {
 			o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{Rule: "r"})
 		}
+		began := time.Now()
 		o.Close()
-		if len(box.messages()) != 2 || len(j.lines("level=WARN", "message not delivered", "error=503")) != 1 || len(j.lines("level=WARN", "messages were not delivered", "count=2")) != 1 {
-			t.Errorf("%d messages, said %q", len(box.messages()), j.lines())
+		if took := time.Since(began); took != news.Farewell {
+			t.Errorf("gave up after %s", took)
 		}
-		n := 0
-		box = &mailbox{send: func(context.Context) error {
-			if n++; n < 4 {
-				return errors.New("503")
-			}
-			return nil
-		}}
-		o, j = box.outbox()
-		for range 5 {
-			o.Enqueue(t.Context(), "ops", to("ops"), actions.Message{Rule: "r"})
-		}
-		o.Close()
-		if len(j.lines("level=WARN")) != 1 || len(j.lines("level=INFO", "messages are delivered again", "lost=3")) != 1 {
+		if len(j.lines("level=WARN", "message not delivered", "error=503")) != 1 || len(j.lines("level=WARN", "messages were not delivered", "count=2")) != 1 {
 			t.Errorf("said %q", j.lines())
+		}
+	})
+}
+
+// A receiver with a rate gets so many messages a minute, and the rest in one.
+func TestRateSumsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := &mailbox{}
+		o, _ := box.outbox()
+		config := rules.Notifier{Plugin: "box", Params: map[string]any{"rate": 3.0}}
+		start := time.Now()
+		for i := range 20 {
+			o.Enqueue(t.Context(), "ops", config, actions.Message{Rule: []string{"a", "b"}[i%2], Event: actions.EventFound})
+			<-time.After(time.Second)
+		}
+		<-time.After(5 * time.Minute)
+		o.Enqueue(t.Context(), "ops", config, actions.Message{Rule: "b", Event: actions.EventOver})
+		o.Close()
+		got := box.messages()
+		if len(got) != 5 {
+			t.Fatalf("%d messages: %+v", len(got), got)
+		}
+		rest := got[3]
+		if rest.Event != actions.EventSum || rest.Total != 17 || rest.Rule != "" || !slices.Equal(rest.Counts, []actions.Count{{What: "b found", Count: 9}, {What: "a found", Count: 8}}) {
+			t.Errorf("%+v", rest)
+		}
+		if after := box.at[3].Sub(start); after != time.Minute {
+			t.Errorf("the rest comes after %s", after)
+		}
+		if last := got[4]; last.Event != actions.EventOver || last.Rule != "b" {
+			t.Errorf("%+v", last)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,8 @@ type effect struct {
 	proves  func(context.Context) error
 	running *leash.Running // nil until started
 	output  output
-	outcome *actions.Outcome // nil until known
+	outcome *actions.Outcome   // nil until known
+	status  syscall.WaitStatus // how the program ended, once that is known
 }
 
 func (e *effect) String() string { return e.what }
@@ -111,6 +113,7 @@ func (e *effect) await(grace time.Duration) actions.Outcome {
 
 func (e *effect) judge(ending leash.Ending) actions.Outcome {
 	said, status := e.output.tail(), ending.Status
+	e.status = status
 	if said != "" {
 		said = ": " + said
 	}

@@ -22,14 +22,9 @@ const (
 )
 
 func (w *webhook) body(m actions.Message) ([]byte, error) {
-	if m.Labels == nil {
-		m.Labels = map[string]string{}
-	}
-	if m.Counts == nil {
-		m.Counts = []actions.Count{}
-	}
-	if m.Lines == nil {
-		m.Lines = []string{}
+	m = m.Whole()
+	if w.template != nil {
+		return filled(w.template, m)
 	}
 	var v any = m
 	switch w.format {
@@ -53,6 +48,14 @@ func text(m actions.Message, escape *strings.Replacer) string {
 	if m.Event == actions.EventTest {
 		return fmt.Sprintf("sockwarden on `%s`: a test message: others would arrive, too", harmless(m.Host, maxName, escape))
 	}
+	if m.Event == actions.EventSum {
+		fmt.Fprintf(&b, "sockwarden on `%s` (%s): %d messages in one", harmless(m.Host, maxName, escape), m.Mode, m.Total)
+		for _, c := range m.Counts {
+			m.Lines = append(m.Lines, fmt.Sprintf("%d x %s", c.Count, c.What))
+		}
+		block(&b, m.Lines, len(m.Lines), escape)
+		return b.String()
+	}
 	fmt.Fprintf(&b, "sockwarden on `%s` (%s): rule `%s`", harmless(m.Host, maxName, escape), m.Mode, harmless(m.Rule, maxName, escape))
 	switch m.Event {
 	case actions.EventOver:
@@ -61,9 +64,11 @@ func text(m actions.Message, escape *strings.Replacer) string {
 	case actions.EventMissing:
 		b.WriteString(": no socket matches")
 		return b.String()
-	case actions.EventFound, actions.EventTest:
+	case actions.EventStands:
+		fmt.Fprintf(&b, " still finds, after %s, %d", time.Duration(m.Lasted*float64(time.Second)).Round(time.Second), m.Total)
+	default:
+		fmt.Fprintf(&b, " found %d", m.Total)
 	}
-	fmt.Fprintf(&b, " found %d", m.Total)
 	for i, c := range m.Counts {
 		between := ", "
 		if i == 0 {
@@ -71,12 +76,18 @@ func text(m actions.Message, escape *strings.Replacer) string {
 		}
 		fmt.Fprintf(&b, "%s%d %s", between, c.Count, c.What)
 	}
-	if len(m.Lines) == 0 {
-		return b.String()
+	block(&b, m.Lines, max(m.Total, len(m.Lines)), escape)
+	return b.String()
+}
+
+// block adds a code block with the first of some lines, and how many of all are left out.
+func block(b *strings.Builder, lines []string, all int, escape *strings.Replacer) {
+	if len(lines) == 0 {
+		return
 	}
 	b.WriteString("\n```\n")
 	shown := 0
-	for _, line := range m.Lines {
+	for _, line := range lines {
 		line = harmless(line, maxLine, escape)
 		if b.Len()+len(line) > maxText-len("\nand 1234567890 more\n```") {
 			break
@@ -84,10 +95,10 @@ func text(m actions.Message, escape *strings.Replacer) string {
 		b.WriteString(line + "\n")
 		shown++
 	}
-	if more := max(m.Total, len(m.Lines)) - shown; more > 0 {
-		fmt.Fprintf(&b, "and %d more\n", more)
+	if more := all - shown; more > 0 {
+		fmt.Fprintf(b, "and %d more\n", more)
 	}
-	return b.String() + "```"
+	b.WriteString("```")
 }
 
 // forDiscord prevents names from ending a code block or notifying anybody.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"text/template"
 	"time"
 	"unicode/utf8"
 
@@ -217,5 +218,42 @@ func TestReadme(t *testing.T) {
 		if got, want := text(m, escape), block("````text", "````"); got != want {
 			t.Errorf("%s:\n%s\nthe README has\n%s", name, got, want)
 		}
+	}
+}
+
+// What stands and what was summed up is told in words, with names only in code.
+func TestOtherEvents(t *testing.T) {
+	m := message()
+	m.Event, m.Lasted = actions.EventStands, 4*3600
+	if got := textOf(t, "slack", m); !strings.HasPrefix(got, "sockwarden on `web1` (live): rule `close-wait` still finds, after 4h0m0s, 5: 4 gone, 1 fd_still_held\n```\n") {
+		t.Errorf("%q", got)
+	}
+	m = actions.Message{Host: "web1", Mode: "live", Event: actions.EventSum, Total: 17, Counts: []actions.Count{{What: "@a`b found", Count: 9}, {What: "leak over", Count: 8}}}
+	if got, want := textOf(t, "discord", m), "sockwarden on `web1` (live): 17 messages in one\n```\n9 x @\u200ba'b found\n8 x leak over\n```"; got != want {
+		t.Errorf("%q, not %q", got, want)
+	}
+}
+
+// A template is the whole body; names cannot break out of it.
+func TestTemplate(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"title": {{json .rule}}, "n": {{json .total}}, "first": {{json (index .findings 0)}}}`: `{"title": "a\"b", "n": 5, "first": "CLOSE_WAIT 10.0.0.1:80 203.0.113.9:4711 nginx[77] for 61s: gone"}`,
+		`{"severity": {{json .labels.severity}}, "in": {{json .full_in_seconds}}}`:               `{"severity": "warning", "in": 101}`,
+		`{"counts": [{{range $i, $c := .counts}}{{if $i}},{{end}}{{json $c.what}}{{end}}]}`:      `{"counts": ["gone","fd_still_held"]}`,
+	} {
+		tmpl, err := template.New("t").Funcs(template.FuncMap{"json": asJSON}).Parse(text)
+		must(t, text, err)
+		m := message()
+		m.Rule, m.FullIn = `a"b`, 101
+		got, err := (&webhook{template: tmpl}).body(m)
+		if must(t, text, err); string(got) != want {
+			t.Errorf("%s: %s, not %s", text, got, want)
+		}
+	}
+	tmpl, err := parsed(`{"text": {{json .text}}}`)
+	must(t, "parse", err)
+	got, err := (&webhook{template: tmpl}).body(message())
+	if must(t, "body", err); !strings.HasPrefix(string(got), "{\"text\": \"sockwarden on `web1` (live): rule `close-wait` found 5") {
+		t.Errorf("%s", got)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"text/template"
 	"time"
 
 	"sockwarden/actions"
@@ -27,7 +28,7 @@ import (
 
 const (
 	defaultTimeout = 10 * time.Second
-	// attempts is how often to send a message before giving up, and firstPause the wait
+	// attempts is how often to send a message before saying that it failed, and firstPause the wait
 	// after the first failure; it doubles each time.
 	attempts   = 4
 	firstPause = time.Second
@@ -44,14 +45,15 @@ func Plugin() actions.NotifierPlugin {
 		Name:    "webhook",
 		Summary: "posts one message per rule and cycle to a URL",
 		Doc: "Formats: generic (the message as JSON), slack and discord (text). The URL comes from url_file or url_env, never from the rules file: " +
-			"it is usually a secret. It tries to send a message four times, with growing pauses, and follows no redirects.",
+			"it is usually a secret. It tries to send a message until it is accepted or refused for good, with growing pauses, and follows no redirects.",
 		Needs: "a way out to the URL",
-		Params: []actions.Param{
+		Params: append([]actions.Param{
 			{Name: "format", Type: "string", Doc: "generic (default), slack or discord"},
 			{Name: "url_file", Type: "string", Doc: "absolute path of a file that holds the URL; a live run refuses one that others can write", SecretFile: true},
 			{Name: "url_env", Type: "string", Doc: "name of an environment variable that holds it"},
+			{Name: "template", Type: "string", Doc: "the body instead, as a Go template that makes JSON: '{\"text\": {{json .text}}}'"},
 			{Name: "timeout", Type: "duration", Doc: "for one attempt (default 10s)"},
-		},
+		}, actions.DeliveryParams()...),
 		New: newNotifier,
 	}
 }
@@ -64,6 +66,18 @@ func newNotifier(params map[string]any) (actions.Notifier, error) {
 	}
 	if w.format != "generic" && w.format != "slack" && w.format != "discord" {
 		return nil, fmt.Errorf("format is generic, slack or discord, not %q", w.format)
+	}
+	if _, err := actions.DeliveryOf(params); err != nil {
+		return nil, err
+	}
+	if t := text("template"); t != "" {
+		if w.format != "generic" {
+			return nil, fmt.Errorf("template is the whole body, so it takes no format %s", w.format)
+		}
+		var err error
+		if w.template, err = parsed(t); err != nil {
+			return nil, err
+		}
 	}
 	w.urlFile, w.urlEnv = text("url_file"), text("url_env")
 	if (w.urlFile == "") == (w.urlEnv == "") {
@@ -92,6 +106,7 @@ func newNotifier(params map[string]any) (actions.Notifier, error) {
 
 type webhook struct {
 	format          string
+	template        *template.Template // nil for the format's own body
 	urlFile, urlEnv string
 	timeout, pause  time.Duration
 	client          *http.Client
@@ -162,7 +177,7 @@ func (w *webhook) Send(ctx context.Context, m actions.Message) error {
 	}
 	body, err := w.body(m)
 	if err != nil {
-		return err
+		return &actions.FinalError{Err: err}
 	}
 	pause := w.pause
 	for attempt := 1; ; attempt++ {
@@ -170,7 +185,10 @@ func (w *webhook) Send(ctx context.Context, m actions.Message) error {
 		if err == nil {
 			return nil
 		}
-		if after < 0 || attempt == attempts {
+		if after < 0 {
+			return &actions.FinalError{Err: fmt.Errorf("attempt %d of %d: %w", attempt, attempts, err)}
+		}
+		if attempt == attempts {
 			return fmt.Errorf("attempt %d of %d: %w", attempt, attempts, err)
 		}
 		select {

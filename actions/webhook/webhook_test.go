@@ -103,6 +103,10 @@ func TestNew(t *testing.T) {
 		{"url_env": "X", "format": "discord"},
 		{"url_env": "X", "timeout": 100 * time.Millisecond},
 		{"url_env": "X", "timeout": time.Minute},
+		{"url_env": "X", "rate": 1.0, "repeat": time.Minute, "resolved": false},
+		{"url_env": "X", "rate": 60.0, "repeat": 144 * time.Hour, "format": "slack"},
+		{"url_env": "X", "template": `{"text": {{json .text}}}`},
+		{"url_env": "X", "template": `{{json .}}`},
 	} {
 		if n, err := p.New(good); err != nil || n == nil {
 			t.Errorf("%v: %v", good, err)
@@ -120,6 +124,18 @@ func TestNew(t *testing.T) {
 		{map[string]any{"url_env": "X", "timeout": time.Duration(0)}, "timeout"},
 		{map[string]any{"url_env": "X", "timeout": 99 * time.Millisecond}, "timeout"},
 		{map[string]any{"url_env": "X", "timeout": time.Minute + 1}, "timeout"},
+		{map[string]any{"url_env": "X", "rate": 0.0}, "rate is a whole number"},
+		{map[string]any{"url_env": "X", "rate": 1.5}, "rate is a whole number"},
+		{map[string]any{"url_env": "X", "rate": 61.0}, "rate is a whole number"},
+		{map[string]any{"url_env": "X", "repeat": 59 * time.Second}, "repeat is between 1m and 144h"},
+		{map[string]any{"url_env": "X", "repeat": 145 * time.Hour}, "repeat is between 1m and 144h"},
+		{map[string]any{"url_env": "X", "template": "{{json .rule}}", "format": "slack"}, "takes no format slack"},
+		{map[string]any{"url_env": "X", "template": "{{json .rule"}, "unclosed action"},
+		{map[string]any{"url_env": "X", "template": "{{json .ruel}}"}, `no entry for key "ruel"`},
+		{map[string]any{"url_env": "X", "template": `{"text": "{{.rule}}"}`}, "{{json .rule}}, without quotes"},
+		{map[string]any{"url_env": "X", "template": `{{define "x"}}{{template "x" .}}{{end}}{{template "x" .}}`}, "depth"},
+		{map[string]any{"url_env": "X", "template": `{{if eq .event "sum"}}x{{else}}{}{{end}}`}, "JSON of every message"},
+		{map[string]any{"url_env": "X", "template": `"` + strings.Repeat("x", 64<<10) + `"`}, "longer than 65536 bytes"},
 	} {
 		if n, err := p.New(bad.params); err == nil || n != nil || !strings.Contains(err.Error(), bad.word) {
 			t.Errorf("%v: %v", bad.params, err)
@@ -267,6 +283,9 @@ func TestGivesUp(t *testing.T) {
 	if err == nil || err.Error() != "attempt 4 of 4: answered 500 Internal Server Error" || s.count() != 4 {
 		t.Errorf("%d attempts, %v", s.count(), err)
 	}
+	if _, final := errors.AsType[*actions.FinalError](err); final {
+		t.Errorf("would not be sent again: %v", err)
+	}
 }
 
 // Errors in the message or the URL are final.
@@ -277,6 +296,9 @@ func TestFinal(t *testing.T) {
 		err := notifier(t, s.URL, nil).Send(t.Context(), message())
 		if err == nil || !strings.Contains(err.Error(), "answered "+strconv.Itoa(code)+" "+http.StatusText(code)) || s.count() != 1 {
 			t.Errorf("%d: %d attempts, %v", code, s.count(), err)
+		}
+		if _, final := errors.AsType[*actions.FinalError](err); !final {
+			t.Errorf("%d: would be sent again: %v", code, err)
 		}
 	}
 	for _, code := range []int{200, 201, 202, 204, 299} {

@@ -44,7 +44,7 @@ func builtinActions(logger *slog.Logger) (*actions.Registry, error) {
 
 // builtinNotifiers lists every way to send messages.
 func builtinNotifiers() []actions.NotifierPlugin {
-	return []actions.NotifierPlugin{webhook.Plugin()}
+	return []actions.NotifierPlugin{webhook.Plugin(), exec.Notifier()}
 }
 
 // notifierCatalog tells the rules what can be configured under actions.

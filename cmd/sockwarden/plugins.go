@@ -30,15 +30,15 @@ func pluginsCommand(a *app) *cobra.Command {
 			if len(args) == 0 {
 				return quietPipe(view.Plugins(a.out(), docs))
 			}
-			i := slices.IndexFunc(docs, func(d view.PluginDoc) bool { return d.Name == args[0] })
-			if i < 0 {
+			named := slices.DeleteFunc(slices.Clone(docs), func(d view.PluginDoc) bool { return d.Name != args[0] })
+			if len(named) == 0 {
 				var names []string
 				for _, d := range docs {
 					names = append(names, d.Name)
 				}
 				return usagef("unknown plugin %q%s", args[0], rules.Suggest(args[0], names))
 			}
-			return quietPipe(view.Plugin(a.out(), &docs[i]))
+			return quietPipe(view.PluginsInFull(a.out(), named))
 		},
 	}
 	declare{a, cmd}.output()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sockwarden/actions"
@@ -36,13 +37,49 @@ func (n *messages) Outcome(context.Context, *report.Outcome) {}
 // whichever sockets it has; a pending finding does not count yet.
 func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report) {
 	now, kind := n.clock.Mono(), "notified-"+r.Mode
-	news := map[*rules.Rule][]*report.Finding{}
+	news, standing := n.sort(r.Findings, kind, now)
+	ended := map[string][]memory.Told{}
+	if !r.Incomplete {
+		ended = n.known.Ended(kind, func(rule string) bool { return p.Rule(rule) != nil }, now)
+	}
+	for _, rule := range p.Rules {
+		m := actions.Message{Time: n.clock.Now(), Host: n.host, Mode: r.Mode, Rule: rule.Name, Labels: rule.Labels, Generation: r.Generation}
+		over := len(ended[rule.Name]) > 0 && !n.known.AnyTold(kind+" "+rule.Name+" ")
+		switch {
+		case len(news[rule]) > 0:
+			describe(&m, news[rule])
+		case over:
+			m.Event, m.Lasted = actions.EventOver, lasted(ended[rule.Name], now)
+		}
+		for _, name := range rule.Notify {
+			config := p.Notifiers[name]
+			d, _ := actions.DeliveryOf(config.Params)
+			to := m
+			if m.Event == "" && d.Repeat > 0 && n.repeats(kind, rule.Name, name, d.Repeat, len(standing[rule]) > 0, now) {
+				describe(&to, standing[rule])
+				to.Event, to.Lasted = actions.EventStands, n.since(kind, rule.Name, now)
+			}
+			if to.Event == "" || over && !d.Resolved {
+				continue
+			}
+			if d.Repeat > 0 {
+				n.known.Tell(repeated(kind, rule.Name, name), "said", now)
+			}
+			n.outbox.Enqueue(ctx, name, config, to)
+		}
+	}
+}
+
+// sort returns the findings of each rule that are news, and all that stand.
+func (n *messages) sort(findings []*report.Finding, kind string, now float64) (news, standing map[*rules.Rule][]*report.Finding) {
+	news, standing = map[*rules.Rule][]*report.Finding{}, map[*rules.Rule][]*report.Finding{}
 	told := map[string]bool{}
-	for _, f := range r.Findings {
+	for _, f := range findings {
 		key := report.Standing(f)
 		if len(f.Rule.Notify) == 0 || f.Decision == report.DecidePending && !f.Unsettled {
 			continue
 		}
+		standing[f.Rule] = append(standing[f.Rule], f)
 		name := kind + " " + key.String()
 		switch {
 		case f.Unsettled:
@@ -58,24 +95,39 @@ func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report
 			}
 		}
 	}
-	ended := map[string][]memory.Told{}
-	if !r.Incomplete {
-		ended = n.known.Ended(kind, func(rule string) bool { return p.Rule(rule) != nil }, now)
+	return news, standing
+}
+
+// repeated is the key under which memory keeps when a receiver last heard of a rule.
+func repeated(kind, rule, receiver string) string {
+	return "last-" + kind + " " + rule + " " + receiver
+}
+
+// repeats reports whether to tell a receiver again of what a rule still finds. What it
+// does not find any more is forgotten.
+func (n *messages) repeats(kind, rule, receiver string, every time.Duration, stands bool, now float64) bool {
+	key := repeated(kind, rule, receiver)
+	last, known := n.known.Told[key]
+	switch {
+	case !stands:
+		delete(n.known.Told, key)
+		return false
+	case !known: // somebody else has told it: from now on
+		n.known.Tell(key, "said", now)
+		return false
 	}
-	for _, rule := range p.Rules {
-		m := actions.Message{Time: n.clock.Now(), Host: n.host, Mode: r.Mode, Rule: rule.Name, Labels: rule.Labels, Generation: r.Generation}
-		switch {
-		case len(news[rule]) > 0:
-			describe(&m, news[rule])
-		case len(ended[rule.Name]) > 0 && !n.known.AnyTold(kind+" "+rule.Name+" "):
-			m.Event, m.Lasted = actions.EventOver, lasted(ended[rule.Name], now)
-		default:
-			continue
-		}
-		for _, name := range rule.Notify {
-			n.outbox.Enqueue(ctx, name, p.Notifiers[name], m)
+	return now-last.Last >= every.Seconds()
+}
+
+// since is for how many seconds people have known of what a rule finds.
+func (n *messages) since(kind, rule string, now float64) float64 {
+	first := now
+	for key, t := range n.known.Told {
+		if strings.HasPrefix(key, kind+" "+rule+" ") {
+			first = min(first, t.Since)
 		}
 	}
+	return now - first
 }
 
 // lasted is how many seconds the oldest of the ended findings lasted.
@@ -112,6 +164,9 @@ func describe(m *actions.Message, findings []*report.Finding) {
 		m.Counts = append(m.Counts, actions.Count{What: what, Count: counts[what]})
 	}
 	if leak := leakText(findings[0]); leak != "" {
+		if l := findings[0].Group.Leak; l != nil {
+			m.FullIn = l.FullIn
+		}
 		m.Lines = append([]string{leak}, m.Lines[:min(len(m.Lines), MaxLinesOfMessage-1)]...)
 	}
 }
@@ -138,9 +193,17 @@ func leakText(f *report.Finding) string {
 	}
 	text := fmt.Sprintf("%s has %.0f of %.0f descriptors open", f.Facts.Owners[0].String(), g.Facts.FDs, g.Facts.FDLimit)
 	if l := g.Leak; l != nil && l.FullIn > 0 {
-		text += ": full in " + report.Short(time.Duration(l.FullIn*float64(time.Second)))
+		text += growth(l.PerHour) + ": full in " + report.Short(time.Duration(l.FullIn*float64(time.Second)))
 	}
 	return text
+}
+
+// growth says how fast descriptors become more.
+func growth(perHour float64) string {
+	if perHour < 60 {
+		return fmt.Sprintf(", %.0f more an hour", perHour)
+	}
+	return fmt.Sprintf(", %.0f more a minute", perHour/60)
 }
 
 // Line describes a finding in a message.

@@ -37,7 +37,8 @@ type Observer interface {
 type Counting interface {
 	// Failed reports a cycle of a watcher that could not look at anything.
 	Failed(ctx context.Context, took time.Duration, err error)
-	// Delivered reports what came of a message: sent, failed or dropped. Several goroutines
+	// Delivered reports what came of a message: sent, failed (and tried again), lost, or
+	// summed (up with others, for want of room). Several goroutines
 	// may call it at a time.
 	Delivered(notifier, result string)
 }

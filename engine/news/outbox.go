@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sockwarden/actions"
@@ -15,7 +14,7 @@ import (
 )
 
 const (
-	// MaxQueued is how many messages can wait for one receiver; more are dropped.
+	// MaxQueued is how many messages can wait for one receiver; more are summed up.
 	MaxQueued = 64
 	// Between is the minimum time between two messages to one receiver.
 	Between = time.Second
@@ -42,12 +41,6 @@ type Outbox struct {
 	Between, Farewell, grace time.Duration // as above; tests change them
 }
 
-type receiver struct {
-	config  rules.Notifier
-	queue   chan actions.Message
-	dropped atomic.Int64
-}
-
 // NewOutbox makes an outbox with notifiers from these plugins.
 func NewOutbox(plugins []actions.NotifierPlugin, clock world.Clock, log *slog.Logger) *Outbox {
 	o := &Outbox{
@@ -68,7 +61,7 @@ func (o *Outbox) Enqueue(ctx context.Context, name string, config rules.Notifier
 	r := o.receivers[name]
 	if r == nil || !r.config.Equal(config) {
 		if r != nil {
-			close(r.queue)
+			r.end()
 			delete(o.receivers, name)
 		}
 		plugin := o.plugins[config.Plugin]
@@ -81,18 +74,22 @@ func (o *Outbox) Enqueue(ctx context.Context, name string, config rules.Notifier
 			o.log.Error("notifier", "name", name, "error", err)
 			return
 		}
-		r = &receiver{config: config, queue: make(chan actions.Message, MaxQueued)}
+		d, err := actions.DeliveryOf(config.Params)
+		if err != nil {
+			o.log.Error("notifier", "name", name, "error", err)
+			return
+		}
+		r = newReceiver(config, d)
 		o.receivers[name] = r
 		o.running.Add(1)
 		go o.deliver(context.WithoutCancel(ctx), name, n, r)
 	}
-	select {
-	case r.queue <- m:
-	default:
-		o.count(name, "dropped")
-		if r.dropped.Add(1) == 1 {
-			o.log.Warn("notifier is too slow, messages are dropped", "name", name)
-		}
+	summed, first := r.put(m)
+	if summed {
+		o.count(name, "summed")
+	}
+	if first {
+		o.log.Warn("more messages wait than there is room for, they are summed up", "name", name, "room", MaxQueued)
 	}
 }
 
@@ -100,22 +97,17 @@ func (o *Outbox) deliver(ctx context.Context, name string, n actions.Notifier, r
 	defer o.running.Done()
 	ctx, stop := o.untilEnd(ctx)
 	defer stop()
-	var last time.Time
-	failed := 0 // failed messages in a row
-	defer func() {
-		if failed > 1 {
-			o.log.Warn("messages were not delivered", "name", name, "count", failed)
-		}
-	}()
-	for m := range r.queue {
-		select {
-		case <-time.After(last.Add(o.Between).Sub(o.clock.Now())):
-		case <-ctx.Done():
-		}
-		last = o.clock.Now()
-		failed = o.sent(name, m, n.Send(ctx, m), failed)
-		if lost := r.dropped.Swap(0); lost > 0 {
-			o.log.Warn("messages were dropped", "name", name, "count", lost)
+	p, out := pace{Outbox: o, rate: r.delivery.Rate}, outage{Outbox: o, name: name}
+	defer out.end()
+	for r.await() {
+		tooMany := p.wait(ctx)
+		m := r.take(tooMany)
+		err := n.Send(ctx, m)
+		if out.heard(m, err, ctx.Err() != nil, r.left()) {
+			r.back(m)
+			sleep(ctx, out.pause())
+		} else if err == nil {
+			r.delivered()
 		}
 	}
 }
@@ -133,28 +125,6 @@ func (o *Outbox) untilEnd(ctx context.Context) (context.Context, context.CancelF
 	return ctx, stop
 }
 
-// sent logs the fate of a message: an outage once when it begins, and with a count when
-// it is over. It returns how many messages have failed in a row.
-func (o *Outbox) sent(name string, m actions.Message, err error, failed int) int {
-	if err != nil {
-		o.count(name, "failed")
-	} else {
-		o.count(name, "sent")
-	}
-	switch {
-	case err != nil && failed == 0:
-		o.log.Warn("message not delivered", "name", name, "rule", m.Rule, "error", err)
-	case err != nil:
-		o.log.Debug("message not delivered", "name", name, "rule", m.Rule, "error", err)
-	case failed > 0:
-		o.log.Info("messages are delivered again", "name", name, "lost", failed)
-		return 0
-	default:
-		return 0
-	}
-	return failed + 1
-}
-
 func (o *Outbox) count(name, result string) {
 	for _, who := range o.counting {
 		who.Delivered(name, result)
@@ -165,7 +135,7 @@ func (o *Outbox) count(name, result string) {
 // that ignores a stop.
 func (o *Outbox) Close() {
 	for _, r := range o.receivers {
-		close(r.queue)
+		r.end()
 	}
 	o.receivers = map[string]*receiver{}
 	done := make(chan struct{})

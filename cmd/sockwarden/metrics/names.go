@@ -53,7 +53,7 @@ var (
 	trips   = counter("sockwarden_breaker_trips_total", "How often the breaker has tripped.")
 	paused  = gauge("sockwarden_paused", "1 while actions are paused.")
 
-	messages = counter("sockwarden_notifications_total", "Messages to notifiers: sent, failed, or dropped because the notifier was too slow.", "notifier", "result")
+	messages = counter("sockwarden_notifications_total", "Messages to notifiers: sent, failed (tried again later), lost, or summed up.", "notifier", "result")
 
 	buildInfo = gauge("sockwarden_build_info", "1, labelled with what this program was built from.", "version", "goversion")
 )

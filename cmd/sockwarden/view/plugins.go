@@ -57,16 +57,26 @@ func Plugins(o Out, docs []PluginDoc) error {
 	return nil
 }
 
-// Plugin shows everything about one plugin.
-func Plugin(o Out, d *PluginDoc) error {
+// PluginsInFull shows everything about plugins: an action and a notifier can share a name.
+func PluginsInFull(o Out, docs []PluginDoc) error {
 	if o.Format != Text {
-		return Plugins(o, []PluginDoc{*d})
+		return Plugins(o, docs)
 	}
+	for i := range docs {
+		if i > 0 {
+			fmt.Fprintln(o.W)
+		}
+		plugin(o, &docs[i])
+	}
+	return nil
+}
+
+func plugin(o Out, d *PluginDoc) {
 	o.say("%s %s: %s\n", d.Kind, d.Name, d.Summary)
 	fmt.Fprintf(o.W, "%s\n\n", strings.Join(wrapped(d.Doc, o.prose()), "\n"))
 	o.say("needs: %s", d.Needs)
 	if len(d.Params) == 0 {
-		return nil
+		return
 	}
 	t := newTable("PARAMETER", "MEANING")
 	t.prose = true
@@ -75,5 +85,4 @@ func Plugin(o Out, d *PluginDoc) error {
 	}
 	fmt.Fprintln(o.W)
 	t.write(o)
-	return nil
 }

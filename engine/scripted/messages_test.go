@@ -1,0 +1,91 @@
+package scripted_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sockwarden/actions"
+	"sockwarden/engine"
+	"sockwarden/engine/catalog"
+	"sockwarden/engine/scripted"
+	"sockwarden/rules"
+)
+
+// post delivers messages to several receivers.
+type post struct {
+	mu  sync.Mutex
+	got []string // "EVENT TOTAL LASTED"
+}
+
+func (p *post) Send(_ context.Context, m actions.Message) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.got = append(p.got, fmt.Sprintf("%s %d %s", m.Event, m.Total, time.Duration(m.Lasted*float64(time.Second)).Round(time.Second)))
+	return nil
+}
+
+func (p *post) plugin(name string) actions.NotifierPlugin {
+	return actions.NotifierPlugin{Name: name, Params: actions.DeliveryParams(), New: func(map[string]any) (actions.Notifier, error) { return p, nil }}
+}
+
+// notified loads one rule with three receivers.
+func (s *stage) notified(plugins []actions.NotifierPlugin, text string) *rules.Program {
+	s.t.Helper()
+	path := filepath.Join(s.t.TempDir(), "rules.yaml")
+	text = "version: 1\nactions:\n  plain: {plugin: plain}\n  often: {plugin: often, repeat: 10m}\n  short: {plugin: short, resolved: false}\n" + text
+	s.must(os.WriteFile(path, []byte(text), 0o600))
+	var known rules.Catalog
+	for _, p := range plugins {
+		known = append(known, rules.ActionSpec{Name: p.Name, Params: catalog.Params(p.Params), Bind: func(params map[string]any) (any, error) { return p.New(params) }})
+	}
+	p, _, err := rules.Load(rules.Options{Paths: []string{path}, Catalog: catalog.New(s.registry), Notifiers: known})
+	s.must(err)
+	return p
+}
+
+// What stands is told once, or again after a while to those who want that, and its end to
+// those who want that. A restart changes nothing.
+func TestRepeatAndResolved(t *testing.T) {
+	plain, often, short := &post{}, &post{}, &post{}
+	plugins := []actions.NotifierPlugin{plain.plugin("plain"), often.plugin("often"), short.plugin("short")}
+	o := engine.Options{Live: true, Notify: true, Notifiers: plugins, StateFile: filepath.Join(t.TempDir(), "state.json")}
+	keep := scripted.Coming("keep", scripted.Outcome{Result: actions.Refused})
+	s := newStage(t, o, keep)
+	leaks := s.leak(3, time.Second)
+	p := s.notified(plugins, rule(closeWait, "keep", "limits: {cooldown: 24h}", "notify: [plain, often, short]"))
+	cycle := func() {
+		t.Helper()
+		s.Tell(t.Context(), p, s.run(p))
+	}
+	for i := range 36 { // every minute
+		cycle()
+		s.Advance(time.Minute)
+		if i == 14 {
+			s.restart(o)
+		}
+	}
+	for _, c := range leaks {
+		s.Remove(c)
+	}
+	cycle()
+	s.Advance(20 * time.Minute)
+	cycle()
+	s.leak(1, time.Second)
+	cycle()
+	s.Close() // delivers what is left
+	for who, want := range map[*post]string{
+		plain: "found 3 0s, over 0 36m0s, found 1 0s",
+		often: "found 3 0s, stands 3 10m0s, stands 3 20m0s, stands 3 30m0s, over 0 36m0s, found 1 0s",
+		short: "found 3 0s, found 1 0s",
+	} {
+		if got := strings.Join(who.got, ", "); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+}
