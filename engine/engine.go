@@ -18,6 +18,7 @@ import (
 	"sockwarden/engine/pause"
 	"sockwarden/engine/recording"
 	"sockwarden/engine/report"
+	"sockwarden/engine/silence"
 	"sockwarden/engine/watch"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
@@ -63,6 +64,8 @@ type Options struct {
 	ReadOnly  bool
 	// PauseFiles are the switches to check before each effect.
 	PauseFiles []string
+	// Silences are the files of silences, which are obeyed in dry runs, too.
+	Silences []string
 	// AuditLog gets a JSON line for each decision and outcome, nil for none; By says
 	// there who runs this.
 	AuditLog io.Writer
@@ -88,6 +91,7 @@ type Engine struct {
 	hand      *act.Hand // nil for a dry engine
 	rehearsal *act.Rehearsal
 	news      *news.News
+	silences  *silence.Store
 	last      lastCycle
 }
 
@@ -104,7 +108,7 @@ func New(opts Options) (*Engine, error) {
 	if opts.From != nil {
 		opts = replaying(opts)
 	}
-	e := &Engine{opts: opts, log: opts.Logger, world: opts.World, giveUp: func() {}}
+	e := &Engine{opts: opts, log: opts.Logger, world: opts.World, giveUp: func() {}, silences: silence.NewStore(opts.Silences...)}
 	if e.world == nil {
 		host, err := world.NewLinux(opts.Owners, runtime.GOMAXPROCS(0), opts.Logger)
 		if err != nil {
@@ -120,7 +124,7 @@ func New(opts Options) (*Engine, error) {
 	state.ReadOnly = opts.ReadOnly
 	e.memory, e.store = known, &memory.Store{State: state, Memory: known, Clock: e.world}
 	e.looker = look.NewLooker(e.world, e.log, known, look.Options{Sources: opts.Sources, Extra: opts.Extra, NoPushdown: opts.NoPushdown, Events: opts.Events, Shows: opts.Shows})
-	e.judge = judge.New(e.world, e.log, known, e.looker, judge.Options{AllowUnknownOwner: opts.AllowUnknownOwner, NoBreaker: opts.NoBreaker, OptIn: opts.OptIn})
+	e.judge = judge.New(e.world, e.log, known, e.looker, judge.Options{AllowUnknownOwner: opts.AllowUnknownOwner, NoBreaker: opts.NoBreaker, OptIn: opts.OptIn, Silences: e.silences})
 	e.news = news.New(e.world, known, news.Options{
 		Log: e.log, Quiet: opts.QuietEffects, AuditLog: opts.AuditLog, By: opts.By, Notifiers: opts.Notifiers, Notify: opts.Notify,
 		Keeps: opts.Live && opts.Notify, Observers: opts.Observers,
@@ -129,6 +133,7 @@ func New(opts Options) (*Engine, error) {
 	if opts.Live {
 		e.hand = act.New(act.Options{
 			World: e.world, Log: e.log, Memory: e.memory, Store: e.store, Looker: e.looker, Judge: e.judge, News: e.news, PauseFiles: opts.PauseFiles,
+			Silences: e.silences,
 		})
 	}
 	if err := e.looker.Ages.Watch(false); err != nil {
@@ -228,6 +233,7 @@ func (e *Engine) findIn(ctx context.Context, p *rules.Program, wanted look.Wante
 	if live {
 		c.Paused = pause.Read(e.world.Now(), e.opts.PauseFiles...)
 	}
+	c.Silences = e.silences.At(e.world.Now())
 	e.judge.Decide(ctx, c)
 	e.news.Decided(p, c.Report, e.mode(), !c.Incomplete, c.Now)
 	e.record(c)
@@ -346,6 +352,6 @@ func (e *Engine) Dead(ctx context.Context) (all []world.Dead, unseen int, err er
 func (e *Engine) Watch(ctx context.Context, opts watch.Options) error {
 	return watch.Run(ctx, watch.Parts{
 		World: e.world, Log: e.log, Looker: e.looker, Judge: e.judge, Hand: e.hand, Memory: e.memory, Store: e.store, News: e.news,
-		PauseFiles: e.opts.PauseFiles, Cycle: e.Cycle, Looking: func() time.Duration { return e.last.looking }, Compare: e.compare,
+		PauseFiles: e.opts.PauseFiles, Silences: e.silences, Cycle: e.Cycle, Looking: func() time.Duration { return e.last.looking }, Compare: e.compare,
 	}, opts)
 }

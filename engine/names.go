@@ -50,6 +50,7 @@ const (
 	DecideUnless   = report.DecideUnless
 	DecideProtect  = report.DecideProtect
 	DecideGuarded  = report.DecideGuarded
+	DecideSilenced = report.DecideSilenced
 	DecideLimited  = report.DecideLimited
 	DecideBreaker  = report.DecideBreaker
 	DecideCooldown = report.DecideCooldown

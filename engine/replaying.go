@@ -14,6 +14,7 @@ import (
 func replaying(o Options) Options {
 	o.World, o.Sources, o.Extra = o.From.Door(), []collectors.Plugin{o.From.Source()}, nil
 	o.Events, o.Live, o.Notify, o.StateFile = look.EventsOn, false, false, ""
+	o.Silences = nil // those of this host are about its own sockets
 	return o
 }
 

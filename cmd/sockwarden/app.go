@@ -94,7 +94,7 @@ confirmation (kill).`,
 	root.Flags().BoolVar(&version, "version", false, "print the version, as the command does")
 	declare{a, root}.logs()
 	root.AddCommand(listCommand(a), killCommand(a), auditCommand(a), runCommand(a), watchCommand(a), pauseCommand(a), resumeCommand(a), statusCommand(a), reloadCommand(a),
-		notifyCommand(a), recordCommand(a), rulesCommand(a), pluginsCommand(a), doctorCommand(a), versionCommand(a), completionCommand())
+		silenceCommand(a), notifyCommand(a), recordCommand(a), rulesCommand(a), pluginsCommand(a), doctorCommand(a), versionCommand(a), completionCommand())
 	root.SetHelpCommand(helpCommand())
 	plainUseLines(root)
 	return root

@@ -32,6 +32,7 @@ func TestArrows(t *testing.T) {
 		"engine/look":      theHost,
 		"engine/report":    append(theHost, "sockwarden/engine/memory", "sockwarden/engine/judge", "sockwarden/engine/act", "sockwarden/engine/news"),
 		"engine/catalog":   append(theHost, "sockwarden/engine"),
+		"engine/silence":   append(theHost, "sockwarden/actions", "sockwarden/engine/judge", "sockwarden/engine/act", "sockwarden/engine/news", "sockwarden/engine/report"),
 		"engine/judge":     append(theHost, "sockwarden/engine/act", "sockwarden/engine/news"),
 		"engine/explain":   append(theHost, "sockwarden/engine/act", "sockwarden/engine/news", "sockwarden/engine/watch", "sockwarden/engine/memory"),
 		"engine/differ":    append(theHost, "sockwarden/engine/act", "sockwarden/engine/news", "sockwarden/engine/watch", "sockwarden/engine/memory"),

@@ -59,7 +59,7 @@ func (a *audit) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e, err := a.app.engine(engine.Options{StateFile: a.app.flags.state(), AllowUnknownOwner: a.allowUnknown, Shows: view.PlaceReads})
+	e, err := a.app.engine(engine.Options{StateFile: a.app.flags.state(), Silences: a.app.silences(), AllowUnknownOwner: a.allowUnknown, Shows: view.PlaceReads})
 	if err != nil {
 		return err
 	}

@@ -192,3 +192,38 @@ func (s *served) end(sig syscall.Signal) {
 	}
 	<-s.done
 }
+
+// A silence of a rule spares what that finds from the moment it was added, the other rule
+// goes on, and a killed watcher obeys it when it is back. When it is removed, the rule acts
+// again.
+func TestSilenceOfWatcher(t *testing.T) {
+	s := startServed(t)
+	s.write(strings.ReplaceAll(servedRules, "    mode: observe\n", ""))
+	s.expect(0, "in force", "reload", "--timeout", "2m")
+	s.expect(exitFailed, `no rule "leek" (did you mean "leak"?)`, "silence", "add", "--for", "1h", "--rule", "leek")
+	s.expect(0, "silence 1: rule leak, until ", "silence", "add", "--for", "1h", "--rule", "leak", "--comment", "moving the relay")
+	life{Comm: "leaky", Serve: []string{at(21118), at(21119)}, Leaks: spared(3, at(21118), at(21119))}.start(t, s.ns)
+	done := func(rule int) int {
+		n := 0
+		for _, k := range s.status().ByRule[rule].Day {
+			n += k
+		}
+		return n
+	}
+	s.await(t, "the other rule acts", func() bool { return done(1) >= 3 })
+	if n := done(0); n > 0 {
+		t.Errorf("%d of what is silenced were acted on", n)
+	}
+	s.expect(0, `rule leak, 59m`, "silence", "list")
+	s.expect(0, `"moving the relay" (spares 3 now)`, "status")
+	s.end(syscall.SIGKILL)
+	s.begin()
+	first := s.status().Cycle.Time
+	s.await(t, "another cycle", func() bool { return s.status().Cycle.Time.After(first) })
+	if st := s.status(); done(0) > 0 || st.ByRule[0].Findings != 3 || !strings.HasPrefix(st.ByRule[0].Spared, "silenced") {
+		t.Errorf("after a kill: %+v", st.ByRule[0])
+	}
+	s.expect(0, "removed silence 1", "silence", "remove", "1")
+	s.await(t, "the rule acts again", func() bool { return done(0) >= 3 })
+	s.expect(exitFailed, "there is no silence 1 in force", "silence", "remove", "1")
+}

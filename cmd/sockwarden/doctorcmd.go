@@ -36,7 +36,7 @@ working, a warn does not.`,
 			if err != nil {
 				return err
 			}
-			plan := doctor.Plan{Program: p, Actions: a.actions, StateFile: a.flags.state(), PauseFiles: pause.Files()}
+			plan := doctor.Plan{Program: p, Actions: a.actions, StateFile: a.flags.state(), PauseFiles: pause.Files(), Silences: a.silences()}
 			checks := append(doctor.Run(cmd.Context(), &plan), secrets(p)...)
 			checks = append(checks, a.ofLiveRuns(cmd.Context(), p)...)
 			if err := view.Checks(a.out(), checks); err != nil {

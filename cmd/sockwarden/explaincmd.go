@@ -94,7 +94,7 @@ func (x *explaining) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	e, err := x.app.engine(engine.Options{StateFile: x.app.flags.state(), ReadOnly: true, AllowUnknownOwner: x.allowUnknown})
+	e, err := x.app.engine(engine.Options{StateFile: x.app.flags.state(), ReadOnly: true, Silences: x.app.silences(), AllowUnknownOwner: x.allowUnknown})
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,14 @@ func (k *kill) switches() []string {
 	return pause.Files()
 }
 
+// silences are the files of silences that a kill obeys.
+func (k *kill) silences() []string {
+	if k.despitePause {
+		return nil
+	}
+	return k.app.silences()
+}
+
 // allowed is what kill may do beyond what a rule may do by default.
 func (k *kill) allowed() (all actions.Permissions) {
 	for what, allowed := range map[actions.Permissions]bool{
@@ -92,7 +100,7 @@ overrides this. Each row says in which container its sockets are.`,
 	f.BoolVar(&k.allowUDP, "allow-udp", false, "also destroy UDP sockets: a server that bound its port goes on answering, others go deaf")
 	f.BoolVar(&k.allowProtected, "allow-protected", false,
 		"also destroy connections of protected processes (sshd, docker-proxy, ...), but never your own session's")
-	f.BoolVar(&k.despitePause, "despite-pause", false, "also act while sockwarden is paused")
+	f.BoolVar(&k.despitePause, "despite-pause", false, "also act while sockwarden is paused, or what a silence spares")
 	d.allowUnknown(&k.allowUnknown, alsoUnknown)
 	d.quiet("print only if there is something to destroy")
 	d.ruleFiles("rules `FILE` whose protect entries and sets apply; repeatable (default as for audit)")
@@ -119,7 +127,7 @@ func (k *kill) run(ctx context.Context, args []string) error {
 		return err
 	}
 	e, err := k.app.engine(engine.Options{
-		Live: !k.dry, NoBreaker: true, QuietEffects: true, AllowUnknownOwner: k.allowUnknown, PauseFiles: k.switches(),
+		Live: !k.dry, NoBreaker: true, QuietEffects: true, AllowUnknownOwner: k.allowUnknown, PauseFiles: k.switches(), Silences: k.silences(),
 		Shows: view.PlaceReads,
 		OptIn: func(p actions.Permissions) string { return "--allow-" + p.String() },
 	})

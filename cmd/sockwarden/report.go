@@ -7,6 +7,7 @@ import (
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/engine"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/silence"
 	"sockwarden/rules"
 )
 
@@ -17,9 +18,9 @@ func (a *app) printReport(r *engine.Report, p *rules.Program, flags string, rows
 	if a.flags.quiet && interest == 0 && len(r.Errors) == len(r.Known) && r.HostError == nil {
 		return nil
 	}
-	setting := view.Setting{Program: p, By: invoker(), Pause: pause.Read(time.Now(), pause.Files()...), Flags: flags}
+	setting := view.Setting{Program: p, By: invoker(), Pause: pause.Read(time.Now(), pause.Files()...), Silences: silence.NewStore(a.silences()...).At(time.Now()), Flags: flags}
 	if a.replay != nil {
-		setting.Pause, setting.Flags = nil, ""
+		setting.Pause, setting.Silences, setting.Flags = nil, nil, ""
 	}
 	return quietPipe(view.Report(a.out(), r, &setting, rows))
 }

@@ -60,7 +60,7 @@ func (r *oneRun) run(ctx context.Context) error {
 		}
 	}
 	e, err := r.app.engine(engine.Options{
-		StateFile: r.app.flags.state(), Live: r.live, AllowUnknownOwner: r.allowUnknown, PauseFiles: pause.Files(), Notify: r.live,
+		StateFile: r.app.flags.state(), Live: r.live, AllowUnknownOwner: r.allowUnknown, PauseFiles: pause.Files(), Silences: r.app.silences(), Notify: r.live,
 		Shows: view.PlaceReads, QuietEffects: r.app.together(), // the table says it, and -v logs each
 	})
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/engine/memory"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/silence"
+	"sockwarden/engine/watch"
 	"sockwarden/engine/world"
 )
 
@@ -24,15 +26,21 @@ type asking struct {
 
 // register declares --control of a command that asks.
 func (q *asking) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&q.path, "control", "", "control socket (`PATH`) of the watcher (default: where watchers have it)")
+	cmd.Flags().StringVar(&q.path, "control", "", "control socket (`PATH`) of the watcher, or none to ask no watcher (default: where watchers have it)")
 }
+
+// named reports whether the user named a watcher.
+func (q *asking) named() bool { return q.path != "" && q.path != control.None }
 
 // places are where the watcher may be.
 func (q *asking) places() []string {
-	if q.path != "" {
-		return []string{q.path}
+	switch q.path {
+	case "":
+		return control.Places()
+	case control.None:
+		return nil
 	}
-	return control.Places()
+	return []string{q.path}
 }
 
 // askFor bounds the time in which a watcher answers what needs no waiting.
@@ -138,6 +146,7 @@ func (q *asking) status(ctx context.Context) error {
 // without says what there is without a watcher.
 func (q *asking) without(missing error) error {
 	s := view.StatusWithout{Error: missing.Error(), Paused: pause.Read(time.Now(), pause.Files()...)}
+	s.Silences = (*watch.Status)(nil).SilencedBy(silence.NewStore(q.app.silences()...).At(time.Now()))
 	if path := q.app.flags.state(); path != "" {
 		var err error
 		if s.LastRun, err = memory.ReadLastRun(path, world.Mono); err != nil {

@@ -15,6 +15,7 @@ import (
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/engine"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/silence"
 	"sockwarden/engine/watch"
 	"sockwarden/rules"
 )
@@ -121,7 +122,7 @@ func (w *watching) run(ctx context.Context) error {
 		debug.SetGCPercent(watchGC)
 	}
 	e, err := w.app.engine(engine.Options{
-		StateFile: w.app.flags.state(), Live: w.live, AllowUnknownOwner: w.allowUnknown, PauseFiles: pause.Files(), Notify: true,
+		StateFile: w.app.flags.state(), Live: w.live, AllowUnknownOwner: w.allowUnknown, PauseFiles: pause.Files(), Silences: w.app.silences(), Notify: true,
 		Shows: view.PlaceReads, Observers: w.metrics.observers(),
 	})
 	if err != nil {
@@ -129,7 +130,10 @@ func (w *watching) run(ctx context.Context) error {
 	}
 	defer e.Close()
 	board := watch.NewBoard()
-	end, err := w.control.serve(w.app, control.Options{Board: board, PauseFiles: pause.Files(), PauseFile: pause.File()})
+	end, err := w.control.serve(w.app, control.Options{
+		Board: board, PauseFiles: pause.Files(), PauseFile: pause.File(),
+		Silences: w.app.silences(), SilenceFile: silence.File(w.app.flags.state()),
+	})
 	if err != nil {
 		return err
 	}

@@ -145,6 +145,10 @@ func (h *Hand) startRung(ctx context.Context, l *ladder) {
 		h.endPaused(p, l)
 		return
 	}
+	if err := h.silencesOf(l); err != nil {
+		h.notPrepared(ctx, l, err)
+		return
+	}
 	if l.process != nil {
 		l.signals = true
 		h.signalled[look.TargetKey(l.process, catalog.Bound(rung).Plugin)] = true

@@ -9,6 +9,7 @@ import (
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
 	"sockwarden/engine/report"
+	"sockwarden/engine/silence"
 	"sockwarden/engine/world"
 )
 
@@ -51,6 +52,8 @@ type Options struct {
 	Judge      *judge.Judge
 	News       teller
 	PauseFiles []string // the pause switches to check before each effect
+	// Silences are looked at before each effect, too; nil for none.
+	Silences *silence.Store
 }
 
 // New makes the hand of a live engine.
@@ -58,7 +61,7 @@ func New(o Options) *Hand {
 	h := &Hand{
 		world: o.World, log: o.Log, harms: o.Judge.Harms, judge: o.Judge, news: o.News,
 		cooling:     &cooling{memory: o.Memory, store: o.Store, judge: o.Judge, clock: o.World},
-		Last:        &lastLook{world: o.World, looker: o.Looker, memory: o.Memory, judge: o.Judge},
+		Last:        &lastLook{world: o.World, looker: o.Looker, memory: o.Memory, judge: o.Judge, silences: o.Silences},
 		verify:      &verifier{world: o.World, workers: o.World.Host.Workers},
 		handOptions: handOptions{pauseFiles: o.PauseFiles, SettleTime: settle},
 	}
@@ -96,10 +99,11 @@ type cooling struct {
 
 // lastLook is the last look before an effect.
 type lastLook struct {
-	world   *world.World
-	looker  *look.Looker
-	memory  *memory.Memory
-	judge   *judge.Judge
-	counted recount   // of groups
-	queue   []*ladder // whose next rung may begin soon; one search covers them all
+	world    *world.World
+	looker   *look.Looker
+	memory   *memory.Memory
+	judge    *judge.Judge
+	silences *silence.Store
+	counted  recount   // of groups
+	queue    []*ladder // whose next rung may begin soon; one search covers them all
 }

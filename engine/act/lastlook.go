@@ -135,6 +135,9 @@ func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began flo
 	if why := now.Exempt(l.program, rule, k.world.Now()); why != "" {
 		return actions.Changedf("%s spares it now", why)
 	}
+	if err := k.silent(f.Rule.Name, now); err != nil {
+		return err
+	}
 	return k.judge.Council.NewerSpares(l.at(), f.Case, now)
 }
 

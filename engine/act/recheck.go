@@ -97,6 +97,9 @@ func (k *lastLook) ofNobody(l *ladder, f *subject) error {
 	if rule := l.ruleOf(f); rule != nil && !rule.InWindow(k.world.Now()) {
 		return actions.Changedf("the end of the window of %s spares it now", f.Rule.Name)
 	}
+	if err := k.silent(f.Rule.Name, f.Candidate); err != nil {
+		return err
+	}
 	return k.judge.Council.NewerSpares(l.at(), f.Case, f.Candidate)
 }
 

@@ -54,6 +54,8 @@ type Plan struct {
 	StateFile string
 	// PauseFiles are the switches that would stop it.
 	PauseFiles []string
+	// Silences are the files of silences that it would obey.
+	Silences []string
 }
 
 // Run performs all checks.
@@ -62,7 +64,7 @@ func Run(ctx context.Context, plan *Plan) []Check {
 	checks = append(checks, capabilities(plan)...)
 	checks = append(checks, netlink(ctx, plan.Program), mptcp(ctx), destroyOwnPair(ctx), namespaces(), processes(ctx), cgroups(),
 		engines(containers.New(containers.Options{Places: containers.Host()}).Asked(ctx), plan.Program), programs(),
-		stateFile(plan.StateFile), noPause(plan.PauseFiles), watching())
+		stateFile(plan.StateFile), noPause(plan.PauseFiles), silences(plan.Silences), watching())
 	if plan.Program != nil {
 		checks = append(checks, ruleChecks(ctx, plan, checks)...)
 	}

@@ -107,7 +107,7 @@ func TestAllWell(t *testing.T) {
 		"kernel": "Linux ", "kernel option": "CONFIG_INET_DIAG_DESTROY", "sock_diag": " tcp, ", "MPTCP": "0 mptcp sockets to be seen", "self-test": "destroyed and is gone",
 		"CAP_NET_ADMIN": "destroying", "CAP_SYS_PTRACE": "owners", "CAP_DAC_READ_SEARCH": "descriptors", "CAP_KILL": "signalling", "CAP_SYS_ADMIN": "namespaces",
 		"namespaces": "1 network namespace besides", "/proc": "all processes", "cgroups": "version", "containers": "no engine listens", "BPF": "owners",
-		"state file": "can be written", "pause": "none is in force", "inotify": "watch hears",
+		"state file": "can be written", "pause": "none is in force", "silences": "none is in force", "inotify": "watch hears",
 	} {
 		c, ok := checks[name]
 		if !ok || c.Level != well(name) || !strings.Contains(c.Detail, detail) || c.Cure != "" {

@@ -3,12 +3,14 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sockwarden/engine/memory"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/silence"
 	"sockwarden/rules"
 )
 
@@ -40,6 +42,24 @@ func noPause(files []string) Check {
 		return Check{Name: "pause", Level: Fail, Detail: "paused " + p.String() + ": live runs only observe", Cure: "sockwarden resume"}
 	}
 	return Check{Name: "pause", Level: OK, Detail: "none is in force"}
+}
+
+// silences says which silences are in force, and whether their files can be read: a live
+// run does nothing otherwise.
+func silences(files []string) Check {
+	in := silence.NewStore(files...).At(time.Now())
+	c := Check{Name: "silences", Level: OK, Detail: "none is in force"}
+	var texts []string
+	for _, s := range in {
+		if s.Broken() != "" {
+			return Check{Name: c.Name, Level: Fail, Detail: s.Broken() + ": live runs do nothing", Cure: "remove " + s.File}
+		}
+		texts = append(texts, s.String()+" ("+s.About()+")")
+	}
+	if len(in) > 0 {
+		c.Level, c.Detail, c.Cure = Warn, strings.Join(texts, "; "), "sockwarden silence remove ends one"
+	}
+	return c
 }
 
 // watching checks whether the kernel would report changes to rules files.

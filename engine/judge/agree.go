@@ -48,7 +48,7 @@ func (k *council) cycleOf(judged *rules.Program, c *Cycle) *Cycle {
 		Wanted: k.wantedOf(judged), Incomplete: c.Incomplete, Namespaces: c.Namespaces, Moments: c.Moments,
 		Extra: look.ExtraLooks{Ports: c.Extra.Ports},
 	}
-	return &Cycle{Picture: p, Report: &report.Report{}}
+	return &Cycle{Picture: p, Report: &report.Report{}, Silences: c.Silences}
 }
 
 // askAll returns what each younger generation finds about a candidate.

@@ -11,7 +11,7 @@ import (
 
 // Answer is what one gate says of a case.
 type Answer struct {
-	// Gate is its name: unless, having, keep, for, mode, shadowed, protect, guard, if, window,
+	// Gate is its name: unless, having, keep, for, mode, shadowed, protect, guard, silence, if, window,
 	// soak, canary, second_look, reload, cooldown, limit, breaker, pause. Several can
 	// have the same.
 	Gate   string

@@ -88,6 +88,7 @@ func (j *Judge) Decide(ctx context.Context, c *Cycle) {
 		}
 	}
 	j.Council.showNews(c, opinions)
+	mute(c)
 	c.sumUnseen()
 	j.pauseAll(c) // paused findings do not count below
 	j.Breaker.judge(ctx, c, q)

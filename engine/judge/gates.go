@@ -32,6 +32,7 @@ var gates = []gate{
 	{"shadowed", taken},
 	{"protect", protects},
 	{"guard", guarded},
+	{"silence", silenced},
 	{"if", firstIf},
 	{"window", outside},
 	{"soak", soaks},
@@ -167,6 +168,26 @@ func guarded(j *Judge, _ *hearing, f *Case) bool {
 		f.set(report.DecideGuarded, "%s", why)
 	}
 	return why != ""
+}
+
+// silenced spares what people want left alone for a time, and mutes even what changes
+// nothing on the host.
+func silenced(_ *Judge, h *hearing, f *Case) bool {
+	why := h.Silences.Of(f.Candidate, f.Rule.Name)
+	if why != "" {
+		f.set(report.DecideSilenced, "%s", why)
+	}
+	return why != ""
+}
+
+// mute notes which findings a silence covers, whatever was decided about them.
+func mute(c *Cycle) {
+	if len(c.Silences) == 0 {
+		return
+	}
+	for _, f := range c.Cases {
+		f.Muted = c.Silences.Of(f.Candidate, f.Rule.Name) != ""
+	}
 }
 
 func firstIf(_ *Judge, _ *hearing, f *Case) bool {

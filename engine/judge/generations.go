@@ -155,9 +155,9 @@ func (k *council) younger() []younger {
 // use.
 func (k *council) Plan(p *rules.Program) *rules.Program {
 	if k.Gens == nil {
-		return p
+		return k.quiet.plan(p)
 	}
-	return k.Gens.besides.Load().plan(p)
+	return k.quiet.plan(k.Gens.besides.Load().plan(p))
 }
 
 func (b *besides) plan(p *rules.Program) *rules.Program {

@@ -11,6 +11,7 @@ import (
 	"sockwarden/engine/memory"
 	"sockwarden/engine/pause"
 	"sockwarden/engine/report"
+	"sockwarden/engine/silence"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -20,6 +21,8 @@ type Options struct {
 	AllowUnknownOwner bool
 	NoBreaker         bool
 	OptIn             func(actions.Permissions) string
+	// Silences are those that a look has to have the fields for, nil for none.
+	Silences *silence.Store
 }
 
 // Judge decides what to do about each socket of a picture.
@@ -68,6 +71,7 @@ type council struct {
 	// Before are rules that have no say any more: the next look is wide enough to compare
 	// them with the others; nil for none.
 	Before *rules.Program
+	quiet  reading
 }
 
 // New makes a judge that looks at the host only through k and w.
@@ -77,7 +81,7 @@ func New(w *world.World, log *slog.Logger, m *memory.Memory, k *look.Looker, o O
 		world: w, noBreaker: o.NoBreaker, memory: m, Harms: harms,
 		guards: &guards{world: w, kept: k.Kept, allowUnknown: o.AllowUnknownOwner, optInText: o.OptIn},
 	}
-	j.Council = &council{Judge: j}
+	j.Council = &council{Judge: j, quiet: reading{silences: o.Silences, clock: w}}
 	j.Breaker = &Breaker{off: o.NoBreaker, log: log, memory: m, harms: harms, council: j.Council, DeadAfter: DeadAfter}
 	return j
 }
@@ -91,8 +95,10 @@ type Cycle struct {
 	Report *report.Report
 	Cases  []*Case // the source of its findings
 	Live   bool
-	Paused *pause.Pause    // spares everything; nil if not paused
-	none   *look.Candidate // stands for the socket of an empty group
+	Paused *pause.Pause // spares everything; nil if not paused
+	// Silences spare what they are about.
+	Silences silence.List
+	none     *look.Candidate // stands for the socket of an empty group
 	// Waiting holds the targets of ladders from earlier cycles.
 	Waiting map[string]bool
 

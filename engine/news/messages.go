@@ -82,7 +82,7 @@ func (n *messages) sort(findings []*report.Finding, kind string, now float64) (n
 		standing[f.Rule] = append(standing[f.Rule], f)
 		name := kind + " " + key.String()
 		switch {
-		case f.Unsettled:
+		case f.Unsettled, f.Muted:
 			n.known.Stands(name, now)
 		case told[name]: // another socket of the group
 			if len(news[f.Rule]) > 0 {

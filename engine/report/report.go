@@ -25,6 +25,7 @@ const (
 	DecideUnless   Decision = "unless"
 	DecideProtect  Decision = "protected"
 	DecideGuarded  Decision = "guarded"
+	DecideSilenced Decision = "silenced"
 	DecideLimited  Decision = "limited"
 	DecideBreaker  Decision = "breaker"
 	DecideCooldown Decision = "cooldown"
@@ -100,6 +101,8 @@ type Finding struct {
 	// Unsettled says that the decision is due to rules that have just changed: it is no
 	// news, and may soon be as before.
 	Unsettled bool
+	// Muted says that a silence covers it: no message tells of it, whatever is decided.
+	Muted bool
 }
 
 // MarshalJSON writes the documented shape.

@@ -14,6 +14,7 @@ import (
 	"sockwarden/engine/memory"
 	"sockwarden/engine/pause"
 	"sockwarden/engine/report"
+	"sockwarden/engine/silence"
 	"sockwarden/engine/world"
 )
 
@@ -23,8 +24,10 @@ type notices struct {
 	clock      world.Clock
 	memory     *memory.Memory
 	pauseFiles []string
+	silences   *silence.Store
 
 	paused  string          // what was said of the pause last
+	silent  map[string]bool // the silences that were said
 	errors  map[string]bool // what was said of the last cycle
 	closed  map[string]bool // what was said of namespaces that cannot be entered
 	tripped map[string]said // what was said of breakers
@@ -32,13 +35,14 @@ type notices struct {
 }
 
 func newNotices(p *Parts) notices {
-	return notices{log: p.Log, clock: p.World, memory: p.Memory, pauseFiles: p.PauseFiles, closed: map[string]bool{}, tripped: map[string]said{}}
+	return notices{log: p.Log, clock: p.World, memory: p.Memory, pauseFiles: p.PauseFiles, silences: p.Silences, closed: map[string]bool{}, tripped: map[string]said{}}
 }
 
 // cycle says what went wrong in a cycle, and what held it back.
 func (n *notices) cycle(errs []error) {
 	n.failures(n.trips(errs, n.clock.Now()))
 	n.pause()
+	n.silence()
 }
 
 // said is what a watcher has said of a breaker.
@@ -97,6 +101,28 @@ func (n *notices) pause() {
 		return
 	}
 	n.log.Warn("paused, observing only", "until", p.Until, "by", p.By)
+}
+
+// silence says once of each silence that it began, and that it is over.
+func (n *notices) silence() {
+	now := map[string]bool{}
+	for _, s := range n.silences.At(n.clock.Now()) {
+		text := s.String()
+		if now[text] = true; n.silent[text] {
+			continue
+		}
+		if s.Broken() != "" {
+			n.log.Warn("nothing is done", "reason", text)
+			continue
+		}
+		n.log.Info("silence", "id", s.ID, "about", s.About(), "until", s.EndsAt, "by", s.CreatedBy, "comment", s.Comment)
+	}
+	for text := range n.silent {
+		if !now[text] {
+			n.log.Info("over: " + text)
+		}
+	}
+	n.silent = now
 }
 
 // host says that the host refused, once for each reason. The next cycle

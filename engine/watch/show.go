@@ -100,6 +100,9 @@ func (w *watcher) rulesStatus() RulesStatus {
 	for _, f := range inForce.Files {
 		s.Files = append(s.Files, f.Path)
 	}
+	for _, r := range inForce.Rules {
+		s.Names = append(s.Names, r.Name)
+	}
 	var writing []string
 	for path := range w.reader.awaited {
 		writing = append(writing, path)

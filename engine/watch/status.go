@@ -6,6 +6,7 @@ import (
 
 	"sockwarden/engine/pause"
 	"sockwarden/engine/report"
+	"sockwarden/engine/silence"
 	"sockwarden/rules"
 )
 
@@ -26,12 +27,14 @@ type Status struct {
 	// Running is since when a cycle has been running, zero between two cycles.
 	Running time.Time `json:"running_since,omitzero"`
 	// Next is when the next cycle is due.
-	Next    time.Time       `json:"next,omitzero"`
-	Breaker BreakerStatus   `json:"breaker"`
-	Paused  *pause.Pause    `json:"paused"` // nil if it is not
-	ByRule  []RuleStatus    `json:"by_rule"`
-	Leaks   []ProcessStatus `json:"processes"`
-	Events  EventsStatus    `json:"events"`
+	Next    time.Time     `json:"next,omitzero"`
+	Breaker BreakerStatus `json:"breaker"`
+	Paused  *pause.Pause  `json:"paused"` // nil if it is not
+	// Silences are those in force, for whoever answers.
+	Silences []SilenceStatus `json:"silences"`
+	ByRule   []RuleStatus    `json:"by_rule"`
+	Leaks    []ProcessStatus `json:"processes"`
+	Events   EventsStatus    `json:"events"`
 	// Report is of the last cycle, nil before the first has ended.
 	Report *report.Report `json:"-"`
 	// Due is when the interval asks for the next cycle.
@@ -42,6 +45,7 @@ type Status struct {
 type RulesStatus struct {
 	Generation string     `json:"generation"`
 	Count      int        `json:"count"`
+	Names      []string   `json:"names"` // of the rules in force
 	Files      []string   `json:"files"`
 	Loaded     time.Time  `json:"loaded"` // when they came into force
 	LastReload LastReload `json:"last_reload"`
@@ -116,6 +120,33 @@ type ProcessStatus struct {
 	FDs       int     `json:"fds"`
 	FDLimit   uint64  `json:"fd_limit"`
 	FullIn    float64 `json:"full_in_seconds,omitempty"` // at its present rate, 0 if that is not known
+}
+
+// SilenceStatus is a silence in force, with how many findings of the last cycle it covers.
+type SilenceStatus struct {
+	*silence.Silence
+	Spares int `json:"spares"`
+}
+
+// SilencedBy counts, for each of some silences, the findings of the last cycle that it
+// covers.
+func (s *Status) SilencedBy(in silence.List) []SilenceStatus {
+	all := []SilenceStatus{}
+	for _, one := range in {
+		if one.Broken() != "" {
+			continue
+		}
+		of := SilenceStatus{Silence: one}
+		if s != nil && s.Report != nil {
+			for _, f := range s.Report.Findings {
+				if spared, _ := one.Spares(f.Candidate, f.Rule.Name); spared {
+					of.Spares++
+				}
+			}
+		}
+		all = append(all, of)
+	}
+	return all
 }
 
 // EventsStatus says whether the kernel tells when sockets enter their states.

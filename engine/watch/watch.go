@@ -12,6 +12,7 @@ import (
 	"sockwarden/engine/memory"
 	"sockwarden/engine/news"
 	"sockwarden/engine/report"
+	"sockwarden/engine/silence"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -51,6 +52,9 @@ type Parts struct {
 	News   *news.News
 	// PauseFiles are the pause switches; the log says when they change.
 	PauseFiles []string
+	// Silences are in force when their files say so, nil for none; the log says when they
+	// begin and end.
+	Silences *silence.Store
 	// Cycle runs one cycle, Looking is how long the last one took to look and decide.
 	Cycle   func(context.Context, *rules.Program) (*report.Report, error)
 	Looking func() time.Duration

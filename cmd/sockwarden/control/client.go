@@ -66,6 +66,9 @@ func Find(ctx context.Context, places []string) (*Client, error) {
 	if len(denied) > 0 {
 		return nil, fmt.Errorf("%w: only its user, root and its --control-group may connect to %s", ErrNotAllowed, strings.Join(denied, ", "))
 	}
+	if len(places) == 0 {
+		return nil, ErrNobody
+	}
 	return nil, fmt.Errorf("%w on %s", ErrNobody, strings.Join(places, ", "))
 }
 

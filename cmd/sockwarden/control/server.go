@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"sockwarden/engine/pause"
+	"sockwarden/engine/silence"
 	"sockwarden/engine/watch"
 )
 
@@ -47,12 +49,17 @@ type Options struct {
 	// it sets, "" if it cannot.
 	PauseFiles []string
 	PauseFile  string
+	// Silences are the files of silences that the watcher obeys, and SilenceFile the one in
+	// which it keeps new ones, "" if there is no place.
+	Silences    []string
+	SilenceFile string
 }
 
 // Server answers on a control socket.
 type Server struct {
 	opts   Options
 	socket *socket
+	quiet  *silence.Store
 	http   *http.Server
 	rows   chan struct{} // a place for each list that is being written
 }
@@ -64,7 +71,7 @@ func Serve(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, socket: l, rows: make(chan struct{}, atOnce)}
+	s := &Server{opts: o, socket: l, quiet: silence.NewStore(o.Silences...), rows: make(chan struct{}, atOnce)}
 	s.http = &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
@@ -131,6 +138,7 @@ var routes = map[string]route{
 	"/v1/reload":   {http.MethodPost: (*Server).reload},
 	"/v1/pause":    {http.MethodPost: (*Server).pause},
 	"/v1/resume":   {http.MethodPost: (*Server).resume},
+	"/v1/silences": {http.MethodGet: (*Server).silences, http.MethodPost: (*Server).addSilence},
 	"/healthz":     {http.MethodGet: (*Server).healthy},
 	"/readyz":      {http.MethodGet: (*Server).ready},
 }
@@ -157,6 +165,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) answer(r *http.Request) (answer, error) {
 	at, known := routes[r.URL.Path]
+	if id, isOne := strings.CutPrefix(r.URL.Path, "/v1/silences/"); isOne && id != "" {
+		at, known = route{http.MethodDelete: (*Server).removeSilence}, true
+	}
 	if !known {
 		return answer{}, problemf(http.StatusNotFound, "there is no %s", printable(r.URL.Path))
 	}
@@ -187,6 +198,13 @@ func (s *Server) status(*http.Request) (answer, error) {
 	st = st.At(now)
 	st.Version, st.PID = s.opts.Version, os.Getpid()
 	st.Paused = pause.Read(now, s.opts.PauseFiles...)
+	in := s.quiet.At(now)
+	st.Silences = st.SilencedBy(in)
+	for _, one := range in {
+		if one.Broken() != "" {
+			st.Well, st.Wrong = false, append(st.Wrong, "nothing is done: "+one.Broken())
+		}
+	}
 	return answer{http.StatusOK, st}, nil
 }
 

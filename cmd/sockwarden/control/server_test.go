@@ -21,6 +21,7 @@ import (
 	"sockwarden/engine/look"
 	"sockwarden/engine/pause"
 	"sockwarden/engine/report"
+	"sockwarden/engine/silence"
 	"sockwarden/engine/watch"
 	"sockwarden/rules"
 )
@@ -60,6 +61,10 @@ func serve(t *testing.T, o Options) (*Server, *Client) {
 	if o.PauseFile == "" {
 		o.PauseFile = filepath.Join(t.TempDir(), "pause.json")
 	}
+	if o.SilenceFile == "" {
+		o.SilenceFile = filepath.Join(t.TempDir(), "silences.json")
+		o.Silences = []string{o.SilenceFile}
+	}
 	o.Log, o.Version, o.PauseFiles = slog.New(slog.DiscardHandler), "test", []string{o.PauseFile}
 	s, err := Serve(o)
 	if err != nil {
@@ -73,7 +78,7 @@ func serve(t *testing.T, o Options) (*Server, *Client) {
 func good() *watch.Status {
 	now := time.Now()
 	return &watch.Status{
-		Mode: "live", Started: now, Every: 3600, Due: now, Rules: watch.RulesStatus{Generation: "sha256:0123456789", LastReload: watch.LastReload{Time: now, OK: true}},
+		Mode: "live", Started: now, Every: 3600, Due: now, Rules: watch.RulesStatus{Generation: "sha256:0123456789", Names: []string{"leak", "other"}, LastReload: watch.LastReload{Time: now, OK: true}},
 		Cycle: &watch.CycleStatus{Time: now}, Report: &report.Report{},
 	}
 }
@@ -179,7 +184,7 @@ func TestWhoMayChange(t *testing.T) {
 		if got := as(uid, 4242, "GET", "/v1/status"); !strings.HasPrefix(got, "200 <nil>") {
 			t.Errorf("uid %d of the group may not read: %s", uid, got)
 		}
-		for _, path := range []string{"/v1/reload", "/v1/pause", "/v1/resume"} {
+		for _, path := range []string{"/v1/reload", "/v1/pause", "/v1/resume", "/v1/silences"} {
 			if got := as(uid, 4242, "POST", path); !strings.HasPrefix(got, fmt.Sprintf("403 uid %d may look, and not change anything", uid)) {
 				t.Errorf("uid %d, %s: %s", uid, path, got)
 			}
@@ -240,6 +245,15 @@ func TestWrongRequests(t *testing.T) {
 		{"POST", "/v1/pause", `{} {}`, 400, "more than one"},
 		{"POST", "/v1/pause", `not json`, 400, "not what it has to be"},
 		{"POST", "/v1/pause", `{"by":"` + strings.Repeat("x", maxBody) + `"}`, 400, "larger than"},
+		{"POST", "/v1/silences", ``, 400, "for:"},
+		{"POST", "/v1/silences", `{"for":"2h"}`, 400, "nothing is selected"},
+		{"POST", "/v1/silences", `{"for":"2h","rules":["leek"]}`, 422, `no rule "leek" (did you mean "leak"?)`},
+		{"POST", "/v1/silences", `{"for":"2h","expr":"prt == 80"}`, 422, "the condition is wrong"},
+		{"POST", "/v1/silences", `{"for":"-2h","rules":["leak"]}`, 400, "for:"},
+		{"PUT", "/v1/silences", ``, 405, "cannot be PUT"},
+		{"DELETE", "/v1/silences/7", ``, 404, "there is no silence 7 in force"},
+		{"DELETE", "/v1/silences/x", ``, 400, "x is no number"},
+		{"GET", "/v1/silences/7", ``, 405, "cannot be GET"},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), q.method, "http://watcher", strings.NewReader(q.body))
 		if err != nil {
@@ -392,5 +406,44 @@ func TestFind(t *testing.T) {
 	}
 	if places := Places(); !bytes.Equal([]byte(places[len(places)-1]), []byte("/run/sockwarden/control.sock")) || places[0] != Default() {
 		t.Errorf("places %v", places)
+	}
+}
+
+// A silence is kept, listed with what it covers, and removed.
+func TestSilences(t *testing.T) {
+	board := watch.NewBoard()
+	st := good()
+	for _, name := range []string{"leak", "leak", "other"} {
+		st.Report.Findings = append(st.Report.Findings, &report.Finding{Rule: &rules.Rule{Name: name}, Candidate: &look.Candidate{NS: &look.Namespace{}}})
+	}
+	board.Show(st)
+	s, c := serve(t, Options{Board: board})
+	var added watch.SilenceStatus
+	if _, err := c.Do(t.Context(), http.MethodPost, "/v1/silences", SilenceRequest{For: "2h", Rules: []string{"leak"}, By: "anna", Comment: "x"}, &added); err != nil {
+		t.Fatal(err)
+	}
+	if added.ID != 1 || added.Spares != 2 || added.EndsAt.Sub(added.StartsAt) != 2*time.Hour || !strings.HasPrefix(added.CreatedBy, "anna, as ") {
+		t.Errorf("%+v", added)
+	}
+	if in := silence.NewStore(s.opts.SilenceFile).At(time.Now()); len(in) != 1 || in[0].Comment != "x" {
+		t.Errorf("kept %+v", in)
+	}
+	said, err := c.Status(t.Context())
+	if err != nil || !said.Well || len(said.Silences) != 1 || said.Silences[0].Spares != 2 {
+		t.Errorf("%+v, %v", said, err)
+	}
+	if _, err := c.Do(t.Context(), http.MethodDelete, "/v1/silences/1", nil, nil); err != nil {
+		t.Error(err)
+	}
+	var all []watch.SilenceStatus
+	if _, err := c.Do(t.Context(), http.MethodGet, "/v1/silences", nil, &all); err != nil || all == nil || len(all) != 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+	// A broken file is not well: nothing is done.
+	if err := os.WriteFile(s.opts.SilenceFile, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := c.Status(t.Context()); err != nil || said.Well || !strings.Contains(said.Wrong[0], "nothing is done: silences that cannot be read") {
+		t.Errorf("%+v, %v", said, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/engine"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/silence"
 	"sockwarden/rules"
 )
 
@@ -21,7 +22,9 @@ type Setting struct {
 	Program *rules.Program
 	By      string       // who runs it
 	Pause   *pause.Pause // the pause in force, nil for none
-	Flags   string       // the flags with which a live run would do the same, "" for none
+	// Silences are those in force.
+	Silences silence.List
+	Flags    string // the flags with which a live run would do the same, "" for none
 }
 
 // Report shows the result of a cycle: the mode and the rules, a table of the findings,
@@ -77,6 +80,13 @@ func header(o Out, r *engine.Report, s *Setting) {
 	}
 	if s.Pause != nil {
 		o.say("paused %s: live runs and watchers only observe (sockwarden resume)", s.Pause)
+	}
+	for _, one := range s.Silences {
+		if one.Broken() != "" {
+			o.say("nothing is done: %s", Printable(one.Broken()))
+			continue
+		}
+		o.say("%s", Printable(one.String()+": "+oneLine(one.About())))
 	}
 }
 

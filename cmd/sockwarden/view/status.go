@@ -54,6 +54,9 @@ func Status(o Out, s *watch.Status, now time.Time, brief bool) error {
 		o.say("%s", Printable(text))
 	}
 	o.say("%s", Printable(stateLine(s)))
+	for i := range s.Silences {
+		silenceLine(o, &s.Silences[i], now)
+	}
 	return nil
 }
 
@@ -63,6 +66,8 @@ type StatusWithout struct {
 	Error   string          `json:"error"`
 	Paused  *pause.Pause    `json:"paused"`
 	LastRun *memory.LastRun `json:"last_run"` // from cron; nil if nothing is known of one
+	// Silences are those that runs obey.
+	Silences []watch.SilenceStatus `json:"silences"`
 }
 
 // NoWatcher shows what there is without a watcher, and how to start one.
@@ -86,6 +91,9 @@ func NoWatcher(o Out, s *StatusWithout, now time.Time) error {
 		o.say("paused %s", Printable(s.Paused.String()))
 	} else {
 		o.say("not paused")
+	}
+	if err := Silences(o, s.Silences, now); err != nil {
+		return err
 	}
 	o.say("start one: sudo sockwarden watch --live, or as a service; without --live it only says what it would do")
 	return nil
@@ -153,6 +161,9 @@ func stateLine(s *watch.Status) string {
 	}
 	if s.Events.On {
 		parts[2] = "events on"
+	}
+	if n := len(s.Silences); n > 0 {
+		parts = append(parts, Count(n, "silence")+":")
 	}
 	return strings.Join(parts, ", ")
 }
