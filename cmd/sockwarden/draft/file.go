@@ -48,7 +48,7 @@ func (d *draft) then(b *strings.Builder) {
 	case d.states == collectors.Mask(collectors.Close) && !d.udp:
 		b.WriteString("    then: [log]            # there is nothing to destroy: it is closed\n")
 	case d.udp:
-		b.WriteString("    then: [{destroy: {udp: true}}]\n")
+		b.WriteString("    then: [log]            # a UDP server that is destroyed can go deaf\n")
 	default:
 		b.WriteString("    then: [destroy]\n")
 	}
