@@ -132,7 +132,7 @@ func TestMetrics(t *testing.T) {
 	within("what was done", func() bool { return value(got, "sockwarden_actions_total", "rule=leak", "action=destroy") >= 2 })
 	within("the message", func() bool { return value(got, "sockwarden_notifications_total", "notifier=ops", "result=failed") > 0 })
 	for name, want := range map[string]float64{
-		"sockwarden_live": 1, "sockwarden_paused": 0, "sockwarden_breaker_tripped": 0, "sockwarden_rules_last_reload_successful": 1, "sockwarden_build_info": 1,
+		"sockwarden_live": 1, "sockwarden_paused": 0, "sockwarden_silences": 0, "sockwarden_breaker_tripped": 0, "sockwarden_rules_last_reload_successful": 1, "sockwarden_build_info": 1,
 	} {
 		if n := value(got, name); n != want {
 			t.Errorf("%s is %v", name, n)

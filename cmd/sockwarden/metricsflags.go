@@ -16,6 +16,7 @@ import (
 	"sockwarden/engine"
 	"sockwarden/engine/news"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/silence"
 	"sockwarden/engine/watch"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
@@ -121,7 +122,7 @@ func (s *scraping) serve(ctx context.Context, live bool, interval time.Duration,
 		return counter.Count(ctx, s.recorder.NetNS(), s.recorder.Inodes())
 	})
 	collector := &metrics.Collector{
-		Version: versionText(), Live: live, Recorder: s.recorder, Status: board.Status, Census: shared.Newest, PauseFiles: pause.Files(), Top: s.top,
+		Version: versionText(), Live: live, Recorder: s.recorder, Status: board.Status, Census: shared.Newest, PauseFiles: pause.Files(), Silences: silence.NewStore(s.app.silences()...), Top: s.top,
 	}
 	s.app.log.Info("serving metrics", "listen", s.server.Addr(), "web_config", s.webConfig)
 	var running sync.WaitGroup

@@ -79,7 +79,9 @@ func (n *messages) sort(findings []*report.Finding, kind string, now float64) (n
 		if len(f.Rule.Notify) == 0 || f.Decision == report.DecidePending && !f.Unsettled {
 			continue
 		}
-		standing[f.Rule] = append(standing[f.Rule], f)
+		if !f.Muted {
+			standing[f.Rule] = append(standing[f.Rule], f)
+		}
 		name := kind + " " + key.String()
 		switch {
 		case f.Unsettled, f.Muted:

@@ -3,6 +3,7 @@ package scripted_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -232,5 +233,30 @@ func TestSilencesUnreadable(t *testing.T) {
 			s.must(os.Chmod(path, c.mode))
 			s.expectTally(s.run(p), c.want)
 		})
+	}
+}
+
+// What stands is not told again during a silence, and after it as if it had just been told.
+func TestSilenceOfRepeats(t *testing.T) {
+	often := &post{}
+	plugins := []actions.NotifierPlugin{(&post{}).plugin("plain"), often.plugin("often"), (&post{}).plugin("short")}
+	o, path := quiet(t, engine.Options{Live: true, Notify: true, Notifiers: plugins})
+	s := newStage(t, o, keeper())
+	s.leak(3, time.Second)
+	p := s.notified(plugins, rule(closeWait, "keep", "limits: {cooldown: 24h}", "notify: [often]"))
+	cycles := func(n int) {
+		t.Helper()
+		for range n {
+			s.Tell(t.Context(), p, s.run(p))
+			s.Advance(time.Minute)
+		}
+	}
+	cycles(5)
+	s.hush(path, "", "r")
+	cycles(59) // it ends after an hour
+	cycles(15)
+	s.Close() // delivers what is left
+	if got := strings.Join(often.got, ", "); got != "found 3 0s, stands 3 1h15m0s" {
+		t.Errorf("%q", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"sockwarden/engine"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/silence"
 	"sockwarden/engine/watch"
 	"sockwarden/rules"
 )
@@ -23,6 +24,8 @@ type Collector struct {
 	// Census returns the newest census, nil if there is none.
 	Census     func() *engine.Census
 	PauseFiles []string
+	// Silences are those that this program obeys, nil for none.
+	Silences *silence.Store
 	// Top is how many listeners and programs have series of their own; the rest are one.
 	Top int
 }
@@ -36,6 +39,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- buildInfo.is(1, label(c.Version), runtime.Version())
 	ch <- live.is(number(c.Live))
 	ch <- paused.is(number(pause.Read(time.Now(), c.PauseFiles...) != nil))
+	ch <- silenced.is(float64(len(c.Silences.At(time.Now()))))
 	last := c.Recorder.now()
 	collectRules(ch, last.program)
 	if !last.ended.IsZero() {

@@ -53,6 +53,8 @@ var (
 	trips   = counter("sockwarden_breaker_trips_total", "How often the breaker has tripped.")
 	paused  = gauge("sockwarden_paused", "1 while actions are paused.")
 
+	silenced = gauge("sockwarden_silences", "Silences in force.")
+
 	messages = counter("sockwarden_notifications_total", "Messages to notifiers: sent, failed (tried again later), lost, or summed up.", "notifier", "result")
 
 	buildInfo = gauge("sockwarden_build_info", "1, labelled with what this program was built from.", "version", "goversion")
@@ -61,7 +63,7 @@ var (
 // all lists them in the order of the documentation.
 var all = []*metric{
 	sockets, listenerSockets, openFDs, maxFDs, findings, applied, durations, cycles, lastCycle, live, ruleModes, rulesInfo, reloadOK, reloadStamp,
-	tripped, trips, paused, messages, buildInfo,
+	tripped, trips, paused, silenced, messages, buildInfo,
 }
 
 func gauge(name, help string, labels ...string) *metric {
