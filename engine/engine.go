@@ -167,6 +167,12 @@ func (e *Engine) Close() {
 	e.store.State.Close()
 }
 
+// Repeats says that cycles come at this interval, as those of Watch do: what needs a second
+// look has it in the next cycle.
+func (e *Engine) Repeats(interval time.Duration) {
+	e.judge.Repeats, e.looker.Horizon = true, interval
+}
+
 // Tell gives a complete report to the observers: the log, messages, and whoever else
 // wants to know.
 func (e *Engine) Tell(ctx context.Context, p *rules.Program, r *report.Report) {

@@ -20,9 +20,11 @@ const (
 	idUnknownParameter lang.ID = "unknown-parameter"
 	idUnknownRule      lang.ID = "unknown-rule"
 	idUnreadable       lang.ID = "unreadable"
+	idTestOfRules      lang.ID = "test-of-rules"
 	idUntrusted        lang.ID = "untrusted"
 	idWrongForm        lang.ID = "wrong-form"
 	idWrongParameter   lang.ID = "wrong-parameter"
+	idWrongTest        lang.ID = "wrong-test"
 	idYAML             lang.ID = "yaml-syntax"
 	idYAMLFeature      lang.ID = "yaml-feature"
 )

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"sockwarden/collectors/trust"
 	"sockwarden/rules/lang"
@@ -52,6 +53,12 @@ type Options struct {
 	Catalog Catalog
 	// Notifiers lists the plugins that can be configured under actions.
 	Notifiers Catalog
+	// Zone is the time zone of files that name none; nil for local time.
+	Zone *time.Location
+	// Sets stand in place of sets of the files by these names, whose files are not read.
+	Sets map[string]*Set
+	// Shut leaves files with secrets unopened: nobody will send anything.
+	Shut bool
 	// Lists remembers the set files from one reading to the next; nil for no memory.
 	Lists *Lists
 }
@@ -217,7 +224,11 @@ func (l *loader) yamlFiles(dir string) (files []string, ok bool) {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if ext := filepath.Ext(name); (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(name, ".") {
+		switch ext := filepath.Ext(name); {
+		case ext != ".yaml" && ext != ".yml", strings.HasPrefix(name, "."):
+		case IsTestFile(name):
+			l.skipTest(filepath.Join(dir, name))
+		default:
 			files = append(files, filepath.Join(dir, name))
 		}
 	}
@@ -293,6 +304,13 @@ func (l *loader) parse(path, text string) {
 	}
 	f.names.files.readSet, f.names.files.grownSet = l.listOf, func(p string) *Set { return l.grown[p] }
 	f.notifiers.checkSecret = l.checkSecret
+	if l.opts.Shut {
+		f.notifiers.checkSecret = func(string) (string, error) { return "", nil }
+	}
+	if l.opts.Zone != nil {
+		f.defaults.zone = l.opts.Zone
+	}
+	f.names.replaced = l.opts.Sets
 	f.parse(l.opts.Catalog, l.opts.Notifiers)
 	l.warnings = append(l.warnings, f.notifiers.warnings...)
 	l.files = append(l.files, f)

@@ -19,6 +19,8 @@ type names struct {
 	macros map[string]*yaml.Node
 	broken map[string]bool // names whose value is wrong
 	files  *setFiles
+	// replaced are sets that stand in place of those that the file defines.
+	replaced map[string]*Set
 }
 
 func newNames(r *reader, path string) *names {
@@ -103,7 +105,11 @@ func (ns *names) parseSets(n *yaml.Node) {
 		if !ns.checkName(e.key, "set") {
 			continue
 		}
-		var s *Set
+		s, replaced := ns.replaced[e.key.Value]
+		if replaced {
+			ns.sets[e.key.Value], ns.setsAt[e.key.Value] = s, e.key
+			continue
+		}
 		if e.value.Kind == yaml.MappingNode {
 			s = ns.files.parse(e.key.Value, e.value)
 		} else {

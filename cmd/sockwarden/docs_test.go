@@ -91,6 +91,9 @@ func TestRuleBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range block.FindAllSubmatch(text, -1) {
+			if isTestBlock(m[1]) {
+				continue // TestTestBlocks runs it
+			}
 			blocks++
 			file := filepath.Join(t.TempDir(), "rules.yaml")
 			if err := os.WriteFile(file, m[1], 0o600); err != nil {
@@ -108,14 +111,56 @@ func TestRuleBlocks(t *testing.T) {
 	}
 }
 
-// TestExamples loads and runs every example.
-func TestExamples(t *testing.T) {
-	socklab.Need(t)
+// isTestBlock reports whether a block of a document is a test of rules.
+func isTestBlock(text []byte) bool { return regexp.MustCompile(`(?m)^tests:`).Match(text) }
+
+// TestTestBlocks runs every test in the documents, with the rules before it.
+func TestTestBlocks(t *testing.T) {
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	tests := 0
+	for _, doc := range documents(t) {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rules []byte
+		for _, m := range block.FindAllSubmatch(text, -1) {
+			if !isTestBlock(m[1]) {
+				rules = m[1]
+				continue
+			}
+			tests++
+			dir := t.TempDir()
+			for name, content := range map[string][]byte{"rules.yaml": rules, "rules_test.yaml": m[1]} {
+				if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if code, out, errs := run(t, "rules", "test", dir); code != exitOK {
+				t.Errorf("%s: exit code %d\n%s%s\n%s", doc, code, out, errs, m[1])
+			}
+		}
+	}
+	if tests < 3 {
+		t.Errorf("%d tests in the documents", tests)
+	}
+}
+
+// exampleFiles are the rules files among the examples.
+func exampleFiles(t *testing.T) []string {
+	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, "examples/*.yaml"))
+	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasSuffix(f, "_test.yaml") })
 	if err != nil || len(files) < 3 {
 		t.Fatalf("%d examples, %v", len(files), err)
 	}
-	for _, f := range files {
+	return files
+}
+
+// TestExamples loads and runs every example.
+func TestExamples(t *testing.T) {
+	socklab.Need(t)
+	for _, f := range exampleFiles(t) {
 		runRules(t, f, f)
 	}
 }

@@ -17,12 +17,13 @@ import (
 
 func rulesCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "rules check|diff|explain|fields|schema|show",
-		Short: "Check rules files, show what they can read and say, explain and compare what they do",
+		Use:   "rules check|diff|explain|fields|schema|show|test",
+		Short: "Check and test rules files, show what they can read and say, explain and compare what they do",
 		Example: `  sockwarden rules check rules.yaml
   sudo sockwarden rules explain -p 21118
   sudo sockwarden rules diff builtin rules.yaml
   sockwarden rules fields age
+  sockwarden rules test rules_test.yaml
   sockwarden rules show --var close_wait_timeout=30`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -32,7 +33,7 @@ func rulesCommand(a *app) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(rulesCheck(a), rulesDiff(a), rulesExplain(a), rulesFields(a), rulesSchema(a), rulesShow(a))
+	cmd.AddCommand(rulesCheck(a), rulesDiff(a), rulesExplain(a), rulesFields(a), rulesSchema(a), rulesShow(a), rulesTest(a))
 	return cmd
 }
 

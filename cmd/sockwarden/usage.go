@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -64,9 +63,6 @@ func asOfSS(cmd *cobra.Command, missing *pflag.NotExistError) string {
 	}
 	return strings.Join(texts, "; ")
 }
-
-// later are planned commands that this version does not have.
-var later = []string{"test", "diff"}
 
 // flagError says what is wrong with a flag, and what to write instead.
 func flagError(cmd *cobra.Command, err error) error {
@@ -178,9 +174,6 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 		}
 	}
 	text := fmt.Sprintf("unknown command %q%s", name, rules.Suggest(name, names))
-	if slices.Contains(later, name) {
-		text = fmt.Sprintf("%s is not part of this version of sockwarden", name)
-	}
 	return &exitError{code: exitUsage, err: errors.New(text), hint: fmt.Sprintf("%s --help; there are %s", cmd.CommandPath(), strings.Join(names, ", "))}
 }
 

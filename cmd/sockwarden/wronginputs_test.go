@@ -29,6 +29,9 @@ func wrongInputs() (all []wrongInput) {
 	for _, text := range wrongFiles {
 		all = append(all, wrongInput{[]string{"rules", "check", "rules.yaml"}, map[string]string{"rules.yaml": text}})
 	}
+	for _, text := range wrongTests {
+		all = append(all, wrongInput{[]string{"rules", "test", "rules_test.yaml"}, map[string]string{"rules_test.yaml": text}})
+	}
 	for _, list := range wrongLists {
 		in := check("  - name: r\n    when: remote_addr not in banned\n    then: [destroy]\n")
 		in.files["rules.yaml"] = strings.Replace(in.files["rules.yaml"], "rules:", "sets: {banned: {file: banned.txt}}\nrules:", 1)
@@ -169,6 +172,21 @@ var wrongRules = []string{
 	`mode: enforce`,
 	`when: port == 81`,
 	"then: [log, destroy]",
+}
+
+// wrongTests are test files.
+var wrongTests = []string{
+	"",
+	"tests: []\n",
+	"rules: [builtin]\ntests: {name: x}\n",
+	"rules: [gone.yaml]\ntests: [{name: x, sockets: {a: {state: LISTEN}}, expect: {a: none}}]\n",
+	"rules: [builtin]\ntests:\n  - name: x\n    sockets: {a: {stat: CLOSE_WAIT}}\n    expect: {a: none}\n",
+	"rules: [builtin]\ntests:\n  - name: x\n    sockets: {a: {state: CLOSED_WAIT, age: 1 minute}}\n    expect: {b: destroy}\n",
+	"rules: [builtin]\nvars: {closewait_timeout: 5}\ntests: [{name: x, sockets: {a: {state: LISTEN}}, expect: {a: none}}]\n",
+	"rules: [builtin]\ntests: [{name: x, sockets: {a: {state: LISTEN}}, expect: {a: {rule: closewait, decision: act}}}]\n",
+	"rules: [builtin]\ntests: [{name: x, sockets: {a: {state: LISTEN}}, steps: [{advance: 1m}]}]\n",
+	"rules: [builtin]\ntests: [{name: x, sockets: {a: {state: LISTEN}}, steps: [{wait: 1m, expect: {a: none}}]}]\n",
+	"version: 1\nrules: [{name: r, when: port == 80, then: [destroy]}]\n",
 }
 
 // wrongFiles are whole files.

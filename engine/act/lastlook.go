@@ -120,7 +120,7 @@ func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began flo
 		}
 		at := k.world.Mono()
 		now.SetAge(k.memory.Recall(key, memory.MarkOf(&now.Socket, began, at), k.looker.Ages.Shown(&now.Socket, at), began, at))
-		now.SetStalled(look.Stalled(k.memory, &now.Socket, began, at))
+		now.SetStalled(k.looker.Stalled(&now.Socket, began, at))
 		if since := k.memory.Since(key); f.Since > 0 && since > f.Since {
 			return actions.Changedf("it is another connection now") // on the same descriptor, which the counters show
 		}

@@ -63,6 +63,7 @@ func (k *Looker) setGone(cand *Candidate, atMost time.Duration) error {
 		f.LocalAddrGone = gone
 		f.Known.Add(collectors.Fields(collectors.FieldLocalAddrGone))
 	}
+	k.tell(cand)
 	return nil
 }
 

@@ -61,10 +61,18 @@ func (a *ages) NoteStates(w Wanted) {
 	a.Noted = states
 }
 
+// evidence bounds the time that a socket has been in its state, from one record.
+func (a *ages) evidence(s *collectors.Socket) collectors.Age {
+	if a.world.Invented != nil {
+		return a.world.Invented.Age(s)
+	}
+	return Evidence(s)
+}
+
 // Shown returns the age that one record, read no later than now, and the kernel's event
 // prove for a socket.
 func (a *ages) Shown(s *collectors.Socket, now float64) collectors.Age {
-	shown := Evidence(s)
+	shown := a.evidence(s)
 	if a.Events == nil || !a.Noted.Has(s.State) || s.Cookie == 0 || s.Protocol != collectors.TCP {
 		return shown
 	}

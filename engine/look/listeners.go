@@ -23,6 +23,7 @@ func (k *Looker) findListeners(ctx context.Context, c *Picture) {
 		}
 		k.loadListeners(ctx, c, cand.NS)
 		setDirection(cand)
+		k.tell(cand)
 	}
 }
 

@@ -110,7 +110,7 @@ func (k *Looker) findAge(c *Picture, cand *Candidate) {
 		cand.Since = k.memory.Since(key)
 		return
 	}
-	shown := Evidence(&cand.Socket)
+	shown := k.Ages.evidence(&cand.Socket)
 	if k.Ages.Events != nil && !c.tooYoung(cand, shown, k.Horizon) {
 		shown = k.Ages.Shown(&cand.Socket, c.Now)
 	}
@@ -237,7 +237,17 @@ func (k *Looker) findOwners(ctx context.Context, c *Picture) error {
 	ends.setPeers(k.world, &holders, hides)
 	k.nameContainers(ctx, c)
 	k.findCgroups(c)
+	for _, cand := range c.Candidates {
+		k.tell(cand)
+	}
 	return nil
+}
+
+// tell lets a world that somebody made up say what nobody can find out there.
+func (k *Looker) tell(cand *Candidate) {
+	if k.world.Invented != nil && !cand.NoSocket() {
+		k.world.Invented.Tell(&cand.Socket, &cand.Facts)
+	}
 }
 
 // provenHolders reports whether we know for certain that no unseen process holds the

@@ -89,7 +89,7 @@ func (k *Looker) seeAgain(ctx context.Context, c *Picture, ns *Namespace, cands 
 		}
 		cand.Socket = now[i]
 		cand.SetAge(k.memory.Recall(key, memory.MarkOf(&now[i], began, at), k.Ages.Shown(&now[i], at), began, at))
-		cand.SetStalled(Stalled(k.memory, &now[i], began, at))
+		cand.SetStalled(k.Stalled(&now[i], began, at))
 		cand.Since, cand.SeenAgain = k.memory.Since(key), began
 	}
 	if err != nil {

@@ -25,6 +25,14 @@ func Stalled(m *memory.Memory, s *collectors.Socket, began, now float64) collect
 	return m.Stalled(collectors.KeyOf(s), stalledBy(s), began, now)
 }
 
+// Stalled is the function of that name in this looker's world.
+func (k *Looker) Stalled(s *collectors.Socket, began, now float64) collectors.Age {
+	if k.world.Invented != nil {
+		return k.world.Invented.Stalled(s)
+	}
+	return Stalled(k.memory, s, began, now)
+}
+
 // stalledBy is what one record proves.
 //
 //   - While segments are in flight, none was sent after the stamp of the last data, so the
@@ -67,7 +75,7 @@ func (k *Looker) findStalled(c *Picture, cand *Candidate) {
 		cand.SetStalled(collectors.NoAge())
 		return
 	}
-	cand.SetStalled(Stalled(k.memory, &cand.Socket, c.Looked, c.Now))
+	cand.SetStalled(k.Stalled(&cand.Socket, c.Looked, c.Now))
 }
 
 // stalls reports whether we have to remember a candidate for how long it has been waiting.

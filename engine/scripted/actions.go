@@ -13,7 +13,9 @@ type Outcome = actions.Outcome
 
 // Effect is something that was done.
 type Effect struct {
+	Rule    string
 	Action  string
+	Called  string   // the action with its main parameter, as "signal TERM"
 	Cookies []uint64 // of the sockets
 	PID     int      // the process, 0 for none
 }
@@ -60,7 +62,7 @@ func (e *effect) String() string { return e.called }
 
 // Apply does what the script says.
 func (e *effect) Apply(context.Context) Outcome {
-	done := Effect{Action: e.name}
+	done := Effect{Rule: e.target.Rule, Action: e.name, Called: e.called}
 	if e.target.Process != nil {
 		done.PID = e.target.Process.PID
 	}
@@ -68,7 +70,7 @@ func (e *effect) Apply(context.Context) Outcome {
 		done.Cookies = append(done.Cookies, e.target.Sockets[i].Socket.Cookie)
 	}
 	e.w.Done = append(e.w.Done, done)
-	e.came = e.w.outcome(e.name, e.target.Process != nil)
+	e.came = e.w.outcome(done)
 	switch e.came.Result { //nolint:exhaustive // what ends something ends it
 	case actions.Gone:
 		e.w.sockets = slices.DeleteFunc(e.w.sockets, func(s *Socket) bool { return slices.Contains(done.Cookies, s.Cookie) })
@@ -87,7 +89,13 @@ func (e *effect) Apply(context.Context) Outcome {
 func (e *effect) Verify(context.Context) Outcome { return e.came }
 
 // outcome takes the next outcome of an action.
-func (w *World) outcome(name string, onProcess bool) Outcome {
+func (w *World) outcome(done Effect) Outcome {
+	if w.Comes != nil {
+		if out, ok := w.Comes(done); ok {
+			return out
+		}
+	}
+	name := done.Action
 	all := w.Outcomes[name]
 	switch {
 	case len(all) > 1:
@@ -95,7 +103,7 @@ func (w *World) outcome(name string, onProcess bool) Outcome {
 		return all[0]
 	case len(all) == 1:
 		return all[0]
-	case onProcess:
+	case done.PID != 0:
 		return Outcome{Result: actions.Ended}
 	case name == "destroy" || name == "abort":
 		return Outcome{Result: actions.Gone}

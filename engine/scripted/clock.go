@@ -7,12 +7,12 @@ import (
 // clock moves when somebody waits, and when told to.
 type clock struct {
 	now  time.Time
-	mono float64 // CLOCK_MONOTONIC, seconds
+	mono time.Duration // CLOCK_MONOTONIC; a sum of fractions would not stay exact
 }
 
 func (c *clock) Now() time.Time { return c.now }
 
-func (c *clock) Mono() float64 { return c.mono }
+func (c *clock) Mono() float64 { return c.mono.Seconds() }
 
 // After moves the clock at once: whoever waits has nothing else to do.
 func (c *clock) After(d time.Duration) <-chan time.Time {
@@ -23,5 +23,5 @@ func (c *clock) After(d time.Duration) <-chan time.Time {
 }
 
 func (c *clock) advance(d time.Duration) {
-	c.now, c.mono = c.now.Add(d), c.mono+d.Seconds()
+	c.now, c.mono = c.now.Add(d), c.mono+d
 }

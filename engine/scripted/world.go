@@ -25,6 +25,9 @@ type World struct {
 	// Outcomes are the outcomes of actions, by name; an action without any succeeds. The
 	// last outcome repeats.
 	Outcomes map[string][]Outcome
+	// Comes gives the outcome of an effect before Outcomes does; false leaves it to them.
+	// It may be nil.
+	Comes func(Effect) (Outcome, bool)
 	// Done is what was done, in order.
 	Done []Effect
 	// Fails says, before each look at a network namespace, why the look fails, nil if it
@@ -48,7 +51,7 @@ type World struct {
 
 // New returns a machine without sockets, at that time of day, one day after booting.
 func New(now time.Time) *World {
-	const day = 24 * 60 * 60
+	const day = 24 * time.Hour
 	return &World{
 		clock: clock{now: now, mono: day}, Outcomes: map[string][]Outcome{}, Hidden: map[int]bool{},
 		namespaces: []world.Namespace{{Namespace: collectors.Namespace{Inode: 1, Name: world.HostName}}},
@@ -61,6 +64,22 @@ type Socket struct {
 	Owners []collectors.Owner
 	since  float64 // CLOCK_MONOTONIC
 	bare   bool    // only the descriptors of its owners are left
+	// show makes the record of this moment of the one that was put there; nil lets stamps
+	// grow as they do in silence.
+	show func(*collectors.Socket)
+}
+
+// Put adds a socket as it is, but for its cookie, its namespace and the inode of one that
+// somebody has; show makes each look's record of it. Its owners are as they are, too.
+func (w *World) Put(s collectors.Socket, show func(*collectors.Socket), owners ...collectors.Owner) *Socket {
+	w.next++
+	s.Cookie, s.NetNS = w.next, cmp.Or(s.NetNS, w.namespaces[0].Inode)
+	if s.Inode != 0 {
+		s.Inode = uint32(w.next)
+	}
+	one := &Socket{Socket: s, Owners: owners, since: w.clock.Mono(), show: show}
+	w.sockets = append(w.sockets, one)
+	return one
 }
 
 // Add adds a socket that has been in its state for some time. Missing members are as in
@@ -88,7 +107,7 @@ func (w *World) Add(s collectors.Socket, age time.Duration, owners ...collectors
 	ms := uint32(age.Milliseconds())
 	s.Info.LastDataSent, s.Info.LastDataRecv, s.Info.LastAckRecv = ms, ms, ms
 	s.Info.BytesSent, s.Info.BytesReceived = max(1, s.Info.BytesSent), max(1, s.Info.BytesReceived)
-	one := &Socket{Socket: s, Owners: owners, since: w.clock.mono - age.Seconds()}
+	one := &Socket{Socket: s, Owners: owners, since: w.clock.Mono() - age.Seconds()}
 	w.sockets = append(w.sockets, one)
 	return one
 }
@@ -114,7 +133,7 @@ func describe(o *collectors.Owner) {
 }
 
 // Enter puts a socket into another state, now.
-func (w *World) Enter(s *Socket, state collectors.State) { s.State, s.since = state, w.clock.mono }
+func (w *World) Enter(s *Socket, state collectors.State) { s.State, s.since = state, w.clock.Mono() }
 
 // Remove ends a socket.
 func (w *World) Remove(s *Socket) {
@@ -157,7 +176,11 @@ func (w *World) Source() collectors.Plugin {
 // shown is a socket as a look at this moment shows it.
 func (w *World) shown(s *Socket) collectors.Socket {
 	now := s.Socket
-	ms := uint32(max(0, w.clock.mono-s.since) * 1000)
+	if s.show != nil {
+		s.show(&now)
+		return now
+	}
+	ms := uint32(max(0, w.clock.Mono()-s.since) * 1000)
 	now.Info.LastDataSent, now.Info.LastDataRecv, now.Info.LastAckRecv = ms, ms, ms
 	return now
 }

@@ -34,6 +34,20 @@ type World struct {
 	// Gaps are why a world that is no host does not know everything, and Notes what else it
 	// has to say: every look says so.
 	Gaps, Notes []error
+	// Invented knows what nobody can find out in a world that somebody made up; nil for
+	// every other one.
+	Invented Invented
+}
+
+// Invented is the mind of a world that somebody made up: nothing there leaves evidence.
+type Invented interface {
+	// Age returns for how long a socket has been in its state, and what proves it.
+	Age(s *collectors.Socket) collectors.Age
+	// Stalled returns for how long what the socket has sent has been waiting.
+	Stalled(s *collectors.Socket) collectors.Age
+	// Tell completes the facts about a socket, and takes back those that are not to be
+	// known.
+	Tell(s *collectors.Socket, f *collectors.Facts)
 }
 
 // Host is what does not change while the program runs.
