@@ -27,6 +27,22 @@ const (
 	costCount
 )
 
+// costTexts say what it takes, in the order of the costs.
+var costTexts = [costCount]string{
+	CostNone: "nothing", CostInfo: "struct tcp_info of each socket", CostAge: "struct tcp_info of each socket, and earlier sightings",
+	CostStall:      "struct tcp_info of each socket, and earlier sightings of what waits to be acknowledged",
+	CostCongestion: "the congestion control of each socket", CostMemory: "the memory of each socket",
+	CostInterfaces: "the interfaces of the namespace", CostOwner: "who holds the socket",
+	CostFDs: "who holds the socket, and its descriptors", CostCgroup: "who holds the socket, and its control groups",
+	CostContainer: "a question to the container engine", CostPublished: "a question to the container engine",
+	CostListeners: "the listeners of the namespace", CostPeer: "a look into other namespaces for the other end",
+	CostPeerContainer: "a look into other namespaces for the other end, and a question to the container engine",
+	CostAddresses:     "the addresses of the namespace",
+}
+
+// String says what it takes to know a field of that cost.
+func (c Cost) String() string { return costTexts[c] }
+
 // Fields grouped by cost.
 var (
 	infoGroup      = fieldsOf(CostInfo, CostAge, CostStall)

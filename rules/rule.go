@@ -149,6 +149,14 @@ type Rule struct {
 	settles bool
 }
 
+// Asks is what the kernel is asked for on behalf of the rule: nothing, which is a clause
+// without states, for a disabled one.
+func (r *Rule) Asks() collectors.Clause { return r.may }
+
+// NetNS returns the namespaces that the rule is about, as its file or the command line
+// names them.
+func (r *Rule) NetNS() []string { return slices.Clone(r.netns) }
+
 // InNetNS reports whether the rule is about the namespace, by its name or by what it was
 // found by.
 func (r *Rule) InNetNS(ns *collectors.Namespace) bool {

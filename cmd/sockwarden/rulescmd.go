@@ -183,10 +183,14 @@ func rulesShow(a *app) *cobra.Command {
 		Use:   "show [FILE...] [flags]",
 		Short: "Show the rules that are in force, with the values of variables",
 		Long: `Shows the effective rules: files, variables with the values of --var, protect
-entries, and each rule with its conditions, ladder and limits, and what the
-kernel is asked for. With --source it prints the text of the built-in rules, to
-start a file of your own.`,
+entries, and each rule with its conditions (as written and, after =, with macros,
+variables and short sets written out), ladder, mode and limits, what overrides of
+other files have changed, what the kernel is asked for on its behalf, and what it
+costs to know what its conditions read. With --source it prints the text of the
+built-in rules, to start a file of your own.`,
 		Example: `  sockwarden rules show --var close_wait_timeout=30
+  sockwarden rules show --rules builtin --rules site.yaml --rule close-wait
+  sockwarden rules show -o json | jq '.rules[].pushed_down'
   sockwarden rules show --source > rules.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if source {

@@ -25,9 +25,10 @@ type Condition struct {
 	// Constant is set for a condition that does not depend on the socket.
 	Constant bool
 
-	eval func(*collectors.Record) Tri
-	may  bounds
-	root *node
+	eval     func(*collectors.Record) Tri
+	may      bounds
+	root     *node
+	expanded func() string
 }
 
 // AgeBound is an age that a socket must exceed for a condition to hold.
@@ -50,8 +51,10 @@ func Compile(text string, sc *Scope) (*Condition, []Error) {
 	if len(c.errs) > 0 || !ok {
 		return nil, c.errs
 	}
+	names := &meanings{sc.Vars, sc.Sets, sc.Macros}
 	return &Condition{
-		Text: text, Reads: o.reads, Uses: c.uses, Sets: c.sets, Ages: o.ages, Notes: c.notes,
+		expanded: func() string { return names.expand(text) },
+		Text:     text, Reads: o.reads, Uses: c.uses, Sets: c.sets, Ages: o.ages, Notes: c.notes,
 		Constant: o.constant, eval: o.tri, may: o.may, root: o.node,
 	}, nil
 }
@@ -103,6 +106,7 @@ func (c *Condition) AndOfOneOwner(one *Condition) *Condition {
 	owner := *one.root // as a whole: what its parts say depends on the owner
 	owner.parts, owner.tri = nil, ofOne
 	text := "(" + c.Text + ") and (" + one.Text + ")"
+	both.expanded = func() string { return "(" + c.Expanded() + ") and (" + one.Expanded() + ")" }
 	both.root = &node{op: OpAnd, in: &written{text: text}, to: len([]rune(text)), reads: c.root.reads, parts: []*node{c.root, &owner}}
 	both.root.reads.add(one.root.reads)
 	return &both
@@ -129,6 +133,7 @@ func (c *Condition) Or(o *Condition) *Condition {
 		both.Uses[name] = value
 	}
 	both.Text = "(" + c.Text + ") or (" + o.Text + ")"
+	both.expanded = func() string { return "(" + c.Expanded() + ") or (" + o.Expanded() + ")" }
 	both.eval, both.may = orTri(c.eval, o.eval), c.may.or(o.may)
 	both.root = &node{op: OpOr, in: &written{text: both.Text}, to: len([]rune(both.Text)), reads: c.root.reads, parts: []*node{c.root, o.root}}
 	both.root.reads.add(o.root.reads)
