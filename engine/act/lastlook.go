@@ -12,6 +12,7 @@ import (
 	"sockwarden/engine/judge"
 	"sockwarden/engine/look"
 	"sockwarden/engine/memory"
+	"sockwarden/engine/silence"
 	"sockwarden/rules"
 )
 
@@ -100,9 +101,9 @@ func candidatesOf(findings []*subject) []*look.Candidate {
 }
 
 // verdict compares the decision about a finding with its socket now, looked up at began
-// (CLOCK_MONOTONIC) or later: nil if the decision would be the same. Of a destroyed socket
-// only the descriptor is left.
-func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began float64) error {
+// (CLOCK_MONOTONIC) or later: nil if the decision would be the same, and none of the silences
+// is about it. Of a destroyed socket only the descriptor is left.
+func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began float64, in silence.List) error {
 	rule := l.ruleOf(f)
 	if rule == nil {
 		return actions.Changedf("rule %s has changed", f.Rule.Name)
@@ -135,7 +136,7 @@ func (k *lastLook) verdict(l *ladder, f *subject, now *look.Candidate, began flo
 	if why := now.Exempt(l.program, rule, k.world.Now()); why != "" {
 		return actions.Changedf("%s spares it now", why)
 	}
-	if err := k.silent(f.Rule.Name, now); err != nil {
+	if err := silent(in, f.Rule.Name, now); err != nil {
 		return err
 	}
 	return k.judge.Council.NewerSpares(l.at(), f.Case, now)

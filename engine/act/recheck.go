@@ -9,6 +9,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/engine/judge"
 	"sockwarden/engine/look"
+	"sockwarden/engine/silence"
 )
 
 // recheck is the last look before a ladder acts.
@@ -52,6 +53,7 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 			}
 		}
 	}
+	in := k.quiet()
 	var keep []*subject
 	var slots []int
 	var why error
@@ -62,9 +64,9 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 			if !l.held {
 				now[i].Socket = sockets[i]
 			}
-			err = k.verdict(l, f, now[i], began)
+			err = k.verdict(l, f, now[i], began, in)
 		} else if err == nil {
-			err = k.ofNobody(l, f)
+			err = k.ofNobody(l, f, in)
 		}
 		if err == nil && allowed != nil && !f.NoSocket() && l.own(f) {
 			err = allowed(l, now[i])
@@ -93,11 +95,11 @@ func (k *lastLook) again(ctx context.Context, l *ladder, allowed func(*ladder, *
 }
 
 // ofNobody is verdict for a finding without a socket.
-func (k *lastLook) ofNobody(l *ladder, f *subject) error {
+func (k *lastLook) ofNobody(l *ladder, f *subject, in silence.List) error {
 	if rule := l.ruleOf(f); rule != nil && !rule.InWindow(k.world.Now()) {
 		return actions.Changedf("the end of the window of %s spares it now", f.Rule.Name)
 	}
-	if err := k.silent(f.Rule.Name, f.Candidate); err != nil {
+	if err := silent(in, f.Rule.Name, f.Candidate); err != nil {
 		return err
 	}
 	return k.judge.Council.NewerSpares(l.at(), f.Case, f.Candidate)

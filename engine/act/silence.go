@@ -3,11 +3,15 @@ package act
 import (
 	"sockwarden/actions"
 	"sockwarden/engine/look"
+	"sockwarden/engine/silence"
 )
 
-// silent is a ChangedError if a silence now spares what a rule has found.
-func (k *lastLook) silent(rule string, c *look.Candidate) error {
-	if why := k.silences.At(k.world.Now()).Of(c, rule); why != "" {
+// quiet returns the silences in force now.
+func (k *lastLook) quiet() silence.List { return k.silences.At(k.world.Now()) }
+
+// silent is a ChangedError if a silence spares what a rule has found.
+func silent(in silence.List, rule string, c *look.Candidate) error {
+	if why := in.Of(c, rule); why != "" {
 		return actions.Changedf("%s spares it now", why)
 	}
 	return nil
@@ -18,8 +22,9 @@ func (k *lastLook) silent(rule string, c *look.Candidate) error {
 // host has none. If one is about anything that the effect is for, all of it waits for the
 // next cycle.
 func (h *Hand) silencesOf(l *ladder) error {
+	in := h.Last.quiet()
 	for _, f := range l.findings {
-		if err := h.Last.silent(f.Rule.Name, f.latest()); err != nil {
+		if err := silent(in, f.Rule.Name, f.latest()); err != nil {
 			return err
 		}
 	}

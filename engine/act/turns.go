@@ -158,6 +158,7 @@ func (t *turns) prepareTurn(ctx context.Context, glance world.Glance, ladders []
 	}
 	prepared := batcher.PrepareAll(ctx, targetsOf(ladders, t.world.Host.Name))
 	// One that hangs takes seconds, and by then the look at the others is too old.
+	in := t.Last.quiet()
 	heldUp := slices.ContainsFunc(prepared, func(p actions.Prepared) bool { return stuck.In(p.Err) != nil })
 	for i, p := range prepared {
 		if p.Alone {
@@ -171,7 +172,7 @@ func (t *turns) prepareTurn(ctx context.Context, glance world.Glance, ladders []
 		err := p.Err
 		if err == nil {
 			now[i].Socket = *p.Now
-			err = t.Last.verdict(ladders[i], ladders[i].findings[0], now[i], began)
+			err = t.Last.verdict(ladders[i], ladders[i].findings[0], now[i], began, in)
 		}
 		if err == nil {
 			err = t.Last.allowed(ladders[i], now[i])

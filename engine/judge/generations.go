@@ -186,6 +186,7 @@ func (k *council) strictest(b rules.Breaker) rules.Breaker {
 
 // Wanted is a look for the program in force that is wide enough for every generation.
 func (k *council) Wanted(p *rules.Program) look.Wanted {
+	k.quiet.note()
 	w := k.wantedOf(p)
 	w.Plan = k.Plan(p)
 	for _, g := range k.younger() {

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"sockwarden/collectors"
 	"sockwarden/engine/silence"
@@ -14,38 +15,48 @@ import (
 type reading struct {
 	silences *silence.Store
 	clock    world.Clock
-	mu       sync.Mutex
-	plans    map[planKey]*rules.Program
+	wider    atomic.Pointer[wider] // nil for no further fields
 }
 
-// planKey is what a plan depends on.
-type planKey struct {
-	of     *rules.Program
+// wider are the plans of one set of fields, by the program that was widened.
+type wider struct {
 	fields collectors.FieldSet
+	mu     sync.Mutex
+	plans  map[*rules.Program]*rules.Program
 }
 
-// maxPlans bounds the plans that are kept: one for each generation that counts, and each
-// set of fields that silences have read.
+// maxPlans bounds the plans that are kept: one for each generation that counts.
 const maxPlans = 32
 
-// plan returns a plan with the fields that silences read now.
-func (r *reading) plan(p *rules.Program) *rules.Program {
+// note finds out which fields the next look needs. A silence that is added after it spares
+// what it reads and the look did not find out.
+func (r *reading) note() {
 	if r.silences == nil {
+		return
+	}
+	fields := r.silences.At(r.clock.Now()).Reads()
+	was := r.wider.Load()
+	switch {
+	case fields.Empty():
+		r.wider.Store(nil)
+	case was == nil || was.fields != fields:
+		r.wider.Store(&wider{fields: fields, plans: map[*rules.Program]*rules.Program{}})
+	}
+}
+
+// plan returns a plan with these fields.
+func (r *reading) plan(p *rules.Program) *rules.Program {
+	w := r.wider.Load()
+	if w == nil {
 		return p
 	}
-	in := r.silences.At(r.clock.Now())
-	fields := in.Reads()
-	if fields.Empty() {
-		return p
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.plans[p] == nil {
+		if len(w.plans) >= maxPlans {
+			clear(w.plans)
+		}
+		w.plans[p] = p.Wider(&rules.Program{Reads: w.fields, Query: collectors.Query{Fields: w.fields}})
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	key := planKey{p, fields}
-	if r.plans == nil || len(r.plans) >= maxPlans {
-		r.plans = map[planKey]*rules.Program{}
-	}
-	if r.plans[key] == nil {
-		r.plans[key] = p.Wider(&rules.Program{Reads: fields, Query: collectors.Query{Fields: fields}})
-	}
-	return r.plans[key]
+	return w.plans[p]
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,7 +125,7 @@ func (s *Store) read(path string) List {
 	was := s.known[path]
 	all, id, err := readFile(path, was)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+	case err == unix.ENOENT, errors.Is(err, unix.ENOTDIR): //nolint:errorlint // as above
 		delete(s.known, path)
 		return nil
 	case err != nil:
@@ -142,7 +141,10 @@ func (s *Store) read(path string) List {
 // readFile reads a file, or returns what is known of it if it is the same.
 func readFile(path string, was *known) (List, identity, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	switch {
+	case err == unix.ENOENT: //nolint:errorlint // as it is, and it is the usual case before each effect
+		return nil, identity{}, err
+	case err != nil:
 		return nil, identity{}, fmt.Errorf("cannot be opened: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
