@@ -128,6 +128,7 @@ func TestWrongTests(t *testing.T) {
 		{before + "    start: tomorrow\n    expect: {}", `start is a time as 2026-11-26T23:00:00, not "tomorrow"`},
 		{before + "    timezone: Mars\n    expect: {}", `timezone "Mars" is not known`},
 		{before + "    sockets: {a: {state: LISTEN}, a: {state: LISTEN}}\n    expect: {}", `duplicate key "a"`},
+		{before + "    sockets: {nobody: {state: LISTEN}}\n    expect: {}", "nobody is what a test calls groups without sockets"},
 		{before + "    expect: {}\n  - name: x\n    expect: {}", `test "x" is already on line 3`},
 		{before + "    expect: &a {}", "anchors are not supported"},
 		{"rules: [\n", "a bracket or brace is not closed"},

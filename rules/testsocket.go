@@ -107,8 +107,11 @@ func (p *testParser) sockets(n *yaml.Node, defaults *TestSocket, known map[strin
 	entries, _ := p.entries(n, "sockets")
 	for _, e := range entries {
 		name := e.key.Value
-		if known[name] {
+		switch {
+		case known[name]:
 			p.errorf(idDuplicateName, e.key, "the test has a socket %q already", name)
+		case name == Nobody:
+			p.errorf(idBadName, e.key, "%s is what a test calls groups without sockets: choose another name", Nobody)
 		}
 		known[name] = true
 		before := p.problems.seen

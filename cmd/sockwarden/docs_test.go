@@ -146,6 +146,32 @@ func TestTestBlocks(t *testing.T) {
 	}
 }
 
+// TestExampleTests: every example has a test file, as the built-in rules have, and all
+// tests pass.
+func TestExampleTests(t *testing.T) {
+	if code, out, errs := run(t, "rules", "test", filepath.Join(root, "examples")); code != exitOK {
+		t.Errorf("exit code %d\n%s%s", code, out, errs)
+	}
+	tested := map[string]bool{}
+	files, _ := filepath.Glob(filepath.Join(root, "examples/*_test.yaml"))
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`(?m)^rules: \[(.*)\]`).FindSubmatch(text)[1:] {
+			for one := range strings.SplitSeq(string(name), ", ") {
+				tested[one] = true
+			}
+		}
+	}
+	for _, f := range append(exampleFiles(t), "builtin") {
+		if !tested[filepath.Base(f)] {
+			t.Errorf("%s has no test", f)
+		}
+	}
+}
+
 // exampleFiles are the rules files among the examples.
 func exampleFiles(t *testing.T) []string {
 	t.Helper()

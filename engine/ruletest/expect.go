@@ -57,10 +57,11 @@ const maxExplained = 5
 // compare compares what came with what a step expects.
 func (p *play) compare(ctx context.Context, step *rules.TestStep, expect []*selected, at stepPlace) {
 	named := map[*actor]bool{}
+	everybody := append(slices.Clone(p.actors), p.nobody)
 	for _, x := range expect {
 		var fits, others []*actor
 		total := 0
-		for _, a := range p.actors {
+		for _, a := range everybody {
 			if !p.about(x, a) {
 				continue
 			}
@@ -129,7 +130,7 @@ func (p *play) unfit(ctx context.Context, x *rules.TestExpect, others []*actor, 
 // unnamed reports effects on sockets of which nothing was expected.
 func (p *play) unnamed(step *rules.TestStep, named map[*actor]bool, at stepPlace) {
 	reported := map[string]bool{}
-	for _, a := range p.actors {
+	for _, a := range append(slices.Clone(p.actors), p.nobody) {
 		if named[a] || reported[a.said.Name] || len(p.effects(a)) == 0 {
 			continue
 		}
@@ -143,8 +144,8 @@ func (p *play) about(x *selected, a *actor) bool {
 	if x.Socket != "" {
 		return a.said.Name == x.Socket
 	}
-	if x.where == nil {
-		return true
+	if a == p.nobody || x.where == nil {
+		return a != p.nobody
 	}
 	if f := p.main(a, ""); f != nil {
 		return f.Eval(x.where.Rules[0].When) == rules.True

@@ -423,6 +423,33 @@ tests:
 	}
 }
 
+// TestNobody: a rule can take a group without any socket, and what it does is not overlooked.
+func TestNobody(t *testing.T) {
+	const missing = `
+rules:
+  - {name: missing, when: state == "LISTEN" and port == 80, group: host, having: count == 0, for: 30s, then: [log]}
+`
+	passes(t, missing, `
+tests:
+  - name: nothing listens
+    live: true
+    sockets: {a: {state: LISTEN, port: 81, process: x}}
+    steps:
+      - expect: {nobody: pending}
+      - advance: 31s
+        expect: {nobody: {actions: [log]}}
+      - add: {b: {state: LISTEN, port: 80, process: x}}
+        expect: {nobody: none}
+`)
+	r, err := run(t, missing, "tests: [{name: x, live: true, steps: [{advance: 31s, expect: {}}]}]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := failures(r), "nobody: nothing: the test does not name it / cooldown by missing"; !strings.HasPrefix(got, want) {
+		t.Errorf("%s", got)
+	}
+}
+
 // TestCoverage says what no test has tried.
 func TestCoverage(t *testing.T) {
 	dir := t.TempDir()

@@ -30,6 +30,7 @@ type stage struct {
 type cast struct {
 	actors   []*actor
 	byCookie map[uint64]*actor
+	nobody   *actor         // stands for groups without any socket
 	pids     map[string]int // of processes of which only the name is known
 	ports    uint16         // the last that a peer has
 }
@@ -44,6 +45,7 @@ func newStage(t *rules.Test, p *rules.Program, w *scripted.World) (*stage, error
 		cast:     cast{byCookie: map[uint64]*actor{}, pids: map[string]int{}, ports: firstPort},
 		outcomes: []rules.TestOutcomes{t.Outcomes},
 	}
+	s.nobody = &actor{said: &rules.TestSocket{Name: rules.Nobody}, stage: s, sock: &scripted.Socket{}}
 	w.Comes = s.comes
 	// Namespaces first: the engine looks for those that the rules name.
 	for _, name := range p.NetNS {

@@ -120,6 +120,7 @@ func (p *play) look(ctx context.Context) error {
 		return fmt.Errorf("test %q: %w", p.test.Name, err)
 	}
 	p.report, p.next = r, r.Next
+	delete(p.decided, p.nobody.sock.Cookie)
 	for _, a := range p.actors {
 		if p.world.There(a.sock) {
 			delete(p.decided, a.sock.Cookie)
@@ -212,7 +213,7 @@ func (p *play) effects(a *actor) []string {
 		return all
 	}
 	for _, e := range p.world.Done[p.seen:] {
-		if slices.Contains(e.Cookies, a.sock.Cookie) {
+		if slices.Contains(e.Cookies, a.sock.Cookie) || a == p.nobody && len(e.Cookies) == 0 {
 			all = append(all, e.Called)
 		}
 	}
