@@ -154,9 +154,9 @@ func netlink(ctx context.Context, p *rules.Program) Check {
 
 func namespaces() Check {
 	c := Check{Name: "namespaces", Level: OK}
-	all, err := netns.List()
-	if err != nil {
-		return Check{Name: c.Name, Level: Warn, Detail: err.Error()}
+	all, hidden := netns.Every()
+	if hidden != nil && !errors.Is(hidden, collectors.ErrNotPermitted) {
+		return Check{Name: c.Name, Level: Warn, Detail: hidden.Error()}
 	}
 	var refused []string
 	for _, h := range all[1:] {
@@ -179,6 +179,9 @@ func namespaces() Check {
 	if len(refused) > 0 {
 		c.Level, c.Detail = Warn, fmt.Sprintf("%s, %d of them cannot be entered: %s", c.Detail, len(refused), strings.Join(refused[:min(3, len(refused))], ", "))
 		c.Cure = "CAP_SYS_ADMIN"
+	}
+	if hidden != nil {
+		c.Level, c.Detail, c.Cure = Warn, c.Detail+"; "+hidden.Error(), "CAP_SYS_ADMIN and CAP_SYS_PTRACE"
 	}
 	return c
 }
