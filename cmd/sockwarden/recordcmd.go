@@ -19,6 +19,8 @@ type record struct {
 	sel     selectors
 	cmdline bool
 	force   bool
+	// anonymise replaces names and addresses.
+	anonymise bool
 }
 
 func recordCommand(app *app) *cobra.Command {
@@ -34,7 +36,8 @@ without root. Nothing can be done to a recording.
 A name that ends with .zst is compressed; - is stdout. The file can be read by
 nobody else, follows no link, and replaces no file (--force does). It has
 names, addresses and paths of programs; the arguments of processes, which can be
-secrets, only with --cmdline.
+secrets, only with --cmdline. --anonymise replaces addresses and names by random
+ones: equal ones stay equal, ports, numbers and comm stay.
 
 EXPR and selectors choose sockets, as for list. What explains them comes along:
 listeners and other ends. Groups and the breaker then count only what was chosen.`,
@@ -49,6 +52,7 @@ listeners and other ends. Groups and the breaker then count only what was chosen
 	r.sel.register(d)
 	f := cmd.Flags()
 	f.BoolVar(&r.cmdline, "cmdline", false, "record the arguments of processes, too")
+	f.BoolVar(&r.anonymise, "anonymise", false, "replace addresses and names by random ones; equal ones stay equal")
 	f.BoolVarP(&r.force, "force", "f", false, "replace FILE if it exists")
 	d.ruleFiles("rules `FILE` whose sets can be named; repeatable (default as for audit)")
 	d.netns()
@@ -95,6 +99,9 @@ func (r *record) run(ctx context.Context, path string, args []string) error {
 	for _, text := range append(made.Gaps, made.Notes...) {
 		r.app.log.Warn("incomplete", "error", view.Printable(text))
 	}
+	if r.anonymise {
+		made.Anonymise()
+	}
 	if file == nil {
 		return quietPipe(made.Write(r.app.stdout))
 	}
@@ -108,6 +115,9 @@ func (r *record) run(ctx context.Context, path string, args []string) error {
 // options say which sockets to record, as list and its selectors would show them.
 func (r *record) options(ctx context.Context, args []string) (o recording.Options, err error) {
 	o.Cmdline = r.cmdline
+	if r.cmdline && r.anonymise {
+		return o, usagef("--cmdline and --anonymise exclude each other: arguments name things in too many ways")
+	}
 	if len(args) == 0 && !r.sel.given() {
 		return o, nil
 	}

@@ -264,6 +264,7 @@ var wrongFlags = []string{
 	"record|",
 	"record|leak.jsonl|port == |x",
 	"record|leak.jsonl|-p|nosuch",
+	"record|leak.jsonl|--cmdline|--anonymise",
 	"record|/nosuch/leak.jsonl",
 	"record|leak.jsonl|--from|other.jsonl",
 	"list|--from|nosuch.jsonl",

@@ -12,6 +12,7 @@ import (
 	"sockwarden/collectors"
 	"sockwarden/engine"
 	"sockwarden/engine/recording"
+	"sockwarden/engine/scripted"
 	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
@@ -83,9 +84,8 @@ func (s *stage) agrees(p *rules.Program) {
 	}
 }
 
-// TestRecordingAgrees audits a host and its recording.
-func TestRecordingAgrees(t *testing.T) {
-	const all = `rules:
+// everyKind has rules that read facts of every kind.
+const everyKind = `rules:
   - {name: every, when: 'age > 10', then: [{destroy: {listen: true, udp: true}}], limits: {per_cycle: 4}}
   - {name: close-wait, when: 'state == "CLOSE_WAIT" && process == "app"', then: [{signal: TERM}]}
   - {name: owners, when: 'owners > 1', then: [destroy]}
@@ -97,13 +97,16 @@ func TestRecordingAgrees(t *testing.T) {
   - {name: gone, when: 'local_addr_gone', then: [destroy]}
   - {name: many, when: 'state == "ESTABLISHED"', group: pid, having: count > 1, then: [log]}
 `
+
+// TestRecordingAgrees audits a host and its recording.
+func TestRecordingAgrees(t *testing.T) {
 	for _, events := range []engine.EventSource{engine.EventsOn, engine.EventsOff} {
 		t.Run(string(events), func(t *testing.T) {
 			s := newStage(t, engine.Options{Events: events})
 			furnish(s)
-			s.agrees(s.file(all))
+			s.agrees(s.file(everyKind))
 			s.Advance(3 * time.Second)
-			s.agrees(s.file("defaults: {breaker: {count: 2}}\n" + all))
+			s.agrees(s.file("defaults: {breaker: {count: 2}}\n" + everyKind))
 		})
 	}
 }
@@ -133,4 +136,39 @@ func furnish(s *stage) {
 	gone := netip.MustParseAddr("192.0.2.9")
 	s.Add(collectors.Socket{State: collectors.Established, Local: collectors.AddrFrom(gone), LocalPort: 306, Options: collectors.SockOptions{Shown: true}}, time.Hour, app)
 	s.Left = append(s.Left, gone)
+}
+
+// TestAnonymised checks that a recording with other names and addresses is judged alike, and
+// that nothing in it tells the real ones.
+func TestAnonymised(t *testing.T) {
+	s := newStage(t, engine.Options{})
+	furnish(s)
+	p := s.file(strings.ReplaceAll(everyKind, `container == "web"`, `container != ""`))
+	s.run(p)
+	r := s.recorded("host", recording.Options{Selection: "port 300", Cmdline: true})
+	decided := func() []string {
+		report, err := s.replay(r).Look(t.Context(), p)
+		s.must(err)
+		var all []string
+		for _, f := range report.Findings {
+			all = append(all, fmt.Sprintf("%s %d/%d %s %s %v", f.Rule.Name, f.Socket.LocalPort, f.Socket.RemotePort, f.Decision, f.Reason, f.Actions))
+		}
+		slices.Sort(all)
+		return all
+	}
+	before := decided()
+	r.Anonymise()
+	if after := decided(); !slices.Equal(before, after) || len(before) == 0 {
+		t.Errorf("before:\n  %s\nafter:\n  %s", strings.Join(without(before, after), "\n  "), strings.Join(without(after, before), "\n  "))
+	}
+	var file bytes.Buffer
+	s.must(r.Write(&file))
+	for _, real := range []string{"192.0.2.1", "198.51.100.1", scripted.Host, strings.Repeat("ab", 32), "nginx:1", `"web"`} {
+		if strings.Contains(file.String(), real) {
+			t.Errorf("it tells %s:\n%s", real, &file)
+		}
+	}
+	if _, err := recording.Read(&file); err != nil {
+		t.Error(err)
+	}
 }
