@@ -94,15 +94,19 @@ func (m *addrMap) of(a netip.Addr) netip.Addr {
 	case a.Is4():
 		return netip.AddrFrom4(m.of4(a.As4()))
 	}
-	fixed := 16
+	b := a.As16()
+	return netip.AddrFrom16([16]byte(m.turn(b[:], kindOf6(a))))
+}
+
+// kindOf6 is the length of the prefix that says what kind an address of IPv6 is.
+func kindOf6(a netip.Addr) int {
+	const others = 16
 	for _, p := range kinds6 {
 		if p.Contains(a) {
-			fixed = p.Bits()
-			break
+			return p.Bits()
 		}
 	}
-	b := a.As16()
-	return netip.AddrFrom16([16]byte(m.turn(b[:], fixed)))
+	return others
 }
 
 func (m *addrMap) of4(a [4]byte) [4]byte {

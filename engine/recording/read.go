@@ -51,15 +51,12 @@ func Read(from io.Reader) (*Recording, error) {
 	r.rec.Memory.Cooldowns = map[string]memory.Cooldown{}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(make([]byte, buffer), maxLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		if err := r.line(n, lines.Bytes()); err != nil {
-			if newer := (*NewerError)(nil); errors.As(err, &newer) || errors.Is(err, errNoRecording) {
-				return nil, err
-			}
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
+	n, err := r.lines(lines)
+	if newer := (*NewerError)(nil); errors.As(err, &newer) || errors.Is(err, errNoRecording) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("line %d: %w", n, err)
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
@@ -93,16 +90,9 @@ type reader struct {
 
 var errBehindEnd = errors.New("there is more behind the last line")
 
-func (r *reader) line(n int, b []byte) error {
-	if n == 1 {
-		return r.header(b)
-	}
+func (r *reader) line(l *anyLine) error {
 	if r.ended {
 		return errBehindEnd
-	}
-	var l anyLine
-	if err := decode(b, &l); err != nil {
-		return err
 	}
 	switch {
 	case l.Protocol != "":
