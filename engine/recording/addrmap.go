@@ -40,7 +40,7 @@ func newAddrMap() *addrMap {
 	m.bits, _ = aes.NewCipher(key) // of the right length
 	var seed [32]byte
 	_, _ = rand.Read(seed[:])
-	shuffled := mathrand.New(mathrand.NewChaCha8(seed))
+	shuffled := mathrand.New(mathrand.NewChaCha8(seed)) //nolint:gosec // ChaCha8 by a secret seed is strong
 	m.octets = permuted(shuffled, func(b byte) bool { return b != 0 && b != 127 && b < 224 && !several(b) })
 	for first := range 256 {
 		if several(byte(first)) {
