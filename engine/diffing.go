@@ -39,7 +39,7 @@ func (e *Engine) lookAgain(ctx context.Context, wanted look.Wanted, after time.D
 }
 
 // maxCompared is how many sockets a watcher compares rules by.
-const maxCompared = 20_000
+const maxCompared = 10_000
 
 // compare says for which sockets of the last cycle two generations of rules differ. It is
 // false if the cycle was not about both.

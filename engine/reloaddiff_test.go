@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors/socklab"
+	"sockwarden/engine/look"
+	"sockwarden/rules"
 )
 
 // TestReloadSaysWhatDiffers: a watcher says for how many sockets new rules differ, before
@@ -20,8 +22,8 @@ func TestReloadSaysWhatDiffers(t *testing.T) {
 	}
 	leak := []*socklab.Conn{socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.CloseWait, socklab.IPv4)}
 	holder(t, leak...)
-	file := func(rules string) string {
-		return fmt.Sprintf("version: 1\nvars: {leak: [%d, %d]}\nrules:\n%s", leak[0].Local.Port(), leak[1].Local.Port(), rules)
+	file := func(entries string) string {
+		return fmt.Sprintf("version: 1\nvars: {leak: [%d, %d]}\nrules:\n%s", leak[0].Local.Port(), leak[1].Local.Port(), entries)
 	}
 	const r, other = "  - {name: r, when: port in leak and state == \"CLOSE_WAIT\", then: [destroy]}\n", "  - {name: other, when: state == \"SYN_SENT\", then: [log]}\n"
 	w := watchRules(t, Options{Live: true}, time.Hour, map[string]string{"rules.yaml": file(other)})
@@ -49,5 +51,24 @@ func TestReloadSaysWhatDiffers(t *testing.T) {
 	w.end(t)
 	if n := len(w.journal.lines("level=INFO", "msg=\"reload: ")); n != 3 {
 		t.Errorf("%d lines:\n%s", n, strings.Join(w.journal.lines("reload"), "\n"))
+	}
+}
+
+// TestReloadBounded: a watcher compares no more sockets than it has time for, and only by
+// a cycle that was about both.
+func TestReloadBounded(t *testing.T) {
+	was, now := &rules.Program{Generation: "sha256:a"}, &rules.Program{Generation: "sha256:b"}
+	picture := func(younger ...*rules.Program) *look.Picture {
+		return &look.Picture{Wanted: look.Wanted{Program: was, Younger: younger}, Candidates: make([]*look.Candidate, maxCompared+1)}
+	}
+	e := &Engine{last: lastCycle{picture: picture(now)}}
+	if text, ok := e.compare(t.Context(), was, now); !ok || text != "10001 sockets are too many to compare here: sockwarden rules diff does" {
+		t.Errorf("%q %v", text, ok)
+	}
+	for _, p := range []*look.Picture{nil, picture()} {
+		e.last.picture = p
+		if text, ok := e.compare(t.Context(), was, now); ok {
+			t.Errorf("compared: %q", text)
+		}
 	}
 }
