@@ -143,7 +143,7 @@ func readFile(path string, was *known) (List, identity, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	switch {
 	case err == unix.ENOENT: //nolint:errorlint // as it is, and it is the usual case before each effect
-		return nil, identity{}, err
+		return nil, identity{}, err //nolint:wrapcheck // read knows it
 	case err != nil:
 		return nil, identity{}, fmt.Errorf("cannot be opened: %w", err)
 	}
