@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -290,5 +291,50 @@ func TestMetricsTable(t *testing.T) {
 		}
 	default:
 		t.Errorf("the table of metrics is\n%s\nnot\n%s", got, want)
+	}
+}
+
+// A run leaves a file of metrics that promtool takes, and the next one goes on with its
+// counters; a run that fails says so there, too.
+func TestMetricsFile(t *testing.T) {
+	needPrometheus(t)
+	s := startServed(t, "--listen", "127.0.0.1:0")
+	path := filepath.Join(t.TempDir(), "sockwarden.prom")
+	for range 2 {
+		s.expectRun(0, "run", "--rules", s.rules, "--state-file", "none", "--metrics-file", path)
+	}
+	s.expectRun(exitFailed, "run", "--rules", s.rules, "--netns", "no-such-namespace", "--state-file", "none", "--metrics-file", path)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		`sockwarden_cycles_total{result="ok"} 2`, `sockwarden_cycles_total{result="failed"} 1`, `sockwarden_cycle_duration_seconds_count 3`, "sockwarden_live 0",
+	} {
+		if !strings.Contains(string(text), "\n"+line+"\n") {
+			t.Errorf("no line %s in\n%s", line, text)
+		}
+	}
+	check := exec.Command("promtool", "check", "metrics")
+	check.Stdin = strings.NewReader(string(text))
+	if out, err := check.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+	if strings.Contains(string(text), "go_goroutines") {
+		t.Error("metrics of Go that node_exporter has, too")
+	}
+}
+
+// expectRun runs a command beside the watcher, whose exit code is known.
+func (s *served) expectRun(want int, args ...string) {
+	s.t.Helper()
+	cmd := itself(s.t, args...)
+	var text strings.Builder
+	cmd.Stdout, cmd.Stderr = &text, &text
+	if err := s.ns.Do(cmd.Start); err != nil {
+		s.t.Fatal(err)
+	}
+	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != want {
+		s.t.Errorf("%v: exits %d, not %d:\n%s", args, cmd.ProcessState.ExitCode(), want, text.String())
 	}
 }

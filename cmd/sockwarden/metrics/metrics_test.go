@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -246,4 +249,70 @@ func TestShared(t *testing.T) {
 			t.Errorf("said %d times: %s", n, log.String())
 		}
 	})
+}
+
+// A run goes on with the counters that its file has from the runs before, whatever kind
+// they are; what is not there any more stays counted. A gauge is as it is.
+func TestWriteFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sockwarden.prom")
+	p := &rules.Program{Generation: "sha256:1", Rules: []*rules.Rule{{Name: "leak", Mode: rules.ModeEnforce}}}
+	for i := range 3 {
+		c := collectorOf(nil, 20)
+		rule := []string{"leak", "leak", "renamed"}[i]
+		c.Recorder.Outcome(t.Context(), &report.Outcome{Rule: rule, Action: "destroy", Outcome: actions.Outcome{Result: actions.Gone}})
+		c.Recorder.Cycle(t.Context(), p, &report.Report{Started: time.Unix(1000, 0), Duration: time.Duration(i+1) * time.Second})
+		if err, lost := WriteFile(path, c); err != nil || lost != nil {
+			t.Fatal(err, lost)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		`sockwarden_actions_total{action="destroy",result="gone",rule="leak"} 2`, `sockwarden_actions_total{action="destroy",result="gone",rule="renamed"} 1`,
+		`sockwarden_cycles_total{result="ok"} 3`, `sockwarden_cycle_duration_seconds_bucket{le="1"} 1`, `sockwarden_cycle_duration_seconds_bucket{le="5"} 3`,
+		`sockwarden_cycle_duration_seconds_bucket{le="+Inf"} 3`, `sockwarden_cycle_duration_seconds_sum 6`, `sockwarden_cycle_duration_seconds_count 3`,
+		`sockwarden_last_cycle_timestamp_seconds 1003`, `sockwarden_rules{mode="enforce"} 1`,
+	} {
+		if !strings.Contains(string(text), "\n"+line+"\n") {
+			t.Errorf("no line %s in\n%s", line, text)
+		}
+	}
+	for _, broken := range []string{"what is this {", "sockwarden_cycles_total{result=\"ok\"} many\n"} {
+		if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err, lost := WriteFile(path, collectorOf(nil, 20)); err != nil || !errors.Is(lost, errNoMetrics) {
+			t.Error(err, lost)
+		}
+	}
+}
+
+// What others put in the place of the file is neither followed nor waited for.
+func TestWriteFileMeetsOthers(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("s"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, put := range map[string]func(string) error{
+		"link":  func(path string) error { return os.Symlink(secret, path) },
+		"pipe":  func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"large": func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) },
+	} {
+		path := filepath.Join(dir, name+".prom")
+		if err := put(path); err != nil {
+			t.Fatal(err)
+		}
+		if err, lost := WriteFile(path, collectorOf(nil, 20)); err != nil || lost == nil {
+			t.Errorf("%s: %v, %v", name, err, lost)
+		}
+		if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() || st.Mode().Perm() != 0o644 {
+			t.Errorf("%s: %v %v", name, st, err)
+		}
+	}
+	if text, err := os.ReadFile(secret); err != nil || string(text) != "s" {
+		t.Errorf("%q %v", text, err)
+	}
 }
