@@ -302,6 +302,9 @@ func (p *testParser) sections(t *Test, n *yaml.Node) {
 		at[n.Content[i].Value] = n.Content[i+1]
 	}
 	known := map[string]bool{}
+	if t.From != nil && (t.Live || t.Outcomes != nil) {
+		p.errorf(idWrongTest, n, "nothing is ever done to a recording: leave out live and outcomes")
+	}
 	if s := at["sockets"]; s != nil {
 		if t.From != nil {
 			p.errorf(idWrongTest, s, "the sockets are those of the recording: leave out sockets, or from")

@@ -125,6 +125,8 @@ func TestWrongTests(t *testing.T) {
 		{before + "    sockets: {a: {state: LISTEN}}\n    steps: [{advance: 3000d, expect: {a: none}}]", "looks, at most 20,000: advance less, or set a longer interval"},
 		{before + "    sockets: {a: {state: LISTEN}}\n    expect: {}\n    steps: [{expect: {a: none}}]", "a test with steps expects something in its steps"},
 		{before + "    from: x.jsonl\n    sockets: {a: {state: LISTEN}}\n    expect: {}", "the sockets are those of the recording"},
+		{before + "    from: x.jsonl\n    live: true\n    expect: {}", "nothing is ever done to a recording: leave out live and outcomes"},
+		{before + "    from: x.jsonl\n    steps: [{remove: [], set: {}, add: {}, outcomes: {destroy: gone}, expect: {}}]", "nothing changes in a recording but the time"},
 		{before + "    start: tomorrow\n    expect: {}", `start is a time as 2026-11-26T23:00:00, not "tomorrow"`},
 		{before + "    timezone: Mars\n    expect: {}", `timezone "Mars" is not known`},
 		{before + "    sockets: {a: {state: LISTEN}, a: {state: LISTEN}}\n    expect: {}", `duplicate key "a"`},

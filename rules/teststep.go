@@ -69,6 +69,9 @@ func (p *testParser) steps(t *Test, n *yaml.Node, known map[string]bool) {
 		s := &TestStep{At: placeOf(k)}
 		// In the order in which they come, in whatever order they stand.
 		stepKeys.fields(p.reader, inOrder(k), "a step", sp, s)
+		if t.From != nil && (s.Set != nil || s.Add != nil || s.Remove != nil || s.Outcomes != nil) {
+			p.errorf(idWrongTest, k, "nothing changes in a recording but the time: a step has advance and expect")
+		}
 		t.Steps = append(t.Steps, s)
 	}
 	if len(nodes) == 0 || !t.Steps[len(t.Steps)-1].Expects {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sockwarden/collectors"
+	"sockwarden/engine"
 	"sockwarden/engine/scripted"
 	"sockwarden/rules"
 	"sockwarden/rules/lang"
@@ -23,6 +24,42 @@ type actor struct {
 	at        time.Time
 	since     time.Time          // when it entered its state before our eyes, zero if it did not
 	outcomes  rules.TestOutcomes // of effects on it, those to come
+	// recorded is what a recording knows of it, nil for an invented socket.
+	recorded *engine.Candidate
+}
+
+// identity tells one socket of a test from all others.
+type identity struct {
+	netns, cookie uint64
+	key           collectors.Key // of a socket without a cookie
+}
+
+func identityOf(s *collectors.Socket) identity {
+	if s.Cookie == 0 {
+		return identity{key: collectors.KeyOf(s)}
+	}
+	return identity{netns: s.NetNS, cookie: s.Cookie}
+}
+
+func (a *actor) identity() identity { return identityOf(&a.sock.Socket) }
+
+// there reports whether the kernel still has the socket.
+func (p *play) there(a *actor) bool { return a.recorded != nil || p.world.There(a.sock) }
+
+// records are what conditions read of the actor, for each process that has it.
+func (a *actor) records() (all []collectors.Record) {
+	owners := a.owners()
+	for i := range max(1, len(owners)) {
+		switch {
+		case a.recorded != nil:
+			all = append(all, a.recorded.RecordOf(i))
+		case len(owners) == 0:
+			all = append(all, a.record(nil))
+		default:
+			all = append(all, a.record(&owners[i]))
+		}
+	}
+	return all
 }
 
 // enter puts a socket, or several that are alike, into the world.

@@ -127,9 +127,9 @@ func flat(p *lang.Part, visit func(*lang.Part)) {
 
 // note notes what the last look of a test has tried.
 func (c *Coverage) note(p *play) {
-	found := map[uint64]*report.Finding{}
+	found := map[identity]*report.Finding{}
 	for _, f := range p.report.Findings {
-		found[f.Socket.Cookie] = f
+		found[identityOf(&f.Socket)] = f
 	}
 	var values []rules.Tri
 	for _, r := range p.program.Rules {
@@ -172,7 +172,7 @@ func (c *Coverage) note(p *play) {
 }
 
 // records are what conditions read: of each process that has a socket, or of each group.
-func (p *play) records(found map[uint64]*report.Finding, groups bool, r *rules.Rule) (all []collectors.Record) {
+func (p *play) records(found map[identity]*report.Finding, groups bool, r *rules.Rule) (all []collectors.Record) {
 	if groups {
 		seen := map[*report.Group]bool{}
 		for _, f := range p.report.Findings {
@@ -184,19 +184,14 @@ func (p *play) records(found map[uint64]*report.Finding, groups bool, r *rules.R
 		return all
 	}
 	for _, a := range p.actors {
-		f := found[a.sock.Cookie]
-		switch owners := a.owners(); {
+		f := found[a.identity()]
+		switch {
 		case f != nil:
 			for i := range max(1, len(f.Facts.Owners)) {
 				all = append(all, f.RecordOf(i))
 			}
-		case !p.world.There(a.sock):
-		case len(owners) == 0:
-			all = append(all, a.record(nil))
-		default:
-			for i := range owners {
-				all = append(all, a.record(&owners[i]))
-			}
+		case p.there(a):
+			all = append(all, a.records()...)
 		}
 	}
 	return all

@@ -150,15 +150,7 @@ func (p *play) about(x *selected, a *actor) bool {
 	if f := p.main(a, ""); f != nil {
 		return f.Eval(x.where.Rules[0].When) == rules.True
 	}
-	owners := a.owners()
-	if len(owners) == 0 {
-		r := a.record(nil)
-		return x.where.Rules[0].When.Eval(&r) == rules.True
-	}
-	return !slices.ContainsFunc(owners, func(o collectors.Owner) bool {
-		r := a.record(&o)
-		return x.where.Rules[0].When.Eval(&r) != rules.True
-	})
+	return !slices.ContainsFunc(a.records(), func(r collectors.Record) bool { return x.where.Rules[0].When.Eval(&r) != rules.True })
 }
 
 // fits reports whether what came of a socket is what was expected.
@@ -182,7 +174,7 @@ func (p *play) fits(x *rules.TestExpect, a *actor) bool {
 // main is the last decision about a socket: of that rule, or else of the one that has it;
 // nil if there is none.
 func (p *play) main(a *actor, rule string) *report.Finding {
-	of := p.decided[a.sock.Cookie]
+	of := p.decided[a.identity()]
 	if rule != "" {
 		return of[rule]
 	}

@@ -11,6 +11,7 @@ import (
 
 	"sockwarden/actions"
 	"sockwarden/engine/catalog"
+	"sockwarden/engine/recording"
 	"sockwarden/engine/report"
 	"sockwarden/engine/scripted"
 	"sockwarden/rules"
@@ -100,22 +101,27 @@ type file struct {
 	*rules.TestFile
 	programs []*rules.Program // of each of its tests
 	worlds   []*scripted.World
-	selects  [][][]*selected // what each test expects of which sockets
+	recorded []*recording.World // nil for a test that invents its sockets
+	selects  [][][]*selected    // what each test expects of which sockets
 }
 
 // open loads the rules of each test, in a world of its own.
 func (o *Options) open(f *rules.TestFile) (*file, error) {
 	out := &file{TestFile: f}
 	for _, t := range f.Tests {
+		var was *recording.World
 		if t.From != nil {
-			return nil, rules.Problems{f.Problem(t.From.At, "this version reads no recordings: write the sockets")}
+			var err error
+			if was, err = openRecording(f, t.From); err != nil {
+				return nil, err
+			}
 		}
 		w := scripted.New(t.Start)
 		p, err := o.load(f, t, w)
 		if err != nil {
 			return nil, err
 		}
-		out.programs, out.worlds = append(out.programs, p), append(out.worlds, w)
+		out.programs, out.worlds, out.recorded = append(out.programs, p), append(out.worlds, w), append(out.recorded, was)
 		s, err := selections(f, t, p)
 		if err != nil {
 			return nil, err
@@ -125,9 +131,21 @@ func (o *Options) open(f *rules.TestFile) (*file, error) {
 	return out, nil
 }
 
+// catalog is what the rules of a test can name.
+func (o *Options) catalog(t *rules.Test, w *scripted.World) (rules.Catalog, error) {
+	if t.From != nil {
+		return recordedCatalog(o.Actions)
+	}
+	registry, err := actions.NewRegistry(w.Actions(o.Actions...)...)
+	if err != nil {
+		return nil, err
+	}
+	return catalog.New(registry), nil
+}
+
 // load reads the rules of a test.
 func (o *Options) load(f *rules.TestFile, t *rules.Test, w *scripted.World) (*rules.Program, error) {
-	registry, err := actions.NewRegistry(w.Actions(o.Actions...)...)
+	known, err := o.catalog(t, w)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +158,7 @@ func (o *Options) load(f *rules.TestFile, t *rules.Test, w *scripted.World) (*ru
 		paths = append(paths, path)
 	}
 	p, _, err := rules.Load(rules.Options{
-		Paths: paths, Vars: t.Vars, Sets: t.Sets, Zone: t.Zone, Shut: true, Catalog: catalog.New(registry), Notifiers: o.Notifiers,
+		Paths: paths, Vars: t.Vars, Sets: t.Sets, Zone: t.Zone, Shut: true, Catalog: known, Notifiers: o.Notifiers,
 	})
 	if usage, ok := errors.AsType[*rules.UsageError](err); ok {
 		return nil, rules.Problems{f.Problem(t.VarsAt, "%s", strings.TrimPrefix(usage.Message, "--var: "))}

@@ -17,6 +17,7 @@ import (
 // stage is the world of one test, with an engine in it.
 type stage struct {
 	*engine.Engine
+	machine machine
 	world   *scripted.World
 	program *rules.Program
 	test    *rules.Test
@@ -35,14 +36,18 @@ type cast struct {
 	ports    uint16         // the last that a peer has
 }
 
+func newCast() cast {
+	return cast{byCookie: map[uint64]*actor{}, pids: map[string]int{}, ports: firstPort}
+}
+
 // places are the network namespaces, by their names.
 type places map[string]uint64
 
 // newStage makes the world of a test.
 func newStage(t *rules.Test, p *rules.Program, w *scripted.World) (*stage, error) {
 	s := &stage{
-		world: w, program: p, test: t, began: w.Now(), places: places{world.HostName: 0},
-		cast:     cast{byCookie: map[uint64]*actor{}, pids: map[string]int{}, ports: firstPort},
+		machine: w, world: w, program: p, test: t, began: w.Now(), places: places{world.HostName: 0},
+		cast:     newCast(),
 		outcomes: []rules.TestOutcomes{t.Outcomes},
 	}
 	s.nobody = &actor{said: &rules.TestSocket{Name: rules.Nobody}, stage: s, sock: &scripted.Socket{}}

@@ -21,7 +21,7 @@ type play struct {
 	next     time.Time      // when something ripens, zero for nothing
 	report   *report.Report // of the last look
 	// decided is the last decision about each socket since something was expected, by rule.
-	decided map[uint64]map[string]*report.Finding
+	decided map[identity]map[string]*report.Finding
 	seen    int // effects that were expected already
 	result  *TestResult
 }
@@ -29,19 +29,25 @@ type play struct {
 // run runs one test.
 func (f *file) run(ctx context.Context, i int, coverage *Coverage) (*TestResult, error) {
 	t := f.Tests[i]
-	s, err := newStage(t, f.programs[i], f.worlds[i])
+	var s *stage
+	var err error
+	if f.recorded[i] != nil {
+		s, err = newReplay(t, f.programs[i], f.recorded[i])
+	} else {
+		s, err = newStage(t, f.programs[i], f.worlds[i])
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	p := &play{stage: s, coverage: coverage, result: &TestResult{Name: t.Name, Line: t.At.Line}, decided: map[uint64]map[string]*report.Finding{}}
+	p := &play{stage: s, coverage: coverage, result: &TestResult{Name: t.Name, Line: t.At.Line}, decided: map[identity]map[string]*report.Finding{}}
 	if coverage != nil {
 		coverage.enter(p.program)
 	}
 	if err := p.look(ctx); err != nil {
 		return nil, err
 	}
-	end := p.world.Now()
+	end := p.began
 	for n, step := range t.Steps {
 		end = end.Add(step.Advance)
 		changed, err := p.pass(ctx, step, end)
@@ -55,6 +61,11 @@ func (f *file) run(ctx context.Context, i int, coverage *Coverage) (*TestResult,
 		if len(t.Steps) == 1 && step.Advance == 0 {
 			place.number = 0
 		}
+		if t.From != nil {
+			if err := p.recall(ctx, f.selects[i][n]); err != nil {
+				return nil, err
+			}
+		}
 		if coverage != nil {
 			coverage.note(p)
 			if err := coverage.groups(ctx, p); err != nil {
@@ -65,7 +76,7 @@ func (f *file) run(ctx context.Context, i int, coverage *Coverage) (*TestResult,
 		if len(p.result.Failures) > 0 {
 			break // the steps that follow count on this one
 		}
-		p.decided, p.seen = map[uint64]map[string]*report.Finding{}, len(p.world.Done)
+		p.decided, p.seen = map[identity]map[string]*report.Finding{}, len(p.world.Done)
 	}
 	return p.result, nil
 }
@@ -76,10 +87,10 @@ func (p *play) pass(ctx context.Context, step *rules.TestStep, end time.Time) (c
 	if step.Outcomes != nil {
 		p.outcomes = append(p.outcomes, step.Outcomes)
 	}
-	for p.world.Now().Before(end) {
+	for p.machine.Now().Before(end) {
 		looks := p.advance(end)
 		p.Step(ctx)
-		if looks && p.world.Now().Before(end) {
+		if looks && p.machine.Now().Before(end) {
 			if err := p.look(ctx); err != nil {
 				return false, err
 			}
@@ -98,7 +109,7 @@ func (p *play) pass(ctx context.Context, step *rules.TestStep, end time.Time) (c
 // rung. It says whether it is a look.
 func (p *play) advance(end time.Time) (looks bool) {
 	at, looks := p.due, true
-	now := p.world.Now()
+	now := p.machine.Now()
 	if next := p.next; next.After(now) && next.Before(at) {
 		at = next
 	}
@@ -108,29 +119,32 @@ func (p *play) advance(end time.Time) (looks bool) {
 	if !at.Before(end) {
 		at, looks = end, true
 	}
-	p.world.Advance(max(at.Sub(now), time.Millisecond))
+	p.machine.Advance(max(at.Sub(now), time.Millisecond))
 	return looks
 }
 
 // look runs a cycle and notes what it decides.
 func (p *play) look(ctx context.Context) error {
-	p.due = p.world.Now().Add(p.test.Interval)
+	p.due = p.machine.Now().Add(p.test.Interval)
 	r, err := p.Cycle(ctx, p.program)
 	if err != nil {
 		return fmt.Errorf("test %q: %w", p.test.Name, err)
 	}
 	p.report, p.next = r, r.Next
-	delete(p.decided, p.nobody.sock.Cookie)
+	delete(p.decided, p.nobody.identity())
+	if p.test.From != nil {
+		clear(p.decided) // all sockets are still there
+	}
 	for _, a := range p.actors {
-		if p.world.There(a.sock) {
-			delete(p.decided, a.sock.Cookie)
+		if p.there(a) {
+			delete(p.decided, a.identity())
 		}
 	}
 	for _, f := range r.Findings {
-		of := p.decided[f.Socket.Cookie]
+		of := p.decided[identityOf(&f.Socket)]
 		if of == nil {
 			of = map[string]*report.Finding{}
-			p.decided[f.Socket.Cookie] = of
+			p.decided[identityOf(&f.Socket)] = of
 		}
 		of[f.Rule.Name] = f
 	}
@@ -203,7 +217,7 @@ func (s *stage) comes(e scripted.Effect) (scripted.Outcome, bool) {
 func (p *play) effects(a *actor) []string {
 	var all []string
 	if !p.test.Live {
-		for _, f := range p.decided[a.sock.Cookie] {
+		for _, f := range p.decided[a.identity()] {
 			for _, one := range f.Actions {
 				if one.Result == actions.Would {
 					all = append(all, effectOf(&one))

@@ -15,7 +15,7 @@ import (
 // why says what decides about a socket: the first part of the condition that is not true, or
 // what spares it. It takes one more look, at this moment.
 func (p *play) why(ctx context.Context, x *rules.TestExpect, a *actor) string {
-	if !p.world.There(a.sock) {
+	if !p.there(a) || a == p.nobody || a.sock.Cookie == 0 {
 		return ""
 	}
 	asked := p.program.Rules
@@ -46,27 +46,30 @@ func (p *play) why(ctx context.Context, x *rules.TestExpect, a *actor) string {
 		return fmt.Sprintf("no rule looks at it: it is %s in %s", a.sock.State, a.namespace.Name)
 	}
 	s := found.Sockets[0]
-	if s.OwnerHidden() && s.Main != nil && s.Main.Decision == report.DecideGuarded {
+	if a.recorded == nil && s.OwnerHidden() && s.Main != nil && s.Main.Decision == report.DecideGuarded {
 		return "the test does not say who has it: give process, pid, or owned: false"
 	}
 	v := s.Main
 	if v == nil {
 		return fmt.Sprintf("no rule is about %s", a.sock.State)
 	}
-	return verdict(s, v)
+	unknown := "is not given"
+	if a.recorded != nil {
+		unknown = "is not known"
+	}
+	return verdict(s, v, unknown)
 }
 
 // hiddenOwner reports whether the test leaves open who has a socket.
 func (p *play) hiddenOwner(a *actor) bool { return a.sock.Inode != 0 && len(a.sock.Owners) == 0 }
 
 func cookieText(a *actor) string {
-	r := a.record(nil)
-	v, _ := collectors.Value(collectors.FieldCookie, &r)
+	v, _ := collectors.Value(collectors.FieldCookie, &collectors.Record{Known: collectors.Fields(collectors.FieldCookie), Socket: &a.sock.Socket})
 	return fmt.Sprint(v)
 }
 
 // verdict says what one rule says.
-func verdict(s *explain.Socket, v *explain.Verdict) string {
+func verdict(s *explain.Socket, v *explain.Verdict, unknown string) string {
 	if v.Decision != explain.None {
 		if v.Decision == report.DecideAct {
 			return ""
@@ -78,14 +81,14 @@ func verdict(s *explain.Socket, v *explain.Verdict) string {
 		return v.Rule.Name + ": " + v.Reason
 	}
 	text := fmt.Sprintf("%s: %s is %s", v.Rule.Name, explain.PartText(d.Part), d.Part.Value)
-	if values := read(s, d.Part); values != "" {
+	if values := read(s, d.Part, unknown); values != "" {
 		text += " (" + values + ")"
 	}
 	return text
 }
 
 // read says which values a part of a condition has read.
-func read(s *explain.Socket, p *explain.Part) string {
+func read(s *explain.Socket, p *explain.Part, unknown string) string {
 	var texts []string
 	for _, name := range p.Names {
 		f, isField := collectors.FieldByName(name)
@@ -97,7 +100,7 @@ func read(s *explain.Socket, p *explain.Part) string {
 		case p.Reads[name] != nil:
 			texts = append(texts, fmt.Sprintf("%s is %s", name, quoted(p.Reads[name])))
 		case isField:
-			texts = append(texts, name+" is not given")
+			texts = append(texts, name+" "+unknown)
 		}
 	}
 	return strings.Join(texts, ", ")
