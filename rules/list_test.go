@@ -258,7 +258,8 @@ func TestListMemory(t *testing.T) {
 			if try == tries {
 				t.Fatalf("%s: %v", kind, err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, "s.txt"), []byte(text), 0o600); err != nil {
+			list := filepath.Join(dir, "s.txt")
+			if err := errors.Join(os.Remove(list), os.WriteFile(list, []byte(text), 0o600)); err != nil {
 				t.Fatal(err)
 			}
 		}
