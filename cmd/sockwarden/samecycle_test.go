@@ -26,7 +26,7 @@ func TestSameCycle(t *testing.T) {
 		t.Error(got)
 	}
 	// Every flag, a new one too, is in one of the two lists.
-	shown := []string{"output", "quiet", "each", "all", "audit-log", "live", "dry-run"}
+	shown := []string{"output", "quiet", "each", "all", "audit-log", "live", "dry-run", "metrics-file", "metrics-top"}
 	runCommand(&app{}).Flags().VisitAll(func(f *pflag.Flag) {
 		if slices.Contains(cycleFlags, f.Name) == slices.Contains(shown, f.Name) {
 			t.Errorf("does it depend on --%s what a cycle does?", f.Name)

@@ -224,6 +224,7 @@ func TestShared(t *testing.T) {
 		scrapes.Wait()
 		time.Sleep(9 * time.Second)
 		first := s.Newest()
+		synctest.Wait()
 		if taken != 1 {
 			t.Fatalf("%d censuses in an interval", taken)
 		}
@@ -239,12 +240,15 @@ func TestShared(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		takes, fails = 0, errors.New("no sockets today")
-		if n := s.Newest(); n != nil || taken != 3 {
+		n := s.Newest()
+		if synctest.Wait(); n != nil || taken != 3 {
 			t.Errorf("%v after %d censuses, the last of which failed", n, taken)
 		}
 		time.Sleep(time.Minute)
 		_ = s.Newest()
+		synctest.Wait()
 		if n := strings.Count(log.String(), "no sockets today"); n != 1 {
 			t.Errorf("said %d times: %s", n, log.String())
 		}
