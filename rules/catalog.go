@@ -29,6 +29,8 @@ type Param struct {
 	Doc  string
 	// SecretFile says that it names a file whose content is a secret.
 	SecretFile bool
+	// Program says that it names a program to run.
+	Program bool
 }
 
 // ActionSpec is what a rules file needs to know about an action.

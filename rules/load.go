@@ -49,7 +49,11 @@ type Options struct {
 	// Again says that they are read again and again, so not from a pipe.
 	Again bool
 	// Trust makes it an error if others can write the files, as a live run must.
-	Trust   bool
+	Trust bool
+	// Sends says that messages are sent: then Trust also holds if one of their receivers is
+	// a program, as whoever writes the rules has it run, whether they act or not.
+	Sends   bool
+	starts  bool // they are read again with Trust for that
 	Catalog Catalog
 	// Notifiers lists the plugins that can be configured under actions.
 	Notifiers Catalog
@@ -94,7 +98,29 @@ func readAndCompile(opts Options) (*Program, *loader, error) {
 	l.readAll()
 	opts.Lists.forget()
 	p, err := l.program()
+	if err == nil && opts.Sends && !opts.Trust && p.runsPrograms(opts.Notifiers) {
+		opts.Trust, opts.starts = true, true
+		return readAndCompile(opts)
+	}
 	return p, l, err
+}
+
+// runsPrograms reports whether a receiver of messages is a program of this host.
+func (p *Program) runsPrograms(notifiers Catalog) bool {
+	for _, n := range p.Notifiers {
+		if spec, ok := notifiers.find(n.Plugin); ok && slices.ContainsFunc(spec.Params, func(q Param) bool { return q.Program }) {
+			return true
+		}
+	}
+	return false
+}
+
+// who does not trust what others could have written.
+func (o *Options) who() string {
+	if o.starts {
+		return "a run whose messages start programs does not trust it"
+	}
+	return "a live run does not trust it"
 }
 
 // program compiles what was read.
@@ -243,7 +269,7 @@ func (l *loader) trusted(dir string) bool {
 	}
 	err := l.trust.Dir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.fail(idUntrusted, dir, "a live run does not trust it: %v", err)
+		l.fail(idUntrusted, dir, "%s: %v", l.opts.who(), err)
 		return false
 	}
 	return true

@@ -22,7 +22,7 @@ func (l *loader) open(path string) (*trust.File, error) {
 	}
 	if err := f.Trusted(); l.opts.Trust && err != nil {
 		f.Close()
-		return nil, fmt.Errorf("a live run does not trust it: %w", err)
+		return nil, fmt.Errorf("%s: %w", l.opts.who(), err)
 	}
 	return f, nil
 }

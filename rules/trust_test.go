@@ -188,6 +188,32 @@ func TestTrustDirectory(t *testing.T) {
 	}
 }
 
+// A receiver of messages that is a program is run in a dry run, too: whoever could have
+// written the rules could have named it.
+func TestTrustOfPrograms(t *testing.T) {
+	dir := writeFiles(t, map[string]string{
+		"program.yaml": oneRule + "actions: {x: {plugin: runs, program: /bin/sh}}\n", "posts.yaml": oneRule + "actions: {x: {plugin: posts}}\n",
+	})
+	bind := func(map[string]any) (any, error) { return nil, nil } //nolint:nilnil // nobody uses it
+	notifiers := Catalog{{Name: "runs", Params: []Param{{Name: "program", Type: ParamString, Program: true}}, Bind: bind}, {Name: "posts", Bind: bind}}
+	load := func(name string, sends bool) error {
+		_, _, err := Load(Options{Paths: []string{filepath.Join(dir, name)}, Catalog: testCatalog(), Notifiers: notifiers, Sends: sends})
+		return err
+	}
+	if err := load("program.yaml", true); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"program.yaml", "posts.yaml"} {
+		chmod(t, filepath.Join(dir, name), 0o666)
+	}
+	for _, err := range []error{load("program.yaml", false), load("posts.yaml", true)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	checkTrustProblem(t, load("program.yaml", true), dir, "program.yaml: a run whose messages start programs does not trust it: others can write to DIR/program.yaml (mode 0666)")
+}
+
 // TestTrustEmptyDirectory: whoever can write to a directory could have taken away the
 // file that says what is protected.
 func TestTrustEmptyDirectory(t *testing.T) {

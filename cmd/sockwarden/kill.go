@@ -272,7 +272,7 @@ func (k *kill) program(ctx context.Context, args []string) (*rules.Program, erro
 		return nil, err
 	}
 	return rules.NewSelection(rules.Selection{
-		Name: "kill", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeEnforce, NetNS: k.sel.netns(k.app.flags.rules.where()), Protect: loaded.Protect,
+		Name: "kill", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeEnforce, NetNS: k.sel.netns(k.app.flags.rules.where(), sets), Protect: loaded.Protect,
 		Then:  []rules.Rung{rung},
 		Reads: view.KillReads,
 	})

@@ -214,7 +214,7 @@ func (l *list) look(
 		return nil, nil, err
 	}
 	p, err := rules.NewSelection(rules.Selection{
-		Name: "list", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: l.sel.netns(l.app.flags.rules.where()), Reads: reads,
+		Name: "list", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: l.sel.netns(l.app.flags.rules.where(), sets), Reads: reads,
 	})
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}

@@ -46,7 +46,7 @@ func (l *list) listRule(ctx context.Context, args []string) error {
 	}
 	s := draft.Selection{
 		Name: l.makeRule, Command: append([]string{"sockwarden"}, os.Args[1:]...), Made: time.Now(), Sets: sets, Sockets: sockets,
-		NetNS: l.sel.netns(l.app.flags.rules.where()),
+		NetNS: l.sel.netns(l.app.flags.rules.where(), sets),
 	}
 	if err := l.lasting(&s, args); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"sockwarden/engine"
 	"sockwarden/engine/news"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/silence"
 	"sockwarden/rules"
 )
 
@@ -76,7 +77,8 @@ func (m *metricsFile) write(ctx context.Context, live bool, ran error) error {
 	}
 	census := m.count(ctx)
 	err, lost := metrics.WriteFile(m.path, &metrics.Collector{
-		Version: versionText(), Live: live, Recorder: m.recorder, Census: func() *engine.Census { return census }, PauseFiles: pause.Files(), Top: m.top,
+		Version: versionText(), Live: live, Recorder: m.recorder, Census: func() *engine.Census { return census }, PauseFiles: pause.Files(),
+		Silences: silence.NewStore(m.app.silences()...), Top: m.top,
 	})
 	if lost != nil {
 		m.app.log.Warn("counters of the metrics begin anew", "error", lost)

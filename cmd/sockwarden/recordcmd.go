@@ -21,6 +21,7 @@ type record struct {
 	force   bool
 	// anonymise replaces names and addresses.
 	anonymise bool
+	where     string // the namespaces to look in
 }
 
 func recordCommand(app *app) *cobra.Command {
@@ -92,7 +93,7 @@ func (r *record) run(ctx context.Context, path string, args []string) error {
 		return err
 	}
 	defer e.Close()
-	made, err := e.Record(ctx, r.netns(), o)
+	made, err := e.Record(ctx, r.where, o)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (r *record) run(ctx context.Context, path string, args []string) error {
 
 // options say which sockets to record, as list and its selectors would show them.
 func (r *record) options(ctx context.Context, args []string) (o recording.Options, err error) {
-	o.Cmdline = r.cmdline
+	o.Cmdline, r.where = r.cmdline, r.app.flags.rules.where()
 	if r.cmdline && r.anonymise {
 		return o, usagef("--cmdline and --anonymise exclude each other: arguments name things in too many ways")
 	}
@@ -137,7 +138,8 @@ func (r *record) options(ctx context.Context, args []string) (o recording.Option
 	if err != nil {
 		return o, err
 	}
-	o.Chosen, err = rules.NewSelection(rules.Selection{Name: "record", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: r.netns()})
+	r.where = r.sel.netns(r.where, sets)
+	o.Chosen, err = rules.NewSelection(rules.Selection{Name: "record", Text: text, Owner: owner, Sets: sets, Mode: rules.ModeObserve, NetNS: r.where})
 	if err != nil {
 		return o, &exitError{code: exitUsage, err: err}
 	}
@@ -147,6 +149,3 @@ func (r *record) options(ctx context.Context, args []string) (o recording.Option
 	o.Selection = strings.TrimPrefix(strings.Join(strings.Fields(text), " "), "true and ")
 	return o, nil
 }
-
-// netns is where to look.
-func (r *record) netns() string { return r.sel.netns(r.app.flags.rules.where()) }

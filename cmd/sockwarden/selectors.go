@@ -52,21 +52,22 @@ func (s *selectors) aboutOwners() bool {
 
 // netns is where to look, including what --netns says. What may have namespaces of its own
 // is looked for in all: containers, and the services that built-in sets are named after,
-// which run in containers or on the host.
-func (s *selectors) netns(flag string) string {
-	if flag == "" && (len(s.containers) > 0 || s.onlyServices()) {
+// which run in containers or on the host. The sets are those that count.
+func (s *selectors) netns(flag string, sets map[string]*rules.Set) string {
+	if flag == "" && (len(s.containers) > 0 || s.onlyServices(sets)) {
 		return "all"
 	}
 	return flag
 }
 
-// onlyServices reports whether --port names built-in sets and nothing else: other ports may
-// mean something else in each namespace.
-func (s *selectors) onlyServices() bool {
+// onlyServices reports whether --port names built-in sets and nothing else, and no rules
+// file gives these names to other ports: those may mean something else in each namespace.
+func (s *selectors) onlyServices(sets map[string]*rules.Set) bool {
 	builtin := rules.BuiltinSets()
 	for _, list := range s.ports {
 		for text := range strings.SplitSeq(list, ",") {
-			if _, ok := builtin[strings.TrimSpace(text)]; !ok {
+			name := strings.TrimSpace(text)
+			if set := builtin[name]; set == nil || sets[name] == nil || !set.Equal(sets[name]) {
 				return false
 			}
 		}

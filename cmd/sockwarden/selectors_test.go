@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"sockwarden/collectors"
+	"sockwarden/rules"
+	"sockwarden/rules/lang"
 )
 
 // What --container and --unit ask of a process, and which processes they match.
@@ -47,19 +49,21 @@ func TestContainerAndUnit(t *testing.T) {
 func TestSelectedNamespaces(t *testing.T) {
 	ports := func(lists ...string) *selectors { return &selectors{ports: lists} }
 	in, other := selectors{containers: []string{"hbbs"}}, selectors{units: []string{"hbbs"}}
+	other443 := &rules.Set{Ranges: []lang.Range{{Low: 443, High: 443}}}
 	for _, c := range []struct{ got, want string }{
-		{in.netns(""), "all"},
-		{in.netns("host"), "host"},
-		{other.netns(""), ""},
-		{other.netns("blue"), "blue"},
-		{ports("rustdesk").netns(""), "all"},
-		{ports("rustdesk", " rustdesk").netns(""), "all"},
-		{ports("rustdesk").netns("host"), "host"},
-		{ports("21115-21119").netns(""), ""},
-		{ports("rustdesk,8080").netns(""), ""},
-		{ports("rustdesk", "22").netns(""), ""},
-		{ports("ssh").netns(""), ""},
-		{(&selectors{remotePorts: []string{"rustdesk"}}).netns(""), ""},
+		{in.netns("", rules.BuiltinSets()), "all"},
+		{in.netns("host", rules.BuiltinSets()), "host"},
+		{other.netns("", rules.BuiltinSets()), ""},
+		{other.netns("blue", rules.BuiltinSets()), "blue"},
+		{ports("rustdesk").netns("", rules.BuiltinSets()), "all"},
+		{ports("rustdesk", " rustdesk").netns("", rules.BuiltinSets()), "all"},
+		{ports("rustdesk").netns("host", rules.BuiltinSets()), "host"},
+		{ports("rustdesk").netns("", map[string]*rules.Set{"rustdesk": other443}), ""}, // the name means something else here
+		{ports("21115-21119").netns("", rules.BuiltinSets()), ""},
+		{ports("rustdesk,8080").netns("", rules.BuiltinSets()), ""},
+		{ports("rustdesk", "22").netns("", rules.BuiltinSets()), ""},
+		{ports("ssh").netns("", rules.BuiltinSets()), ""},
+		{(&selectors{remotePorts: []string{"rustdesk"}}).netns("", rules.BuiltinSets()), ""},
 	} {
 		if c.got != c.want {
 			t.Errorf("%q, not %q", c.got, c.want)

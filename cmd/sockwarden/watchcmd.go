@@ -105,7 +105,7 @@ func (w *watching) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.Again = true
+	o.Again, o.Sends = true, true
 	p, err := w.app.loadBy(ctx, o, w.app.loadWay(ctx, w.live))
 	if err != nil {
 		return err

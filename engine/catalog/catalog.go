@@ -29,7 +29,7 @@ func New(registry *actions.Registry) rules.Catalog {
 func Params(in []actions.Param) []rules.Param {
 	var out []rules.Param
 	for _, q := range in {
-		out = append(out, rules.Param{Name: q.Name, Type: rules.ParamType(q.Type), Doc: q.Doc, SecretFile: q.SecretFile})
+		out = append(out, rules.Param{Name: q.Name, Type: rules.ParamType(q.Type), Doc: q.Doc, SecretFile: q.SecretFile, Program: q.Program})
 	}
 	return out
 }

@@ -127,6 +127,9 @@ func change(ctx context.Context, path string, f func(*doc) error) error {
 	if err != nil {
 		return fmt.Errorf("silences: %w", err)
 	}
+	if len(b)+1 > maxFile {
+		return fmt.Errorf("silences: %s would be larger than %d bytes: remove some, or use shorter conditions", path, maxFile) //nolint:err113 // for people
+	}
 	if err := memory.ReplaceFile(path, append(b, '\n'), 0o644); err != nil {
 		return fmt.Errorf("silences: %w", err)
 	}

@@ -49,6 +49,17 @@ func (s *Silence) compile() error {
 // Is reports whether it is about a rule.
 func (s *Silence) Is(rule string) bool { return len(s.Rules) == 0 || slices.Contains(s.Rules, rule) }
 
+// Missing are the rules that it names and that do not exist: it spares nothing of what a
+// rule finds that has another name now.
+func (s *Silence) Missing(exists func(rule string) bool) (names []string) {
+	for _, name := range s.Rules {
+		if !exists(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Spares reports whether it spares what a rule finds, and how its condition is true of the
 // socket: what is unknown spares. Without a socket it goes by the rule alone.
 func (s *Silence) Spares(c *look.Candidate, rule string) (bool, rules.Tri) {

@@ -51,6 +51,40 @@ func TestAddTogether(t *testing.T) {
 	}
 }
 
+// A file that nobody could read any more would spare everything: what makes it too large is
+// refused, and the rest goes on.
+func TestTooLarge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), base)
+	large := `comm == "` + strings.Repeat("<", 16_000) + `"` // each takes six bytes in JSON
+	added := 0
+	var err error
+	for ; err == nil && added < maxSilences; added++ {
+		one := about("r")
+		one.Comment = large
+		err = Add(t.Context(), path, []string{path}, one)
+	}
+	if err == nil || !strings.Contains(err.Error(), "would be larger than 1048576 bytes") {
+		t.Fatalf("after %d: %v", added, err)
+	}
+	if in := NewStore(path).At(noon); len(in) != added-1 || in[0].Broken() != "" {
+		t.Errorf("%d of %d: %s", len(in), added-1, in[0])
+	}
+	if err := Remove(t.Context(), []string{path}, 1, noon); err != nil {
+		t.Error(err)
+	}
+}
+
+// A rule that has another name is another rule.
+func TestMissing(t *testing.T) {
+	exists := func(rule string) bool { return rule == "r" }
+	if got := about("r", "s").Missing(exists); !slices.Equal(got, []string{"s"}) {
+		t.Error(got)
+	}
+	if got := about().Missing(exists); got != nil {
+		t.Error(got)
+	}
+}
+
 // A number is never given twice, and ended silences make room.
 func TestNumbers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), base)

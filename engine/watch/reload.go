@@ -207,6 +207,11 @@ func (w *watcher) tellReload(was, p *rules.Program) {
 	if len(c.ProtectRemoved) > 0 {
 		w.Log.Warn("protection removed", "generation", p.Short(), "protect_removed", c.ProtectRemoved, "files_gone", gone(was, p))
 	}
+	for _, s := range w.Silences.At(w.World.Now()) {
+		if missing := s.Missing(func(name string) bool { return p.Rule(name) != nil }); len(missing) > 0 {
+			w.Log.Warn("a silence names rules that are not there any more; what other rules find is not spared by it", "id", s.ID, "rules", missing)
+		}
+	}
 	if !p.SameText(was) {
 		for _, warning := range p.Warnings.First(maxLogged) {
 			w.Log.Warn("rules", "warning", warning.String())

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"sockwarden/engine/pause"
@@ -126,6 +127,8 @@ type ProcessStatus struct {
 type SilenceStatus struct {
 	*silence.Silence
 	Spares int `json:"spares"`
+	// MissingRules are rules that it names and that do not exist.
+	MissingRules []string `json:"missing_rules,omitempty"`
 }
 
 // SilencedBy counts, for each of some silences, the findings of the last cycle that it
@@ -137,6 +140,11 @@ func (s *Status) SilencedBy(in silence.List) []SilenceStatus {
 			continue
 		}
 		of := SilenceStatus{Silence: one}
+		if s != nil && len(s.ByRule) > 0 {
+			of.MissingRules = one.Missing(func(rule string) bool {
+				return slices.ContainsFunc(s.ByRule, func(r RuleStatus) bool { return r.Rule == rule })
+			})
+		}
 		if s != nil && s.Report != nil {
 			for _, f := range s.Report.Findings {
 				if spared, _ := one.Spares(f.Candidate, f.Rule.Name); spared {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"sockwarden/engine/silence"
 	"sockwarden/rules"
 )
 
@@ -81,5 +82,14 @@ func TestProblemsOfRules(t *testing.T) {
 	}
 	if got := problemsOf(errors.New("no answer")); len(got) != 1 || got[0].String() != "no answer" {
 		t.Errorf("%v", got)
+	}
+}
+
+// A silence of a rule that has another name now says so.
+func TestSilenceOfAMissingRule(t *testing.T) {
+	s := &Status{ByRule: []RuleStatus{{Rule: "new"}}}
+	all := s.SilencedBy(silence.List{{ID: 1, Rules: []string{"old"}}, {ID: 2, Rules: []string{"new"}}})
+	if len(all) != 2 || len(all[0].MissingRules) != 1 || all[0].MissingRules[0] != "old" || all[1].MissingRules != nil {
+		t.Errorf("%+v", all)
 	}
 }

@@ -50,7 +50,11 @@ func Listen(ctx context.Context, addr, config string, log *slog.Logger) (*Server
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
-	return &Server{listener: netutil.LimitListener(l, maxConnections), config: config, log: log}, nil
+	server := &http.Server{
+		ReadTimeout: slowest, WriteTimeout: slowest, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 14,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return &Server{listener: netutil.LimitListener(l, maxConnections), server: server, config: config, log: log}, nil
 }
 
 // Addr is where it listens.
@@ -59,10 +63,7 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 // Serve answers until Close. Metrics come from the collector, and from Go about this
 // process.
 func (s *Server) Serve(c *Collector) error {
-	s.server = &http.Server{
-		Handler: handler(c, s.log), ReadTimeout: slowest, WriteTimeout: slowest, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 14,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
+	s.server.Handler = handler(c, s.log)
 	addresses, systemd := []string{s.Addr()}, false
 	flags := &web.FlagConfig{WebListenAddresses: &addresses, WebSystemdSocket: &systemd, WebConfigFile: &s.config}
 	if err := web.Serve(s.listener, s.server, flags, slog.New(slog.DiscardHandler)); !errors.Is(err, http.ErrServerClosed) {
@@ -73,10 +74,7 @@ func (s *Server) Serve(c *Collector) error {
 
 // Close ends Serve, and frees the port.
 func (s *Server) Close() {
-	if s.server == nil {
-		_ = s.listener.Close()
-		return
-	}
+	defer func() { _ = s.listener.Close() }() // where Serve has not begun
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	if s.server.Shutdown(ctx) != nil {

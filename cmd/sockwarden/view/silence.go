@@ -2,6 +2,7 @@ package view
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"sockwarden/engine/silence"
@@ -52,6 +53,9 @@ func silenceLine(o Out, s *watch.SilenceStatus, now time.Time) {
 	}
 	if s.Spares > 0 {
 		text += " (spares " + strconv.Itoa(s.Spares) + " now)"
+	}
+	if len(s.MissingRules) > 0 {
+		text += "; there is no rule " + strings.Join(s.MissingRules, ", ") + " any more"
 	}
 	o.say("%s", Printable(text))
 }
