@@ -30,6 +30,9 @@ func notifyCommand(a *app) *cobra.Command {
 	test := &cobra.Command{
 		Use:   "test NAME [flags]",
 		Short: "Send a test message",
+		Long:  "Sends a test message to the receiver that rules files name NAME under actions, and says how it went.",
+		Example: `  sockwarden notify test ops
+  sockwarden notify test ops --rules rules.yaml`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("notify test takes the name of one entry of actions")
