@@ -85,7 +85,7 @@ func TestDemo(t *testing.T) {
 			p := demo(t, strings.NewReader(script), prefix...)
 			err := p.Run()
 			if name == "nobody" && strings.Contains(p.err.String(), "this host does not let you make namespaces") {
-				t.Skip(p.err.String())
+				socklab.Lacks(t, errors.New(p.err.String()))
 			}
 			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 7 {
 				t.Fatalf("%v\n%s%s", err, p.out.String(), p.err.String())
