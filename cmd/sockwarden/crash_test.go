@@ -74,7 +74,7 @@ func TestCrash(t *testing.T) {
 	if apart(t) {
 		return
 	}
-	const perRound = 12
+	const perRound, perCycle = 12, 10
 	rounds := 10
 	if _, scale := tortureSize(t); scale > 1 {
 		rounds = 150
@@ -86,11 +86,11 @@ func TestCrash(t *testing.T) {
 	dir, stateDir := t.TempDir(), t.TempDir()
 	path, state := filepath.Join(dir, "rules.yaml"), filepath.Join(stateDir, "state.json")
 	text := fmt.Sprintf(`version: 1
-defaults: {limits: {per_cycle: 10, cooldown: 1h}, breaker: {count: 10000, share: 100%%}}
+defaults: {limits: {per_cycle: %d, cooldown: 1h}, breaker: {count: 10000, share: 100%%}}
 rules:
   - {name: noted, when: 'state == "CLOSE_WAIT" && port == %d && age >= 0', then: [{exec: %s}]}
   - {name: signalled, when: 'state == "CLOSE_WAIT" && port in [%d..%d]', then: [{signal: USR1}]}
-`, execPort, n.program, signalPort, signalPort+rounds)
+`, perCycle, execPort, n.program, signalPort, signalPort+rounds)
 	if err := replaceRules(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ rules:
 		sockets = holder.ask(t, "more "+strconv.Itoa(perRound)).Leaked
 	}
 	// Now in peace: the watcher acts on everything that it had not taken up before.
-	if err := replaceRules(path, strings.Replace(text, "per_cycle: 10,", "per_cycle: 100,", 1), 0o600); err != nil {
+	if err := replaceRules(path, strings.Replace(text, fmt.Sprintf("per_cycle: %d,", perCycle), "per_cycle: 100,", 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w := startWarden(t, ns, watchProcess(t, path, state), nil)
@@ -134,7 +134,9 @@ rules:
 		}
 		signals += s.Signals["SIGUSR1"]
 	}
-	if len(runs) < sockets/2 || signals < rounds/3 {
+	// What a killed watcher had taken up is done by nobody: on a slow machine that is most.
+	// The first and the last one are not killed.
+	if inPeace := min(perCycle, perRound) + perRound; len(runs) < inPeace || signals < 1 {
 		t.Errorf("programs for %d of %d sockets, %d of %d signals: nearly nothing was done", len(runs), sockets, signals, rounds)
 	}
 	t.Logf("%d times killed (%v), %d sockets, %d acted on, none twice; %d of %d processes signalled, none twice; at most %d file(s) left behind for the next start",
