@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,8 +18,8 @@ const (
 	settlePoll = 100 * time.Millisecond
 )
 
-// Unfinished wraps errors in files that are still being written: they may cure
-// themselves.
+// Unfinished wraps errors in files that are still being written or were changed a moment
+// ago: they may cure themselves.
 type Unfinished struct {
 	Err     error
 	Writing []string // files that another process has open for writing
@@ -39,8 +40,8 @@ func (l *loader) unfinished(err error) error {
 
 // LoadSettled is Load for callers that act on the result at once: it waits until no file
 // is open for writing elsewhere, and nothing has changed for as long as Settle. If it
-// must wait, it reports why. After Patience the error is Problems that name what does not
-// settle.
+// must wait, it reports why. After Patience the error is Unfinished, with Problems that
+// name what does not settle.
 func LoadSettled(ctx context.Context, opts Options, waiting func(why string)) (*Program, []string, error) {
 	if opts.Lists == nil {
 		opts.Lists = &Lists{}
@@ -61,6 +62,9 @@ func LoadSettled(ctx context.Context, opts Options, waiting func(why string)) (*
 			if err == nil {
 				err = Problems{{Message: fmt.Sprintf("the rules do not settle: %s; a live run waits %s and takes no rules that are just being written: "+
 					"try again when they are complete", why, Patience)}}
+			}
+			if _, known := errors.AsType[*Unfinished](err); !known {
+				err = &Unfinished{err, l.inputs.writing}
 			}
 			return nil, l.watched, err
 		}

@@ -210,6 +210,9 @@ func TestLoadSettled(t *testing.T) {
 			if took < Patience || !strings.Contains(why, "open for writing") || !strings.Contains(problemLines(t, err, dir)[0], "rules.yaml is open for writing by another process") {
 				t.Errorf("after %s: %q, %v", took, why, err)
 			}
+			if _, ok := errors.AsType[*Unfinished](err); !ok {
+				t.Errorf("it cannot be told from rules that are wrong: %#v", err)
+			}
 		},
 		"busy directory": func(t *testing.T) {
 			dir := writeFiles(t, map[string]string{"rules.yaml": text})

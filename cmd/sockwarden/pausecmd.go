@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -22,7 +23,8 @@ they go on looking, and do nothing, until the time is up or "sockwarden resume"
 ends the pause. Meanwhile kill refuses to act, unless --despite-pause is given.
 
 Set by root, it stops the runs of every user of this machine; set by another user,
-only that user's runs.`,
+only that user's runs. A reboot ends it, but root's not where /var/lib/sockwarden
+exists: the shipped unit makes that directory.`,
 		Example: `  sudo sockwarden pause 30m
   sudo sockwarden pause          # until sockwarden resume`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -44,8 +46,12 @@ only that user's runs.`,
 				}
 				p.Until = p.Since.Add(d)
 			}
-			if err := p.Write(path); err != nil {
+			err, ends := p.Set(path)
+			if err != nil {
 				return err
+			}
+			if ends != nil {
+				a.log.Warn("a reboot ends this pause", "reason", ends)
 			}
 			if err := othersCanResume(path); err != nil {
 				a.log.Warn("others can end this pause", "reason", err)
@@ -65,7 +71,11 @@ func othersCanResume(path string) error {
 	if path != pause.Machine {
 		return nil
 	}
-	return new(trust.Checker).Dir(filepath.Dir(path))
+	err := new(trust.Checker).Dir(filepath.Dir(path))
+	if _, kept := os.Stat(pause.Kept); kept == nil {
+		err = errors.Join(err, new(trust.Checker).Dir(filepath.Dir(pause.Kept)))
+	}
+	return err
 }
 
 func resumeCommand(a *app) *cobra.Command {

@@ -187,7 +187,7 @@ func (h *hushing) addAlone(ctx context.Context, s *silence.Silence) error {
 	if err := silence.Add(ctx, path, h.app.silences(), s); err != nil {
 		return forbidden(err)
 	}
-	return quietPipe(view.SilenceAdded(h.app.out(), &watch.SilenceStatus{Silence: s}, false))
+	return quietPipe(view.SilenceAdded(h.app.out(), &watch.SilenceStatus{Silence: s, Kept: s.File}, false))
 }
 
 // forbidden gives an error of permission its exit code.

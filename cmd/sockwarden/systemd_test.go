@@ -41,7 +41,7 @@ func TestSystemdUnits(t *testing.T) {
 		}
 		// Logs have a place that nobody else can read, and the filter lets BPF and
 		// pidfd_getfd through: without them owners, events and abort would fail.
-		for _, want := range []string{"LogsDirectory=sockwarden", "UMask=0077", "SystemCallArchitectures=native", "SystemCallFilter=@system-service bpf perf_event_open pidfd_getfd", "RestrictNamespaces=net", "PrivateMounts=yes"} {
+		for _, want := range []string{"StateDirectory=sockwarden", "StateDirectoryMode=0755", "LogsDirectory=sockwarden", "UMask=0077", "SystemCallArchitectures=native", "SystemCallFilter=@system-service bpf perf_event_open pidfd_getfd", "RestrictNamespaces=net", "PrivateMounts=yes"} {
 			if !slices.Contains(strings.Split(string(text), "\n"), want) {
 				t.Errorf("%s: no %s", unit, want)
 			}

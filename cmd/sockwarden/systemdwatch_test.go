@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,8 +51,8 @@ func (l *lab) status(want string) {
 }
 
 // TestSystemdWatches has a real systemd run the shipped unit: it starts when cycles run,
-// keeps what it knows over restarts, and is restarted if a cycle hangs, but not because
-// its interval is long.
+// keeps what it knows over restarts, and what people want over reboots, and is restarted if
+// a cycle hangs, but not because its interval is long.
 func TestSystemdWatches(t *testing.T) {
 	if socklab.Apart(t) {
 		return
@@ -76,25 +77,35 @@ func TestSystemdWatches(t *testing.T) {
 	}
 	l.Until("the unit is restarted", func() bool { return l.invocation("leaky.service") != before })
 	l.exposure()
+	l.says(`^silence 1: rule listens, until [0-9:]+, spares \d now\n$`, "silence", "add", "--for", "1h", "--rule", "listens")
 
 	// Three leaks wait for the end of the cool-down, and the new listener gets old.
 	l.status(`, 4 matched, 0 acted on$`)
 	before = l.invocation("leaky.service")
+	if counts := l.counted(); counts != "map[done:1], map[done:1]" {
+		t.Errorf("it counts %s", counts)
+	}
 	l.Systemctl("restart", watcher)
 	l.status(`cycle of .*, \d matched`)
 	if text := l.Property(watcher, "StatusText"); !strings.HasSuffix(text, ", 4 matched, 0 acted on") {
 		t.Errorf("ages or cool-downs are forgotten: %q", text)
 	}
+	if counts := l.counted(); counts != "map[done:1], map[done:1]" {
+		t.Errorf("after a restart it counts %s", counts)
+	}
+	if now := l.silenced(); !slices.Equal(now, []int{1}) {
+		t.Errorf("after a restart the silences are %d", now)
+	}
 	l.says(`paused`, "pause", "30m")
 	l.status(`^live, paused until `)
 	l.Systemctl("restart", watcher)
 	l.status(`^live, paused until .*cycle of `)
-	l.says(``, "resume")
-	l.status(`^live, 2 rules`)
 	if now := l.invocation("leaky.service"); now != before {
 		t.Error("it was restarted again")
 	}
+	l.reboots()
 	l.reloads()
+	l.writesElsewhere("--live --interval 1s --events on --owners bpf")
 	l.Systemctl("stop", watcher)
 	if result := l.Property(watcher, "Result"); result != "success" {
 		t.Errorf("it ends with %s", result)
@@ -160,7 +171,7 @@ func (l *lab) watchdog() {
 	if code, _, errs := l.Run("sh", "-c", "printf '#!/bin/sh\nexec sleep 25\n' > "+slow+" && chmod 755 "+slow); code != 0 {
 		l.t.Fatal(errs)
 	}
-	l.watches("--collect "+slow, "WatchdogSec=1s")
+	l.watches("--collect "+slow, "WatchdogSec=1s", "RestartSec=100ms")
 	l.Systemctl("start", watcher)
 	l.Until("the watcher whose cycle hangs is restarted", func() bool { return l.Property(watcher, "NRestarts") != "0" })
 	l.Systemctl("stop", watcher)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -107,6 +108,9 @@ func (w *watching) run(ctx context.Context) error {
 	}
 	o.Again, o.Sends = true, true
 	p, err := w.app.loadBy(ctx, o, w.app.loadWay(ctx, w.live))
+	if unfinished, ok := errors.AsType[*rules.Unfinished](err); ok {
+		return &exitError{code: exitFailed, err: unfinished} // not 3: whoever starts us again cures it
+	}
 	if err != nil {
 		return err
 	}

@@ -181,6 +181,11 @@ func furnish() error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", flags, "mode=0755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)
 	}
+	if _, err := os.Stat(kept); err == nil {
+		if err := unix.Mount("tmpfs", kept, "tmpfs", flags, "mode=0755"); err != nil {
+			return fmt.Errorf("mount %s: %w", kept, err)
+		}
+	}
 	if err := os.Mkdir(netnsDir, 0o755); err != nil {
 		return err
 	}

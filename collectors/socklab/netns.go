@@ -12,6 +12,9 @@ import (
 
 const (
 	netnsDir = "/run/netns" // private to the lab
+	// kept is what of sockwarden's own outlives a reboot; if the host has it, tests get an
+	// empty one.
+	kept     = "/var/lib/sockwarden"
 	peerName = "peer"
 )
 

@@ -46,6 +46,10 @@ func (p *Pause) String() string {
 // every user obey it.
 const Machine = "/run/sockwarden/pause.json"
 
+// Kept is a copy of it where a reboot does not end it. It is written where its directory
+// exists, as under the shipped unit, and the live runs of every user obey it as well.
+const Kept = "/var/lib/sockwarden/pause.json"
+
 // File is the switch that the user can set: root that of the machine, others their own
 // beside their state file; "" if there is no place for it.
 func File() string {
@@ -61,10 +65,24 @@ func File() string {
 
 // Files are the switches that this user's runs check.
 func Files() []string {
+	files := []string{Machine, Kept}
 	if own := File(); own != "" && own != Machine {
-		return []string{Machine, own}
+		files = append(files, own)
 	}
-	return []string{Machine}
+	return files
+}
+
+// Set sets the switch at a path, that of the machine also where a reboot does not end it.
+// Once it is in force, the second error says why a reboot ends it all the same, nil if
+// there is no place for it.
+func (p *Pause) Set(path string) (err, ends error) {
+	if err := p.Write(path); err != nil || path != Machine {
+		return err, nil
+	}
+	if _, err := os.Stat(filepath.Dir(Kept)); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return nil, p.Write(Kept)
 }
 
 // Write sets the switch: it replaces the file at once. Every user can read it.
@@ -82,11 +100,27 @@ func (p *Pause) Write(path string) error {
 	return nil
 }
 
-// Resume clears the switch; it reports whether there was a pause.
+// Resume clears the switch at a path, that of the machine with its copy; it reports whether
+// there was a pause.
 func Resume(path string) (bool, error) {
+	if path != Machine {
+		return remove(path)
+	}
+	was, err := remove(Kept)
+	if err != nil {
+		return false, err
+	}
+	now, err := remove(Machine)
+	return was || now, err
+}
+
+func remove(path string) (bool, error) {
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
+	}
+	if errors.Is(err, unix.EROFS) {
+		return false, fmt.Errorf("resume: %w; cure: sockwarden resume outside of the unit, or StateDirectory=sockwarden in it", err)
 	}
 	if err != nil {
 		return false, fmt.Errorf("resume: %w", err)

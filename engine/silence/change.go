@@ -112,6 +112,9 @@ func change(ctx context.Context, path string, f func(*doc) error) error {
 		return fmt.Errorf("silences: %w", err)
 	}
 	lock, err := waitForLock(ctx, path+".lock")
+	if errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("silences: %w: the watcher cannot write there; cure: --control none, and StateDirectory=%s in its unit", err, filepath.Base(filepath.Dir(path)))
+	}
 	if err != nil {
 		return fmt.Errorf("silences: %w", err)
 	}

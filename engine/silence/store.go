@@ -57,14 +57,15 @@ func Files(stateFile string) []string {
 	return files
 }
 
-// File is where a new silence goes: beside a state file that the user named, for root where
-// it outlives a reboot, if there is such a place; "" if there is no place at all.
+// File is where a new silence goes, one of those that Files lists: beside a state file that
+// the user named, for root where it outlives a reboot, if there is such a place and it can
+// be written, which it cannot in a unit without StateDirectory; "" if there is no place.
 func File(stateFile string) string {
 	usual := memory.DefaultStateFile()
-	switch st, err := os.Stat(packaged); {
+	switch {
 	case stateFile != "" && stateFile != usual:
 		return filepath.Join(filepath.Dir(stateFile), base)
-	case os.Geteuid() == 0 && err == nil && st.IsDir():
+	case os.Geteuid() == 0 && unix.Access(packaged, unix.W_OK|unix.X_OK) == nil:
 		return filepath.Join(packaged, base)
 	case usual == "":
 		return ""

@@ -129,6 +129,8 @@ type SilenceStatus struct {
 	Spares int `json:"spares"`
 	// MissingRules are rules that it names and that do not exist.
 	MissingRules []string `json:"missing_rules,omitempty"`
+	// Kept is the file that it is in.
+	Kept string `json:"file,omitempty"`
 }
 
 // SilencedBy counts, for each of some silences, the findings of the last cycle that it
@@ -139,7 +141,7 @@ func (s *Status) SilencedBy(in silence.List) []SilenceStatus {
 		if one.Broken() != "" {
 			continue
 		}
-		of := SilenceStatus{Silence: one}
+		of := SilenceStatus{Silence: one, Kept: one.File}
 		if s != nil && len(s.ByRule) > 0 {
 			of.MissingRules = one.Missing(func(rule string) bool {
 				return slices.ContainsFunc(s.ByRule, func(r RuleStatus) bool { return r.Rule == rule })

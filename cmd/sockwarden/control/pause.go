@@ -35,8 +35,12 @@ func (s *Server) pause(r *http.Request) (answer, error) {
 		}
 		p.Until = p.Since.Add(d)
 	}
-	if err := p.Write(s.opts.PauseFile); err != nil {
+	err, ends := p.Set(s.opts.PauseFile)
+	if err != nil {
 		return answer{}, err
+	}
+	if ends != nil {
+		s.opts.Log.Warn("a reboot ends this pause", "reason", ends)
 	}
 	return answer{http.StatusOK, map[string]any{"paused": pause.Read(p.Since, s.opts.PauseFiles...)}}, nil
 }

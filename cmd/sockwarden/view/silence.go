@@ -19,6 +19,9 @@ func SilenceAdded(o Out, s *watch.SilenceStatus, asked bool) error {
 		covers = ", spares " + strconv.Itoa(s.Spares) + " now"
 	}
 	o.say("silence %d: %s, until %s%s", s.ID, Printable(oneLine(s.About())), untilText(s.Silence), covers)
+	if strings.HasPrefix(s.Kept, "/run/") {
+		o.say("it also ends with a reboot, as it is kept in %s", Printable(s.Kept))
+	}
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -58,8 +59,9 @@ type Manager struct {
 
 	t     *testing.T
 	group string // its control group, as a directory
+	disk  string // where what units write is kept until the end of the test
 	pid   int    // of systemd, as the test sees it
-	ended chan struct{}
+	end   func() // ends systemd and all that it has started
 }
 
 // Start starts systemd and waits until it runs. A test is skipped where there is none or
@@ -75,7 +77,7 @@ func Start(t *testing.T, program string) *Manager {
 			lacks(t, fmt.Errorf("%w; cure: apt-get install systemd util-linux", err))
 		}
 	}
-	m := &Manager{Dir: t.TempDir(), t: t, ended: make(chan struct{})}
+	m := &Manager{Dir: t.TempDir(), t: t, disk: t.TempDir()}
 	for _, dir := range []string{"units", "bin"} {
 		must(t, "mkdir", os.Mkdir(filepath.Join(m.Dir, dir), 0o755))
 	}
@@ -85,8 +87,18 @@ func Start(t *testing.T, program string) *Manager {
 	}
 	must(t, "program", copyFile(program, filepath.Join(m.Dir, "bin/sockwarden")))
 	m.makeGroup()
+	m.makeDisk()
 	m.launch()
 	return m
+}
+
+// Reboot ends systemd with everything that it has started, as a machine does that loses its
+// power, and starts it again: /run and /tmp are empty, what units wrote elsewhere is there.
+// No unit runs that is not enabled.
+func (m *Manager) Reboot() {
+	m.t.Helper()
+	m.end()
+	m.launch()
 }
 
 // makeGroup makes the control group, until the end of the test.
@@ -109,34 +121,44 @@ func (m *Manager) makeGroup() {
 	})
 }
 
+// makeDisk makes a file system that can be the upper layer of another.
+func (m *Manager) makeDisk() {
+	m.t.Helper()
+	must(m.t, "mount", unix.Mount("tmpfs", m.disk, "tmpfs", 0, "mode=0755"))
+	m.t.Cleanup(func() { must(m.t, "unmount", unix.Unmount(m.disk, unix.MNT_DETACH)) })
+}
+
 // launch starts systemd in the control group.
 func (m *Manager) launch() {
 	m.t.Helper()
 	// What joins the group first is in it when the namespace of control groups is made, so
 	// that the group is the root of what systemd sees.
-	join := `echo $$ > "$1/cgroup.procs" && exec unshare -m -p -f -C -u --kill-child=KILL --mount-proc sh -c "$2" begin "$3" "$4" "$5"`
-	cmd := exec.Command("sh", "-c", join, "join", m.group, begin, m.Dir, Inside, Program)
+	join := `echo $$ > "$1/cgroup.procs" && exec unshare -m -p -f -C -u --kill-child=KILL --mount-proc sh -c "$2" begin "$3" "$4" "$5" "$6"`
+	cmd := exec.Command("sh", "-c", join, "join", m.group, begin, m.Dir, Inside, Program, m.disk)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=sockwarden-test", "SYSTEMD_UNIT_PATH=" + Inside + "/units"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	must(m.t, "unshare", cmd.Start())
+	ended := make(chan struct{})
 	go func() {
-		defer close(m.ended)
+		defer close(ended)
 		_ = cmd.Wait()
 	}()
-	m.t.Cleanup(func() {
+	m.end = sync.OnceFunc(func() {
 		child := childOf(cmd.Process.Pid)
 		_ = cmd.Process.Kill() // and its child with it, and everything in the namespace of that
-		<-m.ended
+		<-ended
 		reap(child)
 		if m.t.Failed() {
 			m.t.Logf("systemd:\n%s", log.Bytes()[max(0, log.Len()-8000):])
 		}
+		m.pid = 0
 	})
+	m.t.Cleanup(m.end)
 	m.Until("systemd runs", func() bool {
 		select {
-		case <-m.ended:
+		case <-ended:
 			lacks(m.t, fmt.Errorf("systemd ended: %s", log.Bytes()))
 		default:
 		}

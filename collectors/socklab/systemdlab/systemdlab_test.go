@@ -24,7 +24,7 @@ func TestManager(t *testing.T) {
 	t.Run("lives", func(t *testing.T) {
 		m := Start(t, "/bin/sleep")
 		group = m.group
-		text := "[Unit]\nDefaultDependencies=no\n[Service]\nLogsDirectory=sockwarden-lab\nPrivateTmp=yes\nExecStart=" + Program + " 1000\n"
+		text := "[Unit]\nDefaultDependencies=no\n[Service]\nLogsDirectory=sockwarden-lab\nStateDirectory=sockwarden-lab\nPrivateTmp=yes\nExecStart=" + Program + " 1000\n"
 		m.Unit("sleeper.service", text)
 		m.Systemctl("start", "sleeper.service")
 		if state := m.Property("sleeper.service", "ActiveState"); state != "active" {
@@ -36,7 +36,7 @@ func TestManager(t *testing.T) {
 		if code, _, errs := m.Run("systemctl", "start", "nosuch.service"); code == 0 || !strings.Contains(errs, "nosuch") {
 			t.Errorf("exits %d: %s", code, errs)
 		}
-		for _, dir := range []string{"/var/log/sockwarden-lab", Program} {
+		for _, dir := range []string{"/var/log/sockwarden-lab", "/var/lib/sockwarden-lab", Program} {
 			if code, _, _ := m.Run("test", "-e", dir); code != 0 {
 				t.Errorf("no %s in the lab", dir)
 			}
@@ -47,6 +47,18 @@ func TestManager(t *testing.T) {
 		procs, err := os.ReadFile(filepath.Join(group, "system.slice/sleeper.service/cgroup.procs"))
 		if err != nil || len(procs) == 0 {
 			t.Errorf("processes of the unit: %q, %v", procs, err)
+		}
+		// A reboot leaves what is on the disk, and nothing else.
+		if code, _, errs := m.Run("sh", "-c", "echo kept > /var/lib/words && echo lost > /run/words"); code != 0 {
+			t.Error(errs)
+		}
+		first := m.pid
+		m.Reboot()
+		if _, out, _ := m.Run("cat", "/var/lib/words", "/run/words"); out != "kept\n" {
+			t.Errorf("after a reboot there is %q", out)
+		}
+		if state := m.Property("sleeper.service", "ActiveState"); state != "inactive" || m.pid == first {
+			t.Errorf("after a reboot it is %s, and systemd process %d", state, m.pid)
 		}
 		pid = m.pid
 	})
