@@ -64,9 +64,27 @@ type Count struct {
 }
 
 // Notifier delivers messages. Send may take long and runs on its own goroutine; its error
-// contains no secrets. Whoever sends tries again later, unless it is a FinalError.
+// contains no secrets. Whoever sends tries again later, unless it is a FinalError. When ctx
+// ends, Send begins nothing new; an attempt that is under way goes on until Attempt(ctx)
+// ends, because the other side may have taken the message already.
 type Notifier interface {
 	Send(ctx context.Context, m Message) error
+}
+
+type attemptKey struct{}
+
+// WithAttempt returns a context for Send within which an attempt may go on until this one
+// ends, however early Send has to stop otherwise.
+func WithAttempt(attempt context.Context) context.Context {
+	return context.WithValue(attempt, attemptKey{}, attempt)
+}
+
+// Attempt returns the context of a single attempt to deliver a message.
+func Attempt(ctx context.Context) context.Context {
+	if attempt, ok := ctx.Value(attemptKey{}).(context.Context); ok {
+		return attempt
+	}
+	return ctx
 }
 
 // FinalError says that a message will never be delivered, however often it is sent.

@@ -46,6 +46,7 @@ type notifier struct{ action }
 
 // Send runs the program, and waits for its end.
 func (n notifier) Send(ctx context.Context, m actions.Message) error {
+	ctx = actions.Attempt(ctx)
 	if err := n.Preflight(ctx); err != nil {
 		return err
 	}

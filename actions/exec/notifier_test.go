@@ -96,3 +96,16 @@ func TestNotifierParams(t *testing.T) {
 		}
 	}
 }
+
+// A program that has the message already may end by itself, if whoever sends says so.
+func TestNotifierEndsAttempt(t *testing.T) {
+	actiontest.LeakCheck(t)
+	n, dir := sends(t, `cd $(dirname $0); echo > begun; while [ ! -e end ]; do sleep 0.05; done`, time.Minute)
+	ctx, cancel := context.WithCancel(actions.WithAttempt(t.Context()))
+	done := make(chan error)
+	go func() { done <- n.Send(ctx, actions.Message{}) }()
+	socklab.WaitFor(t, "the program", func() bool { _, err := os.Stat(filepath.Join(dir, "begun")); return err == nil })
+	cancel()
+	must(t, "let it end", os.WriteFile(filepath.Join(dir, "end"), nil, 0o600))
+	must(t, "send", <-done)
+}

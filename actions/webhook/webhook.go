@@ -181,7 +181,7 @@ func (w *webhook) Send(ctx context.Context, m actions.Message) error {
 	}
 	pause := w.pause
 	for attempt := 1; ; attempt++ {
-		after, err := w.post(ctx, target, body)
+		after, err := w.post(actions.Attempt(ctx), target, body)
 		if err == nil {
 			return nil
 		}

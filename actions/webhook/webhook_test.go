@@ -543,3 +543,24 @@ func TestSecret(t *testing.T) {
 		})
 	}
 }
+
+// The other side may have taken the message of an attempt that is under way: if whoever
+// sends says so, it is waited for. No other attempt begins.
+func TestEndsAttempt(t *testing.T) {
+	actiontest.LeakCheck(t)
+	for code, want := range map[int]string{200: "", 503: "answered 503 Service Unavailable, given up: context canceled"} {
+		answer := make(chan struct{})
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int) { <-answer; w.WriteHeader(code) })
+		w := notifier(t, s.URL, map[string]any{"timeout": time.Minute})
+		w.pause = time.Hour
+		ctx, cancel := context.WithCancel(actions.WithAttempt(t.Context()))
+		result := make(chan error, 1)
+		go func() { result <- w.Send(ctx, message()) }()
+		socklab.WaitFor(t, "the attempt", func() bool { return s.count() == 1 })
+		cancel()
+		close(answer)
+		if err := <-result; (err == nil) != (want == "") || err != nil && err.Error() != want || s.count() != 1 {
+			t.Errorf("%d: %d attempts, %v", code, s.count(), err)
+		}
+	}
+}

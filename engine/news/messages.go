@@ -36,6 +36,7 @@ func (n *messages) Outcome(context.Context, *report.Outcome) {}
 // whose fate has changed, and one when none of them is left. A group is a single finding,
 // whichever sockets it has; a pending finding does not count yet.
 func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report) {
+	n.outbox.Serve(p.Notifiers)
 	now, kind := n.clock.Mono(), "notified-"+r.Mode
 	news, standing := n.sort(r.Findings, kind, now)
 	ended := map[string][]memory.Told{}

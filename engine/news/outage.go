@@ -22,6 +22,7 @@ type outage struct {
 	name  string
 	began time.Time // of the outage, zero for none
 	tries int       // that have failed since then
+	row   int       // that have failed since then, or since the rules changed the receiver
 	lost  int       // messages that will never be delivered, since the last that was
 }
 
@@ -35,7 +36,7 @@ func (o *outage) heard(m actions.Message, err error, ended bool, left int) (agai
 			lasted := report.Short(o.clock.Now().Sub(o.began))
 			o.log.Info("messages are delivered again", "name", o.name, "after", lasted, "tries", o.tries, "waiting", left, "lost", o.lost)
 		}
-		o.began, o.tries, o.lost = time.Time{}, 0, 0
+		o.began, o.tries, o.row, o.lost = time.Time{}, 0, 0, 0
 		return false
 	}
 	_, final := errors.AsType[*actions.FinalError](err)
@@ -53,13 +54,14 @@ func (o *outage) heard(m actions.Message, err error, ended bool, left int) (agai
 		o.lost++
 	}
 	o.tries++
+	o.row++
 	log(message, "name", o.name, "rule", m.Rule, "error", err)
 	return again
 }
 
 // pause is how long to wait before the next try.
 func (o *outage) pause() time.Duration {
-	return min(firstPause<<min(o.tries-1, 10), maxPause)
+	return min(firstPause<<min(o.row-1, 10), maxPause)
 }
 
 // end says how many messages were lost, unless the log has named the only one.
@@ -69,28 +71,41 @@ func (o *outage) end() {
 	}
 }
 
+// dropped says how many messages waited for a receiver that rules no longer name.
+func (o *outage) dropped(count int) {
+	for range count {
+		o.count(o.name, "lost")
+	}
+	if count > 0 {
+		o.log.Warn("rules no longer name a receiver: messages that waited for it are dropped", "name", o.name, "count", count)
+	}
+}
+
 // pace keeps messages apart.
 type pace struct {
 	*Outbox
-	rate int         // messages a minute, 0 for no limit
 	sent []time.Time // the last of them, oldest first
 }
 
-// wait waits until the next message may be sent. It reports whether the rate made it wait:
-// then all that wait by now go out as one.
-func (p *pace) wait(ctx context.Context) (tooMany bool) {
+// wait waits until the next message may be sent, with so many a minute (0 for any number).
+// It reports whether the rate made it wait: then all that wait by now go out as one.
+func (p *pace) wait(ctx context.Context, rate int) (tooMany bool) {
 	now := p.clock.Now()
 	if n := len(p.sent); n > 0 {
 		sleep(ctx, p.sent[n-1].Add(p.Between).Sub(now))
 	}
-	if p.rate > 0 && len(p.sent) >= p.rate {
-		free := p.sent[len(p.sent)-p.rate].Add(time.Minute).Sub(p.clock.Now())
+	if rate > 0 && len(p.sent) >= rate {
+		free := p.sent[len(p.sent)-rate].Add(time.Minute).Sub(p.clock.Now())
 		tooMany = free > 0
 		sleep(ctx, free)
 	}
-	p.sent = append(p.sent, p.clock.Now())
-	p.sent = p.sent[max(0, len(p.sent)-max(p.rate, 1)):]
 	return tooMany
+}
+
+// sends notes that a message is sent now.
+func (p *pace) sends(rate int) {
+	p.sent = append(p.sent, p.clock.Now())
+	p.sent = p.sent[max(0, len(p.sent)-max(rate, 1)):]
 }
 
 // sleep waits for d, or until ctx ends, on a goroutine of its own: by the time of this

@@ -10,18 +10,87 @@ import (
 
 // receiver is somebody who gets messages, and those that wait for him.
 type receiver struct {
-	config   rules.Notifier
-	delivery actions.Delivery
+	name    string
+	removed chan struct{}  // closed when rules no longer name it
+	refused rules.Notifier // the last configuration of which no notifier could be made
 
 	mu      sync.Mutex
+	by      *way              // how messages reach it
 	waiting []actions.Message // oldest first
 	slow    bool              // the log has said that messages are summed up
 	closed  bool              // no more come
 	wake    chan struct{}     // with room for one
 }
 
-func newReceiver(config rules.Notifier, d actions.Delivery) *receiver {
-	return &receiver{config: config, delivery: d, wake: make(chan struct{}, 1)}
+// way is how messages reach a receiver, as one generation of rules says.
+type way struct {
+	config   rules.Notifier
+	notifier actions.Notifier
+	delivery actions.Delivery
+	left     chan struct{} // closed when another one has replaced it
+}
+
+func (w *way) isLeft() bool { return isClosed(w.left) }
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func newReceiver(name string, by *way) *receiver {
+	return &receiver{name: name, by: by, removed: make(chan struct{}), wake: make(chan struct{}, 1)}
+}
+
+// serves reports whether messages reach the receiver as a configuration says.
+func (r *receiver) serves(config rules.Notifier) bool { return r.way().config.Equal(config) }
+
+func (r *receiver) way() *way {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.by
+}
+
+// replace says how messages reach the receiver from now on, and how many wait for that.
+func (r *receiver) replace(by *way) (waiting int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.by.left)
+	r.by = by
+	return len(r.waiting)
+}
+
+// remove says that nothing is to be delivered any more.
+func (r *receiver) remove() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	close(r.removed)
+	r.poke()
+}
+
+func (r *receiver) isRemoved() bool { return isClosed(r.removed) }
+
+// drop forgets the messages that wait, and says how many these are.
+func (r *receiver) drop() (count int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.waiting {
+		count += messagesIn(m)
+	}
+	r.waiting = nil
+	return count
+}
+
+// messagesIn is how many messages one stands for.
+func messagesIn(m actions.Message) int {
+	if m.Event == actions.EventSum {
+		return m.Total
+	}
+	return 1
 }
 
 // put lets a message wait. If there is no room, it joins the last one in a sum; first says
@@ -61,14 +130,15 @@ func (r *receiver) poke() {
 	}
 }
 
-// await waits until a message waits. It reports false when none is left and none comes.
+// await waits until a message waits. It reports false when none is left and none comes, and
+// when the receiver is removed.
 func (r *receiver) await() bool {
 	for {
 		r.mu.Lock()
 		there, closed := len(r.waiting) > 0, r.closed
 		r.mu.Unlock()
 		if there || closed {
-			return there
+			return there && !r.isRemoved()
 		}
 		<-r.wake
 	}
@@ -112,10 +182,8 @@ func sum(a, b actions.Message) actions.Message {
 	}
 	for _, m := range []actions.Message{a, b} {
 		counts := m.Counts
-		if m.Event == actions.EventSum {
-			s.Total += m.Total
-		} else {
-			s.Total++
+		s.Total += messagesIn(m)
+		if m.Event != actions.EventSum {
 			counts = []actions.Count{{What: m.Rule + " " + string(m.Event), Count: 1}}
 		}
 		for _, c := range counts {

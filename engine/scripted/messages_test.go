@@ -2,6 +2,7 @@ package scripted_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -89,3 +90,27 @@ func TestRepeatAndResolved(t *testing.T) {
 		}
 	}
 }
+
+// Receivers follow the rules in force: one that these no longer name gets nothing of what
+// waits, even if nothing new is found.
+func TestRemovedReceiver(t *testing.T) {
+	away := func(context.Context, actions.Message) error { return errors.New("503") }
+	plugins := []actions.NotifierPlugin{
+		{Name: "plain", New: func(map[string]any) (actions.Notifier, error) { return sender(away), nil }},
+		(&post{}).plugin("often"), (&post{}).plugin("short"),
+	}
+	s := newStage(t, engine.Options{Live: true, Notify: true, Notifiers: plugins}, scripted.Coming("keep", scripted.Outcome{Result: actions.Refused}))
+	s.leak(3, time.Second)
+	p := s.notified(plugins, rule(closeWait, "keep", "limits: {cooldown: 24h}", "notify: [plain]"))
+	s.Tell(t.Context(), p, s.run(p))
+	p = s.rules(closeWait, "keep", "limits: {cooldown: 24h}")
+	s.Tell(t.Context(), p, s.run(p))
+	s.Close()
+	if len(s.log.lines("rules no longer name a receiver", "name=plain", "count=1")) != 1 || len(s.log.lines("rules no longer name a receiver")) != 1 || len(s.log.lines("given up")) != 0 {
+		t.Errorf("%s", s.log.lines())
+	}
+}
+
+type sender func(context.Context, actions.Message) error
+
+func (s sender) Send(ctx context.Context, m actions.Message) error { return s(ctx, m) }
