@@ -70,7 +70,7 @@ func TestFirstRule(t *testing.T) {
 	if block == nil || !strings.Contains(text, "\n"+block[1]) {
 		t.Errorf("the rule that the page shows is not the one that is made:\n%s", text)
 	}
-	for _, says := range []string{"OK  1 file, 1 rule", `age > "1m" is false`, "mode observe", "observed 5", "by leak", "acted 5"} {
+	for _, says := range []string{"OK  1 file, 1 rule", `age > "1m" is false`, "mode observe", "observed 5", "by leak", "acted 5", "ok      seen_test.yaml"} {
 		if !strings.Contains(text, says) {
 			t.Errorf("no %q:\n%s\n%s", says, text, p.err.String())
 		}

@@ -24,9 +24,11 @@ type list struct {
 	sort    string
 	top     int
 	dead    bool
-	// makeRule is the name of the rule to make; makes says that one is asked for.
-	makeRule string
-	makes    bool
+	// makeRule is the name of the rule to make, and makeTest that of the test; makes and
+	// tests say that one is asked for.
+	makeRule, makeTest string
+	makes, tests       bool
+	anonymise          bool // the test
 }
 
 func listCommand(app *app) *cobra.Command {
@@ -48,17 +50,20 @@ With --dead it lists the processes that still hold descriptors of connections wh
 the kernel has ended (destroyed, reset, timed out): no other tool shows these.
 
 With --make-rule it prints a rules file for what is selected, to go on with: one
-rule that only observes.`,
+rule that only observes. With --make-test it prints a test file for "sockwarden
+rules test": these sockets, and what the rules say of them now. Sockets that are
+alike are one case of it. --anonymise replaces addresses and names.`,
 		Example: `  sudo sockwarden list -s established -p rustdesk
   sudo sockwarden list 'state == "CLOSE_WAIT" && age > "5m"' --sort -age
   sudo sockwarden list -p 21118 --by state,process
   sudo sockwarden list --container hbbs --by state
   sockwarden list --columns state,port,remote_addr,recv_queue -o jsonl
   sockwarden list 'remote_addr in ["203.0.113.0/24"]' --top 20 --sort -send_queue
-  sudo sockwarden list -p 21118 -s close_wait --make-rule hbbs-leak > hbbs-leak.yaml`,
+  sudo sockwarden list -p 21118 -s close_wait --make-rule hbbs-leak > hbbs-leak.yaml
+  sudo sockwarden list -p 21118 --make-test hbbs-leak > hbbs-leak_test.yaml`,
 		Args: oneExpr,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			l.makes = cmd.Flags().Changed("make-rule")
+			l.makes, l.tests = cmd.Flags().Changed("make-rule"), cmd.Flags().Changed("make-test")
 			return l.run(cmd.Context(), args)
 		},
 	}
@@ -71,10 +76,12 @@ rule that only observes.`,
 	f.IntVar(&l.top, "top", 0, "only the first `N`")
 	f.BoolVar(&l.dead, "dead", false, "count, by process, the descriptors of connections that the kernel has ended")
 	f.StringVar(&l.makeRule, "make-rule", "", "print a rules file with a rule of this `NAME` for what is selected")
+	f.StringVar(&l.makeTest, "make-test", "", "print a test file with a test of this `NAME`: these sockets, and what the rules say of them")
+	f.BoolVar(&l.anonymise, "anonymise", false, "in that test, replace addresses and names by random ones; equal ones stay equal")
 	d.complete("by", completeFields)
 	d.complete("columns", completeFields)
 	d.complete("sort", completeSort)
-	d.ruleFiles("rules `FILE` whose sets can be named; repeatable (default as for audit)")
+	d.ruleFiles("rules `FILE` whose sets can be named, and which --make-test tests; repeatable (default as for audit)")
 	d.netns()
 	d.output()
 	d.state()
@@ -88,8 +95,15 @@ func (l *list) run(ctx context.Context, args []string) error {
 	if l.dead {
 		return l.listDead(ctx, args)
 	}
-	if l.makes {
+	switch {
+	case l.makes && l.tests:
+		return usagef("--make-rule and --make-test print one file each: give one of them")
+	case l.anonymise && !l.tests:
+		return usagef("--anonymise is for --make-test: sockwarden record --anonymise makes a recording to list")
+	case l.makes:
 		return l.listRule(ctx, args)
+	case l.tests:
+		return l.listTest(ctx, args)
 	}
 	if l.by != "" && l.columns != "" {
 		return usagef("--by and --columns exclude each other")
@@ -137,8 +151,8 @@ func (l *list) run(ctx context.Context, args []string) error {
 
 // listDead is list --dead.
 func (l *list) listDead(ctx context.Context, args []string) error {
-	if len(args) > 0 || l.by+l.columns+l.sort != "" || l.makes || l.sel.given() {
-		return usagef("--dead is about processes: it takes no expression, selector, --by, --columns, --sort or --make-rule")
+	if len(args) > 0 || l.by+l.columns+l.sort != "" || l.makes || l.tests || l.sel.given() {
+		return usagef("--dead is about processes: it takes no expression, selector, --by, --columns, --sort, --make-rule or --make-test")
 	}
 	if l.top < 0 {
 		return usagef("--top: %d is negative", l.top)
@@ -236,11 +250,14 @@ func (l *list) look(
 		sockets[i] = f.Candidate
 		l.sel.namedFirst(f.Candidate)
 	}
-	slices.SortStableFunc(sockets, func(x, y *engine.Candidate) int {
-		return cmp.Or(cmp.Compare(x.Socket.Protocol, y.Socket.Protocol), cmp.Compare(x.Socket.State, y.Socket.State),
-			cmp.Compare(x.Socket.LocalPort, y.Socket.LocalPort), cmp.Compare(x.Socket.RemotePort, y.Socket.RemotePort))
-	})
+	slices.SortStableFunc(sockets, bySocket)
 	return sockets, r, nil
+}
+
+// bySocket orders sockets as list shows them.
+func bySocket(x, y *engine.Candidate) int {
+	return cmp.Or(cmp.Compare(x.Socket.Protocol, y.Socket.Protocol), cmp.Compare(x.Socket.State, y.Socket.State),
+		cmp.Compare(x.Socket.LocalPort, y.Socket.LocalPort), cmp.Compare(x.Socket.RemotePort, y.Socket.RemotePort))
 }
 
 // sets returns the sets that an expression and selectors can name: those of the rules, as

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -22,15 +21,8 @@ var passing = collectors.Fields(collectors.FieldCookie, collectors.FieldInode, c
 
 // listRule is list --make-rule.
 func (l *list) listRule(ctx context.Context, args []string) error {
-	switch {
-	case l.by+l.columns+l.sort != "" || l.top != 0:
-		return usagef("--make-rule prints a rules file: it takes no --by, --columns, --sort or --top")
-	case l.app.flags.output != "table":
-		return usagef("--make-rule prints a rules file: it takes no --output")
-	case !rules.ValidName(l.makeRule):
-		return usagef("--make-rule: %q is no name of a rule: it has letters, digits, -, _ and ., at most 100", l.makeRule)
-	case len(args) == 0 && !l.sel.given():
-		return usagef("--make-rule makes a rule of what is selected: give an expression or a selector")
+	if err := l.makesFile("--make-rule", "a rules file", "a rule", l.makeRule, args); err != nil {
+		return err
 	}
 	sets, err := l.sets(ctx, args)
 	if err != nil {
@@ -42,7 +34,7 @@ func (l *list) listRule(ctx context.Context, args []string) error {
 	}
 	l.app.reportErrors(r, false)
 	if len(sockets) == 0 {
-		return errors.New("nothing is selected, and a rule is made of sockets that exist now: sockwarden list without --make-rule shows what there is")
+		return nothingToMake("--make-rule", "a rule")
 	}
 	s := draft.Selection{
 		Name: l.makeRule, Command: append([]string{"sockwarden"}, os.Args[1:]...), Made: time.Now(), Sets: sets, Sockets: sockets,
@@ -57,6 +49,26 @@ func (l *list) listRule(ctx context.Context, args []string) error {
 	}
 	_, err = fmt.Fprint(l.app.stdout, text)
 	return quietPipe(err)
+}
+
+// makesFile checks the flags beside one that prints a file instead of a list.
+func (l *list) makesFile(flag, file, what, name string, args []string) error {
+	switch {
+	case l.by+l.columns+l.sort != "" || l.top != 0:
+		return usagef("%s prints %s: it takes no --by, --columns, --sort or --top", flag, file)
+	case l.app.flags.output != "table":
+		return usagef("%s prints %s: it takes no --output", flag, file)
+	case !rules.ValidName(name):
+		return usagef("%s: %q is no name of %s: it has letters, digits, -, _ and ., at most 100", flag, name, what)
+	case len(args) == 0 && !l.sel.given():
+		return usagef("%s makes %s of what is selected: give an expression or a selector", flag, what)
+	}
+	return nil
+}
+
+// nothingToMake says that no socket is selected.
+func nothingToMake(flag, what string) error {
+	return fmt.Errorf("nothing is selected, and %s is made of sockets that exist now: sockwarden list without %s shows what there is", what, flag) //nolint:err113 // for people
 }
 
 // lasting sets the condition to what of the selection will mean the same tomorrow, and

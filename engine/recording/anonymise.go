@@ -22,7 +22,7 @@ var errAnonymous = errors.New("the reason is left out of an anonymised recording
 // stay equal; addresses keep their family, their kind and common beginnings. Ports, numbers,
 // the comm of processes and the base names of their programs stay, and rules' names.
 func (r *Recording) Anonymise() {
-	a := &anonymiser{addrs: newAddrMap(), names: map[string]string{}, counts: map[string]int{}}
+	a := newAnonymiser()
 	r.Anonymised, r.Cmdline = true, false
 	r.Host, r.BootID, r.Memory.BootID, r.Memory.Clock = "host", "", "", ""
 	if r.Selection != "" {
@@ -60,6 +60,10 @@ type anonymiser struct {
 	addrs  *addrMap
 	names  map[string]string
 	counts map[string]int
+}
+
+func newAnonymiser() *anonymiser {
+	return &anonymiser{addrs: newAddrMap(), names: map[string]string{}, counts: map[string]int{}}
 }
 
 // name is what stands for a name of that sort, "" for "".
@@ -153,9 +157,7 @@ func (a *anonymiser) process(p *Process) {
 	o := &p.Owner
 	proxy, isProxy := o.Proxy()
 	o.Name = o.Comm
-	if o.Exe != "" {
-		o.Exe = "/" + a.name("dir", path.Dir(o.Exe)) + "/" + path.Base(o.Exe)
-	}
+	o.Exe = a.exe(o.Exe)
 	if o.User != "root" {
 		o.User = a.name("user", o.User)
 	}

@@ -28,6 +28,20 @@ type play struct {
 
 // run runs one test.
 func (f *file) run(ctx context.Context, i int, coverage *Coverage) (*TestResult, error) {
+	p, err := f.begin(i, coverage)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	err = p.steps(ctx, f.selects[i], func(step *rules.TestStep, expect []*selected, at stepPlace) bool {
+		p.compare(ctx, step, expect, at)
+		return len(p.result.Failures) == 0 // the steps that follow count on this one
+	})
+	return p.result, err
+}
+
+// begin sets the stage of a test.
+func (f *file) begin(i int, coverage *Coverage) (*play, error) {
 	t := f.Tests[i]
 	var s *stage
 	var err error
@@ -39,46 +53,49 @@ func (f *file) run(ctx context.Context, i int, coverage *Coverage) (*TestResult,
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
 	p := &play{stage: s, coverage: coverage, result: &TestResult{Name: t.Name, Line: t.At.Line}, decided: map[identity]map[string]*report.Finding{}}
 	if coverage != nil {
 		coverage.enter(p.program)
 	}
+	return p, nil
+}
+
+// steps plays the test. After each step that expects something it asks whether to go on.
+func (p *play) steps(ctx context.Context, expect [][]*selected, told func(*rules.TestStep, []*selected, stepPlace) bool) error {
 	if err := p.look(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	end := p.began
-	for n, step := range t.Steps {
+	end, all := p.began, p.test.Steps
+	for n, step := range all {
 		end = end.Add(step.Advance)
 		changed, err := p.pass(ctx, step, end)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if !step.Expects {
 			continue
 		}
 		place := stepPlace{number: n + 1, after: end.Sub(p.began), changed: changed}
-		if len(t.Steps) == 1 && step.Advance == 0 {
+		if len(all) == 1 && step.Advance == 0 {
 			place.number = 0
 		}
-		if t.From != nil {
-			if err := p.recall(ctx, f.selects[i][n]); err != nil {
-				return nil, err
+		if p.test.From != nil {
+			if err := p.recall(ctx, expect[n]); err != nil {
+				return err
 			}
 		}
-		if coverage != nil {
-			coverage.note(p)
-			if err := coverage.groups(ctx, p); err != nil {
-				return nil, err
+		if p.coverage != nil {
+			p.coverage.note(p)
+			if err := p.coverage.groups(ctx, p); err != nil {
+				return err
 			}
 		}
-		p.compare(ctx, step, f.selects[i][n], place)
-		if len(p.result.Failures) > 0 {
-			break // the steps that follow count on this one
+		if !told(step, expect[n], place) {
+			break
 		}
 		p.decided, p.seen = map[identity]map[string]*report.Finding{}, len(p.world.Done)
 	}
-	return p.result, nil
+	return nil
 }
 
 // pass lets the time of a step pass, and looks whenever a watcher would; then it changes

@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"sockwarden/collectors"
+	"sockwarden/engine"
 	"sockwarden/rules"
 	"sockwarden/rules/lang"
 )
@@ -104,22 +105,29 @@ func (d *draft) comment(b *strings.Builder) {
 
 // summary counts the sockets, by state and by process, and those that the rule would take.
 func (d *draft) summary() string {
-	states, processes := map[string]int{}, map[string]int{}
 	took := 0
 	for _, c := range d.Sockets {
-		states[c.Socket.State.String()]++
-		for i := range c.Facts.Owners {
-			processes[c.Facts.Owners[i].Name]++
-		}
 		if c.Eval(d.cond) == lang.True {
 			took++
 		}
 	}
-	text := fmt.Sprintf("%s: %s", sockets(len(d.Sockets)), counted(states))
+	return counts(d.Sockets, func(o *collectors.Owner) string { return o.Name }) + fmt.Sprintf(". When it was made, it was true of %d of them.", took)
+}
+
+// counts says how many sockets there are, by state and by process.
+func counts(all []*engine.Candidate, name func(*collectors.Owner) string) string {
+	states, processes := map[string]int{}, map[string]int{}
+	for _, c := range all {
+		states[c.Socket.State.String()]++
+		for i := range c.Facts.Owners {
+			processes[name(&c.Facts.Owners[i])]++
+		}
+	}
+	text := fmt.Sprintf("%s: %s", sockets(len(all)), counted(states))
 	if len(processes) > 0 {
 		text += "; of " + counted(processes)
 	}
-	return text + fmt.Sprintf(". When it was made, it was true of %d of them.", took)
+	return text
 }
 
 func sockets(n int) string {
@@ -173,12 +181,15 @@ func printable(text string) string {
 }
 
 // wrapped writes a sentence as lines of a comment.
-func wrapped(b *strings.Builder, text string) {
-	line := "#"
+func wrapped(b *strings.Builder, text string) { wrappedAt(b, "#", text) }
+
+// wrappedAt writes lines of a comment that begin like that.
+func wrappedAt(b *strings.Builder, begin, text string) {
+	line := begin
 	for word := range strings.FieldsSeq(text) {
-		if len(line)+1+len(word) > width {
+		if len(line)+1+len(word) > width && line != begin {
 			b.WriteString(line + "\n")
-			line = "#"
+			line = begin
 		}
 		line += " " + word
 	}
