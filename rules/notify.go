@@ -94,7 +94,10 @@ func (as *actionSection) parseOne(at entry) {
 // reports it: rules are also checked on other machines.
 func (as *actionSection) secret(n *yaml.Node) {
 	warning, err := as.checkSecret(n.Value)
-	if err != nil {
+	switch {
+	case errors.Is(err, trust.ErrForeign):
+		as.errorf(idUntrusted, n, "%s: %v", n.Value, err)
+	case err != nil:
 		as.errorf(idWrongParameter, n, "%s: %v", n.Value, err)
 	}
 	if warning != "" {

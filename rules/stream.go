@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"sockwarden/collectors/trust"
 )
 
 // Stdin is the path that stands for the standard input.
@@ -63,7 +65,7 @@ func isStream(fd int) bool {
 func (l *loader) readStream(path string, fd int) {
 	text, err := l.stream(fd)
 	if err != nil {
-		l.problems.add(Problem{ID: idUnreadable, File: path, Message: err.Error()})
+		l.problems.add(Problem{ID: idOfFile(err), File: path, Message: err.Error()})
 		return
 	}
 	name := path
@@ -85,8 +87,7 @@ func (l *loader) stream(fd int) (string, error) {
 	case l.opts.Again:
 		return "", errors.New("is a pipe, which can be read only once, and a watcher reads its rules again: write them to a file")
 	case l.opts.Trust:
-		return "", errors.New("a live run does not trust it: nobody can say who wrote what comes out of a pipe; " +
-			"write the rules to a file that only you can write")
+		return "", fmt.Errorf("%w: nobody can say who wrote what comes out of a pipe; write the rules to a file that only you can write", trust.ErrForeign)
 	}
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {

@@ -53,6 +53,8 @@ func TestStreams(t *testing.T) {
 		var list Problems
 		if !errors.As(err, &list) || list[0].Message != want {
 			t.Errorf("%s: %v, want %s", path, err, want)
+		} else if untrusted := strings.Contains(want, "trust"); untrusted != (list[0].ID == idUntrusted) {
+			t.Errorf("%s is a problem of the kind %s", want, list[0].ID)
 		}
 	}
 	_, path, err := read("version: 1\nrulez: []\n", func(*Options) {})

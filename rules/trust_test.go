@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sockwarden/rules/lang"
 )
 
 // trustTree is a directory with rules and a set that only we can write.
@@ -134,6 +136,9 @@ func checkTrustProblem(t *testing.T, err error, dir, want string) {
 	if !strings.HasPrefix(got, file+": ") || !strings.Contains(got, message) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	if list[0].ID != idUntrusted {
+		t.Errorf("%q is a problem of the kind %s", got, list[0].ID)
+	}
 }
 
 // TestTrustOwner: what belongs to somebody else is not trusted, even if only that user
@@ -212,6 +217,22 @@ func TestTrustOfPrograms(t *testing.T) {
 		}
 	}
 	checkTrustProblem(t, load("program.yaml", true), dir, "program.yaml: a run whose messages start programs does not trust it: others can write to DIR/program.yaml (mode 0666)")
+}
+
+// A file with a secret that others can write is as untrusted as rules are; one that is no
+// file is wrong.
+func TestTrustOfSecrets(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"url": "https://a\n"})
+	chmod(t, dir, 0o755)
+	chmod(t, dir+"/url", 0o666)
+	notifiers := Catalog{{Name: "posts", Params: []Param{{Name: "url_file", Type: ParamString, SecretFile: true}}, Bind: func(map[string]any) (any, error) { return nil, nil }}} //nolint:nilnil // nobody uses it
+	for file, want := range map[string]lang.ID{dir + "/url": idUntrusted, dir: idWrongParameter} {
+		rules := writeFiles(t, map[string]string{"r.yaml": oneRule + "actions: {x: {plugin: posts, url_file: " + file + "}}\n"}) + "/r.yaml"
+		_, _, err := Load(Options{Paths: []string{rules}, Catalog: testCatalog(), Notifiers: notifiers, Trust: true})
+		if list, ok := errors.AsType[Problems](err); !ok || len(list) != 1 || list[0].ID != want {
+			t.Errorf("%s, not %s: %v", file, want, err)
+		}
+	}
 }
 
 // TestTrustEmptyDirectory: whoever can write to a directory could have taken away the

@@ -8,15 +8,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// trusted says who else could change what a walk found.
+// foreignError says who else could change something. It is ErrForeign, whose words are
+// for those who have nothing else to say.
+type foreignError struct{ error }
+
+// Is reports that it is ErrForeign.
+func (foreignError) Is(target error) bool { return target == ErrForeign } //nolint:errorlint // as errors.Is asks
+
+// trusted says who else could change what a walk found: an ErrForeign.
 func (c *Checker) trusted(w *walk) error {
 	if w.distrust == nil {
 		w.judge(&w.end, false)
 	}
-	if w.distrust != nil {
-		return w.distrust
+	err := w.distrust
+	if err == nil {
+		err = c.mounts.trusted(w.mounts)
 	}
-	return c.mounts.trusted(w.mounts)
+	if err != nil {
+		return foreignError{err}
+	}
+	return nil
 }
 
 // judge records what belongs to others or what they can write to. With sticky, a

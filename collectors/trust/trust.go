@@ -80,8 +80,8 @@ func (c *Checker) open(path string) (*File, error) {
 	return f, nil
 }
 
-// Trusted returns who else could have written the file or put it there, with the cure;
-// nil if nobody could.
+// Trusted returns who else could have written the file or put it there, with the cure: an
+// ErrForeign; nil if nobody could.
 func (f *File) Trusted() error { return f.distrust }
 
 // FD is the descriptor, which still belongs to f. It is non-blocking, though for a
@@ -147,8 +147,8 @@ func (c *Checker) Secret(path string) error {
 	return nil
 }
 
-// Dir returns who else could put files into a directory, with the cure; nil if nobody
-// could.
+// Dir returns who else could put files into a directory, with the cure: an ErrForeign, or a
+// *fs.PathError; nil if nobody could.
 func (c *Checker) Dir(path string) error {
 	w, err := follow(path)
 	defer w.close()
