@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"sockwarden/cmd/sockwarden/metrics"
+	"sockwarden/collectors/socklab"
 )
 
 // leakingRules send a message about each leak, to nobody.
@@ -323,6 +324,30 @@ func TestMetricsFile(t *testing.T) {
 	if strings.Contains(string(text), "go_goroutines") {
 		t.Error("metrics of Go that node_exporter has, too")
 	}
+}
+
+// The file says how many silences the run has obeyed.
+func TestMetricsFileCountsSilences(t *testing.T) {
+	socklab.Need(t)
+	dir := t.TempDir()
+	s := &served{t: t, ns: socklab.NewNamespace(t, "quiet"), rules: filepath.Join(dir, "r.yaml"), state: filepath.Join(dir, "s", "state.json")}
+	s.write(servedRules)
+	path := filepath.Join(dir, "sockwarden.prom")
+	counted := func(want string) {
+		t.Helper()
+		s.expectRun(0, "run", "--rules", s.rules, "--state-file", s.state, "--metrics-file", path)
+		if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), "\nsockwarden_silences "+want+"\n") {
+			t.Errorf("%v, not %s silences in\n%s", err, want, text)
+		}
+	}
+	counted("0")
+	alone := []string{"--control", "none", "--state-file", s.state}
+	for _, rule := range []string{"leak", "other"} {
+		s.expectRun(0, append([]string{"silence", "add", "--for", "1h", "--rules", s.rules, "--rule", rule}, alone...)...)
+	}
+	counted("2")
+	s.expectRun(0, append([]string{"silence", "remove", "1", "2"}, alone...)...)
+	counted("0")
 }
 
 // expectRun runs a command beside the watcher, whose exit code is known.

@@ -76,7 +76,7 @@ func (m *metricsFile) write(ctx context.Context, live bool, ran error) error {
 		return ran
 	}
 	census := m.count(ctx)
-	err, lost := metrics.WriteFile(m.path, &metrics.Collector{
+	err, lost := metrics.WriteFile(context.WithoutCancel(ctx), m.path, &metrics.Collector{
 		Version: versionText(), Live: live, Recorder: m.recorder, Census: func() *engine.Census { return census }, PauseFiles: pause.Files(),
 		Silences: silence.NewStore(m.app.silences()...), Top: m.top,
 	})

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -82,6 +83,30 @@ func Lock(path string) (f *os.File, holder string, err error) {
 	}
 	noteHolder(f)
 	return f, "", nil
+}
+
+// lockPoll is how often LockWithin tries.
+const lockPoll = 10 * time.Millisecond
+
+// LockWithin is Lock that waits for another process at most that long. The error then says
+// which one has the lock; it is that of ctx if that ends first.
+func LockWithin(ctx context.Context, path string, patience time.Duration) (*os.File, error) {
+	until := world.Mono() + patience.Seconds()
+	for {
+		lock, holder, err := Lock(path)
+		switch {
+		case err == nil:
+			return lock, nil
+		case !errors.Is(err, ErrLocked):
+			return nil, err
+		case world.Mono() > until:
+			return nil, fmt.Errorf("process %s holds %s: %w", holder, path, unix.EAGAIN)
+		}
+		world.Sleep(ctx, world.SystemClock(), lockPoll)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 func noteHolder(f *os.File) {

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockwarden/engine/memory"
-	"sockwarden/engine/world"
 )
 
 // ErrUnknown says that there is no silence with a number.
@@ -24,9 +23,8 @@ var ErrUnknown = errors.New("there is no such silence")
 const (
 	// maxText bounds the condition of a silence, and its comment, in bytes.
 	maxText, maxComment = 16 << 10, 500
-	// lockPatience is how long we wait for somebody else who changes the file, lockPoll how
-	// often we look.
-	lockPatience, lockPoll = 2 * time.Second, 10 * time.Millisecond
+	// lockPatience is how long we wait for somebody else who changes the file.
+	lockPatience = 2 * time.Second
 	// longest is the longest silence: longer ones are changes of the rules.
 	longest = 366 * 24 * time.Hour
 )
@@ -111,7 +109,7 @@ func change(ctx context.Context, path string, f func(*doc) error) error {
 	if err := memory.MakeDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("silences: %w", err)
 	}
-	lock, err := waitForLock(ctx, path+".lock")
+	lock, err := memory.LockWithin(ctx, path+".lock", lockPatience)
 	if errors.Is(err, unix.EROFS) {
 		return fmt.Errorf("silences: %w: the watcher cannot write there; cure: --control none, and StateDirectory=%s in its unit", err, filepath.Base(filepath.Dir(path)))
 	}
@@ -156,24 +154,4 @@ func load(path string) (*doc, error) {
 		err = errors.New("is changing")
 	}
 	return d, err
-}
-
-func waitForLock(ctx context.Context, path string) (*os.File, error) {
-	until := world.Mono() + lockPatience.Seconds()
-	for {
-		lock, holder, err := memory.Lock(path)
-		switch {
-		case err == nil:
-			return lock, nil
-		case !errors.Is(err, memory.ErrLocked) || world.Mono() > until:
-			if errors.Is(err, memory.ErrLocked) {
-				err = fmt.Errorf("process %s holds %s: %w", holder, path, unix.EAGAIN)
-			}
-			return nil, err
-		}
-		world.Sleep(ctx, world.SystemClock(), lockPoll)
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-	}
 }

@@ -265,7 +265,7 @@ func TestWriteFile(t *testing.T) {
 		rule := []string{"leak", "leak", "renamed"}[i]
 		c.Recorder.Outcome(t.Context(), &report.Outcome{Rule: rule, Action: "destroy", Outcome: actions.Outcome{Result: actions.Gone}})
 		c.Recorder.Cycle(t.Context(), p, &report.Report{Started: time.Unix(1000, 0), Duration: time.Duration(i+1) * time.Second})
-		if err, lost := WriteFile(path, c); err != nil || lost != nil {
+		if err, lost := WriteFile(t.Context(), path, c); err != nil || lost != nil {
 			t.Fatal(err, lost)
 		}
 	}
@@ -287,9 +287,46 @@ func TestWriteFile(t *testing.T) {
 		if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err, lost := WriteFile(path, collectorOf(nil, 20)); err != nil || !errors.Is(lost, errNoMetrics) {
+		if err, lost := WriteFile(t.Context(), path, collectorOf(nil, 20)); err != nil || !errors.Is(lost, errNoMetrics) {
 			t.Error(err, lost)
 		}
+	}
+}
+
+// Runs that end at the same time lose nothing of each other: no counter ever falls, and at
+// the end all is counted.
+func TestWriteFileTogether(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sockwarden.prom")
+	const runs, times = 16, 6
+	var all sync.WaitGroup
+	for range runs {
+		all.Go(func() {
+			counted := 0.0
+			for range times {
+				c := collectorOf(nil, 20)
+				c.Recorder.Failed(t.Context(), time.Second, errors.New("nothing"))
+				if err, lost := WriteFile(t.Context(), path, c); err != nil || lost != nil {
+					t.Error(err, lost)
+				}
+				families, err := readFile(path)
+				if err != nil {
+					t.Error(err)
+				}
+				now := 0.0
+				for _, m := range families["sockwarden_cycles_total"].GetMetric() {
+					now += m.GetCounter().GetValue()
+				}
+				if now <= counted {
+					t.Errorf("%v cycles after %v", now, counted)
+				}
+				counted = now
+			}
+		})
+	}
+	all.Wait()
+	text, err := os.ReadFile(path)
+	if want := fmt.Sprintf("\nsockwarden_cycles_total{result=\"failed\"} %d\n", runs*times); err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("no line %s in\n%s", want, text)
 	}
 }
 
@@ -309,7 +346,7 @@ func TestWriteFileMeetsOthers(t *testing.T) {
 		if err := put(path); err != nil {
 			t.Fatal(err)
 		}
-		if err, lost := WriteFile(path, collectorOf(nil, 20)); err != nil || lost == nil {
+		if err, lost := WriteFile(t.Context(), path, collectorOf(nil, 20)); err != nil || lost == nil {
 			t.Errorf("%s: %v, %v", name, err, lost)
 		}
 		if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() || st.Mode().Perm() != 0o644 {

@@ -2,12 +2,14 @@ package metrics
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -24,11 +26,22 @@ const maxFile = 8 << 20
 // errNoMetrics says that a file is not one of ours.
 var errNoMetrics = errors.New("it is no file of metrics")
 
+// lockPatience is how long a run waits for others that write the same file: each takes
+// milliseconds.
+const lockPatience = 10 * time.Second
+
 // WriteFile puts the metrics into a file for node_exporter's textfile collector, and
 // replaces it as a whole. Counters go on from what the file says: each run is a program of
-// its own, and the file is its memory. The second error says that it does not, as the file
-// could not be read.
-func WriteFile(path string, c *Collector) (err, lost error) {
+// its own, and the file is its memory. Runs that end at the same time write one after the
+// other, by a lock beside the file. The second error says that counters begin anew, as the
+// file could not be read.
+func WriteFile(ctx context.Context, path string, c *Collector) (err, lost error) {
+	lock, err := memory.LockWithin(ctx, path+".lock", lockPatience)
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err), nil
+	}
+	defer func() { _ = lock.Close() }()
+	memory.RemoveLeftovers(path)
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(c); err != nil {
 		return fmt.Errorf("metrics: %w", err), nil
