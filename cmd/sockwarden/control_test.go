@@ -132,6 +132,7 @@ func TestReloadSaysWhatCameOfIt(t *testing.T) {
 	if st := s.status(); st.Rules.Generation != second.Rules.Generation || st.Rules.Settling == nil || !st.Well {
 		t.Errorf("%+v", st.Rules)
 	}
+	s.expect(0, "are not in force yet: another process has "+s.rules+" open for writing", "status")
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}

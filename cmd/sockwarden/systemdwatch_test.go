@@ -97,9 +97,9 @@ func TestSystemdWatches(t *testing.T) {
 		t.Errorf("after a restart the silences are %d", now)
 	}
 	l.says(`paused`, "pause", "30m")
-	l.status(`^live, paused until `)
+	l.status(`^live, paused by .* until `)
 	l.Systemctl("restart", watcher)
-	l.status(`^live, paused until .*cycle of `)
+	l.status(`^live, paused by .* until .*cycle of `)
 	if now := l.invocation("leaky.service"); now != before {
 		t.Error("it was restarted again")
 	}

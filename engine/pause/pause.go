@@ -26,20 +26,23 @@ type Pause struct {
 	File string `json:"-"`
 }
 
-// String says until when and by whom, for reports and logs.
+// String says by whom and until when, for reports and logs.
 func (p *Pause) String() string {
-	until := "until resumed"
+	if p.By == "" {
+		return "until " + p.End()
+	}
+	return "by " + p.By + " until " + p.End()
+}
+
+// End says when it is over: a time, or "somebody resumes".
+func (p *Pause) End() string {
 	switch {
 	case p.Until.IsZero():
+		return "somebody resumes"
 	case p.Until.Sub(p.Since) < 12*time.Hour:
-		until = "until " + p.Until.Format(time.TimeOnly)
-	default:
-		until = "until " + p.Until.Format(time.DateTime)
+		return p.Until.Format(time.TimeOnly)
 	}
-	if p.By == "" {
-		return until
-	}
-	return until + " by " + p.By
+	return p.Until.Format(time.DateTime)
 }
 
 // Machine is the switch of the whole machine: only root can set it, and the live runs of
@@ -156,11 +159,11 @@ func readPause(now time.Time, path string) *Pause {
 		_ = unix.Close(fd)
 	}
 	if err != nil {
-		text := fmt.Sprintf("a file that cannot be read: %s (%v)", path, err)
+		cure := ""
 		if errors.Is(err, fs.ErrPermission) {
-			text += "; cure: chmod a+x " + filepath.Dir(path) + " && chmod a+r " + path
+			cure = "; cure: chmod a+x " + filepath.Dir(path) + " && chmod a+r " + path
 		}
-		return &Pause{By: text, File: path}
+		return &Pause{By: fmt.Sprintf("a file that cannot be read (%s: %v%s)", path, err, cure), File: path}
 	}
 	if !p.Until.IsZero() && !now.Before(p.Until) {
 		return nil

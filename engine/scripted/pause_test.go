@@ -47,10 +47,10 @@ func TestPauseBetweenEffects(t *testing.T) {
 		t.Errorf("applied %d times, summary %+v", len(alarm.Applied), r.Summary)
 	}
 	for _, f := range r.Findings[2:] {
-		s.expectFinding(f, engine.DecidePaused, "paused until resumed by root")
+		s.expectFinding(f, engine.DecidePaused, "paused by root until somebody resumes")
 	}
 	// The audit log records what became of the decisions.
-	if a, b := log.lines(`"decision":"act"`), log.lines(`"decision":"paused"`, "paused until resumed by root"); len(a) != 4 || len(b) != 2 {
+	if a, b := log.lines(`"decision":"act"`), log.lines(`"decision":"paused"`, "paused by root until somebody resumes"); len(a) != 4 || len(b) != 2 {
 		t.Errorf("%d act, %d paused", len(a), len(b))
 	}
 	// A cycle that begins paused decides so, and reports nothing new about those two.
@@ -78,7 +78,7 @@ func TestPauseEndsLadders(t *testing.T) {
 	}
 	s.pause(path)
 	s.Finish(t.Context(), r)
-	s.expectOf(r, c, engine.DecidePaused, "paused until resumed by root", actions.StillRunning)
+	s.expectOf(r, c, engine.DecidePaused, "paused by root until somebody resumes", actions.StillRunning)
 	s.resume(path)
 	s.Step(t.Context())
 	if s.waits() || !s.Runs(7) {

@@ -100,7 +100,11 @@ func (n *notices) pause() {
 		n.log.Info("resumed")
 		return
 	}
-	n.log.Warn("paused, observing only", "until", p.Until, "by", p.By)
+	var until any = p.Until
+	if p.Until.IsZero() {
+		until = p.End()
+	}
+	n.log.Warn("paused, observing only", "until", until, "by", p.By)
 }
 
 // silence says once of each silence that it began, and that it is over.

@@ -93,9 +93,9 @@ func firstTime(a, b time.Time) time.Time {
 
 // rulesStatus says how the rules stand.
 func (w *watcher) rulesStatus() RulesStatus {
-	inForce, newest := w.gens().All[0].Read, w.gens().Newest()
+	inForce := w.gens().All[0].Read
 	s := RulesStatus{
-		Generation: inForce.Generation, Count: len(inForce.Rules), Files: []string{}, Loaded: w.shown.loaded, LastReload: w.shown.reload,
+		Generation: inForce.Generation, Count: len(inForce.Rules), Files: []string{}, Loaded: w.shown.loaded, LastReload: w.shown.reload, Settling: w.settling(),
 	}
 	for _, f := range inForce.Files {
 		s.Files = append(s.Files, f.Path)
@@ -103,6 +103,11 @@ func (w *watcher) rulesStatus() RulesStatus {
 	for _, r := range inForce.Rules {
 		s.Names = append(s.Names, r.Name)
 	}
+	return s
+}
+
+// settling says which newer rules wait for what, nil if none do.
+func (w *watcher) settling() *Settling {
 	var writing []string
 	for path := range w.reader.awaited {
 		writing = append(writing, path)
@@ -111,11 +116,11 @@ func (w *watcher) rulesStatus() RulesStatus {
 	due, more := w.gens().Due()
 	switch {
 	case more:
-		s.Settling = &Settling{Generation: newest.Generation, Until: due, Writing: writing}
+		return &Settling{Generation: w.gens().Newest().Generation, Until: due, Writing: writing}
 	case len(writing) > 0 && w.shown.reload.OK: // what was written so far is wrong, and may be right in a moment
-		s.Settling = &Settling{Writing: writing}
+		return &Settling{Writing: writing}
 	}
-	return s
+	return nil
 }
 
 // runs shows that a cycle begins.

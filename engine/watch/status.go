@@ -3,6 +3,7 @@ package watch
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sockwarden/engine/pause"
@@ -82,6 +83,14 @@ type Settling struct {
 	Generation string    `json:"generation,omitempty"`
 	Until      time.Time `json:"until,omitzero"`    // when it comes into force, if nothing holds it up
 	Writing    []string  `json:"writing,omitempty"` // files that another process has open for writing
+}
+
+// Why says what newer rules wait for.
+func (s *Settling) Why() string {
+	if len(s.Writing) > 0 {
+		return "another process has " + strings.Join(s.Writing, ", ") + " open for writing"
+	}
+	return "the new rules must stay the same for 2 seconds"
 }
 
 // CycleStatus is about the last cycle.

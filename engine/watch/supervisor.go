@@ -59,6 +59,9 @@ func (w *watcher) statusText() string {
 		line, _, _ := strings.Cut(w.reader.rejected, "\n")
 		parts = append(parts, "rules rejected, still on "+newest.Short()+": "+line)
 	}
+	if settling := w.settling(); settling != nil && len(settling.Writing) > 0 {
+		parts = append(parts, "newer rules wait: "+settling.Why())
+	}
 	mode := report.ModeDry
 	if w.Hand != nil {
 		mode = report.ModeLive

@@ -120,3 +120,16 @@ func TestPhases(t *testing.T) {
 		}
 	})
 }
+
+// It hears for whom newer rules wait.
+func TestSupervisorHearsOfWriters(t *testing.T) {
+	w, _ := supervisedWatcher(&manager{}, time.Minute, 0)
+	w.shown.begins(time.Now())
+	if text := w.statusText(); strings.Contains(text, "wait") {
+		t.Error(text)
+	}
+	w.reader.awaited = map[string]time.Time{"a.yaml": time.Now()}
+	if text := w.statusText(); !strings.HasPrefix(text, "newer rules wait: another process has a.yaml open for writing, dry-run, ") {
+		t.Error(text)
+	}
+}

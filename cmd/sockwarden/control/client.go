@@ -168,7 +168,7 @@ func (c *Client) Reload(ctx context.Context, waiting func(why string)) (*watch.R
 		break
 	}
 	for stands.Settling != nil {
-		say(settlingText(stands.Settling))
+		say(stands.Settling.Why())
 		select {
 		case <-time.After(pollEvery):
 		case <-ctx.Done():
@@ -184,11 +184,4 @@ func (c *Client) Reload(ctx context.Context, waiting func(why string)) (*watch.R
 		return nil, &Refused{http.StatusUnprocessableEntity, "the rules are rejected", stands.LastReload.Problems}
 	}
 	return &stands, nil
-}
-
-func settlingText(s *watch.Settling) string {
-	if len(s.Writing) > 0 {
-		return "another process has " + strings.Join(s.Writing, ", ") + " open for writing"
-	}
-	return "the new rules must stay the same for 2 seconds"
 }

@@ -10,6 +10,7 @@ import (
 
 	"sockwarden/engine/memory"
 	"sockwarden/engine/pause"
+	"sockwarden/engine/report"
 	"sockwarden/engine/watch"
 )
 
@@ -18,15 +19,7 @@ func Status(o Out, s *watch.Status, now time.Time, brief bool) error {
 	if o.Format != Text {
 		return o.Encode(s)
 	}
-	mode := "DRY RUN"
-	if s.Mode == "live" {
-		mode = "LIVE"
-	}
-	if s.Well {
-		o.say("%s, well", mode)
-	} else {
-		o.say("%s, not well: %s", mode, Printable(strings.Join(s.Wrong, "; ")))
-	}
+	o.say("%s", Printable(headline(s)))
 	for _, p := range s.Rules.LastReload.Problems {
 		o.say("  %s", Printable(p.String()))
 	}
@@ -35,8 +28,12 @@ func Status(o Out, s *watch.Status, now time.Time, brief bool) error {
 	}
 	o.say("watching for %s (pid %d, %s), %s, generation %s", since(s.Started, now), s.PID, Printable(s.Version),
 		Count(s.Rules.Count, "rule"), shortGeneration(s.Rules.Generation))
-	if settling := s.Rules.Settling; settling != nil && settling.Generation != "" {
-		o.say("newer rules, generation %s, are in force soon, if they stay as they are", shortGeneration(settling.Generation))
+	if settling := s.Rules.Settling; settling != nil {
+		newer := "newer rules"
+		if settling.Generation != "" {
+			newer += ", generation " + shortGeneration(settling.Generation) + ","
+		}
+		o.say("%s are not in force yet: %s", newer, Printable(settling.Why()))
 	}
 	cycleLine(o, s, now)
 	if len(s.ByRule) > 0 {
@@ -58,6 +55,22 @@ func Status(o Out, s *watch.Status, now time.Time, brief bool) error {
 		silenceLine(o, &s.Silences[i], now)
 	}
 	return nil
+}
+
+// headline is what must not be missed: whether the watcher acts, and what is wrong. A pause
+// is well, and yet nothing is done.
+func headline(s *watch.Status) string {
+	mode, how := "DRY RUN", "well"
+	if s.Mode == report.ModeLive {
+		mode = "LIVE"
+	}
+	if !s.Well {
+		how = "not well: " + strings.Join(s.Wrong, "; ")
+	}
+	if s.Paused == nil {
+		return mode + ", " + how
+	}
+	return fmt.Sprintf("%s, but PAUSED %s: nothing is done; otherwise %s", mode, s.Paused, how)
 }
 
 // StatusWithout is what there is to say without a watcher.
