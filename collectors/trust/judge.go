@@ -13,7 +13,7 @@ import (
 type foreignError struct{ error }
 
 // Is reports that it is ErrForeign.
-func (foreignError) Is(target error) bool { return target == ErrForeign } //nolint:errorlint // as errors.Is asks
+func (foreignError) Is(target error) bool { return target == ErrForeign }
 
 // trusted says who else could change what a walk found: an ErrForeign.
 func (c *Checker) trusted(w *walk) error {
