@@ -50,7 +50,7 @@ func (l *lab) reboots() {
 	l.start("leaky.service", 9001, 3)
 	before := l.invocation("leaky.service")
 	l.Systemctl("start", watcher)
-	l.status(`^live, paused until .*cycle of .*, [34] matched, 0 acted on$`)
+	l.status(`^live, paused by .* until .*cycle of .*, [34] matched, 0 acted on$`)
 	if now := l.silenced(); !slices.Equal(now, []int{1}) {
 		l.t.Errorf("after a reboot the silences are %d", now)
 	}
