@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -70,9 +69,14 @@ func TestActsInTime(t *testing.T) {
 	rule := fmt.Sprintf(`state == "CLOSE_WAIT" && age > %d`, threshold/time.Second)
 	w := watchRules(t, Options{Live: true, Events: look.EventsOn}, time.Hour, map[string]string{"a.yaml": ruleFile(rule, "note", "limits: {cooldown: 1h}")}, note)
 	socklab.WaitFor(t, "the first cycle", func() bool { return len(w.journal.lines("msg=cycle")) > 0 })
+	// On a busy machine some come late; if nothing announced them, all would come only after
+	// an hour. The start of a process shows how busy it is.
 	var late []time.Duration
-	quickest := time.Hour // the start of a process shows how busy this machine is
-	for i := range 4 {
+	quickest, inTime := time.Hour, 0
+	for i, end := 0, time.Now().Add(2*time.Minute); i < 2 || inTime < 2; i++ {
+		if time.Now().After(end) {
+			t.Fatalf("behind the threshold by %v, a process starts in %s", late, quickest)
+		}
 		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 		began := time.Now()
 		holder(t, c)
@@ -89,14 +93,14 @@ func TestActsInTime(t *testing.T) {
 			t.Errorf("acted on at the age of %s at most", age)
 		}
 		late = append(late, at.Sub(entered)-threshold)
+		inTime = 0
+		for _, d := range late {
+			if d <= max(time.Second, 20*quickest) {
+				inTime++
+			}
+		}
 	}
-	slices.Sort(late)
 	t.Logf("behind the threshold by %v", late)
-	// On a busy machine some come late; if nothing announced them, all would come only
-	// after an hour.
-	if late[len(late)/2-1] > max(time.Second, 20*quickest) {
-		t.Errorf("behind the threshold by %v, a process starts in %s", late, quickest)
-	}
 }
 
 // Cycles that come early because something ripens share the limits and the breaker of

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,10 +14,11 @@ import (
 	"sockwarden/collectors/socklab/tunpeer"
 	"sockwarden/engine/look"
 	"sockwarden/engine/report"
+	"sockwarden/engine/world"
 )
 
 // forged returns a connection held by a process of its own, whose peer has just closed it
-// in a way that makes it look old.
+// in a way that makes it look old; it was closed after that time.
 func forged(t *testing.T, d *tunpeer.Device, v6 bool) (*sock, *socklab.Holder, time.Time) {
 	t.Helper()
 	s, c := bound(t, tunpeer.Local(v6)), d.Await(v6)
@@ -28,9 +30,10 @@ func forged(t *testing.T, d *tunpeer.Device, v6 bool) (*sock, *socklab.Holder, t
 	h := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{{FD: s.fd, Peer: -1}}})
 	s.fd = -1
 	passes(t, began, 800*time.Millisecond)
+	closed := time.Now()
 	c.Send(tunpeer.FIN|tunpeer.ACK, nil, -2)
 	socklab.WaitFor(t, "CLOSE_WAIT", func() bool { rec, _ := recordOf(t, s.local); return rec.State == collectors.CloseWait })
-	return s, h, time.Now()
+	return s, h, closed
 }
 
 // seenOnceRules are rules that act on the process of such a connection, each in another
@@ -55,6 +58,21 @@ func scripts() (wide, refuses *script) {
 	return wide, refuses
 }
 
+// closesBefore is a clock that does something before the first long wait, that for the second
+// look.
+type closesBefore struct {
+	world.Clock
+	once sync.Once
+	f    func()
+}
+
+func (c *closesBefore) After(d time.Duration) <-chan time.Time {
+	if d > look.SecondLook/10 { // shorter than that is the wait for an effect
+		c.once.Do(c.f)
+	}
+	return c.Clock.After(d)
+}
+
 // A peer that forges the age of its own connection does not get a program killed that
 // closes what the peer has closed.
 func TestForgedAgeKillsNobody(t *testing.T) {
@@ -69,11 +87,10 @@ func TestForgedAgeKillsNobody(t *testing.T) {
 			l.stranger()
 			p := l.rules(t, text)
 			_, h, _ := forged(t, tunpeer.Open(t), len(name)%2 == 1) // in both families
-			// The program takes its time, but less than a second.
-			closed := make(chan struct{})
-			time.AfterFunc(300*time.Millisecond, func() { h.CloseSockets(t); close(closed) })
+			waits := &closesBefore{Clock: l.world.Clock, f: func() { h.CloseSockets(t) }}
+			l.world.Clock = waits
 			r := l.run(t, p)
-			<-closed
+			waits.once.Do(func() { t.Error("it did not wait for a second look") })
 			if !h.Running() || len(wide.applied) > 0 {
 				t.Errorf("its process was acted on\n%s", describe(r))
 			}
@@ -146,9 +163,10 @@ func TestWatcherLooksTwice(t *testing.T) {
 	d := tunpeer.Open(t)
 	l := newLab(t, Options{Live: true, Events: look.EventsOff, StateFile: t.TempDir() + "/state.json"})
 	l.stranger().watching()
-	_, h, began := forged(t, d, false)
+	_, h, _ := forged(t, d, false)
 	p := l.rules(t, seenOnceRules["signal"])
 	r := l.cycle(t, p)
+	seen := time.Now()
 	if len(r.Findings) != 1 || r.Findings[0].Decision != report.DecidePending {
 		t.Fatalf("%s", describe(r))
 	}
@@ -156,7 +174,7 @@ func TestWatcherLooksTwice(t *testing.T) {
 	if left := time.Until(r.Next); r.Next.IsZero() || left > time.Second+look.Grain {
 		t.Errorf("looks again in %s", left)
 	}
-	passes(t, began, time.Second+100*time.Millisecond)
+	passes(t, seen, time.Second+100*time.Millisecond)
 	// The first look counts for another run with the same state file.
 	must(t, "save", l.store.Save())
 	next := newLab(t, Options{StateFile: l.store.State.Path})
@@ -181,13 +199,13 @@ func TestEventNeedsNoSecondLook(t *testing.T) {
 	l.stranger().watching()
 	p := l.rules(t, ruleFile("state == 'CLOSE_WAIT' && age > 0.3", "{signal: TERM}"))
 	l.looker.Ages.NoteStates(l.judge.Council.Wanted(p))
-	_, h, began := forged(t, d, false)
-	if r := l.cycle(t, p); time.Since(began) < 250*time.Millisecond && len(r.Findings) > 0 {
+	_, h, closed := forged(t, d, false)
+	if r := l.cycle(t, p); time.Since(closed) < 300*time.Millisecond && len(r.Findings) > 0 {
 		t.Errorf("the event does not win: %s", describe(r))
 	}
-	passes(t, began, 400*time.Millisecond)
+	passes(t, time.Now(), 300*time.Millisecond)
 	r := l.cycle(t, p)
-	if time.Since(began) < 900*time.Millisecond && (len(r.Findings) != 1 || r.Findings[0].Decision != report.DecideAct || r.Findings[0].Facts.Age.Source != collectors.AgeEvent) {
+	if time.Since(closed) < time.Second && (len(r.Findings) != 1 || r.Findings[0].Decision != report.DecideAct || r.Findings[0].Facts.Age.Source != collectors.AgeEvent) {
 		t.Errorf("%s %s", describe(r), fmt.Sprint(r.Findings))
 	}
 	l.Finish(t.Context(), r)

@@ -487,7 +487,7 @@ func disconnect(fd int) error {
 
 // A socket that its owner keeps locked is left alone in time.
 func TestLockedSocket(t *testing.T) {
-	if socklab.Apart(t) {
+	if socklab.ApartToLock(t) {
 		return
 	}
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)

@@ -10,13 +10,10 @@ import (
 	"sockwarden/collectors/stuck"
 )
 
-// unhurried is far longer than a request that is left behind takes.
-const unhurried = 12 * stuck.Limit
-
 // One of several sockets is locked. Its look-up is left behind and the error names it;
 // earlier sockets are answered, and later ones were not asked about.
 func TestGetAllPastLock(t *testing.T) {
-	if socklab.Apart(t) {
+	if socklab.ApartToLock(t) {
 		return
 	}
 	var conns []*socklab.Conn
@@ -28,10 +25,9 @@ func TestGetAllPastLock(t *testing.T) {
 	}
 	rogue := socklab.Lock(t, conns[1])
 	c := dialTest(t, -1)
-	began := time.Now()
 	now, errs := c.GetAll(t.Context(), socks)
-	if took := time.Since(began); took > unhurried {
-		t.Errorf("it took %s", took)
+	if !rogue.Running() {
+		t.Error("it took as long as the lock")
 	}
 	if errs[0] != nil || now[0].Cookie != socks[0].Cookie || now[0].Info.Len == 0 {
 		t.Errorf("before it: %v, %x", errs[0], now[0].Cookie)
@@ -56,7 +52,7 @@ func TestGetAllPastLock(t *testing.T) {
 	rogue.Kill(t)
 	select {
 	case <-stuck.In(errs[1]).Done():
-	case <-time.After(unhurried):
+	case <-time.After(2 * time.Minute):
 		t.Error("it does not return though the lock is free")
 	}
 }
@@ -64,7 +60,7 @@ func TestGetAllPastLock(t *testing.T) {
 // A request to destroy that waits for a lock is carried out once the lock is free, no
 // sooner, and so are the requests after it.
 func TestDestroyAllPastLock(t *testing.T) {
-	if socklab.Apart(t) {
+	if socklab.ApartToLock(t) {
 		return
 	}
 	var conns []*socklab.Conn

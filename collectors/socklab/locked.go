@@ -13,7 +13,14 @@ import (
 
 // lockLimit is how long a socket stays locked if the process that ordered it dies first:
 // a thread that waits for the lock cannot be killed, and its process cannot end.
-const lockLimit = time.Minute
+const lockLimit = 5 * time.Minute
+
+// ApartToLock is Apart for a test that locks a socket. Before Linux 6.9 every request about
+// sockets waits for the lock, in whichever namespace: there the test runs beside no other.
+func ApartToLock(t *testing.T) (done bool) {
+	t.Helper()
+	return !KernelBefore(6, 9) && Apart(t)
+}
 
 // From include/uapi/linux/userfaultfd.h.
 const (
@@ -28,7 +35,8 @@ const (
 // Lock starts a holder process that receives from an established connection into a page
 // that never comes (userfaultfd). So it keeps the kernel's lock of the socket: whoever
 // asks for its tcp_info sleeps, and no signal ends that. The lock goes with the holder:
-// at its Kill, at the end of the test, or after a minute.
+// at its Kill, at the end of the test, or after minutes, which ends it. So what returns while
+// the holder runs has not waited for the lock.
 func Lock(t testing.TB, c *Conn) *Holder {
 	t.Helper()
 	if _, err := unix.Write(c.Peer, make([]byte, UnreadBytes)); err != nil {

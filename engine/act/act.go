@@ -114,7 +114,7 @@ func (h *Hand) start(ctx context.Context, ladders []*ladder) {
 
 // maxVain is how often we ask in vain who holds sockets: each answer was too old before
 // we could act on it.
-const maxVain = 5
+const maxVain = 20
 
 var errTooSlow = errors.New("this machine is too busy to look and act in time; nothing was done")
 
