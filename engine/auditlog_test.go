@@ -89,7 +89,7 @@ func TestAuditNamesProcess(t *testing.T) {
 	b := holder(t, c)
 	var text bytes.Buffer
 	l := newLab(t, Options{Live: true, AuditLog: &text})
-	l.run(t, l.rules(t, ruleFile(port(c), "{signal: KILL, owners: all, wait: 5s}")))
+	l.run(t, l.rules(t, ruleFile(port(c), "{signal: KILL, owners: all, wait: 1m}")))
 	var got []string
 	for _, line := range auditLines(t, text.Bytes()) {
 		if line.Event == "outcome" {

@@ -108,7 +108,7 @@ func TestCollateralEverywhere(t *testing.T) {
 			hung := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
 			h := holder(t, append(test.more(t), hung)...)
 			l := newLab(t, Options{Live: true})
-			text := ruleFile(port(hung), "{signal: TERM, wait: 5s}", "limits: {max_collateral: %d}")
+			text := ruleFile(port(hung), "{signal: TERM, wait: 1m}", "limits: {max_collateral: %d}")
 			if test.want > 0 {
 				f := findingOf(t, l.run(t, l.rules(t, fmt.Sprintf(text, test.want-1))), hung)
 				expect(t, f, report.DecideLimited, fmt.Sprintf("max_collateral %d: %s would die with %s[%d]", test.want-1, collectors.Counted(test.want, "established connection"), program(), h.PID))

@@ -121,7 +121,7 @@ func TestSeveralOwners(t *testing.T) {
 		}
 	}
 	live := newLab(t, Options{Live: true})
-	r := live.run(t, live.rules(t, ruleFile(port(c), "{signal: {signal: TERM, owners: all}, wait: 5s}")))
+	r := live.run(t, live.rules(t, ruleFile(port(c), "{signal: {signal: TERM, owners: all}, wait: 1m}")))
 	expect(t, findingOf(t, r, c), report.DecideAct, "", actions.Ended, actions.Ended)
 	a.Wait(t)
 	b.Wait(t)

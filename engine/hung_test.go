@@ -313,7 +313,7 @@ func TestStillInTime(t *testing.T) {
 	must(t, "write", err)
 	select {
 	case at := <-acted:
-		if took := at.Sub(rested); took < time.Second || took > time.Minute {
+		if took := at.Sub(rested); took < time.Second {
 			t.Errorf("acted %s after the last data", took)
 		}
 	case <-time.After(2 * time.Minute):

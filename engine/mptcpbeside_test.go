@@ -43,7 +43,7 @@ func TestMPTCPStuckServer(t *testing.T) {
 		return
 	}
 	for when, rung := range map[string]string{
-		`state == "LISTEN" and recv_queue > 1`: forIt, "unaccepted": forIt, "unaccepted and age > 0.1": "{signal: {signal: TERM, listener: true, owners: all}}",
+		`state == "LISTEN" and recv_queue > 1`: forIt, "unaccepted": forIt, "unaccepted and age > 0.1": "{signal: {signal: TERM, listener: true, owners: all}, wait: 1m}",
 	} {
 		t.Run(when, func(t *testing.T) {
 			listener := socklab.ListenMPTCP(t, socklab.Home(t), socklab.IPv4)

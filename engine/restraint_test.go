@@ -252,7 +252,7 @@ func TestMaxCollateral(t *testing.T) {
 	name := fmt.Sprintf("%s[%d]", program(), busy.PID)
 	for _, live := range []bool{false, true} {
 		l := newLab(t, Options{Live: live})
-		r := l.run(t, l.rules(t, ruleFile(when, "{signal: TERM, wait: 5s}", "limits: {max_collateral: 0}")))
+		r := l.run(t, l.rules(t, ruleFile(when, "{signal: TERM, wait: 1m}", "limits: {max_collateral: 0}")))
 		f := findingOf(t, r, hung)
 		expect(t, f, report.DecideLimited, "max_collateral 0: 2 established connections would die with "+name)
 		if live {
@@ -284,7 +284,7 @@ func TestCollateralCounts(t *testing.T) {
 	small := socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{hung}, Keep: true})
 	large := holder(t, hung, healthy, healthy)
 	l := newLab(t, Options{Live: true})
-	text := ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, owners: all, wait: 5s}", "limits: {max_collateral: 0}")
+	text := ruleFile(`state == "CLOSE_WAIT"`, "{signal: TERM, owners: all, wait: 1m}", "limits: {max_collateral: 0}")
 	f := findingOf(t, l.run(t, l.rules(t, text)), hung)
 	expect(t, f, report.DecideLimited, fmt.Sprintf("max_collateral 0: 1 established connection would die with %s[%d]", program(), large.PID))
 	f = findingOf(t, l.run(t, l.rules(t, strings.Replace(text, "collateral: 0", "collateral: 1", 1))), hung)

@@ -82,20 +82,32 @@ func TestForgedAgeKillsNobody(t *testing.T) {
 			if socklab.Apart(t) {
 				return
 			}
-			wide, refuses := scripts()
-			l := newLab(t, Options{Live: true}, wide, refuses)
-			l.stranger()
-			p := l.rules(t, text)
-			_, h, _ := forged(t, tunpeer.Open(t), len(name)%2 == 1) // in both families
-			waits := &closesBefore{Clock: l.world.Clock, f: func() { h.CloseSockets(t) }}
-			l.world.Clock = waits
-			r := l.run(t, p)
-			waits.once.Do(func() { t.Error("it did not wait for a second look") })
-			if !h.Running() || len(wide.applied) > 0 {
-				t.Errorf("its process was acted on\n%s", describe(r))
+			d := tunpeer.Open(t)
+			for end := time.Now().Add(2 * time.Minute); !sparesWhatCloses(t, d, text, len(name)%2 == 1); { // in both families
+				if time.Now().After(end) {
+					t.Fatal("it does not wait for a second look")
+				}
 			}
 		})
 	}
+}
+
+// sparesWhatCloses is one try; it returns false if there was no need to wait for the second
+// look: on a busy machine the time is over by then.
+func sparesWhatCloses(t *testing.T, d *tunpeer.Device, text string, v6 bool) (waited bool) {
+	t.Helper()
+	wide, refuses := scripts()
+	l := newLab(t, Options{Live: true}, wide, refuses)
+	l.stranger()
+	p := l.rules(t, text)
+	_, h, _ := forged(t, d, v6)
+	l.world.Clock = &closesBefore{Clock: l.world.Clock, f: func() { h.CloseSockets(t); waited = true }}
+	r := l.run(t, p)
+	if waited && (!h.Running() || len(wide.applied) > 0) {
+		t.Errorf("its process was acted on\n%s", describe(r))
+	}
+	h.Kill(t)
+	return waited
 }
 
 // The same run acts on what is still there a second later.
@@ -110,8 +122,9 @@ func TestSeenTwiceInOneRun(t *testing.T) {
 			wide, refuses := scripts()
 			l := newLab(t, Options{Live: true}, wide, refuses)
 			l.stranger()
-			_, h, began := forged(t, tunpeer.Open(t), false)
-			r := l.run(t, l.rules(t, text))
+			_, h, _ := forged(t, tunpeer.Open(t), false)
+			p, began := l.rules(t, text), time.Now()
+			r := l.run(t, p)
 			if took := time.Since(began); took < time.Second {
 				t.Errorf("after %s", took)
 			}

@@ -52,7 +52,7 @@ func (l *lab) untilAll(t *testing.T, text string, want report.Decision) (r *repo
 const (
 	fullQueue = `port == 7301 and state == "LISTEN" and recv_queue > send_queue`
 	queueing  = `port == 7302 and unaccepted and age > 0.1`
-	forIt     = "{signal: TERM, listener: true}"
+	forIt     = "{signal: TERM, listener: true, wait: 1m}"
 )
 
 // A server that no longer accepts is signalled, because of its listener or of what waits

@@ -47,7 +47,7 @@ func TestBoundUDPIsUnchanged(t *testing.T) {
 	free.FD = fd
 	h := holder(t, free)
 	l := newLab(t, Options{Live: true})
-	r := l.run(t, l.rules(t, ruleFile("protocol == 'udp' and "+port(free), "{destroy: {udp: true}}, {signal: KILL, wait: 2s}")))
+	r := l.run(t, l.rules(t, ruleFile("protocol == 'udp' and "+port(free), "{destroy: {udp: true}}, {signal: KILL, wait: 1m}")))
 	f := findingOf(t, r, free)
 	expect(t, f, report.DecideAct, "", actions.Unchanged)
 	if r.Summary.Failed != 0 || !strings.Contains(f.Last().Detail, "it bound its port") || !h.Running() {

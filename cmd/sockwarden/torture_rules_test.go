@@ -18,7 +18,7 @@ import (
 const (
 	named4      = 20001 // destroyed
 	named6      = 20002 // destroyed
-	namedAged   = 20003 // destroyed when older than a second
+	namedAged   = 20003 // destroyed when older than a program on a busy machine takes to close
 	namedEither = 20004 // destroyed by one rule or another
 	namedKept   = 20005 // destroyed, and SIGUSR1 for whoever keeps the descriptor
 	politePort  = 20006 // SIGTERM, which is enough
@@ -41,7 +41,7 @@ func tortureRules(variant int) string {
 		`  - {name: observed, when: 'state == "CLOSE_WAIT" && port == 20016', mode: observe, then: [destroy]}`,
 		`  - {name: canary, when: 'state == "CLOSE_WAIT" && port == 20017', canary: 0.001%, then: [destroy]}`,
 		`  - {name: quota, when: 'state == "CLOSE_WAIT" && port == 20018', then: [destroy], limits: {per_cycle: 1, cooldown: 1s}}`,
-		`  - {name: aged, when: 'state == "CLOSE_WAIT" && port == 20003 && age > 1', then: [destroy]}`,
+		`  - {name: aged, when: 'state == "CLOSE_WAIT" && port == 20003 && age > 5', then: [destroy]}`,
 		`  - {name: kept, when: 'state == "CLOSE_WAIT" && port == 20005', then: [destroy, {signal: USR1, if: 'result == "fd_still_held"'}]}`,
 		`  - {name: ladder, when: 'state == "CLOSE_WAIT" && port in [20006, 20007]', then: [{signal: TERM, wait: 400ms}, {signal: KILL, wait: 2s}]}`,
 	}

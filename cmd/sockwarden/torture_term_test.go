@@ -10,12 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"sockwarden/collectors/socklab"
 )
 
-// TestTermination ends live runs in the middle.
+// TestTermination ends live runs in the middle. What they wait for takes an hour: if they
+// end at all, they have not waited for it.
 func TestTermination(t *testing.T) {
 	if os.Getenv(envTorture) == "" {
 		t.Parallel()
@@ -58,7 +58,7 @@ func liveCommand(t *testing.T, words []string, path, state string) (args []strin
 func endsBetweenEffects(t *testing.T, words []string, want int) {
 	const targets = 150
 	ns := socklab.NewNamespace(t, "term")
-	n := newNotebook(t, "slow", "kill -TERM $(cut -d' ' -f4 /proc/$PPID/stat)\nsetsid sleep 60 &\nwait\n")
+	n := newNotebook(t, "slow", "kill -TERM $(cut -d' ' -f4 /proc/$PPID/stat)\nsetsid sleep 3600 &\nwait\n")
 	t.Cleanup(func() { reapOrphans(t, "sleep") }) // children of killed programs
 	holder := life{Comm: "holder", Serve: []string{at(execPort)}, Leaks: named(targets, at(execPort))}.start(t, ns)
 	// The oldest come first: what is destroyed comes after them.
@@ -68,7 +68,7 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 		return strings.Contains(w.stdout.String(), fmt.Sprintf(`"count":%d,`, targets))
 	})
 	other := life{Comm: "other", Serve: []string{at(gonePort)}, Leaks: named(20, at(gonePort))}.start(t, ns)
-	path := termRules(t, fmt.Sprintf(`  - {name: slow, when: state == "CLOSE_WAIT" && port == %d, then: [{exec: {program: %s, timeout: 60s}}]}
+	path := termRules(t, fmt.Sprintf(`  - {name: slow, when: state == "CLOSE_WAIT" && port == %d, then: [{exec: {program: %s, timeout: 1h}}]}
   - {name: gone, when: state == "CLOSE_WAIT" && port == %d, then: [destroy]}
 `, execPort, n.program, gonePort))
 	state := filepath.Join(t.TempDir(), "state.json")
@@ -88,17 +88,14 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 	if err := os.WriteFile(n.program, []byte("#!/bin/sh\nread -r finding\nprintf '%s\\n' \"$finding\" >>"+n.file+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for tries := 1; ; tries++ {
+	eventually(t, func() bool {
 		again := startWarden(t, ns, itself(t, liveCommand(t, []string{"run", "--rule", "slow"}, path, state)...), nil)
 		code := again.exit(t)
-		if code == 0 {
-			break
+		if code != 0 && !strings.Contains(strings.Join(again.log(0), "\n"), "this machine is too busy to look and act in time") {
+			t.Fatalf("the next run: exit code %d\n%s", code, again.tail())
 		}
-		if tries == 5 || !strings.Contains(strings.Join(again.log(0), "\n"), "this machine is too busy to look and act in time") {
-			t.Errorf("the next run: exit code %d\n%s", code, again.tail())
-			break
-		}
-	}
+		return code == 0
+	}, func() string { return "this machine is too busy to look and act in time" })
 	all := n.cookies(t)
 	seen := map[string]bool{}
 	for _, c := range all {
@@ -107,9 +104,15 @@ func endsBetweenEffects(t *testing.T, words []string, want int) {
 		}
 		seen[c] = true
 	}
-	// A program killed before its first word counts as neither.
-	if missing := targets - len(seen); missing > targets/4 || len(all) <= len(begun) {
-		t.Errorf("%d of %d were not acted on, although they had not begun", missing, targets)
+	// A program killed before its first word has begun, too.
+	stopped := 0
+	for _, line := range w.log(0) {
+		if strings.Contains(line, `"rule":"slow"`) && strings.Contains(line, "stopped before its end") {
+			stopped++
+		}
+	}
+	if missing := targets - len(seen); missing > stopped-len(begun) || len(all) <= len(begun) {
+		t.Errorf("%d of %d were not acted on; %d of %d that had begun had said so", missing, targets, len(begun), stopped)
 	}
 	begunToo := 0 // by the rule that destroys
 	for _, l := range w.messages() {
@@ -174,11 +177,11 @@ func noProgramLeft(t *testing.T) {
 func endsOnLadder(t *testing.T, words []string, want int) {
 	ns := socklab.NewNamespace(t, "term")
 	stays := life{Comm: "stays", Serve: []string{at(signalPort)}, Leaks: spared(3, at(signalPort))}.start(t, ns)
-	path := termRules(t, fmt.Sprintf(`  - {name: ladder, when: state == "CLOSE_WAIT" && port == %d, then: [{signal: TERM, wait: 60s}, {signal: KILL, wait: 60s}]}`, signalPort))
+	path := termRules(t, fmt.Sprintf(`  - {name: ladder, when: state == "CLOSE_WAIT" && port == %d, then: [{signal: TERM, wait: 1h}, {signal: KILL, wait: 1h}]}`, signalPort))
 	w := startWarden(t, ns, itself(t, liveCommand(t, words, path, filepath.Join(t.TempDir(), "state.json"))...), nil)
 	w.await(t, "the first rung", func() bool { return stays.ask(t, "report").Signals["SIGTERM"] == 1 })
-	if code, took := w.term(t); code != want || took > 5*time.Second {
-		t.Errorf("exit code %d, not %d, after %s\n%s", code, want, took, w.tail())
+	if code, _ := w.term(t); code != want {
+		t.Errorf("exit code %d, not %d\n%s", code, want, w.tail())
 	}
 	// What was done is in the log, although nobody waited to see what came of it.
 	if !slices.ContainsFunc(w.messages(), func(l logLine) bool { return l.Msg == "effect" && l.Result == "still_running" }) {
@@ -193,17 +196,17 @@ func endsOnLadder(t *testing.T, words []string, want int) {
 func endsPrograms(t *testing.T) {
 	const targets = 5
 	ns := socklab.NewNamespace(t, "term")
-	n := newNotebook(t, "slow", "setsid sleep 60 &\nwait\n")
+	n := newNotebook(t, "slow", "setsid sleep 3600 &\nwait\n")
 	t.Cleanup(func() { reapOrphans(t, "sleep") })
 	life{Comm: "holder", Serve: []string{at(execPort)}, Leaks: spared(targets, at(execPort))}.start(t, ns)
-	path := termRules(t, fmt.Sprintf(`  - {name: slow, when: state == "CLOSE_WAIT" && port == %d, then: [{exec: {program: %s, timeout: 60s}}]}`, execPort, n.program))
+	path := termRules(t, fmt.Sprintf(`  - {name: slow, when: state == "CLOSE_WAIT" && port == %d, then: [{exec: {program: %s, timeout: 1h}}]}`, execPort, n.program))
 	w := startWarden(t, ns, itself(t, append(liveCommand(t, []string{"watch"}, path, filepath.Join(t.TempDir(), "state.json")), "--interval", "100ms")...), nil)
 	w.await(t, "programs and later cycles", func() bool { return len(n.cookies(t)) == targets && w.counted()["cycle"] >= 3 })
 	if running, _ := processes(t, "slow"); len(running) != targets {
 		t.Errorf("%d programs run, not %d", len(running), targets)
 	}
-	if code, took := w.term(t); code != 0 || took > 5*time.Second {
-		t.Errorf("exit code %d after %s\n%s", code, took, w.tail())
+	if code, _ := w.term(t); code != 0 {
+		t.Errorf("exit code %d\n%s", code, w.tail())
 	}
 	noProgramLeft(t)
 }

@@ -64,7 +64,7 @@ func (s *listening) handle(c *net.TCPConn) {
 func (w *living) dial(addr string, kind byte) (*net.TCPConn, error) {
 	var c net.Conn
 	err := w.enter(func() (err error) {
-		c, err = (&net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}).Dial("tcp", addr)
+		c, err = (&net.Dialer{KeepAlive: -1, Timeout: patience}).Dial("tcp", addr)
 		return err
 	})
 	if err != nil {
