@@ -107,3 +107,19 @@ type NotifierPlugin struct {
 	// New checks the parameters and does no I/O.
 	New func(params map[string]any) (Notifier, error)
 }
+
+// ParamError says which parameter of a notifier is wrong.
+type ParamError struct {
+	Param string
+	Line  int // of its text, from 1; 0 if that says nothing
+	Err   error
+}
+
+// Error is the text of the cause.
+func (e *ParamError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ParamError) Unwrap() error { return e.Err }
+
+// Place is where the error is, for whoever has the text of the rules.
+func (e *ParamError) Place() (param string, line int) { return e.Param, e.Line }

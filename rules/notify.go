@@ -79,7 +79,7 @@ func (as *actionSection) parseOne(at entry) {
 		return
 	}
 	if _, err := spec.Bind(rung.params); err != nil {
-		as.errorf(idWrongParameter, at.value, "%s: %v", at.key.Value, err)
+		as.wrong(at, entries, err)
 		return
 	}
 	as.all[at.key.Value] = Notifier{spec.Name, rung.params}
@@ -88,6 +88,26 @@ func (as *actionSection) parseOne(at entry) {
 			as.secret(e.value)
 		}
 	}
+}
+
+// wrong reports what a plugin says about its parameters, where the wrong one stands.
+func (as *actionSection) wrong(at entry, entries []entry, err error) {
+	message := at.key.Value + ": " + err.Error()
+	var placed interface {
+		error
+		Place() (param string, line int)
+	}
+	if errors.As(err, &placed) {
+		name, line := placed.Place()
+		for _, e := range entries {
+			if e.key.Value == name {
+				line, column := as.src.within(e.value, line)
+				as.problems.add(as.src.problem(idWrongParameter, line, column, message))
+				return
+			}
+		}
+	}
+	as.errorf(idWrongParameter, at.value, "%s", message)
 }
 
 // secret looks at the file that holds a secret. Whoever wants to read a missing file

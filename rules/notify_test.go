@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -111,4 +112,57 @@ func TestNotifyOverFiles(t *testing.T) {
 	}
 	_, lines := loadNotifying(t, map[string]string{"a.yaml": "version: 1\n" + ops, "b.yaml": notifying("[ops]", ops)})
 	checkLines(t, lines, `b.yaml: "ops" stands under actions of another file, too`)
+}
+
+// misplaced says in which line of which parameter a template is wrong.
+type misplaced struct{ line int }
+
+func (e misplaced) Error() string { return fmt.Sprintf("template, line %d: no", e.line) }
+
+func (e misplaced) Place() (param string, line int) { return "template", e.line }
+
+// What a plugin finds wrong in a text is reported at its line in the file, or where the text
+// begins if that has no lines of its own.
+func TestNotifierPlace(t *testing.T) {
+	for text, want := range map[string]string{
+		"template: |\n      {\n      {{x}}\n":     "9:7: ops: template, line 2: no",
+		"template: |-\n        {\n         {{x}}": "9:10: ops: template, line 2: no",
+		"template: >\n      {\n      {{x}}\n":     "7:15: ops: template, line 2: no",
+		"template: '{{x}}'\n":                     "7:15: ops: template, line 2: no",
+		"other: |\n      a\n      b\n":            "6:5: ops: template, line 2: no",
+	} {
+		path := filepath.Join(writeFiles(t, map[string]string{"rules.yaml": notifying("[ops]", "actions:\n  ops:\n    plugin: hook\n    "+text)}), "rules.yaml")
+		_, _, err := Load(Options{Paths: []string{path}, Catalog: testCatalog(), Notifiers: Catalog{{
+			Name: "hook", Params: []Param{{Name: "template", Type: ParamString}, {Name: "other", Type: ParamString}},
+			Bind: func(map[string]any) (any, error) { return nil, fmt.Errorf("wrapped: %w", misplaced{2}) },
+		}}})
+		want = strings.Replace(want, "ops: ", "ops: wrapped: ", 1)
+		if lines := problemLines(t, err, filepath.Dir(path)); len(lines) != 1 || !strings.HasSuffix(lines[0], want) {
+			t.Errorf("%s: %q, not %s", text, lines, want)
+		}
+	}
+}
+
+// Addresses in a wrong line may hold tokens: no error shows more than their hosts.
+func TestNoSecretsInProblems(t *testing.T) {
+	for line, want := range map[string]string{
+		`url: "https://me:S3CR3T@hooks.example.com:8/S3CR3T?x=S3CR3T", ulr: a`: `url: "https://*********@hooks.example.com:8****************", ulr: a`,
+		"ulr: HTTP://h/S3CR3T ": "ulr: HTTP://h******* ",
+		"ulr: https://hooks/é ": "ulr: https://hooks** ",
+		"ulr: http://h ":        "ulr: http://h ",
+		"ulr: /etc/x":           "ulr: /etc/x",
+	} {
+		path := filepath.Join(writeFiles(t, map[string]string{"rules.yaml": notifying("[ops]", "actions: {ops: {plugin: webhook, "+line+"}}\n")}), "rules.yaml")
+		_, _, err := Load(Options{Paths: []string{path}, Catalog: testCatalog(), Notifiers: notifiers()})
+		var problems Problems
+		if !errors.As(err, &problems) || len(problems) != 1 {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if detail := problems[0].Detail(); strings.Contains(detail, "S3CR3T") || !strings.Contains(detail, "{plugin: webhook, "+want+"}}") {
+			t.Errorf("%s: %s", line, detail)
+		}
+	}
+	if got := withoutSecrets(`flow: not "https://h/S3CR3T"`); got != `flow: not "https://h*******"` {
+		t.Error(got)
+	}
 }

@@ -49,11 +49,22 @@ func (s *source) problem(id lang.ID, line, column int, message string) Problem {
 	if short := firstRunes(message, maxMessage); short != message {
 		message = short + "..." // it repeats a very long name or pattern
 	}
-	p := Problem{ID: id, File: s.name, Line: line, Column: column, Message: message}
+	p := Problem{ID: id, File: s.name, Line: line, Column: column, Message: withoutSecrets(message)}
 	if line > 0 && line <= len(s.lines) {
-		p.Source = s.lines[line-1]
+		p.Source = withoutSecrets(s.lines[line-1])
 	}
 	return p
+}
+
+// within is the place of a line, from 1, of a text that has its own lines in the file, else
+// of the text.
+func (s *source) within(n *yaml.Node, line int) (at, column int) {
+	at = n.Line + line
+	if line == 0 || n.Style&yaml.LiteralStyle == 0 || at > len(s.lines) {
+		return n.Line, n.Column
+	}
+	text := s.lines[at-1]
+	return at, 1 + len(text) - len(strings.TrimLeft(text, " "))
 }
 
 // exprProblem is the problem of an expression at that place, or at the line of a list

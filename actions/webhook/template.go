@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -19,7 +21,7 @@ const maxBody = 64 << 10
 func parsed(text string) (*template.Template, error) {
 	t, err := template.New("template").Option("missingkey=error").Funcs(template.FuncMap{"json": asJSON}).Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("template: %w", err)
+		return nil, placed(fmt.Errorf("template: %w", err))
 	}
 	hostile := `"'\` + "\n"
 	for _, event := range []actions.Event{actions.EventFound, actions.EventMissing, actions.EventStands, actions.EventOver, actions.EventSum, actions.EventTest} {
@@ -28,10 +30,26 @@ func parsed(text string) (*template.Template, error) {
 			Total: 1, Counts: []actions.Count{{What: hostile, Count: 1}}, Lines: []string{hostile},
 		}
 		if _, err := filled(t, m); err != nil {
-			return nil, err
+			return nil, placed(err)
 		}
 	}
 	return t, nil
+}
+
+// place is where package template begins to say what is wrong, and in which line.
+var place = regexp.MustCompile(`^(?:template: )*template:([0-9]+):(?:[0-9]+: executing "template")?`)
+
+// placed says what is wrong with a template, and where.
+func placed(err error) error {
+	found := place.FindStringSubmatch(err.Error())
+	if found == nil {
+		return &actions.ParamError{Param: "template", Err: err}
+	}
+	line, _ := strconv.Atoi(found[1])
+	return &actions.ParamError{
+		Param: "template", Line: line,
+		Err: fmt.Errorf("template, line %d: %s", line, strings.TrimSpace(strings.TrimPrefix(err.Error(), found[0]))), //nolint:err113 // for people
+	}
 }
 
 func asJSON(v any) (string, error) {

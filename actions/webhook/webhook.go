@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"text/template"
@@ -83,8 +84,8 @@ func newNotifier(params map[string]any) (actions.Notifier, error) {
 	if (w.urlFile == "") == (w.urlEnv == "") {
 		return nil, errors.New("the URL comes from either url_file or url_env: write url_file: /etc/sockwarden/url, and put the URL into that file")
 	}
-	if w.urlFile != "" && !filepath.IsAbs(w.urlFile) {
-		return nil, fmt.Errorf("url_file must be an absolute path such as /etc/sockwarden/url, not %q", w.urlFile)
+	if param, err := w.checkSource(); err != nil {
+		return nil, &actions.ParamError{Param: param, Err: err}
 	}
 	if d, ok := params["timeout"].(time.Duration); ok {
 		if w.timeout = d; d < 100*time.Millisecond || d > time.Minute {
@@ -103,6 +104,26 @@ func newNotifier(params map[string]any) (actions.Notifier, error) {
 	}
 	return w, nil
 }
+
+// checkSource says what is wrong with where the URL comes from. It repeats nothing that could
+// be a URL: that is a secret.
+func (w *webhook) checkSource() (param string, err error) {
+	const misplaced = "the URL is a secret and has no place in a rules file: url_file is the path of a file that holds it, url_env the name of an environment variable"
+	switch {
+	case strings.Contains(w.urlFile, "://"):
+		return "url_file", errors.New(misplaced)
+	case strings.Contains(w.urlEnv, "://"):
+		return "url_env", errors.New(misplaced)
+	case w.urlEnv != "" && !variable.MatchString(w.urlEnv):
+		return "url_env", errors.New("url_env is the name of an environment variable such as SLACK_URL: letters, digits and _")
+	case w.urlFile != "" && !filepath.IsAbs(w.urlFile):
+		return "url_file", fmt.Errorf("url_file must be an absolute path such as /etc/sockwarden/url, not %q", w.urlFile)
+	}
+	return "", nil
+}
+
+// variable is the name of an environment variable.
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 type webhook struct {
 	format          string

@@ -120,6 +120,9 @@ func TestNew(t *testing.T) {
 		{map[string]any{"url_env": ""}, "url_file"},
 		{map[string]any{"url_env": "X", "url_file": "/x"}, "either"},
 		{map[string]any{"url_file": "x"}, "absolute"},
+		{map[string]any{"url_file": "https://hooks.example.com/" + secret}, "has no place in a rules file"},
+		{map[string]any{"url_env": "https://hooks.example.com/" + secret}, "has no place in a rules file"},
+		{map[string]any{"url_env": secret + "/"}, "name of an environment variable such as SLACK_URL"},
 		{map[string]any{"url_env": "X", "format": "teams"}, `not "teams"`},
 		{map[string]any{"url_env": "X", "timeout": time.Duration(0)}, "timeout"},
 		{map[string]any{"url_env": "X", "timeout": 99 * time.Millisecond}, "timeout"},
@@ -130,14 +133,14 @@ func TestNew(t *testing.T) {
 		{map[string]any{"url_env": "X", "repeat": 59 * time.Second}, "repeat is between 1m and 144h"},
 		{map[string]any{"url_env": "X", "repeat": 145 * time.Hour}, "repeat is between 1m and 144h"},
 		{map[string]any{"url_env": "X", "template": "{{json .rule}}", "format": "slack"}, "takes no format slack"},
-		{map[string]any{"url_env": "X", "template": "{{json .rule"}, "unclosed action"},
-		{map[string]any{"url_env": "X", "template": "{{json .ruel}}"}, `no entry for key "ruel"`},
+		{map[string]any{"url_env": "X", "template": "{{json .rule"}, "template, line 1: unclosed action"},
+		{map[string]any{"url_env": "X", "template": "{\n{{json .ruel}}"}, `template, line 2: at <.ruel>: map has no entry for key "ruel"`},
 		{map[string]any{"url_env": "X", "template": `{"text": "{{.rule}}"}`}, "{{json .rule}}, without quotes"},
 		{map[string]any{"url_env": "X", "template": `{{define "x"}}{{template "x" .}}{{end}}{{template "x" .}}`}, "depth"},
 		{map[string]any{"url_env": "X", "template": `{{if eq .event "sum"}}x{{else}}{}{{end}}`}, "JSON of every message"},
 		{map[string]any{"url_env": "X", "template": `"` + strings.Repeat("x", 64<<10) + `"`}, "longer than 65536 bytes"},
 	} {
-		if n, err := p.New(bad.params); err == nil || n != nil || !strings.Contains(err.Error(), bad.word) {
+		if n, err := p.New(bad.params); err == nil || n != nil || !strings.Contains(err.Error(), bad.word) || strings.Contains(err.Error(), secret) {
 			t.Errorf("%v: %v", bad.params, err)
 		}
 	}
