@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -38,44 +39,80 @@ func TestCookbook(t *testing.T) {
 	}
 }
 
-// TestFirstRule goes the way of docs/first-rule.md, in the playground: the rule that it
-// shows is the one that is made, and each command does what the page says.
-func TestFirstRule(t *testing.T) {
-	socklab.Need(t)
+// TestGuidedTour goes the way of docs/first-rule.md, in the playground, as root and as
+// somebody else: the rule that it shows is the one that is made, and each command does what
+// the page says. The rule waits for a minute, and so does the test.
+func TestGuidedTour(t *testing.T) {
+	if socklab.Apart(t) {
+		return
+	}
 	page, err := os.ReadFile(filepath.Join(root, "docs/first-rule.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(page))
+	for name, prefix := range map[string][]string{"root": nil, "nobody": nobody} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := demo(t, strings.NewReader(firstRuleScript(string(page))), prefix...)
+			p.Env = append(p.Env, "HOME="+p.dir)
+			if err := p.Run(); err != nil {
+				if name == "nobody" && strings.Contains(p.err.String(), "this host does not let you make namespaces") {
+					socklab.Lacks(t, errors.New(p.err.String()))
+				}
+				t.Fatalf("%v\n%s%s", err, p.out.String(), p.err.String())
+			}
+			rest := p.out.String()
+			for _, says := range []string{
+				"OK  1 file, 1 rule", `age > "1m" is false|leak: mode observe`, "mode observe", "ok      leak_test.yaml  2 tests", "ok      seen_test.yaml", "observed 5",
+				"5 sockets newly acted on, 0 living", "socket hung", "expected  observe", "ok      leak_test.yaml  2 tests", "fd_still_held", "acted 5",
+				`\{"count":1,"port":8080,"state":"LISTEN"[^\n]*\n[^{]*acted 0,`,
+				"HOST\n", "ok      /etc/sockwarden/rules.d/leak_test.yaml  2 tests", "1 rule, generation .*, /etc/sockwarden/rules.d/leak.yaml",
+			} {
+				at := regexp.MustCompile(says).FindStringIndex(rest)
+				if at == nil {
+					t.Fatalf("no %q in the rest:\n%s\n%s%s", says, rest, p.out.String(), p.err.String())
+				}
+				rest = rest[at[1]:]
+			}
+			if block == nil || !strings.Contains(p.out.String(), "\n"+block[1]) {
+				t.Errorf("the rule that the page shows is not the one that is made:\n%s", p.out.String())
+			}
+			p.takenAlong(t)
+		})
+	}
+}
+
+// firstRuleScript has the commands of the page, with what a reader does between them. What
+// is for the host comes last, and is done in the playground.
+func firstRuleScript(page string) string {
 	var script strings.Builder
 	script.WriteString("set -e\n")
-	for _, m := range regexp.MustCompile(`(?m)^    (.*)$`).FindAllStringSubmatch(regexp.MustCompile("(?s)```.*?```").ReplaceAllString(string(page), ""), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^    (.*)$`).FindAllStringSubmatch(regexp.MustCompile("(?s)```.*?```").ReplaceAllString(page, ""), -1) {
+		command := strings.TrimPrefix(m[1], "sudo ")
 		switch {
-		case strings.HasPrefix(m[1], "go run "):
+		case strings.HasPrefix(command, "go "):
 			continue
-		case strings.HasPrefix(m[1], "sed -i"):
+		case command == "exit":
+			script.WriteString("sockwarden list -p 8080 --by port,state -o jsonl\nsockwarden run --live --rules leak.yaml\necho HOST\ncd /\nmount -t tmpfs none /etc\n")
+			continue
+		case strings.HasPrefix(command, "sockwarden record"):
 			script.WriteString("cat leak.yaml\n")
-		case strings.HasPrefix(m[1], "sockwarden audit"):
-			script.WriteString("until " + m[1] + " -o json | grep -q '\"observed\": 5'; do sleep 0.1; done\n")
+		case strings.HasPrefix(command, "sockwarden audit --rules"):
+			script.WriteString("until " + command + " -o json | grep -q '\"observed\": 5'; do sleep 1; done\n")
 		}
-		script.WriteString(m[1] + "\n")
+		script.WriteString(command + "\n")
 	}
-	script.WriteString("echo AFTER\nsockwarden list --by port,state -o jsonl\nsed -i 's/loading: none/loading: observe/' leak_test.yaml\nsockwarden rules test leak_test.yaml\n")
-	p := demo(t, strings.NewReader(script.String()))
-	err = p.Run()
-	text, after, found := strings.Cut(p.out.String(), "AFTER\n")
-	if !found || err == nil || strings.Contains(after, "CLOSE_WAIT\"") {
-		t.Fatalf("%v\n%s%s\n%s", err, text, p.err.String(), after)
-	}
-	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(page))
-	if block == nil || !strings.Contains(text, "\n"+block[1]) {
-		t.Errorf("the rule that the page shows is not the one that is made:\n%s", text)
-	}
-	for _, says := range []string{"OK  1 file, 1 rule", `age > "1m" is false`, "mode observe", "observed 5", "by leak", "acted 5", "ok      seen_test.yaml"} {
-		if !strings.Contains(text, says) {
-			t.Errorf("no %q:\n%s\n%s", says, text, p.err.String())
+	return script.String()
+}
+
+// takenAlong checks that the files that were copied are all that is left.
+func (p *playground) takenAlong(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"leak.yaml", "leak_test.yaml", "leak.jsonl.zst"} {
+		if err := os.Remove(filepath.Join(p.dir, name)); err != nil {
+			t.Error(err)
 		}
 	}
-	if !strings.Contains(after, "loading") {
-		t.Errorf("the broken test names no socket:\n%s%s", after, p.err.String())
-	}
+	p.leavesNothing(t)
 }

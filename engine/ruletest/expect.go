@@ -93,7 +93,7 @@ func (p *play) compare(ctx context.Context, step *rules.TestStep, expect []*sele
 			}
 			got, why := fmt.Sprintf("%d of %d", len(fits), total), ""
 			if len(first) > 0 {
-				got += ", another: " + p.got(first[0])
+				got += "; one of the others: " + p.got(first[0])
 				why = p.why(ctx, x.TestExpect, first[0])
 			}
 			p.fail(x.At.Line, at, x.Socket, p.wanted(x.TestExpect), got, why)

@@ -153,7 +153,7 @@ func TestFailures(t *testing.T) {
 		},
 		{"a: {times: 3, state: CLOSE_WAIT, process: app}", "a: {rule: leak, decision: act}", "a: act by leak / none (3 sockets) / leak: count > 500 is false (count is 3)"},
 		{"a: {times: 3, state: CLOSE_WAIT, port: 21118, process: app, age: 61}", "a: {decision: act, count: 2}", "a: act, of 2 / 3 of 3 / "},
-		{"a: {state: CLOSE_WAIT, port: 21118, process: app, age: 3}", "a: {decision: act, rule: hung, count: 1}", "a: act by hung, of 1 / 0 of 1, another: none / hung: age > timeout is false (age is 3s)"},
+		{"a: {state: CLOSE_WAIT, port: 21118, process: app, age: 3}", "a: {decision: act, rule: hung, count: 1}", "a: act by hung, of 1 / 0 of 1; one of the others: none / hung: age > timeout is false (age is 3s)"},
 	} {
 		r, err := run(t, hung, "tests:\n  - name: x\n    sockets: {"+c.sockets+"}\n    expect: {"+c.expect+"}\n")
 		if err != nil {
@@ -410,7 +410,7 @@ tests:
 		"{where: port == 1, decision: act}":                   ": act where port == 1 / no socket that is meant / \na: nothing: the test does not name it / act by hung: destroy / \nb: nothing: the test does not name it / act by hung: destroy / ",
 		"{where: 'state == \"CLOSE_WAIT\"', decision: act}":   "",
 		"{decision: act, rule: hung}":                         "",
-		"{decision: act, rule: hung, count: 5, reason: soak}": ": act by hung because \"soak\", of 5 / 0 of 5, another: act by hung: destroy / ",
+		"{decision: act, rule: hung, count: 5, reason: soak}": ": act by hung because \"soak\", of 5 / 0 of 5; one of the others: act by hung: destroy / ",
 	} {
 		r, err := run(t, hung, sockets+"      - "+expect+"\n")
 		if err != nil {

@@ -43,14 +43,11 @@ func inside(ctx context.Context, from string) error {
 	return shell(ctx, bin)
 }
 
-// prepare gives the namespaces a loopback device, a /proc of their own and a place for
-// files, and takes the programs over from the directory outside, which it removes.
+// prepare gives the namespaces a loopback device, a root and a /proc of their own and a
+// place for files, and takes the programs over from the directory outside, which it removes.
 func prepare(from string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("mount /proc (in a container? it needs --privileged): %w", err)
 	}
 	names := []string{"sockwarden", roleClients}
 	for _, s := range servers {
@@ -67,8 +64,8 @@ func prepare(from string) error {
 	if err := os.RemoveAll(from); err != nil {
 		return fmt.Errorf("tidy up: %w", err)
 	}
-	if err := unix.Mount("demo", home, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
-		return fmt.Errorf("mount %s: %w", home, err)
+	if err := ownRoot(); err != nil {
+		return err
 	}
 	for _, dir := range []string{"bin", "demo"} {
 		if err := os.Mkdir(filepath.Join(home, dir), 0o700); err != nil {
@@ -135,6 +132,10 @@ func shell(ctx context.Context, bin string) error {
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "PS1=demo$ ")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err == nil {
+		if bash, err := exec.LookPath("bash"); err == nil { // which edits lines
+			cmd.Path, cmd.Args = bash, []string{bash, "--norc", "--noprofile"}
+			cmd.Env = append(cmd.Env, "HISTFILE=")
+		}
 		cmd.Args = append(cmd.Args, "-i")
 		// The group that has the terminal now is not of this namespace: a shell could not give
 		// it back.

@@ -31,11 +31,8 @@ func Diff(o Out, d *differ.Difference, names [2]string) error {
 	for _, k := range differ.Kinds {
 		changesOf(p, d, k)
 	}
-	fmt.Fprintln(&b)
-	if text := d.Summary(); text != "" {
-		hanging(p, "", Printable(text))
-	} else {
-		p.say("no fate differs")
+	if len(d.Changes) == 0 {
+		p.say("\nno fate differs")
 	}
 	diffNotes(p, d.Report)
 	_, err := o.W.Write(b.Bytes())
