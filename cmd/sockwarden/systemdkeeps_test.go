@@ -21,16 +21,33 @@ func (l *lab) asked() *watch.Status {
 	return &st
 }
 
+// ruleStatus is what the watcher says of a rule.
+func (l *lab) ruleStatus(name string) (of watch.RuleStatus) {
+	l.t.Helper()
+	for _, r := range l.asked().ByRule {
+		if r.Rule == name {
+			return r
+		}
+	}
+	l.t.Errorf("the watcher has no rule %s", name)
+	return of
+}
+
 // counted is how many restarts of the rule leak the watcher knows of in the last hour and
 // in the last day.
 func (l *lab) counted() string {
 	l.t.Helper()
-	for _, r := range l.asked().ByRule {
-		if r.Rule == "leak" {
-			return fmt.Sprintf("%v, %v", r.Hour, r.Day)
-		}
+	of := l.ruleStatus("leak")
+	return fmt.Sprintf("%v, %v", of.Hour, of.Day)
+}
+
+// results is how many results a rule has had in the last hour.
+func (l *lab) results(rule string) (n int) {
+	l.t.Helper()
+	for _, count := range l.ruleStatus(rule).Hour {
+		n += count
 	}
-	return "no rule leak"
+	return n
 }
 
 // silenced are the numbers of the silences that the watcher obeys.

@@ -69,6 +69,14 @@ func copyProgram(from, to string) error {
 // waits until it has all of them.
 func (l *lab) start(unit string, port, leaks int) {
 	l.t.Helper()
+	l.write(unit, port, leaks)
+	l.Systemctl("start", unit)
+	l.Until(unit+" leaks", func() bool { return l.leaks(unit) == leaks })
+}
+
+// write writes such a unit.
+func (l *lab) write(unit string, port, leaks int) {
+	l.t.Helper()
 	l.Unit(unit, fmt.Sprintf(`[Unit]
 DefaultDependencies=no
 StartLimitIntervalSec=0
@@ -76,8 +84,14 @@ StartLimitIntervalSec=0
 Environment=%s=furnished
 ExecStart=%s/bin/holdsockets port=%d close_wait=%d
 `, socklab.EnvInside, systemdlab.Inside, port, leaks))
-	l.Systemctl("start", unit)
-	l.Until(unit+" leaks", func() bool { return l.leaks(unit) == leaks })
+}
+
+// install puts the rules of the watcher in place.
+func (l *lab) install(text string) {
+	l.t.Helper()
+	if code, _, errs := l.Run("cp", l.Write("rules.yaml", text), "/etc/sockwarden/rules.yaml"); code != 0 {
+		l.t.Fatal(errs)
+	}
 }
 
 // leaks counts the sockets that a unit has left in CLOSE_WAIT.

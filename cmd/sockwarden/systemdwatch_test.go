@@ -65,9 +65,7 @@ func TestSystemdWatches(t *testing.T) {
 			t.Logf("the watcher: %s%v", text, err)
 		}
 	})
-	if code, _, errs := l.Run("cp", l.Write("standing.yaml", standingRules), "/etc/sockwarden/rules.yaml"); code != 0 {
-		t.Fatal(errs)
-	}
+	l.install(standingRules)
 	// It starts only if BPF works, for all that the unit forbids itself.
 	l.watches("--live --interval 1s --events on --owners bpf")
 	before := l.invocation("leaky.service")
@@ -117,15 +115,9 @@ func TestSystemdWatches(t *testing.T) {
 // watcher goes on.
 func (l *lab) reloads() {
 	l.t.Helper()
-	install := func(text string) {
-		l.t.Helper()
-		if code, _, errs := l.Run("cp", l.Write("standing.yaml", text), "/etc/sockwarden/rules.yaml"); code != 0 {
-			l.t.Fatal(errs)
-		}
-	}
 	l.Systemctl("reload", watcher)
 	l.status(`^live, 2 rules`)
-	install(strings.Replace(standingRules, "CLOSE_WAIT", "CLOSEWAIT", 1))
+	l.install(strings.Replace(standingRules, "CLOSE_WAIT", "CLOSEWAIT", 1))
 	if code, _, errs := l.Run("systemctl", "reload", watcher); code == 0 {
 		l.t.Errorf("the reload of rules that are wrong succeeds: %s", errs)
 	}
@@ -133,7 +125,7 @@ func (l *lab) reloads() {
 	if state := l.Property(watcher, "ActiveState"); state != "active" {
 		l.t.Errorf("after that the watcher is %s", state)
 	}
-	install(strings.Replace(standingRules, "30m", "31m", 1))
+	l.install(strings.Replace(standingRules, "30m", "31m", 1))
 	l.Systemctl("reload", watcher)
 	l.status(`^live, 2 rules`)
 }
