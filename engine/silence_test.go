@@ -37,7 +37,7 @@ rules:
 	holder(t, socklab.Make(t, socklab.CloseWait, socklab.IPv4)) // new, and muted
 	cycle()
 	for id := range 2 {
-		must(t, "remove", silence.Remove(t.Context(), []string{path}, id+1, time.Now()))
+		must(t, "remove", silence.Remove(t.Context(), []string{path}, id+1, "bob", time.Now()))
 	}
 	cycle()
 	socklab.WaitFor(t, "what was muted", func() bool { return len(box.messages()) == 3 })

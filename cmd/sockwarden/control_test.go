@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -112,8 +113,18 @@ func TestReloadSaysWhatCameOfIt(t *testing.T) {
 	}
 	s.expect(exitFailed, "LIVE, not well: reload of ", "status")
 	s.expect(exitFailed, "unknown state", "status", "-q")
+	s.write(strings.Replace(servedRules, "21118", "21118 and port == 80", 1))
+	check := itself(t, "rules", "check", s.rules)
+	warned, err := check.Output()
+	if err != nil || !strings.Contains(string(warned), "[never-") {
+		t.Fatalf("%v: %s", err, warned)
+	}
+	warning, _, _ := strings.Cut(string(warned), "OK  ")
+	s.expect(0, warning+"in force: 2 rules", "reload", "--timeout", "2m")
 	s.write(strings.ReplaceAll(servedRules, "21118", "21117"))
-	s.expect(0, "in force: 2 rules", "reload")
+	if out := s.expect(0, "in force: 2 rules", "reload", "--timeout", "2m"); strings.Contains(out, "warning") {
+		t.Errorf("of the rules before: %s", out)
+	}
 	second := s.status()
 	if second.Rules.Generation == first || !second.Well || second.Rules.Settling != nil {
 		t.Errorf("%+v", second.Rules)
@@ -201,7 +212,9 @@ func TestSilenceOfWatcher(t *testing.T) {
 	s := startServed(t)
 	s.write(strings.ReplaceAll(servedRules, "    mode: observe\n", ""))
 	s.expect(0, "in force", "reload", "--timeout", "2m")
-	s.expect(exitFailed, `no rule "leek" (did you mean "leak"?)`, "silence", "add", "--for", "1h", "--rule", "leek")
+	wrong := []string{"silence", "add", "--for", "1h", "--rule", "leek"}
+	s.expect(exitUsage, `no rule "leek" (did you mean "leak"?); there are leak, other`, wrong...)
+	s.expectRun(exitUsage, append(wrong, "--control", "none", "--rules", s.rules, "--state-file", s.state)...)
 	s.expect(0, "silence 1: rule leak, until ", "silence", "add", "--for", "1h", "--rule", "leak", "--comment", "moving the relay")
 	life{Comm: "leaky", Serve: []string{at(21118), at(21119)}, Leaks: spared(3, at(21118), at(21119))}.start(t, s.ns)
 	done := func(rule int) int {
@@ -224,7 +237,49 @@ func TestSilenceOfWatcher(t *testing.T) {
 	if st := s.status(); done(0) > 0 || st.ByRule[0].Findings != 3 || !strings.HasPrefix(st.ByRule[0].Spared, "silenced") {
 		t.Errorf("after a kill: %+v", st.ByRule[0])
 	}
+	s.expect(exitFailed, "there is no silence 7, 8 in force; there are 1; none was removed", "silence", "remove", "7", "1", "8")
+	s.expect(0, "1  rule leak", "silence", "list")
 	s.expect(0, "removed silence 1", "silence", "remove", "1")
+	s.await(t, "the log of who removed it", func() bool {
+		return slices.ContainsFunc(s.log(0), func(line string) bool {
+			return strings.Contains(line, `"silence removed","id":1,"about":"rule leak","by":"root`)
+		})
+	})
 	s.await(t, "the rule acts again", func() bool { return done(0) >= 3 })
 	s.expect(exitFailed, "there is no silence 1 in force", "silence", "remove", "1")
+}
+
+// A silence names who logged in to become root; what a removal does to the file, the
+// watcher's log tells, too.
+func TestSilenceNamesLogin(t *testing.T) {
+	socklab.NeedLogins(t)
+	s := startServed(t)
+	loggedIn := func(args ...string) {
+		t.Helper()
+		cmd := itself(t, args...)
+		var out strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := socklab.StartLoggedIn(cmd, "4343"); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("%v: %v %s", args, err, out.String())
+		}
+	}
+	loggedIn("silence", "add", "--for", "1h", "--rule", "leak", "--control", s.path)
+	loggedIn("silence", "add", "--for", "1h", "--rule", "leak", "--control", "none", "--rules", s.rules, "--state-file", s.state)
+	for _, one := range s.status().Silences {
+		if !strings.HasSuffix(one.CreatedBy, "login: uid 4343)") {
+			t.Errorf("silence %d is by %s", one.ID, one.CreatedBy)
+		}
+	}
+	s.await(t, "the log of the second", func() bool {
+		return slices.ContainsFunc(s.log(0), func(line string) bool { return strings.Contains(line, `"silence","id":2,`) })
+	})
+	loggedIn("silence", "remove", "2", "--control", "none", "--state-file", s.state)
+	s.await(t, "the log of who removed it", func() bool {
+		return slices.ContainsFunc(s.log(0), func(line string) bool {
+			return strings.Contains(line, `"silence removed","id":2,`) && strings.Contains(line, `login: uid 4343)"`)
+		})
+	})
 }

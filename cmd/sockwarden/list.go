@@ -298,11 +298,19 @@ func parseFields(flag, list string) ([]collectors.Field, error) {
 	for name := range strings.SplitSeq(list, ",") {
 		f, ok := collectors.FieldByName(strings.TrimSpace(name))
 		if !ok {
-			return nil, usagef("%s: unknown field %q%s", flag, name, rules.Suggest(name, fieldNames()))
+			return nil, unknownField(flag+": ", name)
 		}
 		fields = append(fields, f)
 	}
 	return fields, nil
+}
+
+// unknownField is the error of a name that is no field, with what there is.
+func unknownField(where, name string) error {
+	return &exitError{
+		code: exitUsage, err: fmt.Errorf("%sunknown field %q%s", where, name, rules.Suggest(name, fieldNames())), //nolint:err113 // for people
+		hint: "fields are state, port, remote_addr, process, container, age and many more: sockwarden rules fields",
+	}
 }
 
 func fieldNames() []string {

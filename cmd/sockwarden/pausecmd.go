@@ -42,7 +42,10 @@ exists: the shipped unit makes that directory.`,
 			if len(args) == 1 {
 				d, err := rules.ParseDuration(args[0])
 				if err != nil || d <= 0 {
-					return usagef("%q is not a time: write it as 30m or 2h", args[0])
+					return &exitError{
+						code: exitUsage, err: fmt.Errorf("%q is not a time: write it as 30m or 2h", args[0]), //nolint:err113 // for people
+						hint: "sockwarden pause 30m; without a time it holds until sockwarden resume",
+					}
 				}
 				p.Until = p.Since.Add(d)
 			}

@@ -161,7 +161,7 @@ rule matches only if its condition is true.`,
 			docs := collectors.AllFields()
 			for _, name := range args {
 				if _, ok := collectors.FieldByName(name); !ok {
-					return usagef("unknown field %q%s", name, rules.Suggest(name, fieldNames()))
+					return unknownField("", name)
 				}
 			}
 			if len(args) > 0 {

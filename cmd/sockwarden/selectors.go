@@ -45,6 +45,22 @@ func (s *selectors) given() bool {
 	return len(s.ports)+len(s.remotePorts)+len(s.states)+len(s.peers)+len(s.protos) > 0 || s.aboutOwners()
 }
 
+// flags are the selectors as a person writes them.
+func (s *selectors) flags() (words []string) {
+	for _, f := range []struct {
+		name   string
+		values []string
+	}{
+		{"--port", s.ports}, {"--remote-port", s.remotePorts}, {"--state", s.states}, {"--process", s.processes}, {"--pid", s.pids},
+		{"--container", s.containers}, {"--unit", s.units}, {"--peer", s.peers}, {"--proto", s.protos},
+	} {
+		if len(f.values) > 0 {
+			words = append(words, f.name, quotedForShell(strings.Join(f.values, ",")))
+		}
+	}
+	return words
+}
+
 // aboutOwners reports whether any selector is about processes.
 func (s *selectors) aboutOwners() bool {
 	return len(s.processes)+len(s.pids)+len(s.containers)+len(s.units) > 0

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,7 +24,7 @@ func (a *app) silences() []string { return silence.Files(a.flags.state()) }
 
 func silenceCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "silence",
+		Use:   "silence add|list|remove",
 		Short: "Have rules leave sockets alone for a time",
 		Long: `A silence spares what some rules find, or what a condition selects, until it ends:
 nothing is done about it, and no message tells of it, while all else goes on. The
@@ -35,8 +35,13 @@ with --control none, they change the file that it would read.`,
 		Example: `  sudo sockwarden silence add --for 2h --rule rd-leak --comment "moving the relay"
   sudo sockwarden silence list
   sudo sockwarden silence remove 3`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
 	}
 	cmd.AddCommand(silenceAdd(a), silenceList(a), silenceRemove(a))
 	return cmd
@@ -85,7 +90,7 @@ rules can void it. What is unknown of a socket counts as selected.`,
 // wanted is the silence that the user describes.
 func (h *hushing) wanted(ctx context.Context, args []string) (*silence.Silence, error) {
 	now := time.Now()
-	s := &silence.Silence{Rules: h.rules, Comment: h.comment, CreatedBy: invoker(), StartsAt: now, EndsAt: now.Add(h.length)}
+	s := &silence.Silence{Rules: h.rules, Comment: h.comment, CreatedBy: author(), StartsAt: now, EndsAt: now.Add(h.length)}
 	switch {
 	case h.length <= 0:
 		return nil, usagef("say for how long: --for 2h")
@@ -100,6 +105,13 @@ func (h *hushing) wanted(ctx context.Context, args []string) (*silence.Silence, 
 	}
 	if s.Owner, err = h.sel.owner(); err != nil {
 		return nil, err
+	}
+	if h.sel.given() {
+		words := h.sel.flags()
+		for _, expr := range args {
+			words = append([]string{quotedForShell(expr)}, words...)
+		}
+		s.Selectors = strings.Join(words, " ")
 	}
 	if s.Expr == "true" && s.Owner != "" {
 		s.Expr = ""
@@ -152,14 +164,18 @@ func (h *hushing) add(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	c, err := control.Find(ctx, h.places())
-	if errors.Is(err, control.ErrNobody) && !h.named() {
+	err = h.quiet(err)
+	quiet, runs := errors.AsType[*control.QuietError](err)
+	switch {
+	case runs && quiet.At == "":
+		return &exitError{code: exitForbidden, err: err, hint: tryAgain + "; with --control none it is written to its file all the same"}
+	case errors.Is(err, control.ErrNobody) && !h.named() && (!runs || quiet.At == control.None):
 		return h.addAlone(ctx, s)
-	}
-	if err != nil {
+	case err != nil:
 		return notThere(err)
 	}
 	q := control.SilenceRequest{
-		For: strconv.FormatFloat(h.length.Seconds(), 'f', -1, 64), Rules: s.Rules, Expr: s.Expr, Owner: s.Owner, Comment: s.Comment, By: invoker(),
+		For: strconv.FormatFloat(h.length.Seconds(), 'f', -1, 64), Rules: s.Rules, Expr: s.Expr, Owner: s.Owner, Selectors: s.Selectors, Comment: s.Comment, By: invoker(),
 	}
 	var added watch.SilenceStatus
 	if _, err := c.Do(ctx, http.MethodPost, "/v1/silences", q, &added); err != nil {
@@ -241,73 +257,4 @@ func (q *asking) silences(ctx context.Context) ([]watch.SilenceStatus, error) {
 		}
 	}
 	return (*watch.Status)(nil).SilencedBy(in), nil
-}
-
-func silenceRemove(a *app) *cobra.Command {
-	q := &asking{app: a}
-	cmd := &cobra.Command{
-		Use:     "remove ID... [flags]",
-		Short:   "End silences before their time",
-		Example: `  sudo sockwarden silence remove 3`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ids, err := numbers(args)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), askFor)
-			defer cancel()
-			for _, id := range ids {
-				if err := q.remove(ctx, id); err != nil {
-					return err
-				}
-				if _, err := fmt.Fprintf(a.stdout, "removed silence %d\n", id); err != nil {
-					return quietPipe(err)
-				}
-			}
-			return nil
-		},
-	}
-	q.register(cmd)
-	declare{a, cmd}.state()
-	return cmd
-}
-
-// numbers reads the numbers of silences.
-func numbers(args []string) ([]int, error) {
-	if len(args) == 0 {
-		return nil, usagef("say which: sockwarden silence list shows their numbers")
-	}
-	var ids []int
-	for _, text := range args {
-		id, err := strconv.Atoi(text)
-		if err != nil || id < 1 {
-			return nil, usagef("%q is no number of a silence: sockwarden silence list shows them", text)
-		}
-		if !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
-}
-
-func (q *asking) remove(ctx context.Context, id int) error {
-	c, err := control.Find(ctx, q.places())
-	switch {
-	case err == nil:
-		_, err = c.Do(ctx, http.MethodDelete, "/v1/silences/"+strconv.Itoa(id), nil, nil)
-		return refused(err)
-	case !errors.Is(err, control.ErrNobody) || q.named():
-		return notThere(err)
-	}
-	now, files := time.Now(), q.app.silences()
-	in := silence.NewStore(files...).At(now)
-	err = silence.Remove(ctx, files, id, now)
-	if errors.Is(err, silence.ErrUnknown) {
-		more := ""
-		if ids := in.IDs(); ids != "" {
-			more = "; there are " + ids
-		}
-		return fmt.Errorf("there is no silence %d in force%s", id, more) //nolint:err113 // for people
-	}
-	return forbidden(err)
 }

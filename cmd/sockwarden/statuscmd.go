@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -50,16 +51,42 @@ const askFor = 10 * time.Second
 func (q *asking) find(ctx context.Context) (*control.Client, error) {
 	c, err := control.Find(ctx, q.places())
 	if err != nil {
-		return nil, notThere(err)
+		return nil, notThere(q.quiet(err))
 	}
 	return c, nil
 }
 
+// quiet turns "nobody answers" into what is known of a watcher that runs here all the same.
+func (q *asking) quiet(err error) error {
+	if !errors.Is(err, control.ErrNobody) || q.path == control.None {
+		return err
+	}
+	if quiet := control.Quiet(q.places(), q.app.flags.state()); quiet != nil {
+		return quiet
+	}
+	return err
+}
+
+const (
+	// startOne is the hint where no watcher runs, as far as we can see.
+	startOne = "sudo sockwarden watch --live starts one; if one runs with other paths, name its --control PATH or --state-file here, too"
+	// tryAgain is the hint where one is just starting, or ending.
+	tryAgain = "try again in a moment"
+)
+
 // notThere is the error of a watcher that does not answer, or does not let us.
 func notThere(err error) error {
-	hint := "sudo sockwarden watch --live starts one; if it runs with --control PATH, name that here, too"
-	if errors.Is(err, control.ErrNotAllowed) {
+	hint := startOne
+	quiet, runs := errors.AsType[*control.QuietError](err)
+	switch {
+	case errors.Is(err, control.ErrNotAllowed):
 		hint = "run as root, or as the user of the watcher"
+	case runs && quiet.At == "", control.Starting(err):
+		hint = tryAgain
+	case runs && quiet.At == control.None:
+		hint = "start it without --control none, or with --control PATH"
+	case runs:
+		hint = "name it here, too: --control " + quiet.At
 	}
 	return &exitError{code: exitForbidden, err: err, hint: hint}
 }
@@ -68,8 +95,10 @@ func notThere(err error) error {
 func refused(err error) error {
 	no, ok := errors.AsType[*control.Refused](err)
 	switch {
-	case errors.Is(err, control.ErrNobody), errors.Is(err, control.ErrNotAllowed):
+	case errors.Is(err, control.ErrNobody), errors.Is(err, control.ErrNotAllowed), control.Starting(err):
 		return notThere(err)
+	case ok && len(no.Problems) == 0 && no.Code == http.StatusUnprocessableEntity: // what was asked for is not there
+		return &exitError{code: exitUsage, err: err}
 	case !ok || len(no.Problems) == 0:
 		return err
 	}
@@ -125,6 +154,9 @@ func (q *asking) status(ctx context.Context) error {
 		return err
 	}
 	s, err := c.Status(ctx)
+	if control.Starting(err) {
+		return q.without(refused(err))
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &exitError{code: exitFailed, err: fmt.Errorf("the watcher did not answer within %s", askFor)} //nolint:err113 // for people
 	}
@@ -145,7 +177,8 @@ func (q *asking) status(ctx context.Context) error {
 
 // without says what there is without a watcher.
 func (q *asking) without(missing error) error {
-	s := view.StatusWithout{Error: missing.Error(), Paused: pause.Read(time.Now(), pause.Files()...)}
+	_, runs := errors.AsType[*control.QuietError](missing)
+	s := view.StatusWithout{Runs: runs || control.Starting(missing), Error: missing.Error(), Paused: pause.Read(time.Now(), pause.Files()...)}
 	s.Silences = (*watch.Status)(nil).SilencedBy(silence.NewStore(q.app.silences()...).At(time.Now()))
 	if path := q.app.flags.state(); path != "" {
 		var err error

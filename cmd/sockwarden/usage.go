@@ -86,6 +86,10 @@ func flagError(cmd *cobra.Command, err error) error {
 			text += rules.Suggest(name, known)
 		}
 	}
+	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		value, usage := pflag.UnquoteUsage(missing.GetFlag())
+		text = fmt.Sprintf("--%s needs a value (%s): %s", missing.GetFlag().Name, value, usage)
+	}
 	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		text = wrongValue(wrong)
 	}

@@ -125,15 +125,8 @@ func (w *watching) run(ctx context.Context) error {
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(watchGC)
 	}
-	e, err := w.app.engine(engine.Options{
-		StateFile: w.app.flags.state(), Live: w.live, AllowUnknownOwner: w.allowUnknown, PauseFiles: pause.Files(), Silences: w.app.silences(), Notify: true,
-		Shows: view.PlaceReads, Observers: w.metrics.observers(),
-	})
-	if err != nil {
-		return err
-	}
-	defer e.Close()
 	board := watch.NewBoard()
+	// Before the engine, which may take its time, so that whoever asks hears that we start.
 	end, err := w.control.serve(w.app, control.Options{
 		Board: board, PauseFiles: pause.Files(), PauseFile: pause.File(),
 		Silences: w.app.silences(), SilenceFile: silence.File(w.app.flags.state()),
@@ -141,6 +134,12 @@ func (w *watching) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e, err := w.engine()
+	if err != nil {
+		end()
+		return err
+	}
+	defer e.Close()
 	defer end()
 	endMetrics, err := w.metrics.serve(ctx, w.live, w.interval, board)
 	if err != nil {
@@ -153,6 +152,14 @@ func (w *watching) run(ctx context.Context) error {
 	by, bye := supervisor(w.app.log)
 	defer bye()
 	return e.Watch(ctx, watch.Options{Interval: w.interval, Reload: reload, Load: loader(ctx, o, p), Board: board, Supervisor: by, OnFinding: w.printer()})
+}
+
+// engine is what looks and acts.
+func (w *watching) engine() (*engine.Engine, error) {
+	return w.app.engine(engine.Options{
+		StateFile: w.app.flags.state(), Live: w.live, AllowUnknownOwner: w.allowUnknown, PauseFiles: pause.Files(), Silences: w.app.silences(), Notify: true,
+		Shows: view.PlaceReads, Observers: w.metrics.observers(),
+	})
 }
 
 // printer prints findings as lines of JSON, if asked to.

@@ -61,7 +61,7 @@ func TestSilenceOfARule(t *testing.T) {
 		t.Errorf("its number is %d", next)
 	}
 	s.expectTally(s.run(p), map[engine.Decision]int{engine.DecideSilenced: 2, engine.DecideShadowed: 1})
-	s.must(silence.Remove(t.Context(), o.Silences, id+1, s.Now()))
+	s.must(silence.Remove(t.Context(), o.Silences, id+1, "bob", s.Now()))
 	s.expectTally(s.run(p), map[engine.Decision]int{engine.DecideAct: 2, engine.DecideShadowed: 1})
 }
 
@@ -117,7 +117,7 @@ func TestSilenceBetweenEffects(t *testing.T) {
 			}
 			s.expectTally(s.run(p), map[engine.Decision]int{engine.DecideSilenced: 4})
 			// What was not done has no cool-down.
-			s.must(silence.Remove(t.Context(), o.Silences, 1, s.Now()))
+			s.must(silence.Remove(t.Context(), o.Silences, 1, "bob", s.Now()))
 			script.Does = func(actions.Target) scripted.Outcome { return scripted.Outcome{Result: actions.Done} }
 			s.expectTally(s.run(p), map[engine.Decision]int{engine.DecideCooldown: 2, engine.DecideAct: 2})
 		})

@@ -23,6 +23,8 @@ var ErrUnknown = errors.New("there is no such silence")
 const (
 	// maxText bounds the condition of a silence, and its comment, in bytes.
 	maxText, maxComment = 16 << 10, 500
+	// maxRemoved is of how many removed silences a file says who has removed them.
+	maxRemoved = 100
 	// lockPatience is how long we wait for somebody else who changes the file.
 	lockPatience = 2 * time.Second
 	// longest is the longest silence: longer ones are changes of the rules.
@@ -42,7 +44,7 @@ func (s *Silence) Check() error {
 		return errors.New("it has no time: say for how long, as 2h")
 	case length > longest:
 		return fmt.Errorf("%s is too long for a silence: at most a year", length)
-	case len(s.Expr)+len(s.Owner) > maxText:
+	case len(s.Expr)+len(s.Owner)+len(s.Selectors) > maxText:
 		return fmt.Errorf("its condition has more than %d bytes", maxText)
 	case len(s.Comment) > maxComment:
 		return fmt.Errorf("its comment has more than %d bytes", maxComment)
@@ -86,8 +88,9 @@ func (s *Store) all() (all List) {
 	return all
 }
 
-// Remove ends the silence of that number. The error is ErrUnknown if none is in force.
-func Remove(ctx context.Context, files []string, id int, now time.Time) error {
+// Remove ends the silence of that number. The file keeps who wanted that, for the log of a
+// watcher. The error is ErrUnknown if none is in force.
+func Remove(ctx context.Context, files []string, id int, by string, now time.Time) error {
 	in := NewStore(files...).At(now)
 	found := in.Find(id)
 	if found == nil || found.ID == 0 {
@@ -99,6 +102,8 @@ func Remove(ctx context.Context, files []string, id int, now time.Time) error {
 		if len(d.Silences) == n {
 			return ErrUnknown
 		}
+		d.Removed = append(d.Removed, removal{id, by, now})
+		d.Removed = d.Removed[max(0, len(d.Removed)-maxRemoved):]
 		return nil
 	})
 }
@@ -138,7 +143,7 @@ func change(ctx context.Context, path string, f func(*doc) error) error {
 }
 
 func load(path string) (*doc, error) {
-	all, _, err := readFile(path, nil)
+	now, err := readFile(path, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &doc{Format: format}, nil
 	}
@@ -150,7 +155,7 @@ func load(path string) (*doc, error) {
 		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
 	d, err := decode(b)
-	if err == nil && len(d.Silences) != len(all) {
+	if err == nil && len(d.Silences) != len(now.all) {
 		err = errors.New("is changing")
 	}
 	return d, err

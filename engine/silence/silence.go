@@ -20,8 +20,11 @@ type Silence struct {
 	Rules []string `json:"rules,omitempty"`
 	// Expr selects sockets, and Owner must hold for one of their processes; "" for all.
 	// Neither uses a name that a rules file defines.
-	Expr      string    `json:"expr,omitempty"`
-	Owner     string    `json:"owner,omitempty"`
+	Expr  string `json:"expr,omitempty"`
+	Owner string `json:"owner,omitempty"`
+	// Selectors are the flags that made these, as they were given, for people to read; ""
+	// for none.
+	Selectors string    `json:"selectors,omitempty"`
 	Comment   string    `json:"comment,omitempty"`
 	CreatedBy string    `json:"created_by"`
 	StartsAt  time.Time `json:"starts_at"`
@@ -95,7 +98,11 @@ func (s *Silence) About() string {
 	case len(s.Rules) > 1:
 		parts = append(parts, "rules "+strings.Join(s.Rules, ", "))
 	}
-	for _, text := range []string{s.Expr, s.Owner} {
+	asked := []string{s.Expr, s.Owner}
+	if s.Selectors != "" {
+		asked = []string{s.Selectors}
+	}
+	for _, text := range asked {
 		if text != "" {
 			parts = append(parts, text)
 		}

@@ -69,7 +69,7 @@ func TestTooLarge(t *testing.T) {
 	if in := NewStore(path).At(noon); len(in) != added-1 || in[0].Broken() != "" {
 		t.Errorf("%d of %d: %s", len(in), added-1, in[0])
 	}
-	if err := Remove(t.Context(), []string{path}, 1, noon); err != nil {
+	if err := Remove(t.Context(), []string{path}, 1, "bob", noon); err != nil {
 		t.Error(err)
 	}
 }
@@ -94,11 +94,11 @@ func TestNumbers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := Remove(t.Context(), files, 3, noon); err != nil {
+	if err := Remove(t.Context(), files, 3, "bob", noon); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []int{3, 9, 0, -1} {
-		if err := Remove(t.Context(), files, id, noon); !errors.Is(err, ErrUnknown) {
+		if err := Remove(t.Context(), files, id, "bob", noon); !errors.Is(err, ErrUnknown) {
 			t.Errorf("%d: %v", id, err)
 		}
 	}
@@ -166,5 +166,28 @@ func TestCheck(t *testing.T) {
 	}
 	if err := about("r").Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The file says who has removed a silence; that of many is forgotten at last.
+func TestRemovedBy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), base)
+	files := []string{path}
+	s := NewStore(files...)
+	for id := 1; id <= maxRemoved+1; id++ {
+		if err := Add(t.Context(), path, files, about("r")); err != nil {
+			t.Fatal(err)
+		}
+		if err := Remove(t.Context(), files, id, "bob\x1b", noon); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if in := s.At(noon); len(in) != 0 {
+		t.Errorf("in force: %v", in)
+	}
+	for id, want := range map[int]string{1: "", 2: "bob?", maxRemoved + 1: "bob?", maxRemoved + 2: ""} {
+		if got := s.RemovedBy(id); got != want {
+			t.Errorf("silence %d was removed by %q", id, got)
+		}
 	}
 }

@@ -37,6 +37,15 @@ type doc struct {
 	// Last is the highest number that was given, so that none is given twice.
 	Last     int        `json:"last"`
 	Silences []*Silence `json:"silences"`
+	// Removed are the latest that somebody has ended before their time.
+	Removed []removal `json:"removed,omitempty"`
+}
+
+// removal says who has ended a silence.
+type removal struct {
+	ID int       `json:"id"`
+	By string    `json:"by"`
+	At time.Time `json:"at"`
 }
 
 // Files are the files that a run with this state file obeys ("" for none): those of the
@@ -83,8 +92,9 @@ type Store struct {
 
 // known is a file as it was read last.
 type known struct {
-	id  identity
-	all List
+	id      identity
+	all     List
+	removed []removal
 }
 
 // identity tells a file from what it was before: those who write replace it.
@@ -124,7 +134,7 @@ func (s *Store) At(now time.Time) List {
 // read returns all silences of a file.
 func (s *Store) read(path string) List {
 	was := s.known[path]
-	all, id, err := readFile(path, was)
+	now, err := readFile(path, was)
 	switch {
 	case err == unix.ENOENT, errors.Is(err, unix.ENOTDIR): //nolint:errorlint // as above
 		delete(s.known, path)
@@ -133,57 +143,72 @@ func (s *Store) read(path string) List {
 		delete(s.known, path)
 		return List{{File: path, broken: fmt.Sprintf("silences that cannot be read: %s %v", path, err)}}
 	}
-	if was == nil || was.id != id {
-		s.known[path] = &known{id, all}
+	s.known[path] = now
+	return now.all
+}
+
+// RemovedBy says who has ended a silence before its time, "" if that is not known.
+func (s *Store) RemovedBy(id int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, file := range s.known {
+		for _, r := range file.removed {
+			if r.ID == id {
+				return r.By
+			}
+		}
 	}
-	return all
+	return ""
 }
 
 // readFile reads a file, or returns what is known of it if it is the same.
-func readFile(path string, was *known) (List, identity, error) {
+func readFile(path string, was *known) (*known, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	switch {
 	case err == unix.ENOENT: //nolint:errorlint // as it is, and it is the usual case before each effect
-		return nil, identity{}, err //nolint:wrapcheck // read knows it
+		return nil, err //nolint:wrapcheck // read knows it
 	case err != nil:
-		return nil, identity{}, fmt.Errorf("cannot be opened: %w", err)
+		return nil, fmt.Errorf("cannot be opened: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, identity{}, fmt.Errorf("cannot be examined: %w", err)
+		return nil, fmt.Errorf("cannot be examined: %w", err)
 	}
 	id := identity{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}
 	if was != nil && was.id == id {
-		return was.all, id, nil
+		return was, nil
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return nil, id, trust.ErrNotRegular
+		return nil, trust.ErrNotRegular
 	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-		return nil, id, fmt.Errorf("belongs to uid %d", st.Uid)
+		return nil, fmt.Errorf("belongs to uid %d", st.Uid)
 	case st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0:
-		return nil, id, fmt.Errorf("can be written by others (mode %#o)", st.Mode&0o7777)
+		return nil, fmt.Errorf("can be written by others (mode %#o)", st.Mode&0o7777)
 	case st.Size > maxFile:
-		return nil, id, fmt.Errorf("has %d bytes, more than any that sockwarden writes", st.Size)
+		return nil, fmt.Errorf("has %d bytes, more than any that sockwarden writes", st.Size)
 	}
 	b, err := trust.ReadAll(fd, maxFile)
 	if err != nil {
-		return nil, id, fmt.Errorf("cannot be read: %w", err)
+		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
 	d, err := decode(b)
 	if err != nil {
-		return nil, id, err
+		return nil, err
 	}
 	for _, one := range d.Silences {
 		one.File = path
-		one.CreatedBy, one.Comment = plain(one.CreatedBy), plain(one.Comment)
+		one.CreatedBy, one.Comment, one.Selectors = plain(one.CreatedBy), plain(one.Comment), plain(one.Selectors)
 		if err := one.compile(); err != nil {
 			one.broken = fmt.Sprintf("silence %d, whose condition this version does not understand", one.ID)
 			one.when = nil
 		}
 	}
-	return d.Silences, id, nil
+	for i := range d.Removed {
+		d.Removed[i].By = plain(d.Removed[i].By)
+	}
+	return &known{id, d.Silences, d.Removed}, nil
 }
 
 func decode(b []byte) (*doc, error) {

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -26,12 +27,12 @@ type notices struct {
 	pauseFiles []string
 	silences   *silence.Store
 
-	paused  string          // what was said of the pause last
-	silent  map[string]bool // the silences that were said
-	errors  map[string]bool // what was said of the last cycle
-	closed  map[string]bool // what was said of namespaces that cannot be entered
-	tripped map[string]said // what was said of breakers
-	refused string          // what was said last of a host that refuses
+	paused  string                      // what was said of the pause last
+	silent  map[string]*silence.Silence // those that were said, by what they say
+	errors  map[string]bool             // what was said of the last cycle
+	closed  map[string]bool             // what was said of namespaces that cannot be entered
+	tripped map[string]said             // what was said of breakers
+	refused string                      // what was said last of a host that refuses
 }
 
 func newNotices(p *Parts) notices {
@@ -109,10 +110,10 @@ func (n *notices) pause() {
 
 // silence says once of each silence that it began, and that it is over.
 func (n *notices) silence() {
-	now := map[string]bool{}
-	for _, s := range n.silences.At(n.clock.Now()) {
+	at, now := n.clock.Now(), map[string]*silence.Silence{}
+	for _, s := range n.silences.At(at) {
 		text := s.String()
-		if now[text] = true; n.silent[text] {
+		if now[text] = s; n.silent[text] != nil {
 			continue
 		}
 		if s.Broken() != "" {
@@ -121,9 +122,15 @@ func (n *notices) silence() {
 		}
 		n.log.Info("silence", "id", s.ID, "about", s.About(), "until", s.EndsAt, "by", s.CreatedBy, "comment", s.Comment)
 	}
-	for text := range n.silent {
-		if !now[text] {
-			n.log.Info("over: " + text)
+	for text, s := range n.silent {
+		switch {
+		case now[text] != nil:
+		case s.Broken() != "":
+			n.log.Info("the files of silences can be read again", "before", text)
+		case at.Before(s.EndsAt):
+			n.log.Info("silence removed", "id", s.ID, "about", s.About(), "by", cmp.Or(n.silences.RemovedBy(s.ID), "somebody who has changed its file"))
+		default:
+			n.log.Info("silence over", "id", s.ID, "about", s.About())
 		}
 	}
 	n.silent = now

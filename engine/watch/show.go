@@ -53,9 +53,12 @@ func problemsOf(err error) []Problem {
 	if !ok {
 		return []Problem{{Message: err.Error()}}
 	}
-	var out []Problem
+	return problems(all)
+}
+
+func problems(all rules.Problems) (out []Problem) {
 	for _, p := range all.First(maxProblems) {
-		out = append(out, Problem{string(p.ID), p.File, p.Line, p.Column, p.Message})
+		out = append(out, Problem{string(p.ID), p.File, p.Line, p.Column, p.Message, p.Source})
 	}
 	return out
 }
@@ -96,6 +99,7 @@ func (w *watcher) rulesStatus() RulesStatus {
 	inForce := w.gens().All[0].Read
 	s := RulesStatus{
 		Generation: inForce.Generation, Count: len(inForce.Rules), Files: []string{}, Loaded: w.shown.loaded, LastReload: w.shown.reload, Settling: w.settling(),
+		Warnings: problems(inForce.Warnings),
 	}
 	for _, f := range inForce.Files {
 		s.Files = append(s.Files, f.Path)

@@ -10,6 +10,7 @@ import (
 	"sockwarden/engine/report"
 	"sockwarden/engine/silence"
 	"sockwarden/rules"
+	"sockwarden/rules/lang"
 )
 
 // Status is what a watcher says of itself, and the document that programs read. A published
@@ -45,11 +46,13 @@ type Status struct {
 
 // RulesStatus says which rules are in force, and what became of the last change.
 type RulesStatus struct {
-	Generation string     `json:"generation"`
-	Count      int        `json:"count"`
-	Names      []string   `json:"names"` // of the rules in force
-	Files      []string   `json:"files"`
-	Loaded     time.Time  `json:"loaded"` // when they came into force
+	Generation string    `json:"generation"`
+	Count      int       `json:"count"`
+	Names      []string  `json:"names"` // of the rules in force
+	Files      []string  `json:"files"`
+	Loaded     time.Time `json:"loaded"` // when they came into force
+	// Warnings are about those in force: what is valid, but maybe not meant.
+	Warnings   []Problem  `json:"warnings,omitempty"`
 	LastReload LastReload `json:"last_reload"`
 	// Settling is a newer generation that is not in force yet, nil for none.
 	Settling *Settling `json:"settling,omitempty"`
@@ -64,18 +67,25 @@ type LastReload struct {
 	Problems []Problem `json:"problems,omitempty"` // why they were rejected
 }
 
-// Problem is one reason why rules were rejected, with its place if it has one.
+// Problem is one reason why rules were rejected, or a warning about them, with its place if
+// it has one. The last of a list may only count those that are left out.
 type Problem struct {
 	ID      string `json:"id,omitempty"`
 	File    string `json:"file,omitempty"`
 	Line    int    `json:"line,omitempty"`   // 1-based
 	Column  int    `json:"column,omitempty"` // 1-based, in runes
 	Message string `json:"message"`
+	Source  string `json:"source,omitempty"` // the text of the line
 }
 
 // String is "file:line:col: message".
-func (p Problem) String() string {
-	return rules.Problem{File: p.File, Line: p.Line, Column: p.Column, Message: p.Message}.String()
+func (p Problem) String() string { return p.ofRules().String() }
+
+// Detail is String with the kind, and the line with a caret under the place.
+func (p Problem) Detail() string { return p.ofRules().Detail() }
+
+func (p Problem) ofRules() rules.Problem {
+	return rules.Problem{ID: lang.ID(p.ID), File: p.File, Line: p.Line, Column: p.Column, Message: p.Message, Source: p.Source}
 }
 
 // Settling is a change of rules that must stay for a moment before it is in force.

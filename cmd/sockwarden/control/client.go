@@ -41,6 +41,12 @@ func (e *Refused) Unwrap() error {
 	return nil
 }
 
+// Starting reports whether an error says that the watcher has not begun to look.
+func Starting(err error) bool {
+	no, ok := errors.AsType[*Refused](err)
+	return ok && no.Code == http.StatusServiceUnavailable
+}
+
 // Client asks the watcher on one control socket.
 type Client struct {
 	Path string

@@ -51,7 +51,7 @@ func listen(path, group string) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, holder, err := memory.Lock(path + ".lock")
+	lock, holder, err := memory.Lock(path + lockSuffix)
 	if errors.Is(err, memory.ErrLocked) {
 		return nil, fmt.Errorf("%w: process %s holds %s", ErrHeld, holder, path)
 	}

@@ -1,10 +1,7 @@
 package control
 
 import (
-	"fmt"
 	"net/http"
-	"os/user"
-	"strconv"
 	"time"
 
 	"sockwarden/engine/pause"
@@ -58,17 +55,4 @@ func (s *Server) resume(r *http.Request) (answer, error) {
 		}
 	}
 	return answer{http.StatusOK, map[string]any{"resumed": was, "paused": pause.Read(time.Now(), s.opts.PauseFiles...)}}, nil
-}
-
-// by names who sent a request: what they say, and who they are according to the kernel.
-func by(r *http.Request, says string) string {
-	uid, _ := peer(r)
-	name := "uid " + strconv.FormatUint(uint64(uid), 10)
-	if u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10)); err == nil {
-		name = u.Username
-	}
-	if says == "" || says == name {
-		return name
-	}
-	return fmt.Sprintf("%s, as %s", printable(says), name)
 }

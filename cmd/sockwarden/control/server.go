@@ -186,7 +186,7 @@ func (s *Server) now() (*watch.Status, error) {
 	if st := s.opts.Board.Status(); st != nil {
 		return st, nil
 	}
-	return nil, problemf(http.StatusServiceUnavailable, "the watcher has not begun yet")
+	return nil, problemf(http.StatusServiceUnavailable, "a watcher (pid %d) is starting: it has not looked yet", os.Getpid())
 }
 
 func (s *Server) status(*http.Request) (answer, error) {

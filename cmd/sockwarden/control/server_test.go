@@ -345,7 +345,7 @@ func TestFindings(t *testing.T) {
 	board := watch.NewBoard()
 	_, c := serve(t, Options{Board: board})
 	_, err := c.get(t, "/v1/status")
-	wants(t, err, 503, "has not begun yet")
+	wants(t, err, 503, "is starting: it has not looked yet")
 	st := good()
 	for _, n := range []int{0, 1, 3} {
 		st.Report = &report.Report{}

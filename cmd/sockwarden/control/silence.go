@@ -16,12 +16,19 @@ import (
 
 // SilenceRequest is the body of POST /v1/silences.
 type SilenceRequest struct {
-	For     string   `json:"for"` // such as 2h
-	Rules   []string `json:"rules,omitempty"`
-	Expr    string   `json:"expr,omitempty"`  // without names of a rules file
-	Owner   string   `json:"owner,omitempty"` // must hold for one of the processes
-	Comment string   `json:"comment,omitempty"`
-	By      string   `json:"by,omitempty"` // who wants it, in their own words
+	For   string   `json:"for"` // such as 2h
+	Rules []string `json:"rules,omitempty"`
+	Expr  string   `json:"expr,omitempty"`  // without names of a rules file
+	Owner string   `json:"owner,omitempty"` // must hold for one of the processes
+	// Selectors are the flags that made the condition, for people.
+	Selectors string `json:"selectors,omitempty"`
+	Comment   string `json:"comment,omitempty"`
+	By        string `json:"by,omitempty"` // who wants it, in their own words
+}
+
+// RemoveRequest is the body of DELETE /v1/silences/ID.
+type RemoveRequest struct {
+	By string `json:"by,omitempty"` // who wants it, in their own words
 }
 
 // silences are those in force.
@@ -44,12 +51,14 @@ func (s *Server) addSilence(r *http.Request) (answer, error) {
 		return answer{}, problemf(http.StatusBadRequest, "for: %v", err)
 	}
 	now := time.Now()
-	one := &silence.Silence{Rules: q.Rules, Expr: q.Expr, Owner: q.Owner, Comment: q.Comment, CreatedBy: by(r, q.By), StartsAt: now, EndsAt: now.Add(d)}
+	one := &silence.Silence{Rules: q.Rules, Expr: q.Expr, Owner: q.Owner, Selectors: q.Selectors, Comment: q.Comment, CreatedBy: by(r, q.By), StartsAt: now, EndsAt: now.Add(d)}
 	if err := one.Check(); err != nil {
 		return answer{}, badCondition(err)
 	}
-	if err := s.rulesKnown(q.Rules); err != nil {
-		return answer{}, err
+	if len(q.Rules) > 0 {
+		if err := s.rulesKnown(q.Rules); err != nil {
+			return answer{}, err
+		}
 	}
 	// A client that goes away has asked for it all the same.
 	if err := silence.Add(context.WithoutCancel(r.Context()), s.opts.SilenceFile, s.opts.Silences, one); err != nil {
@@ -73,9 +82,9 @@ func badCondition(err error) error {
 // rulesKnown refuses names of rules that are not in force: a silence with a mistyped one
 // would spare nothing.
 func (s *Server) rulesKnown(names []string) error {
-	st := s.opts.Board.Status()
-	if st == nil || len(names) == 0 {
-		return nil
+	st, err := s.now()
+	if err != nil {
+		return err
 	}
 	for _, name := range names {
 		if !slices.Contains(st.Rules.Names, name) {
@@ -92,9 +101,13 @@ func (s *Server) removeSilence(r *http.Request) (answer, error) {
 	if err != nil || id < 1 {
 		return answer{}, problemf(http.StatusBadRequest, "%s is no number of a silence", printable(text))
 	}
+	var q RemoveRequest
+	if err := body(r, &q); err != nil {
+		return answer{}, err
+	}
 	in := s.quiet.At(time.Now())
 	one := in.Find(id)
-	err = silence.Remove(context.WithoutCancel(r.Context()), s.opts.Silences, id, time.Now())
+	err = silence.Remove(context.WithoutCancel(r.Context()), s.opts.Silences, id, by(r, q.By), time.Now())
 	if errors.Is(err, silence.ErrUnknown) {
 		return answer{}, problemf(http.StatusNotFound, "there is no silence %d in force%s", id, thereAre(in))
 	}

@@ -47,6 +47,8 @@ func sparedReason(f *engine.Finding, longest time.Duration) string {
 			return "pending (" + f.Reason + ")"
 		}
 		return fmt.Sprintf("pending (%s for %s, longest %s)", f.Rule.Name, f.Rule.For, longest.Round(time.Second))
+	case engine.DecideSilenced:
+		return "silenced (" + f.Reason + ")"
 	case engine.DecideGuarded:
 		return "guarded (" + f.Reason + ")"
 	case engine.DecideShadowed:

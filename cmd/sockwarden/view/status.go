@@ -76,6 +76,7 @@ func headline(s *watch.Status) string {
 // StatusWithout is what there is to say without a watcher.
 type StatusWithout struct {
 	Watcher bool            `json:"watcher"` // false
+	Runs    bool            `json:"runs"`    // one that does not answer; Error says more
 	Error   string          `json:"error"`
 	Paused  *pause.Pause    `json:"paused"`
 	LastRun *memory.LastRun `json:"last_run"` // from cron; nil if nothing is known of one
@@ -88,7 +89,11 @@ func NoWatcher(o Out, s *StatusWithout, now time.Time) error {
 	if o.Format != Text {
 		return o.Encode(s)
 	}
-	o.say("no watcher runs here")
+	if s.Runs {
+		o.say("%s", Printable(s.Error))
+	} else {
+		o.say("no watcher runs here")
+	}
 	switch r := s.LastRun; {
 	case r == nil:
 		o.say("no run has left its findings")
@@ -107,6 +112,9 @@ func NoWatcher(o Out, s *StatusWithout, now time.Time) error {
 	}
 	if err := Silences(o, s.Silences, now); err != nil {
 		return err
+	}
+	if s.Runs {
+		return nil
 	}
 	o.say("start one: sudo sockwarden watch --live, or as a service; without --live it only says what it would do")
 	return nil
@@ -193,6 +201,13 @@ func shortGeneration(g string) string {
 func Reloaded(o Out, s *watch.RulesStatus) error {
 	if o.Format != Text {
 		return o.Encode(s)
+	}
+	for _, w := range s.Warnings {
+		if w.File == "" {
+			o.say("%s", Printable(w.Message)) // how many more there are
+			continue
+		}
+		fmt.Fprintln(o.W, "warning: "+w.Detail())
 	}
 	o.say("in force: %s, generation %s, %s", Count(s.Count, "rule"), shortGeneration(s.Generation), Count(len(s.Files), "file"))
 	return nil
