@@ -51,8 +51,15 @@ func (s *selectors) flags() (words []string) {
 		name   string
 		values []string
 	}{
-		{"--port", s.ports}, {"--remote-port", s.remotePorts}, {"--state", s.states}, {"--process", s.processes}, {"--pid", s.pids},
-		{"--container", s.containers}, {"--unit", s.units}, {"--peer", s.peers}, {"--proto", s.protos},
+		{"--port", s.ports},
+		{"--remote-port", s.remotePorts},
+		{"--state", s.states},
+		{"--process", s.processes},
+		{"--pid", s.pids},
+		{"--container", s.containers},
+		{"--unit", s.units},
+		{"--peer", s.peers},
+		{"--proto", s.protos},
 	} {
 		if len(f.values) > 0 {
 			words = append(words, f.name, quotedForShell(strings.Join(f.values, ",")))

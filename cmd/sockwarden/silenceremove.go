@@ -114,4 +114,4 @@ func (q *asking) remove(ctx context.Context, id int) error {
 }
 
 // author names the user of this command, as a watcher would.
-func author() string { return control.Author(uint32(os.Geteuid()), os.Getpid(), invoker()) } //nolint:gosec // a uid
+func author() string { return control.Author(uint32(os.Geteuid()), os.Getpid(), invoker()) }

@@ -16,9 +16,12 @@ import (
 func Author(uid uint32, pid int, says string) string {
 	name := userName(uid)
 	var more []string
-	sudo, ok := strings.CutPrefix(says, name+" (sudo: ")
-	if sudo, ok = strings.CutSuffix(sudo, ")"); ok && sudo != "" && printable(sudo) == sudo && !strings.ContainsAny(sudo, "()") {
-		more, says = append(more, "sudo: "+sudo), ""
+	sudo := ""
+	if rest, ok := strings.CutPrefix(says, name+" (sudo: "); ok {
+		if who, ok := strings.CutSuffix(rest, ")"); ok && who != "" && printable(who) == who && !strings.ContainsAny(who, "()") {
+			sudo, says = who, ""
+			more = append(more, "sudo: "+sudo)
+		}
 	}
 	if login := loginOf(pid); login != noLogin && login != uid && userName(login) != sudo {
 		more = append(more, "login: "+userName(login))
@@ -56,7 +59,7 @@ const noLogin = math.MaxUint32
 // loginOf is the login uid of a process, which waits for our answer; noLogin if that
 // is not known, as of one in another PID namespace.
 func loginOf(pid int) uint32 {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/loginuid")
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/loginuid") //nolint:gosec // a number
 	if err != nil {
 		return noLogin
 	}

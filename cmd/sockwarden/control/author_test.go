@@ -10,7 +10,7 @@ import (
 // What somebody says of themselves never hides who they are.
 func TestAuthor(t *testing.T) {
 	for says, want := range map[string]string{
-		"": "root", "root": "root", "root (sudo: anna)": "root (sudo: anna)", "anna": "anna, as root", "bob (sudo: anna)": "bob (sudo: anna), as root",
+		"": "root", "root": "root", "root (sudo: anna)": "root (sudo: anna)", "anna": "anna, as root", "anna)": "anna), as root", "bob (sudo: anna)": "bob (sudo: anna), as root",
 		"root (sudo: )": "root (sudo: ), as root", "root (sudo: a) (login: b)": "root (sudo: a) (login: b), as root", "\x1b[2J": `"\x1b[2J", as root`,
 		"root (sudo: \x1b)": `"root (sudo: \x1b)", as root`,
 	} {
