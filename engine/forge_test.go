@@ -253,20 +253,19 @@ func TestAgeUserTimeout(t *testing.T) { // has to be in time
 			if earlier && v6 {
 				continue // once is enough
 			}
-			const tries = 10 // on a busy machine the kernel ends it before the next timeout is set
-			i := 0
-			for i < tries && !underUserTimeout(t, d, v6, earlier) {
-				i++
-			}
-			if i == tries {
-				t.Errorf("of %d none got as far as a long timeout", tries)
+			// On a busy machine the kernel ends it before the next timeout is set, or sends too
+			// little to prove much.
+			for end := time.Now().Add(2 * time.Minute); !underUserTimeout(t, d, v6, earlier); {
+				if t.Failed() || time.Now().After(end) {
+					t.Fatal("none got as far as a long timeout, and proved its age")
+				}
 			}
 		}
 	})
 }
 
 // underUserTimeout tests one connection of TestAgeUserTimeout; it returns false if the
-// kernel ended it too early or its timeout did not become long.
+// kernel ended it too early, its timeout did not become long, or little of its age is proven.
 func underUserTimeout(t *testing.T, d *tunpeer.Device, v6, earlier bool) (done bool) {
 	t.Helper()
 	s, c := bound(t, tunpeer.Local(v6)), d.Await(v6)
@@ -309,7 +308,8 @@ func underUserTimeout(t *testing.T, d *tunpeer.Device, v6, earlier bool) (done b
 		t.Errorf("%+v, although this kernel does not prove it: %+v", age, rec)
 	}
 	if !earlier && !socklab.KernelBefore(6, 7) && age.Min < 0.5*time.Since(state).Seconds() {
-		t.Errorf("%+v after %s: %+v", age, time.Since(state), rec)
+		t.Logf("%+v after %s: %+v", age, time.Since(state), rec)
+		return false
 	}
 	return true
 }

@@ -36,6 +36,7 @@ type victim struct {
 	oldACK    bool      // a FIN came with an old ACK number
 	cookie    uint64
 	again     bool // it was connected again
+	marked    map[memorized]time.Time
 	// What the last record said about what waits to be acknowledged, when that look
 	// began, and the time after which something has moved since, or begun to wait.
 	acked  uint64
@@ -43,6 +44,12 @@ type victim struct {
 	looked time.Time
 	moved  time.Time
 	wrong  bool
+}
+
+// memorized is what a memory knows of a socket in one state; a victim notes since when.
+type memorized struct {
+	memory *memory.Memory
+	key    collectors.Key
 }
 
 func (v *victim) family() string {
@@ -89,7 +96,7 @@ func (v *victim) poll() bool {
 }
 
 func newVictim(a *attack, seed uint64) *victim {
-	v := &victim{a: a, number: a.begun, rng: rand.New(rand.NewPCG(seed, 1)), sock: &sock{fd: -1}}
+	v := &victim{a: a, number: a.begun, rng: rand.New(rand.NewPCG(seed, 1)), sock: &sock{fd: -1}, marked: map[memorized]time.Time{}}
 	v.steps, v.next = 3+v.rng.IntN(22), time.Now()
 	v.v6 = v.rng.IntN(2) == 1
 	v.anew()
