@@ -52,7 +52,11 @@ func TestNotifierEnds(t *testing.T) {
 		"kill -9 $$":               {"ended by SIGKILL", true},
 		"exec sleep 1000":          {"killed after 500ms", true},
 	} {
-		n, _ := sends(t, body, 500*time.Millisecond)
+		timeout := time.Minute
+		if want.text == "killed after 500ms" {
+			timeout = 500 * time.Millisecond
+		}
+		n, _ := sends(t, body, timeout)
 		err := n.Send(t.Context(), actions.Message{})
 		_, final := errors.AsType[*actions.FinalError](err)
 		if (err == nil) != (want.text == "") || err != nil && !strings.Contains(err.Error(), want.text) || final != want.final {

@@ -180,7 +180,7 @@ func dial(t *testing.T, name, addr string, ask byte) *client {
 	t.Helper()
 	c := &client{t: t, name: name}
 	err := socklab.Peer(t).Do(func() error {
-		conn, err := (&net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}).Dial("tcp", addr)
+		conn, err := (&net.Dialer{KeepAlive: -1, Timeout: patience}).Dial("tcp", addr)
 		if err == nil {
 			c.TCPConn = conn.(*net.TCPConn)
 			_, err = c.Write([]byte{ask})

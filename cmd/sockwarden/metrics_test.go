@@ -109,6 +109,9 @@ func value(families map[string]*dto.MetricFamily, name string, labels ...string)
 // the message that did not arrive, a pause, and rules that were rejected; then the watcher
 // is not ready, and says why.
 func TestMetrics(t *testing.T) {
+	if apart(t) {
+		return
+	}
 	url := filepath.Join(t.TempDir(), "url")
 	if err := os.WriteFile(url, []byte("http://127.0.0.1:9/\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -191,6 +194,9 @@ const hashed = "$2a$04$4jek05H.LaDoYZr6Eaciz.c7qoN2uuIIj.ytiC4qh1RAG7fhOZrbi"
 
 // With a web configuration only TLS and a password lead to metrics.
 func TestMetricsWithPassword(t *testing.T) {
+	if apart(t) {
+		return
+	}
 	dir := t.TempDir()
 	certificate(t, dir)
 	config := filepath.Join(dir, "web.yaml")
@@ -247,6 +253,9 @@ func certificate(t *testing.T, dir string) {
 
 // What cannot work is said at the start, which then fails.
 func TestMetricsCannotBegin(t *testing.T) {
+	if apart(t) {
+		return
+	}
 	s := startServed(t, "--listen", "127.0.0.1:0")
 	bad := filepath.Join(t.TempDir(), "web.yaml")
 	if err := os.WriteFile(bad, []byte("tls_server: {}\n"), 0o600); err != nil {
@@ -298,6 +307,9 @@ func TestMetricsTable(t *testing.T) {
 // A run leaves a file of metrics that promtool takes, and the next one goes on with its
 // counters; a run that fails says so there, too.
 func TestMetricsFile(t *testing.T) {
+	if apart(t) {
+		return
+	}
 	needPrometheus(t)
 	s := startServed(t, "--listen", "127.0.0.1:0")
 	path := filepath.Join(t.TempDir(), "sockwarden.prom")

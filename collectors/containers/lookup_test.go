@@ -222,6 +222,7 @@ func TestSilentOnce(t *testing.T) {
 	}
 	settle(n)
 	silent.Store(false)
+	n.waits = waits{30 * time.Second, 30 * time.Second, time.Minute} // now it answers, if slowly
 	turned.t = turned.t.Add(DefaultRetry)
 	if _, err := look(t, n, Ref{ID: hbbr}); !errors.Is(err, ErrSilent) {
 		t.Errorf("%v", err)

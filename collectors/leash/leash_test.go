@@ -83,6 +83,17 @@ func written(t testing.TB, path, name string, n int) []string {
 	return lines
 }
 
+// longer tries with more and more time: on a busy machine a program may not get far in
+// little.
+func longer(t testing.TB, timeout time.Duration, try func(timeout time.Duration) (farEnough bool)) {
+	t.Helper()
+	for ; !try(timeout); timeout *= 2 {
+		if timeout > time.Minute {
+			t.Fatalf("the program does not get far in %s", timeout)
+		}
+	}
+}
+
 // escapes are the ways in which a program leaves its parent. Each records two processes
 // that would go on.
 var escapes = map[string]string{
@@ -125,17 +136,24 @@ func TestNothingIsLeft(t *testing.T) {
 	for name, body := range escapes {
 		t.Run(name, func(t *testing.T) {
 			t.Run("timeout", func(t *testing.T) {
-				path := script(t, body)
-				began := time.Now()
-				r := start(t, path, 700*time.Millisecond)
-				if e := await(t, r); e.Reason != TimedOut || e.Err != nil {
-					t.Errorf("%+v", e)
-				}
-				if took := time.Since(began); took < 700*time.Millisecond {
-					t.Errorf("after %s", took)
-				}
-				gone(t, written(t, path, "pids", 2))
-				childless(t)
+				longer(t, 700*time.Millisecond, func(timeout time.Duration) (farEnough bool) {
+					path := script(t, body)
+					began := time.Now()
+					r := start(t, path, timeout)
+					if e := await(t, r); e.Reason != TimedOut || e.Err != nil {
+						t.Errorf("%+v", e)
+					}
+					if took := time.Since(began); took < timeout {
+						t.Errorf("after %s", took)
+					}
+					text, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "pids"))
+					if strings.Count(string(text), "\n") < 2 {
+						return false
+					}
+					gone(t, written(t, path, "pids", 2))
+					childless(t)
+					return true
+				})
 			})
 			t.Run("stop", func(t *testing.T) {
 				path := script(t, body)
@@ -208,15 +226,18 @@ func TestEndings(t *testing.T) {
 // A program that ended in time is not late, even if nobody asked until later.
 func TestAskedLate(t *testing.T) {
 	socklab.Need(t)
-	const timeout = time.Second
-	began := time.Now()
-	r := start(t, "/bin/true", timeout)
-	var info unix.Siginfo
-	must(t, "waitid", unix.Waitid(unix.P_PID, r.keeper, &info, unix.WEXITED|unix.WNOWAIT, nil))
-	socklab.WaitFor(t, "the end of its time", func() bool { return time.Since(began) > timeout })
-	if e := await(t, r); e != (Ending{}) {
-		t.Errorf("%+v", e)
-	}
+	longer(t, time.Second, func(timeout time.Duration) (inTime bool) {
+		began := time.Now()
+		r := start(t, "/bin/true", timeout)
+		var info unix.Siginfo
+		must(t, "waitid", unix.Waitid(unix.P_PID, r.keeper, &info, unix.WEXITED|unix.WNOWAIT, nil))
+		inTime = time.Since(began) < timeout
+		socklab.WaitFor(t, "the end of its time", func() bool { return time.Since(began) > timeout })
+		if e := await(t, r); inTime && e != (Ending{}) {
+			t.Errorf("%+v", e)
+		}
+		return inTime
+	})
 }
 
 func TestNotStarted(t *testing.T) {
