@@ -265,13 +265,17 @@ func lockerLife(o orders) error {
 	return waitForEOF()
 }
 
+// writtenCooldowns is how many there are in the file of writerLife: enough that a reader would
+// often find it half written.
+const writtenCooldowns = 5000
+
 // writerLife replaces the state file again and again.
 func writerLife(o orders) error {
 	s, m, err := memory.OpenState(o.State, true, world.Mono)
 	if err != nil {
 		return err
 	}
-	for i := range 20_000 {
+	for i := range writtenCooldowns {
 		m.Cooldowns["socket "+strconv.Itoa(i)] = memory.Cooldown{At: 1, Until: 1e12}
 	}
 	if err := s.Write(m); err != nil {

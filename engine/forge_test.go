@@ -296,7 +296,7 @@ func underUserTimeout(t *testing.T, d *tunpeer.Device, v6, earlier bool) (done b
 			return true
 		}
 		age = checkAge(t, rec, now, began, state)
-		return t.Failed() || tcpInfo(t, s.fd).Rto > 20_000_000 || time.Since(state) > 3*time.Second
+		return t.Failed() || tcpInfo(t, s.fd).Rto > 20_000_000 || time.Since(state) > 2*time.Second
 	})
 	if !lived {
 		return false

@@ -94,7 +94,7 @@ func pollerLife(o orders) error {
 	}
 	defer e.Close()
 	fmt.Println("READY")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	raised := make(chan error, 1)
 	go func() {

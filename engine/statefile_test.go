@@ -488,7 +488,7 @@ func TestAtomicWrite(t *testing.T) {
 		check := func() {
 			m := memory.NewMemory()
 			must(t, "read", s.Read(m))
-			if len(m.Cooldowns) != 20_000 {
+			if len(m.Cooldowns) != writtenCooldowns {
 				t.Fatalf("%d cool-downs", len(m.Cooldowns))
 			}
 			written[fmt.Sprint(s.Known.ModTime())] = true

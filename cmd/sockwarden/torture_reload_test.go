@@ -196,7 +196,7 @@ func TestTortureReloads(t *testing.T) {
 	if apart(t) {
 		return
 	}
-	const tries = 5
+	const tries = 10
 	for i := range tries {
 		away := tortureReloads(t, fmt.Sprint("reloads", i))
 		if away == 0 {
