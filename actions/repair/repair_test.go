@@ -358,11 +358,17 @@ func TestUserTimeout(t *testing.T) {
 	}
 	actiontest.LeakCheck(t)
 	c := socklab.Make(t, socklab.Established, socklab.IPv4)
-	vanish(t, c)
-	start := time.Now() // what is on its way is as old
-	_, err := unix.Write(c.FD, []byte("to nobody"))
-	must(t, "write", err)
+	fd, err := unix.FcntlInt(uintptr(c.FD), unix.F_DUPFD_CLOEXEC, 3)
+	must(t, "dup", err)
 	r := actiontest.Read(t, c)
+	// A limit that is too short for the silence so far would be left alone.
+	_, err = unix.Write(c.Peer, []byte("still there"))
+	must(t, "write", err)
+	vanish(t, c)
+	start := time.Now()
+	_, err = unix.Write(fd, []byte("to nobody"))
+	must(t, "write", err)
+	must(t, "close", unix.Close(fd))
 	applied(t, map[string]any{"idle": time.Second, "interval": time.Second, "count": 1.0, "user_timeout": 4 * time.Second}, actiontest.Sealed(t, c))
 	if code := r.End(t); code != 1 || !strings.Contains(r.Err.String(), "Connection timed out") {
 		t.Errorf("cat: %d, %q", code, &r.Err)

@@ -399,7 +399,7 @@ func TestSlow(t *testing.T) {
 	})
 	longer("none is", hang, 4, func(w *webhook, timeout time.Duration) error {
 		if err := w.Send(t.Context(), message()); err == nil || err.Error() != "attempt 4 of 4: post: no answer within "+timeout.String() {
-			return fmt.Errorf("sent: %v", err)
+			return errors.New("it says " + fmt.Sprint(err))
 		}
 		return nil
 	})
