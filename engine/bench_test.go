@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockwarden/collectors"
 	"sockwarden/collectors/sockdiag"
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/memory"
@@ -51,6 +52,30 @@ func BenchmarkCycle(b *testing.B) {
 						}
 					}
 				})
+			}
+		})
+	}
+}
+
+// BenchmarkCensus measures the counting walk behind metrics, by the number of sockets.
+func BenchmarkCensus(b *testing.B) {
+	for _, n := range []int{100, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			if n > 10_000 && testing.Short() {
+				b.Skip("short")
+			}
+			benchSockets(b, n)
+			l := newLab(b, Options{})
+			c, err := NewCounter(Options{Sources: []collectors.Plugin{sockdiag.Plugin()}, World: hostWorld(b, "", runtime.GOMAXPROCS(0)), Logger: l.journal.logger()}, true)
+			must(b, "counter", err)
+			defer c.Close()
+			b.ReportAllocs()
+			for b.Loop() {
+				census, err := c.Count(b.Context(), nil, nil)
+				must(b, "count", err)
+				if len(census.Errors) > 0 || census.Sockets[collectors.TCP][collectors.Established] < n {
+					b.Fatalf("%v, %v", census.Sockets, census.Errors)
+				}
 			}
 		})
 	}

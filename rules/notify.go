@@ -90,14 +90,16 @@ func (as *actionSection) parseOne(at entry) {
 	}
 }
 
+// placedError says in which line of which parameter a mistake is.
+type placedError interface {
+	error
+	Place() (param string, line int)
+}
+
 // wrong reports what a plugin says about its parameters, where the wrong one stands.
 func (as *actionSection) wrong(at entry, entries []entry, err error) {
 	message := at.key.Value + ": " + err.Error()
-	var placed interface {
-		error
-		Place() (param string, line int)
-	}
-	if errors.As(err, &placed) {
+	if placed, ok := errors.AsType[placedError](err); ok {
 		name, line := placed.Place()
 		for _, e := range entries {
 			if e.key.Value == name {

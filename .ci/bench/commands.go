@@ -83,6 +83,7 @@ func tasks(j *job) (list []task, missing map[string]string) {
 	cycles("cycle narrow", "cycle floor d1", "narrow")
 	cycles("cycle unfiltered", "cycle floor a", "unfiltered")
 	cycles("cycle owners of all", "cycle floor a", "owners")
+	list = append(list, task{"cycle counting walk", "cycle floor a", func() (sample, error) { return itself("count", looks) }})
 	cycles("cycle 1 rule", "", "rules-1")
 	cycles("cycle 1000 rules", "cycle 1 rule", "rules-1000")
 

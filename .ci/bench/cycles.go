@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -22,8 +23,11 @@ import (
 )
 
 // repeatedCycle runs this program again, as one that makes cycles.
-func repeatedCycle(args ...string) (s sample, err error) {
-	out, err := output("/proc/self/exe", append([]string{"cycle"}, args...)...)
+func repeatedCycle(args ...string) (sample, error) { return itself("cycle", args...) }
+
+// itself runs this program again, as one that measures something over and over.
+func itself(what string, args ...string) (s sample, err error) {
+	out, err := output("/proc/self/exe", append([]string{what}, args...)...)
 	if err != nil {
 		return s, err
 	}
@@ -44,6 +48,38 @@ func cycle(args []string) error {
 		return err
 	}
 	defer e.Close()
+	return repeat(n, func() error {
+		r, err := e.Cycle(context.Background(), p)
+		if err != nil {
+			return err
+		}
+		return errors.Join(r.Errors...)
+	})
+}
+
+// count makes counting walks in one process, as a watcher with --listen does between its
+// cycles, and prints the median.
+func count(args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	c, err := engine.NewCounter(options(), true)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return repeat(n, func() error {
+		census, err := c.Count(context.Background(), []string{"host"}, nil)
+		if err != nil {
+			return err
+		}
+		return errors.Join(census.Errors...)
+	})
+}
+
+// repeat prints how long something takes, as the median of n times after the first.
+func repeat(n int, do func() error) error {
 	var took []float64
 	var before time.Duration
 	for i := range n + 1 {
@@ -51,12 +87,8 @@ func cycle(args []string) error {
 			before = used()
 		}
 		began := time.Now()
-		r, err := e.Cycle(context.Background(), p)
-		if err != nil {
+		if err := do(); err != nil {
 			return err
-		}
-		if len(r.Errors) > 0 {
-			return r.Errors[0]
 		}
 		if i > 0 {
 			took = append(took, ms(time.Since(began)))
@@ -79,12 +111,17 @@ func open(file, variable string) (*engine.Engine, *rules.Program, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("rules: %w", err)
 	}
-	e, err := engine.New(engine.Options{
+	e, err := engine.New(options())
+	return e, p, err
+}
+
+// options are those of a watcher.
+func options() engine.Options {
+	return engine.Options{
 		Sources: []collectors.Plugin{sockdiag.Plugin(), procnet.Plugin()},
 		Logger:  slog.New(slog.DiscardHandler),
 		Owners:  world.OwnersBPF, // what a watcher uses, loaded once
-	})
-	return e, p, err
+	}
 }
 
 // used is the CPU time of this process.

@@ -113,9 +113,13 @@ func (r *row) spread() float64 {
 // ratio is the median of this row's times, each divided by the other row's time in the
 // same round: changes of the machine between the rounds do not matter.
 func (r *row) ratio(other *row) float64 {
+	samples := other.Samples
+	if r.Apart != nil && other.Name == r.Floor {
+		samples = r.Apart.Floor
+	}
 	var v []float64
-	for i := range min(len(r.Samples), len(other.Samples)) {
-		v = append(v, r.Samples[i].Wall/other.Samples[i].Wall)
+	for i := range min(len(r.Samples), len(samples)) {
+		v = append(v, r.Samples[i].Wall/samples[i].Wall)
 	}
 	return median(v)
 }

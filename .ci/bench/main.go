@@ -48,6 +48,8 @@ func main() {
 		err = inside(os.Args[2])
 	case len(os.Args) > 2 && os.Args[1] == "cycle":
 		err = cycle(os.Args[2:])
+	case len(os.Args) > 2 && os.Args[1] == "count":
+		err = count(os.Args[2:])
 	default:
 		err = run()
 	}
@@ -63,9 +65,13 @@ func run() error {
 	out := flag.String("out", "../../docs", "`DIRECTORY` of performance.md, performance.svg and performance-data.json")
 	quick := flag.Bool("quick", false, "a smoke test: 1000 and 10000 sockets, 2 rounds, no wait for sockets to grow old")
 	only := flag.String("only", "", "only rows whose names contain one of `PARTS`; floors are always measured")
+	merge := flag.Bool("merge", false, "with -only: put these rows, with their floors of this run, among those that are in -out already")
 	flag.Parse()
 	if *quick {
 		*sizes, *rounds = "1000,10000", 2
+	}
+	if *merge && *only == "" {
+		return errors.New("-merge is for the rows of -only")
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("namespaces and destroying sockets need root")
@@ -109,11 +115,18 @@ func run() error {
 			return fmt.Errorf("%s of %d: %w", j.Part, j.Size, err)
 		}
 		d.add(rows, j.Skipped)
+		if *merge {
+			continue
+		}
 		if err := d.save(*out); err != nil {
 			return err
 		}
 	}
-	return d.faults(j.Only)
+	err = d.faults(j.Only)
+	if *merge && err == nil {
+		return d.mergeInto(*out)
+	}
+	return err
 }
 
 // build compiles sockwarden and the C programs, and writes the rules.

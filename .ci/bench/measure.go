@@ -33,6 +33,7 @@ type row struct {
 	Samples []sample `json:"samples,omitempty"`
 	Note    string   `json:"note,omitempty"`
 	Failed  bool     `json:"failed,omitempty"` // the note is about a fault, not about what cannot be measured here
+	Apart   *apart   `json:"apart,omitempty"`  // from another run than the others, nil for the same
 }
 
 // limit is the longest time that a program may take, in seconds.

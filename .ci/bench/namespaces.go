@@ -18,6 +18,9 @@ import (
 // measureNamespaces is the job that makes as many network namespaces as its size says. A
 // listener waits in each of them and then, for the last row, in none.
 func measureNamespaces(j *job) ([]*row, error) {
+	if !wanted(j, "cycle of namespaces") && !wanted(j, "cycle of empty namespaces") {
+		return nil, nil
+	}
 	var conns []*sockdiag.Conn
 	var listeners []int
 	for i := range j.Size {

@@ -118,7 +118,7 @@ func table(b *strings.Builder, d *data, size int, caption, first string, in func
 		if f := d.find(r.Floor, size); f != nil {
 			floor = fmt.Sprintf("%.2fx %s", r.ratio(f), strings.NewReplacer("cycle ", "", "audit ", "", "floor ", "").Replace(r.Floor))
 		}
-		if peer != nil && r != peer {
+		if peer != nil && r != peer && r.Apart == nil {
 			slower = number(peer.ratio(r)) + "x"
 		}
 		fmt.Fprintf(b, "| %s | %s | %.0f %% | %s | %s | %s | %s |\n", title(r), number(r.wall()), 100*r.spread(), floor, slower,
@@ -159,6 +159,9 @@ func destroyed(b *strings.Builder, d *data) {
 
 // title is the name of a row, with what ended it early.
 func title(r *row) string {
+	if r.Apart != nil {
+		return fmt.Sprintf("%s (on %s, %s cores)", r.Name, r.Apart.Date, r.Apart.Cores)
+	}
 	if r.Note == "" {
 		return r.Name
 	}
@@ -173,6 +176,7 @@ func legend(b *strings.Builder, d *data) {
 		{"none match", code("none-match") + ": the kernel has no candidate"},
 		{"unfiltered", code("unfiltered") + ": every socket is read, none matches; UDP is looked at too, which floor a does not"},
 		{"owners of all", code("owners") + ": the owner of every socket is needed"},
+		{"counting walk", "what `watch --listen` counts for metrics: every TCP and UDP socket by its state, and who listens"},
 		{"1 rule", code("rules-1")},
 		{"1000 rules", code("rules-1000") + " and so on: a rule for each of the same states and ports"},
 		{"ss close-wait ports", "ss -tan with a filter of state and ports, which knows neither ages nor owners"},
