@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sockwarden/collectors"
 	"sockwarden/engine/recording"
@@ -42,6 +45,50 @@ func recordedCrowd(n int) *recording.Recording {
 	return r
 }
 
+// reportCPU reports the processor time of an operation, which a busy machine does not stretch
+// as it does the time.
+func reportCPU(b *testing.B) func() {
+	b.Helper()
+	used := func() time.Duration {
+		var u unix.Rusage
+		must(b, "rusage", unix.Getrusage(unix.RUSAGE_SELF, &u))
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	before := used()
+	return func() { b.ReportMetric(float64((used()-before).Milliseconds())/float64(b.N), "CPU-ms/op") }
+}
+
+// BenchmarkRecordingOfKernel records so many connections of this kernel, with what holds them,
+// into a file in memory.
+func BenchmarkRecordingOfKernel(b *testing.B) {
+	for _, n := range []int{1_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			if n > 10_000 && testing.Short() {
+				b.Skip("short")
+			}
+			benchSockets(b, n)
+			for _, compress := range []bool{false, true} {
+				b.Run(fmt.Sprintf("zstd=%v", compress), func(b *testing.B) {
+					l := newLab(b, Options{World: hostWorld(b, "", runtime.GOMAXPROCS(0))})
+					var file bytes.Buffer
+					b.ReportAllocs()
+					defer reportCPU(b)()
+					for b.Loop() {
+						made, err := l.Record(b.Context(), "host", recording.Options{})
+						must(b, "record", err)
+						file.Reset()
+						must(b, "write", recording.WriteAny(&file, made, compress))
+						if len(made.Sockets) < n {
+							b.Fatalf("%d sockets", len(made.Sockets))
+						}
+					}
+					b.ReportMetric(float64(file.Len())/float64(n), "B/socket")
+				})
+			}
+		})
+	}
+}
+
 // BenchmarkRecording writes, reads and audits recordings of so many sockets.
 func BenchmarkRecording(b *testing.B) {
 	p, err := rules.NewSelection(rules.Selection{
@@ -55,6 +102,7 @@ func BenchmarkRecording(b *testing.B) {
 			must(b, "write", recording.WriteAny(&file, made, compress))
 			b.Run(fmt.Sprintf("write/%d/zstd=%v", n, compress), func(b *testing.B) {
 				b.ReportAllocs()
+				defer reportCPU(b)()
 				for b.Loop() {
 					file.Reset()
 					must(b, "write", recording.WriteAny(&file, made, compress))
@@ -63,6 +111,7 @@ func BenchmarkRecording(b *testing.B) {
 			})
 			b.Run(fmt.Sprintf("replay/%d/zstd=%v", n, compress), func(b *testing.B) {
 				b.ReportAllocs()
+				defer reportCPU(b)()
 				for b.Loop() {
 					r, err := recording.ReadAny(bytes.NewReader(file.Bytes()))
 					must(b, "read", err)

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -12,36 +13,108 @@ import (
 	"sockwarden/collectors/socklab"
 	"sockwarden/engine/recording"
 	"sockwarden/engine/report"
+	"sockwarden/rules"
 )
 
+// recordedRules read facts of every kind.
+const recordedRules = `version: 1
+rules:
+  - {name: tcp, when: 'age >= 0 or state != "LISTEN"', unless: 'port == 1', then: [{destroy: {udp: true}}], limits: {per_cycle: 100}}
+  - {name: udp, when: 'protocol == "udp"', then: [{destroy: {udp: true}}]}
+  - {name: mptcp, when: 'protocol == "mptcp"', then: [abort]}
+  - {name: inbound, when: 'direction == "inbound" or listener_process == "x"', then: [{signal: TERM}]}
+  - {name: peer, when: 'peer_process == "" or local_addr_gone', then: [destroy]}
+  - {name: shared, when: 'owners > 1 and age > 0', then: [{signal: {signal: TERM, owners: all}}]}
+  - {name: unknown, when: 'process != "x" and state == "CLOSE_WAIT"', then: [{signal: TERM}]}
+`
+
 // TestRecordingOfKernel audits this kernel, with sockets of every kind, and a recording that
-// was made just before. Ages and timers may differ by the time between the two.
+// was made just before, by an engine with a memory of its own.
 func TestRecordingOfKernel(t *testing.T) {
-	l := newLab(t, Options{}).stranger()
+	l := newLab(t, Options{Events: EventsOff}).stranger()
+	madeOfAll(t)
+	p := l.rules(t, recordedRules)
+	found := agreeWithRecording(t, l, p, func() *lab { return newLab(t, Options{Events: EventsOff}).stranger() })
+	if len(found) < len(socklab.Kinds())-1 {
+		t.Errorf("%d findings of %d kinds of sockets", len(found), len(socklab.Kinds()))
+	}
+	mptcp, shared := false, false
+	for _, f := range found {
+		mptcp = mptcp || f.Socket.Protocol == collectors.MPTCP
+		shared = shared || len(f.Facts.Owners) > 1
+	}
+	if !mptcp || !shared {
+		t.Errorf("MPTCP %t, several owners %t", mptcp, shared)
+	}
+}
+
+// TestRecordingOfEvents is the same with an engine that has seen the sockets enter their
+// states: the recording knows these moments, too.
+func TestRecordingOfEvents(t *testing.T) {
+	l := newLab(t, Options{Events: EventsOn}).stranger()
+	p := l.rules(t, recordedRules)
+	if _, err := l.Look(t.Context(), p); err != nil { // from now on it sees changes
+		t.Fatal(err)
+	}
+	madeOfAll(t)
+	events := 0
+	for _, f := range agreeWithRecording(t, l, p, func() *lab { return l }) {
+		if f.Facts.Age.Source == collectors.AgeEvent {
+			events++
+		}
+	}
+	if events < 5 {
+		t.Errorf("%d ages by events", events)
+	}
+}
+
+// TestRecordingOfHiddenOwners is the same for a user who may not look at the processes that
+// have the sockets: the recording says so, too.
+func TestRecordingOfHiddenOwners(t *testing.T) {
+	var conns []*socklab.Conn
+	if socklab.IsNobody() { // still as the user of the test
+		conns = []*socklab.Conn{socklab.Make(t, socklab.CloseWait, socklab.IPv4), socklab.Make(t, socklab.Established, socklab.IPv6)}
+		share(t, nil, conns...)
+	}
+	socklab.AsNobody(t, func() {
+		l := newLab(t, Options{Events: EventsOff}).stranger()
+		p, err := rules.NewSelection(rules.Selection{
+			Name: "r", Text: `(state == "CLOSE_WAIT" or state == "ESTABLISHED") and age >= 0`, Mode: rules.ModeEnforce, NetNS: "host", Then: []rules.Rung{l.rung(t, "destroy")},
+		})
+		must(t, "rules", err)
+		found := agreeWithRecording(t, l, p, func() *lab { return l })
+		for _, c := range conns {
+			if !slices.ContainsFunc(slices.Collect(maps.Values(found)), func(f *report.Finding) bool { return f.Socket.LocalPort == c.Local.Port() && f.Hidden != "" }) {
+				t.Errorf("the owners of %s are not hidden", c.Kind)
+			}
+		}
+	})
+}
+
+// madeOfAll makes sockets of every kind: one with several owners, and one of MPTCP.
+func madeOfAll(t *testing.T) {
+	t.Helper()
 	for _, k := range socklab.Kinds() {
 		if k.Shown() {
 			socklab.Make(t, k, socklab.IPv4)
 		}
 	}
-	p := l.rules(t, `version: 1
-rules:
-  - {name: tcp, when: 'age >= 0 or state != "LISTEN"', unless: 'port == 1', then: [{destroy: {udp: true}}], limits: {per_cycle: 100}}
-  - {name: udp, when: 'protocol == "udp"', then: [{destroy: {udp: true}}]}
-  - {name: inbound, when: 'direction == "inbound" or listener_process == "x"', then: [{signal: TERM}]}
-  - {name: peer, when: 'peer_process == "" or local_addr_gone', then: [destroy]}
-`)
-	// Another engine records, with a memory of its own.
-	recorder := newLab(t, Options{}).stranger()
-	record := func() *recording.Recording {
-		made, err := recorder.Record(t.Context(), "all", recording.Options{Cmdline: true})
+	holder(t, socklab.Make(t, socklab.CloseWait, socklab.IPv6), socklab.Make(t, socklab.Established, socklab.IPv4))
+	socklab.StartHolder(t, socklab.HolderOptions{Conns: []*socklab.Conn{socklab.Make(t, socklab.CloseWait, socklab.IPv4)}, Keep: true})
+	socklab.ListenMPTCP(t, socklab.Home(t), socklab.IPv4).Dial(t)
+}
+
+// agreeWithRecording makes a recording, lets an engine look just after, and compares what that
+// finds with what the recording says. Ages and timers may differ by the time between the two.
+// It returns what was found.
+func agreeWithRecording(t *testing.T, l *lab, p *rules.Program, recorder func() *lab) map[string]*report.Finding {
+	t.Helper()
+	var made *recording.Recording
+	for made == nil || !proveAges(made) {
+		var err error
+		made, err = recorder().Record(t.Context(), "all", recording.Options{Cmdline: true})
 		must(t, "record", err)
-		return made
 	}
-	for !proveAges(record()) {
-		continue
-	}
-	recorder = newLab(t, Options{}).stranger()
-	made := record()
 	live, err := l.Look(t.Context(), p)
 	must(t, "look", err)
 	var file bytes.Buffer
@@ -56,9 +129,6 @@ rules:
 
 	took := l.world.Mono() - made.Mono + made.Looking + 0.2
 	was, now := foundBy(live), foundBy(replay)
-	if len(was) < len(socklab.Kinds())-1 {
-		t.Errorf("%d findings of %d kinds of sockets", len(was), len(socklab.Kinds()))
-	}
 	for key, f := range was {
 		g, ok := now[key]
 		if !ok {
@@ -80,6 +150,7 @@ rules:
 			t.Errorf("only the recording has %s", key)
 		}
 	}
+	return was
 }
 
 // proveAges reports whether all stamps are old enough to prove an age.

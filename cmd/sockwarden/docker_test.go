@@ -43,6 +43,7 @@ func TestDocker(t *testing.T) {
 		return strings.Count(out, "hbbr") == 3 && strings.Count(out, "hbbs") == 2
 	})
 
+	recordsContainers(t)
 	for _, c := range []struct {
 		args []string
 		want string // a regular expression for the output
