@@ -99,6 +99,7 @@ type Engine struct {
 type lastCycle struct {
 	report  *report.Report // its ladders still change it
 	looking time.Duration  // time spent looking and deciding
+	program *rules.Program // that it was about
 	picture *look.Picture  // what it saw, if there are several generations of rules to compare
 }
 
@@ -241,6 +242,7 @@ func (e *Engine) findIn(ctx context.Context, p *rules.Program, wanted look.Wante
 	}
 	c.Silences = e.silences.At(e.world.Now())
 	e.judge.Decide(ctx, c)
+	e.last.program = p
 	e.news.Decided(p, c.Report, e.mode(), !c.Incomplete, c.Now)
 	e.record(c)
 	e.last.looking = e.world.Now().Sub(c.Began)

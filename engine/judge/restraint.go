@@ -97,7 +97,9 @@ func (j *Judge) quota() *quota {
 	if j.spent == nil || !j.Early {
 		j.spent = &spent{map[string]int{}, map[string]int{}, 0}
 	}
-	return &quota{maps.Clone(j.spent.rules), map[string]map[string]bool{}, *j.spent}
+	before := *j.spent
+	before.rules = maps.Clone(before.rules)
+	return &quota{maps.Clone(before.rules), map[string]map[string]bool{}, before}
 }
 
 // spend adds what a cycle acts on to what its interval has spent.
@@ -230,7 +232,7 @@ func beyond(j *Judge, h *hearing, f *Case) bool {
 		return false
 	case limits.PerCycle > 0 && did+n > limits.PerCycle:
 		f.set(report.DecideLimited, "per_cycle %d reached", limits.PerCycle)
-	case limits.PerMinute > 0 && j.memory.Recent(f.Rule.Name, h.Now)+did+n > limits.PerMinute:
+	case limits.PerMinute > 0 && j.memory.Recent(f.Rule.Name, h.Now)+did-h.quota.rules[f.Rule.Fingerprint]+n > limits.PerMinute: // that was spent is recent
 		f.set(report.DecideLimited, "per_minute %d reached", limits.PerMinute)
 	default:
 		return false

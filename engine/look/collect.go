@@ -28,6 +28,9 @@ func (d *dumps) all(ctx context.Context, c *Picture) error {
 		if errors.Is(err, world.ErrNoEntry) {
 			d.collectHeld(ctx, c, ns)
 		}
+		if errors.Is(err, ErrTooMany) || c.Most > 0 && c.beside > c.Most {
+			return ErrTooMany
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return fmt.Errorf("look at sockets: %w", context.Cause(ctx))
@@ -102,6 +105,7 @@ type pass struct {
 	byState    [16]int
 	remote     [1 << 16 >> remoteShift]int // records by remote port
 	candidates []*Candidate
+	beside     int         // of them, those that only younger programs may match
 	block      []Candidate // memory for the next
 	hits       []int
 }
@@ -231,6 +235,12 @@ func (d *dumps) read(
 		hits := evaluator.Match(&record)
 		later := slices.ContainsFunc(younger, func(y *rules.Evaluator) bool { return len(y.Match(&record)) > 0 })
 		if len(hits) > 0 || later {
+			if len(hits) == 0 {
+				found.beside++
+			}
+			if w.Most > 0 && found.beside > w.Most {
+				return found, ErrTooMany
+			}
 			cand := found.candidate()
 			cand.Socket, cand.NS, cand.Host, cand.Hits, cand.Facts.Age = *s, ns, d.world.Host.Name, found.keepHits(hits), collectors.NoAge()
 			cand.younger = later
@@ -244,6 +254,7 @@ func (d *dumps) read(
 // one twice.
 func (c *Picture) take(found *pass) {
 	c.Scanned += found.scanned
+	c.beside += found.beside
 	for s, n := range found.byState {
 		if n > 0 {
 			c.ByState[collectors.State(s)] += n

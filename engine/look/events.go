@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sockwarden/collectors"
+	"sockwarden/engine/world"
 	"sockwarden/rules"
 )
 
@@ -51,7 +52,7 @@ func (a *ages) NoteStates(w Wanted) {
 		states |= p.AgeStates() | p.EnforcedStates()&closing
 	}
 	states &^= collectors.Mask(collectors.Close)
-	if a.Events == nil || a.Noted == states {
+	if a.Events == nil || a.Noted == states || a.lent {
 		return
 	}
 	if err := a.Events.SetStates(states); err != nil {
@@ -150,9 +151,20 @@ func (a *ages) Transitions(ctx context.Context) <-chan struct{} {
 	return woke
 }
 
+// Lend returns the source of events for a look beside those of the looker, which neither
+// chooses states nor ends it.
+func (a *ages) Lend() Lent { return Lent{a.Events, a.Noted} }
+
+// Lent is a source of events that belongs to another looker, and the states that this has
+// chosen.
+type Lent struct {
+	events world.Events // nil for none
+	noted  collectors.StateMask
+}
+
 // Close stops the events.
 func (a *ages) Close() {
-	if a.Events != nil {
+	if a.Events != nil && !a.lent {
 		_ = a.Events.Close()
 		a.Events = nil
 	}

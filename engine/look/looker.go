@@ -45,6 +45,13 @@ func NewLooker(w *world.World, log *slog.Logger, m *memory.Memory, o Options) *L
 	}
 }
 
+// Borrow has the looker remember by m from now on, and learn from the events of another
+// looker, as that has chosen them. What it knows of calls that hang it keeps.
+func (k *Looker) Borrow(m *memory.Memory, events Lent, horizon time.Duration) {
+	k.memory, k.Horizon = m, horizon
+	k.Ages.Events, k.Ages.Noted, k.Ages.lent = events.events, events.noted, true
+}
+
 // ErrNothingSeen says that no namespace could be looked at.
 var ErrNothingSeen = errors.New("no sockets could be looked at")
 
@@ -75,6 +82,7 @@ type ages struct {
 	choice EventSource
 	Events world.Events         // nil for none
 	Noted  collectors.StateMask // the states whose events are kept
+	lent   bool                 // the events are those of another looker
 }
 
 // Harms counts what would die with processes.

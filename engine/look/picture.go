@@ -1,6 +1,7 @@
 package look
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -20,7 +21,13 @@ type Wanted struct {
 	// Remembers, NeedsTwo and Weighs say for each rule whether to remember its sockets,
 	// whether it needs two looks before it decides, and whether the breaker reads their ages.
 	Remembers, NeedsTwo, Weighs []bool
+	// Most bounds the candidates that only Younger programs may match, 0 for no bound. The
+	// error is ErrTooMany.
+	Most int
 }
+
+// ErrTooMany says that a look was given up as there was too much to see.
+var ErrTooMany = errors.New("too many sockets")
 
 // Picture is the result of a look: the sockets that rules may match, and the facts about
 // them.
@@ -42,6 +49,7 @@ type Picture struct {
 	Unreadable []world.Unreadable
 	everywhere []*Namespace     // all of the host, if they were looked into for other ends
 	seen       map[seenKey]bool // the candidates
+	beside     int              // those that only younger programs may match
 	Extra      ExtraLooks
 }
 

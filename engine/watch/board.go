@@ -14,9 +14,10 @@ type Board struct {
 	asked  chan *request
 }
 
-// request is what somebody wants the loop to do.
+// request is what somebody wants the loop to do: to call between, else to read the rules.
 type request struct {
-	answer chan RulesStatus // with room for one, so that the loop never waits
+	answer  chan RulesStatus // with room for one, so that the loop never waits
+	between func()
 }
 
 // NewBoard makes a board for one watcher.
@@ -35,7 +36,18 @@ var ErrBusy = errors.New("the watcher is busy")
 // Reload has the rules read again, and returns how they then stand. It waits until the
 // loop has time for it, or until ctx ends: then the error is ErrBusy.
 func (b *Board) Reload(ctx context.Context) (RulesStatus, error) {
-	r := &request{answer: make(chan RulesStatus, 1)}
+	return b.ask(ctx, &request{answer: make(chan RulesStatus, 1)})
+}
+
+// Between has the loop call f when no cycle is under way. The loop waits for f, which only
+// copies what it wants to know. If the error is ErrBusy, because ctx has ended, the loop may
+// still call it.
+func (b *Board) Between(ctx context.Context, f func()) error {
+	_, err := b.ask(ctx, &request{answer: make(chan RulesStatus, 1), between: f})
+	return err
+}
+
+func (b *Board) ask(ctx context.Context, r *request) (RulesStatus, error) {
 	select {
 	case b.asked <- r:
 	case <-ctx.Done():

@@ -252,6 +252,11 @@ func (w *watcher) wait(ctx context.Context, tick <-chan time.Time, next <-chan t
 		w.announced(func() { w.reload(ctx, true) })
 		changed = true
 	case r := <-w.opts.Board.requests():
+		if r.between != nil {
+			r.between()
+			r.answer <- RulesStatus{}
+			return isIdle
+		}
 		w.announced(func() { changed = w.reload(ctx, false) })
 		w.show()
 		r.answer <- w.rulesStatus()
