@@ -173,4 +173,3 @@ func (a *Asker) answer(ctx context.Context, k *known, about func(*rules.Program)
 	c.Report.Count()
 	return &Answer{Explanation: explain.Explain(ctx, j, c, q), Program: p, Pause: c.Paused}, nil
 }
-

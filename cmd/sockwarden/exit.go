@@ -86,6 +86,14 @@ func explain(w io.Writer, err error) {
 	case errors.Is(err, context.Canceled):
 		err = errors.New("interrupted")
 	}
+	fmt.Fprintf(w, "error: %s\n", errorText(err))
+	if hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", hint)
+	}
+}
+
+// errorText is an error as people read it; of rules, with the lines that are wrong.
+func errorText(err error) string {
 	text := err.Error()
 	if errors.Is(err, collectors.ErrNotPermitted) {
 		text = view.ErrorText(err)
@@ -97,10 +105,7 @@ func explain(w io.Writer, err error) {
 			text = fmt.Sprintf("%d problems\n%s", n, text)
 		}
 	}
-	fmt.Fprintf(w, "error: %s\n", strings.TrimSuffix(text, "\n"))
-	if hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", hint)
-	}
+	return strings.TrimSuffix(text, "\n")
 }
 
 // quietPipe ignores the error of a reader that went away.

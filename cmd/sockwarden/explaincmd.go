@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sockwarden/cmd/sockwarden/control"
 	"sockwarden/cmd/sockwarden/view"
 	"sockwarden/collectors"
 	"sockwarden/engine"
@@ -20,6 +21,8 @@ import (
 // explaining holds the flags of the command.
 type explaining struct {
 	app          *app
+	cmd          *cobra.Command
+	ask          asking
 	sel          selectors
 	only         []string // rules
 	observe      time.Duration
@@ -27,7 +30,7 @@ type explaining struct {
 }
 
 func rulesExplain(app *app) *cobra.Command {
-	x := &explaining{app: app}
+	x := &explaining{app: app, ask: asking{app: app}}
 	cmd := &cobra.Command{
 		Use:   "explain [RULE|EXPR] [flags]",
 		Short: "Say why rules take sockets or not; never acts",
@@ -36,9 +39,14 @@ selectors: the part of its condition that is not true, with what it read and wha
 would make it true or known; or what spares them, and what else would. Without a
 selection it is about every socket in a state that the rules are about.
 
-It judges the whole host by all rules, as audit does: EXPR, selectors, RULE and
---rule only choose what it shows. It sums up the sockets by what decides, and then
-shows the oldest of each sum. It never acts, and writes nothing.`,
+If a watcher runs here, it answers, by its rules and by all that it has seen: ages,
+"for", cool-downs, limits, breaker, pause. Otherwise this command judges as audit
+does, and so it does with --rules and --var, unless the watcher has the same rules,
+and with flags that say how to look. The first line says who judged.
+
+The whole host is judged by all rules: EXPR, selectors, RULE and --rule only choose
+what it shows. It sums up the sockets by what decides, and then shows the oldest of
+each sum. It never acts, and changes nothing.`,
 		Example: `  sudo sockwarden rules explain 'port == 21118 and state == "CLOSE_WAIT"'
   sudo sockwarden rules explain close-wait
   sudo sockwarden rules explain -s close_wait --process hbbs --rule close-wait
@@ -49,7 +57,9 @@ shows the oldest of each sum. It never acts, and writes nothing.`,
 		ValidArgsFunction: firstArg(completion{app}.rules),
 	}
 	d := declare{app, cmd}
+	x.cmd = cmd
 	x.sel.register(d)
+	x.ask.register(cmd)
 	d.ruleFiles("rules `FILE`, directory, or builtin; repeatable (default: " + rules.DefaultDir + ", or builtin if that does not exist)")
 	cmd.Flags().Var(commaList{&x.only}, "rule", "show only the rule of this `NAME`, or several with commas; repeatable")
 	d.complete("rule", completion{app}.rules)
@@ -78,19 +88,63 @@ func firstArg(f completer) completer {
 }
 
 func (x *explaining) run(ctx context.Context, args []string) error {
+	asks, err := x.asks()
+	if err != nil {
+		return err
+	}
+	if asks && !x.ownRules() {
+		if answered, err := x.byWatcher(ctx, args, nil); answered || err != nil {
+			return err
+		}
+	}
 	p, err := x.app.load(ctx, false)
 	if err != nil {
 		return err
 	}
+	if asks && x.ownRules() {
+		if answered, err := x.byWatcher(ctx, args, p); answered || err != nil {
+			return err
+		}
+	}
+	return x.here(ctx, args, p)
+}
+
+// asks reports whether to ask a watcher.
+func (x *explaining) asks() (bool, error) {
+	for _, name := range judgesHere {
+		f := x.cmd.Flags().Lookup(name)
+		if f.Changed && x.ask.named() {
+			return false, usagef("--%s says how to judge here, and --control which watcher judges: leave one out", name)
+		}
+		if f.Changed {
+			return false, nil
+		}
+	}
+	return x.ask.path != control.None, nil
+}
+
+// ownRules reports whether the user says which rules count.
+func (x *explaining) ownRules() bool {
+	return len(x.app.flags.rules.files)+len(x.app.flags.rules.vars) > 0
+}
+
+// question is what the user asks about the sockets by some rules.
+func (x *explaining) question(p *rules.Program, args []string) (q engine.Question, err error) {
 	names := x.only
 	if len(args) > 0 && p.Rule(args[0]) != nil {
 		names, args = append(slices.Clone(names), args[0]), nil
 	}
-	shown, err := shownRules(p, names)
-	if err != nil {
-		return err
+	if q.Rules, err = shownRules(p, names); err != nil {
+		return q, err
 	}
-	selection, err := x.selection(p, shown, args)
+	q.Selection, err = x.selection(p, q.Rules, args)
+	q.Nobody = len(args) == 0 && !x.sel.given()
+	return q, err
+}
+
+// here judges in this program.
+func (x *explaining) here(ctx context.Context, args []string, p *rules.Program) error {
+	q, err := x.question(p, args)
 	if err != nil {
 		return err
 	}
@@ -99,7 +153,7 @@ func (x *explaining) run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer e.Close()
-	found, err := e.Explain(ctx, p, engine.Question{Selection: selection, Rules: shown, Nobody: len(args) == 0 && !x.sel.given()}, x.observe)
+	found, err := e.Explain(ctx, p, q, x.observe)
 	if err != nil {
 		return err
 	}

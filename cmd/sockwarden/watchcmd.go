@@ -70,7 +70,8 @@ Findings are logged when they appear and when their decision changes; with
 -o jsonl they are also printed, one JSON object per line.
 
 It answers on a control socket: "sockwarden status" asks how it is, "sockwarden
-reload" waits until changed rules are in force, or says why they are rejected.
+reload" waits until changed rules are in force, or says why they are rejected, and
+"sockwarden rules explain" asks why it takes a socket or not.
 
 With --listen it serves /metrics for Prometheus (docs/metrics.md), /healthz and
 /readyz. Only with --web-config does it ask for a password or use TLS.`,
@@ -126,9 +127,10 @@ func (w *watching) run(ctx context.Context) error {
 		debug.SetGCPercent(watchGC)
 	}
 	board := watch.NewBoard()
+	explains := &explainer{app: w.app, board: board}
 	// Before the engine, which may take its time, so that whoever asks hears that we start.
 	end, err := w.control.serve(w.app, control.Options{
-		Board: board, PauseFiles: pause.Files(), PauseFile: pause.File(),
+		Board: board, Explain: explains.explain, PauseFiles: pause.Files(), PauseFile: pause.File(),
 		Silences: w.app.silences(), SilenceFile: silence.File(w.app.flags.state()),
 	})
 	if err != nil {
@@ -140,6 +142,9 @@ func (w *watching) run(ctx context.Context) error {
 		return err
 	}
 	defer e.Close()
+	asker := engine.NewAsker(e)
+	defer asker.Close()
+	explains.asker.Store(asker)
 	defer end()
 	endMetrics, err := w.metrics.serve(ctx, w.live, w.interval, board)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 )
 
 // cure says what would make the part at the end of the path in a rule's condition true,
-// or known; "" if its values say it all.
-func cure(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string {
+// or known; "" if its values say it all. again says that the judge looks again by itself.
+func cure(cand *look.Candidate, rule *rules.Rule, owner int, path []int, again bool) string {
 	record := cand.RecordOf(owner)
 	when := rule.When.Explain(&record)
 	p := at(&when, path)
@@ -26,7 +26,7 @@ func cure(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string 
 	case p.Value == rules.False:
 		return ""
 	case readsAge(p) && !exact(cand.Facts.Age):
-		return proof(cand, rule, owner, path)
+		return proof(cand, rule, owner, path, again)
 	case reads(p, ownerFields) && cand.OwnerHidden():
 		return "owner not visible: " + cmp.Or(cand.Hidden, look.NobodyHas)
 	}
@@ -81,7 +81,7 @@ func ripens(cand *look.Candidate, rule *rules.Rule, owner int, path []int) strin
 const timeWait = 60
 
 // proof says why an age is not known well enough, and what would prove it.
-func proof(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string {
+func proof(cand *look.Candidate, rule *rules.Rule, owner int, path []int, again bool) string {
 	n, ok := threshold(cand, rule, owner, path)
 	switch {
 	case cand.Socket.Cookie == 0:
@@ -90,6 +90,8 @@ func proof(cand *look.Candidate, rule *rules.Rule, owner int, path []int) string
 		return "never: the kernel ends TIME_WAIT after 60s"
 	case !ok:
 		return unproven(cand)
+	case again:
+		return unproven(cand) + "; the looks of the watcher prove it in time"
 	}
 	const longest = 600 // seconds that a person will wait
 	how := "watch, or runs with the same state file, prove it"

@@ -193,11 +193,14 @@ func (x *explainer) details(ctx context.Context, v *Verdict, cand *look.Candidat
 	}
 	switch {
 	case v.Waits:
-		d.Cure = report.Short(v.Rule.For-f.Held) + " left, if it matches until then: watch, or runs with the same state file, count"
+		d.Cure = report.Short(v.Rule.For-f.Held) + " left, if it matches until then"
+		if !x.judge.Repeats { // else it looks again by itself
+			d.Cure += ": watch, or runs with the same state file, count"
+		}
 	case v.Decides == nil:
 	case d.When.Value != rules.True:
 		path := deciding(&d.When)
-		d.Part, d.Cure = at(&d.When, path), cure(cand, v.Rule, owner, path)
+		d.Part, d.Cure = at(&d.When, path), cure(cand, v.Rule, owner, path, x.judge.Repeats)
 	case d.Having != nil:
 		d.Part = at(d.Having, deciding(d.Having))
 	}

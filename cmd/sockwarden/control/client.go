@@ -96,46 +96,52 @@ const maxAnswer = 64 << 20
 // Do asks for something and decodes the answer into v, unless that is nil. It returns the
 // status of HTTP. The error is ErrNobody, a *Refused, or that of the context.
 func (c *Client) Do(ctx context.Context, method, path string, request, v any) (int, error) {
+	code, b, err := c.send(ctx, method, path, request)
+	if err != nil || v == nil {
+		return code, err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return 0, fmt.Errorf("the watcher's answer is not understood: %w", err)
+	}
+	return code, nil
+}
+
+// send is Do that returns the answer as it is.
+func (c *Client) send(ctx context.Context, method, path string, request any) (int, []byte, error) {
 	var b []byte
 	if request != nil {
 		var err error
 		if b, err = json.Marshal(request); err != nil {
-			return 0, fmt.Errorf("ask the watcher: %w", err)
+			return 0, nil, fmt.Errorf("ask the watcher: %w", err)
 		}
 	}
 	q, err := http.NewRequestWithContext(ctx, method, "http://watcher"+path, bytes.NewReader(b)) //nolint:gosec // the path is ours, and goes to a Unix socket
 	if err != nil {
-		return 0, fmt.Errorf("ask the watcher: %w", err)
+		return 0, nil, fmt.Errorf("ask the watcher: %w", err)
 	}
 	r, err := c.http.Do(q) //nolint:gosec // as above
 	switch {
 	case ctx.Err() != nil:
-		return 0, fmt.Errorf("ask the watcher: %w", context.Cause(ctx))
+		return 0, nil, fmt.Errorf("ask the watcher: %w", context.Cause(ctx))
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return 0, fmt.Errorf("%w on %s", ErrNobody, c.Path)
+		return 0, nil, fmt.Errorf("%w on %s", ErrNobody, c.Path)
 	case err != nil:
-		return 0, fmt.Errorf("ask the watcher: %w", err)
+		return 0, nil, fmt.Errorf("ask the watcher: %w", err)
 	}
 	defer func() { _ = r.Body.Close() }()
 	c.Version = r.Header.Get(VersionHeader)
 	b, err = io.ReadAll(io.LimitReader(r.Body, maxAnswer))
 	if err != nil {
-		return 0, fmt.Errorf("the watcher's answer ends too early: %w", err)
+		return 0, nil, fmt.Errorf("the watcher's answer ends too early: %w", err)
 	}
 	if r.StatusCode >= http.StatusBadRequest {
 		var doc errorDoc
 		if err := json.Unmarshal(b, &doc); err != nil || doc.Error == "" {
 			doc.Error = fmt.Sprintf("the watcher answers %s", r.Status)
 		}
-		return r.StatusCode, &Refused{r.StatusCode, doc.Error, doc.Problems}
+		return r.StatusCode, nil, &Refused{r.StatusCode, doc.Error, doc.Problems}
 	}
-	if v == nil {
-		return r.StatusCode, nil
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return 0, fmt.Errorf("the watcher's answer is not understood: %w", err)
-	}
-	return r.StatusCode, nil
+	return r.StatusCode, b, nil
 }
 
 // Status asks how the watcher is.

@@ -26,7 +26,7 @@ const (
 	writeTime  = 30 * time.Second
 	idleTime   = 30 * time.Second
 	// maxHeader and maxBody bound a request, in bytes.
-	maxHeader = 8 << 10
+	maxHeader = 16 << 10
 	maxBody   = 64 << 10
 	// maxWait is how long a request waits for the loop at most.
 	maxWait = 25 * time.Second
@@ -53,6 +53,8 @@ type Options struct {
 	// which it keeps new ones, "" if there is no place.
 	Silences    []string
 	SilenceFile string
+	// Explain answers GET /v1/explain; nil if nobody does.
+	Explain Explainer
 }
 
 // Server answers on a control socket.
@@ -62,6 +64,7 @@ type Server struct {
 	quiet  *silence.Store
 	http   *http.Server
 	rows   chan struct{} // a place for each list that is being written
+	asking asking
 }
 
 // Serve makes the control socket and answers on it, on goroutines of its own, until Close.
@@ -71,7 +74,7 @@ func Serve(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, socket: l, quiet: silence.NewStore(o.Silences...), rows: make(chan struct{}, atOnce)}
+	s := &Server{opts: o, socket: l, quiet: silence.NewStore(o.Silences...), rows: make(chan struct{}, atOnce), asking: asking{turn: make(chan struct{}, 1)}}
 	s.http = &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
@@ -135,6 +138,7 @@ type route map[string]func(*Server, *http.Request) (answer, error)
 var routes = map[string]route{
 	"/v1/status":   {http.MethodGet: (*Server).status},
 	"/v1/findings": {http.MethodGet: (*Server).findings},
+	"/v1/explain":  {http.MethodGet: (*Server).explain},
 	"/v1/reload":   {http.MethodPost: (*Server).reload},
 	"/v1/pause":    {http.MethodPost: (*Server).pause},
 	"/v1/resume":   {http.MethodPost: (*Server).resume},
@@ -155,6 +159,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if rows, ok := a.value.(rows); ok {
 		s.write(w, r, rows)
+		return
+	}
+	if text, ok := a.value.(*Text); ok {
+		w.Header().Set("Content-Type", text.Type)
+		_, _ = w.Write(text.Body)
 		return
 	}
 	w.WriteHeader(a.code)

@@ -24,10 +24,14 @@ const (
 func Explain(o Out, x *explain.Explanation, s *Setting) error {
 	switch o.Format {
 	case JSON:
-		return explainJSON(o, x)
+		return explainJSON(o, x, s)
 	case Lines:
-		all := x.All()
-		return writeRows(o, len(all), func(i int) explain.One { return all[i] })
+		all, omitted := most(x.All(), s.Most)
+		if err := writeRows(o, len(all), func(i int) explain.One { return all[i] }); err != nil || omitted == 0 {
+			return err
+		}
+		_, err := fmt.Fprintf(o.W, "{\"omitted\":%d}\n", omitted)
+		return err //nolint:wrapcheck // an error of the stream
 	case Text:
 	}
 	var b bytes.Buffer
@@ -38,14 +42,26 @@ func Explain(o Out, x *explain.Explanation, s *Setting) error {
 }
 
 // explainJSON writes one document, element by element: for many sockets it is large.
-func explainJSON(o Out, x *explain.Explanation) error {
+func explainJSON(o Out, x *explain.Explanation, s *Setting) error {
 	w := bufio.NewWriter(o.W)
 	judge := "host"
 	if x.Report.Recording != "" {
 		judge = "recording"
 	}
-	fmt.Fprintf(w, "{\n  \"generation\": %q,\n  \"judged_by\": %q,\n  \"explanations\": [", x.Report.Generation, judge)
-	all := x.All()
+	by := ""
+	if s.Watcher != nil {
+		judge = "watcher"
+		text, err := json.MarshalIndent(s.Watcher, "  ", "  ")
+		if err != nil {
+			return fmt.Errorf("write JSON: %w", err)
+		}
+		by = ",\n  \"watcher\": " + string(text)
+	}
+	all, omitted := most(x.All(), s.Most)
+	if omitted > 0 {
+		by += fmt.Sprintf(",\n  \"omitted\": %d", omitted)
+	}
+	fmt.Fprintf(w, "{\n  \"generation\": %q,\n  \"judged_by\": %q%s,\n  \"explanations\": [", x.Report.Generation, judge, by)
 	for i := range all {
 		text, err := json.MarshalIndent(all[i], "    ", "  ")
 		if err != nil {
@@ -67,8 +83,29 @@ func explainJSON(o Out, x *explain.Explanation) error {
 	return w.Flush()          //nolint:wrapcheck // an error of the stream
 }
 
+// most returns the first explanations, at most n unless that is 0, and how many there are
+// besides.
+func most(all []explain.One, n int) (first []explain.One, omitted int) {
+	if n == 0 || len(all) <= n {
+		return all, 0
+	}
+	return all[:n], len(all) - n
+}
+
+// judged says who judged.
+func judged(o Out, x *explain.Explanation, s *Setting) {
+	w := s.Watcher
+	if w == nil {
+		o.say("%s, judged by %s (generation %s)", Count(len(x.Sockets), "socket"), lookedAt(x.Report), s.Program.Short())
+		return
+	}
+	now := x.Report.Started
+	o.say("%s, judged by the watcher (pid %d, %s, for %s)", Count(len(x.Sockets), "socket"), w.PID, w.Mode, since(w.Started, now))
+	o.say("in force for %s: %s", since(w.Loaded, now), Printable(origin(x.Report, s.Program)))
+}
+
 func explained(o Out, x *explain.Explanation, s *Setting) {
-	o.say("%s, judged by %s (generation %s)", Count(len(x.Sockets), "socket"), lookedAt(x.Report), s.Program.Short())
+	judged(o, x, s)
 	if len(x.Sockets) == 0 {
 		o.say("nothing matches the selection; sockwarden list shows what there is")
 	}

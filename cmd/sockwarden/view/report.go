@@ -25,6 +25,19 @@ type Setting struct {
 	// Silences are those in force.
 	Silences silence.List
 	Flags    string // the flags with which a live run would do the same, "" for none
+	// Watcher is who judged, nil for this program.
+	Watcher *Watcher
+	// Most bounds the explanations in JSON, 0 for no bound.
+	Most int
+}
+
+// Watcher is a watcher that judged.
+type Watcher struct {
+	PID     int       `json:"pid"`
+	Version string    `json:"version"`
+	Mode    string    `json:"mode"`
+	Started time.Time `json:"started"`
+	Loaded  time.Time `json:"loaded"` // when its rules came into force
 }
 
 // Report shows the result of a cycle: the mode and the rules, a table of the findings,
