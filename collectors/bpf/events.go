@@ -37,6 +37,9 @@ const maxCapacity = 1 << 24
 // run only beside Wait.
 type Events struct {
 	maps     map[string]*ebpf.Map
+	program  *ebpf.Program
+	capacity uint64
+	lost     losses
 	link     link.Link
 	ring     *ringbuf.Reader
 	record   ringbuf.Record
@@ -64,11 +67,11 @@ func OpenEvents(o EventOptions) (*Events, error) {
 		return nil, fmt.Errorf("watch TCP states: load the program: %w", err)
 	}
 	defer c.Close() // all but what Events took
-	e := &Events{maps: c.Maps}
-	if err := e.open(c.Programs[program], o.States); err != nil {
+	e := &Events{maps: c.Maps, program: c.Programs[program], capacity: uint64(o.Capacity)}
+	if err := e.open(e.program, o.States); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
-	c.Maps = nil
+	c.Maps, c.Programs = nil, nil
 	return e, nil
 }
 
@@ -150,6 +153,7 @@ func (e *Events) Close() error {
 	for _, m := range e.maps {
 		errs = append(errs, m.Close())
 	}
+	errs = append(errs, e.program.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("stop watching TCP states: %w", err)
 	}

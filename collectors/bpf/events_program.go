@@ -11,6 +11,13 @@ const (
 	mapStates  = "states"  // one collectors.StateMask
 	mapEntries = "entries" // cookie to value
 	mapRing    = "ring"    // one cookie for each value written, to wake the reader
+	mapCounts  = "counts"  // of what was done with values: one of counts
+
+	// The counts, each a u64, at these offsets.
+	countNoted   = 0  // values written
+	countEnded   = 8  // values deleted, as their socket left the state
+	countRefused = 16 // values that the kernel did not take
+	countsSize   = 24
 
 	ringSize   = 64 << 10
 	ringRecord = 16 // header and cookie
@@ -23,16 +30,16 @@ func eventMaps(capacity int) map[string]*ebpf.MapSpec {
 		mapStates:  {Name: mapStates, Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1},
 		mapEntries: {Name: mapEntries, Type: ebpf.LRUHash, KeySize: 8, ValueSize: valueSize, MaxEntries: uint32(capacity)},
 		mapRing:    {Name: mapRing, Type: ebpf.RingBuf, MaxEntries: ringSize},
+		mapCounts:  {Name: mapCounts, Type: ebpf.Array, KeySize: 4, ValueSize: countsSize, MaxEntries: 1},
 	}
 }
 
 // eventsProgram runs at each transition, just before the kernel stores the new state.
-// Each time it replaces or deletes the entry of the socket, whatever state the socket
-// leaves. So an entry is never about a time before the last transition that the program
-// saw:
+// Each time it deletes the entry of the socket, whatever state the socket leaves, before
+// it writes another one. So an entry is never about a time before the last transition that
+// the program saw:
 //
-//   - If there is no room for the new entry, it still deletes the old one. Deleting fails only
-//     if there is none, or if the interrupted code holds the lock of the bucket. That takes an
+//   - Deleting fails only if there is no entry, or if the interrupted code holds the lock of the bucket. That takes an
 //     NMI, and no socket changes in an NMI.
 //   - SetStates therefore needs no cleaning up: an entry of a state that is no longer wanted goes
 //     when the socket leaves the state, and a newly wanted state gets entries only for sockets
@@ -63,29 +70,41 @@ func eventsProgram(l *layout) asm.Instructions {
 		asm.FnGetSocketCookie.Call(),
 		asm.StoreMem(asm.RFP, key, asm.R0, asm.DWord),
 
-		asm.LoadMapValue(asm.R1, 0, 0).WithReference(mapStates),
+		asm.LoadMapPtr(asm.R1, 0).WithReference(mapEntries),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, key),
+		asm.FnMapDeleteElem.Call(),
+		asm.JNE.Imm(asm.R0, 0, "wanted"),
+	}
+	code = append(code, count(countEnded)...)
+	code = append(
+		code,
+		asm.LoadMapValue(asm.R1, 0, 0).WithReference(mapStates).WithSymbol("wanted"),
 		asm.LoadMem(asm.R1, asm.R1, 0, asm.Word),
 		asm.And.Imm(state, 31),
 		asm.RSh.Reg(asm.R1, state),
 		asm.And.Imm(asm.R1, 1),
-		asm.JEq.Imm(asm.R1, 0, "forget"),
-	}
+		asm.JEq.Imm(asm.R1, 0, "out"),
+	)
 	code = append(code, noteEntry(l, sk, state, value)...)
 	return append(code,
-		asm.LoadMapPtr(asm.R1, 0).WithReference(mapEntries).WithSymbol("forget"),
-		asm.Mov.Reg(asm.R2, asm.RFP),
-		asm.Add.Imm(asm.R2, key),
-		asm.FnMapDeleteElem.Call(),
-
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
 		asm.Return(),
 	)
 }
 
-// noteEntry completes the value, stores it, wakes the reader and jumps to out; if the
-// value cannot be stored, it falls through.
-func noteEntry(l *layout, sk, state asm.Register, value int16) asm.Instructions {
+// count adds one to a count.
+func count(what int) asm.Instructions {
 	return asm.Instructions{
+		asm.LoadMapValue(asm.R1, 0, uint32(what)).WithReference(mapCounts),
+		asm.Mov.Imm(asm.R2, 1),
+		asm.AddAtomic.Mem(asm.R1, asm.R2, asm.DWord, 0),
+	}
+}
+
+// noteEntry completes the value, stores it and wakes the reader.
+func noteEntry(l *layout, sk, state asm.Register, value int16) asm.Instructions {
+	code := asm.Instructions{
 		asm.StoreMem(asm.RFP, value+valueState, state, asm.Half),
 		l.load(asm.R1, sk, "sock", "__sk_common", "skc_family"),
 		asm.StoreMem(asm.RFP, value+valueFamily, asm.R1, asm.Half),
@@ -106,8 +125,11 @@ func noteEntry(l *layout, sk, state asm.Register, value int16) asm.Instructions 
 		asm.Add.Imm(asm.R3, int32(value)),
 		asm.Mov.Imm(asm.R4, int32(ebpf.UpdateAny)),
 		asm.FnMapUpdateElem.Call(),
-		asm.JNE.Imm(asm.R0, 0, "forget"),
-
+		asm.JNE.Imm(asm.R0, 0, "refused"),
+	}
+	code = append(code, count(countNoted)...)
+	code = append(
+		code,
 		// If the ring is full, something else has woken the reader already.
 		asm.LoadMapPtr(asm.R1, 0).WithReference(mapRing),
 		asm.Mov.Reg(asm.R2, asm.RFP),
@@ -116,5 +138,8 @@ func noteEntry(l *layout, sk, state asm.Register, value int16) asm.Instructions 
 		asm.Mov.Imm(asm.R4, 0),
 		asm.FnRingbufOutput.Call(),
 		asm.Ja.Label("out"),
-	}
+	)
+	refused := count(countRefused)
+	refused[0] = refused[0].WithSymbol("refused")
+	return append(code, refused...)
 }

@@ -243,6 +243,15 @@ func TestCapacity(t *testing.T) {
 	if seen != n || found > capacity {
 		t.Errorf("%d of %d sockets have an entry", found, seen)
 	}
+	lost, err := e.Lost()
+	must(t, "lost", err)
+	if lost < uint64(n-capacity) {
+		t.Errorf("%d were lost of %d for which there is no room", lost, n-capacity)
+	}
+	again, err := e.Lost()
+	if err != nil || again < lost {
+		t.Errorf("%d were lost, and then %d (%v)", lost, again, err)
+	}
 	t.Logf("%d of %d sockets have an entry", found, seen)
 	// Other tests on this machine also make sockets.
 	socklab.WaitFor(t, "an entry of a new socket", func() bool {
@@ -251,6 +260,31 @@ func TestCapacity(t *testing.T) {
 		entry, ok, err := e.Lookup(s.Cookie)
 		return err == nil && ok && entry.Fits(&s)
 	})
+}
+
+// What ends in order is not lost, and neither is what is there.
+func TestNothingLost(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	e := watch(t, EventOptions{States: collectors.AllStates &^ collectors.Mask(collectors.Close), Capacity: 1 << 17})
+	for range 3 {
+		for _, c := range socklab.Many(t, socklab.CloseWait, socklab.IPv4, 100) {
+			c.CloseFD()
+		}
+		c := socklab.Make(t, socklab.CloseWait, socklab.IPv4)
+		lookup(t, e, shown(t, c.Local, c.Remote).Cookie, true)
+	}
+	e.capacity = 0 // as if it were full: count them
+	counts, err := e.counts()
+	must(t, "counts", err)
+	lost, err := e.Lost()
+	must(t, "lost", err)
+	stats, err := e.program.Stats()
+	must(t, "stats", err)
+	if counts[0] < 300 || counts[1] < 300 || lost > stats.RecursionMisses {
+		t.Errorf("%d lost, %d not run, counts %v", lost, stats.RecursionMisses, counts)
+	}
 }
 
 // The sockets of all namespaces are seen.

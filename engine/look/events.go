@@ -151,6 +151,18 @@ func (a *ages) Transitions(ctx context.Context) <-chan struct{} {
 	return woke
 }
 
+// Lost returns how many events were lost so far, as far as that is known.
+func (a *ages) Lost() uint64 {
+	if a.Events == nil {
+		return 0
+	}
+	n, err := a.Events.Lost()
+	if err != nil {
+		a.log.Debug("lost events are not counted", "error", err)
+	}
+	return n
+}
+
 // Lend returns the source of events for a look beside those of the looker, which neither
 // chooses states nor ends it.
 func (a *ages) Lend() Lent { return Lent{a.Events, a.Noted} }

@@ -238,5 +238,8 @@ func (e events) Since(s *collectors.Socket) (float64, bool) {
 // Wait returns at once: nothing will happen.
 func (events) Wait() error { return os.ErrClosed }
 
+// Lost is 0: what is not in a recording is not known.
+func (events) Lost() (uint64, error) { return 0, nil }
+
 // Close does nothing.
 func (events) Close() error { return nil }

@@ -19,6 +19,8 @@ func (e events) Since(s *collectors.Socket) (float64, bool) {
 	return 0, false
 }
 
+func (events) Lost() (uint64, error) { return 0, nil }
+
 func (events) Wait() error { return os.ErrClosed }
 
 func (events) Close() error { return nil }

@@ -155,6 +155,7 @@ func (w *watcher) ran(p *rules.Program, began time.Time, r *report.Report, err e
 			s.Breaker.Tripped = append(s.Breaker.Tripped, fmt.Sprintf("%s (%s)", t.What, t.Limit))
 		}
 	}
+	s.Events.Lost = w.Looker.Ages.Lost()
 	s.ByRule, s.Leaks, s.Report = w.byRule(p, r), leaking(r), r
 }
 

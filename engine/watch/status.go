@@ -180,7 +180,8 @@ func (s *Status) SilencedBy(in silence.List) []SilenceStatus {
 
 // EventsStatus says whether the kernel tells when sockets enter their states.
 type EventsStatus struct {
-	On bool `json:"on"`
+	On   bool   `json:"on"`
+	Lost uint64 `json:"lost"` // since it began, until the last cycle: ages are proven without them
 }
 
 // late is by how many intervals a cycle may be late before the watcher is not well.

@@ -207,6 +207,9 @@ type Events interface {
 	// Since returns since when (CLOCK_MONOTONIC, seconds) a socket has been in its state;
 	// false if no note is about this very connection.
 	Since(s *collectors.Socket) (float64, bool)
+	// Lost returns how many transitions were lost so far: notes that had no room, or had to
+	// make room for others, and what the kernel did not see.
+	Lost() (uint64, error)
 	// Wait returns when sockets have entered one of these states; after Close it returns
 	// os.ErrClosed.
 	Wait() error

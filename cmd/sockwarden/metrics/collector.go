@@ -51,6 +51,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	if c.Status != nil {
 		if s := c.Status(); s != nil {
 			collectReload(ch, &s.Rules)
+			ch <- eventsLost.is(float64(s.Events.Lost))
 		}
 	}
 	if n := c.Census(); n != nil {

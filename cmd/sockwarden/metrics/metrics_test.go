@@ -23,6 +23,7 @@ import (
 	"sockwarden/engine"
 	"sockwarden/engine/look"
 	"sockwarden/engine/report"
+	"sockwarden/engine/watch"
 	"sockwarden/rules"
 )
 
@@ -356,4 +357,16 @@ func TestWriteFileMeetsOthers(t *testing.T) {
 	if text, err := os.ReadFile(secret); err != nil || string(text) != "s" {
 		t.Errorf("%q %v", text, err)
 	}
+}
+
+// What the watcher says of itself is there once it has begun.
+func TestOfAWatcher(t *testing.T) {
+	c := collectorOf(nil, 1)
+	var s *watch.Status
+	c.Status = func() *watch.Status { return s }
+	if _, there := scrape(t, c)["sockwarden_events_lost_total{}"]; there {
+		t.Error("lost events before the watcher has begun")
+	}
+	s = &watch.Status{Events: watch.EventsStatus{On: true, Lost: 7}}
+	expect(t, scrape(t, c), map[string]float64{"sockwarden_events_lost_total{}": 7, "sockwarden_rules_last_reload_successful{}": 0})
 }

@@ -55,6 +55,9 @@ var (
 
 	silenced = gauge("sockwarden_silences", "Silences in force.")
 
+	eventsLost = watching(counter("sockwarden_events_lost_total",
+		"Transitions of sockets that the kernel's events do not tell of, as there was no room or the kernel did not see them: other evidence proves these ages."))
+
 	messages = counter("sockwarden_notifications_total", "Messages to notifiers: sent, failed (tried again later), lost, or summed up.", "notifier", "result")
 
 	buildInfo = gauge("sockwarden_build_info", "1, labelled with what this program was built from.", "version", "goversion")
@@ -63,7 +66,7 @@ var (
 // all lists them in the order of the documentation.
 var all = []*metric{
 	sockets, listenerSockets, openFDs, maxFDs, findings, applied, durations, cycles, lastCycle, live, ruleModes, rulesInfo, reloadOK, reloadStamp,
-	tripped, trips, paused, silenced, messages, buildInfo,
+	tripped, trips, paused, silenced, eventsLost, messages, buildInfo,
 }
 
 func gauge(name, help string, labels ...string) *metric {

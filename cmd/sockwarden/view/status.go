@@ -182,6 +182,9 @@ func stateLine(s *watch.Status) string {
 	}
 	if s.Events.On {
 		parts[2] = "events on"
+		if s.Events.Lost > 0 {
+			parts[2] += fmt.Sprintf(" (%d lost)", s.Events.Lost)
+		}
 	}
 	if n := len(s.Silences); n > 0 {
 		parts = append(parts, Count(n, "silence")+":")
