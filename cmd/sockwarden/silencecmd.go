@@ -256,5 +256,5 @@ func (q *asking) silences(ctx context.Context) ([]watch.SilenceStatus, error) {
 			q.app.log.Warn("nothing is done", "reason", why)
 		}
 	}
-	return (*watch.Status)(nil).SilencedBy(in), nil
+	return (*watch.Status)(nil).SilencedBy(ctx, in), nil
 }

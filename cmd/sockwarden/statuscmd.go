@@ -148,14 +148,14 @@ func (q *asking) status(ctx context.Context) error {
 	defer cancel()
 	c, err := q.find(ctx)
 	if errors.Is(err, control.ErrNobody) {
-		return q.without(err)
+		return q.without(ctx, err)
 	}
 	if err != nil {
 		return err
 	}
 	s, err := c.Status(ctx)
 	if control.Starting(err) {
-		return q.without(refused(err))
+		return q.without(ctx, refused(err))
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &exitError{code: exitFailed, err: fmt.Errorf("the watcher did not answer within %s", askFor)} //nolint:err113 // for people
@@ -176,10 +176,10 @@ func (q *asking) status(ctx context.Context) error {
 }
 
 // without says what there is without a watcher.
-func (q *asking) without(missing error) error {
+func (q *asking) without(ctx context.Context, missing error) error {
 	_, runs := errors.AsType[*control.QuietError](missing)
 	s := view.StatusWithout{Runs: runs || control.Starting(missing), Error: missing.Error(), Paused: pause.Read(time.Now(), pause.Files()...)}
-	s.Silences = (*watch.Status)(nil).SilencedBy(silence.NewStore(q.app.silences()...).At(time.Now()))
+	s.Silences = (*watch.Status)(nil).SilencedBy(ctx, silence.NewStore(q.app.silences()...).At(time.Now()))
 	if path := q.app.flags.state(); path != "" {
 		var err error
 		if s.LastRun, err = memory.ReadLastRun(path, world.Mono); err != nil {

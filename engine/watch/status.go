@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -146,6 +147,8 @@ type ProcessStatus struct {
 type SilenceStatus struct {
 	*silence.Silence
 	Spares int `json:"spares"`
+	// AtLeast says that it may cover more: not all were looked at.
+	AtLeast bool `json:"spares_at_least,omitempty"`
 	// MissingRules are rules that it names and that do not exist.
 	MissingRules []string `json:"missing_rules,omitempty"`
 	// Kept is the file that it is in.
@@ -153,8 +156,8 @@ type SilenceStatus struct {
 }
 
 // SilencedBy counts, for each of some silences, the findings of the last cycle that it
-// covers.
-func (s *Status) SilencedBy(in silence.List) []SilenceStatus {
+// covers. When ctx ends it counts no further.
+func (s *Status) SilencedBy(ctx context.Context, in silence.List) []SilenceStatus {
 	all := []SilenceStatus{}
 	for _, one := range in {
 		if one.Broken() != "" {
@@ -167,7 +170,11 @@ func (s *Status) SilencedBy(in silence.List) []SilenceStatus {
 			})
 		}
 		if s != nil && s.Report != nil {
-			for _, f := range s.Report.Findings {
+			for i, f := range s.Report.Findings {
+				if i%countedAtOnce == 0 && ctx.Err() != nil {
+					of.AtLeast = true
+					break
+				}
 				if spared, _ := one.Spares(f.Candidate, f.Rule.Name); spared {
 					of.Spares++
 				}
@@ -177,6 +184,9 @@ func (s *Status) SilencedBy(in silence.List) []SilenceStatus {
 	}
 	return all
 }
+
+// countedAtOnce is how many findings are looked at until it matters that nobody waits.
+const countedAtOnce = 256
 
 // EventsStatus says whether the kernel tells when sockets enter their states.
 type EventsStatus struct {

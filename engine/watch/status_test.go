@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"sockwarden/engine/look"
+	"sockwarden/engine/report"
 	"sockwarden/engine/silence"
 	"sockwarden/rules"
 )
@@ -88,8 +90,25 @@ func TestProblemsOfRules(t *testing.T) {
 // A silence of a rule that has another name now says so.
 func TestSilenceOfAMissingRule(t *testing.T) {
 	s := &Status{ByRule: []RuleStatus{{Rule: "new"}}}
-	all := s.SilencedBy(silence.List{{ID: 1, Rules: []string{"old"}}, {ID: 2, Rules: []string{"new"}}})
-	if len(all) != 2 || len(all[0].MissingRules) != 1 || all[0].MissingRules[0] != "old" || all[1].MissingRules != nil {
+	all := s.SilencedBy(t.Context(), silence.List{{ID: 1, Rules: []string{"old"}}, {ID: 2, Rules: []string{"new"}}})
+	if len(all) != 2 || all[0].AtLeast || len(all[0].MissingRules) != 1 || all[0].MissingRules[0] != "old" || all[1].MissingRules != nil {
 		t.Errorf("%+v", all)
+	}
+}
+
+// Who does not wait for all to be counted hears that it is not all.
+func TestSilencesCountedInPart(t *testing.T) {
+	s := &Status{Report: &report.Report{}}
+	for range 10 {
+		s.Report.Findings = append(s.Report.Findings, &report.Finding{Rule: &rules.Rule{Name: "r"}, Candidate: &look.Candidate{}})
+	}
+	in := silence.List{{ID: 1, Rules: []string{"r"}}}
+	if all := s.SilencedBy(t.Context(), in); all[0].Spares != 10 || all[0].AtLeast {
+		t.Errorf("%+v", all[0])
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if all := s.SilencedBy(ctx, in); all[0].Spares != 0 || !all[0].AtLeast {
+		t.Errorf("%+v", all[0])
 	}
 }

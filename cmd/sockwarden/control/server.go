@@ -65,6 +65,7 @@ type Server struct {
 	http   *http.Server
 	rows   chan struct{} // a place for each list that is being written
 	asking asking
+	counts counts
 }
 
 // Serve makes the control socket and answers on it, on goroutines of its own, until Close.
@@ -74,7 +75,7 @@ func Serve(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, socket: l, quiet: silence.NewStore(o.Silences...), rows: make(chan struct{}, atOnce), asking: asking{turn: make(chan struct{}, 1)}}
+	s := &Server{opts: o, socket: l, quiet: silence.NewStore(o.Silences...), rows: make(chan struct{}, atOnce), asking: asking{turn: make(chan struct{}, 1)}, counts: counts{turn: make(chan struct{}, 1)}}
 	s.http = &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
@@ -198,7 +199,7 @@ func (s *Server) now() (*watch.Status, error) {
 	return nil, problemf(http.StatusServiceUnavailable, "a watcher (pid %d) is starting: it has not looked yet", os.Getpid())
 }
 
-func (s *Server) status(*http.Request) (answer, error) {
+func (s *Server) status(r *http.Request) (answer, error) {
 	st, err := s.now()
 	if err != nil {
 		return answer{}, err
@@ -208,7 +209,9 @@ func (s *Server) status(*http.Request) (answer, error) {
 	st.Version, st.PID = s.opts.Version, os.Getpid()
 	st.Paused = pause.Read(now, s.opts.PauseFiles...)
 	in := s.quiet.At(now)
-	st.Silences = st.SilencedBy(in)
+	if st.Silences, err = s.counts.of(r.Context(), st, in); err != nil {
+		return answer{}, err
+	}
 	for _, one := range in {
 		if one.Broken() != "" {
 			st.Well, st.Wrong = false, append(st.Wrong, "nothing is done: "+one.Broken())

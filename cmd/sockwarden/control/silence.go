@@ -32,8 +32,9 @@ type RemoveRequest struct {
 }
 
 // silences are those in force.
-func (s *Server) silences(*http.Request) (answer, error) {
-	return answer{http.StatusOK, s.opts.Board.Status().SilencedBy(s.quiet.At(time.Now()))}, nil
+func (s *Server) silences(r *http.Request) (answer, error) {
+	all, err := s.counts.of(r.Context(), s.opts.Board.Status(), s.quiet.At(time.Now()))
+	return answer{http.StatusOK, all}, err
 }
 
 // addSilence keeps a silence. Like a pause it does not need the loop: the watcher looks at
@@ -64,7 +65,9 @@ func (s *Server) addSilence(r *http.Request) (answer, error) {
 	if err := silence.Add(context.WithoutCancel(r.Context()), s.opts.SilenceFile, s.opts.Silences, one); err != nil {
 		return answer{}, err
 	}
-	return answer{http.StatusOK, s.opts.Board.Status().SilencedBy(silence.List{one})[0]}, nil
+	ctx, cancel := context.WithTimeout(r.Context(), countTime)
+	defer cancel()
+	return answer{http.StatusOK, s.opts.Board.Status().SilencedBy(ctx, silence.List{one})[0]}, nil
 }
 
 // badCondition is 422 with the problems of a condition, or 400.

@@ -14,16 +14,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/exporter-toolkit/web"
-	"golang.org/x/net/netutil"
 
 	"sockwarden/engine/watch"
 )
 
 const (
-	// maxConnections bounds the clients: each takes a descriptor of the watcher.
+	// maxConnections bounds the clients: each takes a descriptor of the watcher. One more
+	// ends another.
 	maxConnections = 64
 	// maxScrapes bounds the scrapes at a time; others get 503.
 	maxScrapes = 8
+	// silent is how long a client may take to say what it wants.
+	silent = 5 * time.Second
 	// slowest is how long a client may take to ask, or to read the answer.
 	slowest = 30 * time.Second
 	// farewell is how long requests may go on at the end.
@@ -50,11 +52,12 @@ func Listen(ctx context.Context, addr, config string, log *slog.Logger) (*Server
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
+	all := &guests{Listener: l, most: maxConnections}
 	server := &http.Server{
-		ReadTimeout: slowest, WriteTimeout: slowest, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 14,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: silent, ReadTimeout: slowest, WriteTimeout: slowest, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 14,
+		ConnState: all.noteState, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	return &Server{listener: netutil.LimitListener(l, maxConnections), server: server, config: config, log: log}, nil
+	return &Server{listener: all, server: server, config: config, log: log}, nil
 }
 
 // Addr is where it listens.

@@ -16,13 +16,20 @@ func SilenceAdded(o Out, s *watch.SilenceStatus, asked bool) error {
 	}
 	covers := ""
 	if asked {
-		covers = ", spares " + strconv.Itoa(s.Spares) + " now"
+		covers = ", " + sparesText(s)
 	}
 	o.say("silence %d: %s, until %s%s", s.ID, Printable(oneLine(s.About())), untilText(s.Silence), covers)
 	if strings.HasPrefix(s.Kept, "/run/") {
 		o.say("it also ends with a reboot, as it is kept in %s", Printable(s.Kept))
 	}
 	return nil
+}
+
+func sparesText(s *watch.SilenceStatus) string {
+	if s.AtLeast {
+		return "spares " + strconv.Itoa(s.Spares) + " or more now"
+	}
+	return "spares " + strconv.Itoa(s.Spares) + " now"
 }
 
 func untilText(s *silence.Silence) string {
@@ -54,8 +61,8 @@ func silenceLine(o Out, s *watch.SilenceStatus, now time.Time) {
 	if s.Comment != "" {
 		text += ": " + strconv.Quote(s.Comment)
 	}
-	if s.Spares > 0 {
-		text += " (spares " + strconv.Itoa(s.Spares) + " now)"
+	if s.Spares > 0 || s.AtLeast {
+		text += " (" + sparesText(s) + ")"
 	}
 	if len(s.MissingRules) > 0 {
 		text += "; there is no rule " + strings.Join(s.MissingRules, ", ") + " any more"
