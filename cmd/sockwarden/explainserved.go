@@ -107,7 +107,7 @@ func (e *explainer) explain(ctx context.Context, query url.Values, generation st
 		return nil, err
 	}
 	var b bytes.Buffer
-	q.out.W = &bounded{&b, mostText}
+	q.out.W = &limited{&b, mostText}
 	about := func(p *rules.Program) (engine.Question, error) {
 		if generation != "" && generation != p.Generation {
 			return engine.Question{}, &control.QuestionError{Code: http.StatusPreconditionFailed, Text: "the watcher has other rules in force, generation " + p.Short()}
@@ -154,14 +154,14 @@ func (e *explainer) watcher() *view.Watcher {
 
 var errTooLong = errors.New("the answer is too long")
 
-// bounded is a buffer that takes no more than so many bytes.
-type bounded struct {
+// limited is a buffer that takes no more than so many bytes.
+type limited struct {
 	*bytes.Buffer
 	most int
 }
 
 // Write writes all or nothing.
-func (b *bounded) Write(p []byte) (int, error) {
+func (b *limited) Write(p []byte) (int, error) {
 	if b.Len()+len(p) > b.most {
 		return 0, errTooLong
 	}
