@@ -57,6 +57,10 @@ func (x *explaining) unanswered(err error) error {
 	case refused && no.Code == http.StatusNotFound:
 		err = errors.New("the watcher is too old to explain: restart it")
 	}
+	which := "those that this command finds, perhaps not the watcher's"
+	if x.ownRules() {
+		which = "as given"
+	}
 	switch {
 	case x.ask.named() && (errors.Is(err, control.ErrNobody) || errors.Is(err, control.ErrNotAllowed)):
 		return notThere(err)
@@ -67,9 +71,9 @@ func (x *explaining) unanswered(err error) error {
 	case refused && no.Code == http.StatusMisdirectedRequest:
 		x.app.log.Info("judged here, and not by the watcher", "why", err)
 	case refused && no.Code == http.StatusRequestEntityTooLarge:
-		x.app.log.Warn("judged here, without what the watcher has seen", "why", err, "hint", "select fewer sockets, such as by -p and -s")
+		x.app.log.Warn("judged here, without what the watcher has seen", "why", err, "rules", which, "hint", "select fewer sockets, such as by -p and -s")
 	default:
-		x.app.log.Warn("judged here, without what the watcher has seen", "why", err)
+		x.app.log.Warn("judged here, without what the watcher has seen", "why", err, "rules", which)
 	}
 	return nil
 }
