@@ -26,7 +26,11 @@ func (x *explaining) byWatcher(ctx context.Context, args []string, p *rules.Prog
 	ctx, cancel := context.WithTimeoutCause(ctx, explainFor, fmt.Errorf("no answer within %s", explainFor)) //nolint:err113 // for people
 	defer cancel()
 	c, err := control.Find(ctx, x.ask.places())
-	if errors.Is(err, control.ErrNobody) && !x.ask.named() {
+	if err != nil {
+		err = x.ask.quiet(err)
+	}
+	_, runs := errors.AsType[*control.QuietError](err)
+	if errors.Is(err, control.ErrNobody) && !runs && !x.ask.named() {
 		return false, nil
 	}
 	var text []byte
