@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 
@@ -108,8 +109,13 @@ func IsTestFile(path string) bool {
 // ParseTests reads the text of a test file. The error is Problems.
 func ParseTests(path, text string, words TestWords) (*TestFile, error) {
 	var problems problemList
+	text = strings.TrimPrefix(text, "\ufeff")
 	r := &reader{src: newSource(path, text), problems: &problems}
 	f := &TestFile{Path: path, src: r.src}
+	if !utf8.ValidString(text) {
+		r.fileProblem(idUnreadable, "is not UTF-8 text: save it as UTF-8")
+		return nil, problems.all()
+	}
 	if strings.TrimSpace(text) == "" {
 		r.fileProblem(idWrongTest, `the file is empty: it needs "rules: [..]" and "tests: [..]"`)
 		return nil, problems.all()

@@ -134,6 +134,8 @@ func TestWrongTests(t *testing.T) {
 		{before + "    expect: {}\n  - name: x\n    expect: {}", `test "x" is already on line 3`},
 		{before + "    expect: &a {}", "anchors are not supported"},
 		{"rules: [\n", "a bracket or brace is not closed"},
+		{"\xff\xfe", "is not UTF-8 text"},
+		{"\ufeff \n", "the file is empty"},
 	} {
 		_, err := ParseTests("x_test.yaml", c[0], testWords)
 		problems, ok := errors.AsType[Problems](err)

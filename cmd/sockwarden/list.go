@@ -139,7 +139,7 @@ func (l *list) run(ctx context.Context, args []string) error {
 	}
 	l.app.reportErrors(r, false)
 	if len(by) > 0 {
-		err = view.By(out, sockets, &view.Grouping{Fields: by, Sort: sorting.name, Descending: sorting.descending, Top: l.top})
+		err = view.By(out, sockets, &view.Grouping{Fields: by, Sort: sorting.name, Descending: sorting.descending, Top: l.top, Report: r})
 	} else {
 		for _, f := range sorting.fields {
 			view.Sort(sockets, f, sorting.descending)

@@ -28,7 +28,7 @@ func processes(ctx context.Context) Check {
 	}
 	switch {
 	case what != "" && !sight.Kernel:
-		return spares(Fail, cure, "%s: live runs spare all sockets, which it may hold", what)
+		return spares(Fail, cure, "%s: live runs spare all sockets, as any could be theirs", what)
 	case what != "" && missing+open > 0:
 		what, _, _ = strings.Cut(what, ", and the kernel")
 		return spares(Warn, "nothing, if that is well", "%s; the kernel tells who holds the sockets (BPF), except of %d, which live runs spare", what, missing+open)

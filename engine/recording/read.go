@@ -61,6 +61,10 @@ func Read(from io.Reader) (*Recording, error) {
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
 		return nil, fmt.Errorf("line %d: longer than %d MiB", n+1, maxLine>>20)
+	case errors.Is(err, io.ErrUnexpectedEOF): // of what is compressed
+		return nil, fmt.Errorf("after line %d: %w", n, errCutOff)
+	case err != nil && n == 0:
+		return nil, err
 	case err != nil:
 		return nil, fmt.Errorf("after line %d: %w", n, err)
 	case in.N <= 0:

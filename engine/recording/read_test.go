@@ -3,6 +3,7 @@ package recording
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"sockwarden/collectors"
 	"sockwarden/engine/memory"
@@ -48,6 +50,29 @@ func TestReadErrors(t *testing.T) {
 		}
 		if _, err := Read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+// TestReadCutOff: what is compressed, and ends anywhere, is cut off.
+func TestReadCutOff(t *testing.T) {
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(z, head+"\n{\"end\":true}\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadAny(bytes.NewReader(b.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	for n := len(zstdMagic); n < b.Len(); n++ {
+		if _, err := ReadAny(bytes.NewReader(b.Bytes()[:n])); !errors.Is(err, errCutOff) {
+			t.Errorf("%d of %d bytes: %v", n, b.Len(), err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package ruletest
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -154,6 +155,9 @@ func (o *Options) load(f *rules.TestFile, t *rules.Test, w *scripted.World) (*ru
 		path := r.Path
 		if path != rules.Builtin && !filepath.IsAbs(path) {
 			path = filepath.Join(filepath.Dir(f.Path), path)
+		}
+		if _, err := os.Stat(path); path != rules.Builtin && errors.Is(err, fs.ErrNotExist) {
+			return nil, rules.Problems{f.Problem(r.At, "rules: there is no %s: names are relative to this file", path)}
 		}
 		paths = append(paths, path)
 	}

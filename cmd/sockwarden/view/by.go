@@ -20,6 +20,8 @@ type Grouping struct {
 	Sort       string             // one of SortNames, "" for the largest first
 	Descending bool
 	Top        int // show only so many groups, 0 for all
+	// Report is where the sockets come from, for what could not be seen.
+	Report *engine.Report
 }
 
 // SortNames returns what groups can be sorted by: every column.
@@ -33,7 +35,7 @@ func (g *Grouping) SortNames() []string {
 	return names
 }
 
-// By shows groups of sockets, with their counts.
+// By shows groups of sockets, with their counts, and what could not be seen.
 func By(o Out, sockets []*engine.Candidate, by *Grouping) error {
 	groups := groupBy(sockets, by.Fields)
 	sortGroups(groups, by)
@@ -52,6 +54,8 @@ func By(o Out, sockets []*engine.Candidate, by *Grouping) error {
 		o.say("... %s", Count(more, "more group"))
 	}
 	unreadNote(o, shown)
+	listNotes(o, by.Report)
+	nextNote(o, len(shown))
 	return nil
 }
 

@@ -42,10 +42,18 @@ func List(o Out, l *Listing) error {
 		o.say("... %d more", len(l.Sockets)-len(shown))
 	}
 	listNotes(o, l.Report)
-	if o.Wrap && len(shown) > 0 && len(l.Columns) == 0 && !l.Holders { // piped output stays a list
-		o.say("next: rules explain with the same selection says which rules take them, and why others do not")
+	if len(l.Columns) == 0 && !l.Holders {
+		nextNote(o, len(shown))
 	}
 	return nil
+}
+
+// nextNote says on a terminal what to ask about so many sockets or groups. Piped output
+// stays a list.
+func nextNote(o Out, shown int) {
+	if o.Wrap && shown > 0 {
+		o.say("next: rules explain with the same selection says which rules take them, and why others do not")
+	}
 }
 
 // json is the row of a socket: all fields, or those that were asked for.

@@ -55,6 +55,7 @@ func TestList(t *testing.T) {
 // unless the process id is asked for.
 func TestBy(t *testing.T) {
 	by := func(f Format, g Grouping) string {
+		g.Report = &engine.Report{OwnersHidden: 1, HiddenWhy: "run as root", Unseen: 3, UnseenNamespaces: 1}
 		return shown(t, f, func(o Out) error { return By(o, sockets(), &g) })
 	}
 	process, pid, state := collectors.FieldProcess, collectors.FieldPID, collectors.FieldState
@@ -78,7 +79,7 @@ func TestBy(t *testing.T) {
 
 // Groups are sorted by everything shown of them; by default the largest comes first.
 func TestBySort(t *testing.T) {
-	g := Grouping{Fields: []collectors.Field{collectors.FieldPort}}
+	g := Grouping{Fields: []collectors.Field{collectors.FieldPort}, Report: &engine.Report{}}
 	if names := fmt.Sprint(g.SortNames()); names != "[count port age recv_queue send_queue]" {
 		t.Error(names)
 	}

@@ -260,7 +260,7 @@ func TestHostileNames(t *testing.T) {
 		}),
 		shown(t, Text, func(o Out) error { return List(o, &Listing{Sockets: []*engine.Candidate{c}, Report: r}) }),
 		shown(t, Text, func(o Out) error {
-			return By(o, []*engine.Candidate{c}, &Grouping{Fields: []collectors.Field{collectors.FieldProcess}})
+			return By(o, []*engine.Candidate{c}, &Grouping{Fields: []collectors.Field{collectors.FieldProcess}, Report: r})
 		}),
 	}
 	for i, v := range views {
