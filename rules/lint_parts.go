@@ -2,6 +2,7 @@ package rules
 
 import (
 	"slices"
+	"time"
 
 	"sockwarden/collectors"
 )
@@ -37,6 +38,10 @@ func lintAges(r *rawRule, rule *Rule, warn warner) {
 	timeWait := states == collectors.Mask(collectors.TimeWait)
 	orphans := states == collectors.Mask(collectors.FinWait2) &&
 		!slices.ContainsFunc(possible(rule), func(s *collectors.Socket) bool { return s.Inode != 0 })
+	if timeWait && r.hold >= timeWaitLength*time.Second {
+		warn(idAgeUnreachable, r.when, 0, "rule %q never matches: Linux ends TIME_WAIT after %d seconds, and its \"for\" lasts for %s: write less",
+			rule.Name, timeWaitLength, r.hold)
+	}
 	for _, a := range rule.When.Ages {
 		switch {
 		case timeWait && a.Seconds >= timeWaitLength:

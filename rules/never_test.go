@@ -73,6 +73,22 @@ func TestNeverActs(t *testing.T) {
 	}
 }
 
+// A rule that waits longer than the kernel keeps its sockets gets a warning, whatever it
+// waits by.
+func TestAgeUnreachable(t *testing.T) {
+	for rule, warned := range map[string]bool{
+		`then: [destroy], when: state == "TIME_WAIT" and age > 61`:         true,
+		`then: [destroy], when: state == "TIME_WAIT", for: 1m`:             true,
+		`then: [destroy], when: state == "TIME_WAIT" and age > 30`:         false,
+		`then: [destroy], when: state == "TIME_WAIT", for: 59s`:            false,
+		`then: [destroy], when: state == "CLOSE_WAIT" and idle>1, for: 1h`: false,
+	} {
+		if _, got := warningsOf(t, testCatalog(), idAgeUnreachable, rule); (len(got) > 0) != warned {
+			t.Errorf("%s: %q", rule, got)
+		}
+	}
+}
+
 // A rule that ends whatever is connected gets a warning; one that says which connections
 // does not.
 func TestEverything(t *testing.T) {

@@ -39,6 +39,44 @@ func TestCookbook(t *testing.T) {
 	}
 }
 
+// TestErrorFormat: with the errorformat that docs/rules.md shows, and those that Vim has, it
+// finds every problem: a single one, several, and warnings.
+func TestErrorFormat(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "docs/rules.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`set errorformat\^=(.*)`).FindSubmatch(page)
+	if m == nil {
+		t.Fatal("docs/rules.md shows no errorformat")
+	}
+	var formats []string
+	for f := range strings.SplitSeq(strings.ReplaceAll(string(m[1]), `\ `, " ")+",%f:%l:%c:%m", ",") {
+		formats = append(formats, strings.NewReplacer("%trror", "error", "%tarning", "warning", "%f", `([^ :]+)`, "%l", `(\d+)`, "%c", `(\d+)`, "%m", ".+").Replace(f))
+	}
+	finds := regexp.MustCompile("(?m)^(?:" + strings.Join(formats, "|") + ")$")
+	for text, want := range map[string]int{
+		"version: 1\nrules: [{name: a, when: prt == 1, mode: observe}]\n":                           1,
+		"version: 1\nrules: [{name: a, when: prt == 1, mode: observe}, {name: b, when: 1, x: 2}]\n": 4,
+		"version: 1\nvars: {x: 1}\nrules: [{name: a, when: port >= 0, then: [destroy]}]\n":          2,
+	} {
+		file := filepath.Join(t.TempDir(), "rules.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, out, errs := run(t, "rules", "check", file)
+		found := 0
+		for _, place := range finds.FindAllString(out+errs, -1) {
+			if strings.Contains(place, file+":") {
+				found++
+			}
+		}
+		if found != want || strings.Count(out+errs, file+":") != want {
+			t.Errorf("%d of %d problems are found\n%s%s", found, want, out, errs)
+		}
+	}
+}
+
 // TestGuidedTour goes the way of docs/first-rule.md, in the playground, as root and as
 // somebody else: the rule that it shows is the one that is made, and each command does what
 // the page says. The rule waits for a minute, and so does the test.
