@@ -208,7 +208,7 @@ they were before: the errors say why, and the last good rules go on; 4 if no
 watcher answers, or this user may not tell it anything; 1 if it takes too long.`,
 		Example: `  sudo sockwarden reload
   sudo sockwarden reload --timeout 2m
-  ExecReload=/usr/bin/sockwarden reload      # in a unit of systemd`,
+  ExecReload=/usr/local/bin/sockwarden reload      # in a unit of systemd`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if timeout <= 0 {
