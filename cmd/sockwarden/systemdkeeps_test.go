@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"sockwarden/collectors/socklab/systemdlab"
 	"sockwarden/engine/watch"
@@ -93,4 +94,21 @@ func (l *lab) writesElsewhere(command string) {
 	}
 	l.says(`^removed silence 1\n$`, "silence", "remove", "1", "--control", "none")
 	l.Systemctl("stop", watcher)
+}
+
+// startsLate starts the watcher while somebody is writing its rules: it ends, and systemd
+// starts it again until they are complete.
+func (l *lab) startsLate() {
+	l.t.Helper()
+	const writer = "writer.service"
+	l.Unit(writer, "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/sh -c 'exec 3>>/etc/sockwarden/rules.yaml; exec sleep 1000'\n")
+	l.Systemctl("start", writer)
+	l.Until("the rules are open for writing", func() bool {
+		target, _ := l.Command("readlink", "/proc/"+l.Property(writer, "MainPID")+"/fd/3").Output()
+		return strings.TrimSpace(string(target)) == "/etc/sockwarden/rules.yaml"
+	})
+	l.Systemctl("start", "--no-block", watcher)
+	l.Until("the watcher ends and is to be started again", func() bool { return l.Property(watcher, "NRestarts") != "0" })
+	l.Systemctl("stop", writer)
+	l.Until("it has started", func() bool { return l.Property(watcher, "ActiveState") == "active" })
 }

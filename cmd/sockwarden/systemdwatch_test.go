@@ -68,9 +68,9 @@ func TestSystemdWatches(t *testing.T) {
 	})
 	l.install(standingRules)
 	// It starts only if BPF works, for all that the unit forbids itself.
-	l.watches("--live --interval 1s --events on --owners bpf")
+	l.watches("--live --interval 1s --events on --owners bpf", "RestartSec=100ms")
 	before := l.invocation("leaky.service")
-	l.Systemctl("start", watcher)
+	l.startsLate()
 	if text := l.Property(watcher, "StatusText"); !strings.HasPrefix(text, "live, 2 rules, generation ") {
 		t.Errorf("it begins with %q", text)
 	}
