@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+
+	"sockwarden/rules/lang"
 )
 
 // compileAll compiles the files into one program. The problems say whether it is usable.
@@ -43,6 +45,7 @@ func (l *loader) compileAll() *Program {
 			p.Vars[name] = v.String()
 		}
 		maps.Copy(p.Sets, b.names.sets)
+		p.names = append(p.names, fileNames{b.src.name, lang.Scope{Vars: b.scope.Vars, Sets: b.scope.Sets, Macros: b.scope.Macros}})
 		p.Files = append(p.Files, FileInfo{Path: b.src.name, Rules: len(b.rules.rules)})
 	}
 	for _, b := range builders { // now each has also compiled what overrides rules of others

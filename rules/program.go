@@ -47,6 +47,7 @@ type Program struct {
 	// Watched lists the files and directories that can change the program.
 	Watched []string
 
+	names    []fileNames // of each file
 	warnings problemList
 	ignored  []*ignored
 	index    index

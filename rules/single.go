@@ -81,13 +81,3 @@ func (s *source) problems(errs []lang.Error) Problems {
 	}
 	return out.all()
 }
-
-// WriteOut writes the sets that a condition of one argument asks into its text: then it
-// needs no rules file. The error is Problems.
-func WriteOut(text string, sets map[string]*Set) (string, error) {
-	out, errs := lang.WriteOut(text, sets)
-	if errs != nil {
-		return "", newSource("expression", text).problems(errs)
-	}
-	return out, nil
-}

@@ -65,8 +65,9 @@ func silenceAdd(a *app) *cobra.Command {
 and all selectors, or of both together. It prints the number of the silence, and
 how many findings of the watcher it covers now. It ends by the wall clock.
 
-Sets that EXPR names are written out when it is added, so that no change of the
-rules can void it. What is unknown of a socket counts as selected.`,
+Variables, sets and macros of the rules that EXPR names are written out when it
+is added, so that no change of the rules can void it. What is unknown of a socket
+counts as selected.`,
 		Example: `  sudo sockwarden silence add --for 2h --rule rd-leak
   sudo sockwarden silence add --for 30m -p 5432 --comment "migration, anna"
   sudo sockwarden silence add --for 1d 'remote_addr in ["10.1.0.0/16"]'`,
@@ -128,10 +129,16 @@ func (h *hushing) wanted(ctx context.Context, args []string) (*silence.Silence, 
 // condition is that of the argument and the selectors, without names. Only if it uses one
 // are the rules read.
 func (h *hushing) condition(ctx context.Context, args []string) (string, error) {
-	build := func(sets map[string]*rules.Set) (string, error) {
+	build := func(p *rules.Program, sets map[string]*rules.Set) (string, error) {
 		parts, err := h.sel.condition(sets)
 		if err != nil {
 			return "", err
+		}
+		args := slices.Clone(args)
+		if len(args) > 0 && strings.TrimSpace(args[0]) != "" {
+			if args[0], err = p.WriteOut(args[0]); err != nil {
+				return "", &exitError{code: exitUsage, err: err}
+			}
 		}
 		text, err := join(args, slices.Clone(parts), sets)
 		if err != nil {
@@ -145,7 +152,7 @@ func (h *hushing) condition(ctx context.Context, args []string) (string, error) 
 		}
 		return text, nil
 	}
-	text, err := build(nil)
+	text, err := build(nil, nil)
 	if err == nil {
 		return text, nil
 	}
@@ -153,7 +160,7 @@ func (h *hushing) condition(ctx context.Context, args []string) (string, error) 
 	if loadErr != nil {
 		return "", loadErr
 	}
-	return build(p.Sets)
+	return build(p, p.Sets)
 }
 
 func (h *hushing) add(cmd *cobra.Command, args []string) error {

@@ -49,7 +49,13 @@ func (s *Silence) Check() error {
 	case len(s.Comment) > maxComment:
 		return fmt.Errorf("its comment has more than %d bytes", maxComment)
 	}
-	return s.compile()
+	if err := s.compile(); err != nil {
+		return err
+	}
+	if len(s.Rules) == 0 && s.Owner == "" && s.when.Constant {
+		return errors.New("its condition selects everything or nothing, whatever the socket; a silence of everything is a pause (sockwarden pause)")
+	}
+	return nil
 }
 
 // Add writes a silence to a file and gives it a number that no silence of these files has.

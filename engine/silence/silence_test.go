@@ -149,14 +149,15 @@ func TestBrokenFileStays(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	for want, change := range map[string]func(*Silence){
-		"nothing is selected": func(s *Silence) { s.Rules = nil },
-		"has no name":         func(s *Silence) { s.Rules = []string{" "} },
-		"has no time":         func(s *Silence) { s.EndsAt = s.StartsAt },
-		"at most a year":      func(s *Silence) { s.EndsAt = s.StartsAt.Add(400 * 24 * time.Hour) },
-		"comment has more":    func(s *Silence) { s.Comment = strings.Repeat("x", 501) },
-		"condition has more":  func(s *Silence) { s.Expr = strings.Repeat("x", 20_000) },
-		"unknown name \"no\"": func(s *Silence) { s.Expr = "no == 1" },
-		"not a condition":     func(s *Silence) { s.Owner = "pid" },
+		"nothing is selected":   func(s *Silence) { s.Rules = nil },
+		"has no name":           func(s *Silence) { s.Rules = []string{" "} },
+		"has no time":           func(s *Silence) { s.EndsAt = s.StartsAt },
+		"at most a year":        func(s *Silence) { s.EndsAt = s.StartsAt.Add(400 * 24 * time.Hour) },
+		"comment has more":      func(s *Silence) { s.Comment = strings.Repeat("x", 501) },
+		"condition has more":    func(s *Silence) { s.Expr = strings.Repeat("x", 20_000) },
+		"unknown name \"no\"":   func(s *Silence) { s.Expr = "no == 1" },
+		"everything or nothing": func(s *Silence) { s.Rules, s.Expr = nil, "(1 == 1)" },
+		"not a condition":       func(s *Silence) { s.Owner = "pid" },
 	} {
 		s := about("r")
 		change(s)

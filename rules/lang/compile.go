@@ -88,6 +88,10 @@ func (c *compiler) identifier(name string, from, to int) (operand, bool) {
 	if c.sc.Broken[name] {
 		return operand{}, false
 	}
+	if why := c.sc.Refused[name]; why != "" {
+		c.errorf(IDNotAvailable, from, "%s", why)
+		return operand{}, false
+	}
 	if c.sc.Group && slices.Contains(groupNames, name) && c.sc.defines(name) {
 		c.errorf(IDGroupOnly, from, "%s is a value of the group, and also a name in this file: give that another one", name)
 		return operand{}, false

@@ -16,7 +16,9 @@ type Scope struct {
 	Sets   map[string]*Set
 	Macros map[string]string // their texts
 	Broken map[string]bool   // names with problems of their own, which are not repeated
-	Shared *Shared           // nil for an expression that is in no file
+	// Refused are names that cannot be used here, with the reason.
+	Refused map[string]string
+	Shared  *Shared // nil for an expression that is in no file
 	// Grown are sets with what a younger generation has added, for where a larger set can
 	// only make the condition true of more.
 	Grown map[string]*Set

@@ -25,7 +25,7 @@ func TestWriteOut(t *testing.T) {
 		"port in many": "",
 		"port in no":   "",
 	} {
-		got, errs := WriteOut(text, sets)
+		got, errs := WriteOut(text, &Scope{Sets: sets})
 		if got != want || (len(errs) == 0) != (want != "") {
 			t.Errorf("%s: %q, %v", text, got, errs)
 		}
@@ -45,7 +45,11 @@ func TestWriteOut(t *testing.T) {
 			}
 		}
 	}
-	if _, errs := WriteOut("port in many", sets); len(errs) != 1 || !strings.Contains(errs[0].Message, `the set "many" is too large`) {
+	macros := &Scope{Macros: map[string]string{"old": "age > 60 /* long ago */", "hung": `old and state == "CLOSE_WAIT"`}}
+	if got, errs := WriteOut("hung or port == 80", macros); got != "((age > 60 /* long ago */) and state == \"CLOSE_WAIT\") or port == 80" {
+		t.Errorf("%s, %v", got, errs)
+	}
+	if _, errs := WriteOut("port in many", &Scope{Sets: sets}); len(errs) != 1 || !strings.Contains(errs[0].Message, `with "many" it is too large`) {
 		t.Errorf("%v", errs)
 	}
 }
