@@ -28,6 +28,7 @@ type notices struct {
 	silences   *silence.Store
 
 	paused  string                      // what was said of the pause last
+	ends    time.Time                   // when that is over, zero until somebody resumes
 	silent  map[string]*silence.Silence // those that were said, by what they say
 	errors  map[string]bool             // what was said of the last cycle
 	closed  map[string]bool             // what was said of namespaces that cannot be entered
@@ -97,7 +98,13 @@ func (n *notices) pause() {
 		return
 	}
 	n.paused = now
-	if p == nil {
+	switch {
+	case p != nil:
+		n.ends = p.Until
+	case !n.ends.IsZero() && !n.clock.Now().Before(n.ends):
+		n.log.Info("the pause is over")
+		return
+	default:
 		n.log.Info("resumed")
 		return
 	}
