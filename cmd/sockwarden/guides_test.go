@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -12,30 +13,77 @@ import (
 )
 
 // TestCookbook: every rule of the cookbook observes, and has no warning either once it
-// enforces. Those that act on nothing have no action.
+// enforces. Those that act on nothing have no action. Its test has sockets that it takes and
+// sockets that it must not hit, so that no part of a condition could be missing.
 func TestCookbook(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "docs/cookbook.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	situations := strings.Split(string(text), "\n## ")[1:]
-	if len(situations) < 20 {
+	if len(situations) < 27 {
 		t.Errorf("%d situations", len(situations))
 	}
+	promises := 0
 	for _, s := range situations {
 		name, _, _ := strings.Cut(s, "\n")
-		block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(s)
-		if block == nil || !strings.Contains(block[1], "    mode: observe") {
-			t.Errorf("%s: no rule that observes", name)
+		blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(s, -1)
+		if len(blocks) != 2 || !strings.Contains(blocks[0][1], "    mode: observe") || !strings.Contains(s, "Must not hit") {
+			t.Errorf("%s: it needs a rule that observes, its test, and what it must not hit", name)
 			continue
 		}
-		enforced := block[1]
+		rule, test := blocks[0][1], blocks[1][1]
+		enforced := rule
 		if strings.Contains(enforced, "then:") {
 			enforced = strings.Replace(enforced, "mode: observe", "mode: enforce", 1)
 		}
 		if ids := kindsOf(t, enforced); len(ids) > 0 {
 			t.Errorf("%s: %v once it enforces\n%s", name, ids, enforced)
 		}
+		covers(t, name, rule, test)
+		if later := onceEnforced.ReplaceAllString(test, "${1}expect: $2"); later != test {
+			promises++
+			if code, out, errs := testRule(t, enforced, later); code != exitOK {
+				t.Errorf("%s, once it enforces: exit code %d\n%s%s", name, code, out, errs)
+			}
+		}
+	}
+	if promises < 5 {
+		t.Errorf("only %d tests say what comes once the rule enforces", promises)
+	}
+}
+
+// onceEnforced is how a test of the cookbook says what comes once its rule enforces.
+var onceEnforced = regexp.MustCompile(`(?m)^( +)expect: .*\n +# once it enforces: (.*)$`)
+
+// testRule runs rules test with one rules file.
+func testRule(t *testing.T, rule, test string, flags ...string) (exit int, out, errs string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range map[string]string{"rules.yaml": rule, "rules_test.yaml": test} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return run(t, append([]string{"rules", "test", dir}, flags...)...)
+}
+
+// covers checks that the test of a rule passes, that it takes a socket, and that each part
+// of its conditions was once true, and once false.
+func covers(t *testing.T, name, rule, test string) {
+	t.Helper()
+	exit, out, errs := testRule(t, rule, test, "--coverage", "-o", "json")
+	var doc struct {
+		Coverage struct {
+			Rules, Parts struct{ Tried, All int }
+		} `json:"coverage"`
+	}
+	if err := json.Unmarshal([]byte(out), &doc); exit != exitOK || err != nil {
+		t.Errorf("%s: exit code %d, %v\n%s%s", name, exit, err, out, errs)
+		return
+	}
+	if c := doc.Coverage; c.Rules.Tried == 0 || c.Rules.Tried != c.Rules.All || c.Parts.Tried != c.Parts.All {
+		t.Errorf("%s: the test leaves something out: %d of %d rules, %d of %d parts\n%s", name, c.Rules.Tried, c.Rules.All, c.Parts.Tried, c.Parts.All, out)
 	}
 }
 
