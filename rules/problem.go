@@ -119,6 +119,19 @@ func (p Problems) First(n int) Problems {
 	return append(slices.Clone(shown[:n]), more(omitted+len(shown)-n))
 }
 
+// Join returns the problems of several lists by place, each once.
+func Join(lists ...Problems) Problems {
+	var all problemList
+	for _, p := range lists {
+		shown, omitted := p.Shown()
+		for i := range shown {
+			all.add(shown[i])
+		}
+		all.seen += omitted
+	}
+	return all.all()
+}
+
 func more(n int) Problem {
 	what := "problems"
 	if n == 1 {

@@ -147,6 +147,8 @@ type testParser struct {
 	words   TestWords
 	setting TestSetting
 	nodes   []*yaml.Node // of the tests
+	// recorded says that the sockets of the test that is read are those of a recording.
+	recorded bool
 }
 
 func placeOf(n *yaml.Node) TestPlace { return TestPlace{n.Line, n.Column} }
@@ -308,6 +310,7 @@ func (p *testParser) sections(t *Test, n *yaml.Node) {
 		at[n.Content[i].Value] = n.Content[i+1]
 	}
 	known := map[string]bool{}
+	p.recorded = t.From != nil
 	if t.From != nil && (t.Live || t.Outcomes != nil) {
 		p.errorf(idWrongTest, n, "nothing is ever done to a recording: leave out live and outcomes")
 	}

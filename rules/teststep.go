@@ -16,6 +16,7 @@ type TestExpect struct {
 	Socket string // "" if Where selects the sockets
 	Where  string // a condition, "" for all
 	Rule   string // the rule that decides, "" for any
+	RuleAt TestPlace
 	// Decision is the decision, "none" or "" for any.
 	Decision string
 	Reason   string // a part of it
@@ -124,6 +125,10 @@ func (p *testParser) expect(n *yaml.Node, known map[string]bool) (all []*TestExp
 		return all
 	}
 	entries, _ := p.entries(n, "expect")
+	if p.recorded && len(entries) > 0 {
+		p.errorf(idWrongTest, n, "sockets of a recording have no names: write a list that selects some, as expect: [{where: 'port == 80', decision: act}]")
+		return nil
+	}
 	for _, e := range entries {
 		if e.key.Value != Nobody && !p.knows(e.key, known) {
 			continue
@@ -140,7 +145,10 @@ func (p *testParser) expect(n *yaml.Node, known map[string]bool) (all []*TestExp
 }
 
 var expectKeys = keys[*testParser, *TestExpect]{
-	{name: "rule", doc: "the rule that decides", read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Rule, _ = p.text(n, "rule") }},
+	{name: "rule", doc: "the rule that decides", read: func(p *testParser, x *TestExpect, n *yaml.Node) {
+		x.Rule, _ = p.text(n, "rule")
+		x.RuleAt = placeOf(n)
+	}},
 	{name: "decision", doc: "what it decides", read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Decision = p.decision(n) }},
 	{name: "reason", doc: "a part of the reason", read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Reason, _ = p.text(n, "reason") }},
 	{name: "action", doc: "the only effect", read: func(p *testParser, x *TestExpect, n *yaml.Node) {
@@ -166,13 +174,26 @@ var whereKeys = append(keys[*testParser, *TestExpect]{
 }, expectKeys...)
 
 func (p *testParser) decision(n *yaml.Node) string {
-	return p.oneOf(n, "a decision", append([]string{ExpectNone}, p.words.Decisions...)...)
+	return p.oneOf(n, "a decision", p.decisions()...)
+}
+
+func (p *testParser) decisions() []string { return append([]string{ExpectNone}, p.words.Decisions...) }
+
+// decisionAlone is what is expected of a socket in one word, which could be meant as the
+// name of a rule.
+func (p *testParser) decisionAlone(n *yaml.Node) string {
+	all := p.decisions()
+	if text := n.Value; text != "" && !slices.Contains(all, text) && p.suggest(text, all) == "" {
+		p.errorf(lang.IDWrongValue, n, "%q is not a decision: it is %s; the rule that decides is written as {rule: NAME, decision: act}", text, lang.Choices(all))
+		return ""
+	}
+	return p.decision(n)
 }
 
 func (p *testParser) expected(n *yaml.Node, socket string, ks keys[*testParser, *TestExpect]) []*TestExpect {
 	x := &TestExpect{At: placeOf(n), Socket: socket}
 	if n.Kind == yaml.ScalarNode && socket != "" {
-		x.Decision = p.decision(n)
+		x.Decision = p.decisionAlone(n)
 		return []*TestExpect{x}
 	}
 	ks.fields(p.reader, n, "an entry of expect", p, x)

@@ -27,7 +27,8 @@ files. From a directory it runs *_test.yaml; rules directories skip these.
 A failure says which socket it is about, what was expected, what came, and the first
 part of the condition that is not true. docs/testing-rules.md has the format.
 
-Exit code 0 if all tests pass, 1 if one fails or there is none, 3 if a file is wrong.`,
+Exit code 0 if all tests pass, 1 if one fails or there is none, 3 if a file is wrong:
+then it lists what is wrong with all files, and runs no test.`,
 		Example: `  sockwarden rules test rules_test.yaml
   sockwarden rules test /etc/sockwarden/rules.d
   sockwarden rules test --run 'hung|leak' rules_test.yaml
@@ -66,7 +67,7 @@ Exit code 0 if all tests pass, 1 if one fails or there is none, 3 if a file is w
 			case result.Passed == 0 && run != "":
 				return &exitError{code: exitFailed, err: errNoTests, hint: "no name matches --run " + run}
 			case result.Passed == 0:
-				return &exitError{code: exitFailed, err: errNoTests, hint: "test files are named *_test.yaml"}
+				return &exitError{code: exitFailed, err: errNoTests, hint: "test files are named *_test.yaml; directories in a directory are to be named, too"}
 			}
 			return nil
 		},

@@ -21,6 +21,7 @@ type selected struct {
 // selections compiles the conditions of what a test expects, and checks the names of rules.
 func selections(f *rules.TestFile, t *rules.Test, p *rules.Program) (steps [][]*selected, err error) {
 	var names []string
+	var wrong rules.Problems
 	for _, r := range p.Rules {
 		names = append(names, r.Name)
 	}
@@ -29,20 +30,30 @@ func selections(f *rules.TestFile, t *rules.Test, p *rules.Program) (steps [][]*
 		for _, x := range step.Expect {
 			one := &selected{TestExpect: x}
 			if x.Rule != "" && p.Rule(x.Rule) == nil {
-				return nil, rules.Problems{f.Problem(x.At, "no rule %q%s", x.Rule, rules.Suggest(x.Rule, names))}
+				hint := rules.Suggest(x.Rule, names)
+				if hint == "" {
+					hint = ": there are " + strings.Join(names[:min(len(names), maxNamed)], ", ")
+				}
+				wrong = append(wrong, f.Problem(x.RuleAt, "no rule %q%s", x.Rule, hint))
 			}
 			if x.Where != "" {
 				one.where, err = rules.NewSelection(rules.Selection{Name: "where", Text: x.Where, Sets: p.Sets, Mode: rules.ModeObserve, NetNS: "all"})
 				if err != nil {
-					return nil, rules.Problems{f.Problem(x.At, "where: %v", err)}
+					wrong = append(wrong, f.Problem(x.At, "where: %v", err))
 				}
 			}
 			all = append(all, one)
 		}
 		steps = append(steps, all)
 	}
+	if len(wrong) > 0 {
+		return nil, wrong
+	}
 	return steps, nil
 }
+
+// maxNamed is how many rules a message names at most.
+const maxNamed = 10
 
 // stepPlace says which step of a test is compared.
 type stepPlace struct {

@@ -109,27 +109,41 @@ type file struct {
 // open loads the rules of each test, in a world of its own.
 func (o *Options) open(f *rules.TestFile) (*file, error) {
 	out := &file{TestFile: f}
+	var wrong []rules.Problems
 	for _, t := range f.Tests {
-		var was *recording.World
-		if t.From != nil {
-			var err error
-			if was, err = openRecording(f, t.From); err != nil {
-				return nil, err
-			}
-		}
-		w := scripted.New(t.Start)
-		p, err := o.load(f, t, w)
-		if err != nil {
+		err := o.add(out, t)
+		if problems, ok := errors.AsType[rules.Problems](err); ok {
+			wrong = append(wrong, problems)
+		} else if err != nil {
 			return nil, err
 		}
-		out.programs, out.worlds, out.recorded = append(out.programs, p), append(out.worlds, w), append(out.recorded, was)
-		s, err := selections(f, t, p)
-		if err != nil {
-			return nil, err
-		}
-		out.selects = append(out.selects, s)
+	}
+	if len(wrong) > 0 {
+		return nil, rules.Join(wrong...)
 	}
 	return out, nil
+}
+
+// add loads the rules of one more test.
+func (o *Options) add(f *file, t *rules.Test) error {
+	var was *recording.World
+	var err error
+	if t.From != nil {
+		if was, err = openRecording(f.TestFile, t.From); err != nil {
+			return err
+		}
+	}
+	w := scripted.New(t.Start)
+	p, err := o.load(f.TestFile, t, w)
+	if err != nil {
+		return err
+	}
+	s, err := selections(f.TestFile, t, p)
+	if err != nil {
+		return err
+	}
+	f.programs, f.worlds, f.recorded, f.selects = append(f.programs, p), append(f.worlds, w), append(f.recorded, was), append(f.selects, s)
+	return nil
 }
 
 // catalog is what the rules of a test can name.

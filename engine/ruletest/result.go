@@ -1,6 +1,11 @@
 package ruletest
 
-import "context"
+import (
+	"context"
+	"errors"
+
+	"sockwarden/rules"
+)
 
 // Result is what came of all tests.
 type Result struct {
@@ -38,24 +43,32 @@ type Failure struct {
 	Why string
 }
 
-// Run reads all test files, and runs their tests. The error is rules.Problems if a file is
-// wrong: then no test has run.
+// Run reads all test files, and runs their tests. The error is rules.Problems, of all files,
+// if one is wrong: then no test has run.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	paths, err := find(o.Paths)
 	if err != nil {
 		return nil, err
 	}
 	var files []*file
+	var wrong []rules.Problems
 	for _, path := range paths {
 		parsed, err := readFile(path, words(o.Actions))
-		if err != nil {
-			return nil, err
+		var f *file
+		if err == nil {
+			f, err = o.open(parsed)
 		}
-		f, err := o.open(parsed)
+		if problems, ok := errors.AsType[rules.Problems](err); ok {
+			wrong = append(wrong, problems)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, f)
+	}
+	if len(wrong) > 0 {
+		return nil, rules.Join(wrong...)
 	}
 	out := &Result{}
 	if o.Coverage {
