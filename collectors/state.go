@@ -2,6 +2,8 @@ package collectors
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -70,6 +72,12 @@ func StateNames() []string {
 		}
 	}
 	return names
+}
+
+// StateSpellings lists all names that ParseState takes, as the kernel would spell them: those
+// of StateNames, and other ones of ss and netstat.
+func StateSpellings() []string {
+	return append(StateNames(), slices.Sorted(maps.Keys(stateAliases))...)
 }
 
 // stateAliases are other spellings in ss and netstat.

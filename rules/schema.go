@@ -14,9 +14,15 @@ const draft = "https://json-schema.org/draft/2020-12/schema"
 // wrong with them.
 func Schema(actions, notifiers Catalog) ([]byte, error) {
 	root := fileKeys.schema()
-	root["$schema"], root["title"] = draft, "Rules of sockwarden"
+	root["title"] = "Rules of sockwarden"
 	root["required"] = []string{"version"}
 	root["$defs"] = schemaDefinitions(actions, notifiers)
+	return root.text()
+}
+
+// text writes a whole schema, as indented text.
+func (s schema) text() ([]byte, error) {
+	root := s.with("$schema", draft)
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)

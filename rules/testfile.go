@@ -154,21 +154,21 @@ type testParser struct {
 func placeOf(n *yaml.Node) TestPlace { return TestPlace{n.Line, n.Column} }
 
 var testFileKeys = append(keys[*testParser, *TestSetting]{
-	{name: "rules", doc: "the rules to test", read: func(p *testParser, _ *TestSetting, n *yaml.Node) { p.rules(n) }},
+	{name: "rules", doc: "files and directories to test, relative to this file, or builtin", form: filledList(textForm), read: func(p *testParser, _ *TestSetting, n *yaml.Node) { p.rules(n) }},
 	{
-		name: "tests", doc: "the tests", read: func(p *testParser, _ *TestSetting, n *yaml.Node) {
+		name: "tests", doc: "the tests", form: filledList(refTo("test")), read: func(p *testParser, _ *TestSetting, n *yaml.Node) {
 			p.nodes = p.items(n, "tests", `"- name: ..." for each test`)
 		},
 	},
 }, settingKeys...)
 
 var settingKeys = keys[*testParser, *TestSetting]{
-	{name: "vars", doc: "values of variables", read: (*testParser).vars},
-	{name: "sets", doc: "lists in place of those of the rules", read: (*testParser).sets},
-	{name: "defaults", doc: "fields of every socket", read: func(p *testParser, s *TestSetting, n *yaml.Node) {
+	{name: "vars", doc: "values of variables of the rules", form: namedForm(textForm, refTo("value")), read: (*testParser).vars},
+	{name: "sets", doc: "lists in place of sets of the rules, whose files are then not read", form: namedForm(textForm, listForm(textForm)), read: (*testParser).sets},
+	{name: "defaults", doc: "fields of every socket", form: refTo("socket"), read: func(p *testParser, s *TestSetting, n *yaml.Node) {
 		s.defaults = p.socket("defaults", n, nil)
 	}},
-	{name: "timezone", doc: "zone of start and during; UTC if left out", read: func(p *testParser, s *TestSetting, n *yaml.Node) {
+	{name: "timezone", doc: "zone of start and during; UTC if left out", form: filledForm, read: func(p *testParser, s *TestSetting, n *yaml.Node) {
 		text, ok := p.text(n, "timezone")
 		zone, err := time.LoadLocation(text)
 		if ok && (err != nil || text == "") {
@@ -177,34 +177,34 @@ var settingKeys = keys[*testParser, *TestSetting]{
 		}
 		s.Zone = zone
 	}},
-	{name: "start", doc: "when the test begins", read: func(_ *testParser, s *TestSetting, n *yaml.Node) { s.start = n }},
-	{name: "interval", doc: "time from look to look", read: func(p *testParser, s *TestSetting, n *yaml.Node) {
+	{name: "start", doc: "when the test begins, as 2026-11-26T23:00:00; noon of 2026-01-01 if left out", form: startForm, read: func(_ *testParser, s *TestSetting, n *yaml.Node) { s.start = n }},
+	{name: "interval", doc: "time from look to look; 10s if left out", form: durationForm, read: func(p *testParser, s *TestSetting, n *yaml.Node) {
 		if s.Interval = p.duration(n, "interval"); s.Interval < time.Second && p.problems.seen == 0 {
 			p.errorf(lang.IDWrongValue, n, "interval is at least 1s")
 		}
 	}},
-	{name: "kernel", doc: "version of the kernel", read: func(p *testParser, s *TestSetting, n *yaml.Node) { s.Kernel, _ = p.text(n, "kernel") }},
+	{name: "kernel", doc: "version of the kernel, as 6.1; the newest if left out", form: textForm, read: func(p *testParser, s *TestSetting, n *yaml.Node) { s.Kernel, _ = p.text(n, "kernel") }},
 }
 
 var testKeys = append(keys[*testParser, *Test]{
-	{name: "name", doc: "of the test", read: func(p *testParser, t *Test, n *yaml.Node) { t.Name, _ = p.text(n, "name") }},
-	{name: "description", doc: "what it is about", read: func(p *testParser, _ *Test, n *yaml.Node) { p.text(n, "description") }},
-	{name: "live", doc: "whether the engine acts", read: func(p *testParser, t *Test, n *yaml.Node) { t.Live = p.yesOrNo(n, "live") }},
-	{name: "sockets", doc: "at the beginning", read: func(*testParser, *Test, *yaml.Node) {}}, // later: they need the defaults
-	{name: "outcomes", doc: "of effects", read: func(p *testParser, t *Test, n *yaml.Node) { t.Outcomes = p.outcomes(n) }},
-	{name: "from", doc: "a recording", read: func(p *testParser, t *Test, n *yaml.Node) {
+	{name: "name", doc: "what the test shows", form: filledForm, read: func(p *testParser, t *Test, n *yaml.Node) { t.Name, _ = p.text(n, "name") }},
+	{name: "description", doc: "what it is about", form: textForm, read: func(p *testParser, _ *Test, n *yaml.Node) { p.text(n, "description") }},
+	{name: "live", doc: "true: the engine acts; otherwise it only says what it would do", form: boolForm, read: func(p *testParser, t *Test, n *yaml.Node) { t.Live = p.yesOrNo(n, "live") }},
+	{name: "sockets", doc: "the sockets at the beginning, by names of your own", form: refTo("sockets"), read: func(*testParser, *Test, *yaml.Node) {}}, // later: they need the defaults
+	{name: "outcomes", doc: "results of effects; otherwise they succeed", form: refTo("outcomes"), read: func(p *testParser, t *Test, n *yaml.Node) { t.Outcomes = p.outcomes(n) }},
+	{name: "from", doc: "a recording whose sockets are in the test, relative to this file", form: textForm, read: func(p *testParser, t *Test, n *yaml.Node) {
 		if text, ok := p.text(n, "from"); ok {
 			t.From = &TestPath{text, placeOf(n)}
 		}
 	}},
-	{name: "steps", doc: "what happens", read: func(*testParser, *Test, *yaml.Node) {}},
-	{name: "expect", doc: "what is decided", read: func(*testParser, *Test, *yaml.Node) {}},
+	{name: "steps", doc: "what happens, and what is expected then", form: filledList(refTo("step")), read: func(*testParser, *Test, *yaml.Node) {}},
+	{name: "expect", doc: "what is decided, in a test of one look", form: refTo("expect"), read: func(*testParser, *Test, *yaml.Node) {}},
 }, ofTest(settingKeys)...)
 
 // ofTest are the keys of a setting as those of a test.
 func ofTest(all keys[*testParser, *TestSetting]) (own keys[*testParser, *Test]) {
 	for _, k := range all {
-		own = append(own, key[*testParser, *Test]{name: k.name, doc: k.doc, read: func(p *testParser, t *Test, n *yaml.Node) { k.read(p, &t.TestSetting, n) }})
+		own = append(own, key[*testParser, *Test]{name: k.name, doc: k.doc, form: k.form, read: func(p *testParser, t *Test, n *yaml.Node) { k.read(p, &t.TestSetting, n) }})
 	}
 	return own
 }

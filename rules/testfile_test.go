@@ -15,9 +15,8 @@ var testWords = TestWords{
 	Decisions: []string{"act", "pending", "observe"}, Results: []string{"gone", "refused"}, Actions: []string{"destroy", "signal"},
 }
 
-// TestParseTests reads all that a test file can say.
-func TestParseTests(t *testing.T) {
-	f, err := ParseTests("x_test.yaml", `
+// everyKey is a test file with every key that there is.
+const everyKey = `
 rules: [a.yaml, builtin]
 vars: {n: 5, l: [1, 2], m: {a: 1m, b: 2}}
 sets: {web: [80, 443]}
@@ -42,7 +41,11 @@ tests:
         set: {a: {state: LAST_ACK}}
       - expect: [{where: port == 80, rule: r, decision: pending, reason: for, actions: [], count: 1}]
   - {name: two, defaults: {process: other}, from: x.jsonl, expect: []}
-`, testWords)
+`
+
+// TestParseTests reads all that a test file can say.
+func TestParseTests(t *testing.T) {
+	f, err := ParseTests("x_test.yaml", everyKey, testWords)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,64 +86,68 @@ tests:
 	}
 }
 
+const beforeTest = "rules: [builtin]\ntests:\n  - name: x\n"
+
+// wrongTests are test files with mistakes, and what is said of them.
+var wrongTests = [][2]string{
+	{"", `x_test.yaml: the file is empty: it needs "rules: [..]" and "tests: [..]"`},
+	{"rules: [a.yaml]\n", `no tests: write "tests:"`},
+	{"tests: [{name: x, sockets: {a: {state: LISTEN}}, expect: {a: none}}]", `x_test.yaml:1:1: no rules: write "rules: [rules.yaml]"`},
+	{"rules: a.yaml\ntests: []", `x_test.yaml:1:8: rules is a list, not "a.yaml": write rules: [a.yaml]`},
+	{"ruels: []", `x_test.yaml:1:1: unknown key "ruels" in a test file (did you mean "rules"?)`},
+	{"rules: [a.yaml]\ntests: [x]", `x_test.yaml:2:9: a test is a mapping`},
+	{beforeTest, "x_test.yaml:3:5: the test expects nothing: write expect: {a: none}"},
+	{beforeTest + "    expcet: {}", `x_test.yaml:4:5: unknown key "expcet" in a test (did you mean "expect"?)`},
+	{beforeTest + "    expect: {a: none}", `x_test.yaml:4:14: the test has no socket "a"`},
+	{beforeTest + "    sockets: {leak: {state: LISTEN}}\n    expect: {lek: none}", `x_test.yaml:5:14: the test has no socket "lek" (did you mean "leak"?)`},
+	{beforeTest + "    sockets: {a: {port: 3}}\n    expect: {a: none}", "x_test.yaml:4:18: socket a needs a state: write state: CLOSE_WAIT"},
+	{beforeTest + "    sockets: {a: {state: CLOSEWAIT}}\n    expect: {a: none}", `x_test.yaml:4:26: unknown state "CLOSEWAIT" (did you mean "CLOSE_WAIT"?)`},
+	{beforeTest + "    sockets: {a: {state: LISTEN, prot: 3}}\n    expect: {a: none}", `x_test.yaml:4:34: a socket has no field "prot" (did you mean "port"?): rules fields lists them`},
+	{beforeTest + "    sockets: {a: {state: LISTEN, port: 80000}}\n    expect: {a: none}", `x_test.yaml:4:40: port is a port up to 65535, not "80000"`},
+	{beforeTest + "    sockets: {a: {state: LISTEN, port: http}}\n    expect: {a: none}", `port is a number of at least 0, not "http"`},
+	{beforeTest + "    sockets: {a: {state: LISTEN, age: soon}}\n    expect: {a: none}", "x_test.yaml:4:39: age: "},
+	{beforeTest + "    sockets: {a: {state: LISTEN, owned: maybe}}\n    expect: {a: none}", `owned is true or false, not "maybe"`},
+	{beforeTest + "    sockets: {a: {state: LISTEN, remote_addr: 10.0.0}}\n    expect: {a: none}", `remote_addr is an address, not "10.0.0"`},
+	{beforeTest + "    sockets: {a: {state: LISTEN, direction: in}}\n    expect: {a: none}", `direction is inbound or outbound, not "in"`},
+	{beforeTest + "    sockets: {a: {state: LISTEN, cookie: 7}}\n    expect: {a: none}", "a test gives each socket its own cookie"},
+	{beforeTest + "    sockets: {a: {state: TIME_WAIT, process: x}}\n    expect: {a: none}", "socket a cannot be: it has a process, and something says that nobody has it"},
+	{beforeTest + "    sockets: {a: {state: CLOSE_WAIT, orphan: true}}\n    expect: {a: none}", "x_test.yaml:4:18: socket a cannot be: orphan: "},
+	{beforeTest + "    sockets: {a: {state: LISTEN, times: 0}}\n    expect: {a: none}", "times is a whole number of at least 1"},
+	{beforeTest + "    sockets: {a: {state: LISTEN, times: 100001}}\n    expect: {a: none}", "the test has 100,001 sockets, at most 100,000"},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    expect: {a: atc}", `x_test.yaml:5:17: a decision is `},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    expect: {a: {}}", "it says nothing to expect"},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    expect: {a: {action: destry}}", `unknown action "destry" (did you mean "destroy"?)`},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    expect: {a: {decision: none, actions: [destroy]}}", "decision none has no reason and no actions"},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    expect: {a: {desicion: none}}", `unknown key "desicion" in an entry of expect (did you mean "decision"?)`},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    outcomes: {destroy: rejected}\n    expect: {a: none}", `an outcome is gone or refused, not "rejected"`},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    steps: []", "the last step expects nothing"},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    steps: [{expect: {a: none}}, {advance: 1s}]", "the last step expects nothing"},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    steps: [{set: {b: {port: 1}}, expect: {a: none}}]", `the test has no socket "b" (did you mean "a"?)`},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    steps: [{set: {a: {times: 2}}, expect: {a: none}}]", "times is for sockets that appear"},
+	{beforeTest + "    sockets: {a: {state: CLOSE_WAIT, process: x}}\n    steps: [{set: {a: {state: TIME_WAIT}}, expect: {a: none}}]", "x_test.yaml:5:23: socket a cannot become that: it has a process"},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    steps: [{advance: 3000d, expect: {a: none}}]", "looks, at most 20,000: advance less, or set a longer interval"},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    expect: {}\n    steps: [{expect: {a: none}}]", "a test with steps expects something in its steps"},
+	{beforeTest + "    from: x.jsonl\n    sockets: {a: {state: LISTEN}}\n    expect: {}", "the sockets are those of the recording"},
+	{beforeTest + "    from: x.jsonl\n    live: true\n    expect: {}", "nothing is ever done to a recording: leave out live and outcomes"},
+	{beforeTest + "    from: x.jsonl\n    steps: [{remove: [], set: {}, add: {}, outcomes: {destroy: gone}, expect: {}}]", "nothing changes in a recording but the time"},
+	{beforeTest + "    start: tomorrow\n    expect: {}", `start is a time as 2026-11-26T23:00:00, not "tomorrow"`},
+	{beforeTest + "    timezone: Mars\n    expect: {}", `timezone "Mars" is not known`},
+	{beforeTest + "    sockets: {a: {state: LISTEN}, a: {state: LISTEN}}\n    expect: {}", `duplicate key "a"`},
+	{beforeTest + "    sockets: {nobody: {state: LISTEN}}\n    expect: {}", "nobody is what a test calls groups without sockets"},
+	{beforeTest + "    expect: {}\n  - name: x\n    expect: {}", `test "x" is already on line 3`},
+	{beforeTest + "    from: x.jsonl\n    expect: {a: none}", "x_test.yaml:5:13: sockets of a recording have no names: write a list that selects some"},
+	{beforeTest + "    from: x.jsonl\n    steps: [{advance: 1s, expect: {a: none}}]", "sockets of a recording have no names"},
+	{beforeTest + "    sockets: {a: {state: LISTEN}}\n    expect: {a: my-rule}", `"my-rule" is not a decision: it is none, `},
+	{beforeTest + "    sockets: {a: {state: LISTEN, idle: 5 minutes}}\n    expect: {a: none}", `x_test.yaml:4:40: idle: "5 minutes" is not a time: write seconds, or units`},
+	{beforeTest + "    expect: &a {}", "anchors are not supported"},
+	{"rules: [\n", "a bracket or brace is not closed"},
+	{"\xff\xfe", "is not UTF-8 text"},
+	{"\ufeff \n", "the file is empty"},
+}
+
 // TestWrongTests: each mistake has its place, and says what to write.
 func TestWrongTests(t *testing.T) {
-	const before = "rules: [builtin]\ntests:\n  - name: x\n"
-	for _, c := range [][2]string{
-		{"", `x_test.yaml: the file is empty: it needs "rules: [..]" and "tests: [..]"`},
-		{"rules: [a.yaml]\n", `no tests: write "tests:"`},
-		{"tests: [{name: x, sockets: {a: {state: LISTEN}}, expect: {a: none}}]", `x_test.yaml:1:1: no rules: write "rules: [rules.yaml]"`},
-		{"rules: a.yaml\ntests: []", `x_test.yaml:1:8: rules is a list, not "a.yaml": write rules: [a.yaml]`},
-		{"ruels: []", `x_test.yaml:1:1: unknown key "ruels" in a test file (did you mean "rules"?)`},
-		{"rules: [a.yaml]\ntests: [x]", `x_test.yaml:2:9: a test is a mapping`},
-		{before, "x_test.yaml:3:5: the test expects nothing: write expect: {a: none}"},
-		{before + "    expcet: {}", `x_test.yaml:4:5: unknown key "expcet" in a test (did you mean "expect"?)`},
-		{before + "    expect: {a: none}", `x_test.yaml:4:14: the test has no socket "a"`},
-		{before + "    sockets: {leak: {state: LISTEN}}\n    expect: {lek: none}", `x_test.yaml:5:14: the test has no socket "lek" (did you mean "leak"?)`},
-		{before + "    sockets: {a: {port: 3}}\n    expect: {a: none}", "x_test.yaml:4:18: socket a needs a state: write state: CLOSE_WAIT"},
-		{before + "    sockets: {a: {state: CLOSEWAIT}}\n    expect: {a: none}", `x_test.yaml:4:26: unknown state "CLOSEWAIT" (did you mean "CLOSE_WAIT"?)`},
-		{before + "    sockets: {a: {state: LISTEN, prot: 3}}\n    expect: {a: none}", `x_test.yaml:4:34: a socket has no field "prot" (did you mean "port"?): rules fields lists them`},
-		{before + "    sockets: {a: {state: LISTEN, port: 80000}}\n    expect: {a: none}", `x_test.yaml:4:40: port is a port up to 65535, not "80000"`},
-		{before + "    sockets: {a: {state: LISTEN, port: http}}\n    expect: {a: none}", `port is a number of at least 0, not "http"`},
-		{before + "    sockets: {a: {state: LISTEN, age: soon}}\n    expect: {a: none}", "x_test.yaml:4:39: age: "},
-		{before + "    sockets: {a: {state: LISTEN, owned: maybe}}\n    expect: {a: none}", `owned is true or false, not "maybe"`},
-		{before + "    sockets: {a: {state: LISTEN, remote_addr: 10.0.0}}\n    expect: {a: none}", `remote_addr is an address, not "10.0.0"`},
-		{before + "    sockets: {a: {state: LISTEN, direction: in}}\n    expect: {a: none}", `direction is inbound or outbound, not "in"`},
-		{before + "    sockets: {a: {state: LISTEN, cookie: 7}}\n    expect: {a: none}", "a test gives each socket its own cookie"},
-		{before + "    sockets: {a: {state: TIME_WAIT, process: x}}\n    expect: {a: none}", "socket a cannot be: it has a process, and something says that nobody has it"},
-		{before + "    sockets: {a: {state: CLOSE_WAIT, orphan: true}}\n    expect: {a: none}", "x_test.yaml:4:18: socket a cannot be: orphan: "},
-		{before + "    sockets: {a: {state: LISTEN, times: 0}}\n    expect: {a: none}", "times is a whole number of at least 1"},
-		{before + "    sockets: {a: {state: LISTEN, times: 100001}}\n    expect: {a: none}", "the test has 100,001 sockets, at most 100,000"},
-		{before + "    sockets: {a: {state: LISTEN}}\n    expect: {a: atc}", `x_test.yaml:5:17: a decision is `},
-		{before + "    sockets: {a: {state: LISTEN}}\n    expect: {a: {}}", "it says nothing to expect"},
-		{before + "    sockets: {a: {state: LISTEN}}\n    expect: {a: {action: destry}}", `unknown action "destry" (did you mean "destroy"?)`},
-		{before + "    sockets: {a: {state: LISTEN}}\n    expect: {a: {decision: none, actions: [destroy]}}", "decision none has no reason and no actions"},
-		{before + "    sockets: {a: {state: LISTEN}}\n    expect: {a: {desicion: none}}", `unknown key "desicion" in an entry of expect (did you mean "decision"?)`},
-		{before + "    sockets: {a: {state: LISTEN}}\n    outcomes: {destroy: rejected}\n    expect: {a: none}", `an outcome is gone or refused, not "rejected"`},
-		{before + "    sockets: {a: {state: LISTEN}}\n    steps: []", "the last step expects nothing"},
-		{before + "    sockets: {a: {state: LISTEN}}\n    steps: [{expect: {a: none}}, {advance: 1s}]", "the last step expects nothing"},
-		{before + "    sockets: {a: {state: LISTEN}}\n    steps: [{set: {b: {port: 1}}, expect: {a: none}}]", `the test has no socket "b" (did you mean "a"?)`},
-		{before + "    sockets: {a: {state: LISTEN}}\n    steps: [{set: {a: {times: 2}}, expect: {a: none}}]", "times is for sockets that appear"},
-		{before + "    sockets: {a: {state: CLOSE_WAIT, process: x}}\n    steps: [{set: {a: {state: TIME_WAIT}}, expect: {a: none}}]", "x_test.yaml:5:23: socket a cannot become that: it has a process"},
-		{before + "    sockets: {a: {state: LISTEN}}\n    steps: [{advance: 3000d, expect: {a: none}}]", "looks, at most 20,000: advance less, or set a longer interval"},
-		{before + "    sockets: {a: {state: LISTEN}}\n    expect: {}\n    steps: [{expect: {a: none}}]", "a test with steps expects something in its steps"},
-		{before + "    from: x.jsonl\n    sockets: {a: {state: LISTEN}}\n    expect: {}", "the sockets are those of the recording"},
-		{before + "    from: x.jsonl\n    live: true\n    expect: {}", "nothing is ever done to a recording: leave out live and outcomes"},
-		{before + "    from: x.jsonl\n    steps: [{remove: [], set: {}, add: {}, outcomes: {destroy: gone}, expect: {}}]", "nothing changes in a recording but the time"},
-		{before + "    start: tomorrow\n    expect: {}", `start is a time as 2026-11-26T23:00:00, not "tomorrow"`},
-		{before + "    timezone: Mars\n    expect: {}", `timezone "Mars" is not known`},
-		{before + "    sockets: {a: {state: LISTEN}, a: {state: LISTEN}}\n    expect: {}", `duplicate key "a"`},
-		{before + "    sockets: {nobody: {state: LISTEN}}\n    expect: {}", "nobody is what a test calls groups without sockets"},
-		{before + "    expect: {}\n  - name: x\n    expect: {}", `test "x" is already on line 3`},
-		{before + "    from: x.jsonl\n    expect: {a: none}", "x_test.yaml:5:13: sockets of a recording have no names: write a list that selects some"},
-		{before + "    from: x.jsonl\n    steps: [{advance: 1s, expect: {a: none}}]", "sockets of a recording have no names"},
-		{before + "    sockets: {a: {state: LISTEN}}\n    expect: {a: my-rule}", `"my-rule" is not a decision: it is none, `},
-		{before + "    sockets: {a: {state: LISTEN, idle: 5 minutes}}\n    expect: {a: none}", `x_test.yaml:4:40: idle: "5 minutes" is not a time: write seconds, or units`},
-		{before + "    expect: &a {}", "anchors are not supported"},
-		{"rules: [\n", "a bracket or brace is not closed"},
-		{"\xff\xfe", "is not UTF-8 text"},
-		{"\ufeff \n", "the file is empty"},
-	} {
+	for _, c := range wrongTests {
 		_, err := ParseTests("x_test.yaml", c[0], testWords)
 		problems, ok := errors.AsType[Problems](err)
 		if !ok || !strings.Contains(problems.Error(), c[1]) {

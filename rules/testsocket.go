@@ -91,12 +91,12 @@ type socketParser struct {
 }
 
 var socketKeys = keys[*socketParser, *TestSocket]{
-	{name: "times", doc: "how many of them there are", read: func(p *socketParser, s *TestSocket, n *yaml.Node) { s.Times = p.count(n, "times") }},
-	{name: "outcomes", doc: "of effects on it", read: func(p *socketParser, s *TestSocket, n *yaml.Node) { s.Outcomes = p.outcomes(n) }},
-	{name: "session", doc: "your own session", read: func(p *socketParser, s *TestSocket, n *yaml.Node) { s.Session = p.yesOrNo(n, "session") }},
-	{name: "hidden", doc: "somebody unseen may have it", read: func(p *socketParser, s *TestSocket, n *yaml.Node) { s.Hidden = p.yesOrNo(n, "hidden") }},
-	{name: "subflow", doc: "of MPTCP", read: func(p *socketParser, s *TestSocket, n *yaml.Node) { s.Subflow = p.yesOrNo(n, "subflow") }},
-	{name: ownersKey, doc: "processes, if there are several", read: (*socketParser).owners},
+	{name: "times", doc: "so many sockets that are alike", form: countForm, read: func(p *socketParser, s *TestSocket, n *yaml.Node) { s.Times = p.count(n, "times") }},
+	{name: "outcomes", doc: "results of effects on it", form: refTo("outcomes"), read: func(p *socketParser, s *TestSocket, n *yaml.Node) { s.Outcomes = p.outcomes(n) }},
+	{name: "session", doc: "it is your own ssh session", form: boolForm, read: func(p *socketParser, s *TestSocket, n *yaml.Node) { s.Session = p.yesOrNo(n, "session") }},
+	{name: "hidden", doc: "a process that nobody can examine may have it, too", form: boolForm, read: func(p *socketParser, s *TestSocket, n *yaml.Node) { s.Hidden = p.yesOrNo(n, "hidden") }},
+	{name: "subflow", doc: "it belongs to an MPTCP connection", form: boolForm, read: func(p *socketParser, s *TestSocket, n *yaml.Node) { s.Subflow = p.yesOrNo(n, "subflow") }},
+	{name: ownersKey, doc: "the processes that have it, if there are several", form: listForm(refTo("process")), read: (*socketParser).owners},
 }
 
 // ownersKey is as in JSON.

@@ -42,22 +42,22 @@ type stepParser struct {
 }
 
 var stepKeys = keys[*stepParser, *TestStep]{
-	{name: "advance", doc: "how much time passes first", read: func(p *stepParser, s *TestStep, n *yaml.Node) { s.Advance = p.duration(n, "advance") }},
-	{name: "set", doc: "fields that change then", read: func(p *stepParser, s *TestStep, n *yaml.Node) { s.Set = p.changes(n) }},
-	{name: "add", doc: "sockets that appear then", read: func(p *stepParser, s *TestStep, n *yaml.Node) {
+	{name: "advance", doc: "how much time passes first", form: durationForm, read: func(p *stepParser, s *TestStep, n *yaml.Node) { s.Advance = p.duration(n, "advance") }},
+	{name: "set", doc: "fields of sockets that change then", form: namedForm(textForm, refTo("socket")), read: func(p *stepParser, s *TestStep, n *yaml.Node) { s.Set = p.changes(n) }},
+	{name: "add", doc: "sockets that appear then", form: refTo("sockets"), read: func(p *stepParser, s *TestStep, n *yaml.Node) {
 		s.Add = p.sockets(n, p.test.defaults, p.known)
 		for _, one := range s.Add {
 			p.now[one.Name] = one
 		}
 	}},
-	{name: "remove", doc: "sockets that are no more", read: func(p *stepParser, s *TestStep, n *yaml.Node) {
+	{name: "remove", doc: "names of sockets that are no more", form: listForm(textForm), read: func(p *stepParser, s *TestStep, n *yaml.Node) {
 		for _, k := range p.items(n, "remove", "remove: ["+scalarOr(n, "a")+"]") {
 			p.knows(k, p.known)
 			s.Remove = append(s.Remove, TestName{k.Value, placeOf(k)})
 		}
 	}},
-	{name: "outcomes", doc: "of effects from here on", read: func(p *stepParser, s *TestStep, n *yaml.Node) { s.Outcomes = p.outcomes(n) }},
-	{name: "expect", doc: "what was decided", read: func(p *stepParser, s *TestStep, n *yaml.Node) { s.Expect, s.Expects = p.expect(n, p.known), true }},
+	{name: "outcomes", doc: "results of effects from here on", form: refTo("outcomes"), read: func(p *stepParser, s *TestStep, n *yaml.Node) { s.Outcomes = p.outcomes(n) }},
+	{name: "expect", doc: "what the last look at each socket decided", form: refTo("expect"), read: func(p *stepParser, s *TestStep, n *yaml.Node) { s.Expect, s.Expects = p.expect(n, p.known), true }},
 }
 
 func (p *testParser) steps(t *Test, n *yaml.Node, known map[string]bool) {
@@ -145,19 +145,19 @@ func (p *testParser) expect(n *yaml.Node, known map[string]bool) (all []*TestExp
 }
 
 var expectKeys = keys[*testParser, *TestExpect]{
-	{name: "rule", doc: "the rule that decides", read: func(p *testParser, x *TestExpect, n *yaml.Node) {
+	{name: "rule", doc: "the rule that decides; without it, the one that has the socket", form: textForm, read: func(p *testParser, x *TestExpect, n *yaml.Node) {
 		x.Rule, _ = p.text(n, "rule")
 		x.RuleAt = placeOf(n)
 	}},
-	{name: "decision", doc: "what it decides", read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Decision = p.decision(n) }},
-	{name: "reason", doc: "a part of the reason", read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Reason, _ = p.text(n, "reason") }},
-	{name: "action", doc: "the only effect", read: func(p *testParser, x *TestExpect, n *yaml.Node) {
+	{name: "decision", doc: "what it decides, or none", form: refTo("decision"), read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Decision = p.decision(n) }},
+	{name: "reason", doc: "a part of the reason", form: textForm, read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Reason, _ = p.text(n, "reason") }},
+	{name: "action", doc: "the only effect", form: refTo("effect"), read: func(p *testParser, x *TestExpect, n *yaml.Node) {
 		if text, ok := p.text(n, "action"); ok {
 			p.effect(n, text)
 			x.Actions = []string{text}
 		}
 	}},
-	{name: "actions", doc: "all effects, in order", read: func(p *testParser, x *TestExpect, n *yaml.Node) {
+	{name: "actions", doc: "all effects since something was expected last, in order; [] is none", form: listForm(refTo("effect")), read: func(p *testParser, x *TestExpect, n *yaml.Node) {
 		x.Actions = []string{}
 		for _, k := range p.items(n, "actions", "actions: ["+scalarOr(n, "destroy")+"]") {
 			if text, ok := p.text(k, "an entry of actions"); ok {
@@ -166,11 +166,11 @@ var expectKeys = keys[*testParser, *TestExpect]{
 			}
 		}
 	}},
-	{name: "count", doc: "of how many sockets", read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Count = p.count(n, "count") }},
+	{name: "count", doc: "of how many of the sockets", form: countForm, read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Count = p.count(n, "count") }},
 }
 
 var whereKeys = append(keys[*testParser, *TestExpect]{
-	{name: "where", doc: "of which sockets", read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Where, _ = p.text(n, "where") }},
+	{name: "where", doc: "a condition: of which sockets", form: textForm, read: func(p *testParser, x *TestExpect, n *yaml.Node) { x.Where, _ = p.text(n, "where") }},
 }, expectKeys...)
 
 func (p *testParser) decision(n *yaml.Node) string {

@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -55,6 +58,73 @@ func TestSchema(t *testing.T) {
 		}
 		validate(file, text)
 	}
+}
+
+// testSchemaLine is how the tests of the examples name theirs.
+const testSchemaLine = "# yaml-language-server: $schema=../docs/tests.schema.json\n"
+
+// TestSchemaOfTests: docs/tests.schema.json is what rules schema --tests prints; it accepts
+// the tests of the examples, which name it, and those in the documents.
+func TestSchemaOfTests(t *testing.T) {
+	exit, text, errs := run(t, "rules", "schema", "--tests")
+	if exit != exitOK {
+		t.Fatal(errs)
+	}
+	path := filepath.Join(root, "docs/tests.schema.json")
+	if update {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if shipped, err := os.ReadFile(path); err != nil || string(shipped) != text {
+		t.Errorf("docs/tests.schema.json is not what rules schema --tests prints (%v); UPDATE_GOLDEN=1 rewrites it", err)
+	}
+	if strings.Contains(text, `"description": ""`) {
+		t.Error("the schema has a key or a field that says nothing of itself")
+	}
+	schema := compileSchema(t, []byte(text))
+	all := map[string]string{}
+	files, err := filepath.Glob(filepath.Join(root, "examples/*_test.yaml"))
+	if err != nil || len(files) < 10 {
+		t.Fatal(len(files), err)
+	}
+	for _, file := range files {
+		if all[file] = readText(t, file); !strings.HasPrefix(all[file], testSchemaLine) {
+			t.Errorf("%s does not begin with %s", file, testSchemaLine)
+		}
+	}
+	for _, doc := range documents(t) {
+		for i, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(readText(t, doc), -1) {
+			if isTestBlock([]byte(m[1])) {
+				all[fmt.Sprintf("%s, block %d", doc, i+1)] = m[1]
+			}
+		}
+	}
+	for name, text := range all {
+		var data any
+		if err := yaml.Unmarshal([]byte(text), &data); err != nil {
+			t.Fatal(err)
+		}
+		doc, err := json.Marshal(data) // as editors read it: a time is a text
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(doc, &data); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(data); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // schemaText returns what rules schema prints.

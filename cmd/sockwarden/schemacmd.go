@@ -4,24 +4,35 @@ import (
 	"github.com/spf13/cobra"
 
 	"sockwarden/engine/catalog"
+	"sockwarden/engine/ruletest"
 	"sockwarden/rules"
 )
 
 func rulesSchema(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "schema",
-		Short: "Print a JSON Schema of rules files, for editors",
+	var tests bool
+	cmd := &cobra.Command{
+		Use:   "schema [flags]",
+		Short: "Print a JSON Schema of rules files, or of test files, for editors",
 		Long: `Prints the JSON Schema (draft 2020-12) of the rules files that this version takes, with
-its actions and notifiers. An editor that knows it completes and explains keys and
-marks wrong ones; YAML language servers find it by the first line of a file:
+its actions and notifiers; with --tests that of test files, with all fields of
+sockets. An editor that knows it completes and explains keys and marks wrong ones;
+YAML language servers find it by the first line of a file:
 
     # yaml-language-server: $schema=/etc/sockwarden/rules.schema.json
 
-Conditions are text to it: "sockwarden rules check" knows all that is wrong.`,
-		Example: `  sockwarden rules schema > rules.schema.json`,
-		Args:    noArgs,
+Conditions are text to it: "sockwarden rules check" knows all that is wrong, and
+"sockwarden rules test" what is wrong with tests.`,
+		Example: `  sockwarden rules schema > rules.schema.json
+  sockwarden rules schema --tests > tests.schema.json`,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			text, err := rules.Schema(catalog.New(a.actions), notifierCatalog())
+			var text []byte
+			var err error
+			if tests {
+				text, err = rules.TestSchema(ruletest.Words(a.actions.All()))
+			} else {
+				text, err = rules.Schema(catalog.New(a.actions), notifierCatalog())
+			}
 			if err != nil {
 				return err
 			}
@@ -29,4 +40,6 @@ Conditions are text to it: "sockwarden rules check" knows all that is wrong.`,
 			return quietPipe(err)
 		},
 	}
+	cmd.Flags().BoolVar(&tests, "tests", false, "the schema of test files, as rules test takes them")
+	return cmd
 }

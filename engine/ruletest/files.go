@@ -48,8 +48,8 @@ var results = []string{
 	string(actions.Timeout), string(actions.Failed),
 }
 
-// words are what test files can say.
-func words(plugins []actions.Plugin) rules.TestWords {
+// Words are what test files can say, with these actions.
+func Words(plugins []actions.Plugin) rules.TestWords {
 	w := rules.TestWords{Decisions: decisions, Results: results}
 	for i := range plugins {
 		w.Actions = append(w.Actions, plugins[i].Name)

@@ -53,7 +53,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	var files []*file
 	var wrong []rules.Problems
 	for _, path := range paths {
-		parsed, err := readFile(path, words(o.Actions))
+		parsed, err := readFile(path, Words(o.Actions))
 		var f *file
 		if err == nil {
 			f, err = o.open(parsed)

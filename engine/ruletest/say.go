@@ -28,7 +28,7 @@ type Saying struct {
 // rules say after each of its steps, whatever these expect. The error is rules.Problems if
 // the text or the rules are wrong.
 func Say(ctx context.Context, o Options, path, text string) ([][]Saying, error) {
-	parsed, err := rules.ParseTests(path, text, words(o.Actions))
+	parsed, err := rules.ParseTests(path, text, Words(o.Actions))
 	if err != nil {
 		return nil, err
 	}
