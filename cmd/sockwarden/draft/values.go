@@ -34,6 +34,9 @@ func (d *testDraft) shows(s *Fate) collectors.FieldSet {
 	if s.NS.Name == "host" {
 		drop(collectors.FieldNetNS)
 	}
+	if s.Socket.Remote.Netip().IsUnspecified() {
+		shown.Remove(collectors.Fields(collectors.FieldRemoteAddr, collectors.FieldRemotePort)) // it has no peer
+	}
 	if len(s.Facts.Owners) == 0 {
 		shown = shown.AndNot(collectors.OwnerFields())
 	}
