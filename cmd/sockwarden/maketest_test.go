@@ -12,6 +12,7 @@ import (
 
 	"sockwarden/cmd/sockwarden/draft"
 	"sockwarden/collectors"
+	"sockwarden/engine"
 	"sockwarden/engine/catalog"
 	"sockwarden/engine/recording"
 	"sockwarden/engine/ruletest"
@@ -36,7 +37,12 @@ rules:
 // incident makes one of some sockets, whose rules are in rules.yaml of a directory.
 func incident(t *testing.T, dir string, sockets []draft.Fate) draft.Incident {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), []byte(judging), 0o600); err != nil {
+	return incidentBy(t, dir, judging, sockets)
+}
+
+func incidentBy(t *testing.T, dir, text string, sockets []draft.Fate) draft.Incident {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	plugins, err := builtinActions(slog.New(slog.DiscardHandler))
@@ -221,6 +227,18 @@ func TestMadeTestWaits(t *testing.T) {
 `
 	if !strings.Contains(text, want) {
 		t.Errorf("no\n%sin\n%s", want, text)
+	}
+}
+
+// TestMadeTestOfAnotherNetwork: rules that look at a namespace by a pattern do so in the test.
+func TestMadeTestOfAnotherNetwork(t *testing.T) {
+	dir := t.TempDir()
+	c := selected(collectors.SynSent, "app", 5)
+	c = engine.NewCandidate(&c.Socket, &collectors.Namespace{Name: "web", Meant: []string{"w*"}}, &c.Facts)
+	text := "version: 1\nnetns: [\"w*\"]\nrules: [{name: slow, when: state == \"SYN_SENT\" and age > 1, then: [destroy]}]\n"
+	in := incidentBy(t, dir, text, []draft.Fate{{Candidate: c, Rule: "slow", Decision: "act"}})
+	if text := passes(t, dir, &in); !strings.Contains(text, `netns: "w*"`) || !strings.Contains(text, "{rule: slow, decision: act, action: destroy}") {
+		t.Error(text)
 	}
 }
 

@@ -47,7 +47,7 @@ type Fate struct {
 // those by which a rule is made. Arguments of programs can be secrets, and cookies and
 // inodes mean nothing tomorrow.
 func TestReads(p *rules.Program) collectors.FieldSet {
-	return Reads().Or(p.Reads).Or(collectors.Fields(collectors.FieldProtocol, collectors.FieldPID)).AndNot(collectors.Fields(collectors.FieldCmdline, collectors.FieldCookie, collectors.FieldInode))
+	return Reads().Or(p.Reads).Or(collectors.Fields(collectors.FieldProtocol, collectors.FieldNetNS, collectors.FieldPID)).AndNot(collectors.Fields(collectors.FieldCmdline, collectors.FieldCookie, collectors.FieldInode))
 }
 
 // testDraft is a test in the making.

@@ -6,12 +6,14 @@ import (
 	"math"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"sockwarden/collectors"
 	"sockwarden/engine"
+	"sockwarden/rules"
 )
 
 // leading are the fields that come first, in the order in which people say them.
@@ -31,7 +33,7 @@ func (d *testDraft) shows(s *Fate) collectors.FieldSet {
 	if s.Socket.Protocol == collectors.TCP {
 		drop(collectors.FieldProtocol)
 	}
-	if s.NS.Name == "host" {
+	if s.NS.Name == "host" || s.NS.Name == "" {
 		drop(collectors.FieldNetNS)
 	}
 	if s.Socket.Remote.Netip().IsUnspecified() {
@@ -83,6 +85,10 @@ func (d *testDraft) socket(c *testCase) string {
 		shown.Remove(collectors.Fields(collectors.FieldPID)) // one of many
 	}
 	r := s.Record()
+	if meant := d.meant(s); meant != "" && d.Anonymiser == nil {
+		shown.Remove(collectors.Fields(collectors.FieldNetNS))
+		add("netns", scalar(meant))
+	}
 	d.fields(&r, leading, shown, add)
 	switch {
 	case several:
@@ -108,6 +114,17 @@ func (d *testDraft) socket(c *testCase) string {
 		add("subflow", "true")
 	}
 	return strings.Join(parts, ", ")
+}
+
+// meant is by what rules that name no namespace like that look at this one: a pattern, or a
+// path; "" for nothing.
+func (d *testDraft) meant(s *Fate) string {
+	for _, name := range s.NS.Meant {
+		if name != "all" && slices.ContainsFunc(d.Program.Rules, func(r *rules.Rule) bool { return slices.Contains(r.NetNS(), name) }) {
+			return name
+		}
+	}
+	return ""
 }
 
 // fields writes those of the fields that are shown and known.
