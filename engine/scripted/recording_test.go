@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -164,7 +165,8 @@ func TestAnonymised(t *testing.T) {
 	var file bytes.Buffer
 	s.must(r.Write(&file))
 	for _, real := range []string{"192.0.2.1", "198.51.100.1", scripted.Host, strings.Repeat("ab", 32), "nginx:1", `"web"`} {
-		if strings.Contains(file.String(), real) {
+		// Random addresses can go on where a real one ends.
+		if regexp.MustCompile(regexp.QuoteMeta(real) + `(\D|$)`).MatchString(file.String()) {
 			t.Errorf("it tells %s:\n%s", real, &file)
 		}
 	}
