@@ -67,7 +67,7 @@ func TestDocker(t *testing.T) {
 		{leaks("--netns", "*es[i]de,hbbr", "--by", "netns"), ` 3 +beside `},
 		{[]string{"__complete", "list", "--netns", "hbbs,"}, `hbbs,hbbr\tcontainer of relay:1`},
 		{leaks("--container", "nosuch", "--by", "state"), `^COUNT.*\n$`},
-		{leaks("--container", "hbbr", "--netns", "host", "--by", "state"), `^COUNT.*\n$`},
+		{leaks("--container", "hbbr", "--netns", "host", "--by", "state"), `^COUNT.*\nnote`},
 		{[]string{"rules", "check", path}, `note: rule relay-leak: reading compose_service takes the socket`},
 		{[]string{"doctor"}, `containers +docker: /run/docker.sock`},
 		{[]string{"kill", "--container", "hbbr", "-s", "close_wait", "-y"}, `docker:hbbr(.*\n)*gone 3`},

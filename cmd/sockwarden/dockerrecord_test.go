@@ -73,8 +73,8 @@ func recordsContainers(t *testing.T) {
 	}
 }
 
-// changes reports whether a field is another one a moment later.
+// changes reports whether a field is another one a moment later, or proven otherwise.
 func changes(name string) bool {
 	field, ok := collectors.FieldByName(name)
-	return ok && (field.Doc().Type == collectors.TypeSeconds || field == collectors.FieldFDs)
+	return ok && (field.Doc().Type == collectors.TypeSeconds || field == collectors.FieldFDs || field == collectors.FieldAgeSource)
 }

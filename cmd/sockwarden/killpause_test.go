@@ -69,7 +69,7 @@ func TestPauseWhileKillAsks(t *testing.T) {
 	rest, _ := stdout.ReadString(0)
 	_ = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != exitForbidden || !strings.Contains(rest, "gone 0") ||
-		!strings.Contains(errs.String(), "by anna: what had not begun was left alone") || !strings.Contains(errs.String(), "--despite-pause") {
+		!strings.Contains(errs.String(), "by anna until "+pausing.End()+": what had not begun was left alone") || !strings.Contains(errs.String(), "--despite-pause") {
 		t.Errorf("exit code %d\n%s%s", code, rest, errs.String())
 	}
 	if state, ok := c.Now(); !ok || state != c.Kind.State() {

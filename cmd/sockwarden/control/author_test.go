@@ -1,6 +1,7 @@
 package control
 
 import (
+	"os"
 	"os/exec"
 	"testing"
 
@@ -20,6 +21,7 @@ func TestAuthor(t *testing.T) {
 	}
 	socklab.NeedLogins(t)
 	cmd := exec.Command("sleep", "600")
+	cmd.Stderr = os.Stderr
 	if err := socklab.StartLoggedIn(cmd, "4343"); err != nil {
 		t.Fatal(err)
 	}
