@@ -32,6 +32,7 @@ func (b *builder) protect(r *rawProtect, seen map[string]string) {
 	}
 	if cond := b.cond(r.when, b.scope); cond != nil {
 		b.names.files.mustHold(cond, fmt.Sprintf("protect %q", r.name), true)
+		b.lintSpares(fmt.Sprintf("protect %q", r.name), r.when, cond)
 		b.program.Protect = append(b.program.Protect, &Protect{Name: r.name, File: b.src.name, When: cond, During: r.during})
 	}
 }
@@ -78,6 +79,8 @@ func (b *builder) conditions(r *rawRule, rule *Rule) bool {
 	if r.unless != nil {
 		if rule.Unless = b.cond(r.unless, b.scope); rule.Unless == nil {
 			ok = false
+		} else {
+			b.lintSpares(fmt.Sprintf("unless of rule %q", rule.Name), r.unless, rule.Unless)
 		}
 	}
 	if r.having != nil {

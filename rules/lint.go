@@ -29,7 +29,7 @@ func (b *builder) lint(r *rawRule, rule *Rule) {
 	lintStill(r, rule, warn)
 	lintRungs(r, rule, warn)
 	lintEverything(r, rule, warn)
-	lintDead(r, rule, warn)
+	lintDead(fmt.Sprintf("rule %q", rule.Name), r.when, rule.When, warn)
 	lintAges(r, rule, warn)
 	lintProbed(r, rule, warn)
 	lintLimits(r, rule, warn)

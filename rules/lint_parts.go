@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"go.yaml.in/yaml/v4"
+
 	"sockwarden/collectors"
 )
 
@@ -14,18 +16,25 @@ const timeWaitLength = 60
 // (net.ipv4.tcp_fin_timeout), seconds.
 const finTimeout = 60
 
-// lintDead warns about parts of a condition that decide nothing.
-func lintDead(r *rawRule, rule *Rule, warn warner) {
-	for _, part := range rule.When.Dead() {
+// lintDead warns about parts of a condition that decide nothing; what says whose it is.
+func lintDead(what string, at *yaml.Node, cond *Cond, warn warner) {
+	for _, part := range cond.Dead() {
 		switch why := part.Why; {
 		case part.True:
-			warn(idAlwaysTrue, r.when, part.From, "rule %q: %s is true of every socket: leave it out, or write what you meant", rule.Name, part.Text)
+			warn(idAlwaysTrue, at, part.From, "%s: %s is true of every socket: leave it out, or write what you meant", what, part.Text)
 		default:
 			if why != "" {
 				why = " (" + why + ")"
 			}
-			warn(idNeverTrue, r.when, part.From, "rule %q: %s is true of no socket%s", rule.Name, part.Text, why)
+			warn(idNeverTrue, at, part.From, "%s: %s is true of no socket%s", what, part.Text, why)
 		}
+	}
+}
+
+// lintSpares is lintDead for what spares sockets. A set that is empty now can be filled.
+func (b *builder) lintSpares(what string, at *yaml.Node, cond *Cond) {
+	if !b.names.files.asksEmpty(cond) {
+		lintDead(what, at, cond, b.warnf)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"sockwarden/collectors"
@@ -178,5 +179,32 @@ func TestNeverMatches(t *testing.T) {
 			continue
 		}
 		checkLines(t, problemLines(t, ofKind(p.Warnings, idNeverMatches), dir), `5:33: rule "r" never matches: `+want)
+	}
+}
+
+// What can spare nothing, or spares everything, is said where it stands: in unless of a rule
+// and of an override, and in protect.
+func TestDeadSpares(t *testing.T) {
+	const neither = `is true of no socket`
+	for text, want := range map[string]string{
+		`rules: [{name: r, when: port == 9, unless: port == 1 and port == 2, mode: observe}]`:                                                       "44: unless of rule \"r\": port == 1 and port == 2 " + neither,
+		`rules: [{name: r, when: port == 9, unless: 'owned or state != "LISTEN" or state != "CLOSE"', mode: observe}]`:                              "45: unless of rule \"r\": owned or state",
+		`protect: [{name: ssh, when: 'port == 22 and port == 2222'}]`:                                                                               "30: protect \"ssh\": port == 22 and port == 2222 " + neither,
+		`overrides: {r: {unless: port == 1 and port == 2}}` + "\nrules: [{name: r, when: port == 9, unless: remote_port == 3, mode: observe}]":      "25: unless of rule \"r\": port == 1 and port == 2 " + neither,
+		"sets: {friends: {file: known.txt, may_be_empty: true}}\nprotect: [{name: known, when: remote_addr in friends}]":                            "",
+		"vars: {ports: []}\n" + `rules: [{name: r, when: port == 9, unless: port in ports, mode: observe}]` + "\nprotect: [{name: s, when: owned}]": "",
+	} {
+		dir := writeFiles(t, map[string]string{"rules.yaml": "version: 1\n" + text + "\n", "known.txt": ""})
+		p, _, err := Load(Options{Catalog: testCatalog(), Paths: []string{filepath.Join(dir, "rules.yaml")}})
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		var got []string
+		for _, w := range append(ofKind(p.Warnings, idNeverTrue), ofKind(p.Warnings, idAlwaysTrue)...) {
+			got = append(got, fmt.Sprintf("%d: %s", w.Column, w.Message))
+		}
+		if want == "" && len(got) > 0 || want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], want)) {
+			t.Errorf("%s\n got %q\nwant %q", text, got, want)
+		}
 	}
 }

@@ -155,6 +155,9 @@ func (o *override) complete(rule *Rule) bool {
 	by, ok := o.by, true
 	if o.unless != nil {
 		c := by.cond(o.unless, by.scope)
+		if c != nil {
+			by.lintSpares(fmt.Sprintf("unless of rule %q", rule.Name), o.unless, c)
+		}
 		switch {
 		case c == nil:
 			ok = false
