@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,12 +34,13 @@ func (n *messages) Decision(string, string, *report.Finding) {}
 func (n *messages) Outcome(context.Context, *report.Outcome) {}
 
 // Cycle sends a message for each rule that wants it and has findings that are new or
-// whose fate has changed, and one when none of them is left. A group is a single finding,
+// whose fate has changed (of more of the same not each time, see worth), and one when none
+// of them is left. A group is a single finding,
 // whichever sockets it has; a pending finding does not count yet.
 func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report) {
 	n.outbox.Serve(p.Notifiers)
 	now, kind := n.clock.Mono(), "notified-"+r.Mode
-	news, standing := n.sort(r.Findings, kind, now)
+	news, changed, standing := n.sort(r.Findings, kind, now)
 	ended := map[string][]memory.Told{}
 	if !r.Incomplete {
 		ended = n.known.Ended(kind, func(rule string) bool { return p.Rule(rule) != nil }, now)
@@ -47,10 +49,17 @@ func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report
 		m := actions.Message{Time: n.clock.Now(), Host: n.host, Mode: r.Mode, Rule: rule.Name, Labels: rule.Labels, Generation: r.Generation}
 		over := len(ended[rule.Name]) > 0 && !n.known.AnyTold(kind+" "+rule.Name+" ")
 		switch {
-		case len(news[rule]) > 0:
-			describe(&m, news[rule])
 		case over:
 			m.Event, m.Lasted = actions.EventOver, lasted(ended[rule.Name], now)
+			n.known.Ended(known(kind), func(name string) bool { return name == rule.Name }, now)
+		default:
+			tell := n.worth(kind, rule, news[rule], standing[rule], now)
+			if changed[rule] {
+				tell = news[rule]
+			}
+			if len(tell) > 0 {
+				describe(&m, tell)
+			}
 		}
 		for _, name := range rule.Notify {
 			config := p.Notifiers[name]
@@ -71,9 +80,10 @@ func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report
 	}
 }
 
-// sort returns the findings of each rule that are news, and all that stand.
-func (n *messages) sort(findings []*report.Finding, kind string, now float64) (news, standing map[*rules.Rule][]*report.Finding) {
-	news, standing = map[*rules.Rule][]*report.Finding{}, map[*rules.Rule][]*report.Finding{}
+// sort returns the findings of each rule that are news, whether people know one of these with
+// another fate, and all that stand.
+func (n *messages) sort(findings []*report.Finding, kind string, now float64) (news map[*rules.Rule][]*report.Finding, changed map[*rules.Rule]bool, standing map[*rules.Rule][]*report.Finding) {
+	news, changed, standing = map[*rules.Rule][]*report.Finding{}, map[*rules.Rule]bool{}, map[*rules.Rule][]*report.Finding{}
 	told := map[string]bool{}
 	for _, f := range findings {
 		key := report.Standing(f)
@@ -95,11 +105,44 @@ func (n *messages) sort(findings []*report.Finding, kind string, now float64) (n
 			told[name] = true
 			if was := n.known.Tell(name, what(f), now); was != what(f) {
 				news[f.Rule] = append(news[f.Rule], f)
+				changed[f.Rule] = changed[f.Rule] || was != ""
 			}
 		}
 	}
-	return news, standing
+	return news, changed, standing
 }
+
+// worth returns what to tell of the findings of a rule: those that are news, if some of them
+// ended as none that people know of; all that stand, if they have become much more than people
+// know of; else nothing, so that a leak that grows is one and not a hundred messages. A group
+// is worth telling by itself.
+func (n *messages) worth(kind string, rule *rules.Rule, news, standing []*report.Finding, now float64) (tell []*report.Finding) {
+	if rule.Grouped() {
+		return news
+	}
+	all := map[string]int{}
+	for _, f := range standing {
+		all[what(f)]++
+	}
+	for _, f := range news {
+		as := known(kind) + " " + rule.Name + " " + what(f)
+		most, _ := strconv.Atoi(n.known.Told[as].As)
+		if float64(all[what(f)]) > muchMore*float64(most) {
+			n.known.Tell(as, strconv.Itoa(all[what(f)]), now)
+			tell = standing
+		}
+	}
+	for _, f := range news {
+		if result := string(f.Last().Result); n.known.Tell(known(kind)+" "+rule.Name+" ended "+result, "said", now) == "" {
+			tell = news
+		}
+	}
+	return tell
+}
+
+// known is the kind under which memory keeps of how many findings of a rule people know, by
+// what will happen to them, and which results.
+func known(kind string) string { return "most-" + kind }
 
 // repeated is the key under which memory keeps when a receiver last heard of a rule.
 func repeated(kind, rule, receiver string) string {

@@ -91,6 +91,70 @@ func TestRepeatAndResolved(t *testing.T) {
 	}
 }
 
+// A leak that grows is one message, and one more whenever it is half as large again; what
+// fares otherwise, and each new group, is told at once. A restart changes nothing.
+func TestGrowingLeakIsTold(t *testing.T) {
+	plain := &post{}
+	plugins := []actions.NotifierPlugin{plain.plugin("plain"), (&post{}).plugin("often"), (&post{}).plugin("short")}
+	o := engine.Options{Live: true, Notify: true, Notifiers: plugins, StateFile: filepath.Join(t.TempDir(), "state.json")}
+	fails := false
+	keep := scripted.Coming("keep", scripted.Outcome{Result: actions.Refused})
+	keep.Does = func(actions.Target) scripted.Outcome {
+		if fails {
+			return scripted.Outcome{Result: actions.Failed}
+		}
+		return scripted.Outcome{Result: actions.Refused}
+	}
+	s := newStage(t, o, keep)
+	p := s.notified(plugins, rule(closeWait, "keep", "limits: {cooldown: 24h}", "notify: [plain]"))
+	cycle := func() {
+		t.Helper()
+		s.Tell(t.Context(), p, s.run(p))
+		s.Advance(10 * time.Second)
+	}
+	sockets := s.leak(1, time.Second)
+	cycle()
+	for i := range 99 {
+		sockets = append(sockets, s.leak(1, time.Second)...)
+		cycle()
+		if i == 50 {
+			s.restart(o)
+		}
+	}
+	fails = true
+	sockets = append(sockets, s.leak(1, time.Second)...)
+	cycle()
+	for _, c := range sockets {
+		s.Remove(c)
+	}
+	cycle()
+	s.leak(1, time.Second)
+	cycle()
+	s.Close()
+	const want = "found 1 0s, found 2 0s, found 4 0s, found 7 0s, found 11 0s, found 17 0s, found 26 0s, found 40 0s, found 61 0s, found 92 0s, " +
+		"found 1 0s, over 0 16m50s, found 1 0s"
+	if got := strings.Join(plain.got, ", "); got != want {
+		t.Errorf("%q, not %q", got, want)
+	}
+}
+
+// Each new group is told, however many people know of.
+func TestNewGroupsAreTold(t *testing.T) {
+	plain := &post{}
+	plugins := []actions.NotifierPlugin{plain.plugin("plain"), (&post{}).plugin("often"), (&post{}).plugin("short")}
+	s := newStage(t, engine.Options{Notify: true, Notifiers: plugins}, scripted.Coming("keep", scripted.Outcome{Result: actions.Refused}))
+	p := s.notified(plugins, rule(closeWait, "keep", "group: remote_port", "having: count > 0", "notify: [plain]"))
+	for range 5 {
+		s.leak(1, time.Second)
+		s.Tell(t.Context(), p, s.run(p))
+		s.Advance(10 * time.Second)
+	}
+	s.Close()
+	if got := strings.Join(plain.got, ", "); got != "found 1 0s, found 1 0s, found 1 0s, found 1 0s, found 1 0s" {
+		t.Errorf("%q", got)
+	}
+}
+
 // Receivers follow the rules in force: one that these no longer name gets nothing of what
 // waits, even if nothing new is found.
 func TestRemovedReceiver(t *testing.T) {
