@@ -182,7 +182,7 @@ func (q *asking) without(ctx context.Context, missing error) error {
 	s.Silences = (*watch.Status)(nil).SilencedBy(ctx, silence.NewStore(q.app.silences()...).At(time.Now()))
 	if path := q.app.flags.state(); path != "" {
 		var err error
-		if s.LastRun, err = memory.ReadLastRun(path, world.Mono); err != nil {
+		if s.LastRun, err = memory.ReadLastRun(path, world.SystemClock()); err != nil {
 			q.app.log.Warn("the last run is not known", "error", err)
 		}
 	}
