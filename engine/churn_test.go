@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -166,14 +167,16 @@ func TestHandoverChurn(t *testing.T) {
 // rule for SYN_SENT takes them stay all the same.
 func TestSynSentChurn(t *testing.T) {
 	const tries = 5 // on a busy machine all are established before anything is done
-	for i := range tries {
+	wrong := ""
+	for range tries {
 		destroyed, tooMany := synSentChurn(t)
-		switch {
-		case tooMany == "" && destroyed > 0:
+		if tooMany == "" && destroyed > 0 {
 			return
-		case tooMany != "" && i == tries-1:
-			t.Error(tooMany)
 		}
+		wrong = cmp.Or(tooMany, wrong)
+	}
+	if wrong != "" { // and no try disproves it
+		t.Error(wrong)
 	}
 }
 

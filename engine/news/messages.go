@@ -35,8 +35,8 @@ func (n *messages) Outcome(context.Context, *report.Outcome) {}
 
 // Cycle sends a message for each rule that wants it and has findings that are new or
 // whose fate has changed (of more of the same not each time, see worth), and one when none
-// of them is left. A group is a single finding,
-// whichever sockets it has; a pending finding does not count yet.
+// of them is left. A group is a single finding, whichever sockets it has; a pending finding
+// does not count yet.
 func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report) {
 	n.outbox.Serve(p.Notifiers)
 	now, kind := n.clock.Mono(), "notified-"+r.Mode
@@ -45,6 +45,7 @@ func (n *messages) Cycle(ctx context.Context, p *rules.Program, r *report.Report
 	if !r.Incomplete {
 		ended = n.known.Ended(kind, func(rule string) bool { return p.Rule(rule) != nil }, now)
 	}
+	n.known.Ended(known(kind), func(rule string) bool { return p.Rule(rule) == nil }, now) // it may come back, and say something else
 	for _, rule := range p.Rules {
 		m := actions.Message{Time: n.clock.Now(), Host: n.host, Mode: r.Mode, Rule: rule.Name, Labels: rule.Labels, Generation: r.Generation}
 		over := len(ended[rule.Name]) > 0 && !n.known.AnyTold(kind+" "+rule.Name+" ")
